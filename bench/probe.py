@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,10 +38,7 @@ STAND_IN = {
         "delay": 1,
     }
 }
-"""The function that does a task which the service delegates to the client.
-
-Its delay lets the service say a filler first.
-"""
+"""The function that does a delegated task, with a delay in which the service may say a filler."""
 
 
 def script_of(
@@ -93,7 +91,6 @@ class ReplyAudioListener(SessionListener):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def audio(self, response_id: str) -> bytes:
-        """Return the audio of a response; b"" if the response has no audio."""
         return bytes(self._audio.get(response_id, b""))
 
 
@@ -102,27 +99,19 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
 
     Raise UsageError if the sign-in fails, or a client certificate cannot be used.
     """
-    keyring = Keyring([target])
+    keyring, reply = Keyring([target]), ReplyAudioListener(script.dialect)
     dialer = Dialer(target, keyring)
     warm_up()
     keyring.open()
     try:
-        return _run_turn(dialer, script, EventLog(log_path, hide=keyring.redact, record_audio=record_audio))
+        with closing(EventLog(log_path, hide=keyring.redact, record_audio=record_audio)) as log:
+            labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
+            description = about(SESSION_ID, labels, script) | {"url": target.public_url}
+            start = session_start(script, monotonic_ns(), len(script.turns))
+            timeline = LoggedTimeline(start, script.dialect, log=log, about=description)
+            transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
+            if transport is not None:
+                Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
     finally:
         keyring.close()
-
-
-def _run_turn(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudioListener:
-    target, reply = dialer.target, ReplyAudioListener(script.dialect)
-    labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
-    try:
-        description = about(SESSION_ID, labels, script) | {"url": target.public_url}
-        timeline = LoggedTimeline(
-            session_start(script, monotonic_ns(), len(script.turns)), script.dialect, log=log, about=description
-        )
-        transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
-        if transport is not None:
-            Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
-    finally:
-        log.close()
     return reply

@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.load.execution.progress import DESIGN, TARGET_COUNTS, Failures, LiveMetricKey
 from bench.observe import inputs
+from bench.observe.due_actions import NONE, DueActions
 from bench.observe.inputs import DeliverTurn, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -275,7 +277,7 @@ class Talk:
 
         If a task delivers a turn, append the turn to `taken`.
         """
-        works = list(self.timeline.actions(at(at_ms), at(at_ms)))
+        works = due_actions(self.timeline, at(at_ms))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
@@ -291,6 +293,12 @@ class Talk:
         """Return the observation of the only turn. The turn must have ended by this instant."""
         (turn,) = self.take(at_ms)
         return turn
+
+
+def due_actions(timeline: Timeline, now_ns: int) -> list[inputs.Action]:
+    """Take all actions that are due, and execute none of them."""
+    timeline.expire(now_ns)
+    return list(chain.from_iterable(iter(DueActions(timeline, now_ns).take, NONE)))
 
 
 LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
 import pytest
 
 from bench.base.units import NS_PER_S
@@ -21,15 +20,14 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.simulator.profile import AgentSettings, Profile, default_profile
-from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import load_replies
-from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import FILLER_MS, WIRES, AgentBehaviour
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from tests.helpers import MS, seated
 from tests.memory_transport import LiveTransport, PeerAnswer
-from tests.simulator.builders import constant
+from tests.simulator.builders import constant, session_parts
 from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs")
@@ -64,8 +62,7 @@ class Agent:
     """
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
-        rng, ids = np.random.default_rng(1), Ids("a" * 12)
-        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), profile, replies(), rng, ids, ResponseSlots())
+        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), session_parts(profile, replies()))
         self.behaviour.open(at_ns)
         self.said: list[OutgoingEvent] = []
 

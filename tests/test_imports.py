@@ -56,7 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "simulated_session", "conversation", "streamed_words", "responses", "caller_turns", "behaviour",
+        "session", "simulated_session", "conversation", "responses", "caller_turns", "behaviour",
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
@@ -117,7 +117,7 @@ CLOCK_FREE = (
     "bench.files.sanitize", "bench.files.values",
     "bench.catalogue.causes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.streamed_words", "bench.simulator.conversation",
+    "bench.simulator.caller_turns", "bench.simulator.conversation",
     "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.services.gpt_live",
@@ -125,7 +125,7 @@ CLOCK_FREE = (
     *(f"bench.simulator.services.{name}" for name in (
         "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
         *(f"telephone.{part}" for part in (
-            "answer_plan", "call_faults", "called_party", "exchange", "login_check", "packet_path", "ring_tone",
+            "answer_plan", "call_faults", "called_party", "exchange", "packet_path",
         )),
     )),
     "bench.session.session_io",
@@ -817,7 +817,7 @@ def test_the_kernel_names_no_service() -> None:
 SHARED = tuple(
     f"bench.simulator.{name}" for name in (
         "behaviour", "caller_turns", "conversation", "delay", "faults", "ground_truth_log", "profile", "quota",
-        "recorded_replies", "server_events", "serving", "session", "simulated_session", "streamed_words",
+        "recorded_replies", "server_events", "serving", "session", "simulated_session",
     )
 )  # fmt: skip
 """The modules of the simulator that serve any service, and name none."""

@@ -59,7 +59,7 @@ from bench.session.session import Session
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.simulator.recorded_replies import RecordedReply, build_reply
-from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.qwen import QWEN
 from bench.simulator.services.voice_live import VOICE_LIVE
@@ -89,6 +89,7 @@ from tests.helpers import (
     usage,
 )
 from tests.memory_transport import LiveTransport, PeerAnswer, VirtualClock
+from tests.simulator.builders import session_parts
 
 START_NS = 1_000 * S
 WIRES = {wire.name: wire for wire in (XAI, QWEN)} | {
@@ -141,8 +142,7 @@ class Simulator:
         wire: WireDialect | None = None,
     ) -> None:
         wire = wire or WIRES[dialect.name]
-        rng = np.random.default_rng(seed)
-        self.behaviour = Behaviour(wire, "gpt-realtime", 4_000_000_000, profile, replies, rng, Ids("a" * 12))
+        self.behaviour = Behaviour(wire, "gpt-realtime", session_parts(profile, replies, seed=seed))
         self.behaviour.open(at_ns)
         self.heard: list[tuple[int, dict[str, Any]]] = []
         self.said: list[OutgoingEvent] = []

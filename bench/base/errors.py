@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
+"""The codes of refused values: a value that is not permitted, and one of another type. Services use the same codes."""
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
 """Exit statuses: the request cannot be fulfilled, the run is complete but invalid, and a signal interrupted the run.
 
@@ -50,8 +52,11 @@ class Mistakes:
         try:
             yield
         except UsageError as error:
-            self.errors += [error, *error.others]
-            error.others = ()
+            self.add(error)
+
+    def add(self, error: UsageError) -> None:
+        self.errors += [error, *error.others]
+        error.others = ()
 
     def refuse(self) -> None:
         """Raise the first collected error, with all other errors in its `others`. Return if there are no errors."""

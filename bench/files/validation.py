@@ -13,10 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
+from functools import cached_property
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from bench.base.errors import Mistakes, UsageError
+from bench.base.errors import INVALID_TYPE, INVALID_VALUE, Mistakes, UsageError
 from bench.files.sanitize import excerpt
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class String(Validator[str]):
 
 def unicode_text(value: LocatedValue, text: str) -> str:
     """Return the text of a value. Raise UsageError if UTF-8 cannot encode it."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise value.refuse("must be Unicode text, without surrogates")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise value.refuse("must be Unicode text, without surrogates") from None
     return text
 
 
@@ -77,7 +80,7 @@ class RegexString(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         text = String(self.allowed, blank=True).read(value)
         if not re.fullmatch(self.pattern, text):
-            raise value.type_error(self.allowed)
+            raise value.type_error(self.allowed, code=INVALID_VALUE)
         return text
 
     def schema(self) -> Schema:
@@ -107,16 +110,23 @@ class Number(Validator[float]):
     maximum: float
     unit: str = ""
     description: ClassVar = "a number"
+    kind: ClassVar = "decimal"
 
     def read(self, value: LocatedValue) -> float:
         number = value.content()
-        if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
-            bounds = f"from {self.minimum:.10g} to {self.maximum:.10g}"
-            raise value.type_error(" ".join(filter(None, (self.description, self.unit, bounds))))
+        if not isinstance(number, int | float) or isinstance(number, bool) or not self._is_of_kind(number):
+            raise self._error(value, INVALID_TYPE)
+        if not self.minimum <= number <= self.maximum:
+            bound = "below_min" if number < self.minimum else "above_max"
+            raise self._error(value, f"{self.kind}_{bound}_value")
         return float(number)
 
-    def _holds(self, number: float) -> bool:
-        return self.minimum <= number <= self.maximum
+    def _is_of_kind(self, number: float) -> bool:
+        return True
+
+    def _error(self, value: LocatedValue, code: str) -> UsageError:
+        bounds = f"from {self.minimum:.10g} to {self.maximum:.10g}"
+        return value.type_error(" ".join(filter(None, (self.description, self.unit, bounds))), code=code)
 
     def schema(self) -> Schema:
         return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
@@ -125,12 +135,13 @@ class Number(Validator[float]):
 @dataclass(frozen=True)
 class Integer(Number):
     description: ClassVar = "a whole number"
+    kind: ClassVar = "integer"
 
     def read(self, value: LocatedValue) -> int:
         return int(super().read(value))
 
-    def _holds(self, number: float) -> bool:
-        return super()._holds(number) and number == int(number)
+    def _is_of_kind(self, number: float) -> bool:
+        return isinstance(number, int) or number.is_integer()
 
     def schema(self) -> Schema:
         return super().schema() | {"type": "integer"}
@@ -157,7 +168,7 @@ class Choice(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.keywords:
-            raise value.type_error(either(self.keywords))
+            raise value.type_error(either(self.keywords), code=INVALID_VALUE)
         return word
 
     def schema(self) -> Schema:
@@ -288,7 +299,7 @@ class Converted(Validator[T]):
 
     shape: Validator[Any]
     make: Callable[[LocatedValue, Any], T]
-    more: Schema = field(default_factory=dict)
+    more: Schema = field(default_factory=dict, hash=False)
 
     def read(self, value: LocatedValue) -> T:
         return self.make(value, self.shape.read(value))
@@ -324,9 +335,7 @@ class Field(Generic[T]):
     nothing: bool = False
     is_hidden: bool = False
 
-    def read(self, value: LocatedValue) -> T | None:
-        if self.nothing and value.content() is None:
-            return self.default
+    def read(self, value: LocatedValue) -> T:
         return self.shape.read(value.unquoted() if self.is_hidden else value)
 
     def schema(self) -> Schema:
@@ -383,26 +392,36 @@ class StructOf(Validator[T]):
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
         """Return the values of the readable keys, and the defaults of the others. Add the errors to `mistakes`."""
-        allowed = f"allowed: {', '.join(self.fields)}"
-        values = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        values = dict(self._defaults)
         try:
-            entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
+            entries = entries_of(value, self._hint, nothing=self.nothing or bool(self.required))
         except UsageError as error:
             mistakes.errors.append(error)
             return values
         for key, entry in entries.items():
-            with mistakes.gather():
-                if key not in self.fields:
-                    hint = similar_name_hint(key, self.fields) or ";"
-                    raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
-                values[key] = self.fields[key].read(entry)
+            known = self.fields.get(key)
+            if known is None:
+                hint = (similar_name_hint(key, self.fields) or ";") + self._hint.removeprefix(";")
+                mistakes.add(entry.unknown(value.name, hint))
+            elif not known.nothing or entry.content() is not None:
+                try:
+                    values[key] = known.read(entry)
+                except UsageError as error:
+                    mistakes.add(error)
         for key in self.required:
             if key not in entries:
-                with mistakes.gather():
-                    raise value.refuse(f"needs `{key}`")
+                mistakes.add(value.missing(key))
         return values
 
-    @property
+    @cached_property
+    def _hint(self) -> str:
+        return f"; allowed: {', '.join(self.fields)}"
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        return {key: field.default for key, field in self.fields.items() if field.default is not None}
+
+    @cached_property
     def required(self) -> list[str]:
         return [key for key, field in self.fields.items() if field.required]
 
@@ -492,6 +511,40 @@ class OrStruct(Validator[Any]):
 
     def schema(self) -> Schema:
         return {"if": {"type": "object"}, "then": self.table.schema(), "else": self.shape.schema()}
+
+
+@dataclass(frozen=True)
+class OrNull(Validator[T | None]):
+    """A value of the form `shape`, or null, which is then itself the value."""
+
+    shape: Validator[T]
+
+    def read(self, value: LocatedValue) -> T | None:
+        return None if value.content() is None else self.shape.read(value)
+
+    def schema(self) -> Schema:
+        return _or_null(self.shape.schema())
+
+
+@dataclass(frozen=True)
+class KindOf(Validator[T]):
+    """A mapping in which the word at `key` selects the form. `default` is the word if there is none."""
+
+    kinds: Mapping[str, Validator[T]]
+    key: str = "type"
+    default: str | None = None
+
+    def read(self, value: LocatedValue) -> T:
+        hint = f"; its `{self.key}` determines which other keys are allowed"
+        word = entries_of(value, hint, nothing=False).get(self.key)
+        if word is not None and word.content() is not None:
+            return self.kinds[Choice(tuple(self.kinds)).read(word)].read(value)
+        if self.default is None:
+            raise value.missing(self.key)
+        return self.kinds[self.default].read(value)
+
+    def schema(self) -> Schema:
+        return one_of_tables(self.key, {kind: shape.schema() for kind, shape in self.kinds.items()})
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from bench.base.errors import ScriptError, UsageError
+from bench.base.errors import INVALID_TYPE, INVALID_VALUE, ScriptError, UsageError
 from bench.files.sanitize import excerpt
 
 MAX_BYTES = 4 << 20
@@ -66,16 +66,27 @@ class LocatedValue(ABC):
         """
 
     @abstractmethod
-    def error(self, problem: str) -> UsageError:
-        """Return the error for a problem at this position."""
+    def error(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
+        """Return the error for a problem at this position.
 
-    def refuse(self, problem: str) -> UsageError:
+        `code` names the kind of problem for programs. Only values that a program sent have errors with a code.
+        """
+
+    def refuse(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
         """Return the error for a problem with this value. The message begins with the value's name."""
-        return self.error(f"{self.name} {problem}")
+        return self.error(f"{self.name} {problem}", code)
 
-    def type_error(self, allowed: str, hint: str = "") -> UsageError:
+    def type_error(self, allowed: str, hint: str = "", code: str = INVALID_TYPE) -> UsageError:
         """Return the error for a value that does not have the allowed form. `allowed` describes this form."""
-        return self.refuse(f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}")
+        return self.refuse(f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}", code)
+
+    def missing(self, key: str) -> UsageError:
+        """Return the error for a mapping that needs this key."""
+        return self.refuse(f"needs `{key}`")
+
+    def unknown(self, table: str, hint: str) -> UsageError:
+        """Return the error for a value at a key that its table does not have."""
+        return self.error(f"{table} has an unknown key '{excerpt(self.name)}'{hint}")
 
     def displayed(self) -> str:
         """Return the value as errors quote it. Strings are marked as strings, because 5 and "5" differ."""
@@ -145,7 +156,7 @@ class PythonValue(LocatedValue):
                 return {key: replace(self, name=key, data=item) for key, item in self.data.items()}
         return self.data
 
-    def error(self, problem: str) -> UsageError:
+    def error(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
         return UsageError(problem)
 
 
@@ -206,7 +217,7 @@ class YamlValue(LocatedValue):
                 own[key.value] = replace(self, name=key.value, node=node, mark=key)
         return merged | own
 
-    def error(self, problem: str) -> ScriptError:
+    def error(self, problem: str, code: str = INVALID_VALUE) -> ScriptError:
         return ScriptError(self.path, self.line, problem, self._column)
 
 

@@ -21,8 +21,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.observe.delegation import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
+from bench.observe.turn_parts import DELEGATION_KINDS
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent
 
@@ -47,11 +47,7 @@ Owners = dict[str, Attribution]
 
 
 class PendingRequest(NamedTuple):
-    """A request that awaits a response.
-
-    `turn` is None if the request is outside of any turn. `event_id` is the id of the client event that made the
-    request.
-    """
+    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting client event."""
 
     turn: PendingTurn | None
     by_vad: bool
@@ -60,10 +56,7 @@ class PendingRequest(NamedTuple):
 
 
 class Attributor:
-    """The record of which turn owns each response and each item of a session.
-
-    `service_responds` is True if the service's VAD starts responses.
-    """
+    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses."""
 
     def __init__(self, *, service_responds: bool) -> None:
         self.service_responds = service_responds
@@ -77,19 +70,8 @@ class Attributor:
         self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
         self.unattributed_commits = 0
 
-    def note_request(self, turn: PendingTurn) -> None:
-        """Record that a turn's `response.create` was sent."""
-        self._expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
-
-    def note_untracked_request(self, event_id: str) -> None:
-        """Record that the script requested a response outside of any turn."""
-        self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
-
-    def _expect(self, request: PendingRequest) -> None:
-        """Add a request that awaits a response.
-
-        Drop the requests that the service may have refused: a response to them would have arrived by now.
-        """
+    def expect(self, request: PendingRequest) -> None:
+        """Add a sent request. Drop doubted requests: a response to them would have arrived by now."""
         if self._doubted:
             self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
             self._doubted = []
@@ -164,11 +146,8 @@ class Attributor:
             self._names.setdefault(turn, []).append((owners, name))
 
     def _claim_of_item(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        if (
-            event.kind is EventKind.SPEECH_STOPPED
-            and event.item_id in self._stray_items
-            and _reaches_into(event, current)
-        ):
+        is_stray = event.kind is EventKind.SPEECH_STOPPED and event.item_id in self._stray_items
+        if is_stray and _reaches_into(event, current):
             self._stray_items.remove(event.item_id)  # a noise that continued into the caller's speech
             return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
@@ -186,7 +165,6 @@ class Attributor:
         return UNATTRIBUTED
 
     def _announced(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Return the owner of an item that the service announces."""
         if current is not None and current.plan.vad and _may_speak(event, current):
             return self._item_owner(current, event.item_id)
         # The service acknowledges commits in the order of sending, with ids of its own.
@@ -220,18 +198,14 @@ class Attributor:
         elif event.kind is EventKind.COMMITTED:
             self._under_way.discard(event.item_id)
             self.unattributed_commits += event.item_id in self._stray_items
-            answered = (
-                turn is not None and turn.input_speech.answered >= turn.input_speech.commits
-            )  # the response came first
+            # the response may have come first
+            answered = turn is not None and turn.input_speech.answered >= turn.input_speech.commits
             if self.service_responds and not answered:
-                self._expect(PendingRequest(turn, by_vad=True))
+                self.expect(PendingRequest(turn, by_vad=True))
         return False
 
     def _drop(self, requests: Iterable[PendingRequest]) -> PendingRequest | None:
-        """Drop the first of these requests, because no response to it will arrive.
-
-        Return the dropped request; None if `requests` is empty.
-        """
+        """Drop and return the first of these requests, to which no response will arrive; None if there is none."""
         request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
@@ -249,10 +223,7 @@ class Attributor:
             self.drop_commit(committing)
 
     def drop_answer(self) -> PendingTurn | None:
-        """Drop the request that the VAD's last commit made, because the service will not respond to that commit.
-
-        Return the turn of the request; None if there is no such request, or if it has no turn.
-        """
+        """Drop the request of the VAD's last commit, which the service refused. Return its turn, if any."""
         # The service sends this refusal directly after the commit that it refuses, so it refuses the last commit.
         request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
         return None if request is None else request.turn
@@ -262,9 +233,7 @@ class Attributor:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:
-        """Forget the service's pending work, so that the session no longer waits for it. The work belongs to ended
-        turns.
-        """
+        """Forget the service's pending work, so that no wait for it continues. It belongs to ended turns."""
         self._under_way.clear()
         if self.service_responds:
             self._unanswered.clear()
@@ -289,10 +258,7 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
 
 
 def _reaches_into(event: ServerEvent, turn: PendingTurn | None) -> bool:
-    """Return whether speech that started before the turn's speech includes the turn's speech.
-
-    `event` reports that the earlier speech has stopped.
-    """
+    """Return whether earlier speech, whose end `event` reports, includes the turn's speech."""
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.input_speech.commits:
         return False
     start_ns = turn.input_speech.clock_ns.get("speech_start")

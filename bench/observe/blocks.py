@@ -18,11 +18,7 @@ STEADY = 4
 """The ratio of levels from which on they are not steady: a background does not exceed it, and a voice may."""
 
 Block = tuple[int, int, int, int]
-"""A block: its energy, its level, the position of its first audible sample, and the position after its last audible
-sample.
-
-The positions are -1 if no sample is audible.
-"""
+"""Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
 NO_BLOCK: Block = (0, 0, -1, -1)
 
 
@@ -33,17 +29,7 @@ class Blocks:
     subclass stores each block, because a call for each block takes 3 % of the detection of sounds.
     """
 
-    __slots__ = (
-        "_blocks",
-        "_energies",
-        "_lag",
-        "_left",
-        "_number",
-        "_received",
-        "_received_end",
-        "_retained",
-        "_size",
-    )
+    __slots__ = ("_blocks", "_energies", "_lag", "_left", "_number", "_received", "_received_end", "_retained", "_size")
 
     def __init__(self, rate_hz: int, count: int, retained: int) -> None:
         self._size = rate_hz * BLOCK_MS // 1_000

@@ -21,10 +21,7 @@ Change = tuple[What, int, int]
 
 
 class EarlySound:
-    """The sounds before the answer. `end_ns` is the end of the received audio before the answer.
-
-    All positions are in samples, relative to the end of this audio.
-    """
+    """The sounds before the answer. All positions are in samples from `end_ns`, the end of this audio."""
 
     def __init__(self, changes: Iterable[Change], rate_hz: int, end_ns: int) -> None:
         self.end_ns = end_ns

@@ -8,27 +8,33 @@ A service's VAD may mistake a pause for the end of speech. The session's clock o
 client and the service count the same samples. So a position on this clock shows whether the VAD has detected all of the
 speech, or only the speech up to a pause. If the service does not report a position on this clock, the arrival of its
 event is used instead.
+
+A turn has one segment of the transcript for each commit. The transcript has the segments in the order of their commits,
+whatever the order in which they are transcribed. A segment counts once, even if its transcript arrives twice. Deltas
+contain no positions in the audio. Their lag behind the speech therefore assumes that the words are spoken at an even
+pace: the share of the final text that was received is the share of the speech that is transcribed.
 """
 
 from __future__ import annotations
 
+import statistics
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime
-from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.causes import HELD
 from bench.catalogue.outcomes import HOLD, UNSENT
-from bench.observe.input_transcript import InputTranscript
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
-from bench.wire.events import EventKind, ServerEvent
+from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 
 
 @dataclass(slots=True, eq=False)
 class SendTimestamps:
-    """The kernel's timestamps of the messages that one turn has sent."""
-
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
     """A mapping from the ticket of a message to (clock before the send call, instants of the message)."""
@@ -56,23 +62,130 @@ class SendTimestamps:
 
     def acknowledged(self, timestamp: Transmitted) -> Sequence[str]:
         """Return the instants of an acknowledged message; none if the message has no send timestamp."""
-        return (
-            self.departures[timestamp.ticket][1]
-            if timestamp.acknowledged and timestamp.ticket in self.timestamped
-            else ()
+        is_known = timestamp.acknowledged and timestamp.ticket in self.timestamped
+        return self.departures[timestamp.ticket][1] if is_known else ()
+
+
+MIN_SPEECH_NS = 3 * NS_PER_S
+"""The duration of speech from which the lag is computed. In shorter speech the pace is not even."""
+MIN_DELTAS = 5
+"""The number of deltas from which the lag is computed."""
+MAX_DELTAS = 16_384
+"""The maximum number of deltas of a turn that are stored. If there are more, the lag is unknown."""
+MAX_UNEQUAL_SHARE = 0.1
+"""The maximum difference of characters, as a share of the final text, of which the deltas are parts."""
+
+
+class TranscriptLag(NamedTuple):
+    """The lags of a turn's deltas: their median and maximum, and by how much each may really have been less, in ns.
+
+    Each lag is between itself and itself minus its uncertainty. Therefore the median is between the medians of both,
+    and the maximum between the maxima.
+    """
+
+    median_ns: int
+    max_ns: int
+    median_uncertainty_ns: int
+    max_uncertainty_ns: int
+
+
+def character_count(text: str) -> int:
+    """Return the number of characters without white space, which deltas and final texts may have differently."""
+    return len("".join(text.split()))
+
+
+def lags_ns(
+    received: Sequence[int], arrivals_ns: Sequence[int], total: int, speech_start_ns: int, speech_end_ns: int
+) -> list[int]:
+    """Return the lag of each delta: its arrival minus the instant at which its last word was spoken.
+
+    `received` are the characters of all deltas up to and including each one. `total` are the characters of the final
+    text. The last word is spoken at the share `received` ÷ `total` of the speech.
+    """
+    speech_ns = speech_end_ns - speech_start_ns
+    return [
+        at_ns - speech_start_ns - speech_ns * min(characters, total) // total
+        for characters, at_ns in zip(received, arrivals_ns, strict=True)
+    ]
+
+
+@dataclass(slots=True, eq=False)
+class InputTranscript:
+    deltas: int = 0
+    """The number of deltas with text."""
+    failure: ServiceFailure | None = None
+    """The first failure of a transcription; None if none has failed."""
+    failed: int = 0
+    _segments: dict[str, str] = field(default_factory=dict)
+    """The texts by the ids of the items, in the order of the commits."""
+    _ended: set[str] = field(default_factory=set)
+    """The ids of the items whose transcription has arrived or failed."""
+    _room: int = MAX_TEXT_CHARACTERS
+    _received: array[int] = field(default_factory=lambda: array("q"))
+    _arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
+    _uncertainties_ns: array[int] = field(default_factory=lambda: array("q"))
+    _characters: int = 0
+
+    @property
+    def ended(self) -> int:
+        """The number of segments whose transcription has arrived or failed."""
+        return len(self._ended)
+
+    @property
+    def text(self) -> str:
+        """The segments that have arrived, joined by spaces."""
+        return " ".join(filter(None, self._segments.values()))
+
+    def add_segment(self, item_id: str) -> None:
+        self._segments.setdefault(item_id, "")
+
+    def add_delta(self, event: ServerEvent, arrival: Arrival) -> bool:
+        """Add a part of the transcript. Return True if it is the first one with text."""
+        characters = character_count(event.text)
+        if not characters:
+            return False
+        self.deltas += 1
+        self._characters += characters
+        if self.deltas <= MAX_DELTAS:
+            self._received.append(self._characters)
+            self._arrivals_ns.append(arrival.at_ns)
+            self._uncertainties_ns.append(arrival.uncertainty_ns)
+        return self.deltas == 1
+
+    def end_segment(self, event: ServerEvent) -> bool:
+        """Add the transcript of a segment, or its failure. Return False if the segment has already ended."""
+        item_id = event.item_id or f"\0{len(self._ended)}"  # from a server that omits ids
+        if item_id in self._ended:
+            return False
+        self._ended.add(item_id)
+        if event.kind is EventKind.INPUT_NOT_TRANSCRIBED:
+            self.failed += 1
+            self.failure = self.failure or event.failure or ServiceFailure()
+            return True
+        text = event.text.strip()[: self._room]
+        self._room -= len(text)
+        self._segments[item_id] = text
+        return True
+
+    def lag(self, speech_start_ns: int, speech_end_ns: int, width_ns: int) -> TranscriptLag | None:
+        """Return the lag; None if it is unknown. The speech may really have been sent `width_ns` later."""
+        total = character_count(self.text)
+        if speech_end_ns - speech_start_ns < MIN_SPEECH_NS or not MIN_DELTAS <= self.deltas <= MAX_DELTAS:
+            return None
+        if self.failed or not total or abs(self._characters - total) > MAX_UNEQUAL_SHARE * total:
+            return None
+        lags = lags_ns(self._received, self._arrivals_ns, total, speech_start_ns, speech_end_ns)
+        least = [lag_ns - error_ns for lag_ns, error_ns in zip(lags, self._uncertainties_ns, strict=True)]
+        median_ns, max_ns = round(statistics.median(lags)), max(lags)
+        return TranscriptLag(
+            median_ns, max_ns, median_ns - round(statistics.median(least)) + width_ns, max_ns - max(least) + width_ns
         )
 
 
 UNDETECTED_NS = 1_000_000_000
-"""The time for which the client waits for the VAD after the end of speech.
-
-Speech that the VAD has not detected by then will not be detected.
-"""
+"""The wait for the VAD after the end of speech. What it has not detected by then, it will not detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
-"""The duration of speech that may be missing in a turn: two packets, which are shorter than a syllable.
-
-The end of the speech must be sent, because latencies are measured from it.
-"""
+"""The speech that may be missing: two packets, shorter than a syllable. The end, a measured instant, may not."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
 # others
@@ -87,10 +200,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The speech of one turn: when it was sent, and how much of it the service has detected.
-
-    `vad` and `end_tolerance_ns` are the fields of `TurnPlan`.
-    """
+    """The speech of one turn. `vad`, `end_tolerance_ns` and `awaits_transcript` follow from its `TurnPlan`."""
 
     vad: bool
     end_tolerance_ns: int
@@ -99,10 +209,7 @@ class InputSpeech(Instants):
     clock_ns: dict[str, int] = field(default_factory=dict)
     """A mapping from an instant of the speech to its position on the session's clock of input audio."""
     received_to_ns: int | None = None
-    """The position of the last reported end of speech on the session's clock of input audio.
-
-    None if the service reports no position.
-    """
+    """The last reported end of speech on the session's clock of input audio; None if no position was reported."""
     open: bool = False
     """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False
@@ -214,9 +321,8 @@ class InputSpeech(Instants):
         """True if the VAD has detected and committed the speech up to its end, and not only up to a pause."""
         if not self.is_end_detected or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
-        if self.received_to_ns is None or self.received_to_ns < self.clock_ns.get(
-            "speech_start", 0
-        ):  # or on another clock
+        start_ns = self.clock_ns.get("speech_start", 0)
+        if self.received_to_ns is None or self.received_to_ns < start_ns:  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.received_to_ns >= self.clock_ns["speech_end"] - self.end_tolerance_ns
 
@@ -234,11 +340,7 @@ class InputSpeech(Instants):
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after the service has answered a pause in the speech.
-
-        If the service has detected no more speech since the pause, remove the instants `speech_stopped` and
-        `committed`.
-        """
+        """Wait for the rest of the speech after an answered pause. Remove the instants of the pause."""
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

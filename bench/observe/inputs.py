@@ -5,8 +5,8 @@ An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream o
 between them (`bench.record.event_log`). The lines of the log omit fields with their default value. Received messages
 are the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
-`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
-reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
+`bench.observe.due_actions` determines the actions that are due now, one value for each. The session performs these
+actions and reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
 """
 
 from __future__ import annotations
@@ -59,10 +59,7 @@ class SessionStart(Input, frozen=True):
 
 
 def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: Any) -> SessionStart:
-    """Return the start of a session that runs `turns` turns of a script.
-
-    `of_run` are fields that only the run knows. They replace those of the script.
-    """
+    """Return the start of a session of `turns` turns. Fields that only the run knows replace those of the script."""
     of_script: dict[str, Any] = {
         "service_responds": script.service_responds,
         "reply_silence_ns": script.reply_silence_ns,
@@ -103,10 +100,7 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class NotSent(Input, frozen=True, tag="not_sent"):
-    """Audio that was not sent at the instant of the `Sent` before it, which has no audio bytes.
-
-    The kernel refused it, or the peer holds the call. `instants` are those of the speech in it.
-    """
+    """Audio that was not sent at the last `Sent`: the kernel refused it, or the peer holds the call."""
 
     audio_bytes: int
     reason: str
@@ -114,10 +108,7 @@ class NotSent(Input, frozen=True, tag="not_sent"):
 
 
 class HistoryStarted(Input, frozen=True, tag="history"):
-    """The start of sending the history.
-
-    The history is the `messages` from before the first turn; the field is their number.
-    """
+    """The start of sending the history: the number of `messages` from before the first turn."""
 
     at_ns: int
     messages: int
@@ -160,20 +151,14 @@ class ClientInterrupted(Input, frozen=True, tag="interrupt"):
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """The start of a sound that needs no reply, at a time when no reply is played.
-
-    If the service replies to the sound nevertheless, the player plays the reply with these settings.
-    """
+    """The start of a sound in silence that needs no reply. A reply to it is played with these settings."""
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
 
 
 class SoundEnded(Input, frozen=True, tag="restore_silence"):
-    """The end of a sound that was played in silence.
-
-    It follows the wait for replies to the sound and for pending work.
-    """
+    """The end of a sound in silence, after the wait for replies to it and for pending work."""
 
 
 class FunctionOutputSent(Input, frozen=True, tag="call"):
@@ -260,9 +245,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class ReportUsage(Action, frozen=True):
-    """The report of the tokens that ended responses used. Each response is reported once, even if it belongs to no
-    turn.
-    """
+    """The tokens of ended responses. Each response is reported once, even if it belongs to no turn."""
 
     usage: TokenUsage
 
@@ -282,9 +265,7 @@ class TruncateItem(Action, frozen=True):
 
 
 class RetrieveItem(Action, frozen=True):
-    """The retrieval of an item that the service reported as truncated, to check which part of the item the service
-    keeps.
-    """
+    """The retrieval of a truncated item, to check which part of it the service keeps."""
 
     item_id: str
     event_id: str
@@ -324,6 +305,4 @@ class ApproveMcpCall(Action, frozen=True):
 
 
 class RequestContinuation(Action, frozen=True):
-    """The request of the response that continues the reply, after the client has sent all function outputs, and the
-    service has executed all MCP calls.
-    """
+    """The request of the next response, after all function outputs were sent and all MCP calls executed."""

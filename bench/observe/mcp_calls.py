@@ -27,8 +27,6 @@ NOT_ENDED = "the MCP call did not end"
 
 @dataclass(slots=True, eq=False)
 class McpCalls(Instants):
-    """The MCP calls of one turn, by the ids of their items."""
-
     items: dict[str, McpItem] = field(default_factory=dict)
     unended: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
@@ -84,6 +82,8 @@ class McpCalls(Instants):
 
     def pop_requested(self) -> list[tuple[int, str]]:
         """Return (number in the turn, id) of each request for an approval that is not answered yet."""
+        if not self._requested:
+            return []
         first, requested = len(self._approvals) - len(self._requested) + 1, self._requested
         self._requested = []
         return list(enumerate(requested, first))

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -47,12 +48,9 @@ class Instants:
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """A mapping from an instant to how much earlier it may really have been, in ns. Its keys are arrivals."""
+    """The ns by which an arrival may really have been earlier, by instant."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """A mapping from an instant to how much later it may really have been, in ns. Its keys are sends.
-
-    The value is the duration of the send call.
-    """
+    """The ns by which a send may really have been later, by instant: the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
@@ -61,6 +59,12 @@ class Instants:
         """Set an instant to the time `at_ns` of a send, unless the instant is already set."""
         if instant not in self.instants:
             self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
+
+    def include(self, *others: Instants) -> None:
+        for other in others:
+            self.instants |= other.instants
+            self.uncertainties_ns |= other.uncertainties_ns
+            self.widths_ns |= other.widths_ns
 
 
 class TurnScore(NamedTuple):
@@ -94,21 +98,15 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
     input_words, input_errors, input_characters = _errors(reference.words, transcript)
     spoken = reply if reply and outcome == "ok" else None
     reply_words, reply_errors, reply_characters = _errors(reference.reply, spoken)
-    known = reference.has_task and (reply or outcome not in SUCCESSFUL)
-
-    def does_task() -> bool:
+    success = None
+    if reference.has_task and (reply or outcome not in SUCCESSFUL):
         has_words = all(contains(reply, text) for text in reference.contains)
-        return has_words and re.search(reference.matches, reply) is not None
-
-    success = is_done(outcome, does_task) if known else None
+        success = is_done(outcome, lambda: has_words and re.search(reference.matches, reply))
     return TurnScore(input_words, input_errors, reply_words, reply_errors, success, input_characters, reply_characters)
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int, int]:
-    """Return the number of words in `reference`, of word errors in `words`, and of characters among the former words.
-
-    `reference` must have at least one word.
-    """
+    """Return (number of words in `reference`, at least one; word errors in `words`; characters of the former)."""
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
@@ -123,10 +121,7 @@ def load_scorer() -> None:
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
-    """Return whether a turn has done its task.
-
-    If the turn succeeded, return the result of `judge`. If the turn is unfinished, return None. Otherwise return False.
-    """
+    """Return the result of `judge` if the turn succeeded, None if it is unfinished, and otherwise False."""
     ending_class = outcome_class(outcome)
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
@@ -138,10 +133,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NO_TURNS_MISSING = frozenset({"ok", "renewed", "unfinished"})
-"""The outcomes of sessions without missing turns.
-
-In such a session, the script was completed, continues in another session, or ended with the run.
-"""
+"""The outcomes of sessions that completed the script, continue in another session, or ended with the run."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
@@ -232,9 +224,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def measured_from(self) -> str | None:
-        """The name of the instant from which this turn's latency is measured; None if the turn ended before that
-        instant.
-        """
+        """The instant from which this turn's latency is measured; None if the turn ended before."""
         for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
@@ -242,9 +232,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first audio delta. Without audio, the uncertainty of the first text or transcript
-        delta. Without a reply, that of the finished transcript.
-        """
+        """The uncertainty of the first audio delta, else of the first other delta, else of the finished transcript."""
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
@@ -268,21 +256,14 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric that this turn has. Values may be negative."""
-        return times_ns("turn", self.instants, self._column)
+        return times_ns("turn", self.instants, partial(getattr, self))
 
     def metric_ns(self, metric: Metric) -> int | None:
         """Return the value of a time metric; None if this turn does not have the metric."""
-        return metric.value_ns(self.instants, self._column)
-
-    def _column(self, name: str) -> int | str | None:
-        value: int | str | None = getattr(self, name)
-        return value
+        return metric.value_ns(self.instants, partial(getattr, self))
 
     def bound_ns(self, metric: Metric) -> int | None:
-        """Return the uncertainty of a metric that is the time between two instants; None if it is unknown.
-
-        The uncertainty follows from the timestamps of the two instants.
-        """
+        """Return the uncertainty of a time between two instants, from their timestamps; None if it is unknown."""
         start, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.uncertainties_ns, self.widths_ns
         if (start in ARRIVALS and start not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
@@ -329,10 +310,7 @@ class SessionObservation(Instants):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """The number of commits that belong to no turn of the script.
-
-    The service made them after noise between turns, or after its idle timeout.
-    """
+    """The number of commits of no turn: after noise between turns, or after the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     billed_ns: int | None = None
@@ -342,10 +320,7 @@ class SessionObservation(Instants):
     rtp: RtpMeasured | None = None
     """The numbers of a telephone call at the end of the last turn; None elsewhere."""
     stray_usage: TokenUsage | None = None
-    """The usage of responses outside of any turn and of responses that ended after their turn.
-
-    None if no such response reported usage.
-    """
+    """The usage of responses outside of any turn, or that ended after their turn; None if none was reported."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -353,7 +328,6 @@ class SessionObservation(Instants):
 
     @property
     def model(self) -> str | None:
-        """The model that the service reported; None if it reported no model."""
         return model_of(self.effective_settings)
 
     @property
@@ -390,10 +364,7 @@ class SessionObservation(Instants):
         return {name: ns for scope in scopes for name, ns in times_ns(scope, self.instants, self.column).items()}
 
     def column(self, name: str) -> Any:
-        """Return the value of a column: the field of its name, else the field of `rtp` without `rtp_` in its name.
-
-        Without RTP, return None.
-        """
+        """Return the field of this name, else the field of `rtp` without `rtp_` in its name; None without RTP."""
         if hasattr(self, name):
             return getattr(self, name)
         return None if self.rtp is None else getattr(self.rtp, name.replace("rtp_", ""))
@@ -404,10 +375,7 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """Return the model in a service's settings; None if the settings contain no model.
-
-    If the session only transcribes, it is the model that transcribes.
-    """
+    """Return the model in a service's settings, or that of a session which only transcribes; None without one."""
     model = settings.get("model")
     if not is_answered(settings):
         model = _transcription(settings).get("model")
@@ -430,18 +398,12 @@ def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome.
-
-    If the outcome ends with an error code, and the detail begins with the same code, remove the code from the detail.
-    """
+    """Return the detail for display after its outcome, without the error code that the outcome ends with."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """Return `kernel`, `userspace` or `mixed`; None if there are no timestamps.
-
-    `kernel` and `user` are the numbers of timestamps from each source.
-    """
+    """Return `kernel`, `userspace` or `mixed`, from the numbers of timestamps; None if there are none."""
     if kernel and user:
         return "mixed"
     if kernel:
@@ -450,9 +412,6 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
-    """Return the time metrics of a scope in nanoseconds.
-
-    A metric is absent if these instants and columns are not sufficient to compute it.
-    """
+    """Return the time metrics of a scope in ns that can be computed from these instants and columns."""
     values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

@@ -12,7 +12,7 @@ A loud and steady start of a stream may be a sound or background. It is no backg
 it stops within `SETTLED` blocks.
 
 Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is not voiced
-(`bench.observe.voiced`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
+(`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
 are background. Fewer blocks may be an unvoiced consonant or noise: the sound starts with them, and they are its
 uncertainty, until its level falls so far that no noise is behind the voice. A sound without any voiced part for
 `SETTLED` blocks is background if it is steady, and otherwise a sound. Steady noise after a voice ends the sound.
@@ -36,8 +36,7 @@ from typing import Literal, NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import BLOCK_MS, GROUP, SMOOTHED, STEADY, Blocks, end_of_even, is_even, rise_in
-from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
-from bench.observe.voiced import is_voiced
+from bench.observe.tones import Tone, is_pure, is_tone, is_voiced, noise_energy
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS
@@ -55,23 +54,15 @@ REACH = 24
 UNKNOWN = 40
 """The number of blocks that the detector needs at the start of a stream to know the background."""
 SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again. A sound at the start may have stopped by
-then."""
+"""The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
 VARIED = 12
-"""A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
-
-A voice at the start of the stream may exceed this ratio. Noise does not exceed it.
-"""
+"""The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
-"""A number of blocks from the start of a stream.
-
-A sound that starts in these blocks may be the second word of a voice that started with the stream.
-"""
+"""A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
 GROUPS = 60
 """The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
-"""The number of consecutive groups with the same level after which the detector checks whether a sound is a held tone.
-"""
+"""The number of groups with the same level after which a sound is checked for a held tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
 """The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
 
@@ -81,8 +72,7 @@ groups. `NEARLY_SAME` is for later checks.
 RECHECKED = 20
 """The number of groups between two checks of whether a sound is still a held tone."""
 CERTAIN, CHANGING = 36, 80
-"""The number of blocks after which a sound is certainly a tone, if all of it has the same spectral lines, and if its
-lines change."""
+"""The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
 RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
@@ -92,15 +82,9 @@ TONE_GROUPS = 5
 TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone."""
 RETAINED = CERTAIN + GROUP
-"""The number of blocks whose samples are stored, in addition to the blocks that were received last.
-
-At the start of a stream, `SETTLED` blocks more are stored, because they are classified again.
-"""
+"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
 STREAMED = 16
-"""The number of consecutive groups of noise which proves that the service sends its background continuously.
-
-No reply ends with as much noise.
-"""
+"""The number of groups of noise that proves a continuously sent background. No reply ends with so much."""
 LEAD, EVEN = 50, (5, 2)
 """The minimum number of blocks before a voice that are noise, and no unvoiced consonant of the voice, if the ratio of
 their highest to their lowest level is at most `EVEN`, as (numerator, denominator)."""
@@ -109,18 +93,14 @@ CHECKED = 5
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
 PLATEAU, QUIETER = 36, 8
-"""Noise has ended a sound if it is steady for `PLATEAU` blocks, and if the ratio of the sound's energy to it is at
-least `QUIETER`."""
+"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
 DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
-"""The maximum energy of digital silence, dither and rounding.
-
-If the background has at most this energy, the first audible sample of a sound is exact.
-"""
+"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
 """The maximum errors of the start of a sound, in descending order of loudness.
 
@@ -132,10 +112,7 @@ All errors were smaller than the maximum.
 
 
 HELD_NS = 800 * NS_PER_MS
-"""The maximum duration of audio between the start of a sound and its detection.
-
-A detection takes longest if the sound is not voiced.
-"""
+"""The maximum audio between the start of a sound and its detection, which takes longest if it is not voiced."""
 What = Literal["begins", "sounds", "ends"]
 
 
@@ -172,34 +149,9 @@ class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
-        "_above_lead",
-        "_behind",
-        "_behind_sound",
-        "_behind_start",
-        "_early_ns",
-        "_first_level",
-        "_group",
-        "_groups",
-        "_keys_count",
-        "_last",
-        "_lead_level",
-        "_lead_ns",
-        "_level",
-        "_loud",
-        "_moved",
-        "_noise",
-        "_onset",
-        "_pause",
-        "_peak",
-        "_quiet",
-        "_same",
-        "_sent",
-        "_sounding",
-        "_streams",
-        "_suspect",
-        "_tone",
-        "_unsteady",
-        "tones",
+        *("_above_lead", "_behind", "_behind_sound", "_behind_start", "_early_ns", "_first_level", "_group", "_groups"),
+        *("_keys_count", "_last", "_lead_level", "_lead_ns", "_level", "_loud", "_moved", "_noise", "_onset", "_pause"),
+        *("_peak", "_quiet", "_same", "_sent", "_sounding", "_streams", "_suspect", "_tone", "_unsteady", "tones"),
     )  # an object with more than 30 attributes is slow without it
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
@@ -216,8 +168,7 @@ class OnsetDetector(Blocks):
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._level = self._same = 0
-        """`_level` is the energy of the first of the last groups with the same level. `_same` is the number of these
-        groups."""
+        """The energy of the first of the last groups with the same level, and the number of these groups."""
         self._tone = False
         self._sent = True
         self._noise = 0
@@ -229,8 +180,7 @@ class OnsetDetector(Blocks):
         self._loud = 0
         self._sounding = False
         self._behind_start = self._behind_sound = self._peak = 0
-        """`_behind_start` is the energy of the background at the start of the sound, and `_behind_sound` that at its
-        end. `_peak` is the energy of the loudest group of the sound."""
+        """The energies of the background at the start of the sound and at its end, and of the sound's loudest group."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
@@ -250,10 +200,7 @@ class OnsetDetector(Blocks):
         """The position in the stream after the last audible sample of the sound."""
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Process the next samples and return the changes that they reveal.
-
-        `sent` is False if the samples are silence that the service did not send.
-        """
+        """Return the changes in the next samples. `sent` is False for silence that the service did not send."""
         self._sent = sent
         changes: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -266,18 +213,13 @@ class OnsetDetector(Blocks):
 
     @property
     def pending(self) -> int | None:
-        """The start of a sound that is not certain yet, in samples before the end of the received samples.
-
-        None if there is none.
-        """
+        """The start of an uncertain sound, in samples before the end of the received samples; None if there is none."""
         if self._onset is None or (self._suspect is not None and self._suspect.is_certain):
             return None
         return (self._number - self._onset) * self._size + len(self._left)
 
     def drop(self) -> None:
-        """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
-        reported.
-        """
+        """Forget the current sound, whose rest will not be played. Its end is not reported."""
         self._sounding, self._onset, self._suspect, self._energies = False, None, None, (0, 0, 0)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
@@ -317,20 +259,16 @@ class OnsetDetector(Blocks):
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
             self._unsteady = max_level > STEADY * min_level
-            self._behind = (
-                min(self._groups) if max_level > VARIED * min_level else sum(self._groups) // len(self._groups)
-            )
-            self._first_level = self._behind if max_level <= VARIED * min_level and self._behind >= FAINT else 0
+            is_varied = max_level > VARIED * min_level
+            self._behind = min(self._groups) if is_varied else sum(self._groups) // len(self._groups)
+            self._first_level = 0 if is_varied or self._behind < FAINT else self._behind
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
         for number in range(self._number):
             yield from self._classify(number)
 
     def _search_again(self) -> Known:
-        """Yield the changes since the start of the stream, if the start of the stream was a sound.
-
-        It was a sound if it has stopped by now, or if it is a tone.
-        """
+        """Yield the changes since a start of the stream that is a sound: it has stopped by now, or is a tone."""
         quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
@@ -342,10 +280,7 @@ class OnsetDetector(Blocks):
             yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
-        """Use the energy `behind` as the background before the stream.
-
-        Store this energy for all groups, so that it remains the background.
-        """
+        """Use this energy as the background before the stream. Store it for all groups, so that it remains."""
         self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
         self.tones.clear()
         self._groups.extend([behind] * GROUPS)
@@ -421,10 +356,7 @@ class OnsetDetector(Blocks):
         self._last, self._quiet, self._moved = (first + 1) * self._size, last - first, True
 
     def _is_background(self, mean: int) -> bool:
-        """Return whether the group that has just ended shows the background.
-
-        If the service sends noise continuously, silence that was not sent does not show the background.
-        """
+        """Return whether the last group shows the background. Unsent silence does not if the service sends noise."""
         if not self._sent:
             return not self._streams
         if self._sounding or mean < HUSHED:
@@ -511,10 +443,7 @@ class OnsetDetector(Blocks):
         return None if end_of_noise is None else first - 1 + end_of_noise
 
     def _falls_below_lead(self, number: int) -> bool:
-        """Return whether the level falls fast from above the unvoiced start of the sound to below it.
-
-        Then no noise is behind the voice, and the sound started with an unvoiced consonant.
-        """
+        """Return whether the level falls fast through that of the unvoiced start: then no noise is behind the voice."""
         level = self._at(number)[1]
         if level > DROP * self._lead_level:
             self._above_lead = number
@@ -551,7 +480,6 @@ class OnsetDetector(Blocks):
             yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
 
     def _note_tone(self, tone: SuspectedTone) -> None:
-        """Store a tone, or the new end of the last one."""
         loud = (block for block in range(tone.last, tone.start, -1) if self._at(block)[0] > self._loud_energy)
         found = Tone(tone.start * self._size, (next(loud, tone.start) + 1) * self._size)
         if self.tones and self.tones[-1].start == found.start:

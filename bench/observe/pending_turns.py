@@ -6,7 +6,7 @@ ended and wait for late events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from bench.base.units import NS_PER_S
@@ -14,12 +14,12 @@ from bench.catalogue.causes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHE
 from bench.catalogue.outcomes import outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.mcp_calls import NOT_ENDED
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.session_facts import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
 from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
 from bench.observe.turn_observation import all_instants
+from bench.observe.turn_parts import NOT_DONE, NOT_SPOKEN
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT
@@ -34,10 +34,7 @@ NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the call
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail) of the next deadline of a turn; None if it has no deadline.
-
-    If the deadline passes, the turn ends with this outcome and this detail.
-    """
+    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None without one."""
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
@@ -56,9 +53,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         # service must act.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
-    if turn.input_complete_ns and (
-        soonest is None or soonest[0] > turn.input_complete_ns + limits.turn * NS_PER_S
-    ):  # seldom
+    latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
+    if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
         missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
         return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
     return soonest
@@ -101,10 +97,7 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 
 @cache
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """Return (limit in nanoseconds, outcome, detail). A turn that exceeds the limit has this outcome and this detail.
-
-    The result is cached, because this function is called for every second event.
-    """
+    """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
     return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
 
 
@@ -114,8 +107,6 @@ STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 
 
 class PendingTurns:
-    """The turns of one session that have started and are not yet delivered."""
-
     __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "events", "interrupted", "last")
 
     def __init__(self, events: PlannedEvents) -> None:
@@ -178,24 +169,17 @@ class PendingTurns:
         return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Return whether the client must still send the output of a function call.
-
-        The client must send it only if the current turn made the call.
-        """
+        """Return whether the client must still send the output of a call: if the current turn made it."""
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
     @property
     def played_until_ns(self) -> int | None:
-        """The instant at which all received audio of the last turn's reply has been played; None if no audio was
-        received.
-        """
+        """The instant at which the received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """Return (instant, outcome, detail, turn) of the earliest deadline of all open turns; None if there is no
-        deadline.
-        """
+        """Return (instant, outcome, detail, turn) of the earliest deadline of the open turns; None without one."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -205,35 +189,30 @@ class PendingTurns:
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
-        """Return the ended turns that await no late event.
-
-        If `session_over` is True, return all ended turns, because no event can arrive after the session's end.
-        """
+        """Return the ended turns that await no late event; after the session's end, all of them."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
-    def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
-        """Yield the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
+    def cuts(self) -> list[inputs.Action]:
+        """Return the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
+        found: list[inputs.Action] = []
         stopped_turn = self.interrupted
         if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.turn_source is not SOUND:
             interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                yield inputs.CancelResponse(f"{prefix}{CANCEL}")
+                found.append(inputs.CancelResponse(f"{prefix}{CANCEL}"))
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, played_ms) in enumerate(stopped_turn.reply.cuts(), 1):
-                    yield inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}")
+                    found.append(inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}"))
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.truncated - turn.check.requested):
                     self._retrieves += 1
-                    yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
+                    found.append(inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}"))
+        return found
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
-        """Remove a delivered turn.
-
-        If the wait for late events has ended, also end the check of the turn's truncated reply. Missing events count as
-        failures.
-        """
+        """Remove a delivered turn. After the wait for late events, missing events fail the check of its truncation."""
         self.all.remove(turn)
         self.events.occur("expectations", turn.met_expectations)
         if outcome_class(turn.outcome) == "unfinished":
@@ -266,13 +245,10 @@ class PendingTurns:
             turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Record that the script requires an event of the last turn by an instant, if it has not arrived.
-
-        If the turn is already over, the event is missed.
-        """
+        """Record that the script requires an event of the last turn. If that turn is over, the event is missed."""
         kind, turn = EventKind[expected.kind.upper()], self.last
         self.events.reach("expectations")
-        if turn is not None and ARRIVALS[kind] in all_instants(turn):
+        if turn is not None and ARRIVALS[kind] in all_instants(turn).instants:
             self.events.occur("expectations")
         elif turn is not None and turn.state is not State.OVER:
             turn.expected[kind] = expected.until_ns
@@ -286,18 +262,13 @@ class PendingTurns:
                 self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
-        """Record when the caller starts and stops to interrupt a reply, or when a sound during a reply starts and
-        stops.
-
-        `instants` are the names of the new instants of the turn's speech.
-        """
+        """Record the edges of an interruption, or of a sound during a reply, from the new instants of the speech."""
         input_speech = turn.input_speech
         if turn.interrupts is not None:
             if "speech_start" in instants and self.is_interruptible:
                 self.events.begin_awaited()
-                turn.interrupts.sent(
-                    "barge_in", input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
-                )
+                start_ns, width_ns = input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
+                turn.interrupts.sent("barge_in", start_ns, width_ns)
             if "speech_end" in instants:
                 turn.interrupts.spoken_ns = input_speech.instants["speech_end"]
         if turn.interruption is not None:
@@ -307,13 +278,10 @@ class PendingTurns:
             if "sound_end" in instants:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
-    def note_unsent(self, turn: PendingTurn, instants: Mapping[str, int], unsent_ns: int, cause: str) -> None:
-        """Record audio of the caller that was not sent, for the turns whose values depend on it.
-
-        `instants` are the instants of speech in this audio.
-        """
-        speech, sound = turn.input_speech.instants, turn.interruption
-        ends_speech, ends_sound = "speech_end" in instants, "sound_end" in instants
+    def note_unsent(self, turn: PendingTurn, unsent: inputs.NotSent, unsent_ns: int) -> None:
+        """Record unsent audio of the caller for the turns whose values depend on it. It lasts `unsent_ns`."""
+        speech, sound, cause = turn.input_speech.instants, turn.interruption, unsent.reason
+        ends_speech, ends_sound = "speech_end" in unsent.instants, "sound_end" in unsent.instants
         if "speech_start" in speech and (ends_speech or "speech_end" not in speech):
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=ends_speech)
             if turn.interrupts is not None and self.interrupted is not None:
@@ -322,10 +290,7 @@ class PendingTurns:
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
-        """Apply an error to a client message that cancels, truncates or retrieves a reply.
-
-        The error does not end the turn, because the client's message only came too late.
-        """
+        """Apply an error to a cancel, truncate or retrieve, which only came too late and so ends no turn."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue

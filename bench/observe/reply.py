@@ -43,22 +43,14 @@ class ItemPlayer:
     """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later."""
 
     def __init__(
-        self,
-        audio: AudioFormat,
-        jitter_buffer_ns: int,
-        first_audio_ns: int,
-        error_ns: int = 0,
-        busy_until_ns: int = 0,
+        self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int, error_ns: int = 0, busy_until_ns: int = 0
     ) -> None:
         self._audio = audio
         self._first_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
         """The uncertainty of the arrival of the delta that started the playback since the last stall."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """The start of playback, and the start of the playback since the last stall.
-
-        Times count from the second one, so that rounding errors do not add up.
-        """
+        """The start of playback, and of playback since the last stall, so that rounding errors do not add up."""
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
@@ -90,10 +82,7 @@ class ItemPlayer:
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """Return when this duration of received audio has been played.
-
-        If the position is before an ended stall, the result may be too late.
-        """
+        """Return when this duration has been played; perhaps too late if that was before an ended stall."""
         return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
@@ -121,10 +110,7 @@ class ItemPlayer:
 
 EXACT_GAP_NS = 1_000_000
 AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
-"""The kinds with which each delta is compared.
-
-They are constants because access to an attribute of an enumeration is slow.
-"""
+"""Constants, because access to an attribute of an enumeration is slow for each delta."""
 
 # kind of event → the instant of its arrival: the first one for opening events, the last one for closing events
 REPLY_INSTANTS = {
@@ -171,10 +157,7 @@ class Reply(Instants):
     _heard: HeardText = field(default_factory=lambda: HeardText(MAX_TEXT_CHARACTERS))
     """The decoded part of the transcript."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """The transcript deltas that are not decoded yet.
-
-    They are needed only if a script looks for a word, which is rare.
-    """
+    """The transcript deltas that are not decoded. They are needed only if a script looks for a word."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
@@ -190,10 +173,7 @@ class Reply(Instants):
     phases: dict[str, str] = field(default_factory=dict)
     """The phase of each item that has one: commentary or answer."""
     created_ns: int | None = None
-    """The instant at which the response in progress was created.
-
-    If the service does not report the creation, it is the instant of the response's first event.
-    """
+    """The creation of the response in progress; its first event if the service does not report the creation."""
     earlier_items: int = 0
     """The number of items with audio before the request of the response in progress."""
     gaps_ns: list[int] = field(default_factory=list)
@@ -242,20 +222,17 @@ class Reply(Instants):
                 if not self._add_audio(event, payload_bytes, at_ns, error_ns):
                     return False
             elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
-                self._add_transcript(event)
+                self.unread.append(event.payload)
+                self.unread_bytes += event.payload_bytes
+                if self.unread_bytes > MAX_TEXT_CHARACTERS:
+                    self.heard()
         return True
 
     def on_sound(self, delta: MatchedDelta) -> None:
         """Apply the sound that was detected in the last delta, if replies are detected in the audio."""
-        sound, at_ns, error_ns, payload_bytes = (
-            delta.event.payload,
-            delta.at_ns,
-            delta.uncertainty_ns,
-            delta.payload_bytes,
-        )
-        if not isinstance(sound, StrippedAudio):
-            return
-        if self.item is None or sound.until is None or sound.audible is None:
+        event, at_ns, error_ns, _, payload_bytes, _, _ = delta
+        sound = event.payload
+        if not isinstance(sound, StrippedAudio) or self.item is None or sound.until is None or sound.audible is None:
             return
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
@@ -285,12 +262,6 @@ class Reply(Instants):
             self.created_ns = arrival.at_ns
         if kind in ENDS_TEXT:
             self.unread.append(WORD_END)
-
-    def _add_transcript(self, event: ServerEvent) -> None:
-        self.unread.append(event.payload)
-        self.unread_bytes += event.payload_bytes
-        if self.unread_bytes > MAX_TEXT_CHARACTERS:
-            self.heard()
 
     def heard(self) -> HeardText:
         """Return the transcript that was received. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
@@ -339,17 +310,12 @@ class Reply(Instants):
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
     ) -> ItemAudio:
-        """Return the item with this id.
-
-        It is played after the items before it. If it has a `position`, it is played there.
-        """
+        """Return the item with this id. It is played at its `position`, or after the items before it."""
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
-            delay_ns, error_ns = (
-                (0, first.uncertainty_ns) if position is None else (position.delay_ns, position.uncertainty_ns)
-            )
+            delay_ns, error_ns = (0, first.uncertainty_ns) if position is None else position[:2]
             playback_ns = first.at_ns + delay_ns
             player = ItemPlayer(self.audio, self.jitter_buffer_ns, playback_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
@@ -362,12 +328,8 @@ class Reply(Instants):
     def cuts(self) -> list[tuple[str, int]]:
         """Return (item, played ms) of each item that was not completely played. The milliseconds are rounded down."""
         stopped_ns = self.stopped_ns or 0
-        played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
-        return [
-            (item_id, played_ns // NS_PER_MS)
-            for item_id, item, played_ns in played
-            if played_ns < self.audio.duration_ns(item.bytes)
-        ]
+        played = [(name, item.bytes, item.player.played_ns(stopped_ns)) for name, item in self.items.items()]
+        return [(name, ns // NS_PER_MS) for name, size, ns in played if ns < self.audio.duration_ns(size)]
 
     def played_at_ns(self, length_ns: int) -> int | None:
         """Return when this duration of the reply has been played; None if not enough audio has arrived."""
@@ -388,7 +350,6 @@ class Reply(Instants):
 
     @property
     def late_ns(self) -> int:
-        """The duration of the audio that arrived after the stop."""
         return self.audio.duration_ns(self.late_bytes)
 
     @property
@@ -431,10 +392,7 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio of the answer: the last response's first item with the phase ANSWER, otherwise its last item.
-
-        An item with the phase COMMENTARY is not the answer.
-        """
+        """The answer: the last response's first item with phase ANSWER, else its last item that is no COMMENTARY."""
         items = list(self.items.items())[self.earlier_items :]
         answers = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         others = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
@@ -442,38 +400,26 @@ class Reply(Instants):
 
     @property
     def preamble(self) -> bool | None:
-        """True if audio came before the answer.
-
-        None if there is no audio, or no sound is long enough for an answer.
-        """
+        """True if audio came before the answer. None if there is no audio, or no sound is long enough for an answer."""
         if self.spoken_answer is not None:
             return None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
-    def all_instants(self) -> dict[str, int]:
-        """Return the reply's instants, including those of its audio."""
-        return self.instants | {name: at_ns for name, (at_ns, _) in self._of_audio().items()}
-
-    def all_uncertainties_ns(self) -> dict[str, int]:
-        """Return how much earlier each of `all_instants` may really have been."""
-        return self.uncertainties_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
-
-    def _of_audio(self) -> dict[str, tuple[int, int]]:
-        """Return a mapping from each instant of the audio to (time, how much earlier it may really have been)."""
+    def audio_instants(self) -> dict[str, Arrival | None]:
+        """Return the instants of the audio, each with how much earlier it may really have been; None if unknown."""
         if self.item is None:
             return {}
-        instants = {"last_audio": (self.item.last_ns, self.item.last_uncertainty_ns)}
+        instants: dict[str, Arrival | None] = {"last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
-            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
-        if (audible := _first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = audible[0], audible[1] + self.start_uncertainty_ns
+            last_audible_ns = self.late_until_ns or self.silent_ns
+            instants["last_audible"] = Arrival(last_audible_ns, self.item.player.uncertainty_ns)
+        if (audible := first_audible(item.player for item in self.items.values())) is not None:
+            instants["first_audible"] = Arrival(audible.at_ns, audible.uncertainty_ns + self.start_uncertainty_ns)
         if self.spoken_answer is not None:
-            if self.spoken_answer.sound is not None:
-                instants["answer_audible"] = self.spoken_answer.sound[:2]
+            if (sound := self.spoken_answer.sound) is not None:
+                instants["answer_audible"] = Arrival(sound.at_ns, sound.uncertainty_ns)
         elif (answer := self.answer) is not None:
-            instants["answer_audio"] = answer.first.at_ns, answer.first.uncertainty_ns
-            if (audible := _first_audible([answer.player])) is not None:
-                instants["answer_audible"] = audible
+            instants["answer_audio"], instants["answer_audible"] = answer.first, first_audible([answer.player])
         return instants
 
     @property
@@ -489,10 +435,10 @@ class Reply(Instants):
         return after_first / self.audio.bytes_per_s / (duration_ns / NS_PER_S)
 
 
-def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
-    """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
+def first_audible(players: Iterable[ItemPlayer]) -> Arrival | None:
+    """Return the playback time of the first audible sample; None if all is silent."""
     instants = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
-    return next(((at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
+    return next((Arrival(at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
 
 
 def _joined(text: str, addition: str) -> str:

@@ -40,10 +40,7 @@ GAP_NS = 100 * NS_PER_MS
 
 
 class PlaybackTime(NamedTuple):
-    """The latest possible playback time of a delta, without the jitter buffer.
-
-    The real playback time may be up to `uncertainty_ns` earlier.
-    """
+    """The latest playback time of a delta without jitter buffer, and how much earlier it may really be."""
 
     at_ns: int
     uncertainty_ns: int
@@ -98,11 +95,7 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop the audio that was not played at the time of a `clear`, which was at `at_ns`, or up to `error_ns`
-        earlier.
-
-        The marks in the dropped audio count as played.
-        """
+        """Drop the unplayed audio at a `clear`, which may be `error_ns` earlier. Its marks count as played."""
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
         self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
@@ -110,10 +103,7 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """The instant at which the next mark is played.
-
-        0 if a mark was played and is not reported yet. `NEVER_NS` if there is no mark.
-        """
+        """The instant of the next mark; 0 if one was played and not reported, `NEVER_NS` if there is none."""
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
@@ -129,35 +119,22 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the maximum network delay of audio that arrives `gap_ns` after the queue ran empty.
-
-    The longer the gap, the shorter is this delay: the rest of the gap is silence that was not sent.
-    """
+    """Return the maximum network delay after a gap. The longer the gap, the more of it is unsent silence."""
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""The silence that ends a reply if the caller has spoken since the reply began. Pauses within speech are shorter.
-
-Audio after this silence may answer the caller, so it belongs to the next reply.
-"""
+"""The silence that ends a reply the caller has spoken into. It is longer than pauses within speech."""
 CAUGHT = "turn_detected"
 """The status reason of a reply that the caller's speech cancels, as in the Realtime API."""
 MAX_GAP_S = 3
 """The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""The duration of audio, from the start of a voiced sound, that the onset detector needs to detect the sound.
-
-Until an unvoiced sound is detected, it is pending.
-"""
+"""The audio that the detector needs to detect a voiced sound. Until an unvoiced one is detected, it is pending."""
 
 
 class HeldDelta(NamedTuple):
-    """A delta in which no sound was detected when it arrived.
-
-    `end` is the position of the end of the delta in the stream, in samples. `playing` is the playback time of the
-    delta.
-    """
+    """A delta without sound at its arrival. `end` is its end in the stream in samples, `playing` its playback."""
 
     event: ServerEvent
     arrival: Arrival
@@ -189,25 +166,17 @@ class ReplyDetector:
         self._replies = 0
         self._speaking = False
         self._cut = False
-        """True if the service has cleared the rest of the reply.
-
-        Sound that follows without a pause belongs to the cleared reply: the service sent it before the clear.
-        """
+        """True after a clear. Sound without a pause still belongs to the cleared reply: it was sent before."""
         self._dropped = False
-        """True if audio of the reply was cleared, or arrived after the clear.
-
-        In both cases, the service has cancelled the reply.
-        """
+        """True if audio of the reply was cleared or came after it, so the service has cancelled the reply."""
         self._pending: int | None = None
         """The position in the stream, in samples, of a sound that is not certain yet; None if there is none."""
         self._began_ns = self._caller_ns = 0
-        """The arrival of the first delta of the last reply, and the instant at which the caller last started to
-        speak."""
+        """The arrival of the last reply's first delta, and the last start of the caller's speech."""
         self._words = ""
 
     @property
     def has_detected(self) -> bool:
-        """True if any reply has been detected in the session."""
         return self._replies > 0
 
     def hear_early(self, data: bytes, end_ns: int) -> None:
@@ -234,14 +203,10 @@ class ReplyDetector:
         if event.kind is EventKind.CLEARED:
             self._onsets.drop()
             self._stream.rest = b""
-        if (
-            event.kind is not EventKind.AUDIO_DELTA
-            or event.payload_bytes <= 0
-            or isinstance(event.payload, StrippedAudio)
-        ):
+        raw = event.payload
+        if event.kind is not EventKind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(raw, StrippedAudio):
             return event
-        data = audio_payload(event.payload)
-        if data is None:
+        if (data := audio_payload(raw)) is None:
             return event
         changes: list[Change] = []
         if self._early is not None and not self.playout.until_ns:
@@ -252,13 +217,10 @@ class ReplyDetector:
                 self._early.without(self._changes(silence, sent=False), len(silence))
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
-            silence_changes = self._onsets.add(silence, sent=False)
-            if (
-                silence_changes
-                and silence_changes[0].what == "begins"
-                and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
-            ):
-                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in silence_changes]
+            found = self._onsets.add(silence, sent=False)
+            is_short = unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
+            if found and found[0].what == "begins" and is_short:
+                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in found]
         samples = self._stream.samples(data)
         changes += self._changes(samples)
         if self._early is not None:
@@ -291,10 +253,7 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Convert the events that `detect_replies` returned to events of the timeline. Yield each with its arrival.
-
-        The name of an event that the detector adds is empty.
-        """
+        """Yield the timeline's events for those of `detect_replies`, with arrivals. Added events have no name."""
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + delta_text(event.payload))[:MAX_TEXT_CHARACTERS]
@@ -333,7 +292,10 @@ class ReplyDetector:
         # sound is over, the delta must not begin another reply.
         if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
             if samples:
-                self._hold(HeldDelta(event, arrival, self._end, playing))
+                self._held.append(HeldDelta(event, arrival, self._end, playing))
+                old = self._end - HELD_NS * rate_hz // NS_PER_S
+                while self._held[0].end < old:
+                    self._held.popleft()
             is_of_reply = self._speaking and not self._cut
             yield self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name), arrival
             if self._is_over:
@@ -366,7 +328,6 @@ class ReplyDetector:
 
     @property
     def _pause_ns(self) -> int:
-        """The silence that ends the current reply."""
         if self._cut:
             return PAUSE_NS
         return min(SILENCE_NS, self._silence_ns) if self._caller_ns > self._began_ns else self._silence_ns
@@ -381,9 +342,7 @@ class ReplyDetector:
 
     @property
     def over_ns(self) -> int:
-        """The instant at which the current reply ends if no more of it arrives; `NEVER_NS` if only received audio can
-        end it.
-        """
+        """The end of the current reply if no more of it arrives; `NEVER_NS` if only audio can end it."""
         if not (self._pauses and self._speaking):
             return NEVER_NS
         silent_ns = 0 if self._may_continue else self._silent_ns
@@ -416,10 +375,7 @@ class ReplyDetector:
         yield event, arrival
 
     def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the first deltas of a reply.
-
-        They are the stored deltas from the one in which the reply begins, and `last`, in which the reply was detected.
-        """
+        """Yield a reply's first deltas: the stored ones from its start, and `last`, in which it was detected."""
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
@@ -439,12 +395,12 @@ class ReplyDetector:
         of the result covers all deltas in which the reply may begin.
         """
         margin = error_ns * self.audio.rate_hz // NS_PER_S
-        candidates = [
-            held for held in (*self._held, last) if held.end > start - margin and self._start_of(held) <= start + margin
+        # The playback time of each delta in which the reply may begin, minus its time in the stream.
+        offsets_ns = [
+            held.playing.at_ns - self._start_of(held) * NS_PER_S // self.audio.rate_hz
+            for held in (first, *self._held, last)
+            if held is first or (held.end > start - margin and self._start_of(held) <= start + margin)
         ]
-        # The playback time of each delta, minus its time in the stream.
-        rate_hz = self.audio.rate_hz
-        offsets_ns = [held.playing.at_ns - self._start_of(held) * NS_PER_S // rate_hz for held in (first, *candidates)]
         uneven_ns = max(offsets_ns) - min(offsets_ns)
         playback_ns, error_ns = first.playing
         return PlayoutPosition(playback_ns - first.arrival.at_ns, error_ns, uneven_ns)
@@ -453,27 +409,17 @@ class ReplyDetector:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, start: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the stored deltas that contain a sound which was detected after they arrived.
-
-        The sound begins at the sample `start`.
-        """
+        """Yield the stored deltas that contain a sound which begins at the sample `start`."""
         for held in self._held:
             if held.end > start:
                 audible = max(0, start - self._start_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
                 yield self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)), held.arrival
 
-    def _hold(self, held: HeldDelta) -> None:
-        self._held.append(held)
-        old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
-        while self._held[0].end < old:
-            self._held.popleft()
-
     def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
         name = f"heard-{self._replies}"
-        return msgspec.structs.replace(
-            event, response_id=name, item_id=name, payload=event.payload if sound is None else sound
-        )
+        payload = event.payload if sound is None else sound
+        return msgspec.structs.replace(event, response_id=name, item_id=name, payload=payload)
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
         name, words = f"heard-{self._replies}", self._words.strip()
@@ -498,10 +444,7 @@ class SplitSamples:
         """The audio stream of the item whose last delta ended with half a sample; None if no half sample waits."""
 
     def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return the events of a message.
-
-        If a delta begins or ends with half a sample, the position of its first audible sample replaces its payload.
-        """
+        """Return a message's events. In deltas with half a sample, the first audible sample replaces the payload."""
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events

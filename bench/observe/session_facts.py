@@ -4,40 +4,115 @@ Some sounds of the caller need no reply: words to another person, a noise or a m
 while no reply is played and no turn is open, so a response that begins then has no turn. The load generator plays this
 response nevertheless, because a caller would hear it. After a long silence of its caller, the service may speak (the
 idle timeout). Such speech is not a reply to a sound.
+
+A planned interruption or sound does not take place if its cue never comes: the reply ends earlier, or has no such
+words. An expectation takes place if its event arrives in time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
+from typing import Any
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.catalogue.causes import SERVICE_REPORTED
-from bench.catalogue.metrics import awaited
-from bench.catalogue.outcomes import EXPECTED, SUCCESSFUL, WHOLE
+from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
+from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
+from bench.observe.attribution import Attributor
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
-from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.observation import NO_TURNS_MISSING, SessionObservation, TurnObservation
 from bench.observe.reply import Reply
+from bench.observe.turn import PendingTurn, State
+from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.wire.connection import ASSUMED_START_NS
-from bench.wire.events import EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.dialect import SOUND
+from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta
 
 
-@dataclass(slots=True, eq=False)
-class FalseReplyWatch:
-    """The watch for replies to one sound that needs no reply.
+class PlannedEvents:
+    """The planned events of one session. `planned` is the number of each in the script; 0 if it is unknown."""
 
-    `reply` is the audio of the replies to the sound, as the caller hears it.
-    """
+    __slots__ = ("_awaited", "_occurred", "_planned", "_reached")
 
-    reply: Reply
-    replied: bool = False
-    is_unsent: bool = False
-    """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
-    _prompts: int = 0
-    """The number of reported idle timeouts for which the service has not spoken yet."""
+    def __init__(self, planned: Mapping[str, int]) -> None:
+        self._planned, self._reached, self._occurred = planned, Counter[str](), Counter[str]()
+        self._awaited: PlannedEvent | None = None
+        """The interruption or sound whose cue is awaited; also that of the last missed cue."""
+
+    def reach(self, event: PlannedEvent) -> None:
+        """Count an event that the session has come to in its script."""
+        self._reached[event] += 1
+
+    def occur(self, event: PlannedEvent, number: int = 1) -> None:
+        self._occurred[event] += number
+
+    def await_cue(self, kind: InterruptionKind) -> None:
+        """Count an interruption or sound whose cue the session now waits for."""
+        self._awaited = "sounds" if kind in SOUNDS else "interruptions"
+        self.reach(self._awaited)
+
+    def begin_awaited(self) -> None:
+        """Count the awaited interruption or sound, which has begun while the reply is played."""
+        if self._awaited is not None:
+            self.occur(self._awaited)
+            self._awaited = None
+
+    def withdraw(self, event: PlannedEvent, number: int) -> None:
+        """Do not count events that the session has come to, because the end of the run prevented them."""
+        self._reached[event] -= number
+
+    def withdraw_awaited(self) -> None:
+        """Do not count the awaited interruption or sound, which the end of the run prevented."""
+        if self._awaited is not None:
+            self.withdraw(self._awaited, 1)
+            self._awaited = None
+
+    def counts(self, outcome: str) -> dict[str, Any]:
+        """Return the columns of planned and missed events; of a failed session, also of those it did not come to."""
+        columns: dict[str, Any] = {}
+        is_complete = outcome in NO_TURNS_MISSING
+        for event, (planned_column, missed_column) in PLANNED_COLUMNS.items():
+            planned = self._reached[event]
+            if not is_complete:
+                planned = max(planned, self._planned.get(event, 0))
+            columns[planned_column], columns[missed_column] = planned, planned - self._occurred[event]
+        return columns
+
+
+class FalseReplies:
+    """The replies of a service to the script's sounds that need none. They are recorded with the next turn."""
+
+    def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
+        self._events, self._owners = events, owners
+        self.reply: Reply | None = None
+        """The audio of the replies to the current sound, as the caller hears it; None between sounds."""
+        self.is_unsent = False
+        """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
+        self._is_answered = False
+        self._prompts = 0
+        """The number of reported idle timeouts for which the service has not spoken yet."""
+        self._replied: bool | None = None
+        """True if the service replied to a sound since the last turn started; None if there was no sound."""
+
+    def start(self, reply: Reply) -> None:
+        """Apply the start of a sound. `reply` gets the audio of the replies to it."""
+        self._events.reach("sounds")
+        self._events.occur("sounds")
+        self.reply, self.is_unsent, self._is_answered, self._prompts = reply, False, False, 0
+
+    def end(self) -> None:
+        """Apply the end of the sound. Store nothing if the client requests all responses."""
+        if self.reply is not None and self._owners.service_responds and not self.is_unsent:
+            self._replied = self._is_answered or bool(self._replied)
+        self.reply = None
+
+    def pop(self) -> bool | None:
+        """Return whether the service replied to a sound since the last call; None if there was no sound."""
+        replied, self._replied = self._replied, None
+        return replied
 
     def received(self, event: ServerEvent, arrival: Arrival, *, is_first: bool) -> None:
         """Apply an event that belongs to no turn. `is_first` is True if it is the first event of its response."""
@@ -46,11 +121,10 @@ class FalseReplyWatch:
         elif is_first and self._prompts:
             self._prompts -= 1
         elif is_first:
-            self.replied = True
-        if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
-            self.reply.received_deltas(
-                [MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)]
-            )
+            self._is_answered = True
+        if self.reply is not None and event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
+            delta = MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)
+            self.reply.received_deltas([delta])
 
 
 class ConversationLength:
@@ -92,11 +166,6 @@ AWAITED: Mapping[EventKind, str] = {**DESCRIPTIONS, EventKind.MCP_LISTED: "mcp_l
 """A mapping from an event for which the set-up waits to the instant at which the wait ends."""
 CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
-UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""The prefixes of outcomes that do not state their cause.
-
-The cause may be an earlier error that ended neither a turn nor the session.
-"""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,12 +189,11 @@ class SessionFacts(SessionObservation):
     """The number of MCP servers whose tools are not listed yet."""
     mcp_lists: dict[str, str] = field(default_factory=dict)
     """The label of the MCP server of each list of tools, by the id of the list."""
-    last_error: ServiceFailure | None = None
-    """The last error since the last turn started. Only an error that ended neither a turn nor the session is stored."""
     billed: set[str] = field(default_factory=set)
     """The ids of responses whose tokens were already counted."""
     unpaid: TokenUsage | None = None
     """The tokens of ended responses that no `ReportUsage` action contains yet."""
+    length: ConversationLength = field(default_factory=ConversationLength)
 
     def __post_init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
@@ -144,15 +212,6 @@ class SessionFacts(SessionObservation):
             self.outcome, self.detail = outcome, detail
             self.instants.setdefault("ended", at_ns)
 
-    def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending.
-
-        If the outcome does not state its cause, include the last error before the ending.
-        """
-        if self.last_error is None or not outcome.startswith(UNEXPLAINED):
-            return detail
-        return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
-
     def set_connection(self, connected: Connected) -> None:
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
@@ -165,20 +224,14 @@ class SessionFacts(SessionObservation):
         self.service_session_id = connected.call_id
 
     def set_description(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the service's description of the session after its creation or update."""
         instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
-            previous = self.effective_settings
-            constants = {
-                name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in event.session
-            }
+            previous, changed = self.effective_settings, event.session
+            constants = {name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in changed}
             self.effective_settings = constants | event.session if constants else event.session
             self.service_session_id = self.service_session_id or event.session_id
-
-    def closed_by_service(self, event: ServerEvent) -> None:
-        self.billed_ns, self.paused_ns, self.is_closed = event.billed_ns, event.paused_ns, True
 
     def measure_rtp(self, rtp: RtpMeasured) -> None:
         self.rtp = rtp
@@ -233,15 +286,25 @@ class SessionFacts(SessionObservation):
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
-    def count_error(self, failure: ServiceFailure) -> None:
-        self.service_errors += 1
-        self.last_error = failure
+    def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
+        """Add the tokens of a response, even of one that does not count, to its open turn, else to the session."""
+        if response_id:
+            self.billed.add(response_id)
+        self.unpaid = usage if self.unpaid is None else self.unpaid + usage
+        if turn is None or turn.state is State.OVER:
+            self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
+            return
+        turn.usage = usage if turn.usage is None else turn.usage + usage
+        if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
+            return
+        if turn.context is None and usage.input:
+            turn.context = usage
+        of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
+        if of_conversation and self.length.answered(usage, instructed=turn.plan.instructed):
+            turn.after_truncation = True
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
-        """Count a delivered turn.
-
-        `first` is True for the first turn of the session. `greeting` is True if the service spoke first in this turn.
-        """
+        """Count a turn: the session's `first` one, or one with a `greeting`, in which the service spoke first."""
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:

@@ -21,11 +21,7 @@ MAX_FILLER_NS = 5 * NS_PER_S // 2
 
 
 class Sound(NamedTuple):
-    """A sound without a pause.
-
-    `at_ns` is the start of its playback, which may really have been up to `uncertainty_ns` earlier. `arrived_ns` is the
-    arrival of its first delta.
-    """
+    """A sound without a pause: its playback, perhaps `uncertainty_ns` earlier, and its first delta's arrival."""
 
     at_ns: int
     uncertainty_ns: int
@@ -49,8 +45,7 @@ class SpokenAnswer:
     _candidates: list[Sound] = field(default_factory=list)
     """The sounds that may be the answer. The first of them is the answer."""
     _merged: Sound | None = None
-    """The part after the longest gap in a sound that began before the result and continued after it; None without a
-    gap."""
+    """The part after the longest gap in a sound from before the result; None without a gap."""
     _merged_gap_ns: int = 0
     _is_start_unknown: bool = False
     """True if the answer follows a filler without a gap."""
@@ -109,10 +104,7 @@ class SpokenAnswer:
 
     @property
     def merged_ns(self) -> int:
-        """The time for which a sound that began before the result continues after the result.
-
-        Such a sound is a filler. The answer may follow it without a pause.
-        """
+        """The part after the result of a filler that began before it. The answer may follow without a pause."""
         if self._sound is None or not self._sound.arrived_ns < self._from_ns <= self._arrived_ns:
             return 0
         return max(0, self._end_ns - self._from_ns)

@@ -15,91 +15,56 @@ outcome is `starved`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from bench.base.clock import Arrival, SendTime
-from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PACKET, NOTHING_AUDIBLE, ONLY_TONES, TEXT_SESSION
-from bench.catalogue.outcomes import EXPECTED, HANG_UP, NO_MEDIA, NO_SOUND, WHOLE
+from bench.base.units import NEVER_NS
+from bench.catalogue.causes import NO_PACKET, NOTHING_AUDIBLE, TEXT_SESSION
+from bench.catalogue.outcomes import EXPECTED, NO_MEDIA, NO_SOUND, WHOLE
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
-from bench.observe.attribution import Attributor
-from bench.observe.delegation import DELEGATED_OUTSIDE
-from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
+from bench.observe.attribution import Attributor, PendingRequest
+from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
 from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.pending_turns import PendingTurns
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import ReplyDetector, SplitSamples
-from bench.observe.session_facts import AWAITED, ConversationLength, FalseReplyWatch, SessionFacts
+from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
+from bench.observe.session_endings import SessionEndings, UnansweredAudio
+from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
+from bench.observe.turn_parts import DELEGATED_OUTSIDE
 from bench.plan.turn_plan import SuccessPredicate
-from bench.transport.interface import BAD_FRAME, TOO_LARGE
-from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
-from bench.wire.dialect import SESSION_PREFIX, SOUND, Dialect, MessageKind, Peer
-from bench.wire.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
+from bench.wire.audio import AudioFormatName, resolve_format
+from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer
+from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
 from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26
-"""An upper limit for the bytes of deltas that are applied together.
-
-Deltas that are applied together come from one read, or from a few reads.
-"""
+"""An upper limit for the bytes of deltas that are applied together, from one read or a few reads."""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
-    {
-        *AWAITED,
-        EventKind.MCP_NOT_LISTED,
-        EventKind.SESSION_CLOSED,
-        EventKind.MALFORMED,
-        EventKind.ERROR,
-    }
+    {*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.MALFORMED, EventKind.ERROR}
 )
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
-"""The events by which a service reports that it detects its caller's speech. When such an event arrives, a player
-stops."""
+"""The events that report the caller's speech. A player stops when such an event arrives."""
 
 UNTIMED = frozenset(
     {
-        EventKind.ITEM_ADDED,
-        EventKind.ITEM_DELETED,
-        EventKind.ITEM_RETRIEVED,
-        EventKind.NOTED,
-        EventKind.RATE_LIMITS,
-        EventKind.UNKNOWN,
+        *(EventKind.ITEM_ADDED, EventKind.ITEM_DELETED, EventKind.ITEM_RETRIEVED),
+        *(EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN),
     }
 )
 """Events that never make a deadline earlier."""
-DECISIVE = frozenset(
-    (
-        EventKind.INPUT_TRANSCRIBED,
-        EventKind.INPUT_NOT_TRANSCRIBED,
-        EventKind.SPEECH_STARTED,
-        EventKind.CALL_DONE,
-        EventKind.MCP_APPROVAL,
-        EventKind.MCP_CALL_ENDED,
-        EventKind.MCP_CALL_FAILED,
-        EventKind.DELEGATED,
-        EventKind.BACKEND_DONE,
-        EventKind.RESPONSE_DONE,
-        EventKind.TRUNCATED,
-        EventKind.CLEARED,
-        EventKind.MARKED,
-    )
-)
-"""The events after which the session may have work to do although the turn continues."""
 
-ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
-"""The effects of errors that end the open turn, even if the error names no message of the turn."""
 UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
@@ -109,55 +74,32 @@ ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 
 
 class Timeline:
-    """The state machine of one session.
-
-    `reply_format` is the format of the service's audio. The service may send audio before the first turn.
-    """
+    """The state machine of a session. `reply_format` is the format of audio that may come before the first turn."""
 
     __slots__ = (
-        "_delivered",
-        "_detector",
-        "_dialect",
-        "_false_reply",
-        "_first",
-        "_format",
-        "_length",
-        "_max_bytes",
-        "_max_events",
-        "_received_counts",
-        "_renewable",
-        "_responses_left",
-        "_split",
-        "_wake_ns",
-        "_watch",
-        "arrived_ns",
-        "facts",
-        "limits",
-        "owners",
-        "turns",
-    )  # fmt: skip
+        *("_delivered", "_detector", "_dialect", "_endings", "_false_replies", "_first", "_format", "_max_bytes"),
+        *("_max_events", "_responses_left", "_split", "_unanswered", "_wake_ns", "arrived_ns", "facts", "limits"),
+        *("owners", "playout", "turns"),
+    )
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
-        self.limits, self._dialect, self._renewable = start.timeouts, dialect, start.renewable
+        self.limits, self._dialect = start.timeouts, dialect
         self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
         self.turns = PendingTurns(PlannedEvents(start.planned_events))
         self.owners = Attributor(service_responds=start.service_responds)
         self._format = resolve_format(dialect.output_formats, reply_format)
-        self._detector = (
-            None
-            if dialect.turn_source is not SOUND
-            else ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
-        )
+        self._detector: ReplyDetector | None = None
+        if dialect.turn_source is SOUND:
+            self._detector = ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
         self._split = SplitSamples()
-        self._watch: FalseReplyWatch | None = None
-        self._false_reply: bool | None = None
-        """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
-        self._length = ConversationLength()
+        self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
+        """The caller's playout queue; empty if the service names its replies."""
+        self._false_replies = FalseReplies(self.turns.events, self.owners)
+        self._unanswered = UnansweredAudio(self.facts, self.turns, self._detector, has_track=dialect.has_track)
+        self._endings = SessionEndings(
+            self.facts, self.turns, self.owners, renewable=start.renewable, expiry=dialect.expiry
+        )
         self._first = 0  # the number of the first turn
-        self._received_counts = 0, 0, 0
-        """(number of events, number of audio bytes, number of tones) received by the time the last reply or the
-        caller's speech ended.
-        """
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._max_events, self._max_bytes, self._responses_left = MAX_EVENTS, MAX_BYTES, MAX_RESPONSES
@@ -167,9 +109,8 @@ class Timeline:
 
     def apply(self, session_input: AnyInput) -> None:
         """Apply an input: an action of the session, or an event other than a received message."""
-        if (
-            type(session_input) is not Sent
-        ):  # the most frequent input; only requests and ends of speech make a deadline earlier
+        # of the most frequent input, only requests and ends of speech make a deadline earlier
+        if type(session_input) is not Sent:
             self._wake_ns = NOT_KNOWN
         _NOTED[type(session_input)](self, session_input)
 
@@ -178,31 +119,16 @@ class Timeline:
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, started.at_ns, self._format)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
-        turn.false_reply, self._false_reply = self._false_reply, None
+        turn.false_reply = self._false_replies.pop()
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
         self.turns.start(turn)
         self._first = self._first or plan.number
         facts.turns_started += 1
-        facts.last_error = None
+        self._endings.last_error = None
         if plan.greeting:
-            self._received_counts = self._counts
+            self._unanswered.restart()
         self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
         self._responses_left = MAX_RESPONSES
-
-    def _start_sound(self, started: inputs.SoundStarted) -> None:
-        self.turns.events.reach("sounds")
-        self.turns.events.occur("sounds")
-        self._watch = FalseReplyWatch(
-            Reply(self._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
-        )
-
-    def _end_sound(self, _: inputs.SoundEnded) -> None:
-        """Store for the next turn whether the service replied to the sound. Store nothing if the client requests all
-        responses.
-        """
-        if self._watch is not None and self.owners.service_responds and not self._watch.is_unsent:
-            self._false_reply = self._watch.replied or bool(self._false_reply)
-        self._watch = None
 
     def _sent(self, sent: Sent) -> None:
         facts, turns = self.facts, self.turns
@@ -211,12 +137,12 @@ class Timeline:
         message_kind = self._dialect.message_kinds.get(sent.name)
         if message_kind is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
-            self._length.client_changed()
+            self.facts.length.client_changed()
         is_request = message_kind is MessageKind.REQUEST
         # This input belongs to no turn, even if a turn is open.
         if sent.untracked:
             if is_request:
-                self.owners.note_untracked_request(sent.untracked)
+                self.owners.expect(PendingRequest(None, by_vad=False, event_id=sent.untracked))
             return
         turn, interrupted = turns.current, turns.interrupted
         if message_kind is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
@@ -239,24 +165,21 @@ class Timeline:
             turn.item_sent = send_time
         # without a reply, the commit requests the transcript
         asks = is_request or (message_kind is MessageKind.COMMIT and turn.output == ONLY_TRANSCRIPT)
-        turn.count_sent(
-            send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=asks, late=sent.late
-        )
+        turn.count_sent(sent, send_time, instants=instants, is_request=asks)
         if asks or instants:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
-            self._received_counts = self._counts
+            self._unanswered.restart()
         if is_request and self._detector is None:  # otherwise no response names the request that it answers
-            self.owners.note_request(turn)
+            self.owners.expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
     def _not_sent(self, unsent: inputs.NotSent) -> None:
-        if self._watch is not None:
-            self._watch.is_unsent = True
+        self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:
             unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(unsent.audio_bytes)
-            self.turns.note_unsent(turn, unsent.instants, unsent_ns, unsent.reason)
+            self.turns.note_unsent(turn, unsent, unsent_ns)
 
     # Received messages.
 
@@ -275,9 +198,9 @@ class Timeline:
         self.arrived_ns = at_ns
         facts.events += len(events)
         if facts.events > self._max_events:
-            self._fail("limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began")
+            self._endings.fail("limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began")
         elif facts.wire_bytes_received > self._max_bytes:
-            self._fail("limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began")
+            self._endings.fail("limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began")
         # Nearly every message has one event with whole samples.
         if (
             self._detector is not None
@@ -287,27 +210,22 @@ class Timeline:
         ):
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
-            facts.audio_bytes_received += sum(
-                max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO
-            )
+            sizes = (event.payload_bytes for event in events if event.kind in WITH_AUDIO)
+            facts.audio_bytes_received += sum(max(0, size) for size in sizes)
             for event, event_arrival in self._detector.events_in(events, arrival):
                 self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
-            if self._detector.playout.overflow is not None:
-                kind, limit = self._detector.playout.overflow
-                self._fail(f"limit_exceeded:{kind}", at_ns, f"over {limit}")
+            if self.playout.overflow is not None:
+                kind, limit = self.playout.overflow
+                self._endings.fail(f"limit_exceeded:{kind}", at_ns, f"over {limit}")
             return
         for event in events:
             self._attribute(event, arrival, wire_bytes)
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events.
-
-        The positions of detected sound replace the audio of a continuous stream, and the audio of deltas with half
-        samples.
-        """
+        """Return a message's events. Positions of sound replace the audio of a stream, or with half samples."""
         if self._detector is None:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
@@ -346,30 +264,20 @@ class Timeline:
             return False
         return self.owners.attribute(event, turn).turn is turn
 
-    def must_wake(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
-        """Return whether a session that sleeps until the turn's end must wake up for these events.
-
-        It must wake up after an event of `DECISIVE`, at the turn's end, or if a deadline is before `until_ns`. It must
-        also wake up if the reply has begun or ceased to stream. `streaming` is whether the reply was streaming before.
-        """
-        for event in events:
-            if event.kind in DECISIVE:
-                return True
-        turns = self.turns
-        return turns.are_all_over or streaming is not turns.is_streaming or self.next_deadline_ns < until_ns
-
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:
-            self._fail("protocol_error:json", arrival.at_ns, event.reason)
+            self._endings.fail("protocol_error:json", arrival.at_ns, event.reason)
         elif event.kind is EventKind.SESSION_CLOSED:
-            self.facts.closed_by_service(event)
+            facts = self.facts
+            facts.billed_ns, facts.paused_ns, facts.is_closed = event.billed_ns, event.paused_ns, True
         elif event.kind is EventKind.MCP_LISTED:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:
             server = self.facts.mcp_lists.get(event.item_id, "without a label")
-            self._fail("failed:mcp_list_tools", arrival.at_ns, f"the tools of the MCP server {server} were not listed")
+            detail = f"the tools of the MCP server {server} were not listed"
+            self._endings.fail("failed:mcp_list_tools", arrival.at_ns, detail)
         elif event.kind is EventKind.ERROR:
-            self._error(event.failure or ServiceFailure(), arrival.at_ns)
+            self._endings.apply_error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
             self.facts.set_description(event, arrival)
             if event.session and self._dialect.fills_waits(event.session):
@@ -377,14 +285,14 @@ class Timeline:
                     turn.may_have_filler = True
 
     def _attribute(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        kind, watch = event.kind, self._watch
+        kind, is_watched = event.kind, self._false_replies.reply is not None
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
             return
         if kind is EventKind.UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the attribution, which makes the response known
-        is_response_event = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
+        is_response_event = is_watched and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = is_response_event and not self.owners.knows(event.response_id)
         # a reply in sound is detected some time after its first delta
         is_detected = self._detector is not None and event.response_id
@@ -393,8 +301,8 @@ class Timeline:
         turn = attribution.turn
         if attribution.decides is not None and turn is not None:
             turn.assign_request(event, attribution.decides, attribution.requests)
-        if turn is None and watch is not None:
-            watch.received(event, arrival, is_first=is_new)
+        if turn is None and is_watched:
+            self._false_replies.received(event, arrival, is_first=is_new)
         if kind not in DELTAS:
             self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
@@ -403,13 +311,13 @@ class Timeline:
         # belong to no turn.
         response_id = event.response_id or event.backend_response_id
         if event.usage is not None and response_id not in self.facts.billed:
-            self._bill(response_id, event.usage, turn)
+            self.facts.bill(response_id, event.usage, turn)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
         if kind is EventKind.DELEGATED and turn is None and event.calls:
-            self._fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
+            self._endings.fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
         elif event.other_dialect:
-            self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self._endings.fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT):
@@ -420,10 +328,7 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
-        """Apply an event that is not a delta to the facts of the session.
-
-        `turn` is the turn that owns the event; None if no turn owns it.
-        """
+        """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
             turn.input_speech.commits += 1
@@ -432,45 +337,20 @@ class Timeline:
         if kind is EventKind.ITEM_ADDED:
             self.facts.item_added(event, arrival)
         elif kind is EventKind.ITEM_DELETED or kind is EventKind.TRUNCATED:
-            self._length.client_changed()
+            self.facts.length.client_changed()
         elif kind is EventKind.IDLE_TIMEOUT:
             played_ns = self.playback_ends_ns if self.turns.are_all_over else 0
-            self.facts.idle_prompt_received(
-                arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
-            )
+            timeout_ms = self._dialect.idle_timeout_ms(self.facts.effective_settings)
+            self.facts.idle_prompt_received(arrival, played_ns, timeout_ms)
         elif kind is EventKind.RESPONSE_DONE:
-            self._received_counts = self._counts
+            self._unanswered.restart()
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MAX_RESPONSES} responses since the turn began"
-                self._fail("limit_exceeded:responses", arrival.at_ns, detail)
-
-    def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response to its open turn. Without an open turn, add them to the session.
-
-        The tokens count even if the response does not count as the turn's reply.
-        """
-        facts = self.facts
-        if response_id:
-            facts.billed.add(response_id)
-        facts.unpaid = usage if facts.unpaid is None else facts.unpaid + usage
-        if turn is not None and turn.state is not State.OVER:
-            turn.usage = usage if turn.usage is None else turn.usage + usage
-            if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
-                return
-            if turn.context is None and usage.input:
-                turn.context = usage
-            of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
-            if of_conversation and self._length.answered(usage, instructed=turn.plan.instructed):
-                turn.after_truncation = True
-        else:
-            facts.stray_usage = usage if facts.stray_usage is None else facts.stray_usage + usage
+                self._endings.fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        """Apply an event to the open turn that owns it.
-
-        A protocol error and an exceeded limit end the session. Every other ending ends only the turn.
-        """
+        """Apply an event to its open turn. Protocol errors and exceeded limits also end the session."""
         before, between_items = turn.state, turn.is_between_items
         ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:
@@ -479,52 +359,10 @@ class Timeline:
                 setting = self._dialect.text_only(self.facts.effective_settings)
                 detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
             if outcome.startswith(ENDS_SESSION):
-                self._fail(outcome, arrival.at_ns, detail)
+                self._endings.fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
         if turn.state is not before or (between_items and not turn.is_between_items):
             self._wake_ns = NOT_KNOWN
-
-    def _error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Apply an error. The error ends the session, ends the turn whose message it names, or is only counted."""
-        cause, effect = failure.cause or "unknown", failure.effect
-        if effect is ErrorScope.EXPIRED:
-            self._expire_session(at_ns, failure.detail)
-        elif effect is ErrorScope.FATAL:
-            self._fail(f"failed:{cause}" if self.facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
-        elif failure.event_id.startswith(SESSION_PREFIX):
-            self._fail(f"failed:{cause}", at_ns, failure.detail)
-        elif effect is ErrorScope.UNANSWERED and not failure.event_id and self.owners.service_responds:
-            if (unanswered := self.owners.drop_answer()) is not None:
-                unanswered.input_speech.answered += 1
-            self.facts.count_error(failure)
-        else:
-            self._error_of_a_turn(failure, at_ns)
-
-    def _error_of_a_turn(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, or mark the request as doubtful. End the turn of the
-        error.
-
-        An error belongs to the turn of the message that it names. An error without a message id ends the current turn
-        if the effect of the error requires that.
-        """
-        if failure.event_id.endswith(STOPS_REPLY):
-            self.facts.count_error(failure)
-            self.turns.note_uncancelled(failure)
-            return
-        if failure.event_id:
-            named = (turn for turn in self.turns.open if failure.event_id.startswith(turn.plan.event_prefix))
-            turn = next(named, None)
-            self.owners.drop_event(failure.event_id)
-        else:
-            turn = self.turns.current if failure.effect in ENDS_TURN else None
-            if turn is not None:
-                self.owners.doubt(turn)
-                self.owners.drop_commit(turn)
-        if turn is None:
-            self.facts.count_error(failure)
-        else:
-            throttled = failure.effect is ErrorScope.THROTTLED
-            turn.end("throttled:error" if throttled else f"failed:{failure.cause or 'unknown'}", at_ns, failure.detail)
 
     # Endings.
 
@@ -540,11 +378,6 @@ class Timeline:
             reply_over_ns = NEVER_NS if self._detector is None else self._detector.over_ns
             self._wake_ns = min(due[0] if due else NEVER_NS, reply_over_ns)
         return self._wake_ns
-
-    @property
-    def mark_due_ns(self) -> int:
-        """The instant at which to report to the service that its next mark was played, if no message arrives before."""
-        return NEVER_NS if self._detector is None else self._detector.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
         """End the turns, and perhaps the session, that are due to end by `now_ns`."""
@@ -570,7 +403,7 @@ class Timeline:
             return
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
-            detail = f"{detail}: {self._inaudible(turn.format)}"
+            detail = f"{detail}: {self._unanswered.description(turn.format)}"
             if self._dialect.has_track and self._detector is not None and not self._detector.has_detected:
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif detail.startswith(NOT_ENDED):
@@ -579,9 +412,9 @@ class Timeline:
             turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
         elif outcome.startswith("timeout:"):
             outcome, detail = turn.input_speech.unsent_ending or (outcome, detail)
-            self._fail(outcome, at_ns, detail)
+            self._endings.fail(outcome, at_ns, detail)
         else:
-            turn.end(outcome, at_ns, self.facts.explain(outcome, detail))
+            turn.end(outcome, at_ns, self._endings.explain(outcome, detail))
 
     def _end_turn(self, ended: inputs.TurnEnded) -> None:
         if self._detector is not None:
@@ -590,75 +423,10 @@ class Timeline:
         for turn in self.turns.open:
             turn.end("timeout:first_delta", ended.at_ns, NOT_ANSWERED)
 
-    @property
-    def _audio_received(self) -> int:
-        """The number of decoded bytes of received audio.
-
-        If the service is full-duplex, they are the bytes of the whole stream. Otherwise they are the bytes of all
-        turns.
-        """
-        of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
-        return self.facts.audio_bytes_received + of_turns
-
-    @property
-    def _counts(self) -> tuple[int, int, int]:
-        return self.facts.events, self._audio_received, 0 if self._detector is None else self._detector.tones
-
-    def _inaudible(self, format: AudioFormat) -> str:
-        """Return a description of the audio that arrived while the caller waited for a reply, if no reply began."""
-        pairs = zip(self._counts, self._received_counts, strict=True)
-        messages, size, tones = (count - earlier for count, earlier in pairs)
-        has_track = self._dialect.has_track
-        if not messages:
-            return NO_PACKET if has_track else NO_MESSAGE
-        arrivals = f"{messages} {'packet' if has_track else 'message'}{'s' * (messages > 1)} came"
-        if not size:
-            return f"{arrivals}, {NO_AUDIO}"
-        seconds = format.duration_ns(size) / NS_PER_S
-        if tones:
-            return f"{arrivals} with {seconds:.1f} s of audio, {ONLY_TONES} ({tones})"
-        causes = f"silence, even noise, or another format than {format.name}"
-        return f"{arrivals} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
-
-    def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        detail = self.facts.explain(outcome, detail)
-        self.facts.end(outcome, at_ns, detail)
-        for turn in self.turns.all:
-            turn.end(outcome, at_ns, detail)
-
-    def _expire_session(self, at_ns: int, detail: str) -> None:
-        """End a session that reached the service's age limit.
-
-        If the call continues in another session, this session has not failed.
-        """
-        if self._renewable and self.facts.is_ready:
-            self.facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
-        self._fail("session_expired", at_ns, detail)
-
     def _close(self, closed: inputs.ConnectionClosed) -> None:
-        code, at_ns, reason = closed.code, closed.at_ns, closed.reason
         # a limit that certainly expired before the close is the earlier cause
-        self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
-        error = self.facts.last_error
-        is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
-        self.facts.is_closed = True
-        if not is_hang_up:  # these columns have the words of a service that closes
-            self.facts.close_code, self.facts.close_reason = code, reason
-        if (expiry := self._dialect.expiry) and code == expiry[0] and expiry[1] in reason:
-            self._expire_session(at_ns, reason)
-        # a service that refuses a session reports an error and then closes the connection
-        elif error and not self.facts.is_ready:
-            throttled = error.effect is ErrorScope.THROTTLED
-            outcome = "throttled:error" if throttled else f"connect_failed:{error.cause or 'unknown'}"
-            self._fail(outcome, at_ns, error.detail)
-        elif code == BAD_FRAME:
-            self._fail("protocol_error:frame", at_ns, reason)
-        elif code == TOO_LARGE and closed.ours:
-            self._fail("protocol_error:too_large", at_ns, reason)
-        elif is_hang_up:
-            self._fail(HANG_UP, at_ns, reason)
-        else:
-            self._fail(f"closed:{closed.cause or code}", at_ns, reason)
+        self._expire(closed.at_ns - 1, closed.at_ns - closed.uncertainty_ns)
+        self._endings.close(closed)
 
     # State of the session.
 
@@ -670,8 +438,8 @@ class Timeline:
     @property
     def playback_ends_ns(self) -> int:
         """The instant at which the player has played the last reply; 0 if there is no playback to wait for."""
-        if self._watch is not None:
-            return self._watch.reply.playback_ends_ns
+        if self._false_replies.reply is not None:
+            return self._false_replies.reply.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
@@ -679,48 +447,10 @@ class Timeline:
         """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
         return self.facts.observation(self.owners.unattributed_commits, self.turns.events)
 
-    # Actions of the session.
-
-    def actions(
-        self, now_ns: int, watermark_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
-    ) -> Iterator[Action]:
-        """Yield the actions that the session must do now. The inputs that one action causes affect the next actions.
-
-        All messages that arrived by `watermark_ns` have been applied. `judges` has the same meaning as in `pop_turns`.
-        """
-        facts, turns = self.facts, self.turns
-        self.expire(watermark_ns)  # not `now_ns`: the socket may contain an unread message that was in time
-        if (usage := facts.unpaid) is not None:
-            facts.unpaid = None
-            yield inputs.ReportUsage(usage)
-        if self._detector is not None and not self.is_over:
-            for mark in self._detector.playout.played_by(now_ns):
-                yield inputs.AcknowledgeMark(mark)
-        if turns.interrupted is not None and not self.is_over:
-            yield from turns.cuts()
-        if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
-            if turns.awaits_network and turns.are_all_over:
-                yield inputs.MeasureNetwork()
-            for turn_observation in self.pop_turns(now_ns, judges):
-                yield inputs.DeliverTurn(turn_observation)
-        turn = turns.current
-        if turn is None or self.is_over:
-            return
-        if turn.wants_request(now_ns):
-            yield inputs.RequestResponse()
-        for number, request_id in turn.calls.mcp.pop_requested():
-            yield inputs.ApproveMcpCall(request_id, f"{turn.plan.event_prefix}approval-{number}")
-        if turn.calls.complete_calls or turn.calls.rounds:
-            for call in turn.calls.pop_new_calls():
-                yield inputs.CallFunction(call)
-            if turn.wants_continuation:
-                yield inputs.RequestContinuation()
+    # Delivery of turns.
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that have ended and await no late event.
-
-        `judges` maps turn numbers to the Python function that judges the turn. Each function runs once.
-        """
+        """Return the turns to deliver. `judges` maps turn numbers to functions, each of which runs once."""
         if done := self.turns.done(now_ns, session_over=self.is_over):
             # The delivery is an input like all others, so that the replay of a log delivers the same turns at the same
             # instants.
@@ -772,15 +502,17 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
     inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
-    inputs.SoundStarted: Timeline._start_sound,
-    inputs.SoundEnded: Timeline._end_sound,
+    inputs.SoundStarted: lambda timeline, started: timeline._false_replies.start(
+        Reply(timeline._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
+    ),
+    inputs.SoundEnded: lambda timeline, _: timeline._false_replies.end(),
     inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     inputs.RtpMeasured: Timeline._measure_rtp,
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),
     inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
-    inputs.SessionFailed: lambda timeline, failed: timeline._fail(failed.outcome, failed.at_ns, failed.detail),
+    inputs.SessionFailed: lambda timeline, failed: timeline._endings.fail(failed.outcome, failed.at_ns, failed.detail),
     inputs.ConnectionClosed: Timeline._close,
     inputs.ScriptFinished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
     inputs.TurnsDelivered: Timeline._deliver,

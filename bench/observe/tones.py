@@ -1,9 +1,13 @@
-"""The distinction of telephone tones from voices: ring tones, beeps, chimes, and the like. Pure.
+"""The distinction of telephone tones (ring tones, beeps, chimes), voiced sounds (such as vowels), and noise. Pure.
 
 A tone consists of at most `MAX_LINES` sines (ITU-T E.180: ring tones have one or two, and those that are modulated have
 three). At least `MIN_SHARE` of its energy is in these spectral lines. The lines are above the pitch of a voice. A voice
 has more lines, the lines are multiples of its pitch, and they move. In 50,000 windows of 150 ms from 2,000 recordings
 and synthesized voices, none was taken for a tone. Windows of 80 ms are less certain: 1 of 10,000 was.
+
+A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The correlation must first fall,
+because that of the mains' hum falls later than one period of a voice. In 48,000 windows of 50 ms of white and pink
+noise, a room, and hum, one counted as voiced. Whispers and unvoiced consonants are noise.
 """
 
 from __future__ import annotations
@@ -70,10 +74,7 @@ def _is_multiple(line: float, lowest: float) -> bool:
 
 
 def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
-    """Return (frequencies of the spectral lines, the strongest first; share of the other energy).
-
-    There are no lines if the samples are no tone.
-    """
+    """Return (spectral lines in Hz, the strongest first; share of the other energy); no lines without a tone."""
     count = len(samples)
     bins = 1_024 if count <= 640 else 2_048
     spectrum = np.fft.rfft(samples * _window(count), bins)
@@ -111,8 +112,7 @@ HUM = 72
 MAX_HUM = 2**19
 """The maximum energy of a hum in the background: −33 dBFS."""
 ORDER = 16
-"""The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
-tone."""
+"""The number of samples that predict the next one: two for each sine of a tone."""
 GAIN = 50
 """The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
 ROUNDING = 1 / 12
@@ -120,11 +120,7 @@ ROUNDING = 1 / 12
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms of audio at 8 kHz are a tone.
-
-    A direct current is not a tone, because it is inaudible. The hum of the mains belongs to the background, unless it
-    is loud.
-    """
+    """Return whether 50 ms at 8 kHz are a tone. Direct current and quiet hum of the mains are none."""
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
@@ -139,10 +135,7 @@ def is_tone(samples: Samples) -> bool:
 
 
 def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
-    """Return the energy that the best prediction cannot explain.
-
-    The method is a Cholesky decomposition of the normal equations.
-    """
+    """Return the energy that the best prediction leaves, by a Cholesky decomposition of the normal equations."""
     rows, solved = list[list[float]](), list[float]()
     for index, product_row in enumerate(products):
         row = list[float]()
@@ -157,3 +150,29 @@ def _unpredicted(products: list[list[int]], correlations: list[int], energy: flo
         known = sum(value * solution for value, solution in zip(row, solved, strict=False))
         solved.append((correlations[index] - known) / row[index])
     return energy - sum(value * value for value in solved)
+
+
+VOICE_RATE_HZ = 4_000
+LAGS = range(VOICE_RATE_HZ // 400, VOICE_RATE_HZ // 75 + 1)
+"""The periods of voices in samples: 75 to 400 Hz."""
+CORRELATION = 1 / 2
+"""The minimum correlation of a voiced sound over one period."""
+FALLEN = 1 / 10
+"""The correlation below which that with earlier samples has fallen."""
+
+
+def is_voiced(samples: Samples) -> bool:
+    """Return whether 50 ms of audio at 8 kHz are voiced."""
+    size = len(samples) // 2
+    if size <= LAGS.stop:
+        return False
+    wide = samples[: 2 * size].astype(np.float64)  # all products and sums are whole numbers below 2 ** 53, so exact
+    wide = wide[::2] + wide[1::2]
+    wide -= wide.sum() // size
+    products = np.correlate(wide, wide, "full")[size : size + LAGS.stop - 1]
+    sums = np.cumsum(wide * wide)
+    lags = np.arange(1, LAGS.stop)
+    energies = (sums[-1] - sums[lags - 1]) * sums[size - lags - 1]
+    shares = np.maximum(products, 0) ** 2
+    has_fallen = np.logical_or.accumulate(shares < FALLEN**2 * energies)
+    return bool(np.any((has_fallen & (shares > CORRELATION**2 * energies))[LAGS.start - 1 :]))

@@ -17,13 +17,12 @@ from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
 from bench.catalogue.outcomes import STARVED, SUCCESSFUL
-from bench.observe.delegation import Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
-from bench.observe.inputs import Transmitted
+from bench.observe.inputs import Sent, Transmitted
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationCheck, TurnFunctionCalls
+from bench.observe.turn_parts import CALL_INSTANTS, Delegations, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured
@@ -34,12 +33,7 @@ from bench.wire.settings import ONLY_TRANSCRIPT, Output
 LATE_TRANSCRIPT_NS = 5_000_000_000
 NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
-"""The meaning of the first event of a response or an item.
-
-- `answers`: the response answers its turn.
-- `fills`: the response is a filler while functions run.
-- `speaks`: the item is the turn's speech.
-"""
+"""What the first event shows: a response answers, or fills while functions run; an item is the turn's speech."""
 Ending = tuple[str, str]
 
 
@@ -66,11 +60,7 @@ TRANSCRIPTIONS = frozenset({EventKind.INPUT_DELTA, EventKind.INPUT_TRANSCRIBED, 
 
 @dataclass(slots=True, eq=False)
 class PendingTurn(Instants):
-    """An open turn. `format` is the audio format of its reply.
-
-    `instants` contains the instants of the turn itself. The caller's speech (`input_speech`) and the reply have their
-    own instants.
-    """
+    """An open turn. Its speech and its reply, whose audio has this `format`, have their own instants."""
 
     plan: TurnPlan
     start_ns: int
@@ -100,10 +90,7 @@ class PendingTurn(Instants):
     """The id of the last response of the reply. Replies in `dropped` do not count."""
     item_id: str = ""
     is_between_items: bool = False
-    """True if an item of the reply is complete or announced, and no delta has followed.
-
-    A function call has no deltas.
-    """
+    """True if an item is complete or announced without a delta after it. A function call has no deltas."""
     dropped: list[Reply] = field(default_factory=list)
     """The replies to pauses in the caller's speech. These replies do not count."""
     transmit_delay_ns: int | None = None
@@ -135,8 +122,7 @@ class PendingTurn(Instants):
     context: TokenUsage | None = None
     """The usage of the first response that reported its input tokens."""
     false_reply: bool | None = None
-    """True if the service replied, before this turn, to a sound that needs no reply; None if no such sound was played.
-    """
+    """True if the service replied to an earlier sound that needs no reply; None if there was no such sound."""
     fillers: set[str] = field(default_factory=set)
     """The ids of responses without a request, which the service sends while functions run."""
     filler: str = ""
@@ -162,10 +148,7 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, answer)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`.
-
-        If the caller's speech was not sent, this is the cause of the ending.
-        """
+        """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted success is `starved`."""
         if self.state is not State.OVER:
             unsent = self.input_speech.unsent_ending
             if unsent is not None and (outcome in SUCCESSFUL or outcome.startswith("timeout:")):
@@ -194,23 +177,11 @@ class PendingTurn(Instants):
 
     # Sent events.
 
-    def count_sent(
-        self,
-        send_time: SendTime,
-        wire_bytes: int,
-        audio_bytes: int,
-        *,
-        instants: Sequence[str],
-        is_request: bool,
-        late: bool,
-    ) -> None:
-        """Count a message that the kernel accepted.
-
-        `instants` are the instants of speech in the message. `is_request` is True if the message requests a response.
-        """
-        self.wire_bytes_sent += wire_bytes
-        self.audio_bytes_sent += audio_bytes
-        self.late_chunks += late
+    def count_sent(self, sent: Sent, send_time: SendTime, *, instants: Sequence[str], is_request: bool) -> None:
+        """Count a sent message with these instants of speech. `is_request`: it requests a response."""
+        self.wire_bytes_sent += sent.wire_bytes
+        self.audio_bytes_sent += sent.audio_bytes
+        self.late_chunks += sent.late
         if self.state is State.OVER:
             return
         ends_speech = "speech_end" in instants
@@ -251,21 +222,15 @@ class PendingTurn(Instants):
         The service accepts no request while a response is in progress, while a function call is unanswered, or while an
         MCP call runs.
         """
-        is_idle = not self.filler and not self.delegations.awaits_backend
-        return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
+        if self.state is not State.CALLING or self.filler or self.delegations.awaits_backend:
+            return False
+        return self.calls.are_all_answered and self.calls.is_request_due
 
     def state_after_speech(self) -> State:
-        """Return the state after the caller's speech.
-
-        If a VAD has mistaken a pause for the end, the turn may already be in a later state.
-        """
-        return (
-            State.ANSWERING
-            if self.reply.has_started
-            else State.WAITING
-            if self.is_speech_end_detected
-            else State.UNNOTICED
-        )
+        """Return the state after the caller's speech, which may be a later one if a VAD took a pause for the end."""
+        if self.reply.has_started:
+            return State.ANSWERING
+        return State.WAITING if self.is_speech_end_detected else State.UNNOTICED
 
     @property
     def is_speech_end_detected(self) -> bool:
@@ -273,10 +238,7 @@ class PendingTurn(Instants):
         return self.input_speech.is_end_detected or self.turn_source is SOUND
 
     def transmitted(self, timestamp: Transmitted) -> None:
-        """Apply the kernel's timestamp of a sent or acknowledged message.
-
-        Ignore it if the message is another turn's, or too old.
-        """
+        """Apply the timestamp of a message, unless the message is another turn's, or too old."""
         if self.state is State.OVER and timestamp.at_ns > self.instants["ended"]:
             return
         instants, late_ns = self.sending.transmitted(timestamp)
@@ -300,10 +262,7 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply `decides`, the meaning of the first event of a response or item.
-
-        A response answers `requests` requests of the turn.
-        """
+        """Apply the meaning of a response's or item's first event. The response answers `requests` requests."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":
@@ -347,10 +306,7 @@ class PendingTurn(Instants):
     # Interruptions.
 
     def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
-        """Prepare for the script's interruption of the reply, or for the script's sound during the reply.
-
-        An interruption that must stop the reply is not replaced by a later one.
-        """
+        """Prepare for the script's interruption or sound. One that must stop the reply is not replaced later."""
         if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
         if self.interruption is not None:
@@ -370,10 +326,9 @@ class PendingTurn(Instants):
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
-        if not interruption.has_begun:  # the service has detected the end of the previous speech
-            return
-        interruption.on_detected(arrival)
-        self._stop(arrival.at_ns)
+        if interruption.has_begun:  # otherwise the service has detected the end of the previous speech
+            interruption.on_detected(arrival)
+            self._stop(arrival.at_ns)
 
     def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
         """Return the instant at which to interrupt the reply; None while it is unknown."""
@@ -412,9 +367,8 @@ class PendingTurn(Instants):
         """Return whether this ended turn may still receive a transcript or a truncation report."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if self.interruption is not None and (
-            self.interruption.unconfirmed_truncations > 0 or (self.check and self.check.is_pending)
-        ):
+        is_truncating = self.interruption is not None and self.interruption.unconfirmed_truncations > 0
+        if is_truncating or (self.check and self.check.is_pending):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and not self.input_speech.is_transcribed

@@ -1,7 +1,4 @@
-"""The effect of received events on an open turn. Pure.
-
-An event may end the turn. The functions return its ending, (outcome, detail), and None if the turn continues.
-"""
+"""The effect of received events on an open turn: the functions return its ending, or None. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +7,12 @@ from collections.abc import Sequence
 from bench.base.clock import Arrival
 from bench.catalogue.outcomes import EXPECTED
 from bench.catalogue.timeouts import MAX_ITEMS
-from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
 from bench.observe.input_speech import SPEECH_INSTANTS
 from bench.observe.mcp_calls import MCP_KINDS, tool_name
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
-from bench.observe.turn_parts import CALL_INSTANTS
+from bench.observe.turn_parts import CALL_INSTANTS, DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
 from bench.wire.dialect import SOUND
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
 from bench.wire.received import MatchedDelta
@@ -37,10 +33,7 @@ WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
 
 
 def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-    """Apply an event of this open turn: update counts, instants and state.
-
-    Return (outcome, detail) if it ends the turn.
-    """
+    """Apply an event of this open turn: counts, instants and state. Return the ending of the turn, if any."""
     (at_ns, error_ns, kernel), kind = arrival, event.kind
     sent = event.name != "" or turn.turn_source is not SOUND  # otherwise the event was detected in the audio
     _count(turn, sent, at_ns, error_ns, wire_bytes, kernel)
@@ -118,7 +111,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.calls.on_event(event, arrival)
         turn.reply.add_calls(turn.calls.complete_calls.values())
         if exceeded_limit := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", exceeded_limit
+            return exceeded_limit
         if turn.delegations.are_possible:  # the text before the call was no result
             _await_result(turn)
     elif kind in MCP_KINDS or kind is EventKind.MCP_APPROVAL:
@@ -149,8 +142,7 @@ def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) ->
     else:
         tool = tool_name(event.mcp or McpItem(""))
         return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
-    exceeded_limit = turn.calls.exceeded_limit
-    return ("limit_exceeded:calls", exceeded_limit) if exceeded_limit else None
+    return turn.calls.exceeded_limit
 
 
 def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -179,10 +171,7 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
 
 
 def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return (outcome, detail) of the turn when its response is completed.
-
-    The turn ends well only if the response has the requested kind of output.
-    """
+    """Return the ending of a turn whose response is completed. It is good only with the requested kind of output."""
     at_ns = arrival.at_ns
     service_responds = turn.plan.vad and turn.plan.service_responds
     # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the next one does.
@@ -197,10 +186,8 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
         turn.reply.await_another()
-        if exceeded_limit := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", exceeded_limit
         turn.state = State.CALLING
-        return None
+        return turn.calls.exceeded_limit
     if problem := turn.calls.error_text():
         return "wrong_function_call", problem
     if turn.expected:
@@ -259,7 +246,6 @@ def transcript_ending(turn: PendingTurn) -> Ending:
 
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
-    """Record that the output of a call, or the result of a delegated task, was sent."""
     turn.calls.on_output_sent(call_id, at_ns, error)
     if turn.state is State.CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
         turn.instants["answer_request_sent"] = turn.item_sent.at_ns
@@ -297,8 +283,8 @@ def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
-        if endless := turn.calls.exceeded_limit:
-            return "limit_exceeded:calls", endless
+        if exceeded_limit := turn.calls.exceeded_limit:
+            return exceeded_limit
     return _check_result(turn, arrival.at_ns)
 
 
@@ -314,10 +300,7 @@ def _await_result(turn: PendingTurn) -> None:
 
 
 def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
-    """Wait for the answer, if the service now has the results of all delegated tasks.
-
-    Return the ending of the turn if the answer was spoken before its backend had ended.
-    """
+    """Wait for the answer if all results are there. Return the ending if it was spoken before its backend ended."""
     if turn.delegations.awaits_backend or turn.calls.is_request_due or not turn.calls.are_all_answered:
         return None
     turn.delegations.result_ns = at_ns

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
-from bench.observe.input_transcript import TranscriptLag
-from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
+from bench.observe.input_speech import TranscriptLag
+from bench.observe.observation import UNJUDGED, Instants, TurnObservation, is_done, receive_timestamp_source, score_turn
+from bench.observe.reply import first_audible
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
@@ -38,10 +40,7 @@ RECEIVED = frozenset(
         *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
     }
 )
-"""The instants of a turn that can be known if the service sends no turn events.
-
-Such a service may report that it detects its caller. It reports nothing else about a turn.
-"""
+"""The instants that can be known if the service reports nothing about turns, but perhaps its caller's speech."""
 UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
@@ -54,67 +53,43 @@ UNREPORTED: Mapping[str, Any] = {
 """The values of columns that are unknown if the service sends no turn events."""
 
 
-def all_instants(turn: PendingTurn) -> dict[str, int]:
-    """Return every known instant of a turn.
+def all_instants(turn: PendingTurn) -> Instants:
+    """Return every known instant of a turn; only those of `RECEIVED` if the service sends no turn events."""
+    found, interruption = Instants(), turn.interruption
+    found.include(turn, turn.input_speech, turn.calls, turn.reply, turn.calls.mcp)
+    for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():
+        del found.uncertainties_ns[removed]
+    audible = {"function_audible": _function_audible(turn)}
+    for name, arrival in (turn.reply.audio_instants() | audible).items():
+        if arrival is not None:
+            found.arrived(name, arrival)
+    if interruption is not None:
+        barge_in_ns = interruption.instants.get("barge_in", NEVER_NS)
+        for name, source in AFTER_BARGE_IN.items():
+            if source in found.uncertainties_ns:
+                found.uncertainties_ns[name] = found.uncertainties_ns[source]
+            if interruption.cancelled and found.instants.get(source, 0) > barge_in_ns:
+                found.instants[name] = found.instants[source]
+        found.include(interruption)
+    if turn.turn_source is SOUND:
+        absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
+        if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
+            absent.add("last_audible")
+        found.instants = {name: at_ns for name, at_ns in found.instants.items() if name in RECEIVED - absent}
+    return found
 
-    If the service sends no turn events, return only the instants of `RECEIVED`.
-    """
-    instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
-    instants |= turn.calls.mcp.instants
-    if (audible := _function_audible(turn)) is not None:
-        instants["function_audible"] = audible[0]
-    if turn.interruption is not None:
-        if turn.interruption.cancelled:
-            barge_in_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
-            after = {name: instants.get(source, 0) for name, source in AFTER_BARGE_IN.items()}
-            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > barge_in_ns}
-        instants |= turn.interruption.instants
-    if turn.turn_source is not SOUND:
-        return instants
-    absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
-    if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
-        absent.add("last_audible")
-    return {name: instants[name] for name in instants if name in RECEIVED - absent}
 
-
-def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
-    """Return the start of the answer of a turn with function calls or delegated tasks, and its uncertainty in ns.
-
-    Return None for another turn, or if no answer is audible.
-    """
+def _function_audible(turn: PendingTurn) -> Arrival | None:
+    """Return the start of the audible answer of a turn with calls or delegated tasks; None if there is none."""
     if turn.is_delegated:
         sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
-        return None if sound is None else sound[:2]
+        return None if sound is None else Arrival(sound.at_ns, sound.uncertainty_ns)
     answer = turn.reply.answer if turn.calls.rounds else None
-    if answer is None or answer.player.first_audible_ns is None:
-        return None
-    return answer.player.first_audible_ns, answer.player.audible_uncertainty_ns
-
-
-def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
-    """Return how much earlier each arrival of a turn may really have been, by instant."""
-    speech_errors_ns, speech_instants = turn.input_speech.uncertainties_ns, turn.input_speech.instants
-    errors_ns = {name: error_ns for name, error_ns in speech_errors_ns.items() if name in speech_instants}
-    errors_ns |= turn.calls.uncertainties_ns | turn.calls.mcp.uncertainties_ns | turn.reply.all_uncertainties_ns()
-    if (audible := _function_audible(turn)) is not None:
-        errors_ns["function_audible"] = audible[1]
-    if turn.interruption is None:
-        return errors_ns
-    errors_ns |= {name: errors_ns[source] for name, source in AFTER_BARGE_IN.items() if source in errors_ns}
-    return errors_ns | turn.interruption.uncertainties_ns
-
-
-def _widths_ns(turn: PendingTurn) -> dict[str, int]:
-    """Return how much later each send of a turn may really have been, by instant."""
-    widths_ns = turn.widths_ns | turn.input_speech.widths_ns
-    return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
+    return None if answer is None else first_audible([answer.player])
 
 
 def turn_type(turn: PendingTurn) -> str:
-    """Return the type of a turn: how it differs from other turns of its step.
-
-    Turns of different types are never pooled.
-    """
+    """Return how a turn differs from other turns of its step. Turns of different types are never pooled."""
     differences = {
         "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
@@ -125,10 +100,7 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Return whether playback of a reply began before the caller's speech ended.
-
-    None if the turn has no VAD, or if its speech has not ended.
-    """
+    """Return whether playback of a reply began before the speech ended; None without a VAD or that end."""
     speech_end_ns = turn.input_speech.instants.get("speech_end")
     if not turn.plan.vad or speech_end_ns is None:
         return None
@@ -137,10 +109,7 @@ def cut_off(turn: PendingTurn) -> bool | None:
 
 
 def _is_missed(turn: PendingTurn) -> bool | None:
-    """Return whether the reply ended before the interruption or sound that the script planned.
-
-    None if the script planned none, or if the run ended before.
-    """
+    """Return whether the reply ended before the planned interruption or sound; None if unplanned or unfinished."""
     if turn.interruption is None or outcome_class(turn.outcome) == "unfinished":
         return None
     return not turn.interruption.has_begun
@@ -156,13 +125,12 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
     return max(0, ends_ns - interruption.instants["barge_in"])
 
 
-def _dead_air_ns(turn: PendingTurn) -> int | None:
+def _dead_air_ns(turn: PendingTurn, instants: Mapping[str, int]) -> int | None:
     """Return the player's longest silence after the instant from which latency is measured; None if it is unknown.
 
     If the service sends turn events, the silence is known for a turn with function calls or several items. If the
     service sends no turn events, the silence is known if the reply was audible and began after that instant.
     """
-    instants = all_instants(turn)
     measured_from_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
     if turn.turn_source is SOUND:
         audible_ns = instants.get("first_audible")
@@ -199,20 +167,15 @@ def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return whether a turn has done its task; None if no function judges the turn.
-
-    `judges` maps turn numbers to functions. The function of this turn runs only once.
-    """
+    """Return the judgement of the turn's function, which runs only once; None without a function."""
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is no
-    judgement.
-    """
-    mcp = turn.calls.mcp
-    reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
+    """Return the observation of a turn. `task_success` is the judgement of a Python program, if there is one."""
+    reply, calls, mcp = turn.reply, turn.calls, turn.calls.mcp
+    interruption, network = turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
@@ -221,21 +184,20 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
-    lag, input_audio_ns = (
-        _transcript_lag(turn),
-        ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent),
-    )
+    lag = _transcript_lag(turn)
+    input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent)
     score = UNJUDGED
     if reference != NO_REFERENCE:
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
+    found = all_instants(turn)
     observed = TurnObservation(
         **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
         step=turn.plan.step,
-        instants=all_instants(turn),
+        instants=found.instants,
         audio=turn.plan.audio,
-        uncertainties_ns=_uncertainties_ns(turn),
-        widths_ns=_widths_ns(turn),
+        uncertainties_ns=found.uncertainties_ns,
+        widths_ns=found.widths_ns,
         timestamp_uncertainty_max_ns=turn.max_uncertainty_ns,
         audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
         text_deltas=reply.deltas[EventKind.TEXT_DELTA],
@@ -269,7 +231,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         mcp_call_failed=bool(mcp.failed) if mcp.items else None,
         mcp_error=mcp.error_text,
         delegations=_delegations(turn),
-        dead_air_ns=_dead_air_ns(turn),
+        dead_air_ns=_dead_air_ns(turn, found.instants),
         interruption=interruption.kind if interruption and interruption.has_begun else None,
         interruption_missed=_is_missed(turn),
         yielded=interruption.has_yielded if interruption else None,

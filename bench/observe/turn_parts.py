@@ -1,8 +1,13 @@
-"""The optional parts of a turn: function calls, and the interruption of its reply. Pure.
+"""The optional parts of a turn: function calls, delegated tasks, and the interruption of its reply. Pure.
 
 A response that calls functions is followed by another one that continues the reply. The client requests it after it has
 sent the function outputs. There may be several such rounds; the instants are those of the first round. Calls of MCP
 servers' tools (`mcp_calls.py`) belong to the same rounds, but the service executes them.
+
+A turn with delegated tasks waits for the results of all of them, and then for the answer: the first sound that begins
+after the service has the last result. Sound before it is a filler ("let me check that"; `spoken_answer.py`). A task is
+for the client, which returns its result, or for a backend of the service, which may call the client's functions in one
+or several responses. The backend owes a result while a response of it is in progress or must still start.
 
 Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the service reports
 that its caller speaks (`speech_started`), the client stops its player. A client that interrupts without the service
@@ -40,10 +45,7 @@ COMPLETE = frozenset({EventKind.CALL_DONE, EventKind.MCP_CALL_DONE})
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn.
-
-    `expected` maps each function to the required number of its calls; None if the script does not set them.
-    """
+    """The function calls of one turn. `expected` is the required number for each function, if the script sets it."""
 
     expected: Mapping[str, int] | None = None
     complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
@@ -61,10 +63,7 @@ class TurnFunctionCalls(Instants):
     returned: set[str] = field(default_factory=set)
     """The ids of the calls whose outputs were sent."""
     own_ns: int = 0
-    """The time that the functions took, summed over rounds.
-
-    A round takes from its last call to its last sent output.
-    """
+    """The time of the functions, summed over rounds, each from its last call to its last sent output."""
     last_done_ns: int = 0
     last_output_ns: int = 0
     is_request_due: bool = False
@@ -80,7 +79,6 @@ class TurnFunctionCalls(Instants):
         self._set_instant(CALL_INSTANTS[event.kind], event.kind, arrival)
 
     def on_mcp_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply an event of an MCP call, which the service executes."""
         self.mcp.on_event(event, arrival)
         if event.kind in MCP_CALL_INSTANTS:
             self._set_instant(MCP_CALL_INSTANTS[event.kind], event.kind, arrival)
@@ -119,12 +117,12 @@ class TurnFunctionCalls(Instants):
         return True
 
     @property
-    def exceeded_limit(self) -> str:
-        """The limit on calls or rounds that the turn has exceeded; "" if it has exceeded none."""
+    def exceeded_limit(self) -> tuple[str, str] | None:
+        """The ending of a turn that has exceeded a limit on calls or rounds; None if it has exceeded none."""
         if self.rounds > MAX_ROUNDS:
-            return f"over {MAX_ROUNDS} responses in a row that called functions"
+            return "limit_exceeded:calls", f"over {MAX_ROUNDS} responses in a row that called functions"
         calls = len(self.complete_calls) + self.mcp.count
-        return f"over {MAX_CALLS} calls of functions" if calls > MAX_CALLS else ""
+        return ("limit_exceeded:calls", f"over {MAX_CALLS} calls of functions") if calls > MAX_CALLS else None
 
     def forget_response(self) -> None:
         for call_id in list(self.complete_calls)[self.of_rounds :]:
@@ -170,6 +168,60 @@ class TurnFunctionCalls(Instants):
         return f"the script expects a call of {next(iter(missing))}, and none came" if missing else ""
 
 
+DELEGATION_KINDS = frozenset(
+    {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}
+)
+NO_FUNCTIONS = "the service delegated a task to the client, and the script has no functions (`tools`) that could do it"
+DELEGATED_OUTSIDE = "the service delegated a task to the client while no turn was open, so nothing can do it"
+NOT_DONE = "the backend did not complete the delegated task"
+NOT_SPOKEN = "nothing was said after the result of the delegated task"
+
+
+@dataclass(slots=True, eq=False)
+class Delegations:
+    """The delegated tasks of one turn. `count` is their number."""
+
+    are_possible: bool = False
+    """True if the service may delegate tasks. Then a request is for the backend."""
+    count: int = 0
+    handed_ns: int = 0
+    """The instant at which the backend last received work or started a response, from which its limit counts."""
+    result_ns: int = 0
+    """The instant at which the last open task got its result; 0 while a task is open."""
+    _to_start: int = 0
+    """The number of backend responses that must still start."""
+    _started: set[str] = field(default_factory=set)
+    _running: set[str] = field(default_factory=set)
+
+    @property
+    def awaits_backend(self) -> bool:
+        """True if a response of the backend is in progress or must still start."""
+        return bool(self._to_start or self._running)
+
+    def on_delegated(self, event: ServerEvent, at_ns: int) -> None:
+        self.count += 1
+        if not event.calls and event.backend_response_id not in self._started:
+            self.hand_over(at_ns)
+        self.result_ns = 0
+
+    def hand_over(self, at_ns: int) -> None:
+        """Record that the backend received work, so that it owes a response."""
+        self._to_start, self.handed_ns = self._to_start + 1, at_ns
+
+    def on_started(self, response_id: str, at_ns: int) -> None:
+        """Record the start of a backend's response. A repeated report changes nothing."""
+        if response_id not in self._started:
+            self._started.add(response_id)
+            self._running.add(response_id)
+            self._to_start, self.handed_ns = max(0, self._to_start - 1), at_ns
+            self.result_ns = 0
+
+    def on_done(self, response_id: str, at_ns: int) -> None:
+        """Record the end of a backend's response, whose start may not have been reported."""
+        self.on_started(response_id, at_ns)
+        self._running.discard(response_id)
+
+
 STEP_NS = 50 * NS_PER_MS
 """The tolerance for the audio that the service keeps: one audio token of the assistant (1/20 s)."""
 
@@ -203,15 +255,11 @@ class TruncationCheck:
 
     @property
     def is_pending(self) -> bool:
-        """True if the check still waits for an event."""
         return not self.failed and len(self.right) < len(self.played_ms)
 
     @property
     def verdict(self) -> bool | None:
-        """True if the service keeps no more than the caller has heard.
-
-        None if the service truncated nothing, or the wait was too short.
-        """
+        """True if the service keeps only what was heard; None if it truncated nothing, or the wait was too short."""
         if self.failed:
             return False
         return True if self.played_ms and not self.is_pending else None
@@ -223,8 +271,6 @@ YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
 
 @dataclass(slots=True, eq=False)
 class Interruption(Instants):
-    """A planned interruption of the reply to one turn."""
-
     kind: InterruptionKind
     stopped_ns: int | None = None
     spoken_ns: int | None = None
@@ -268,17 +314,10 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def on_played_out(self, at_ns: int) -> None:
-        """Record that the reply was played to its end.
-
-        If the end is later than the limit after a barge-in by speech, it is also the instant of silence.
-        """
+        """Record the end of playback. After the limit for speech, it is also the instant of silence."""
         barge_in_ns = self.instants.get("barge_in")
-        if (
-            self.kind == "speech"
-            and self.stopped_ns is None
-            and barge_in_ns is not None
-            and at_ns - barge_in_ns > YIELD_NS
-        ):
+        is_late = barge_in_ns is not None and at_ns - barge_in_ns > YIELD_NS
+        if self.kind == "speech" and self.stopped_ns is None and is_late:
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def on_silence(self, at_ns: int, last_sound: Arrival) -> None:
@@ -293,20 +332,13 @@ class Interruption(Instants):
 
     @property
     def has_yielded(self) -> bool | None:
-        """True if the player was silent in time.
-
-        None if this interruption is not by speech, or if it began so late that the reply ended normally within the
-        limit.
-        """
+        """True if the player was silent in time; None without speech, or if the reply ended normally by then."""
         latency_ns = self._latency_ns if self.kind == "speech" else None
         return None if latency_ns is None else latency_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply.
-
-        None if this interruption is not a sound, or if the sound came after the reply.
-        """
+        """True if a sound stopped the reply; None if this is no sound, or if it came after the reply."""
         if self.is_wanted or not self.has_begun:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS

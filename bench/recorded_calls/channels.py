@@ -1,7 +1,4 @@
-"""The two channels of a recorded call: reading, and the checks of whether the call can be measured.
-
-A call that cannot be measured is refused with one line, which states the remedy.
-"""
+"""The channels of a recorded call. One that cannot be measured is refused with one line and a remedy."""
 
 from __future__ import annotations
 
@@ -56,7 +53,6 @@ CallerChannel = Literal["auto", "1", "2"]
 
 
 def channel_number(caller: CallerChannel) -> int:
-    """Return the number of the caller's channel."""
     return 2 if caller == "2" else 1
 
 
@@ -144,12 +140,7 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
                 "leave it out"
             )
         _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
-    remarks = (
-        *_clipped(near, far, number),
-        *_echo_remark(path_to_caller),
-        *_codec_remark(codec),
-        *_tones_remark(cleaned),
-    )
+    remarks = tuple(_remarks(near, far, number, path_to_caller, codec, cleaned))
     removed = tuple(stretch for channel in cleaned for stretch in channel.removed)
     errors = CODECS[codec] if codec else LOSSLESS
     return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors, removed)
@@ -225,29 +216,27 @@ def _longest_stretch(samples: SampleSequence, rate_hz: int) -> tuple[int, int]:
     return int(edges[longest + 1] - edges[longest] - 1) * size, int(edges[longest] + 1) * size
 
 
-def _clipped(near: SampleSequence, far: SampleSequence, number: int) -> Iterator[Remark]:
+def _remarks(
+    near: SampleSequence,
+    far: SampleSequence,
+    number: int,
+    echo: EchoPath | None,
+    codec: str | None,
+    cleaned: Sequence[WithoutTones],
+) -> Iterator[Remark]:
     for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
         parts = (samples[start : start + BLOCK_SAMPLES] for start in range(0, len(samples), BLOCK_SAMPLES))
         share = sum(int((np.abs(part.astype(np.int32)) >= FULL_SCALE - 2).sum()) for part in parts) / len(samples)
         if share > CLIPPED_SHARE:
             text = f"channel {channel}, the {whose}, is clipped in {100 * share:.1f} % of its samples"
             yield Remark(f"the {whose} channel is clipped", f"{text}: lower the level of the recording")
-
-
-def _echo_remark(echo: EchoPath | None) -> Iterator[Remark]:
     if echo is not None:
         text = "the caller's channel contained the agent's voice, which was removed"
         yield Remark(text, f"{text} ({round(echo.level_db)} dB)")
-
-
-def _codec_remark(codec: str | None) -> Iterator[Remark]:
     if codec:
         text = f"the recording is lossy ({codec}), which moves starts and ends of speech; the bounds include it"
         yield Remark(text, text)
-
-
-def _tones_remark(cleaned: Sequence[WithoutTones]) -> Iterator[Remark]:
     if cleaned:
-        near, far = (channel.tones for channel in cleaned)
+        near_tones, far_tones = (channel.tones for channel in cleaned)
         text = "tones (such as beeps or ring tones) are no speech"
-        yield Remark(text, f"{text}: {near} in the caller's channel, {far} in the agent's")
+        yield Remark(text, f"{text}: {near_tones} in the caller's channel, {far_tones} in the agent's")

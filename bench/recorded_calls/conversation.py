@@ -20,16 +20,13 @@ from bench.plan.recordings import SpeechSpan
 from bench.recorded_calls.sounds import ChannelSound
 
 MAX_PAUSE_S = 3.0
-"""The maximum pause within a turn of the caller. After a longer pause, the agent has not answered the turn before it.
-"""
+"""The maximum pause within a turn of the caller. Before a longer pause is a turn without an answer."""
 BACKCHANNEL_S = 1.0
 """The maximum duration of a backchannel, such as "uh-huh"."""
 CONTINUES_S = 0.5
 """The minimum time for which the agent continues after a backchannel."""
 SENTENCE_PAUSE_S = 0.5
-"""The maximum pause within a sentence of the agent. An agent that stops for the caller is silent for longer, because it
-waits for the end of the caller's speech.
-"""
+"""The maximum pause in a sentence of the agent. One that stops for the caller waits for the end of speech."""
 IGNORES_S = 1.0
 """The time for which the agent continues after a short utterance, until it has certainly ignored the utterance."""
 MAX_REPLY_PAUSE_S = 10.0
@@ -115,7 +112,6 @@ def _speeches(agent: Sequence[ChannelSound], rate_hz: int) -> list[ChannelSound]
 
 
 def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
-    """Return the sounds of each utterance."""
     groups: list[list[ChannelSound]] = []
     for sound in caller:
         if groups and not _is_separate(groups[-1], sound, agent, rate_hz):
@@ -184,9 +180,6 @@ def _reply_pauses(
 ) -> Iterator[float]:
     """Yield the duration of each pause in the agent's speech in which the caller does not speak."""
     for first, second in pairwise(agent):
-        is_quiet = not any(
-            utterance.start < second.start and utterance.end > first.end - rate_hz * PAUSE_NS // NS_PER_S
-            for utterance in utterances
-        )
-        if is_quiet:
+        quiet_from = first.end - rate_hz * PAUSE_NS // NS_PER_S
+        if not any(spoken.start < second.start and spoken.end > quiet_from for spoken in utterances):
             yield (second.start - first.end) / rate_hz

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 from scipy.signal import oaconvolve
 
 from bench.observe.blocks import BLOCK_MS
@@ -60,10 +61,7 @@ class EchoPath(NamedTuple):
 
 
 def echo_paths(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
-    """Return (path to the near channel, path to the far channel). A path is None if its echo is not audible.
-
-    Both channels have the same length. Two echoes of each other count as one.
-    """
+    """Return (path to near, path to far), None if inaudible. Two echoes of each other count as one."""
     size = round(WINDOW_S * rate_hz)
     taper = np.hanning(size)
     cross = np.zeros(size // 2 + 1, np.complex128)
@@ -82,11 +80,7 @@ def echo_paths(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple
 
 
 def _echo_path(
-    near: SampleSequence,
-    far: SampleSequence,
-    rate_hz: int,
-    cross: NDArray[np.complex128],
-    power: NDArray[np.float64],
+    near: SampleSequence, far: SampleSequence, rate_hz: int, cross: NDArray[np.complex128], power: NDArray[np.float64]
 ) -> EchoPath | None:
     """Return the path by which the far channel is audible in the near channel; None if it is not audible.
 
@@ -138,7 +132,6 @@ def _explains(energies: _Energies) -> bool:
 
 
 def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
-    """Return the expected echo in a part of the near channel."""
     needed = stop - start + len(path.response) - 1
     source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
     expected: NDArray[np.float64] = oaconvolve(np.pad(source, (needed - len(source), 0)), path.response, mode="valid")
@@ -153,7 +146,7 @@ def without_echo(near: SampleSequence, far: SampleSequence, rate_hz: int, path: 
         return np.clip(np.rint(samples), -32_768, 32_767).astype(np.int16)
 
     energies, size = _energies(near, far, rate_hz, path), rate_hz * BLOCK_MS // 1_000
-    expected = _widest(energies.expected)
+    expected = maximum_filter1d(energies.expected, 2 * AROUND_BLOCKS + 1, mode="constant")  # the largest energy around
     is_echo = energies.cleaned < REMAINS * expected
     quietest = _quietest(energies.cleaned, expected <= INAUDIBLE * energies.cleaned)
     background = np.zeros(QUIET_BLOCKS * size, np.int16)
@@ -168,19 +161,8 @@ def without_echo(near: SampleSequence, far: SampleSequence, rate_hz: int, path: 
         yield part
 
 
-def _widest(energies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the largest energy around each block."""
-    padded = np.pad(energies, AROUND_BLOCKS)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND_BLOCKS + 1)
-    widest: NDArray[np.float64] = windows.max(axis=1)
-    return widest
-
-
 def _quietest(energies: NDArray[np.float64], usable: NDArray[np.bool_]) -> int | None:
     """Return the first block of the quietest `QUIET_BLOCKS` in which no echo is expected; None if there are none."""
-    starts = [
-        start
-        for start in range(0, len(usable) - QUIET_BLOCKS, QUIET_BLOCKS // 2)
-        if usable[start : start + QUIET_BLOCKS].all()
-    ]
-    return min(starts, key=lambda start: float(energies[start : start + QUIET_BLOCKS].sum()), default=None)
+    starts = range(0, len(usable) - QUIET_BLOCKS, QUIET_BLOCKS // 2)
+    quiet = (start for start in starts if usable[start : start + QUIET_BLOCKS].all())
+    return min(quiet, key=lambda start: float(energies[start : start + QUIET_BLOCKS].sum()), default=None)

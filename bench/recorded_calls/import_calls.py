@@ -1,4 +1,4 @@
-"""The import of recorded calls: for each call a script, and one run folder with the measurements of all calls."""
+"""The import of recorded calls: a script for each call, and one run folder with rows as of a live run."""
 
 from __future__ import annotations
 
@@ -13,22 +13,64 @@ from typing import Any
 
 import msgspec
 
-from bench.base.clock import monotonic_ns
+from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_file, read_json
 from bench.load.planning.workload import facts_of_script
 from bench.plan.script import load_script
 from bench.plan.script_keys import load_wav
-from bench.record.folder import make_parent
-from bench.recorded_calls.channel_order import are_swapped
+from bench.record import folder as files
+from bench.record.document import RECORDING
+from bench.record.finalize import finalize
+from bench.record.provenance import opening_document
+from bench.record.recorder import Recorder, RowContext
+from bench.record.spool import Spool
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, channel_number, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
-from bench.recorded_calls.run_writer import TARGET, ImportedCall, write_run
 from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
-from bench.recorded_calls.transcripts import KNOWN_FORMS, Phrase, SideWords, UnknownFormError, aligned, phrases
+from bench.recorded_calls.transcripts import (
+    KNOWN_FORMS,
+    Phrase,
+    SideWords,
+    UnknownFormError,
+    aligned,
+    are_swapped,
+    phrases,
+)
 from bench.wire.settings import FULL_DUPLEX
+
+TARGET = "recorded"
+NOTICE = (
+    "RECORDED: these are recorded calls, not calls of this tool. Times of day are those of an import that played the "
+    "calls one after another."
+)
+COMPARED = (
+    *("name", "scenario", "digest", "turns", "think_s", "chunk_ms", "output", "jitter_buffer_ms", "reply_silence_ms"),
+    "answer_min_ms",
+)
+"""The facts that a recorded call has, too. Dialect, formats and timeouts belong to a service."""
+TARGET_ENTRY = {
+    "name": TARGET,
+    "url": "",
+    "dialect": "pcm",
+    "full_duplex": True,
+    "service": RECORDING,
+    "loopback": False,
+}
+"""The entry of the run's document that marks its target as a recording."""
+
+
+@dataclass(frozen=True)
+class ImportedCall:
+    """A measured call and its script. `seconds` is the duration of the recording."""
+
+    name: str
+    source: str
+    seconds: float
+    facts: Mapping[str, Any]
+    measured: MeasuredCall
 
 
 @dataclass(frozen=True)
@@ -66,7 +108,7 @@ class Import:
 def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
     """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at all."""
     result, calls, remarked = Import(), list[ImportedCall](), Counter[str]()
-    make_parent(options.runs_dir)
+    files.make_parent(options.runs_dir)
     _prepare_folder(options.scripts_dir)
     if options.transcript is not None and os.path.isfile(options.transcript) and len(paths) > 1:
         raise UsageError(
@@ -99,7 +141,6 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    """Return the line about a call that is left out."""
     match error:
         case UsageError():
             return str(error)
@@ -153,10 +194,7 @@ def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[Import
 
 
 def _order_remark(call: RecordedCall, found: Sequence[Phrase], caller: CallerChannel) -> Iterator[Remark]:
-    """Yield a remark if the transcript shows that the channels are swapped.
-
-    Raise UsageError if the user has not named the caller's channel.
-    """
+    """Yield a remark if the channels seem swapped. Raise UsageError if the user has not named the caller's."""
     if not are_swapped(found, call.caller_sounds, call.agent_sounds, call.audio.rate_hz):
         return
     number = channel_number(caller)
@@ -189,10 +227,7 @@ def _words(
     for number, recorded in enumerate(listed):
         until = listed[number + 1].utterance.start if number + 1 < len(listed) else len(call.agent)
         reply = replace(recorded.utterance.span, begin=recorded.utterance.end, end=max(recorded.utterance.end, until))
-        words[recorded.name] = (
-            caller.text_in(recorded.utterance.span, rate_hz),
-            agent.text_in(reply, rate_hz),
-        )
+        words[recorded.name] = (caller.text_in(recorded.utterance.span, rate_hz), agent.text_in(reply, rate_hz))
     return words
 
 
@@ -212,10 +247,43 @@ def _phrases(transcript: Path | None, recording: Path) -> list[Phrase]:
 
 
 def _with_words(measured: MeasuredCall, words: Mapping[str, tuple[str, str]]) -> MeasuredCall:
-    turns = (
-        msgspec.structs.replace(turn, input_text=words[turn.step][0], reply_text=words[turn.step][1])
-        if turn.step in words
-        else turn
-        for turn in measured.turns
-    )
+    texts = ((turn, *words.get(turn.step, (turn.input_text, turn.reply_text))) for turn in measured.turns)
+    turns = (msgspec.structs.replace(turn, input_text=said, reply_text=reply) for turn, said, reply in texts)
     return replace(measured, turns=tuple(turns))
+
+
+def write_run(
+    runs_dir: Path,
+    name: str,
+    calls: Sequence[ImportedCall],
+    start_ns: int,
+    notices: Sequence[str],
+    *,
+    transcripts: bool,
+) -> Path:
+    """Write the run of recorded calls, and return its folder. Raise UsageError if it cannot be written.
+
+    The first call starts at `start_ns`, which is before now. In the run, the calls end then.
+    """
+    total_ns = round(sum(call.seconds for call in calls) * NS_PER_S)
+    started_utc_ns = utc_ns() - (monotonic_ns() - start_ns) - total_ns
+    folder = files.create(runs_dir, name, started_utc_ns)
+    scripts = [{key: call.facts[key] for key in COMPARED} | {"target": TARGET} for call in calls]
+    document = opening_document(
+        folder.name, name, started_utc_ns, {}, [TARGET_ENTRY], scripts, 1, [NOTICE, *notices]
+    ) | {"labels": {}, "interleaved": False, "warmup_s": 0.0}
+    files.write_document(folder, document)
+    recorder = Recorder(Spool(folder, 0), started_utc_ns, transcripts=transcripts, ahead_ns=total_ns)
+    for call in calls:
+        labels = RowContext(call.name, TARGET, name, call.facts["name"])
+        session = recorder.session(labels)
+        session.service_session_id = call.source
+        for turn in call.measured.turns:
+            session.turn_started()
+            session.turn_ended(turn)
+        session.session_ended(call.measured.session)
+    recorder.close()
+    stopped = {"state": "closing", "ended_utc_ns": started_utc_ns + total_ns, "stop_reason": "all sessions are done"}
+    files.write_document(folder, document | stopped)
+    finalize(folder)
+    return folder

@@ -62,8 +62,6 @@ UNKNOWN_INSTANTS = frozenset({"connect_start"})
 
 @dataclass(frozen=True)
 class MeasuredCall:
-    """The observations of a recorded call."""
-
     turns: tuple[TurnObservation, ...]
     session: SessionObservation
 
@@ -93,13 +91,12 @@ def measure(
             timeline.apply(happened)
         if isinstance(happened, inputs.InterruptionAwaited) and not timeline.turns.is_interruptible:
             timeline.apply(inputs.TurnEnded(at_ns))
-        turns += _ended_turns(timeline, at_ns)
+        timeline.expire(at_ns)
+        turns += timeline.pop_turns(at_ns)
     timeline.apply(inputs.ScriptFinished(end_ns))
     turns += timeline.pop_turns(end_ns)
-    uncertainties_ns = {
-        recorded.name: recorded.speech.uncertainty_ns + _tone_error_ns(call, recorded.utterance.end)
-        for recorded in utterances
-    }
+    errors = ((spoken, _tone_error_ns(call, spoken.utterance.end)) for spoken in utterances)
+    uncertainties_ns = {spoken.name: spoken.speech.uncertainty_ns + error_ns for spoken, error_ns in errors}
     session = timeline.session()
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
@@ -113,12 +110,6 @@ def _tone_error_ns(call: RecordedCall, end: int) -> int:
     reply = next((sound.start for sound in call.agent_sounds if sound.start > end), end)
     near = (any(start <= position <= until for start, until in call.removed) for position in (end, reply))
     return TONE_ERROR_NS * sum(near)
-
-
-def _ended_turns(timeline: Timeline, now_ns: int) -> Iterator[TurnObservation]:
-    for action in timeline.actions(now_ns, now_ns):
-        if isinstance(action, inputs.DeliverTurn):
-            yield action.turn
 
 
 def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int, codec_ns: int) -> TurnObservation:
@@ -183,7 +174,5 @@ def _sent(
     for message in messages:
         at_ns += message.duration_ns or 0
         width_ns = end_uncertainty_ns if "speech_end" in message.instants else 0
-        yield (
-            at_ns,
-            inputs.Sent(message.name, at_ns, 0, width_ns, audio_bytes=message.audio_bytes, instants=message.instants),
-        )
+        sent = inputs.Sent(message.name, at_ns, 0, width_ns, 0, message.audio_bytes, message.instants)
+        yield at_ns, sent

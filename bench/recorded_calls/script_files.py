@@ -20,7 +20,7 @@ from bench.plan.recordings import MAX_MINUTES, RATE_HZ, resampled, write_wav
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
 from bench.recorded_calls.sounds import Speech, speech
-from bench.wire.audio import PCM16, Samples
+from bench.wire.audio import PCM16
 
 LEAD_S = 0.2
 """The audio of a WAV before the first sound and after the last one. It contains the quiet edges of words."""
@@ -82,11 +82,12 @@ def write_script(
     UsageError if a file cannot be written.
     """
     name = _free_name(folder, call.path)
-    path, audio = folder / f"{name}.yaml", folder / name
+    path, audio, rate_hz = folder / f"{name}.yaml", folder / name, call.audio.rate_hz
     try:
         audio.mkdir(parents=True)
         for recorded in utterances:
-            write_wav(audio / f"{recorded.name}.wav", PCM16.encode(_wav(call, recorded)), PCM16)
+            samples = np.ascontiguousarray(call.caller[recorded.start : recorded.end])
+            write_wav(audio / f"{recorded.name}.wav", PCM16.encode(resampled(samples, rate_hz, RATE_HZ)), PCM16)
         script = {
             "session": dict(session),
             "recorded_call": True,
@@ -116,17 +117,10 @@ def remove_script(path: Path) -> None:
 
 
 def _free_name(folder: Path, recording: Path) -> str:
-    """Return the name of a script. Recordings of different folders may have the same name, so it may get a number.
-
-    The name does not start with a dot, because `*.yaml` of a shell does not match such a name.
-    """
+    """Return a new name. It does not start with a dot, because a shell's `*.yaml` does not match such a name."""
     stem = slug(recording.stem).lstrip(".") or "call"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     return next(name for name in names if not (folder / name).exists() and not (folder / f"{name}.yaml").exists())
-
-
-def _wav(call: RecordedCall, recorded: RecordedUtterance) -> Samples:
-    return resampled(np.ascontiguousarray(call.caller[recorded.start : recorded.end]), call.audio.rate_hz, RATE_HZ)
 
 
 def _steps(
@@ -142,14 +136,14 @@ def _steps(
     for recorded in utterances:
         wav, utterance = f"{name}/{recorded.name}.wav", recorded.utterance
         begins = (recorded.start - utterance.reply_start) / rate_hz if utterance.reply_start is not None else 0.0
-        span = {
-            "start": (recorded.speech.start - recorded.start) * 1_000_000 // rate_hz / 1_000_000,
-            "end": (recorded.speech.end - recorded.start) * 1_000_000 // rate_hz / 1_000_000,
-        }
+        edges = {"start": recorded.speech.start, "end": recorded.speech.end}
+        span = {name: (at - recorded.start) * 1_000_000 // rate_hz / 1_000_000 for name, at in edges.items()}
         text = words.get(recorded.name, "")
         spoken = {"transcript": text} if normalized_words(text) else {}
         if utterance.kind == "turn":
-            if (pause_s := _pause_s(recorded, talk, rate_hz)) >= 0.05:
+            # a player waits for the silence that ends the reply, and then for this pause
+            silent_s = 0.0 if utterance.reply_end is None else (recorded.start - utterance.reply_end) / rate_hz
+            if (pause_s := silent_s - talk.reply_silence_s) >= 0.05:
                 yield {"pause": round(pause_s, 2)}
             yield {"audio": wav, "name": recorded.name, "speech": span, "chunk_ms": CHUNK_MS, **spoken}
         elif utterance.kind == "interruption":
@@ -158,10 +152,3 @@ def _steps(
         else:
             settings = {"kind": "backchannel", "after": round(max(0.0, begins), 3), "audio": wav, "chunk_ms": CHUNK_MS}
             yield {"sound": settings}
-
-
-def _pause_s(recorded: RecordedUtterance, talk: RecordedConversation, rate_hz: int) -> float:
-    """Return the pause before a turn. A player waits for the silence that ends the reply, and then for this pause."""
-    if recorded.utterance.reply_end is None:
-        return 0.0
-    return (recorded.start - recorded.utterance.reply_end) / rate_hz - talk.reply_silence_s

@@ -9,7 +9,6 @@ speech ends with a steady low level, a noise gate may have closed late, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -61,11 +60,7 @@ class ChannelSound(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """The speech of a caller's turn, in samples of the channel.
-
-    Its real end differs by at most `uncertainty_ns`. It is usually later, because it is below the noise. Noise may also
-    lengthen speech by up to `WINDOW_MS`.
-    """
+    """Speech in samples. Its real end is within `uncertainty_ns`, mostly later: below noise, which may lengthen it."""
 
     start: int
     end: int
@@ -81,11 +76,7 @@ def sounds_and_tones(
     samples: SampleSequence, rate_hz: int, *, keys_count: bool = False
 ) -> tuple[list[ChannelSound], list[Tone]]:
     """Return the sounds of `sounds`, and all telephone tones in the channel."""
-    detector = OnsetDetector(rate_hz, keys_count=keys_count)
-    return list(_sounds(detector, samples, rate_hz)), detector.tones
-
-
-def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> Iterator[ChannelSound]:
+    detector, found = OnsetDetector(rate_hz, keys_count=keys_count), list[ChannelSound]()
     start, until, uncertainty_ns = None, 0, 0
     padded = len(samples) + FLUSH_S * rate_hz
     for position in range(0, padded, rate_hz):
@@ -98,10 +89,11 @@ def _sounds(detector: OnsetDetector, samples: SampleSequence, rate_hz: int) -> I
             elif what == "sounds":
                 until, uncertainty_ns = at, error_ns
             elif start is not None:
-                yield ChannelSound(start, min(at, len(samples)), uncertainty_ns)
+                found.append(ChannelSound(start, min(at, len(samples)), uncertainty_ns))
                 start = None
     if start is not None:
-        yield ChannelSound(start, min(until, len(samples)), uncertainty_ns)
+        found.append(ChannelSound(start, min(until, len(samples)), uncertainty_ns))
+    return found, detector.tones
 
 
 def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int) -> Speech:
@@ -130,10 +122,7 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
 
 
 def _tail_ms(energies: NDArray[np.float64], level: float) -> int:
-    """Return for how long speech ends with the same low level, as noise that a gate lets through after the last word.
-
-    A word fades, to `DEPTH` below the level of speech.
-    """
+    """Return how long speech ends with one low level, as noise in a gate after the last word, which would fade."""
     tail = energies[: 1 - WINDOW_MS][::-1]
     if not len(tail) or tail[0] > level / TAIL_DEPTH:
         return 0

@@ -13,10 +13,7 @@ from bench.wire.audio import Samples
 
 
 class StoredSamples:
-    """Samples in a temporary file without a name. The file ends with its last use.
-
-    Raises OSError if the file cannot be written.
-    """
+    """Samples in a nameless temporary file, which ends with its last use. Raises OSError if it cannot be written."""
 
     def __init__(self, blocks: Iterable[Samples] = ()) -> None:
         self._file, name = tempfile.mkstemp(prefix="rtbench-")

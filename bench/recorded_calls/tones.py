@@ -30,8 +30,7 @@ PURE = 0.02
 """The maximum share of a beep's energy that one sine does not explain."""
 HOP_S = 0.005
 LEVEL, PHASE = 0.4, 0.7
-"""The maximum relative difference of the amplitude, and the maximum difference of the phase in radians, of each quarter
-of a beep over speech."""
+"""The maximum difference of each quarter of a beep over speech: relative amplitude; phase in radians."""
 MARGIN_S = 0.06
 FAINT = 4
 """The maximum ratio of the energy of a block, if it has only the rest of a beep, to the energy of `Beep.rest`."""
@@ -86,9 +85,8 @@ def _without(
             start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
             pieces.append((start, _background(samples, start, end, rate_hz)))
     removed = [(start, start + len(piece)) for start, piece in pieces]
-    return WithoutTones(
-        StoredSamples(_replaced(samples, pieces)) if pieces else samples, len(beeps) + len(others), removed
-    )
+    cleaned = StoredSamples(_replaced(samples, pieces)) if pieces else samples
+    return WithoutTones(cleaned, len(beeps) + len(others), removed)
 
 
 def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int) -> list[Beep]:
@@ -99,11 +97,10 @@ def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], 
             beep = _beep(samples, tone, rate_hz)
             if beep is None:
                 continue
-            kind = next((kind for kind in kinds if abs(kind[0].hz - beep.hz) <= SAME_HZ), None)
-            if kind is None:
-                kinds.append([beep])
-            else:
-                kind.append(beep)
+            same = (kind for kind in kinds if abs(kind[0].hz - beep.hz) <= SAME_HZ)
+            if (kind := next(same, None)) is None:
+                kinds.append(kind := [])
+            kind.append(beep)
     return [
         Beep(hz, amplitude, max(beep.length for beep in kind), rest)  # the others may begin or end in speech
         for kind in kinds
@@ -147,9 +144,8 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
     hop = round(HOP_S * rate_hz)
     blocks = beep.length // hop
     quarter = max(1, blocks // 4)
-    phasors = np.concatenate(
-        [_hops(samples, start, beep.hz, rate_hz, hop) for start in range(0, len(samples), BLOCK_SAMPLES // hop * hop)]
-    )
+    starts = range(0, len(samples), BLOCK_SAMPLES // hop * hop)
+    phasors = np.concatenate([_hops(samples, start, beep.hz, rate_hz, hop) for start in starts])
     sums = np.concatenate(([0], np.cumsum(phasors)))
     count = len(sums) - 4 * quarter
     if count <= 0:
@@ -208,21 +204,16 @@ def _energy(wide: Floats) -> float:
 
 
 def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> Samples:
-    """Return samples for a stretch of the channel: the nearest stretch of `BACKGROUND_S` that contains no voice.
-
-    It is at most `QUIET` times as loud as the quietest one in the seconds around it.
-    """
+    """Return the nearest `BACKGROUND_S` without a voice: at most `QUIET` times as loud as the quietest around."""
     size = round(BACKGROUND_S * rate_hz)
-    firsts = sorted(
-        (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size)), key=lambda at: abs(at - start)
-    )
+    around = (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size))
+    firsts = sorted(around, key=lambda at: abs(at - start))
     parts = [samples[at : at + size] for at in firsts if 0 <= at <= len(samples) - size]
     if not parts:
         return np.zeros(end - start, np.int16)
     energies = [_energy(part.astype(np.float64)) for part in parts]
-    nearest = next(
-        part for part, energy in zip(parts, energies, strict=True) if energy <= QUIET * max(1, min(energies))
-    )
+    limit = QUIET * max(1, min(energies))
+    nearest = next(part for part, energy in zip(parts, energies, strict=True) if energy <= limit)
     return np.resize(nearest, end - start)
 
 

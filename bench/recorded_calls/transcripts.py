@@ -11,6 +11,10 @@ These forms are known:
 - a list, or `segments`, of objects with `start`, `end`, `text` and `role`
 
 Times of day count from the first message of the caller, which is then the caller's first utterance.
+
+A transcript with roles also shows which channel is the caller's. Its clock may differ from that of the recording, and
+some frameworks state only one time for each message. So the words of both roles are compared with the sounds of both
+channels at each offset. Nothing is concluded if both orders of the channels agree about equally.
 """
 
 from __future__ import annotations
@@ -18,18 +22,29 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import product
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.files.sanitize import excerpt
 from bench.plan.recordings import SpeechSpan
+from bench.recorded_calls.sounds import ChannelSound
 
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000
 """The smallest time that counts as a time of day. A position in a call is smaller."""
 AROUND_S = 1.0
 """The maximum distance between words and the speech to which they belong."""
+STEPS_PER_S = 20
+"""The resolution with which words are compared with sounds."""
+MAX_OFFSET_S = 3
+"""The maximum offset of times that are positions in the call. Times of day may have any offset."""
+MIN_AGREEMENT, MIN_DISTANCE = 0.5, 0.25
+"""The minimum agreement of swapped channels with the words, and its minimum distance to that of the other order."""
 KNOWN_FORMS = "Twilio's sentences, Azure's phrases, Deepgram's utterances, or messages of LiveKit Agents or Pipecat"
 ROLES: Mapping[str, Literal["caller", "agent"]] = {
     **dict.fromkeys(("user", "caller", "customer", "human"), "caller"),
@@ -65,8 +80,6 @@ def phrases(document: Any) -> list[Phrase]:
 
 
 class SideWords:
-    """The words of one side of a call."""
-
     def __init__(self, found: Sequence[Phrase], whose: Literal["caller", "agent"], caller_channel: int) -> None:
         spoken = (phrase for phrase in found if _side(phrase, caller_channel) == whose)
         self._texts = sorted(
@@ -82,10 +95,7 @@ class SideWords:
 
 
 def aligned(found: Sequence[Phrase], first_s: float, caller_channel: int) -> list[Phrase]:
-    """Return phrases whose times count from the start of the call.
-
-    `first_s` is the start of the caller's first utterance. It replaces the time of day of the caller's first words.
-    """
+    """Return phrases with times from the start of the call, in which the caller first speaks at `first_s`."""
     first = next((phrase for phrase in found if _side(phrase, caller_channel) == "caller"), None)
     if first is None or first.start_s < MIN_EPOCH_S:
         return list(found)
@@ -128,7 +138,6 @@ def _phrases(document: Any) -> Iterator[Phrase]:
 
 
 def _message(entry: Mapping[str, Any]) -> Phrase:
-    """Return a message of a framework, or a segment."""
     metrics = entry.get("metrics") or {}
     starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
     start_s = _seconds(next((value for value in starts if value is not None), None))
@@ -148,3 +157,64 @@ def _seconds(value: object) -> float:
     if isinstance(value, int | float | str) and not isinstance(value, bool) and isfinite(seconds := float(value)):
         return seconds
     raise TypeError("a time is missing")
+
+
+def are_swapped(
+    found: Sequence[Phrase], caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int
+) -> bool:
+    """Return whether the words of both roles lie in the channel of the other role.
+
+    The agreement of a role is the share of the time of its words in which its channel sounds, minus the share in which
+    the other channel sounds. The agreement of a call is the smaller one of both roles, at the best offset.
+    """
+    spoken = [phrase for phrase in found if phrase.role is not None]
+    if len({phrase.role for phrase in spoken}) < 2:
+        return False
+    both = (*caller, *agent)
+    sounding = np.zeros(max(sound.end for sound in both) * STEPS_PER_S // rate_hz + 1)
+    for sounds, sign in ((caller, 1), (agent, -1)):
+        for sound in sounds:
+            sounding[sound.start * STEPS_PER_S // rate_hz : sound.end * STEPS_PER_S // rate_hz + 1] += sign
+    letters = sum(len(phrase.text) for phrase in spoken)
+    letter_s = sum(sound.end - sound.start for sound in both) / rate_hz / letters
+    callers, agents = (
+        [_agreements(spoken, role, sounding, letter_s, ends=ends) for ends in (False, True)]
+        for role in ("caller", "agent")
+    )
+    pairs = [(of_caller, -of_agent) for of_caller, of_agent in product(callers, agents)]
+    right = max(float(np.minimum(*pair).max()) for pair in pairs)
+    swapped = max(float(np.minimum(-pair[0], -pair[1]).max()) for pair in pairs)
+    return swapped >= max(MIN_AGREEMENT, right + MIN_DISTANCE)
+
+
+def _agreements(
+    spoken: Sequence[Phrase],
+    role: Literal["caller", "agent"],
+    sounding: NDArray[np.float64],
+    letter_s: float,
+    *,
+    ends: bool,
+) -> NDArray[np.float64]:
+    """Return the agreement of the words of a role with the caller's channel, at each offset.
+
+    `letter_s` is the mean duration of a letter. It gives the duration of words of which one time is known: their start,
+    or their end if `ends` is True.
+    """
+    first_s, limit = min(phrase.start_s for phrase in spoken), len(sounding)
+    is_time_of_day = first_s >= MIN_EPOCH_S
+    origin_s = first_s if is_time_of_day else 0.0
+    said = np.zeros(2 * limit)
+    for phrase in spoken:
+        if phrase.role == role:
+            start_s, end_s = phrase.start_s - origin_s, phrase.end_s - origin_s
+            if start_s == end_s:
+                length_s = len(phrase.text) * letter_s
+                start_s, end_s = (start_s - length_s, end_s) if ends else (start_s, end_s + length_s)
+            said[max(0, round(start_s * STEPS_PER_S)) : max(0, round(end_s * STEPS_PER_S))] = 1
+    size = 4 * limit
+    spectrum = np.fft.rfft(sounding, size) * np.fft.rfft(said, size).conj()
+    products: NDArray[np.float64] = np.fft.irfft(spectrum, size) / max(1.0, said.sum())
+    if is_time_of_day:
+        return products
+    reach = MAX_OFFSET_S * STEPS_PER_S
+    return np.concatenate([products[: reach + 1], products[-reach:]])

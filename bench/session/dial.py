@@ -1,7 +1,4 @@
-"""The code that connects to a target. All sessions connect here.
-
-Therefore a session's timeline contains the result of connecting, even after an unexpected error.
-"""
+"""The code that connects to a target. The session's timeline gets the result, even an unexpected error."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ to the wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.observe import inputs
 from bench.observe.session_facts import AWAITED
 from bench.observe.timeline import Timeline
-from bench.observe.turn import LATE_TRANSCRIPT_NS, State
+from bench.observe.turn import LATE_TRANSCRIPT_NS, PendingTurn, State
 from bench.plan.prepared import (
     PreparedEvent,
     PreparedExpectation,
@@ -35,16 +35,14 @@ from bench.plan.prepared import (
 from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
 from bench.session.session_io import SessionIO, SessionListener
 from bench.transport.interface import Transport
-from bench.wire.dialect import SESSION_PREFIX, AwaitedEvent, ClientMessage
+from bench.wire.dialect import SESSION_PREFIX, AwaitedEvent
 from bench.wire.events import EventKind
 from bench.wire.settings import FunctionOutput
 
 HISTORY_ACK_TIMEOUT_NS = 2_000_000_000
-"""The maximum wait for an acknowledgement of the history since the previous one. Some services send no
-acknowledgements."""
+"""The maximum wait for the next acknowledgement of the history. Some services send none."""
 CLOSE_TIMEOUT_NS = 5_000_000_000
-"""The maximum wait for the service's report that a session has ended. Without the report, the billed duration is
-unknown."""
+"""The maximum wait for the report of the session's end, without which the billed duration is unknown."""
 WaitCondition = Callable[[Timeline, int], int | None]
 """A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
@@ -80,34 +78,28 @@ def until_instant(at_ns: int) -> WaitCondition:
     return lambda timeline, now_ns: None if timeline.is_over or now_ns >= at_ns else at_ns
 
 
+def _until_late(timeline: Timeline, now_ns: int, awaits: Callable[[PendingTurn], object]) -> int | None:
+    """Return the end of the wait for late events of ended turns: transcripts, acknowledgements of truncations."""
+    over = (turn for turn in timeline.turns.all if turn.state is State.OVER and awaits(turn))
+    until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in over), default=now_ns)
+    return None if timeline.is_over or until_ns <= now_ns else until_ns
+
+
 def until_late_transcripts(timeline: Timeline, now_ns: int) -> int | None:
-    """Return the end of the wait for late events of turns: transcripts, acknowledgements of truncations."""
-    if timeline.is_over:
-        return None
-    ended_ns = [t.instants["ended"] for t in timeline.turns.all if t.state is State.OVER and t.is_incomplete(now_ns)]
-    return max(ended_ns) + LATE_TRANSCRIPT_NS if ended_ns else None
+    return _until_late(timeline, now_ns, lambda turn: turn.is_incomplete(now_ns))
 
 
 def until_truncations_verified(timeline: Timeline, now_ns: int) -> int | None:
-    """Return the end of the wait for pending checks of truncated replies, if the script requests such checks."""
-    if timeline.is_over:
-        return None
-    pending = (t for t in timeline.turns.all if t.state is State.OVER and t.check and t.check.is_pending)
-    until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in pending), default=now_ns)
-    return until_ns if until_ns > now_ns else None
+    return _until_late(timeline, now_ns, lambda turn: turn.check and turn.check.is_pending)
 
 
 def until_session_event(kind: EventKind) -> WaitCondition:
-    """Return a wait for an event of the set-up."""
     instant = AWAITED[kind]
     return lambda timeline, _: None if timeline.is_over or instant in timeline.facts.instants else NEVER_NS
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
-    """Return a wait for the acknowledgements of the whole history.
-
-    The wait ends if no acknowledgement arrives for HISTORY_ACK_TIMEOUT_NS.
-    """
+    """Return a wait for the acknowledgements of the history, each within HISTORY_ACK_TIMEOUT_NS."""
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
@@ -123,11 +115,6 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
     if timeline.is_over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
-
-
-def until_closed(timeline: Timeline, _: int) -> int | None:
-    """Return NEVER_NS until the service has reported the end of the session, or the connection has ended; then None."""
-    return None if timeline.facts.is_closed else NEVER_NS
 
 
 def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
@@ -171,10 +158,7 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Set the session up as its dialect requires.
-
-        Usually the service greets, receives the settings, and confirms them.
-        """
+        """Set the session up: usually the service greets, receives the settings, and confirms them."""
         until_ns = self.now_ns + int(self._script.limits.session * NS_PER_S)
         for step in self._script.setup_messages:
             if self._timeline.is_over:
@@ -188,8 +172,12 @@ class Session:
                     self._timeline.apply(inputs.SessionFailed("timeout:session", until_ns, detail))
             else:
                 self._io.send(step)
-        if self._script.history and not self._timeline.is_over:
-            self._send_history(self._script.history)
+        if (history := self._script.history) and not self._timeline.is_over:
+            self._timeline.apply(inputs.HistoryStarted(self.now_ns, len(history)))
+            for message in history:
+                self._io.send(message)
+            if not self._script.pipelined:
+                self._wait_in_time(until_history_acked(self.now_ns))
         if self._script.silence_chunks:
             self._io.microphone.open(self.now_ns + self._script.phase_ns)
 
@@ -204,23 +192,18 @@ class Session:
         return self._transport.now_ns()
 
     def run_step(self, step: PreparedStep) -> bool:
-        """Play one step. Return False if the session is over, as it is when the run ends between turns.
-
-        The end of a turn is not awaited here: the next step does so, unless it is a step within the turn.
-        """
+        """Play one step; the next one awaits the end of its turn. Return False if the session is over."""
         if not step.within_turn:
             if step.is_turn:
-                self._wait_for_retry_after()
+                self.wait_until_idle(settled=False)
+                self._wait_unless_ending(until_instant(self._io.retry_after_ns))
             self.wait_until_idle(settled=step.is_turn)
         if not self._timeline.is_over:
             HANDLERS[type(step)](self, step)
         return not self._timeline.is_over
 
     def wait_until_idle(self, *, settled: bool) -> None:
-        """Wait until the open turn is over and its reply is played.
-
-        If `settled` is True, also wait until the service's pending work is done.
-        """
+        """Wait until the open turn is over and played, and if `settled`, until the service has no pending work."""
         self._wait(until_turns_end, for_turn=True)
         self._wait_for_playback()
         if settled:
@@ -229,11 +212,6 @@ class Session:
         if self._ending() and not self._timeline.is_over:
             self._timeline.apply(inputs.SessionFailed("unfinished", self.now_ns, "the run ended"))
 
-    def _wait_for_retry_after(self) -> None:
-        """Wait for the end of the last turn, and then for the delay that the service asked for."""
-        self.wait_until_idle(settled=False)
-        self._wait_unless_ending(until_instant(self._io.retry_after_ns))
-
     def wait_for_turn(self) -> None:
         """Wait until the last turn is over and complete. The microphone stays open."""
         self._wait(until_turns_end, for_turn=True)
@@ -241,21 +219,18 @@ class Session:
         self._io.run_actions()
 
     def close(self) -> None:
-        """Wait for the end of the last turn and for late transcripts, and close."""
+        """Wait for the last turn and late transcripts, end the session if the dialect has a message, and close."""
         self._wait(until_turns_end, for_turn=True)
         self._wait_unless_ending(until_late_transcripts)
         if not self._timeline.is_over:
             self._timeline.apply(inputs.ScriptFinished(self.now_ns))
         self._io.run_actions()  # the session is over, so turns are delivered even if their transcripts are missing
-        self._close_session()
-        self._io.close()
-
-    def _close_session(self) -> None:
-        """Ask the service to end the session, if the dialect has such a message, and wait for the billed duration."""
-        message = self._script.dialect.close(f"{SESSION_PREFIX}close")
-        if message is not None and self._timeline.facts.is_ready and not self._timeline.facts.is_closed:
+        message, facts = self._script.dialect.close(f"{SESSION_PREFIX}close"), self._timeline.facts
+        if message is not None and facts.is_ready and not facts.is_closed:  # then wait for the billed duration
             self._io.send(message)
-            self._wait_in_time(with_deadline(until_closed, self.now_ns + CLOSE_TIMEOUT_NS))
+            until_ns = self.now_ns + CLOSE_TIMEOUT_NS
+            self._wait_in_time(lambda timeline, _: None if timeline.facts.is_closed else until_ns)
+        self._io.close()
 
     def abort(self, outcome: str, detail: str) -> None:
         """End the session early, without waiting: open turns get this outcome, and the connection is dropped."""
@@ -264,14 +239,6 @@ class Session:
         self._transport.abort()
 
     # Steps.
-
-    def _send_history(self, messages: Sequence[ClientMessage]) -> None:
-        """Send the history. Wait for its acknowledgement, unless the start is pipelined."""
-        self._timeline.apply(inputs.HistoryStarted(self.now_ns, len(messages)))
-        for message in messages:
-            self._io.send(message)
-        if not self._script.pipelined:
-            self._wait_in_time(until_history_acked(self.now_ns))
 
     def _wait_for_playback(self) -> None:
         """Wait, with an open microphone, until the reply has been played, because earlier speech would interrupt it."""
@@ -291,26 +258,19 @@ class Session:
         if self._timeline.is_over:
             return
         if turn.speech:
-            self._send_speech(turn)
+            if not self._script.silence_chunks:
+                self._io.microphone.open(self.now_ns)
+            self._io.start_turn(turn)
+            self._wait(self._io.until_speech_sent, for_turn=True)
+            self._io.microphone.stop_speech()  # unsent speech, if the turn is over before its speech
         else:
             self._io.start_turn(turn)
         for message in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
             if not self._timeline.turns.are_all_over:
                 self._io.send(message)
-        if turn.kind == "audio" and not turn.plan.vad:
-            self._clear_input(turn)
-
-    def _clear_input(self, turn: PreparedTurn) -> None:
-        """Clear the service's input buffer after a turn that failed, so that its audio does not join the next turn."""
-        if self._timeline.turns.are_all_over and not self._timeline.is_over:
+        failed = self._timeline.turns.are_all_over and not self._timeline.is_over
+        if failed and turn.kind == "audio" and not turn.plan.vad:  # so that its audio does not join the next turn
             self._io.send(self._script.dialect.clear(f"{turn.plan.event_prefix}clear"))
-
-    def _send_speech(self, turn: PreparedTurn) -> None:
-        if not self._script.silence_chunks:
-            self._io.microphone.open(self.now_ns)
-        self._io.start_turn(turn)
-        self._wait(self._io.until_speech_sent, for_turn=True)
-        self._io.microphone.stop_speech()  # unsent speech, if the turn is over before its speech
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply without speech, as a client's stop button does, unless the reply is over before."""
@@ -320,10 +280,7 @@ class Session:
         self._io.run_actions()
 
     def send_sound(self, sound: PreparedSound) -> None:
-        """Send a sound that is not a turn.
-
-        It is sent in silence, or at its trigger in the reply. If the reply is over before the trigger, it is not sent.
-        """
+        """Send a sound in silence, or at its trigger in the reply, unless the reply is over before."""
         if sound.trigger is None:
             self._send_sound_in_silence(sound)
         elif self._wait_for_trigger(sound.kind, sound.trigger):
@@ -353,11 +310,9 @@ class Session:
         return self._timeline.turns.is_interruptible
 
     def pause(self, pause: PreparedPause) -> None:
-        """Stay silent for the duration of the pause."""
         self._wait_unless_ending(until_instant(self.now_ns + pause.duration_ns))
 
     def send_event(self, step: PreparedEvent) -> None:
-        """Send a message without waiting for a response."""
         self._io.send(step.message)
 
     def wait_for_event(self, expected: PreparedExpectation) -> None:

@@ -17,36 +17,22 @@ from typing import Protocol
 
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
-from bench.observe.inputs import (
-    AcknowledgeMark,
-    ApproveMcpCall,
-    CallFunction,
-    CancelResponse,
-    DeliverTurn,
-    MeasureNetwork,
-    ReportUsage,
-    RequestContinuation,
-    RequestResponse,
-    RetrieveItem,
-    TruncateItem,
-)
+from bench.observe.due_actions import DueActions
+from bench.observe.inputs import Action
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import SendReceipt, Transport
-from bench.wire.dialect import ClientMessage, Dialect, MessageKind
-from bench.wire.events import DELTAS, ServerEvent, TokenUsage
+from bench.wire.dialect import ClientMessage, MessageKind
+from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 
 class Microphone:
-    """The schedule of the caller's audio chunks. It is closed at first.
-
-    `silence_chunks` are the chunks that an open microphone records while no one speaks, in a loop.
-    """
+    """The schedule of audio chunks. While no one speaks, an open microphone loops `silence_chunks`."""
 
     def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
         self._between, self._position = silence_chunks, 0
@@ -57,7 +43,6 @@ class Microphone:
         """The instant up to which the microphone has recorded; None while it is closed."""
 
     def open(self, now_ns: int) -> None:
-        """Begin to record at this instant."""
         self._recorded_ns = now_ns
 
     def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
@@ -69,7 +54,6 @@ class Microphone:
         self._speech[:0] = reversed(chunks)
 
     def stop_speech(self) -> None:
-        """Drop the speech that is not recorded yet."""
         self._speech.clear()
 
     @property
@@ -104,35 +88,35 @@ def _length_ns(message: ClientMessage) -> int:
 
 
 FAR_NS = 3_600_000_000_000
+DECISIVE = frozenset(
+    (
+        *(EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED, EventKind.SPEECH_STARTED, EventKind.CALL_DONE),
+        *(EventKind.MCP_APPROVAL, EventKind.MCP_CALL_ENDED, EventKind.MCP_CALL_FAILED, EventKind.DELEGATED),
+        *(EventKind.BACKEND_DONE, EventKind.RESPONSE_DONE, EventKind.TRUNCATED, EventKind.CLEARED, EventKind.MARKED),
+    )
+)
+"""The events after which the session may have work to do although the turn continues."""
 LATE_SHARE = 10
 """A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 
 
 class SessionListener(Protocol):
-    """The callbacks of a session. A class that inherits them overrides those that it needs.
-
-    mypy treats a method without a statement as abstract, hence the `return`s.
-    """
+    """The callbacks of a session. For mypy, a method without a statement is abstract, hence the `return`s."""
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         """Receive a message and its events, after they were handled."""
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Receive matched deltas, after they were handled."""
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was handed to the kernel.
-
-        `lag_ns` is the time by which a paced message was late; None if the message is not paced.
-        """
+        """Note that a message was sent. `lag_ns` is how late it was; None if it is not paced."""
         return
 
     def turn_started(self) -> None:
         return
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Receive the observation of a turn that is over and complete."""
         return
 
     def usage_reported(self, usage: TokenUsage) -> None:
@@ -145,10 +129,7 @@ class SessionListener(Protocol):
 
 
 class SessionIO:
-    """The input and output of one session, over an open transport.
-
-    While it receives, it also sends the microphone's chunks.
-    """
+    """The I/O of one session over an open transport. It sends the microphone's chunks while it receives."""
 
     def __init__(
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
@@ -161,8 +142,7 @@ class SessionIO:
         self.functions = FunctionRunner(script.functions, script.choices)
         self._is_unanswered = script.settings.output == ONLY_TRANSCRIPT
         self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._is_unanswered)
-        """True if the VAD starts no response, so the client requests it after the VAD has committed all of the speech.
-        """
+        """True if the client requests the response after the VAD, which starts none, has committed the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
@@ -207,13 +187,9 @@ class SessionIO:
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the next deadline while the microphone has speech of a turn to record.
-
-        Return None if it has none, or if the turn is over.
-        """
-        return (
-            None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
-        )
+        """Return the next deadline while the microphone has speech of an open turn to record, else None."""
+        is_over = self._opening is None and timeline.turns.are_all_over
+        return None if is_over else self.until_sound_sent(timeline, now_ns)
 
     def _start(self, turn: PreparedTurn) -> None:
         self.functions.start(turn.calls, turn.response, turn.plan.event_prefix)
@@ -248,10 +224,7 @@ class SessionIO:
         self._transport.close()
 
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Report that a message was handed to the kernel. If it could not be sent, report the end of the connection.
-
-        `due_ns` is when it was due; None if the message is not paced.
-        """
+        """Report a sent message, or the connection's end if it was not sent. `due_ns` is None if it is not paced."""
         if sent is None:
             self._record_close()
             return
@@ -320,35 +293,28 @@ class SessionIO:
         else:
             self._record_sent(message, receipt, due_ns)
 
-    def _flush(self) -> None:
-        """Wait until the rest of the offered chunk is handed over."""
-        if self._offered is not None:
-            (message, due_ns), self._offered = self._offered, None
-            self._record_sent(message, self._transport.flush(), due_ns)
-
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
-        """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
-
-        `for_turn` is True if only the end of the turn is awaited.
-        """
-        until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
-        self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns
+        """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
+        timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
+        until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
+        self.streaming, self._wake_ns = timeline.turns.is_streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            reply = self if self._matches and self._timeline.turns.is_answering else None
+            reply = self if self._matches and timeline.turns.is_answering else None
             self._transport.receive_until(until_ns, self._on_message, reply, self)
         # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
         # is reported before the next actions are determined.
-        self._flush()
+        if self._offered is not None:  # wait until the rest of the chunk is handed over
+            (message, due_ns), self._offered = self._offered, None
+            self._record_sent(message, self._transport.flush(), due_ns)
         self._record_close()
         self._send_function_outputs()
         self.run_actions()
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Report deltas of the reply in progress."""
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 
@@ -367,8 +333,15 @@ class SessionIO:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.add_template(message, event)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
-        # it must.
-        return not self._for_turn or timeline.must_wake(events, self._wake_ns, streaming=self.streaming)
+        # it must: after an event of `DECISIVE`, if the reply has begun or ceased to stream, or for a deadline.
+        if not self._for_turn:
+            return True
+        for event in events:
+            if event.kind in DECISIVE:
+                return True
+        turns = timeline.turns
+        is_unchanged = self.streaming is turns.is_streaming and not turns.are_all_over
+        return not is_unchanged or timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
@@ -377,44 +350,52 @@ class SessionIO:
     # Actions of the timeline.
 
     def run_actions(self) -> None:
-        """Execute the actions that are due now."""
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
-        timeline = self._timeline
-        for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
-            match action:
-                case ReportUsage(usage):
-                    self._listener.usage_reported(usage)
-                case AcknowledgeMark(mark):
-                    if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
-                        self.send(report)
-                case CancelResponse() | TruncateItem() | RetrieveItem() | ApproveMcpCall():
-                    self.send(_message_of(action, self._script.dialect))
-                case MeasureNetwork():
-                    if (network := self._transport.network()) is not None:
-                        timeline.apply(network)
-                case DeliverTurn(turn):
-                    self._listener.turn_ended(turn)
-                    if turn.retry_after_ns is not None:
-                        wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
-                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
-                case RequestResponse():
-                    if self._turn is not None and self._turn.request is not None:
-                        self.send(self._turn.request)
-                case CallFunction(call):
-                    self.functions.call(call, self._transport.now_ns())
-                    self._send_function_outputs()
-                case RequestContinuation():
-                    self._request_continuation()
+        now_ns = self._transport.now_ns()
+        # not `now_ns`: the socket may contain an unread message that was in time
+        self._timeline.expire(self._transport.watermark_ns)
+        due = DueActions(self._timeline, now_ns, self._judges)
+        while actions := due.take():
+            for action in actions:
+                self._execute(action)
 
-    def _request_continuation(self) -> None:
-        """Request the next response. If the run's budget is used up, end the session as unfinished."""
-        if self._listener.may_request():
-            self.send(self._script.dialect.request(*self.functions.next_request()))
-        else:
-            self._timeline.apply(
-                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's budget is spent")
-            )
+    def _execute(self, action: Action) -> None:
+        dialect = self._script.dialect
+        match action:
+            case inputs.ReportUsage(usage):
+                self._listener.usage_reported(usage)
+            case inputs.AcknowledgeMark(mark):
+                if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                    self.send(report)
+            case inputs.CancelResponse(event_id):
+                self.send(dialect.cancel(event_id))
+            case inputs.TruncateItem(item_id, played_ms, event_id):
+                message = dialect.truncate(item_id, played_ms, event_id)
+                self.send(replace(message, item=item_id, played_ms=played_ms))
+            case inputs.RetrieveItem(item_id, event_id):
+                self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
+            case inputs.ApproveMcpCall(request_id, event_id):
+                self.send(dialect.mcp_approval(request_id, event_id))
+            case inputs.MeasureNetwork():
+                if (network := self._transport.network()) is not None:
+                    self._timeline.apply(network)
+            case inputs.DeliverTurn(turn):
+                self._listener.turn_ended(turn)
+                if turn.retry_after_ns is not None:
+                    wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                    self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
+            case inputs.RequestResponse():
+                if self._turn is not None and self._turn.request is not None:
+                    self.send(self._turn.request)
+            case inputs.CallFunction(call):
+                self.functions.call(call, self._transport.now_ns())
+                self._send_function_outputs()
+            case inputs.RequestContinuation() if self._listener.may_request():
+                self.send(dialect.request(*self.functions.next_request()))
+            case inputs.RequestContinuation():
+                now_ns = self._transport.now_ns()
+                self._timeline.apply(inputs.SessionFailed("unfinished", now_ns, "the run's budget is spent"))
 
     def _send_function_outputs(self) -> None:
         """Send the outputs that functions have returned by now. Drop those for turns that are over."""
@@ -427,18 +408,3 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
-
-
-def _message_of(
-    action: CancelResponse | TruncateItem | RetrieveItem | ApproveMcpCall, dialect: Dialect
-) -> ClientMessage:
-    """Return the message that an action sends."""
-    match action:
-        case CancelResponse(event_id):
-            return dialect.cancel(event_id)
-        case TruncateItem(item_id, played_ms, event_id):
-            return replace(dialect.truncate(item_id, played_ms, event_id), item=item_id, played_ms=played_ms)
-        case RetrieveItem(item_id, event_id):
-            return replace(dialect.retrieve(item_id, event_id), item=item_id)
-        case ApproveMcpCall(request_id, event_id):
-            return dialect.mcp_approval(request_id, event_id)

@@ -11,73 +11,44 @@ events. No client event raises an exception: an invalid one causes an `error` ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
-import numpy as np
-
+from bench.base.errors import INVALID_VALUE
+from bench.files.validation import Validator, either
 from bench.simulator.caller_turns import CallerTurns
-from bench.simulator.conversation.client_items import ITEMS, ItemReader, audio_bytes
+from bench.simulator.conversation.client_items import AUDIO, ITEMS, ItemReader
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
-from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
-from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.profile import is_drawn
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.responses.mcp_servers import McpServers
-from bench.simulator.server_events import GA, PREVIEW, Ids, Json, Outbox, RejectedError, WireNames
+from bench.simulator.server_events import GA, PREVIEW, Json, Outbox, RejectedError, WireNames
 from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPath
+from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
-from bench.simulator.simulated_session import (
-    ClientEvent,
-    ReceiptFields,
-    SessionParts,
-    SimulatedSession,
-    client_event,
-)
+from bench.simulator.simulated_session import ClientEvent, ReceiptFields, SessionParts, SimulatedSession, client_event
 from bench.wire.audio import AudioFormatName
 
 
 class Behaviour(SimulatedSession):
     """One session of the Realtime API, in the dialect of a service."""
 
-    def __init__(
-        self,
-        dialect: WireDialect,
-        model: str,
-        expires_at_s: int,
-        profile: Profile,
-        replies: Sequence[RecordedReply],
-        rng: np.random.Generator,
-        ids: Ids,
-        quota: ServiceQuota | None = None,
-        servers: ResponseSlots | None = None,
-    ) -> None:
+    def __init__(self, dialect: WireDialect, model: str, parts: SessionParts) -> None:
+        ids, profile, rng = parts.ids, parts.profile, parts.rng
         self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
         self._delays = profile.delays
         self._events = _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else dialect.events
-        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, expires_at_s)
+        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, parts.expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names])
-        self._not_simulated: list[str] = []
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
-        self._servers = servers or ResponseSlots()
+        self._servers = parts.servers
         self._servers.sessions += 1
         self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
-        composer = Composer(
-            self.session,
-            self._conversation,
-            self._reader,
-            self._outbox,
-            profile,
-            replies,
-            rng,
-            quota or ServiceQuota(UNLIMITED),
-            self._servers,
-            self._mcp,
-        )
+        composer = Composer(parts, self.session, self._conversation, self._reader, self._outbox, self._mcp)
         self._responses = ResponseManager(composer)
         self._turns = CallerTurns(composer, self._responses)
 
@@ -100,18 +71,13 @@ class Behaviour(SimulatedSession):
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
         event_type = event.get("type")
         if event_type is None:
-            raise checks.missing(EventPath("type"))
+            raise EventValue("", event).missing("type")
         if not isinstance(event_type, str) or event_type not in self._events:
-            raise checks.rejected_value(EventPath("type"), event_type, self._events)
-        kind = self._events[event_type]
-        self._not_simulated = []
-        fields = checks.accepted(kind.table, {}, event, EventPath(), required=kind.required)
-        receipt = kind.handler(self, fields, at_ns)
-        return (receipt or {}) | ({"not_simulated": self._not_simulated} if self._not_simulated else {})
+            raise EventValue("type", event_type).type_error(either(self._events), code=INVALID_VALUE)
+        return self._events[event_type].handled(self, event, at_ns)
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        event_path = EventPath("session", self._not_simulated)
-        self.session.update(event["session"], event_path, has_spoken=self._conversation.has_spoken())
+        self.session.update(event["session"], has_spoken=self._conversation.has_spoken())
         updated_ns = self._send_session(at_ns, "updated", self._delays.session_updated)
         self._mcp.declare(self.session.shown.get("tools", ()), updated_ns)
 
@@ -134,12 +100,12 @@ class Behaviour(SimulatedSession):
         due_ns = self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
         if is_approval:
             self._mcp.answer(item.body["approval_request_id"], item.body["approve"], due_ns)
-        return {"item_id": item.id, "call_id": item.body.get("call_id")}
+        return {"item": item.id, "call": item.body.get("call_id")}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_retrieve_invalid_item_id")
         self._acknowledge(at_ns, "conversation.item.retrieved", {"item": item.with_audio()})
-        return {"item_id": item.id}
+        return {"item": item.id}
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
@@ -148,26 +114,25 @@ class Behaviour(SimulatedSession):
         self._turns.stop_playing()
         fields = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
         self._acknowledge(at_ns, "conversation.item.truncated", fields)
-        return {"item_id": item.id, "audio_end_ms": item.spoken_ms}
+        return {"item": item.id, "audio_end_ms": item.spoken_ms}
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_delete_invalid_item_id")
         self._conversation.items.remove(item)
         self._acknowledge(at_ns, "conversation.item.deleted", {"item_id": item.id})
-        return {"item_id": item.id}
+        return {"item": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        event_path = EventPath("response", self._not_simulated)
-        settings = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), event_path)
+        settings = self.session.form.response_settings.read(event["response"]) if "response" in event else {}
         if "additional_instructions" in event:
             instructions = self.session.output(settings).instructions
             settings["instructions"] = f"{instructions}\n{event['additional_instructions']}"
         response = self._responses.create(settings, at_ns)
         self._outbox.answered_ns = response.plan.created_ns
-        return {"response_id": response.id}
+        return {"response": response.id}
 
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
-        return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
+        return {"response": self._responses.cancel(event.get("response_id"), at_ns)}
 
     def _send_session(self, at_ns: int, name: str, delay: Delay) -> int:
         return self._outbox.answer(
@@ -182,22 +147,22 @@ class Behaviour(SimulatedSession):
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
-_CUT: dict[str, checks.SettingCheck] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
+_CUT: dict[str, Validator[Any]] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
 EVENTS: dict[str, ClientEvent[Behaviour]] = {
-    "session.update": client_event(Behaviour._session_update, "session", session=checks.anything),
-    "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=audio_bytes),
+    "session.update": client_event(Behaviour._session_update, "session", session=checks.LATER),
+    "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=AUDIO),
     "input_audio_buffer.commit": client_event(Behaviour._commit),
     "input_audio_buffer.clear": client_event(Behaviour._clear),
     "conversation.item.create": client_event(
-        Behaviour._item_create, "item", item=checks.anything, previous_item_id=checks.text
+        Behaviour._item_create, "item", item=checks.LATER, previous_item_id=checks.TEXT
     ),
-    "conversation.item.retrieve": client_event(Behaviour._item_retrieve, "item_id", item_id=checks.text),
+    "conversation.item.retrieve": client_event(Behaviour._item_retrieve, "item_id", item_id=checks.TEXT),
     "conversation.item.truncate": client_event(
-        Behaviour._item_truncate, "item_id", "content_index", "audio_end_ms", item_id=checks.text, **_CUT
+        Behaviour._item_truncate, "item_id", "content_index", "audio_end_ms", item_id=checks.TEXT, **_CUT
     ),
-    "conversation.item.delete": client_event(Behaviour._item_delete, "item_id", item_id=checks.text),
-    "response.create": client_event(Behaviour._response_create, response=checks.anything),
-    "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.text),
+    "conversation.item.delete": client_event(Behaviour._item_delete, "item_id", item_id=checks.TEXT),
+    "response.create": client_event(Behaviour._response_create, response=checks.LATER),
+    "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.TEXT),
 }
 _LISTENING = {name: EVENTS[name] for name in EVENTS if name.startswith("input_audio_buffer.")}
 _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, ClientEvent[Behaviour]]] = {
@@ -225,13 +190,13 @@ class WireDialect:
     form: Callable[[WireDialect], SessionForm]
     formats: tuple[AudioFormatName, ...] = ()
     greeting: str | None = None
-    items: checks.SettingCheck | None = None
+    items: Validator[Json] | None = field(default=None, hash=False)
     events: Mapping[str, ClientEvent[Behaviour]] = field(default_factory=lambda: EVENTS, hash=False)
     transcribes: bool = False
 
     def transcribing(self) -> WireDialect:
         return replace(self, transcribes=True)
 
-    def new_session(self, model: str, parts: SessionParts) -> Behaviour:
+    def __call__(self, model: str, parts: SessionParts) -> Behaviour:
         formats = parts.profile.formats
-        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, *parts)
+        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, parts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,9 @@ import numpy.typing as npt
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.validation import (
+    Converted,
     Field,
+    Integer,
     InvalidCombinationError,
     ListOf,
     Number,
@@ -31,8 +33,8 @@ from bench.files.validation import (
     OrStruct,
     StructOf,
     Validator,
+    field_key,
 )
-from bench.files.yaml_file import LocatedValue
 
 NORMAL_P95 = 1.6448536269514722  # 95th percentile of the standard normal distribution
 MAX_MS = 600_000
@@ -48,6 +50,9 @@ class Delay(ABC):
     def draw_ns(self, rng: np.random.Generator) -> int:
         """Return one random delay, in ns."""
         return int(self.draw_ms(rng) * NS_PER_MS)
+
+
+MILLISECONDS = Number(0.001, MAX_MS)
 
 
 @dataclass(frozen=True)
@@ -109,66 +114,50 @@ def _log_normal(p50: float, p95: float) -> LogNormal:
     return LogNormal(p50, p95)
 
 
-def _empirical(quantiles: Sequence[float]) -> Empirical:
+def _empirical(quantiles: tuple[float, ...]) -> Empirical:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
         raise InvalidCombinationError("quantiles", "must be two values or more, none less than the one before it")
-    return Empirical(tuple(quantiles))
+    return Empirical(quantiles)
 
 
-def _mixture(mixture: Sequence[tuple[float, Delay]]) -> Mixture:
+def _mixture(mixture: tuple[tuple[float, Delay], ...]) -> Mixture:
     if not sum(share for share, _ in mixture):
         raise InvalidCombinationError("mixture", "must have a part with a share above 0")
-    return Mixture(tuple(mixture))
+    return Mixture(mixture)
 
 
-MILLISECONDS = Number(0.001, MAX_MS)
-LOG_NORMAL_KEYS = {
-    "p50": Field(MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True),
-    "p95": Field(MILLISECONDS, "Milliseconds; one in twenty is longer.", required=True),
-}
-GAMMA_KEYS = {
-    "mean": Field(MILLISECONDS, "Milliseconds.", required=True),
-    "shape": Field(Number(0.01, 10_000), "Below 1: more variable than an exponential distribution.", required=True),
-}
-EMPIRICAL_KEYS = {
-    "quantiles": Field(
-        ListOf(MILLISECONDS), "Milliseconds: quantiles at equal shares, in ascending order.", required=True
-    ),
-}
-SHARE = {"share": Field(Number(0, 1), "Share of the cases.", required=True)}
+def _table(build: Callable[..., Any], **keys: tuple[Validator[Any], str]) -> StructOf[Any]:
+    return StructOf({key: Field(shape, note, required=True) for key, (shape, note) in keys.items()}, build)
+
+
 SIMPLE: dict[str, StructOf[Delay]] = {
-    "p50": StructOf(LOG_NORMAL_KEYS, _log_normal),
-    "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
-    "quantiles": StructOf(EMPIRICAL_KEYS, _empirical),
+    "p50": _table(
+        _log_normal,
+        p50=(MILLISECONDS, "Milliseconds; half of the delays are shorter."),
+        p95=(MILLISECONDS, "Milliseconds; one in twenty is longer."),
+    ),
+    "mean": _table(
+        lambda mean, shape: Gamma(mean, shape),
+        mean=(MILLISECONDS, "Milliseconds."),
+        shape=(Number(0.01, 10_000), "Below 1: more variable than an exponential distribution."),
+    ),
+    "quantiles": _table(
+        _empirical, quantiles=(ListOf(MILLISECONDS), "Milliseconds: quantiles at equal shares, in ascending order.")
+    ),
 }
 """The validators of all distributions except mixtures, by the key that identifies the distribution."""
 
 
 def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
     """Return a validator of a distribution that is a part of a mixture. It has the additional key `share`."""
-
-    def build(share: float, **keys: Any) -> tuple[float, Delay]:
-        return share, table.build(**keys)
-
-    return StructOf(SHARE | dict(table.fields), build)
-
-
-@dataclass(frozen=True)
-class Constant(Validator[Delay]):
-    """The validator of a number, which is a constant delay."""
-
-    def read(self, value: LocatedValue) -> Delay:
-        constant_ms = MILLISECONDS.read(value)
-        return LogNormal(constant_ms, constant_ms)
-
-    def schema(self) -> dict[str, Any]:
-        return MILLISECONDS.schema()
+    share = {"share": Field(Number(0, 1), "Share of the cases.", required=True)}
+    return StructOf(share | dict(table.fields), lambda share, **keys: (share, table.build(**keys)))
 
 
 PARTS: ListOf[tuple[float, Delay]] = ListOf(OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()}))
 DELAY: Validator[Delay] = OrStruct(
-    Constant(),
-    OneKeyOf(SIMPLE | {"mixture": StructOf({"mixture": Field(PARTS, "Its parts.", required=True)}, _mixture)}),
+    Converted(MILLISECONDS, lambda value, constant_ms: LogNormal(constant_ms, constant_ms)),
+    OneKeyOf(SIMPLE | {"mixture": _table(_mixture, mixture=(PARTS, "Its parts."))}),
 )
 """The validator of a delay in a profile."""
 
@@ -191,9 +180,11 @@ class DelayDrift:
     representation", Applied Mechanics Reviews 44 (1991).
     """
 
-    sd: float
-    time_constant_s: float
-    seed: int
+    sd: float = field_key(Number(0, 2), "Standard deviation of the logarithm.", required=True)
+    time_constant_s: float = field_key(
+        Number(0.001, 1_000_000), "Time in which the autocorrelation falls to 1/e.", required=True
+    )
+    seed: int = field_key(Integer(0, 1 << 32), "Seed of the random generator.", required=True)
 
     def factor(self, at_ns: int) -> float:
         """Return the factor on delays at an instant of CLOCK_MONOTONIC. The logarithm of the factor is the process."""

@@ -19,13 +19,12 @@ from bench.base.errors import UsageError
 from bench.base.status_line import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
-from bench.simulator.faults.injection import InjectedFault
-from bench.simulator.server_events import ArrivalSpan, OutgoingEvent, json_string
-from bench.simulator.simulated_session import EventReceipt
+from bench.simulator.faults.injection import FaultEntry
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.simulator.simulated_session import EventReceipt, NonNegative
 
 SCHEMA: Literal[4] = 4
 BLOCK_LINES = 256
-NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TruthHead(msgspec.Struct, frozen=True):
@@ -66,24 +65,14 @@ class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
     duplicated: bool = False
 
 
-class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class ReceivedEvent(EventReceipt, frozen=True):
     """An event that was received."""
 
     session: str
     direction: Literal["in"]
-    type: str
     at_ns: int
     earliest_ns: int
     timestamp_source: Literal["kernel", "userspace"]
-    event_id: str | None
-    response: str | None
-    from_byte: NonNegative | None = None
-    to_byte: NonNegative | None = None
-    not_simulated: Sequence[str] | None = None
-    item: str | None = None
-    call: str | None = None
-    audio_end_ms: NonNegative | None = None
-    delegation: str | None = None
 
 
 class OpenedSession(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,18 +96,6 @@ class RefusedSession(msgspec.Struct, frozen=True):
     at_ns: int
     status: int
     code: str
-
-
-class FaultEntry(msgspec.Struct, frozen=True):
-    """A fault that was injected. `connection`: the number of the connection in its worker, from 1."""
-
-    session: str | None
-    direction: Literal["fault"]
-    type: str
-    place: str
-    at_ns: int
-    connection: NonNegative
-    response: str | None
 
 
 class WorkerEnd(msgspec.Struct, frozen=True):
@@ -165,25 +142,9 @@ class GroundTruthLog:
         )
 
     def received(self, session: str, event: EventReceipt, arrival: ArrivalSpan) -> None:
-        self._write(
-            ReceivedEvent(
-                session=session,
-                direction="in",
-                type=event.type,
-                at_ns=arrival.at_ns,
-                earliest_ns=arrival.since_ns,
-                timestamp_source="kernel" if arrival.is_kernel else "userspace",
-                event_id=event.event_id,
-                response=event.response_id,
-                from_byte=event.from_byte,
-                to_byte=event.to_byte,
-                not_simulated=event.not_simulated or None,
-                item=event.item_id,
-                call=event.call_id,
-                audio_end_ms=event.audio_end_ms,
-                delegation=event.delegation_id,
-            )
-        )
+        source: Literal["kernel", "userspace"] = "kernel" if arrival.is_kernel else "userspace"
+        fields = msgspec.structs.asdict(event)
+        self._write(ReceivedEvent(session, "in", arrival.at_ns, arrival.since_ns, source, **fields))
 
     def opened(self, session: str, token: int | None, at_ns: int, call_id: str | None = None, caller: str = "") -> None:
         self._write(OpenedSession(session, "open", at_ns, token, call_id, caller))
@@ -191,19 +152,8 @@ class GroundTruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write(RefusedSession("refused", at_ns, status, code))
 
-    def struck(self, injected: InjectedFault) -> None:
-        fault = injected.fault
-        self._write(
-            FaultEntry(
-                injected.session_id,
-                "fault",
-                fault.kind,
-                fault.at,
-                injected.at_ns,
-                injected.connection,
-                injected.response_id,
-            )
-        )
+    def struck(self, fault: FaultEntry) -> None:
+        self._write(fault)
 
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness
@@ -232,8 +182,8 @@ class GroundTruthLog:
 
 
 def _further(event: OutgoingEvent) -> str:
-    item = f',"item":{json_string(event.item_id).decode()}' if event.item_id else ""
-    call = f',"call":{json_string(event.call_id).decode()}' if event.call_id else ""
+    item = f',"item":{msgspec.json.encode(event.item_id).decode()}' if event.item_id else ""
+    call = f',"call":{msgspec.json.encode(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
         item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
     nested = f',"event":"{event.nested}"' if event.nested else ""

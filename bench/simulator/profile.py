@@ -240,16 +240,6 @@ QUOTAS = StructOf({limit.name: QUOTA for limit in fields(QuotaLimits)}, QuotaLim
 REASONING: StructOf[dict[str, Any]] = StructOf(
     {effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False
 )
-DRIFT = StructOf(
-    {
-        "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
-        "time_constant_s": Field(
-            Number(0.001, 1_000_000), "Time in which the autocorrelation falls to 1/e.", required=True
-        ),
-        "seed": Field(Integer(0, 1 << 32), "Seed of the random generator.", required=True),
-    },
-    DelayDrift,
-)
 
 
 @dataclass(frozen=True)
@@ -273,7 +263,7 @@ class Profile:
     faults: tuple[Fault, ...] = field_key(FAULTS, "Injected faults, with their places and times.", absent=())
     max_session_s: float = field_key(Number(0.01, 86_400), "Maximum duration of a session.", absent=SESSION_CAP_S)
     quota: QuotaLimits = field_key(QUOTAS, "Limits per minute, of the whole server.", absent=UNLIMITED)
-    drift: DelayDrift | None = field_key(DRIFT, "Random drift of the delays.")
+    drift: DelayDrift | None = field_key(struct_of(DelayDrift), "Random drift of the delays.")
     slowdown: Slowdown | None = field_key(struct_of(Slowdown), "Increase of response delays with the open sessions.")
     max_concurrent_responses: int | None = field_key(
         Integer(1, 100_000), "Maximum number of concurrent responses; others are queued. None: any number."

@@ -40,10 +40,7 @@ class MinuteQuota:
         self._full_at_ns = 0
 
     def wait_ns(self, units: int, at_ns: int) -> int:
-        """Return the time until `units` are available; 0 if they are available now.
-
-        If `units` exceeds the limit, they are available when the bucket is full.
-        """
+        """Return the time until `units` are available. More units than the limit are available when it is full."""
         return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
 
     def spend(self, units: int, at_ns: int) -> None:
@@ -55,10 +52,7 @@ class MinuteQuota:
         return max(0, self._full_at_ns - at_ns)
 
     def used(self, at_ns: int) -> int:
-        """Return the number of used units that are not refilled yet, rounded up.
-
-        The number exceeds the limit if there is a deficit.
-        """
+        """Return the used units that are not refilled yet, rounded up. They exceed the limit if there is a deficit."""
         return -(-self.reset_ns(at_ns) * self.limit // MINUTE_NS)
 
     def remaining(self, at_ns: int) -> int:
@@ -77,10 +71,7 @@ class ServiceQuota:
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
-        """Take one connection from the quota and return 0.
-
-        If no connection is available, take nothing and return the time until one is available.
-        """
+        """Take one connection, and return 0. If none is available, return the time until one is."""
         if self._connections is None:
             return 0
         wait_ns = self._connections.wait_ns(1, at_ns)
@@ -89,10 +80,7 @@ class ServiceQuota:
         return wait_ns
 
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
-        """Take one request and its input tokens from the quotas.
-
-        If the request or the tokens are not available, take nothing and return the error.
-        """
+        """Take one request and its input tokens. If they are not available, take nothing and return the error."""
         requested = {"requests": 1, "tokens": input_tokens}
         for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(requested[name], at_ns)
@@ -108,10 +96,7 @@ class ServiceQuota:
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
-        """Take the output tokens of a response from the quota.
-
-        The number of tokens is known only at the end of the response, so the quota may be overdrawn.
-        """
+        """Take the output tokens of a response. They are known only at its end, so the quota may be overdrawn."""
         if "tokens" in self._of_responses:
             self._of_responses["tokens"].spend(output_tokens, at_ns)
 
@@ -128,10 +113,7 @@ class ServiceQuota:
         ]
 
     def headers(self, at_ns: int) -> dict[str, str]:
-        """Return the rate-limit headers in the response to an upgrade.
-
-        The headers of `requests` describe the limit of requests; if there is none, the limit of connections.
-        """
+        """Return the rate-limit headers of an upgrade. Those of `requests` are of connections if these are limited."""
         quotas = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
         return {
             f"x-ratelimit-{header}-{name}": value

@@ -18,8 +18,8 @@ from bench.transport.interface import authority
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
 
 
-def _names(address: ServerAddress) -> list[str]:
-    return [name for service in SERVICES for name in service.urls(address)]
+def _urls(address: ServerAddress) -> dict[str, str]:
+    return {name: url for service in SERVICES for name, url in service.urls(address).items()}
 
 
 Urls = Annotated[
@@ -29,8 +29,8 @@ Urls = Annotated[
         description="The complete URL of each service and agent. A client only adds its key.\n\n"
         "Several workers have no telephone. `agent_sips` is the telephone over TLS.",
         extra_json_schema={
-            "properties": {name: {"type": "string"} for name in _names(ServerAddress("", True, 1))},
-            "required": _names(ServerAddress("", False, 2)),
+            "properties": {name: {"type": "string"} for name in _urls(ServerAddress("", True, 1))},
+            "required": list(_urls(ServerAddress("", False, 2))),
         },
     ),
 ]
@@ -65,5 +65,5 @@ def ready_document(
 ) -> ReadyDocument:
     """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
     address = ServerAddress(authority(WILDCARDS.get(host, host), port), ca is not None, len(pids))
-    urls = {name: url for service in SERVICES for name, url in service.urls(address).items()}
-    return ReadyDocument(1, True, os.getpid(), port, ca is not None, str(ca) if ca else None, urls, identity, pids)
+    authority_file = str(ca) if ca else None
+    return ReadyDocument(1, True, os.getpid(), port, ca is not None, authority_file, _urls(address), identity, pids)

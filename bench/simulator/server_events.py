@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bench.base.errors import UsageError
 from bench.simulator.delay import Delay
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
@@ -80,11 +81,7 @@ class WireNames(NamedTuple):
 
 PREVIEW = WireNames("response.text", "response.audio", "response.audio_transcript", "text", "audio")
 GA = WireNames(
-    "response.output_text",
-    "response.output_audio",
-    "response.output_audio_transcript",
-    "output_text",
-    "output_audio",
+    "response.output_text", "response.output_audio", "response.output_audio_transcript", "output_text", "output_audio"
 )
 
 
@@ -99,7 +96,7 @@ GA_FORMATS: Mapping[AudioFormatName, Json] = {
 """The formats in the notation of GA. The client has another table, so that a mistake in one of them is found."""
 
 
-class RejectedError(Exception):
+class RejectedError(UsageError):
     """A client event that violates a rule of the service. It causes one `error` event and changes nothing."""
 
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
@@ -151,10 +148,6 @@ class DeltaTemplate:
         """Return a delta as bytes. `payload`: a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
-
-
-def json_string(text: str) -> bytes:
-    return msgspec.json.encode(text)
 
 
 def whole_frame(body: bytes) -> bytes:

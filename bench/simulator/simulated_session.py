@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from bench.files.safe_io import JsonError, read_json
+from bench.files.validation import Validator
 from bench.simulator import refusals
+from bench.simulator.faults.injection import PLACE_OF_EVENT
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, error_fields, event_bytes
 from bench.simulator.session import checks
 
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
-class EventReceipt(NamedTuple):
+
+class EventReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The result of one client event, for the ground-truth log.
 
-    Byte positions are offsets in the session's stream of input audio. A range includes its start and excludes its end.
+    `response` is the id of the response that the event created or cancelled. Byte positions are offsets in the
+    session's stream of input audio; a range includes its start and excludes its end. `not_simulated` are the parameters
+    that were accepted, but have no effect. `audio_end_ms` is the item's remaining audio after a truncate. `delegation`
+    is the id of the delegation that the event answers or continues.
     """
 
     type: str
-    event_id: str | None = None
-    response_id: str | None = None  # id of the response that the event created or cancelled
-    from_byte: int | None = None
-    to_byte: int | None = None
-    item_id: str | None = None
-    call_id: str | None = None
-    audio_end_ms: int | None = None  # the item's remaining audio after a truncate
-    delegation_id: str | None = None  # id of the delegation that the event answers or continues
-    not_simulated: Sequence[str] = ()
-    """The parameters that were accepted although the simulator does not simulate their effect."""
+    event_id: str | None
+    response: str | None
+    from_byte: NonNegative | None = None
+    to_byte: NonNegative | None = None
+    not_simulated: Sequence[str] | None = None
+    item: str | None = None
+    call: str | None = None
+    audio_end_ms: NonNegative | None = None
+    delegation: str | None = None
 
 
 ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
@@ -44,6 +50,8 @@ class SimulatedSession(ABC):
     """The interface of a simulated session, as its connection uses it."""
 
     ids: Ids
+    fault_places: Mapping[str, str] = PLACE_OF_EVENT
+    """The place of faults that each event is."""
     _outbox: Outbox
 
     @abstractmethod
@@ -51,25 +59,25 @@ class SimulatedSession(ABC):
         """Start the session. The connection calls this after the response to the client's upgrade."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        event = None
-        with contextlib.suppress(JsonError):
+        try:
             event = read_json(bytes(message), numbers=False)
+        except JsonError:
+            event = None
         if isinstance(event, dict):
             return self.receive(event, at_ns)
         return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        problem = "Expected a text WebSocket message; binary frames are not supported."
-        return self._unreadable(at_ns, "invalid_event", problem)
+        return self._unreadable(at_ns, "invalid_event", "A binary message is not supported.")
 
     def _unreadable(self, at_ns: int, code: str, problem: str) -> EventReceipt:
         self._reject(at_ns, RejectedError(code, problem), None)
-        return EventReceipt(code)
+        return EventReceipt(type=code, event_id=None, response=None)
 
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
-        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
+        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id, "response": None}
         try:
             fields |= self._handle(event, at_ns) or {}
         except RejectedError as rejected:
@@ -117,25 +125,27 @@ class SessionParts(NamedTuple):
     servers: ResponseSlots
 
 
-class SimulatedDialect(Protocol):
-    """The protocol of a simulated service, which makes its sessions."""
-
-    def new_session(self, model: str, parts: SessionParts) -> SimulatedSession:
-        """Return a new session with this model."""
-
-
+SimulatedDialect = Callable[[str, SessionParts], SimulatedSession]
+"""A function that makes a session with a model, in the protocol of a service."""
 SessionT = TypeVar("SessionT", bound=SimulatedSession)
 Handler = Callable[[SessionT, Json, int], ReceiptFields | None]
 
 
 class ClientEvent(NamedTuple, Generic[SessionT]):
-    """The handler, the fields, and the required fields of one type of client event."""
+    """The handler and the form of one type of client event."""
 
     handler: Handler[SessionT]
-    table: checks.CheckTable
-    required: Sequence[str]
+    form: Validator[Json]
+
+    def handled(self, session: SessionT, event: Json, at_ns: int) -> ReceiptFields:
+        """Check an event and call its handler. Raise RejectedError if the event is invalid."""
+        noted: list[str] = []
+        fields = self.form.read(checks.EventValue("", event, noted))
+        receipt = self.handler(session, fields, at_ns) or {}
+        return receipt | {"not_simulated": noted} if noted else receipt
 
 
-def client_event(handler: Handler[SessionT], *required: str, **fields: checks.SettingCheck) -> ClientEvent[SessionT]:
+def client_event(handler: Handler[SessionT], *required: str, **fields: Validator[Any]) -> ClientEvent[SessionT]:
     """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
-    return ClientEvent(handler, {"type": checks.anything, "event_id": checks.short(512), **fields}, required)
+    form = checks.object_of({"type": checks.ANYTHING, "event_id": checks.short(512), **fields}, *required)
+    return ClientEvent(handler, form)

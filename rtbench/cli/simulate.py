@@ -18,7 +18,7 @@ from bench.base.manual import see
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bench.simulator.ground_truth_log import ServedCounts
     from bench.simulator.profile import Profile
@@ -236,21 +236,24 @@ def _tls(ca: Path) -> Any:
         raise UsageError(f"{ca}: the certificate authority cannot be written: {error.strerror}") from error
 
 
+def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the URLs of the simulated services and their notes, by their titles."""
+    from bench.simulator.services.registry import SERVICES
+
+    titles = {title: service.note for service in SERVICES for title in service.titles.values()}
+    named = {name: title for service in SERVICES for name, title in service.titles.items()}
+    texts = {title: ", ".join(url for name, url in urls.items() if named.get(name) == title) for title in titles}
+    return {title: f"{text}  {titles[title]}".rstrip() for title, text in texts.items()}
+
+
 def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None) -> None:
     import msgspec
 
-    urls, identity = document.urls, document.identity
-    agents = ", ".join(str(url) for name, url in urls.items() if name.startswith("agent_"))
+    identity = document.identity
     ready = json.dumps(msgspec.to_builtins(document))
     lines = [
         f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
-        f"  Azure GA       {urls['ga']}",
-        f"  Azure preview  {urls['preview']}",
-        f"  Voice Live     {urls['voice_live']}",
-        f"  GPT-Live       {urls['gpt_live']}",
-        f"  transcription  {urls['transcription']}",
-        f"  agents         {agents}",
-        f"  OpenAI         {urls['openai']}  (preview with the header OpenAI-Beta: realtime=v1)",
+        *(f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()),
         *([f"  trust          {document.ca}"] if document.ca else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity.endpoint}"] if identity else []),
         *([f"                 IDENTITY_HEADER={identity.header}"] if identity else []),

@@ -16,7 +16,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
 from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
-from bench.simulator.session.checks import EventPath, missing
+from bench.simulator.session.checks import EventValue
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.dialect import Dialect
 from tests.doctor.targets import build_target
@@ -28,7 +28,7 @@ UNKNOWN = "failed:unknown_parameter"
 @pytest.mark.parametrize(
     ("spoken", "outcome", "words", "speaks"),
     [
-        (PREVIEW, "failed:missing_required_parameter", str(missing(EventPath("session.type"))), GA),
+        (PREVIEW, "failed:missing_required_parameter", str(EventValue("session", {}).missing("type")), GA),
         (PREVIEW, UNKNOWN, "Unknown parameter: 'session.modalities'.", GA),
         (PREVIEW, UNKNOWN, "unknown_parameter: Unknown parameter: 'response.modalities'.", GA),
         (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),

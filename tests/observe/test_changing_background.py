@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
-from bench.observe.tones import is_tone
-from bench.observe.voiced import is_voiced
+from bench.observe.tones import is_tone, is_voiced
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import Samples
 from benchmarks import onsets as known

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.delegation import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
+from bench.observe.turn_parts import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.services.gpt_live.dialect import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
 from bench.wire.audio import PCM16
 from bench.wire.events import FunctionCall
 from bench.wire.received import ReceivedMessage
-from tests.helpers import AT_NS, MS, at, build_turn
+from tests.helpers import AT_NS, MS, at, build_turn, due_actions
 
 DELTA_MS, SPOKEN_MS = 100, 200
 """The duration of a delta, and the instant at which the caller's speech ends."""
@@ -88,7 +88,7 @@ class Call:
         self.backend(f"response.{status}", response={"id": response_id} | more)
 
     def actions(self) -> list[Any]:
-        found = list(self.timeline.actions(at(self.now_ms), at(self.now_ms)))
+        found = due_actions(self.timeline, at(self.now_ms))
         self.turns += [action.turn for action in found if isinstance(action, inputs.DeliverTurn)]
         return [action for action in found if isinstance(action, CallFunction | RequestContinuation)]
 

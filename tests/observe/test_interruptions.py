@@ -8,6 +8,7 @@ import pytest
 
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
+from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
 from bench.services.openai.ga import GA
@@ -191,11 +192,11 @@ def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item(
 def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -> None:
     talk = playing("client", whole=whole)
     talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
-    works = talk.timeline.actions(at(1_000), at(1_000))
+    *cancels, truncation = DueActions(talk.timeline, at(1_000)).take()
+    assert cancels == [] if whole else [CancelResponse("turn-1-cancel")]
     if not whole:
-        assert next(works) == CancelResponse("turn-1-cancel")
         talk.send(1_000, "response.cancel")
-    assert isinstance(next(works), TruncateItem)
+    assert isinstance(truncation, TruncateItem)
     talk.send(1_001, "conversation.item.truncate")
     talk.hear(1_010, *([] if whole else [done("r1")]))
     talk.hear(1_020, error(event_id="turn-1-cancel", code="response_cancel_not_active"))
@@ -482,9 +483,9 @@ def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
     talk.hear(120, added, audio("item_b"), done("r1"))
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_c"))
-    for work in talk.timeline.actions(at(1_080), at(1_080)):
-        if isinstance(work, TruncateItem):
-            talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
+    for work in DueActions(talk.timeline, at(1_080)).take():
+        assert isinstance(work, TruncateItem)
+        talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
     shown = talk.work(1_100, RetrieveItem)
     assert shown == [RetrieveItem("item_a", "turn-1-1-retrieve"), RetrieveItem("item_b", "turn-1-2-retrieve")]

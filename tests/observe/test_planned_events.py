@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.observe.planned_events import PlannedEvents
+from bench.observe.session_facts import PlannedEvents
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,11 @@ from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.delay import LogNormal
 from bench.simulator.ground_truth_log import LatenessCounts
 from bench.simulator.profile import Profile, default_profile
-from bench.simulator.quota import ResponseSlots, ServiceQuota
-from bench.simulator.recorded_replies import RATE_HZ, build_reply
+from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
+from bench.simulator.recorded_replies import RATE_HZ, RecordedReply, build_reply
 from bench.simulator.server_events import GA, Ids
 from bench.simulator.services.azure import AZURE_GA
+from bench.simulator.simulated_session import SessionParts
 from bench.wire.audio import AudioFormatName, Samples
 
 AT_NS = 1_000_000_000_000
@@ -47,6 +48,19 @@ def build_profile(**changes: Any) -> Profile:
     return replace(default_profile(), **changes)
 
 
+def session_parts(
+    profile: Profile,
+    replies: Sequence[RecordedReply] = (REPLY,),
+    *,
+    seed: int = 1,
+    quota: ServiceQuota | None = None,
+    servers: ResponseSlots | None = None,
+) -> SessionParts:
+    rng, ids = np.random.default_rng(seed), Ids("a" * 12)
+    quota, servers = quota or ServiceQuota(UNLIMITED), servers or ResponseSlots()
+    return SessionParts(4_000_000_000, profile, replies, rng, ids, quota, servers)
+
+
 def build_behaviour(
     dialect: WireDialect = AZURE_GA,
     *,
@@ -56,8 +70,8 @@ def build_behaviour(
     **changes: Any,
 ) -> Behaviour:
     """Return an open session with `HELLO` as its only reply; `changes` are applied to the profile."""
-    rng, ids, profile = np.random.default_rng(seed), Ids("a" * 12), build_profile(**changes)
-    behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, profile, [REPLY], rng, ids, quota, servers)
+    parts = session_parts(build_profile(**changes), seed=seed, quota=quota, servers=servers)
+    behaviour = Behaviour(dialect, "gpt-realtime", parts)
     behaviour.open(AT_NS)
     return behaviour
 

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import numpy as np
 from openai.types.live.client_event import ClientEvent
 from openai.types.live.server_event import ServerEvent
 from openai.types.responses import ResponseStreamEvent
@@ -17,10 +16,10 @@ from pydantic import TypeAdapter
 
 from bench.services.gpt_live.dialect import AUDIO_DELTA
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile
-from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.simulated_session import EventReceipt
-from tests.simulator.builders import AT_NS, MS, REPLY, constant, function, silence, sound
+from tests.simulator.builders import AT_NS, MS, constant, function, session_parts, silence, sound
 
 CHUNK_MS = 100
 SPEECH_MS = 600
@@ -58,9 +57,8 @@ class LiveCall:
     """
 
     def __init__(self, profile: Profile | None = None, seed: int = 1, **session: Any) -> None:
-        rng, ids = np.random.default_rng(seed), Ids("a" * 12)
         self.profile = profile or live_profile()
-        self.behaviour = GptLiveBehaviour("gpt-live-1", 4_000_000_000, self.profile, [REPLY], rng, ids)
+        self.behaviour = GptLiveBehaviour(session_parts(self.profile, seed=seed))
         self.now_ns = AT_NS
         self.events: list[dict[str, Any]] = []
         self.sent: list[OutgoingEvent] = []
@@ -151,8 +149,9 @@ class LiveCall:
         return [kind for _, kind in self.speech()]
 
     @property
-    def errors(self) -> list[tuple[str, str]]:
-        return [(event["error"]["code"], event["error"]["message"]) for event in self.all_of("error")]
+    def errors(self) -> list[tuple[str, str | None]]:
+        """The code and the parameter of each error."""
+        return [(event["error"]["code"], event["error"]["param"]) for event in self.all_of("error")]
 
     @property
     def delegation_id(self) -> str:

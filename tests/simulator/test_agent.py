@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.services.openai.dialect import RATED_FORMATS
 from bench.simulator.profile import AgentSettings, Slowdown, default_profile
 from bench.simulator.quota import ResponseSlots
-from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.wire.audio import AudioFormatName
-from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, constant, sound
+from tests.simulator.builders import AT_NS, LATER_NS, MS, build_profile, constant, session_parts, sound
 
 SPEECH_MS = 600
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -27,8 +26,7 @@ def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBe
     """Return an agent that does not greet, and that answers 300 ms after it detected the end of speech."""
     delays = replace(default_profile().delays, first_audio=constant(300))
     profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
-    rng, ids = np.random.default_rng(1), Ids("a" * 12)
-    agent = AgentBehaviour(PcmWire(FORMAT), profile, [REPLY], rng, ids, servers or ResponseSlots())
+    agent = AgentBehaviour(PcmWire(FORMAT), session_parts(profile, servers=servers))
     agent.open(AT_NS)
     return agent
 

@@ -158,7 +158,7 @@ def test_an_out_of_band_response_runs_in_parallel_and_adds_no_conversation_item(
 def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
     behaviour = build_behaviour()
     drain(behaviour)
-    response_id = behaviour.receive(CREATE, AT_NS).response_id
+    response_id = behaviour.receive(CREATE, AT_NS).response
     before, now_ns = begun(behaviour, "audio.delta")
     received = behaviour.receive({"type": "response.cancel"}, now_ns)
     after = drain(behaviour)
@@ -166,7 +166,7 @@ def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
     transcript = "".join(
         event["delta"] for event in before if event["type"] == "response.output_audio_transcript.delta"
     )
-    assert received.response_id == response_id
+    assert received.response == response_id
     assert types(after) == [
         "response.output_audio.done",
         "response.output_audio_transcript.done",
@@ -401,7 +401,7 @@ def test_parameters_that_are_not_simulated_are_accepted_and_listed() -> None:
 
     assert receipt.not_simulated == ["session.tracing", "session.prompt"]
     assert behaviour.session.shown == before
-    assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated == ()
+    assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated is None
 
 
 # A limit on the tokens of an answer ends it early, and does not change the part before the limit.

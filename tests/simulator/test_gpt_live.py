@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,12 +21,12 @@ from bench.plan.script import load_script
 from bench.services.gpt_live.dialect import AUDIO_DELTA, DELEGATED, GPT_LIVE
 from bench.simulator.profile import TokenCache, default_profile
 from bench.simulator.recorded_replies import load_replies
-from bench.simulator.server_events import Ids, OutgoingEvent
+from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
 from bench.simulator.services.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
-from tests.simulator.builders import AT_NS, JSON, MS, constant, silence, sound
+from tests.simulator.builders import AT_NS, JSON, MS, constant, session_parts, silence, sound
 from tests.simulator.live_call import (
     ANSWER_MS,
     BACKEND,
@@ -55,8 +54,7 @@ class Service:
     """A `tests.memory_transport.LivePeer` with one simulated session."""
 
     def __init__(self) -> None:
-        rng, ids = np.random.default_rng(1), Ids("a" * 12)
-        self.behaviour = GptLiveBehaviour("gpt-live-1", 4_000_000_000, default_profile(), replies(), rng, ids)
+        self.behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
         self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
@@ -117,7 +115,7 @@ def test_the_log_joins_delegation_result_and_first_audible_sample() -> None:
     received = call.send("session.commentary.append", content="Here.", delegation_id=call.delegation_id)
     call.silent_ms(4000)
 
-    assert received.delegation_id == call.delegation_id
+    assert received.delegation == call.delegation_id
     lines = [sent for sent in call.sent if (sent.facts or {}).get("delegation") == call.delegation_id]
     named = [(sent.type, (sent.facts or {}).get("utterance")) for sent in lines]
     assert list(dict.fromkeys(named)) == [
@@ -199,7 +197,7 @@ def test_commentary_for_an_answered_delegation_is_refused() -> None:
     call.silent_ms(4000)
 
     assert call.kinds() == ["filler", "answer"]
-    assert [message for _, message in call.errors] == [f"Delegation '{call.delegation_id}' is already answered."]
+    assert call.errors == [("invalid_value", "delegation_id")]
 
 
 def test_a_client_that_does_the_tasks_cannot_use_the_backend() -> None:
@@ -208,10 +206,7 @@ def test_a_client_that_does_the_tasks_cannot_use_the_backend() -> None:
     call.send("response.create")
     call.pass_ms(1000)
 
-    assert [message for _, message in call.errors] == [
-        "response.item.create requires Responses delegation.",
-        "response.create requires Responses delegation.",
-    ]
+    assert call.errors == [("invalid_value", "type")] * 2
 
 
 def test_an_unanswered_delegation_is_accepted_and_stays_silent() -> None:
@@ -333,10 +328,7 @@ def test_a_response_is_refused_until_all_calls_have_outputs() -> None:
     call.send("response.create")
     call.answer_calls(first)
     call.pass_ms(200)
-    assert call.errors == [
-        ("function_call_outputs_required", "Submit the pending function call outputs before response.create."),
-        ("invalid_tool_call_id", f"Tool call ID '{first['call_id']}' not found."),
-    ]
+    assert call.errors == [("function_call_outputs_required", None), ("invalid_tool_call_id", "item.call_id")]
 
     call.answer_calls(second)
     call.send("response.create")
@@ -358,7 +350,7 @@ def test_non_null_ids_are_refused_with_responses_delegation() -> None:
         call.send(f"session.{name}.append", content="Here.", delegation_id=None)
     call.silent_ms(2000)
 
-    assert [message for _, message in call.errors] == ["delegation_id must be null with Responses delegation."] * 3
+    assert call.errors == [("invalid_value", "delegation_id")] * 3
     assert call.kinds() == ["filler", "greeting"]
 
 
@@ -543,8 +535,7 @@ def test_utterances_are_said_in_the_order_of_their_instants() -> None:
 
 
 def test_no_output_precedes_the_start_of_the_session() -> None:
-    rng, ids = np.random.default_rng(1), Ids("a" * 12)
-    behaviour = GptLiveBehaviour("", 4_000_000_000, default_profile(), replies(), rng, ids)
+    behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
     start = {"type": "session.start", "session": {"model": "gpt-live-1"}}
     append = {"type": "session.input_audio.append", "audio": silence(300)}
     for event in (start, append, start):
@@ -665,9 +656,7 @@ MESSAGE: dict[str, Any] = {"role": "user", "content": [{"type": "input_text", "t
     ],
 )
 def test_a_session_with_wrong_settings_does_not_start(settings: dict[str, Any], param: str) -> None:
-    behaviour = GptLiveBehaviour(
-        "", 4_000_000_000, default_profile(), replies(), np.random.default_rng(1), Ids("a" * 12)
-    )
+    behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
     behaviour.receive({"type": "session.start", "session": {"model": "gpt-live-1"} | settings}, AT_NS)
     behaviour.receive({"type": "session.close"}, AT_NS)
 

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from bench.services.gpt_live.dialect import AUDIO_DELTA
-from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultInjector, InjectedFault
+from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.ground_truth_log import GroundTruthLog, ReceivedEvent, SentEvent, read_truth
 from bench.simulator.profile import Profile
@@ -217,14 +217,15 @@ def finished_call() -> LiveCall:
     return call
 
 
-def injected(*lines: str) -> tuple[LiveCall, list[Any], list[InjectedFault]]:
+def injected(*lines: str) -> tuple[LiveCall, list[Any], list[FaultEntry]]:
     """Return a call, its actions with these faults, and the injected faults."""
-    call, noted = finished_call(), list[InjectedFault]()
+    call, noted = finished_call(), list[FaultEntry]()
 
     def rng(fault: int, response: int) -> np.random.Generator:
         return np.random.default_rng([1, fault, response])
 
     injector = FaultInjector([read_line(line) for line in lines], 1, AT_NS, rng, noted.append)
+    injector.places = call.behaviour.fault_places
     return call, list(islice(injector.actions(call.sent, AT_NS), 5000)), noted
 
 
@@ -259,7 +260,7 @@ def test_a_fault_affects_each_utterance_once(line: str, number: int) -> None:
     for utterance in missing:
         deltas = [sent for sent in call.sent if sent.utterance == utterance]
         assert deltas[number] not in remaining
-    assert [fault.response_id is None for fault in noted].count(True) == 2
+    assert [fault.response is None for fault in noted].count(True) == 2
 
 
 def test_faults_of_whole_responses_end_the_backend_and_leave_speech_unchanged() -> None:
@@ -269,7 +270,7 @@ def test_faults_of_whole_responses_end_the_backend_and_leave_speech_unchanged() 
     assert [action.response_id for action in actions if isinstance(action, EndResponse)] == [responses[1]]
     audio = [sent.body for sent in call.sent if sent.type == AUDIO_DELTA]
     assert [sent.body for sent in delivered(actions) if sent.type == AUDIO_DELTA] == audio
-    assert {fault.response_id for fault in noted} == set(responses)
+    assert {fault.response for fault in noted} == set(responses)
     assert Counter(sent.nested for sent in delivered(actions)) == Counter(sent.nested for sent in call.sent)
 
 

@@ -23,6 +23,10 @@ from bench.simulator.simulated_session import EventReceipt
 from tests.simulator.builders import late
 
 
+def receipt(type: str, event_id: str | None = None, response: str | None = None, **more: Any) -> EventReceipt:
+    return EventReceipt(type=type, event_id=event_id, response=response, **more)
+
+
 def written(path: Path) -> Path:
     log = GroundTruthLog(path, "default", 5)
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
@@ -38,13 +42,13 @@ def written(path: Path) -> Path:
     log.sent("sess_1", OutgoingEvent(100, "session.created", b"{}"), 120, None, 600)
     named = OutgoingEvent(150, call, b"{}", "resp_1", item_id='an "item"', call_id="call_1")
     log.sent("sess_1", named, 151, 152, 300)
-    log.received("sess_1", EventReceipt("input_audio_buffer.append", "e\n1", None, 0, 4800), ArrivalSpan(90, 80, True))
-    log.received("sess_1", EventReceipt("response.create", None, "resp_1"), ArrivalSpan(95, 95, False))
-    truncated = EventReceipt("conversation.item.truncate", None, item_id="item_1", audio_end_ms=0)
-    log.received("sess_1", truncated, ArrivalSpan(96, 96, True))
     log.received(
-        "sess_1", EventReceipt("conversation.item.create", None, item_id="i", call_id="c"), ArrivalSpan(97, 97, True)
+        "sess_1", receipt("input_audio_buffer.append", "e\n1", from_byte=0, to_byte=4800), ArrivalSpan(90, 80, True)
     )
+    log.received("sess_1", receipt("response.create", response="resp_1"), ArrivalSpan(95, 95, False))
+    truncated = receipt("conversation.item.truncate", item="item_1", audio_end_ms=0)
+    log.received("sess_1", truncated, ArrivalSpan(96, 96, True))
+    log.received("sess_1", receipt("conversation.item.create", item="i", call="c"), ArrivalSpan(97, 97, True))
     log.ended(ServedCounts(1, 0, 0, 1.25, late(0, 2_000_000)))
     log.close()
     return path

@@ -417,8 +417,8 @@ def test_the_truth_log_has_the_length_after_a_truncation() -> None:
     refused = behaviour.receive(truncate(item_id, 701), AT_NS)
     sent = [event.item_id for event in behaviour.due(AT_NS + 1000 * MS)]
 
-    assert (taken.item_id, taken.audio_end_ms) == (item_id, 700)
-    assert (refused.item_id, refused.audio_end_ms) == (None, None)
+    assert (taken.item, taken.audio_end_ms) == (item_id, 700)
+    assert (refused.item, refused.audio_end_ms) == (None, None)
     assert sent == [item_id, None]
 
 

@@ -17,8 +17,8 @@ from bench.simulator.faults.injection import (
     DeliverEvent,
     EndResponse,
     FaultAction,
+    FaultEntry,
     FaultInjector,
-    InjectedFault,
     RefusalForm,
     StallConnection,
 )
@@ -34,9 +34,7 @@ from tests.simulator.sdk_types import assert_typed
 AUDIO = "response.output_audio.delta"
 
 
-def injector(
-    *lines: str, connection: int = 1, seed: int = 1, noted: list[InjectedFault] | None = None
-) -> FaultInjector:
+def injector(*lines: str, connection: int = 1, seed: int = 1, noted: list[FaultEntry] | None = None) -> FaultInjector:
     def rng(fault: int, response: int) -> np.random.Generator:
         return np.random.default_rng([seed, connection, fault, response])
 
@@ -198,7 +196,7 @@ def test_a_share_depends_only_on_seed_and_session() -> None:
 
 
 def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> None:
-    noted: list[InjectedFault] = []
+    noted: list[FaultEntry] = []
     struck = injector("drop,count=5", "reset,at=tcp", connection=7, noted=noted)
     list(struck.at("tcp", AT_NS))
     struck.session_id = "sess_1"
@@ -206,7 +204,7 @@ def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> N
     list(struck.actions(events, AT_NS + 5))
 
     (response_id,) = {event.response_id for event in events if event.type == "response.created"}
-    assert [(each.fault.kind, each.connection, each.at_ns, each.session_id, each.response_id) for each in noted] == [
+    assert [(each.type, each.connection, each.at_ns, each.session, each.response) for each in noted] == [
         ("reset", 7, AT_NS, None, None),
         ("drop", 7, AT_NS + 5, "sess_1", response_id),
     ]

@@ -122,7 +122,6 @@ def test_a_transcription_session_refuses_response_and_item_events(dialect: WireD
     (error,) = answers(build_behaviour(dialect), event)
 
     assert (error["error"]["code"], error["error"]["param"]) == ("invalid_value", "type")
-    assert "response.create'" not in error["error"]["message"].partition("Supported")[2]
 
 
 @pytest.mark.parametrize("dialect", IN_GA)
@@ -130,7 +129,6 @@ def test_a_transcription_session_cannot_become_a_realtime_session(dialect: WireD
     (error,) = answers(build_behaviour(dialect), {"type": "session.update", "session": {"type": "realtime"}})
 
     assert error["error"]["code"] == "invalid_parameter"
-    assert "Passing a realtime session update event to a transcription session" in error["error"]["message"]
 
 
 @pytest.mark.parametrize("dialect", IN_GA)

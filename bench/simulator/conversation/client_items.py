@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from bench.files.validation import Converted, KindOf, RegexString, Validator
+from bench.files.yaml_file import LocatedValue
 from bench.simulator.conversation.items import (
     Conversation,
     ConversationItem,
@@ -15,10 +17,10 @@ from bench.simulator.conversation.items import (
     text_tokens,
     user_audio_tokens,
 )
-from bench.simulator.server_events import GA, PREVIEW, Json, RejectedError, WireNames
+from bench.simulator.server_events import GA, PREVIEW, Json, WireNames
 from bench.simulator.session import checks
-from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
-from bench.simulator.session.session_schema import function_name
+from bench.simulator.session.checks import EventValue, SettingTable
+from bench.simulator.session.session_schema import FUNCTION_NAME
 from bench.wire.audio import AudioFormat
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
@@ -26,26 +28,19 @@ MAX_AUDIO_BYTES = 15 << 20  # per event
 ID = checks.short(32)
 
 
-def audio_bytes(value: Any, event_path: EventPath) -> bytes:
-    """Return the audio that a base64 text contains. Raise RejectedError if the text is invalid."""
+def _audio_bytes(value: LocatedValue, text: str) -> bytes:
+    """Return the audio that a base64 text contains."""
     try:
-        audio = binascii.a2b_base64(checks.text(value, event_path), strict_mode=True)
+        audio = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error, or characters outside ASCII
-        problem = f"Invalid '{event_path.path}'. Expected base64-encoded audio bytes."
-        raise RejectedError("invalid_value", problem, event_path.path) from error
+        raise value.refuse("must be base64-encoded audio") from error
     if len(audio) > MAX_AUDIO_BYTES:
-        problem = (
-            f"Invalid '{event_path.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
-        )
-        raise RejectedError("string_above_max_length", problem, event_path.path)
+        raise value.refuse(f"must be at most 15 MiB of audio, not {len(audio)} bytes", "string_above_max_length")
     return audio
 
 
-def image_url(value: Any, event_path: EventPath) -> str:
-    if not checks.text(value, event_path).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
-        problem = f"Invalid '{event_path.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
-        raise RejectedError("invalid_value", problem, event_path.path)
-    return str(value)
+AUDIO: Validator[bytes] = Converted(checks.TEXT, _audio_bytes)
+IMAGE_URL = RegexString(r"data:image/(png|jpeg);base64,[\s\S]*", "a base64-encoded data URL of a PNG or JPEG image")
 
 
 # Messages
@@ -54,25 +49,25 @@ TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
 """The keys that the SDK's types have for every kind of part, although not all kinds use them."""
 
 
-def part(table: CheckTable, *required: str) -> SettingCheck:
-    return checks.shape({**dict.fromkeys(TYPED_PART, checks.ignored), "type": checks.anything, **table}, *required)
+def part(table: SettingTable, *required: str) -> Validator[Any]:
+    return checks.object_of({**dict.fromkeys(TYPED_PART, checks.IGNORED), "type": checks.ANYTHING, **table}, *required)
 
 
-TEXT_PART = part({"text": checks.text}, "text")
-AUDIO_PART = part({"audio": audio_bytes, "transcript": checks.text}, "audio")
-IMAGE_PART = part({"image_url": image_url, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
-SPOKEN_PART = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # its audio is not stored
+TEXT_PART = part({"text": checks.TEXT}, "text")
+AUDIO_PART = part({"audio": AUDIO, "transcript": checks.TEXT}, "audio")
+IMAGE_PART = part({"image_url": IMAGE_URL, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
+SPOKEN_PART = part({"transcript": checks.TEXT, "audio": checks.TEXT}, "transcript")  # its audio is not stored
 
-PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
+PARTS: Mapping[WireNames, Mapping[str, Validator[Any]]] = {
     GA: {
-        "user": checks.by_type({"input_text": TEXT_PART, "input_audio": AUDIO_PART, "input_image": IMAGE_PART}),
-        "assistant": checks.by_type({"output_text": TEXT_PART, "output_audio": SPOKEN_PART}),
-        "system": checks.by_type({"input_text": TEXT_PART}),
+        "user": KindOf({"input_text": TEXT_PART, "input_audio": AUDIO_PART, "input_image": IMAGE_PART}),
+        "assistant": KindOf({"output_text": TEXT_PART, "output_audio": SPOKEN_PART}),
+        "system": KindOf({"input_text": TEXT_PART}),
     },
     PREVIEW: {
-        "user": checks.by_type({"input_text": TEXT_PART, "input_audio": AUDIO_PART}),
-        "assistant": checks.by_type({"text": TEXT_PART}),  # a client cannot create audio of the assistant
-        "system": checks.by_type({"input_text": TEXT_PART}),
+        "user": KindOf({"input_text": TEXT_PART, "input_audio": AUDIO_PART}),
+        "assistant": KindOf({"text": TEXT_PART}),  # a client cannot create audio of the assistant
+        "system": KindOf({"input_text": TEXT_PART}),
     },
 }
 
@@ -92,63 +87,59 @@ def _read_part(part: Json, audio_format: AudioFormat) -> tuple[Json, TokenCounts
 
 # Items
 
-ITEM: CheckTable = {
+ITEM: SettingTable = {
     "id": ID,
-    "type": checks.anything,
+    "type": checks.ANYTHING,
     "object": checks.choice("realtime.item"),
     "status": checks.choice("completed", "incomplete", "in_progress"),
 }
 FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
 """The keys that the preview's single item type has for every kind of item."""
 
-CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": checks.text}
-APPROVAL_KEYS: CheckTable = {
+CALL_KEYS: SettingTable = {**ITEM, "call_id": ID, "name": FUNCTION_NAME, "arguments": checks.TEXT}
+APPROVAL_KEYS: SettingTable = {
     "id": ID,
-    "type": checks.anything,
-    "approval_request_id": checks.text,
-    "approve": checks.flag,
-    "reason": checks.text,
+    "type": checks.ANYTHING,
+    "approval_request_id": checks.TEXT,
+    "approve": checks.FLAG,
+    "reason": checks.TEXT,
 }
-OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
+OUTPUT_KEYS: SettingTable = {**ITEM, "call_id": ID, "output": checks.TEXT}
 
 
 def items_check(
-    parts: Mapping[str, SettingCheck],
+    parts: Mapping[str, Validator[Any]],
     *,
     flat_message: bool,
     flat_calls: bool,
-    more: Mapping[str, SettingCheck] = MappingProxyType({}),
-) -> SettingCheck:
+    more: Mapping[str, Validator[Any]] = MappingProxyType({}),
+) -> Validator[Any]:
     """Return the check of an item that a client may create. `parts` has the check of a message's part for each role.
 
     `flat_message` is True if a message may have the keys of FLAT_ITEM, which are then ignored. `flat_calls` is the same
     for a function call and its output. `more` are the checks of further types of items.
     """
     of_message, of_calls = (
-        dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
+        dict.fromkeys(FLAT_ITEM if flat else (), checks.IGNORED) for flat in (flat_message, flat_calls)
     )
 
-    def check_message(value: Json, event_path: EventPath) -> Json:
-        of_role = next((check for role, check in parts.items() if role == value.get("role")), checks.anything)
-        keys: CheckTable = {
-            **of_message,
-            **ITEM,
-            "role": checks.choice(*parts),
-            "content": checks.array(of_role, empty=False),
-        }
-        return checks.accepted(keys, {}, value, event_path, required=("role", "content"))
-
-    return checks.by_type(
+    messages = {
+        role: checks.object_of(
+            {**of_message, **ITEM, "role": checks.ANYTHING, "content": checks.array(part, empty=False)}, "content"
+        )
+        for role, part in parts.items()
+    }
+    return KindOf(
         {
-            "message": check_message,
-            "function_call": checks.shape({**of_calls, **CALL_KEYS}, "name", "arguments"),
-            "function_call_output": checks.shape({**of_calls, **OUTPUT_KEYS}, "call_id", "output"),
+            "message": KindOf(messages, "role"),
+            "function_call": checks.object_of({**of_calls, **CALL_KEYS}, "name", "arguments"),
+            "function_call_output": checks.object_of({**of_calls, **OUTPUT_KEYS}, "call_id", "output"),
             **more,
         }
     )
 
 
-REFERENCE = checks.shape({"type": checks.anything, "id": checks.text}, "id")
+REFERENCE = checks.object_of({"type": checks.ANYTHING, "id": checks.TEXT}, "id")
 MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
@@ -157,7 +148,7 @@ ITEMS = {
         PARTS[GA],
         flat_message=False,
         flat_calls=False,
-        more={"mcp_approval_response": checks.shape(APPROVAL_KEYS, "approval_request_id", "approve")},
+        more={"mcp_approval_response": checks.object_of(APPROVAL_KEYS, "approval_request_id", "approve")},
     ),
     PREVIEW: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }
@@ -169,34 +160,13 @@ class ItemReader:
     Its methods receive the format of the audio in the items as `audio_format`.
     """
 
-    def __init__(self, conversation: Conversation, check: checks.SettingCheck) -> None:
+    def __init__(self, conversation: Conversation, check: Validator[Json]) -> None:
         self._conversation, self._ids = conversation, conversation.ids
         self._check = check
 
-    def item(self, description: Any, audio_format: AudioFormat) -> ConversationItem:
+    def item(self, description: EventValue, audio_format: AudioFormat) -> ConversationItem:
         """Return the item that a client describes. Raise RejectedError if the description is invalid."""
-        event_path = EventPath("item")
-        if description is None:
-            raise checks.missing(event_path)
-        return self._described(description, audio_format, event_path)
-
-    def response_input(self, descriptions: Sequence[Any], audio_format: AudioFormat) -> list[ConversationItem]:
-        """Return the items that a response reads instead of the conversation.
-
-        Each description is a complete item, or a reference to an item of the conversation.
-        """
-        items, event_path = [], EventPath("response.input")
-        for number, description in enumerate(descriptions):
-            entry_path = event_path.entry(number)
-            if isinstance(description, dict) and description.get("type") == "item_reference":
-                item_id = REFERENCE(description, entry_path)["id"]
-                items.append(self._conversation.known(item_id, "invalid_value", entry_path.key("id").path))
-            else:
-                items.append(self._described(description, audio_format, entry_path))
-        return items
-
-    def _described(self, description: Any, audio_format: AudioFormat, event_path: EventPath) -> ConversationItem:
-        checked = self._check(description, event_path)
+        checked = self._check.read(description)
         checked["id"] = checked.get("id") or self._ids.new("item")
         if checked["type"] == "message":
             content, tokens = zip(*(_read_part(part, audio_format) for part in checked["content"]), strict=True)
@@ -206,5 +176,19 @@ class ItemReader:
             checked["call_id"] = self._ids.new("call")  # a function call may omit the id, but its output may not
         if checked["type"].startswith("function_call"):
             checked |= {"object": "realtime.item", "status": "completed"}
-        tokens = TokenCounts(sum(text_tokens(checked.get(key) or "") for key in MODEL_INPUT_KEYS))
-        return ConversationItem(checked["id"], checked, tokens)
+        counts = TokenCounts(sum(text_tokens(checked.get(key) or "") for key in MODEL_INPUT_KEYS))
+        return ConversationItem(checked["id"], checked, counts)
+
+    def response_input(self, descriptions: Sequence[EventValue], audio_format: AudioFormat) -> list[ConversationItem]:
+        """Return the items that a response reads instead of the conversation.
+
+        Each description is a complete item, or a reference to an item of the conversation.
+        """
+        items = []
+        for description in descriptions:
+            if isinstance(description.data, dict) and description.data.get("type") == "item_reference":
+                item_id = REFERENCE.read(description)["id"]
+                items.append(self._conversation.known(item_id, "invalid_value", description.path_of("id")))
+            else:
+                items.append(self.item(description, audio_format))
+        return items

@@ -14,6 +14,7 @@ audio clock is a tick. The duration of a byte of every format is a whole number 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +38,13 @@ def active_frames(samples: Samples, frame_samples: int, threshold: float) -> lis
     """Return, for each frame, whether it is active. `samples` has only complete frames."""
     frames = samples.reshape(-1, frame_samples).astype(np.float64)
     energy = np.vecdot(frames, frames)  # the sums are of integers below 2**53, so they are exact in any order
-    min_energy = frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2
-    flags: list[bool] = (energy >= min_energy).tolist()
+    flags: list[bool] = (energy >= _min_energy(frame_samples, threshold)).tolist()
     return flags
+
+
+@lru_cache
+def _min_energy(frame_samples: int, threshold: float) -> float:
+    return float(frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2)
 
 
 TICKS_PER_MS = 96
@@ -115,8 +120,16 @@ class InputAudio:
         complete_bytes = len(buffered) // frame_bytes * frame_bytes
         self._rest = buffered[complete_bytes:]
         samples = settings.format.decode(buffered[:complete_bytes])
-        for active in active_frames(samples, frame_samples, settings.detection.threshold):
-            frame, self._frame_end = self._frame_end, self._frame_end.after(frame_bytes, settings.format)
+        flags = active_frames(samples, frame_samples, settings.detection.threshold)
+        if flags and self._begin is None and True not in flags:  # for speed
+            self._run = 0
+            self._quiet += len(flags)
+            self._frames += len(flags)
+            self._frame_end = self._frame_end.after(complete_bytes, settings.format)
+            return
+        for active in flags:
+            frame = self._frame_end
+            self._frame_end = StreamPosition(frame.byte + frame_bytes, frame.tick + FRAME_MS * TICKS_PER_MS)
             speech = self._active_edge(frame) if active else self._end_edge()
             if speech:
                 self._received_bytes = self._frame_end

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -155,21 +155,18 @@ def _frame(head: int, body: bytes) -> bytes:
 
 
 ENDLESS_PERIOD_NS = 20 * NS_PER_MS
-INPUTS = ("input_audio_buffer.append", "conversation.item.create", "session.input_audio.append")
-PLACE_OF_EVENT = {
+PLACE_OF_EVENT: Mapping[str, str] = {
+    "input_audio_buffer.append": "input",
+    "conversation.item.create": "input",
     "session.created": "session",
-    "session.started": "session",
     "session.updated": "settings",
     "input_audio_buffer.speech_stopped": "speech",
-    "session.input_transcript.delta": "speech",
     "response.created": "response",
     "response.done": "done",
-    "response.completed": "done",
-    "response.failed": "done",
-    "response.incomplete": "done",
     "conversation.item.input_audio_transcription.delta": "input_delta",
     TRANSCRIBED: "input_transcript",
 }
+"""The place of each event of the Realtime API. Other protocols have tables of their own."""
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
 """The kinds that need the events at the start or at the end of a response. An utterance of a full-duplex model has
 no such events.
@@ -178,18 +175,20 @@ FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
 
 
-@dataclass(frozen=True)
-class InjectedFault:
-    """A fault that was injected, with the number of the connection (from 1) and the instant.
+class FaultEntry(msgspec.Struct, frozen=True):
+    """A fault that was injected, as a line of the ground-truth log.
 
-    The ids of the session and of the response are set if the fault belongs to them.
+    `connection` is the number of the connection in its worker, from 1. The ids of the session and of the response are
+    set if the fault belongs to them.
     """
 
-    fault: Fault
-    connection: int
+    session: str | None
+    direction: Literal["fault"]
+    type: str
+    place: str
     at_ns: int
-    session_id: str | None
-    response_id: str | None
+    connection: Annotated[int, msgspec.Meta(ge=0)]
+    response: str | None
 
 
 Rng = Callable[[int, int], np.random.Generator]
@@ -208,7 +207,7 @@ class FaultInjector:
         connection: int,
         started_ns: int,
         rng: Rng,
-        on_fault: Callable[[InjectedFault], None],
+        on_fault: Callable[[FaultEntry], None],
     ) -> None:
         self._faults = [
             numbered_fault for numbered_fault in enumerate(faults) if numbered_fault[1].sessions.holds(connection)
@@ -218,6 +217,7 @@ class FaultInjector:
         self._injections: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
         self._released_ns = 0  # instant at which events that were due earlier become due
         self.session_id: str | None = None
+        self.places = PLACE_OF_EVENT
         self._responses = 0
         self._response: _FaultyResponse | None = None
         self._utterance: _FaultyResponse | None = None  # of a full-duplex model, which speaks on its own
@@ -247,7 +247,7 @@ class FaultInjector:
 
     def received(self, event_type: str, now_ns: int) -> None:
         """Record a client event. The next actions then include the faults at the place `input`."""
-        if event_type in INPUTS and not self._requested:
+        if self.places.get(event_type) == "input" and not self._requested:
             self._requested = True
             self._actions = chain(self._actions, self.at("input", now_ns))
 
@@ -275,12 +275,15 @@ class FaultInjector:
         name = event.nested or event.type
         if name == "response.created":
             self._responses += 1
-            self._response, self._requested = _FaultyResponse(event.response_id or "", event.context_tokens), False
+            self._response, self._requested = (
+                _FaultyResponse(self.places, event.response_id or "", event.context_tokens),
+                False,
+            )
         if event.utterance is not None:
             response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
         else:
             response = self._response if self._response and self._response.id == event.response_id else None
-        place = response.place(name) if response else PLACE_OF_EVENT.get(name)
+        place = response.place(name) if response else self.places.get(name)
         faults: list[Fault] = []
         if place:
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
@@ -298,7 +301,7 @@ class FaultInjector:
 
     def _faulty_utterance(self, number: int) -> _FaultyResponse:
         if self._utterance is None or self._utterance.id != str(number):
-            self._utterance = _FaultyResponse(str(number))
+            self._utterance = _FaultyResponse(self.places, str(number))
         return self._utterance
 
     # Selection of the faults
@@ -321,7 +324,8 @@ class FaultInjector:
             self._injections[key] = self._injections.get(key, 0) + 1
             if self._injections[key] == 1:
                 response_id = self._response.id if self._response and utterance is None else None
-                self._noted(InjectedFault(fault, self._connection, now_ns, self.session_id, response_id))
+                where = now_ns, self._connection, response_id
+                self._noted(FaultEntry(self.session_id, "fault", fault.kind, fault.at, *where))
             yield fault
 
     def _selects(self, number: int, fault: Fault, now_ns: int, utterance: int | None) -> bool:
@@ -382,8 +386,8 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 class _FaultyResponse:
     """A response, or an utterance of a full-duplex model, and the faults that affect its remaining events."""
 
-    def __init__(self, response_id: str, context_tokens: int = 0) -> None:
-        self.id, self.context_tokens = response_id, context_tokens
+    def __init__(self, places: Mapping[str, str], response_id: str, context_tokens: int = 0) -> None:
+        self._places, self.id, self.context_tokens = places, response_id, context_tokens
         self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
         self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
         self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
@@ -395,7 +399,7 @@ class _FaultyResponse:
         After the first delta, a delta has a place only if a delta of audio, text or arguments came before it.
         """
         if not name.endswith(".delta"):
-            return PLACE_OF_EVENT.get(name)
+            return self._places.get(name)
         first, has_started = not self._any_delta, self._begun
         self._any_delta, self._begun = True, has_started or "transcript" not in name
         return "first_delta" if first else "next_delta" if has_started else None
@@ -419,7 +423,7 @@ class _FaultyResponse:
             self._waiting = []
         if self._waiting is not None:
             self._waiting += actions
-            if PLACE_OF_EVENT.get(event.nested or event.type) == "done":
+            if self._places.get(event.nested or event.type) == "done":
                 for action in self._waiting:
                     yield _due_at(event.due_ns, action) if isinstance(action, DeliverEvent) else action
                 self._waiting = None

@@ -21,6 +21,7 @@ from bench.files.validation import (
     Field,
     Integer,
     InvalidCombinationError,
+    KindOf,
     ListOf,
     Number,
     Schema,
@@ -28,8 +29,6 @@ from bench.files.validation import (
     StructOf,
     Validator,
     either,
-    entries_of,
-    one_of_tables,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, NOTES, PostUpgradeRefusal, RefusedUpgrade, throttled
@@ -221,9 +220,7 @@ KINDS: dict[str, FaultKind] = {
         IN_SESSION,
         "next_delta",
         reason=Field(
-            Choice((EXPIRED, "content", "connection_lost")),
-            "the reason in `session.closed`",
-            default=EXPIRED,
+            Choice((EXPIRED, "content", "connection_lost")), "the reason in `session.closed`", default=EXPIRED
         ),
     ),
     "error": _kind(
@@ -335,40 +332,28 @@ class Fault:
         return round((self.retry_after_s or 0) * NS_PER_S)
 
 
-class FaultValidator(Validator[Fault]):
-    """The validator of a mapping that has the key `kind` and the keys of this kind of fault."""
+def _table(kind: str) -> StructOf[Fault]:
+    def build(**values: Any) -> Fault:
+        fault = Fault(**{"at": KINDS[kind].default} | values)
+        if fault.status is not None and fault.status not in (PHRASES if kind == "sip" else STATUSES):
+            problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
+            raise InvalidCombinationError("status", problem)
+        if kind == "close" and fault.code not in CLOSE_CODES:
+            raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
+        if fault.count > 1 and fault.at not in ("next_delta", "input_delta"):
+            problem = "needs the place next_delta or input_delta: every other place occurs once"
+            raise InvalidCombinationError("count", problem)
+        if fault.responses != ALL and fault.at not in OF_RESPONSES:
+            raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
+        if fault.context_tokens != ALL and fault.at not in WITH_CONTEXT:
+            raise InvalidCombinationError("context_tokens", f"needs a later place: {either(WITH_CONTEXT)}")
+        return fault
 
-    def read(self, value: LocatedValue) -> Fault:
-        entries = entries_of(value, "; its `kind` determines which other keys are allowed", nothing=False)
-        if "kind" not in entries:
-            raise value.refuse("needs `kind`")
-        return self._table(Choice(tuple(KINDS)).read(entries["kind"])).read(value)
-
-    @staticmethod
-    def _table(kind: str) -> StructOf[Fault]:
-        def build(**values: Any) -> Fault:
-            fault = Fault(**{"at": KINDS[kind].default} | values)
-            if fault.status is not None and fault.status not in (PHRASES if kind == "sip" else STATUSES):
-                problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
-                raise InvalidCombinationError("status", problem)
-            if kind == "close" and fault.code not in CLOSE_CODES:
-                raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
-            if fault.count > 1 and fault.at not in ("next_delta", "input_delta"):
-                problem = "needs the place next_delta or input_delta: every other place occurs once"
-                raise InvalidCombinationError("count", problem)
-            if fault.responses != ALL and fault.at not in OF_RESPONSES:
-                raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
-            if fault.context_tokens != ALL and fault.at not in WITH_CONTEXT:
-                raise InvalidCombinationError("context_tokens", f"needs a later place: {either(WITH_CONTEXT)}")
-            return fault
-
-        return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)
-
-    def schema(self) -> Schema:
-        return one_of_tables("kind", {kind: self._table(kind).schema() for kind in KINDS})
+    return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)
 
 
-FAULTS = ListOf(FaultValidator())
+FAULT = KindOf({kind: _table(kind) for kind in KINDS}, key="kind")
+FAULTS = ListOf(FAULT)
 
 
 def read_line(line: str) -> Fault:
@@ -380,7 +365,7 @@ def read_line(line: str) -> Fault:
             raise UsageError(f"--fault {line}: '{key}' is not KEY=VALUE, as in close,at=next_delta,code=1011")
     data = {"kind": kind} | {key.strip(): _scalar(text.strip()) for key, _, text in pairs}
     try:
-        return FaultValidator().read(PythonValue("the fault", data))
+        return FAULT.read(PythonValue("the fault", data))
     except UsageError as error:
         raise UsageError(f"--fault {line}: {error}") from None
 

@@ -149,8 +149,7 @@ def tools_of(settings: Json, mcp_tools: Sequence[Json] = ()) -> ResponseTools:
         return ResponseTools(functions, choice, parallel)
     chosen = [function for function in functions if function["name"] == choice["name"]]
     if not chosen:
-        problem = f"Tool choice '{choice['name']}' not found in 'tools' parameter."
-        raise RejectedError("invalid_value", problem, "tool_choice")
+        raise RejectedError("invalid_value", f"'tools' has no '{choice['name']}'.", "tool_choice")
     return ResponseTools(chosen[:1], "required", parallel)
 
 

@@ -16,7 +16,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS
@@ -34,8 +33,7 @@ from bench.simulator.conversation.items import (
     read_parts,
     sum_of,
 )
-from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.quota import ResponseSlots, ServiceQuota
+from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
 from bench.simulator.responses.mcp_servers import McpCallItem, McpServers
@@ -60,6 +58,7 @@ from bench.simulator.server_events import (
     RejectedError,
 )
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
+from bench.simulator.simulated_session import SessionParts
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
@@ -185,29 +184,28 @@ class ActiveResponse:
         }
 
 
-@dataclass
 class Composer:
-    """The composer of the responses of one session. All sessions of the server share `quota` and `servers`."""
+    """The composer of the responses of one session."""
 
-    session: EffectiveSession
-    conversation: Conversation
-    reader: ItemReader
-    outbox: Outbox
-    profile: Profile
-    replies: Sequence[RecordedReply]
-    rng: np.random.Generator
-    quota: ServiceQuota
-    servers: ResponseSlots
-    mcp: McpServers
-
-    def __post_init__(self) -> None:
-        self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
-        self._planner = Planner(self.profile, self.rng)
+    def __init__(
+        self,
+        parts: SessionParts,
+        session: EffectiveSession,
+        conversation: Conversation,
+        reader: ItemReader,
+        outbox: Outbox,
+        mcp: McpServers,
+    ) -> None:
+        self.parts, self.session, self.conversation, self.outbox = parts, session, conversation, outbox
+        self.profile, self.rng, self.quota, self._servers = parts.profile, parts.rng, parts.quota, parts.servers
+        self._reader, self._mcp = reader, mcp
+        self._history = ModelHistory(conversation, parts.profile.cache, parts.profile.context_limit_tokens)
+        self._planner = Planner(parts.profile, parts.rng)
 
     def compose(self, settings: Json, at_ns: int, in_band: bool) -> ActiveResponse:
         """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
         output = self.session.output(settings)
-        tools = tools_of(self.session.shown | settings, self.mcp.tools())
+        tools = tools_of(self.session.shown | settings, self._mcp.tools())
         preface, own_input = ContextPrefix(output.instructions, tools.written), settings.get("input")
         items: Sequence[ConversationItem] = ()
         failure: Json | None = None
@@ -215,15 +213,15 @@ class Composer:
             if own_input is None:
                 items = self._history.items(preface, self.session.shown.get("truncation"))
             else:
-                items = self.reader.response_input(own_input, self.session.input.format)
+                items = self._reader.response_input(own_input, self.session.input.format)
         except ContextExceededError as error:
             failure = error.message
         parts = read_parts(preface, items)
         context = self._history.read(parts)
         failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
-        reply = self.replies[int(self.rng.integers(len(self.replies)))]
+        reply = self.parts.replies[int(self.rng.integers(len(self.parts.replies)))]
         if failure is not None:
-            slowness = self.profile.slowness(at_ns, self.servers.sessions)
+            slowness = self.profile.slowness(at_ns, self._servers.sessions)
             plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
             return self._response(settings, output, plan, NOTHING, failure, in_band)
         if own_input is None:
@@ -234,13 +232,13 @@ class Composer:
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
         plan = self._planner.response(content, self._requested(settings, context, at_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
-        self.servers.occupy(plan.done_ns)
+        self._servers.occupy(plan.done_ns)
         return self._response(settings, output, plan, context, None, in_band)
 
     @property
     def _shortest(self) -> RecordedReply:
         """The shortest reply, which serves as commentary and as filler."""
-        return min(self.replies, key=lambda reply: reply.audio_ms)
+        return min(self.parts.replies, key=lambda reply: reply.audio_ms)
 
     def fills_calls(self, response: ActiveResponse) -> bool:
         """Return whether a filler is sent while the functions that the response called run."""
@@ -256,11 +254,11 @@ class Composer:
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
     def _requested(self, settings: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
-        start_ns = self.servers.begin_ns(at_ns)
+        start_ns = self._servers.begin_ns(at_ns)
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(settings))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
-        slowness = self.profile.slowness(start_ns, self.servers.sessions)
+        slowness = self.profile.slowness(start_ns, self._servers.sessions)
         late_ns = self.session.filler_after_ns(settings)
         return ResponseRequest(start_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
@@ -280,7 +278,7 @@ class Composer:
             if not isinstance(planned, PlannedCall):
                 return MessageItem(conversation.promise(), index, planned, output, writer)
             if planned.call.server:
-                return McpCallItem(conversation.promise(), index, planned, writer, self.mcp)
+                return McpCallItem(conversation.promise(), index, planned, writer, self._mcp)
             return FunctionCallItem(conversation.promise(), ids.new("call"), index, planned, writer)
 
         items = [item(index, planned) for index, planned in enumerate(plan.parts)]
@@ -315,10 +313,7 @@ class ResponseManager:
         """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
         in_band = settings.get("conversation") != "none"
         if in_band and self.active is not None:
-            problem = (
-                f"Conversation already has an active response in progress: {self.active.id}. "
-                "Wait until the response is finished before creating a new one."
-            )
+            problem = f"The conversation has an active response: {self.active.id}. Wait until it is finished."
             raise RejectedError("conversation_already_has_active_response", problem)
         response = self._composer.compose(settings, at_ns, in_band)
         self._active = response if in_band else self._active

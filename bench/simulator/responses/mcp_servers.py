@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, text_tokens
 from bench.simulator.profile import McpSettings, is_drawn
-from bench.simulator.responses.output_items import OutputItem, ResponseWriter
+from bench.simulator.responses.output_items import ArgumentsItem, ResponseWriter
 from bench.simulator.responses.response_plan import PlannedCall
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, RejectedError, Render
 
@@ -112,31 +112,18 @@ class McpServers:
         yield from call.end(at_ns + self._settings.call_ms.draw_ns(self._rng), HTTP_ERROR if failed else None)
 
 
-class McpCallItem(OutputItem):
+class McpCallItem(ArgumentsItem):
     """A call of an MCP server's tool. When its arguments are complete, `servers` execute it."""
+
+    family = "mcp_call_arguments"
 
     def __init__(
         self, item_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter, servers: McpServers
     ) -> None:
-        self.server, self._call, self._servers = planned.call.server, planned.call, servers
-        body: Json = {
-            "id": item_id,
-            "type": "mcp_call",
-            "server_label": self.server,
-            "name": planned.call.name,
-            "arguments": "",
-            "approval_request_id": None,
-            "output": None,
-            "error": None,
-        }
-        item = ConversationItem(item_id, body, response_id=writer.response_id)
-        super().__init__(item, output_index, planned.schedule, writer)
-        self._written: list[str] = []
-
-    @property
-    def tokens(self) -> TokenCounts:
-        """The number of tokens in the arguments that were sent so far."""
-        return TokenCounts(len(self._written))
+        self.server, self._servers = planned.call.server, servers
+        body: Json = {"id": item_id, "type": "mcp_call", "server_label": self.server, "name": planned.call.name}
+        body |= {"arguments": "", "approval_request_id": None, "output": None, "error": None}
+        super().__init__(body, output_index, planned, writer)
 
     def closing(self, status: str) -> Iterator[Render]:
         """Yield the events after the arguments. The item of a call that is executed is closed by its execution."""
@@ -156,31 +143,6 @@ class McpCallItem(OutputItem):
         """Return the event for a state of the execution. It names the item, but not the response."""
         outbox, response_id = self._writer.outbox, self._writer.response_id
         return outbox.event(f"response.mcp_call.{state}", self._position, due_ns, response_id=response_id)
-
-    def _deltas(self) -> Iterator[OutboxStep]:
-        for due_ns, _ in self.schedule.deltas:
-            yield due_ns, self._token
-
-    def _content_closing(self) -> Iterator[Render]:
-        yield self._arguments_done
-
-    def _end_item(self) -> Iterator[Render]:
-        conversation = self._writer.conversation
-        if conversation:
-            yield lambda due_ns: self._writer.event(*conversation.done(self.item), due_ns)
-        yield self._done
-
-    # Renderers
-
-    def _token(self, due_ns: int) -> OutgoingEvent:
-        token = self._call.tokens[len(self._written)]
-        self._written.append(token)
-        return self._writer.event("response.mcp_call_arguments.delta", self._position | {"delta": token}, due_ns)
-
-    def _arguments_done(self, due_ns: int) -> OutgoingEvent:
-        self.item.body["arguments"] = arguments = "".join(self._written)
-        self.item.tokens = self.tokens
-        return self._writer.event("response.mcp_call_arguments.done", self._position | {"arguments": arguments}, due_ns)
 
     def _start(self, due_ns: int) -> None:
         self.closed = True

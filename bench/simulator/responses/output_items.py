@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
@@ -24,7 +26,6 @@ from bench.simulator.server_events import (
     OutgoingEvent,
     Render,
     WireNames,
-    json_string,
 )
 from bench.simulator.session.effective import OutputSettings
 
@@ -69,6 +70,9 @@ class OutputItem(ABC):
             return
         yield from self._content_closing()
         self.item.body["status"] = status
+        yield from self._end_item()
+
+    def _end_item(self) -> Iterator[Render]:
         conversation = self._writer.conversation
         if conversation and self._writer.names is GA:
             yield lambda due_ns: self._writer.event(*conversation.done(self.item), due_ns)
@@ -77,7 +81,7 @@ class OutputItem(ABC):
     @property
     @abstractmethod
     def tokens(self) -> TokenCounts:
-        """The number of tokens in the content that was sent so far."""
+        """The tokens of the content that was sent so far."""
 
     @abstractmethod
     def _deltas(self) -> Iterator[OutboxStep]: ...
@@ -128,7 +132,6 @@ class MessageItem(OutputItem):
 
     @property
     def tokens(self) -> TokenCounts:
-        """The number of tokens in the content that was sent so far. A second of audio has 20 tokens."""
         overhead = AUDIO_ANSWER_TEXT_TOKENS if self._spoken else 0
         return TokenCounts(len(self._words) + overhead, self.spoken_ms // TOKEN_MS)
 
@@ -158,7 +161,9 @@ class MessageItem(OutputItem):
     def _word(self, due_ns: int) -> OutgoingEvent:
         token, writer = self._tokens[len(self._words)], self._writer
         self._words.append(token)
-        body = self._word_template.render(writer.outbox.ids.event(), json_string(token), writer.outbox.obfuscation())
+        body = self._word_template.render(
+            writer.outbox.ids.event(), msgspec.json.encode(token), writer.outbox.obfuscation()
+        )
         return OutgoingEvent(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
 
     def _audio(self, due_ns: int) -> OutgoingEvent:
@@ -188,29 +193,20 @@ class MessageItem(OutputItem):
         return self._writer.event(event_type, self._position | {"content_index": 0} | fields, due_ns)
 
 
-class FunctionCallItem(OutputItem):
-    """A function call, which the client executes. Its arguments grow with each delta that is sent."""
+class ArgumentsItem(OutputItem):
+    """A call of a function. Its arguments grow with each delta that is sent."""
 
-    def __init__(
-        self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
-    ) -> None:
-        body: Json = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "function_call",
-            "status": "in_progress",
-            "name": planned.call.name,
-            "call_id": call_id,
-            "arguments": "",
-        }
-        item = ConversationItem(item_id, body, response_id=writer.response_id)
+    family: str
+    """The family of the events of the arguments."""
+
+    def __init__(self, body: Json, output_index: int, planned: PlannedCall, writer: ResponseWriter) -> None:
+        item = ConversationItem(body["id"], body, response_id=writer.response_id)
         super().__init__(item, output_index, planned.schedule, writer)
-        self._call, self._call_id = planned.call, call_id
+        self._call = planned.call
         self._written: list[str] = []
 
     @property
     def tokens(self) -> TokenCounts:
-        """The number of tokens in the arguments that were sent so far."""
         return TokenCounts(len(self._written))
 
     def _deltas(self) -> Iterator[OutboxStep]:
@@ -220,8 +216,6 @@ class FunctionCallItem(OutputItem):
     def _content_closing(self) -> Iterator[Render]:
         yield self._arguments_done
 
-    # Renderers
-
     def _token(self, due_ns: int) -> OutgoingEvent:
         token = self._call.tokens[len(self._written)]
         self._written.append(token)
@@ -230,9 +224,24 @@ class FunctionCallItem(OutputItem):
     def _arguments_done(self, due_ns: int) -> OutgoingEvent:
         self.item.body["arguments"] = "".join(self._written)
         self.item.tokens = self.tokens
-        fields = {"name": self._call.name, "arguments": self.item.body["arguments"]}
-        return self._arguments_event("done", fields, due_ns)
+        return self._arguments_event("done", {"arguments": self.item.body["arguments"]}, due_ns)
 
     def _arguments_event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
-        event_type = f"response.function_call_arguments.{name}"
-        return self._writer.event(event_type, self._position | {"call_id": self._call_id} | fields, due_ns)
+        return self._writer.event(f"response.{self.family}.{name}", self._position | fields, due_ns)
+
+
+class FunctionCallItem(ArgumentsItem):
+    """A function call, which the client executes."""
+
+    family = "function_call_arguments"
+
+    def __init__(
+        self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
+    ) -> None:
+        body: Json = {"id": item_id, "object": "realtime.item", "type": "function_call", "status": "in_progress"}
+        body |= {"name": planned.call.name, "call_id": call_id, "arguments": ""}
+        super().__init__(body, output_index, planned, writer)
+
+    def _arguments_event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
+        named = {"name": self._call.name} if name == "done" else {}
+        return super()._arguments_event(name, {"call_id": self.item.body["call_id"]} | named | fields, due_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import NamedTuple, cast
 
@@ -19,10 +19,9 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.conversation.input_audio import InputAudio
-from bench.simulator.profile import Profile, is_drawn
-from bench.simulator.quota import ResponseSlots
+from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
-from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
@@ -222,20 +221,12 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ..
 
 
 class AgentBehaviour(SimulatedSession):
-    def __init__(
-        self,
-        wire: AgentWire,
-        profile: Profile,
-        replies: Sequence[RecordedReply],
-        rng: np.random.Generator,
-        ids: Ids,
-        servers: ResponseSlots,
-    ) -> None:
-        self.ids = ids
-        self._servers = servers  # shared by all calls of the server
-        servers.sessions += 1
-        self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
-        self._outbox = Outbox(ids, rng, obfuscated=False)
+    def __init__(self, wire: AgentWire, parts: SessionParts) -> None:
+        self.ids = parts.ids
+        self._servers, profile = parts.servers, parts.profile
+        self._servers.sessions += 1
+        self._wire, self._profile, self._replies, self._rng = wire, profile, parts.replies, parts.rng
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._audio = InputAudio(profile.vad.min_speech_ms)
         self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
@@ -267,11 +258,9 @@ class AgentBehaviour(SimulatedSession):
     # Input
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
-        return (
-            EventReceipt("audio", **self._on_audio(message, at_ns))
-            if self._wire.plain
-            else EventReceipt("invalid_event")
-        )
+        fields = self._on_audio(message, at_ns) if self._wire.plain else {}
+        kind = "audio" if self._wire.plain else "invalid_event"
+        return EventReceipt(type=kind, event_id=None, response=None, **fields)
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         agent_input = self._wire.read(event)
@@ -369,31 +358,21 @@ class AgentBehaviour(SimulatedSession):
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def new_agent(wire: AgentWire, parts: SessionParts) -> AgentBehaviour:
-    return AgentBehaviour(wire, parts.profile, parts.replies, parts.rng, parts.ids, parts.servers)
-
-
 PATH = "/agent/"
 """The path prefix of agents. The name of the protocol follows it."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 
 
-class AgentProtocol(NamedTuple):
-    """The protocol of an agent. The model is the format of the agent's audio, unless the protocol determines it."""
-
-    wire: type[AgentWire]
-
-    def new_session(self, model: str, parts: SessionParts) -> AgentBehaviour:
-        return new_agent(self.wire(cast("AudioFormatName", model)), parts)
-
-
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
     kind = request.path.removeprefix(PATH)
     if not request.path.startswith(PATH) or kind not in WIRES:
         return None
-    format = request.query.get("format", DEFAULT_FORMAT)
-    return AcceptedUpgrade(AgentProtocol(WIRES[kind]), format if format in ALL_FORMATS else DEFAULT_FORMAT)
+    named = request.query.get("format", DEFAULT_FORMAT)
+    format = cast("AudioFormatName", named if named in ALL_FORMATS else DEFAULT_FORMAT)
+    return AcceptedUpgrade(lambda model, parts: AgentBehaviour(WIRES[kind](format), parts), format)
 
 
-SERVICE = SimulatedService(_answer, websocket_urls(**{f"agent_{kind}": f"{PATH}{kind}" for kind in WIRES}))
+TITLE = "agents"
+_TARGETS = {f"agent_{kind}": f"{PATH}{kind}" for kind in WIRES}
+SERVICE = SimulatedService(_answer, websocket_urls(**_TARGETS), titles=dict.fromkeys(_TARGETS, TITLE))

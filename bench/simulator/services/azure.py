@@ -24,10 +24,10 @@ UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; o
 GA_PATH, PREVIEW_PATH = "/openai/v1/realtime", "/openai/realtime"
 TOLERANT_FORM = replace(
     PREVIEW_FORM,
-    table={**PREVIEW_FORM.table, "model": checks.ignored},  # the quickstart of March 2025 sends it
+    table={**PREVIEW_FORM.table, "model": checks.IGNORED},  # the quickstart of March 2025 sends it
     response={
         **session_schema.PREVIEW_RESPONSE,
-        **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.ignored),
+        **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.IGNORED),
     },
 )
 
@@ -64,4 +64,5 @@ SERVICE = SimulatedService(
         preview=f"{PREVIEW_PATH}?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview",
     ),
     limits_headers=True,
+    titles={"ga": "Azure GA", "preview": "Azure preview"},
 )

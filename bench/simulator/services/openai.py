@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
+from bench.files.validation import Validator
 from bench.services.openai.dialect import FORMATS, WITHOUT_DETECTION
 from bench.simulator import refusals
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.server_events import GA, GA_FORMATS, PREVIEW, Json, RejectedError
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, effective, session_schema
-from bench.simulator.session.checks import EventPath
+from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION, turn_detection
 from bench.wire.audio import AudioFormatName
@@ -35,7 +37,7 @@ TRANSCRIBER = checks.choice(*TRANSCRIBERS)
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPath()))
+    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False).read(EventValue("", {})))
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, default_format: AudioFormatName = "pcm16") -> Json:
@@ -53,7 +55,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, default_format: A
                 "format": GA_FORMATS[default_format],
                 "transcription": None,
                 "noise_reduction": None,
-                "turn_detection": turn_detection(ga=True)({}, EventPath()),
+                "turn_detection": turn_detection(ga=True).read(EventValue("", {})),
             },
             "output": {"format": GA_FORMATS[default_format], "voice": "alloy", "speed": 1.0},
         },
@@ -87,12 +89,8 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 def _ga_input(session: Json) -> InputSettings:
     settings = session["audio"]["input"]
-    return InputSettings(
-        session_schema.format_of(settings["format"]),
-        effective.detection_of(settings["turn_detection"]),
-        effective.transcriber_of(settings["transcription"]),
-        effective.delay_of(settings["transcription"]),
-    )
+    format = session_schema.format_of(settings["format"])
+    return effective.input_settings(format, settings["turn_detection"], settings["transcription"])
 
 
 def _unanswered(settings: InputSettings) -> InputSettings:
@@ -151,13 +149,14 @@ PREVIEW_TRANSCRIPTION_FORM = SessionForm(
 
 
 @cache
-def ga_form(dialect: WireDialect, transcriber: checks.SettingCheck = TRANSCRIBER) -> SessionForm:
+def ga_form(dialect: WireDialect, transcriber: Validator[Any] = TRANSCRIBER) -> SessionForm:
     """Return the form of GA. `transcriber`: the check of the name of a transcription model."""
     format = session_schema.format_check(dialect.formats)
     if dialect.transcribes:
+        hearing = session_schema.ga_hearing(transcriber, format)
         return SessionForm(
             ga_transcription,
-            session_schema.ga_transcription_table(transcriber, format),
+            {"type": checks.choice("transcription"), "audio": {"input": hearing}, "include": checks.NOT_SIMULATED},
             lambda session: _unanswered(_ga_input(session)),
             _ga_output,
             type="transcription",
@@ -201,8 +200,17 @@ def _transcription(request: UpgradeRequest) -> AcceptedUpgrade | None:
 
 
 SERVICE = SimulatedService(
-    _answer, websocket_urls(openai=f"{PATH}?model=gpt-realtime"), "event", refusals.BAD_OPENAI_KEY
+    _answer,
+    websocket_urls(openai=f"{PATH}?model=gpt-realtime"),
+    "event",
+    refusals.BAD_OPENAI_KEY,
+    titles={"openai": "OpenAI"},
+    note="(preview with the header OpenAI-Beta: realtime=v1)",
 )
 TRANSCRIPTION = replace(
-    SERVICE, answer=_transcription, urls=websocket_urls(transcription=f"{PATH}?intent=transcription")
+    SERVICE,
+    answer=_transcription,
+    urls=websocket_urls(transcription=f"{PATH}?intent=transcription"),
+    titles={"transcription": "transcription"},
+    note="",
 )

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from bench.files.validation import Converted, OrNull
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.server_events import PREVIEW, Json
 from bench.simulator.services.openai import preview_session
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
 from bench.simulator.session import checks, effective
-from bench.simulator.session.checks import CheckTable, EventPath, Nullable
+from bench.simulator.session.checks import SettingTable
 from bench.simulator.session.effective import SessionForm
 from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, PREVIEW_SESSION
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
-IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.anything}, "function")
-TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
+IN_SHELL = checks.object_of({"type": checks.choice("function"), "function": FUNCTION}, "function")
+SHELLED = checks.array(Converted(IN_SHELL, lambda value, shell: {"type": "function", **shell["function"]}))
+"""Function tools, which clients nest in the key `function`."""
+TRANSCRIBER = OrNull(checks.object_of({"model": checks.TEXT}))
 
 
-def _unshelled(value: Any, event_path: EventPath) -> Json:
-    """Return a function tool in the form in which it is stored, if the client nested it in the key `function`."""
-    shell = IN_SHELL(value, event_path)
-    return {"type": "function", **FUNCTION(shell["function"], event_path.key("function"))}
-
-
-SHELLED = checks.array(_unshelled)
-QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
-QWEN_SESSION: CheckTable = {
+QWEN_FORMAT: SettingTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.whole(0, 1 << 20, PCM)}}
+QWEN_SESSION: SettingTable = {
     **PREVIEW_SESSION,
-    "model": checks.ignored,
+    "model": checks.IGNORED,
     "tools": SHELLED,
-    "voice": checks.text,
+    "voice": checks.TEXT,
     "input_audio_format": checks.choice("pcm", "pcm16"),
     "output_audio_format": checks.choice("pcm", "pcm16", "pcm24"),
     "audio": {"input": QWEN_FORMAT, "output": QWEN_FORMAT},
     "input_audio_transcription": TRANSCRIBER,
-    "smooth_output": Nullable(checks.flag),
-    "enable_search": checks.flag,
+    "smooth_output": OrNull(checks.FLAG),
+    "enable_search": checks.FLAG,
 }
 
 
@@ -65,7 +60,7 @@ QWEN_FORM = SessionForm(
     lambda session, response: replace(
         effective.flat_output(session, response), format=_qwen_format(session, "output").name
     ),
-    {**PREVIEW_RESPONSE, "voice": checks.text, "tools": SHELLED},
+    {**PREVIEW_RESPONSE, "voice": checks.TEXT, "tools": SHELLED},
 )
 QWEN = WireDialect("qwen", PREVIEW, lambda dialect: QWEN_FORM)
 

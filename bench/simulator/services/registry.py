@@ -10,6 +10,6 @@ from bench.simulator.services.telephone import line as telephone
 from bench.simulator.serving.service import SimulatedService
 
 SERVICES: Sequence[SimulatedService] = (
-    *(azure.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE, voice_live.SERVICE, gpt_live.SERVICE),
-    *(openai.TRANSCRIPTION, agents.SERVICE, telephone.SERVICE),
+    *(azure.SERVICE, voice_live.SERVICE, gpt_live.SERVICE, openai.TRANSCRIPTION, agents.SERVICE, telephone.SERVICE),
+    *(xai.SERVICE, qwen.SERVICE, openai.SERVICE),
 )

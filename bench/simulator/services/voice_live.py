@@ -8,7 +8,9 @@ unknown settings, so they are rejected.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from bench.files.validation import Converted, KindOf, OrNull, Validator
 from bench.services.openai.dialect import FORMATS
 from bench.services.voice_live.dialect import SPOKEN_FORMATS, VERSIONS
 from bench.simulator import refusals
@@ -19,8 +21,9 @@ from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks, effective, session_schema
-from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
+from bench.simulator.session.checks import SettingTable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
+from bench.simulator.simulated_session import client_event
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, AudioFormatName
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
@@ -29,34 +32,34 @@ RATED: dict[str, AudioFormatName] = {spoken: name for name, spoken in SPOKEN_FOR
 
 # Voices
 
-AZURE_VOICE: CheckTable = {
-    "type": checks.anything,
-    "name": checks.text,
+AZURE_VOICE: SettingTable = {
+    "type": checks.ANYTHING,
+    "name": checks.TEXT,
     "temperature": checks.number(0, 1),
-    "prefer_locales": checks.array(checks.text),
+    "prefer_locales": checks.array(checks.TEXT),
     **dict.fromkeys(
         ("custom_lexicon_url", "custom_text_normalization_url", "locale", "style", "pitch", "rate", "volume"),
-        checks.text,
+        checks.TEXT,
     ),
 }
-VOICES = checks.by_type(
+VOICES = KindOf(
     {
-        "openai": checks.shape({"type": checks.anything, "name": checks.choice(*session_schema.GA_VOICES)}, "name"),
-        "azure-standard": checks.shape(AZURE_VOICE, "name"),
-        "azure-custom": checks.shape({**AZURE_VOICE, "endpoint_id": checks.text}, "name", "endpoint_id"),
-        "azure-personal": checks.shape({**AZURE_VOICE, "model": checks.text}, "name", "model"),
-        "azure-realtime-native": checks.shape({"type": checks.anything, "name": checks.text}, "name"),
+        "openai": checks.object_of({"type": checks.ANYTHING, "name": checks.choice(*session_schema.GA_VOICES)}, "name"),
+        "azure-standard": checks.object_of(AZURE_VOICE, "name"),
+        "azure-custom": checks.object_of({**AZURE_VOICE, "endpoint_id": checks.TEXT}, "name", "endpoint_id"),
+        "azure-personal": checks.object_of({**AZURE_VOICE, "model": checks.TEXT}, "name", "model"),
+        "azure-realtime-native": checks.object_of({"type": checks.ANYTHING, "name": checks.TEXT}, "name"),
     }
 )
 
 
 # Turns
 
-END_OF_UTTERANCE = checks.by_type(
+END_OF_UTTERANCE = KindOf(
     {
-        f"semantic_detection_v1{variant}": checks.shape(
+        f"semantic_detection_v1{variant}": checks.object_of(
             {
-                "model": checks.anything,
+                "model": checks.ANYTHING,
                 "threshold_level": checks.choice("low", "medium", "high", "default"),
                 "timeout_ms": checks.whole(0, 60_000),
             }
@@ -65,13 +68,13 @@ END_OF_UTTERANCE = checks.by_type(
     },
     key="model",
 )
-DETECTION_KEYS: dict[str, SettingCheck] = {
+DETECTION_KEYS: dict[str, Validator[Any]] = {
     **session_schema.TURN_DETECTION_KEYS,
     "speech_duration_ms": checks.whole(0, 60_000),
-    "remove_filler_words": checks.flag,
-    "languages": Nullable(checks.array(checks.text)),
-    "end_of_utterance_detection": Nullable(END_OF_UTTERANCE),
-    "auto_truncate": checks.flag,
+    "remove_filler_words": checks.FLAG,
+    "languages": OrNull(checks.array(checks.TEXT)),
+    "end_of_utterance_detection": OrNull(END_OF_UTTERANCE),
+    "auto_truncate": checks.FLAG,
 }
 LEVELS: Json = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
 ANSWERED: Json = {"auto_truncate": False, "create_response": True, "interrupt_response": True}
@@ -85,66 +88,65 @@ DETECTORS: dict[str, Json] = {
 }
 
 
-NONE: dict[str, SettingCheck] = {"none": lambda value, event_path: None}
-detection = checks.by_type(
+detection = KindOf(
     {kind: session_schema.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
-    | NONE
+    | {"none": Converted(checks.ANYTHING, lambda value, read: None)}
 )
 
 
 # Settings
 
-TRANSCRIBER = checks.shape(
+TRANSCRIBER = checks.object_of(
     {
         "model": checks.short(64),
-        "language": checks.text,
-        "custom_speech": checks.strings_by_name,
-        "phrase_list": checks.array(checks.text),
+        "language": checks.TEXT,
+        "custom_speech": checks.TEXTS_BY_NAME,
+        "phrase_list": checks.array(checks.TEXT),
     },
     "model",
 )
-FILLERS: CheckTable = {
-    "type": checks.anything,
+FILLERS: SettingTable = {
+    "type": checks.ANYTHING,
     "triggers": checks.array(checks.choice("latency", "tool")),
     "latency_threshold_ms": checks.whole(0, 600_000),
 }
 LATE: Json = {"triggers": ["latency"], "latency_threshold_ms": 2_000}
-FILLER_KINDS = checks.by_type(
+FILLER_KINDS = KindOf(
     {
-        "static_interim_response": checks.shape({**FILLERS, "texts": checks.array(checks.text)}, **LATE),
-        "llm_interim_response": checks.shape(
+        "static_interim_response": checks.object_of({**FILLERS, "texts": checks.array(checks.TEXT)}, **LATE),
+        "llm_interim_response": checks.object_of(
             {
                 **FILLERS,
-                "model": checks.text,
-                "instructions": checks.text,
+                "model": checks.TEXT,
+                "instructions": checks.TEXT,
                 "max_completion_tokens": checks.whole(1, 1 << 31),
             },
             **LATE,
         ),
     }
 )
-SAID: CheckTable = {
+SAID: SettingTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
-    "instructions": checks.text,
+    "instructions": checks.TEXT,
     "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),  # an OpenAI voice by name, or any voice as an object
     "output_audio_format": checks.choice(*FORMATS, *RATED),
     "tools": session_schema.TOOLS,
     "tool_choice": session_schema.TOOL_CHOICE,
     "temperature": checks.number(0, 2),
     "reasoning_effort": checks.choice("none", *EFFORTS),
-    "interim_response": Nullable(FILLER_KINDS),
-    "metadata": Nullable(checks.strings_by_name),
+    "interim_response": OrNull(FILLER_KINDS),
+    "metadata": OrNull(checks.TEXTS_BY_NAME),
 }
-SESSION: CheckTable = {
+SESSION: SettingTable = {
     **SAID,
     "input_audio_format": checks.choice(*FORMATS),
-    "input_audio_sampling_rate": checks.one_of_whole(PCM),
-    "turn_detection": Nullable(detection),
-    "input_audio_noise_reduction": Nullable(
-        checks.shape({"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
+    "input_audio_sampling_rate": checks.whole(0, 1 << 20, PCM),
+    "turn_detection": OrNull(detection),
+    "input_audio_noise_reduction": OrNull(
+        checks.object_of({"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
     ),
-    "input_audio_echo_cancellation": Nullable(
-        checks.shape(
+    "input_audio_echo_cancellation": OrNull(
+        checks.object_of(
             {
                 "type": checks.choice("server_echo_cancellation"),
                 "reference_source": checks.choice("server", "client"),
@@ -153,17 +155,17 @@ SESSION: CheckTable = {
             type="server_echo_cancellation",
         )
     ),
-    "input_audio_transcription": Nullable(TRANSCRIBER),
-    "parallel_tool_calls": checks.flag,
+    "input_audio_transcription": OrNull(TRANSCRIBER),
+    "parallel_tool_calls": checks.FLAG,
     "max_response_output_tokens": session_schema.PREVIEW_CAP,
-    "include": checks.not_simulated,
-    "model": checks.ignored,
-    **dict.fromkeys(("animation", "avatar", "output_audio_timestamp_types"), checks.unknown),
+    "include": checks.NOT_SIMULATED,
+    "model": checks.IGNORED,
+    **dict.fromkeys(("animation", "avatar", "output_audio_timestamp_types"), checks.UNKNOWN),
 }
-RESPONSE: CheckTable = {
+RESPONSE: SettingTable = {
     **SAID,
     "max_output_tokens": session_schema.PREVIEW_CAP,
-    **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.not_simulated),
+    **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.NOT_SIMULATED),
 }
 
 
@@ -189,7 +191,6 @@ def output_settings(session: Json, response: Json) -> OutputSettings:
 
 
 FORM = SessionForm(opened_session, SESSION, input_settings, output_settings, RESPONSE)
-_REQUEST = EVENTS["response.create"]
 VOICE_LIVE = WireDialect(
     "voice-live",
     PREVIEW,
@@ -197,7 +198,9 @@ VOICE_LIVE = WireDialect(
     items=items_check({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False),
     events={
         **EVENTS,
-        "response.create": _REQUEST._replace(table={**_REQUEST.table, "additional_instructions": checks.text}),
+        "response.create": client_event(
+            EVENTS["response.create"].handler, response=checks.LATER, additional_instructions=checks.TEXT
+        ),
     },
 )
 PATH = "/voice-live/realtime"
@@ -212,5 +215,8 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
 
 
 SERVICE = SimulatedService(
-    _answer, websocket_urls(voice_live=f"{PATH}?api-version={VERSIONS[0]}&model=gpt-realtime"), limits_headers=True
+    _answer,
+    websocket_urls(voice_live=f"{PATH}?api-version={VERSIONS[0]}&model=gpt-realtime"),
+    limits_headers=True,
+    titles={"voice_live": "Voice Live"},
 )

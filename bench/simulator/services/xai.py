@@ -31,7 +31,7 @@ def xai_form(dialect: WireDialect) -> SessionForm:
             **ga.table,
             "audio": inside,
             "turn_detection": audio["input"]["turn_detection"],
-            "voice": checks.text,
+            "voice": checks.TEXT,
             "tools": session_schema.TOOLS,
         },
         input=lambda session: ga.input(_sunk(session)),

@@ -117,9 +117,8 @@ class Connection:
             return
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
-        is_own_timestamp = (
-            arrival.is_kernel and not self._protocol.reader.buffer
-        )  # the timestamp is that of the last event
+        # If the buffer is empty, the timestamp is that of the last event.
+        is_own_timestamp = arrival.is_kernel and not self._protocol.reader.buffer
         last = arrival._replace(since_ns=arrival.at_ns) if is_own_timestamp else arrival
         for event in events:
             if isinstance(event, Request):
@@ -166,12 +165,14 @@ class Connection:
             self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
             self.close(complaint.close_code, complaint.close_reason)
             return
-        if self._protocol.extensions:
-            self._framed = self._compressed
+        if extensions := self._protocol.extensions:
+            self._framed = lambda body: Frame(
+                Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT, body
+            ).serialize(mask=False, extensions=extensions)
         self._behaviour = self._state.new_session(accepted)
         self._session_id = self._behaviour.ids.session
         if self._injector:
-            self._injector.session_id = self._session_id
+            self._injector.session_id, self._injector.places = self._session_id, self._behaviour.fault_places
         if self._truth and self._state.config.authenticator.tokens:
             self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()
@@ -235,14 +236,10 @@ class Connection:
         if events[-1].close:
             self.close(*events[-1].close)
 
-    def _compressed(self, body: bytes) -> bytes:
-        opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
-        return Frame(opcode, body).serialize(mask=False, extensions=self._protocol.extensions)
-
     # Faults
 
     def end_stall(self, now_ns: int) -> None:
-        """Set the due instant of all events that the stall delayed. The new due instant is `now_ns`."""
+        """Make all events that the stall delayed due now."""
         if self._injector:
             self._injector.released(now_ns)
 
@@ -346,10 +343,7 @@ class Connection:
             self._behaviour.end()
         if self._injector:
             self._injector.end()
-        for component in (
-            self._protocol,
-            self,
-        ):  # they refer to each other, and there is no garbage collection under load
+        for component in (self._protocol, self):  # they refer to each other, and nothing collects garbage under load
             vars(component).clear()
 
 

@@ -22,23 +22,19 @@ STANDARD_HEADERS = {
 }  # fmt: skip
 
 
-InjectedRefusal = Callable[[RefusalForm], RefusedUpgrade | PostUpgradeRefusal | None]
-"""A function that returns the injected refusal of an upgrade; None if none is injected."""
-
-
 def admit(
     services: Iterable[SimulatedService],
     target: str,
     headers: Mapping[str, str],
     authenticator: Authenticator,
     now_s: float,
-    fault: InjectedRefusal = lambda form: None,
+    fault: Callable[[RefusalForm], RefusedUpgrade | PostUpgradeRefusal | None] = lambda form: None,
 ) -> AcceptedUpgrade | RefusedUpgrade:
     """Return the response to an upgrade request.
 
     `target`: the path and query of the request line. `headers`: the headers, with names in lower case. `now_s`: the UTC
-    time in seconds. `fault`: an injected refusal replaces the normal response. It may be sent after the upgrade, as a
-    complaint.
+    time in seconds. `fault`: a function that returns an injected refusal, which replaces the normal response. It may be
+    sent after the upgrade, as a complaint.
     """
     request = UpgradeRequest.of(target, headers)
     answers = ((service, answer) for service in services if (answer := service.answer(request)) is not None)

@@ -33,7 +33,7 @@ import numpy as np
 from bench.base.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from bench.simulator.faults.injection import FaultInjector, InjectedFault
+from bench.simulator.faults.injection import FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
@@ -85,14 +85,12 @@ class Server:
     ) -> None:
         self._config, self._listener, self._loop, self._worker = config, listener, loop, worker
         self.connections: set[Connection] = set()
-        self._quota, self._servers = (
-            ServiceQuota(config.profile.quota),
-            ResponseSlots(config.profile.max_concurrent_responses),
-        )
+        self._quota = ServiceQuota(config.profile.quota)
+        self._servers = ResponseSlots(config.profile.max_concurrent_responses)
         self._address = listener.getsockname()[:2]
         self._stopping = False
         self._started_ns = monotonic_ns()
-        self._connection_count = 0  # number of connections
+        self._connection_count = 0
         self.sessions = self.refused = self.faults = 0
         self.lateness = LatenessCounts()
         self._shared = ServerState(
@@ -106,10 +104,10 @@ class Server:
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
-            connect=lambda *first: next(filter(None, (line.connect(*first) for line in self._lines)), None),
+            connect=lambda *first: next(filter(None, (line.connect(*first) for line in self.lines)), None),
         )
         loop.add_reader(listener, self._accept)
-        self._lines = [
+        self.lines = [
             service.listen(self._shared, self._address, worker.count) for service in config.services if service.listen
         ]
         for fault in config.profile.faults:
@@ -119,7 +117,7 @@ class Server:
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
         self._stopping = True
-        for line in self._lines:
+        for line in self.lines:
             line.close()
         self._stop_listening()
         for connection in list(self.connections):
@@ -129,14 +127,8 @@ class Server:
 
     @property
     def progress(self) -> ServerProgress:
-        late_p99_ms = self.lateness.quantile_ms(0.99)
-        return ServerProgress(
-            self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
-        )
-
-    @property
-    def rtp_dropped(self) -> int:
-        return sum(line.dropped_packets for line in self._lines)
+        servers, late_p99_ms = self._servers, self.lateness.quantile_ms(0.99)
+        return ServerProgress(servers.sessions, self.sessions, servers.responses, self.lateness.count, late_p99_ms)
 
     def _accept(self) -> None:
         for _ in range(MAX_ACCEPTS):
@@ -167,9 +159,8 @@ class Server:
             self._loop.call_later(fault.during_s.last, self._listen_again)
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
-        """Stop listening when the fault starts, so that TCP refuses connections."""
         self._stop_listening()
-        self._on_fault(InjectedFault(fault, self._connection_count, monotonic_ns(), None, None))
+        self._on_fault(FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), self._connection_count, None))
 
     def _listen_again(self) -> None:
         if not self._stopping:
@@ -198,7 +189,7 @@ class Server:
             connection.end_stall(monotonic_ns())
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
-        return accepted.dialect.new_session(accepted.model, self._next_session())
+        return accepted.dialect(accepted.model, self._next_session())
 
     def _next_session(self) -> SessionParts:
         """Count one more session. Return its parts."""
@@ -214,7 +205,7 @@ class Server:
             self._servers,
         )
 
-    def _on_fault(self, injected: InjectedFault) -> None:
+    def _on_fault(self, injected: FaultEntry) -> None:
         self.faults += 1
         if self._config.truth:
             self._config.truth.struck(injected)
@@ -285,9 +276,8 @@ def serve(
                     gc.collect()
         await server.stop()
         cpu_s = time.process_time() - start_cpu_s
-        counts = ServedCounts(
-            server.sessions, server.refused, server.faults, cpu_s, server.lateness, server.rtp_dropped
-        )
+        dropped = sum(line.dropped_packets for line in server.lines)
+        counts = ServedCounts(server.sessions, server.refused, server.faults, cpu_s, server.lateness, dropped)
         if config.truth:
             config.truth.ended(counts)
         return counts

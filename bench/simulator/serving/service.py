@@ -79,7 +79,8 @@ class SimulatedService:
     """A simulated service.
 
     `answer` returns the response to an upgrade request, regardless of the client's credentials; None if the request is
-    not for this service. `urls` returns the URLs in the ready file. `refusal_form` is the form of injected refusals.
+    not for this service. `urls` returns the URLs in the ready file, and `titles` has the titles of those that are
+    announced, by their names. `note` follows them. `refusal_form` is the form of injected refusals.
     `bad_key` is the refusal of wrong credentials after the upgrade; None if they are refused before it.
     `limits_headers` is True if the number of custom headers is limited. `listen` opens the service's own sockets.
     """
@@ -90,6 +91,8 @@ class SimulatedService:
     bad_key: PostUpgradeRefusal | None = None
     limits_headers: bool = False
     listen: Callable[[ServerState, tuple[str, int], int], ServiceSockets] | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 class Receiver(Protocol):

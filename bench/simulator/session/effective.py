@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, RejectedError
-from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
+from bench.simulator.session.checks import IGNORED, EventValue, SettingsOf, SettingTable, settings_of
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
 
@@ -83,22 +84,26 @@ class SessionForm:
     """
 
     opened: Callable[[str, str, int], Json]  # from its id, model, and expiry
-    table: CheckTable
+    table: SettingTable
     input: Callable[[Json], InputSettings]
     output: Callable[[Json, Json], OutputSettings]
-    response: CheckTable | None = None
+    response: SettingTable | None = None
     family: str = "session"
     type: str | None = None
     transcript_deltas: bool = True
     settled: Callable[[Json, Json], Json] = lambda merged, requested: merged
 
+    @cached_property
+    def settings(self) -> SettingsOf:
+        return settings_of({SIMULATOR_VALUE: IGNORED, **self.table})  # some clients send the mark back
+
+    @cached_property
+    def response_settings(self) -> SettingsOf:
+        return settings_of(self.response or {})
+
 
 def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
     return None if transcription is None else str(transcription.get("model") or FIRST_TRANSCRIBER)
-
-
-def delay_of(transcription: Mapping[str, Any] | None) -> str:
-    return str((transcription or {}).get("delay") or "")
 
 
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
@@ -124,26 +129,22 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
     }
 
 
-def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
-    """Return the requested turn detection; None if it is off.
+def input_settings(format: AudioFormat, detection: Json | None, transcription: Json | None) -> InputSettings:
+    """Return the settings of the caller's audio. `detection` and `transcription` are the settings of the session.
 
     Azure's semantic detectors have a silence duration, as `server_vad` has.
     """
-    if setting is None:
-        return None
-    kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
-    known = {key: value for key, value in setting.items() if key in EffectiveTurnDetection.__dataclass_fields__}
-    return EffectiveTurnDetection(**known | {"type": kind})
+    detector = None
+    if detection is not None:
+        known = {key: value for key, value in detection.items() if key in EffectiveTurnDetection.__dataclass_fields__}
+        kind = "semantic_vad" if detection["type"] == "semantic_vad" else "server_vad"
+        detector = EffectiveTurnDetection(**known | {"type": kind})
+    return InputSettings(format, detector, transcriber_of(transcription), str((transcription or {}).get("delay") or ""))
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
     """Return the input settings of a session that has all settings at the top level, as in preview."""
-    return InputSettings(
-        format,
-        detection_of(session["turn_detection"]),
-        transcriber_of(session["input_audio_transcription"]),
-        delay_of(session["input_audio_transcription"]),
-    )
+    return input_settings(format, session["turn_detection"], session["input_audio_transcription"])
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:
@@ -172,20 +173,19 @@ class EffectiveSession:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
-    def update(self, requested: Any, event_path: EventPath, *, has_spoken: bool) -> None:
+    def update(self, requested: EventValue, *, has_spoken: bool) -> None:
         """Apply all settings of a session.update. If one is invalid, apply none and raise RejectedError."""
-        if self.form.type is not None and isinstance(requested, dict):
-            kind = requested.get("type")
+        data: Any = requested.data
+        if self.form.type is not None and isinstance(data, dict):
+            kind = data.get("type")
             if kind is None:
-                raise missing(event_path.key("type"))
+                raise requested.missing("type")
             if kind in GA_TYPES and kind != self.form.type:
-                problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
-                raise RejectedError("invalid_parameter", problem)
-        table = {SIMULATOR_VALUE: ignored, **self.form.table}  # some clients send the mark back
-        updated = self.form.settled(accepted(table, self.shown, requested, event_path), requested)
+                raise RejectedError("invalid_parameter", f"A {self.form.type} session cannot become a {kind} session.")
+        settings = self.form.settings
+        updated = self.form.settled(settings.merged(self.shown, settings.read(requested)), data)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
-            problem = "Cannot update a conversation's voice if assistant audio is present."
-            raise RejectedError("cannot_update_voice", problem)
+            raise RejectedError("cannot_update_voice", "The voice cannot change after the assistant has spoken.")
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:

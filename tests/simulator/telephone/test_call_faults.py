@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.faults.injection import FaultInjector, InjectedFault
+from bench.simulator.faults.injection import FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import read_line
 from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.telephone.agent import ring_frames, silent_frames
 from bench.simulator.services.telephone.answer_plan import AnswerPlan
 from bench.simulator.services.telephone.call_faults import CallFaults, ends_silently, reason_of
-from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
 from bench.transport.media.offer_answer import LocalMedia
 from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
 
@@ -22,7 +22,7 @@ SILENT_FRAMES, FRAMES = 5, 40
 PLAN = AnswerPlan(LocalMedia("192.0.2.1", 10_000, 1), ringing_ns=0)
 
 
-def faults_of(*lines: str, injected: list[InjectedFault] | None = None) -> CallFaults:
+def faults_of(*lines: str, injected: list[FaultEntry] | None = None) -> CallFaults:
     faults = [read_line(line) for line in lines]
     noted = [] if injected is None else injected
     return CallFaults(FaultInjector(faults, 1, 0, lambda *_: np.random.default_rng(1), noted.append))
@@ -74,11 +74,11 @@ def test_a_fault_of_one_response_occurs_in_one_utterance() -> None:
 
 
 def test_a_fault_after_the_answer_names_its_session() -> None:
-    injected: list[InjectedFault] = []
+    injected: list[FaultEntry] = []
     faults = faults_of("close,at=session", injected=injected)
 
     assert [fault.kind for fault in faults.answered("sess_1", 0)] == ["close"]
-    assert [fault.session_id for fault in injected] == ["sess_1"]
+    assert [fault.session for fault in injected] == ["sess_1"]
 
 
 def test_faults_of_the_answer_change_its_plan() -> None:

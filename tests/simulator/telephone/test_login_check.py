@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.simulator.services.telephone import login_check
-from bench.simulator.services.telephone.answer_plan import LoginDemand
-from bench.simulator.services.telephone.login_check import LoginCheck
+from bench.simulator.services.telephone import answer_plan
+from bench.simulator.services.telephone.answer_plan import LoginCheck, LoginDemand
 from bench.transport.sip.digest import DigestLogin, digest_response
 from bench.transport.sip.messages import SipRequest, parse_message
 from tests.transport.sip.scripted_peer import tokens
@@ -87,7 +86,7 @@ def test_credentials_that_cannot_be_read_are_skipped(text: str) -> None:
 
 
 def test_the_number_of_nonces_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login_check, "MAX_NONCES", 5)
+    monkeypatch.setattr(answer_plan, "MAX_NONCES", 5)
     check = LoginCheck(tokens())
     first = new_nonce(check)
     for _ in range(5):

@@ -22,9 +22,17 @@ from bench.load.runners.live_totals import LiveTotals
 from bench.observe import turn_observation
 
 LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
-errors_ns, widths_ns = turn_observation._uncertainties_ns, turn_observation._widths_ns
-turn_observation._uncertainties_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
-turn_observation._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
+all_instants = turn_observation.all_instants
+
+
+def exact(turn):  # and stamps are exact, too
+    found = all_instants(turn)
+    found.uncertainties_ns = dict.fromkeys(found.uncertainties_ns, 0)
+    found.widths_ns = dict.fromkeys(found.widths_ns, 0)
+    return found
+
+
+turn_observation.all_instants = exact
 """
 
 

@@ -9,7 +9,7 @@ Decisions and sideband connections are not simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
 from typing import Literal, NamedTuple
@@ -17,19 +17,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.conversation.client_items import audio_bytes
+from bench.files.validation import OrNull
+from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
-from bench.simulator.profile import Profile, is_drawn
+from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
-from bench.simulator.services.gpt_live.delegation import Delegation
-from bench.simulator.services.gpt_live.output_stream import SLICE_MS, OutputStream, delta, slice_number
+from bench.simulator.services.gpt_live.output_stream import SLICE_MS, Delegation, OutputStream, delta, slice_number
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session import checks
-from bench.simulator.session.checks import EventPath
+from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import (
     ClientEvent,
@@ -51,6 +51,18 @@ CONTEXT_TOKENS = 128_000
 """The size of the voice model's context if the profile has no `context_limit_tokens`. An assumption."""
 NORMAL_CLOSURE = 1000
 
+PLACES = {
+    "session.input_audio.append": "input",
+    "session.started": "session",
+    "session.updated": "settings",
+    "session.input_transcript.delta": "speech",
+    "response.created": "response",
+    "response.completed": "done",
+    "response.failed": "done",
+    "response.incomplete": "done",
+}
+"""The place of faults that each event is."""
+
 
 class PlannedTurn(NamedTuple):
     """The reaction to the caller's speech. It starts with the slice number `begin`.
@@ -64,17 +76,16 @@ class PlannedTurn(NamedTuple):
 
 
 class GptLiveBehaviour(SimulatedSession):
-    """One GPT-Live session. The arguments are those of `Behaviour`."""
+    """One GPT-Live session."""
 
-    def __init__(
-        self, model: str, expires_at_s: int, profile: Profile, replies: Sequence[RecordedReply],
-        rng: np.random.Generator, ids: Ids,
-    ) -> None:  # fmt: skip
-        self.ids = ids
+    fault_places = PLACES
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids = parts.ids
         self.session: Json = {}
-        self._expires_at_s, self._profile = expires_at_s, profile
-        self._next_reply, self._rng = cycle(replies).__next__, rng
-        self._outbox = Outbox(ids, rng, obfuscated=False)
+        self._expires_at_s, self._profile = parts.expires_at_s, parts.profile
+        self._next_reply, self._rng = cycle(parts.replies).__next__, parts.rng
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
         self._input: InputSettings | None = None  # None until the session has started
@@ -122,11 +133,7 @@ class GptLiveBehaviour(SimulatedSession):
             raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
         if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
-        kind = _EVENTS[name]
-        noted: list[str] = []
-        fields = checks.accepted(kind.table, {}, event, EventPath("", noted), required=kind.required)
-        receipt = kind.handler(self, fields, at_ns) or {}
-        return receipt | ({"not_simulated": noted} if noted else {})
+        return _EVENTS[name].handled(self, event, at_ns)
 
     def _start(self, event: Json, at_ns: int) -> None:
         if self._input:
@@ -152,7 +159,7 @@ class GptLiveBehaviour(SimulatedSession):
             )
 
     def _update(self, event: Json, at_ns: int) -> None:
-        self.session = session_form.updated(self.session, event["session"], EventPath("session"))
+        self.session = session_form.updated(self.session, event["session"])
         if self._backend:
             self._backend.settings = self.session["delegation"]["responses"]
         self._acknowledge("session.updated", event, at_ns, {"session": self.session})
@@ -179,18 +186,17 @@ class GptLiveBehaviour(SimulatedSession):
         if event["type"] == "session.thinking.append":
             self._stream.drop_fillers()
         self._acknowledge_context(event, at_ns)
-        return {"delegation_id": delegation.id if delegation else None}
+        return {"delegation": delegation.id if delegation else None}
 
     def _add_commentary(self, event: Json, at_ns: int) -> ReceiptFields:
         """Accept commentary, which is spoken: the result of a delegated task, or anything else without a task."""
         delegation = self._delegation_of(event)
         if delegation and delegation.is_answered:
-            problem = f"Delegation '{delegation.id}' is already answered."
-            raise RejectedError("invalid_value", problem, "delegation_id")
+            raise RejectedError("invalid_value", f"Delegation '{delegation.id}' is answered.", "delegation_id")
         self._stream.drop_fillers()
         say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
         self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
-        return {"delegation_id": delegation.id if delegation else None}
+        return {"delegation": delegation.id if delegation else None}
 
     def _delegation_of(self, event: Json) -> Delegation | None:
         """Return the delegation that appended context is for; None for context of the whole session."""
@@ -198,13 +204,12 @@ class GptLiveBehaviour(SimulatedSession):
             problem = f"Invalid 'content'. Expected at most {MAX_CONTENT_TOKENS} tokens, but got {tokens}."
             raise RejectedError("string_above_max_length", problem, "content")
         if "delegation_id" not in event:
-            raise checks.missing(EventPath("delegation_id"))
+            raise EventValue("", event).missing("delegation_id")
         delegation_id = event["delegation_id"]
         if delegation_id is None:
             return None
         if self._backend:
-            problem = "delegation_id must be null with Responses delegation."
-            raise RejectedError("invalid_value", problem, "delegation_id")
+            raise RejectedError("invalid_value", "With Responses delegation it must be null.", "delegation_id")
         if delegation_id not in self._delegations:
             raise RejectedError("invalid_value", f"Delegation '{delegation_id}' not found.", "delegation_id")
         return self._delegations[delegation_id]
@@ -213,14 +218,14 @@ class GptLiveBehaviour(SimulatedSession):
         item = event["item"]
         delegation = self._responses_backend(event).add(item)
         return {
-            "item_id": item.get("id"),
-            "call_id": item.get("call_id"),
-            "delegation_id": delegation.id if delegation else None,
+            "item": item.get("id"),
+            "call": item.get("call_id"),
+            "delegation": delegation.id if delegation else None,
         }
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
         response_id, delegation = self._responses_backend(event).create(at_ns)
-        return {"response_id": response_id, "delegation_id": delegation.id if delegation else None}
+        return {"response": response_id, "delegation": delegation.id if delegation else None}
 
     def _responses_backend(self, event: Json) -> Backend:
         if self._backend is None:
@@ -338,13 +343,13 @@ class GptLiveBehaviour(SimulatedSession):
 
 
 def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour]:
-    return client_event(handler, "content", content=checks.text, delegation_id=checks.Nullable(checks.text))
+    return client_event(handler, "content", content=checks.TEXT, delegation_id=OrNull(checks.TEXT))
 
 
 _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
-    START: client_event(GptLiveBehaviour._start, "session", session=session_form.started),
-    "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.anything),
-    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=audio_bytes),
+    START: client_event(GptLiveBehaviour._start, "session", session=session_form.STARTED),
+    "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.LATER),
+    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=AUDIO),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
@@ -359,15 +364,12 @@ _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
 PATH = "/v1/live/sessions"
 
 
-class GptLiveDialect:
-    """The dialect of GPT-Live, which has no turns."""
-
-    def new_session(self, model: str, parts: SessionParts) -> GptLiveBehaviour:
-        return GptLiveBehaviour(model, *parts[:5])
-
-
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(GptLiveDialect(), "") if request.path in (PATH, f"/openai{PATH}") else None
+    return (
+        AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "")
+        if request.path in (PATH, f"/openai{PATH}")
+        else None
+    )
 
 
-SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True)
+SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"})

@@ -8,18 +8,34 @@ speaks.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS
+from bench.simulator.conversation.items import USER_AUDIO_TOKEN_MS, ConversationItem
 from bench.simulator.recorded_replies import TOKEN_MS, RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, OutgoingEvent
-from bench.simulator.services.gpt_live.delegation import Delegation
 from bench.wire.audio import AudioFormat
+
+
+@dataclass(eq=False)
+class Delegation:
+    """One delegated task.
+
+    `is_unanswered` is True if nothing is said after its result. `is_answered` is True after its answer has started. The
+    backend uses the other fields: `items` is the task, its function calls and their outputs. `is_calling` is True from
+    a function call until the response that continues the task.
+    """
+
+    id: str
+    is_unanswered: bool
+    is_answered: bool = False
+    items: list[ConversationItem] = field(default_factory=list)
+    is_calling: bool = False
+
 
 SLICE_MS = 100
 UtteranceKind = Literal["filler", "answer", "greeting"]

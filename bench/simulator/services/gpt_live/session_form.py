@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.base.errors import INVALID_VALUE
+from bench.files.validation import Converted, KindOf, OrNull, OrStruct, Validator
+from bench.files.yaml_file import LocatedValue
 from bench.simulator.profile import EFFORTS
 from bench.simulator.responses.function_calls import tools_of
-from bench.simulator.server_events import GA_FORMATS, Json, RejectedError
+from bench.simulator.server_events import GA_FORMATS, Json
 from bench.simulator.session import checks
-from bench.simulator.session.checks import CheckTable, EventPath, Nullable, SettingCheck
-from bench.simulator.session.session_schema import TOOL_CHOICE, function_name
+from bench.simulator.session.checks import EventValue, SettingTable
+from bench.simulator.session.session_schema import FUNCTION_KEYS, TOOL_CHOICE
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
 CLIENT, RESPONSES = "client", "responses"
@@ -26,122 +29,106 @@ MAX_INPUT_ITEMS = 128
 VOICE = "marin"
 
 
-def _audio_format(value: Any, event_path: EventPath) -> Json:
-    if value not in FORMATS.values():
-        raise RejectedError("invalid_value", f"Invalid value of {event_path.path}.", event_path.path)
-    return dict(value)
+def _audio_format(value: LocatedValue, read: Any) -> Json:
+    if read not in FORMATS.values():
+        raise value.type_error(f"one of {list(FORMATS.values())}", code=INVALID_VALUE)
+    return dict(read)
 
 
-FUNCTION = checks.shape(
-    {
-        "type": checks.choice("function"),
-        "name": function_name,
-        "description": checks.text,
-        "parameters": checks.free_object,
-        "strict": checks.flag,
-    },
-    "name",
-    "type",
-)
-BACKEND: CheckTable = {
-    "model": checks.text,
-    "instructions": checks.text,
-    "tools": checks.array(checks.by_type({"function": FUNCTION})),
+FUNCTION = checks.object_of({**FUNCTION_KEYS, "strict": checks.FLAG}, "name", "type")
+BACKEND: SettingTable = {
+    "model": checks.TEXT,
+    "instructions": checks.TEXT,
+    "tools": checks.array(KindOf({"function": FUNCTION})),
     "tool_choice": TOOL_CHOICE,
-    "parallel_tool_calls": checks.flag,
-    "reasoning": checks.shape(
+    "parallel_tool_calls": checks.FLAG,
+    "reasoning": checks.object_of(
         {
             "effort": checks.choice("none", *EFFORTS),
-            "summary": checks.not_simulated,
-            "context": checks.not_simulated,
-            "mode": checks.not_simulated,
+            "summary": checks.NOT_SIMULATED,
+            "context": checks.NOT_SIMULATED,
+            "mode": checks.NOT_SIMULATED,
         }
     ),
-    "max_output_tokens": checks.not_simulated,
-    "service_tier": checks.not_simulated,
-    "text": checks.not_simulated,
+    "max_output_tokens": checks.NOT_SIMULATED,
+    "service_tier": checks.NOT_SIMULATED,
+    "text": checks.NOT_SIMULATED,
 }
 DEFAULT_BACKEND: Json = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
-ACKNOWLEDGEMENT: CheckTable = {"type": checks.anything, "acknowledgement_delay_ms": checks.whole(0, 60_000)}
-BACKEND_CONFIG = checks.shape(BACKEND, "model", **DEFAULT_BACKEND)
+ACKNOWLEDGEMENT: SettingTable = {"type": checks.ANYTHING, "acknowledgement_delay_ms": checks.whole(0, 60_000)}
+BACKEND_CONFIG = checks.object_of(BACKEND, "model", **DEFAULT_BACKEND)
 DELEGATIONS = {
-    CLIENT: checks.shape(ACKNOWLEDGEMENT, "type"),
-    RESPONSES: checks.shape({**ACKNOWLEDGEMENT, "responses": BACKEND_CONFIG}, "responses"),
+    CLIENT: checks.object_of(ACKNOWLEDGEMENT, "type"),
+    RESPONSES: checks.object_of({**ACKNOWLEDGEMENT, "responses": BACKEND_CONFIG}, "responses"),
 }
 
 
-def _message(*types: str) -> SettingCheck:
-    """Return a check for messages of the text history. It accepts a text part of one of these types."""
-    part = checks.shape({"type": checks.choice(*types), "text": checks.text}, "text")
+def _one_part(value: LocatedValue, parts: list[Any]) -> list[Any]:
+    if len(parts) != 1:
+        raise value.refuse(f"must have exactly one text part, not {len(parts)}")
+    return parts
 
-    def content(value: Any, event_path: EventPath) -> list[Any]:
-        parts: list[Any] = checks.array(part)(value, event_path)
-        if len(parts) != 1:
-            problem = f"Invalid '{event_path.path}'. Expected exactly one text part, but got {len(parts)}."
-            raise RejectedError("invalid_value", problem, event_path.path)
-        return parts
 
-    keys: CheckTable = {
+def _message(*types: str) -> Validator[Json]:
+    """Return a validator of messages of the text history. It accepts a text part of one of these types."""
+    part = checks.object_of({"type": checks.choice(*types), "text": checks.TEXT}, "text")
+    keys: SettingTable = {
         "type": checks.choice("message"),
-        "role": checks.anything,
-        "content": content,
-        "id": checks.text,
+        "role": checks.ANYTHING,
+        "content": Converted(checks.array(part), _one_part),
+        "id": checks.TEXT,
         "status": checks.choice("incomplete", "completed"),
     }
-    return checks.shape(keys, "content")
+    return checks.object_of(keys, "content")
 
 
 MESSAGES = {"developer": _message("input_text"), "user": _message("input_text")}
-HISTORY = checks.array(checks.by_type({**MESSAGES, "assistant": _message("text", "output_text")}, key="role"))
+HISTORY = checks.array(KindOf({**MESSAGES, "assistant": _message("text", "output_text")}, key="role"))
 
 
-def _history(value: Any, event_path: EventPath) -> list[Any]:
-    messages: list[Any] = HISTORY(value, event_path)
+def _bounded(value: LocatedValue, messages: list[Any]) -> list[Any]:
     if len(messages) > MAX_INPUT_ITEMS:
-        problem = f"Invalid '{event_path.path}'. Expected at most {MAX_INPUT_ITEMS} messages, but got {len(messages)}."
-        raise RejectedError("array_above_max_length", problem, event_path.path)
+        raise value.refuse(f"must have at most {MAX_INPUT_ITEMS} messages", "array_above_max_length")
     return messages
 
 
-VOICE_ID = checks.shape({"id": checks.text}, "id")
-
-
-def _voice(value: Any, event_path: EventPath) -> Any:
-    return VOICE_ID(value, event_path) if isinstance(value, dict) else checks.text(value, event_path)
-
-
-SESSION: CheckTable = {
+SESSION: SettingTable = {
     "model": checks.short(512),
-    "instructions": checks.text,
+    "instructions": checks.TEXT,
     "audio": {
-        "format": _audio_format,
-        "output": {"voice": _voice},
+        "format": Converted(checks.ANYTHING, _audio_format),
+        "output": {"voice": OrStruct(checks.TEXT, checks.object_of({"id": checks.TEXT}, "id"))},
     },
-    "delegation": Nullable(checks.by_type(DELEGATIONS)),
-    "input": _history,
-    "client": checks.not_simulated,
-    "safety_identifier": checks.not_simulated,
-    "store": checks.not_simulated,
-    "triggers": checks.not_simulated,
+    "delegation": OrNull(KindOf(DELEGATIONS)),
+    "input": Converted(HISTORY, _bounded),
+    "client": checks.NOT_SIMULATED,
+    "safety_identifier": checks.NOT_SIMULATED,
+    "store": checks.NOT_SIMULATED,
+    "triggers": checks.NOT_SIMULATED,
 }
 
 
-def started(settings: Any, event_path: EventPath) -> Json:
-    """Return the settings of a session that a client starts, with defaults. Raise RejectedError."""
-    audio = {"format": FORMATS[PCM16], "output": {"voice": VOICE}}
-    current: Json = {"delegation": None, "input": [], "store": False, "audio": audio}
-    return _with_known_tool(checks.accepted(SESSION, current, settings, event_path, required=("model",)))
+DEFAULT_SESSION: Json = {
+    "delegation": None,
+    "input": [],
+    "store": False,
+    "audio": {"format": FORMATS[PCM16], "output": {"voice": VOICE}},
+}
+_SETTINGS = checks.settings_of(SESSION, "model")
+STARTED = Converted(_SETTINGS, lambda value, read: _with_known_tool(_SETTINGS.merged(DEFAULT_SESSION, read)))
+"""The validator of the settings of a session that a client starts. It adds defaults."""
 
 
-def updated(session: Json, update: Any, event_path: EventPath) -> Json:
+def updated(session: Json, update: EventValue) -> Json:
     """Return the settings of a session after an update. Only settings of delegation can change. Raise RejectedError."""
     target = target_of(session)
-    keys: CheckTable = {**ACKNOWLEDGEMENT, "type": checks.choice(target)}
+    keys: SettingTable = {**ACKNOWLEDGEMENT, "type": checks.choice(target)}
     if target == RESPONSES:
         keys = {**keys, "responses": BACKEND}
-    table: CheckTable = {"delegation": keys, "triggers": checks.not_simulated}
+    table: SettingTable = {"delegation": keys, "triggers": checks.NOT_SIMULATED}
     current = session if session["delegation"] else session | {"delegation": {"type": CLIENT}}
-    return _with_known_tool(checks.accepted(table, current, update, event_path))
+    settings = checks.settings_of(table)
+    return _with_known_tool(settings.merged(current, settings.read(update)))
 
 
 def _with_known_tool(session: Json) -> Json:
@@ -163,24 +150,25 @@ def format_of(session: Json) -> AudioFormat:
 
 # Input of the backend
 
-TEXTS = checks.array(checks.shape({"type": checks.choice("input_text", "output_text"), "text": checks.text}, "text"))
+TEXTS = checks.array(
+    checks.object_of({"type": checks.choice("input_text", "output_text"), "text": checks.TEXT}, "text")
+)
 
 
-def _text_or_parts(value: Any, event_path: EventPath) -> Any:
-    return TEXTS(value, event_path) if isinstance(value, list) else checks.text(value, event_path)
-
-
-ITEM: CheckTable = {"type": checks.anything, "id": checks.short(64), "status": checks.text}
-OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": checks.text, "output": _text_or_parts}
-MESSAGE_KEYS: CheckTable = {
+TEXT_OR_PARTS: Validator[Any] = Converted(
+    checks.ANYTHING, lambda value, read: (TEXTS if isinstance(read, list) else checks.TEXT).read(value)
+)
+ITEM: SettingTable = {"type": checks.ANYTHING, "id": checks.short(64), "status": checks.TEXT}
+OUTPUT_KEYS: SettingTable = {**ITEM, "call_id": checks.TEXT, "output": TEXT_OR_PARTS}
+MESSAGE_KEYS: SettingTable = {
     **ITEM,
     "role": checks.choice("user", "assistant", "system", "developer"),
-    "content": _text_or_parts,
+    "content": TEXT_OR_PARTS,
 }
-BACKEND_ITEM = checks.by_type(
+BACKEND_ITEM = KindOf(
     {
-        "function_call_output": checks.shape(OUTPUT_KEYS, "call_id", "output"),
-        "message": checks.shape(MESSAGE_KEYS, "role", "content", type="message"),
+        "function_call_output": checks.object_of(OUTPUT_KEYS, "call_id", "output"),
+        "message": checks.object_of(MESSAGE_KEYS, "role", "content", type="message"),
     },
     default="message",
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import cycle, repeat
 from random import Random, SystemRandom
 from typing import Protocol
 
+import numpy as np
 from msgspec import structs
 
 from bench.base.clock import SendTime, monotonic_ns, utc_ns
@@ -15,12 +18,11 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
-from bench.simulator.services.agents import FRAME_MS, TelephoneWire, new_agent
+from bench.simulator.services.agents import FRAME_MS, FULL_SCALE, AgentBehaviour, TelephoneWire
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
 from bench.simulator.services.telephone.called_party import CalledParty
 from bench.simulator.services.telephone.packet_path import PacketPath, PathPacket
-from bench.simulator.services.telephone.ring_tone import ring_frames, silent_frames
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
@@ -31,6 +33,30 @@ from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import TIMESTAMPS, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
+from bench.wire.audio import AudioFormat
+
+TONE_HZ, ON_MS, PERIOD_MS = 425, 1_000, 5_000
+"""The ring tone of most countries of Europe (ETSI TR 101 041-2): 1 s on, 4 s off."""
+AMPLITUDE = 0.1 * FULL_SCALE
+
+
+def silent_frames(audio: AudioFormat) -> Iterator[bytes]:
+    """Return frames of silence without end."""
+    return repeat(audio.encode(np.zeros(audio.rate_hz * FRAME_MS // 1000, np.int16)))
+
+
+def ring_frames(audio: AudioFormat) -> Iterator[bytes]:
+    """Return the frames of a ring tone without end."""
+    return cycle(_ring_period(audio))
+
+
+@cache
+def _ring_period(audio: AudioFormat) -> tuple[bytes, ...]:
+    at_s = np.arange(audio.rate_hz * PERIOD_MS // 1000) / audio.rate_hz
+    tone = AMPLITUDE * np.sin(2 * np.pi * TONE_HZ * at_s) * (at_s < ON_MS / 1000)
+    size = audio.rate_hz * FRAME_MS // 1000
+    return tuple(audio.encode(frame) for frame in tone.astype(np.int16).reshape(-1, size))
+
 
 RTP_PORTS = range(10_000, 16_384, 2)
 """The ports of the simulator's RTP. A caller on the same machine uses other ports by default."""
@@ -90,7 +116,7 @@ class TelephoneAgent:
         """The instants until which faults stop each direction."""
         self._vanishes = False
         wire = wire_of(media)
-        self._behaviour = new_agent(wire, shared.next_session())
+        self._behaviour = AgentBehaviour(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
         codec, self._random = CODECS[media.codec], Random(self.session_id)
         self._sender = RtpSender(codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))

@@ -1,14 +1,21 @@
-"""What the simulator does with a telephone call: when it rings, answers, refuses, changes the audio and hangs up."""
+"""What the simulator does with a telephone call: when it rings, answers, refuses, changes the audio and hangs up.
+
+A call may need digest credentials (RFC 7616 §3.4).
+"""
 
 from __future__ import annotations
 
+import hmac
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.base.units import NS_PER_S
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.sdp import Direction
-from bench.transport.sip.digest import DigestLogin
+from bench.transport.sip.dialog import RandomTokens
+from bench.transport.sip.digest import DigestLogin, digest_response
+from bench.transport.sip.messages import SipRequest, parameters_of, split_outside_quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +67,69 @@ class AnswerPlan:
     max_ring_ns: int = 180 * NS_PER_S
     max_duration_ns: int = 14_400 * NS_PER_S
     """The time after which the simulator hangs up. Otherwise a call whose caller vanished would never end."""
+
+
+MAX_NONCES = 10_000
+_HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+
+
+class LoginCheck:
+    """The nonces that the simulator gave out, and the highest count with which each was used."""
+
+    def __init__(self, tokens: RandomTokens) -> None:
+        self._tokens = tokens
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def challenge(self, demand: LoginDemand, request: SipRequest) -> tuple[str, str] | None:
+        """Return the header of the challenge. Return None if the request has valid credentials."""
+        is_stale = False
+        for text in request.headers.getlist(_HEADERS[demand.code][1]):
+            scheme, _, rest = text.strip().partition(" ")
+            try:
+                values = parameters_of(split_outside_quotes(rest, ","))
+            except ValueError:
+                continue
+            if scheme.lower() == "digest" and self._is_right(demand, request, values):
+                if self._use(demand, values):
+                    return None
+                is_stale = True
+        return _HEADERS[demand.code][0], self._written(demand, is_stale)
+
+    def _is_right(self, demand: LoginDemand, request: SipRequest, values: dict[str, str]) -> bool:
+        named = (values.get("username"), values.get("realm"), values.get("algorithm", "MD5").upper())
+        if named != (demand.login.username, demand.realm, demand.algorithm):
+            return False
+        secret = demand.login.secret_digest(demand.algorithm, demand.realm)
+        expected = digest_response(
+            secret, demand.algorithm, request.method, values.get("uri", ""), values.get("nonce", ""),
+            values.get("nc", ""), values.get("cnonce", ""), demand.has_qop,
+        )  # fmt: skip
+        given = values.get("response", "").lower()
+        is_same = hmac.compare_digest(expected.encode(), given.encode(errors="surrogateescape"))
+        # `uri` may differ from the Request-URI: a proxy may have changed that one, and SIPp leaves out its user.
+        return is_same and demand.has_qop == (values.get("qop") == "auth")
+
+    def _use(self, demand: LoginDemand, values: dict[str, str]) -> bool:
+        """Return whether the nonce is known, and its count is new and not used up."""
+        nonce = values.get("nonce", "")
+        last = self._counts.get(nonce)
+        if last is None:
+            return False
+        try:
+            count = int(values["nc"], 16) if demand.has_qop else last + 1
+        except (KeyError, ValueError):
+            return False
+        if not last < count <= demand.uses_per_nonce:
+            return False
+        self._counts[nonce] = count
+        return True
+
+    def _written(self, demand: LoginDemand, is_stale: bool) -> str:
+        nonce = self._tokens()
+        self._counts[nonce] = 0
+        if len(self._counts) > MAX_NONCES:
+            self._counts.popitem(last=False)
+        parts = [f'realm="{demand.realm}"', f'nonce="{nonce}"', f"algorithm={demand.algorithm}"]
+        parts += ['qop="auth"'] if demand.has_qop else []
+        parts += ["stale=true"] if is_stale else []
+        return "Digest " + ", ".join(parts)

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from bench.base.units import NEVER_NS
-from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
+from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
 from bench.simulator.services.telephone.called_party import CalledParty
-from bench.simulator.services.telephone.login_check import LoginCheck
 from bench.transport.interface import HostPort
 from bench.transport.sip.dialog import LocalParty, RandomTokens
 from bench.transport.sip.leg_requests import answer_outside, respond

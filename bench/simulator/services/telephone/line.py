@@ -20,6 +20,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
+from bench.simulator.services.agents import TITLE
 from bench.simulator.services.telephone.agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.call_faults import CallFaults
@@ -51,12 +52,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class TelephoneLine:
     """The calls of one server. With several workers there is no telephone line, because a call has several sockets."""
 
-    def __init__(
-        self,
-        shared: ServerState,
-        address: tuple[str, int],
-        workers: int,
-    ) -> None:
+    def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
         self._host = ANY.get(address[0], address[0])
         key = shared.config.authenticator.key
@@ -273,8 +269,9 @@ class CallerConnection:
 def _urls(address: ServerAddress) -> Mapping[str, str]:
     if address.workers > 1:
         return {}
-    schemes = ("sip", "sips") if address.has_tls else ("sip",)
+    schemes = SCHEMES if address.has_tls else SCHEMES[:1]
     return {f"agent_{scheme}": f"{scheme}:agent@{address.authority}" for scheme in schemes}
 
 
-SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine)
+SCHEMES = ("sip", "sips")
+SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine, titles={f"agent_{scheme}": TITLE for scheme in SCHEMES})
