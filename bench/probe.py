@@ -26,9 +26,9 @@ from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.names import warm_up
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EventKind, ServerEvent, audio_payload
-from bench.wire.received import MatchedDelta, ReceivedMessage
 
 SESSION_ID = "probe"
 STAND_IN = {

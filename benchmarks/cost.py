@@ -33,8 +33,7 @@ from bench.record.spool import Spool
 from bench.services.openai.ga import GA
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
-from bench.wire.connection import NetworkMeasured, Transmitted
-from bench.wire.received import ReceivedMessage
+from bench.wire.connection import NetworkMeasured, ReceivedMessage, Transmitted
 from benchmarks.locust_runs import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
 from rtbench.calibrate.load_steps import PROFILE

@@ -25,8 +25,8 @@ from bench.record.provenance import opening_document
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool, path_of
 from bench.record.worker_part import FACTS, HISTOGRAMS
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
-from bench.wire.received import ReceivedMessage
 
 TURNS, PER_SESSION, CHECKS = 1_000_000, 10, 10
 STEPS = ("greeting", "opening_hours", "order_status", "refund_policy", "goodbye")

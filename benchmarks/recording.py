@@ -25,8 +25,8 @@ from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.services.openai.ga import GA
 from bench.target.tokens import Keyring
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent
-from bench.wire.received import ReceivedMessage
 from benchmarks.million import observed
 from tests.helpers import MS, Talk, at, reply, resolve_target
 

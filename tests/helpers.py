@@ -38,10 +38,9 @@ from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.wire.connection import ConnectionClosed, RtpMeasured
+from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import Dialect
 from bench.wire.events import ServerEvent, TokenUsage
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
 from tests.memory_transport import MemoryTransport, PeerAnswer
 

@@ -21,9 +21,8 @@ from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.parser import frame_bytes
 from bench.transport.socket_read import SocketRead
-from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage
 
 PeerAnswer = tuple[int, bytes | ConnectionClosed]
 Peer = Callable[[bytes], Iterable[PeerAnswer]]

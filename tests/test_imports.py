@@ -81,7 +81,7 @@ A module may import only from its own layer and from lower layers.
 REPORTS_MAY_USE = {
     "bench.base.errors", "bench.base.manual", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
-    "bench.catalogue.causes", "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
+    "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
     "bench.catalogue.timeouts",
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
@@ -115,7 +115,7 @@ NAMED_IN = {
 
 CLOCK_FREE = (
     "bench.files.sanitize", "bench.files.values",
-    "bench.catalogue.causes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
+    "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation",
     "bench.simulator.responses",
@@ -129,7 +129,7 @@ CLOCK_FREE = (
         )),
     )),
     "bench.session.session_io",
-    "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.wav_container",
+    "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",
     "bench.plan.prepared", "bench.plan.compiled_script",
     "bench.record.validity",
     "bench.load.execution.pairs",
@@ -200,8 +200,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "r
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
-    "bench.load.runners.children": {"rtbench.cli.app"},
-    "bench.load.runners.finalized_run": {"reports.check", "rtbench.cli.decision"},
+    "bench.load.runners.finalized_run": {"reports.check", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.sequential"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},

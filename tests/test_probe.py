@@ -10,8 +10,8 @@ import pytest
 from bench.base.clock import Arrival
 from bench.probe import ReplyAudioListener
 from bench.services.openai.ga import GA
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EMPTY
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.helpers import AT_NS, delta
 
 

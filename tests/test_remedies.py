@@ -8,30 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.causes import (
+from bench.catalogue.model_retirements import Retirement
+from bench.catalogue.outcomes import (
     ACCEPT_HEADER,
     FOREIGN_HOST,
     FORGOTTEN,
+    HANG_UP,
     HELD,
     HUNG_UP,
     LOGIN_REFUSED,
     NO_ACK,
     NO_DIGEST,
+    NO_OWN,
+    NO_PATH,
     NO_READ,
+    NOT_COMPUTED,
     NOT_REFRESHED,
     OTHER_CODEC,
+    REALTIME_MODELS,
     SERVICE_REPORTED,
     TEXT_SESSION,
     UNANSWERED,
     UNHEARD,
-)
-from bench.catalogue.model_retirements import Retirement
-from bench.catalogue.outcomes import (
-    HANG_UP,
-    NO_OWN,
-    NO_PATH,
-    NOT_COMPUTED,
-    REALTIME_MODELS,
     OutcomeRow,
     meaning,
     outcome_class,

@@ -22,10 +22,9 @@ from bench.plan.turns import Step
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.transport.interface import SendReceipt
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, Transmitted
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted
 from bench.wire.dialect import Dialect
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage
 from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (

@@ -19,8 +19,8 @@ from bench.record.replay import LogHeader, ReplayedSession, replay_log
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import TokenUsage
-from bench.wire.received import ReceivedMessage
 from rtbench.cli.session_text import _values, session_text, turn_rows
 from tests.helpers import (
     AT_NS,

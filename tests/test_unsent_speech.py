@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.base.clock import SendTime
-from bench.catalogue.causes import CANNOT_SEND, HELD
+from bench.catalogue.outcomes import CANNOT_SEND, HELD
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript

@@ -1,8 +1,8 @@
 """The table of outcomes: the class, the text and the remedy of each. It holds for any service. Pure.
 
 The key of a row is the code of the outcome, or the beginning of the code before the colon, which holds for all codes
-that have no row of their own. A remedy is found by the code, and by the cause that the detail states
-(`bench.catalogue.causes`, or the error code of the service). `rtbench doctor` has more specific remedies, because it
+that have no row of their own. A remedy is found by the code, and by the cause that the detail states: one of the texts
+below, or the error code of the service. `rtbench doctor` has more specific remedies, because it
 knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
 """
 
@@ -14,22 +14,50 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Literal, NamedTuple, ParamSpec
 
-from bench.catalogue.causes import (
-    ACCEPT_HEADER,
-    INAUDIBLE,
-    LOOKUPS_FULL,
-    NO_AUDIO,
-    NO_MESSAGE,
-    NO_PACKET,
-    NO_PAUSE,
-    NO_READ,
-    NOT_OFFERED,
-    ONLY_TONES,
-    OTHER_LOGIN,
-    SERVICE_REPORTED,
-    TEXT_SESSION,
-    UNHEARD,
-)
+UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+NOTHING_AUDIBLE = "no audible audio was received"
+SIP_STATUS = "SIP"
+"""The word before the status with which a telephone call was refused or ended, in the detail of an outcome."""
+ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INVITE"
+MALFORMED, IGNORED = "malformed message", "ignored"
+LAST_RESPONSE, WITHOUT_ANSWER = "the last response was", "which did not answer"
+"""Texts about a telephone call that was not answered."""
+FOREIGN_HOST = "but the called host is on this machine, and this one is not"
+"""The text about a host that only the peer of a telephone call names, and to which nothing may be sent."""
+HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
+"""Texts about audio of the caller that was not sent."""
+REDIRECTED, UNNAMED = "the call was redirected to", "which the target does not name"
+"""Texts about the host of a redirection, in the detail of a telephone call that failed."""
+REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
+WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
+"""Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
+LOGIN_REFUSED, NO_DIGEST = "the peer refused the user or the password", "its kind of sign-in is not supported"
+"""Texts about a telephone call that the peer refused although the caller has a user and a password."""
+HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
+"""Texts about the end of a telephone call: by the peer, and because the script sends a key."""
+OWN_HANG_UP, OTHER_CODEC = "this tool hung up", "the peer answers with a codec that was not offered"
+NO_ACK, NOT_REFRESHED = "the peer sent no ACK of the response to its INVITE", "the session was not refreshed in time"
+UNANSWERED, FORGOTTEN = "the peer did not answer a request in the call", "the peer no longer knows the call"
+"""Texts about the end of a telephone call by this tool, with its reasons."""
+NO_READ = "the peer accepted no data"
+"""The text about a connection that this tool ended, because nothing could be sent."""
+NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
+"""Texts about an inaudible reply: no message, no message with audio, or no audio that was loud enough."""
+ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
+"""A text about audio without a reply. After it follows the number of tones."""
+NO_PACKET = "no RTP packet with the agreed audio was received"
+NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
+TEXT_SESSION = "the session is a text session"
+ACCEPT_HEADER = "Sec-WebSocket-Accept"
+CHALLENGE = "; WWW-Authenticate: "
+NOT_OFFERED = ", which was not offered"
+OTHER_LOGIN = "it accepts only "
+LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
+"""The text about name lookups that the DNS resolver does not answer."""
+SERVICE_REPORTED = "the service reported: "
+"""The text before the service's message, in a detail that begins with this tool's own text."""
+
 
 Inputs = ParamSpec("Inputs")
 OutcomeClass = Literal["success", "failed", "unfinished"]

@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.catalogue.causes import CHALLENGE, NO_READ, OTHER_LOGIN
 from bench.catalogue.outcomes import (
+    CHALLENGE,
     NO_CREDIT,
     NO_MEDIA,
     NO_QUOTA,
+    NO_READ,
     NO_SOUND,
+    OTHER_LOGIN,
     OUT_OF_ORDER,
     OUTCOMES,
     computed,

@@ -57,11 +57,10 @@ from bench.transport.interface import Transport
 from bench.transport.names import warm_up
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
-from bench.wire.connection import NetworkMeasured, RtpMeasured
+from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.rate_limits import RateLimit, limits_in
-from bench.wire.received import ReceivedMessage
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40

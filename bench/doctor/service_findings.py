@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import NOTHING_AUDIBLE
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
-from bench.catalogue.outcomes import NO_MEDIA, NO_SOUND, REALTIME_MODELS
+from bench.catalogue.outcomes import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, REALTIME_MODELS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain, warning_unless
 from bench.files.sanitize import excerpt, top_counts

@@ -25,8 +25,7 @@ from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import HELD
-from bench.catalogue.outcomes import HOLD, UNSENT
+from bench.catalogue.outcomes import HELD, HOLD, UNSENT
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants

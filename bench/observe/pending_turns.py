@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
-from bench.catalogue.outcomes import outcome_class
+from bench.catalogue.outcomes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.mcp_calls import NOT_ENDED

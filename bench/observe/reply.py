@@ -25,6 +25,7 @@ from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.wire.audio import UNREADABLE, AudioFormat, audible_sample
+from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
     ANSWER,
     COMMENTARY,
@@ -36,7 +37,6 @@ from bench.wire.events import (
     StrippedAudio,
     delta_text,
 )
-from bench.wire.received import MatchedDelta
 
 
 class ItemPlayer:

@@ -6,8 +6,16 @@ An ending of the session also ends its open turns. An error may instead end one 
 from __future__ import annotations
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PACKET, ONLY_TONES, SERVICE_REPORTED
-from bench.catalogue.outcomes import EXPECTED, HANG_UP
+from bench.catalogue.outcomes import (
+    EXPECTED,
+    HANG_UP,
+    INAUDIBLE,
+    NO_AUDIO,
+    NO_MESSAGE,
+    NO_PACKET,
+    ONLY_TONES,
+    SERVICE_REPORTED,
+)
 from bench.observe.attribution import Attributor
 from bench.observe.inputs import ConnectionClosed
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns

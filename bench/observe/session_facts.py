@@ -26,10 +26,9 @@ from bench.observe.observation import NO_TURNS_MISSING, SessionObservation, Turn
 from bench.observe.reply import Reply
 from bench.observe.turn import PendingTurn, State
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
-from bench.wire.connection import ASSUMED_START_NS
+from bench.wire.connection import ASSUMED_START_NS, MatchedDelta
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
-from bench.wire.received import MatchedDelta
 
 
 class PlannedEvents:

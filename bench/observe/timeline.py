@@ -22,8 +22,7 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS
-from bench.catalogue.causes import NO_PACKET, NOTHING_AUDIBLE, TEXT_SESSION
-from bench.catalogue.outcomes import EXPECTED, NO_MEDIA, NO_SOUND, WHOLE
+from bench.catalogue.outcomes import EXPECTED, NO_MEDIA, NO_PACKET, NO_SOUND, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
@@ -40,9 +39,9 @@ from bench.observe.turn_observation import observation, task_success
 from bench.observe.turn_parts import DELEGATED_OUTSIDE
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer
 from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26

@@ -13,9 +13,9 @@ from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
 from bench.observe.turn_parts import CALL_INSTANTS, DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
+from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
-from bench.wire.received import MatchedDelta
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS

@@ -22,10 +22,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
-from bench.plan.file_kinds import FIRST_BYTES, RAW, kind_of, tag_bytes
-from bench.plan.wav_container import (
+from bench.plan.file_kinds import (
     CONVERT,
+    FIRST_BYTES,
     LAST_BYTES,
+    RAW,
     Reader,
     WavAudio,
     WavError,
@@ -33,6 +34,8 @@ from bench.plan.wav_container import (
     cut_or_placeholder,
     is_padding,
     is_placeholder,
+    kind_of,
+    tag_bytes,
     wav_audio,
 )
 

@@ -1,12 +1,253 @@
-"""The kind of a file that is not audio which this tool reads, from its first bytes. Pure.
+"""The kind of a file, from its first bytes: audio in a WAV, or which other file it is. Pure.
 
 Files have names that differ from their content: a download that failed is an error page, and a voice may be an MP3.
+Programs that write a WAV to a pipe or a connection do not know its length, so its header may state another size.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Reader = Callable[[int, int], bytes]
+"""A function that returns the bytes of a file from a position on, given (position, number of bytes)."""
+ORDERS: dict[bytes, Literal["<", ">"]] = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}
+"""The first bytes of a WAV, and its byte order. `RF64` and `BW64` have sizes of 64 bits in the chunk `ds64`."""
+CONVERT = "convert it to WAV"
+MAX_CHUNKS = 10_000
+MAX_FORMAT_BYTES = 4_096
+ADPCM, MIN_BLOCK_BYTES = (0x02, 0x11), 32
+"""The tags of Microsoft's and IMA's ADPCM, and the minimum of their blocks. libsndfile reads each block alone, so
+smaller blocks would take minutes."""
+MAX_AUDIO_BYTES = 0xFFFF_0000
+ALL_ONES = 0xFFFF_FFFF
+NO_AUDIO_S, NO_AUDIO_BYTES = 0.1, 65
+"""A stated duration, and a stated size, below which a header has a placeholder if other data than chunks follow."""
+SEVERAL = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"data")
+"""The chunks that contain more audio, if they follow the audio."""
+_SEVERAL = f"contains several recordings, one after another: separate them, and {CONVERT}"
+MAX_SEARCHED_BYTES = 256 << 20
+MAX_LAST_CHUNKS = 16
+MIN_REST_BYTES = 8
+"""The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1 ms."""
+LAST_BYTES = 1 << 20
+"""The size of the end of a file in which the chunks after the audio are searched."""
+_LAST_CHUNK = re.compile(
+    rb"LIST|list|id3 |ID3 |bext|iXML|axml|aXML|cue |smpl|inst|fact|PEAK|JUNK|junk|PAD |FLLR|cart|DISP|afsp|_PMX|acid"
+    rb"|note|labl|ltxt|plst|chna|umid|minf|elm1|regn|LGWV|strc|ovwf|C2PA"
+)
+_ID = re.compile(rb"[\x20-\x7e]{4}\Z")
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+UNREADABLE_CODECS = {
+    **dict.fromkeys((0x50, 0x55), "MPEG audio (MP3)"),
+    **dict.fromkeys((0xFF, 0x1600, 0x1601, 0x1602, 0x1610, 0x706D, 0xA106), "AAC"),
+    **dict.fromkeys((0x160, 0x161, 0x162, 0x163), "WMA"),
+    **dict.fromkeys((0x57, 0x58, 0x7361, 0x7A21, 0x7A22), "AMR"),
+    **dict.fromkeys((0x14, 0x42, 0x123, 0xA100), "G.723.1"),
+    **dict.fromkeys((0x45, 0x64, 0x85, 0x140, 0xA107), "G.726"),
+    **dict.fromkeys((0x44, 0x72, 0x83, 0x133, 0x134, 0x14D, 0xA103), "G.729"),
+    **dict.fromkeys((0x65, 0x8F, 0xA102), "G.722"),
+    **dict.fromkeys((0x674F, 0x6750, 0x6751, 0x676F, 0x6770, 0x6771), "Vorbis"),
+    **dict.fromkeys((0x92, 0x2000), "AC-3"),
+    0x22: "TrueSpeech",
+    0x270: "ATRAC3",
+    0x704F: "Opus",
+    0xA109: "Speex",
+    0xF1AC: "FLAC",
+}
+"""The codecs of a WAV that rtbench does not read, by the format tag. The decoder of MP3 hides damage."""
+
+
+class WavError(ValueError):
+    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends with `CONVERT`.
+
+    `codec` is its lossy codec; "" if it has none, or if it is unknown.
+    """
+
+    def __init__(self, text: str, codec: str = "") -> None:
+        super().__init__(text)
+        self.codec = codec
+
+
+@dataclass(frozen=True)
+class WavAudio:
+    """The audio of a WAV: the bytes of its file from `start` to `end`. `header` states their number."""
+
+    header: bytes
+    start: int
+    end: int
+
+
+def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
+    """Return the audio of the WAV at `offset` of a file; None if there is none, or with true sizes.
+
+    Raise WavError if the audio is truncated, not the only audio of the file, or of a codec that is not read.
+    """
+    head = read(offset, 12)
+    if head[:4] not in ORDERS or head[8:] != b"WAVE":
+        return None
+    order = ORDERS[head[:4]]
+    riff_bytes, format, wide_bytes = _u32(head, 4, order), b"", None
+    position = offset + 12
+    for _ in range(MAX_CHUNKS):
+        chunk = read(position, 8)
+        if len(chunk) < 8:
+            raise WavError(f"is not readable audio, or is damaged (it ends before its audio begins); {CONVERT}")
+        name, size, start = chunk[:4], _u32(chunk, 4, order), position + 8
+        if name == b"data":
+            break
+        if name == b"fmt ":
+            format = read(start, min(size, MAX_FORMAT_BYTES))
+        elif name == b"ds64":
+            wide_bytes = int.from_bytes(read(start + 8, 8), "little")
+        position = _after(read, start, size)
+    else:
+        raise WavError(f"is damaged: it has more than {MAX_CHUNKS:,} chunks before its audio; {CONVERT}")
+    if len(format) < 16:
+        raise WavError(f"is damaged: its header does not state the format of its audio; {CONVERT}")
+    if codec := UNREADABLE_CODECS.get(_tag(format, order)):
+        codec_name = re.sub(r".*\(|[.)-]", "", codec.lower()) if codec != "FLAC" else ""
+        raise WavError(f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}", codec_name)
+    if _tag(format, order) in ADPCM and (block := _u16(format, 12, order)) < MIN_BLOCK_BYTES:
+        raise WavError(f"is damaged: its header states blocks of {block} bytes; {CONVERT}")
+    stated = wide_bytes if size == ALL_ONES and wide_bytes is not None else size
+    is_whole = abs(offset + 8 + riff_bytes - file_bytes) <= 1
+    end = _audio_end(read, start, file_bytes, stated, _u32(format, 8, order), order, is_whole=is_whole)
+    if offset == 0 and 8 + riff_bytes == file_bytes and end == start + size:
+        return None
+    if end - start > MAX_AUDIO_BYTES:
+        raise WavError(f"has more than 4 GiB of audio; {CONVERT}")
+    form = b"RIFF" if order == "<" else b"RIFX"
+    format += b"\0" * (len(format) % 2)
+    chunks = b"WAVEfmt " + struct.pack(f"{order}I", len(format)) + format + b"data"
+    size = end - start
+    return WavAudio(form + struct.pack(f"{order}I", len(chunks) + 4 + size) + chunks + struct.pack(f"{order}I", size),
+                    start, end)  # fmt: skip
+
+
+def is_placeholder(stated: int) -> bool:
+    """Return whether a stated number of bytes is a placeholder, because a recording has it by no chance.
+
+    Placeholders are near a power of two or a multiple of 100 MB, or larger than any file. A program may subtract the
+    size of a header, or round to its buffer.
+    """
+    power = 1 << stated.bit_length()
+    if stated < (1 << 24) - 64:
+        return False
+    rounding = 0x1_0000 if power in (1 << 31, 1 << 32, 1 << 63, 1 << 64) else 64
+    beyond = stated % 100_000_000
+    return (
+        power - stated <= rounding
+        or stated - power // 2 <= 64
+        or (stated > 100_000_000 - 64 and min(beyond, 100_000_000 - beyond) <= 64)
+        or power > 1 << 50
+    )
+
+
+def cut_or_placeholder(stated: int, actual: int) -> str:
+    """Return the refusal of a file whose header states more bytes of audio than it has."""
+    return (
+        f"is truncated, or its header has a placeholder: it states {stated} bytes of audio, but has {actual}; if it "
+        f"was cut, get it again; otherwise {CONVERT}"
+    )
+
+
+def _audio_end(
+    read: Reader, start: int, file_bytes: int, stated: int, bytes_per_s: int, order: str, *, is_whole: bool
+) -> int:
+    """Return the end of the audio. `is_whole` is True if the other size in the header is that of the file."""
+    available = file_bytes - start
+    if stated > available:
+        if is_whole or is_placeholder(stated):
+            return _before_last_chunks(read, start, file_bytes, order)
+        raise WavError(cut_or_placeholder(stated, available))
+    end = start + stated
+    if any(are_chunks(read, at, file_bytes, order) for at in (end, end + stated % 2)):
+        return end
+    if stated < max(NO_AUDIO_BYTES, NO_AUDIO_S * bytes_per_s) or is_placeholder(stated):
+        return _before_last_chunks(read, start, file_bytes, order)
+    if is_padding(read, end, file_bytes):
+        return end
+    raise WavError(
+        f"states {stated} bytes of audio in its header, but {available} follow: the size is a placeholder, or the file "
+        f"was not closed; {CONVERT} (with -ignore_length 1 before -i, if all of them are audio)"
+    )
+
+
+def is_padding(read: Reader, start: int, end: int) -> bool:
+    """Return whether the bytes of a file after its audio are zeros, or tags, or too few for audio."""
+    if end - start < MIN_REST_BYTES or read(start, MIN_REST_BYTES).startswith(_TAGS):
+        return True
+    return not any(any(read(position, LAST_BYTES)) for position in range(start, end, LAST_BYTES))
+
+
+def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
+    """Return whether chunks, the last perhaps cut, or nothing follow a position. Raise WavError if they have audio."""
+    if end - position <= 1:  # the end, or a padding byte
+        return True
+    for number in range(MAX_CHUNKS):
+        chunk = read(position, 8)
+        if len(chunk) < 8 or not _ID.match(chunk[:4]):
+            return number > 0
+        if chunk[:4] in SEVERAL:
+            raise WavError(_SEVERAL)
+        size = _u32(chunk, 4, order)
+        if position + 8 + size > end:
+            return number > 0 or _LAST_CHUNK.match(chunk) is not None
+        position = _after(read, position + 8, size)
+        if position >= end:
+            break
+    return True
+
+
+def _before_last_chunks(read: Reader, start: int, end: int, order: str) -> int:
+    """Return the end of audio that lasts until the end of a file, or until the chunks there.
+
+    The last of these chunks ends where the file ends. Raise WavError if another WAV is within the audio.
+    """
+    for position in range(start, min(end, start + MAX_SEARCHED_BYTES), LAST_BYTES):
+        if b"WAVEfmt " in read(position, LAST_BYTES + 8):
+            raise WavError(_SEVERAL)
+    if end - 128 > start and read(end - 128, 3) == b"TAG":
+        end -= 128
+    first = max(start, end - LAST_BYTES)
+    tail = read(first, end - first)
+    for found in _LAST_CHUNK.finditer(tail):
+        position = found.start()
+        for _ in range(MAX_LAST_CHUNKS):
+            chunk = tail[position : position + 8]
+            if len(chunk) < 8 or not _ID.match(chunk[:4]):
+                break
+            size = _u32(chunk, 4, order)
+            position += 8 + size
+            if position <= len(tail) <= position + size % 2:
+                return first + found.start()
+            position += size % 2
+    return end
+
+
+def _after(read: Reader, start: int, size: int) -> int:
+    """Return the position after a chunk. A chunk of odd size has a padding byte, which some programs omit."""
+    end = start + size
+    return end if size % 2 == 0 or (_ID.match(read(end, 4)) and not _ID.match(read(end + 1, 4))) else end + 1
+
+
+def _tag(format: bytes, order: str) -> int:
+    """Return the format tag. An extensible format has the tag at the start of its subformat."""
+    tag = _u16(format, 0, order)
+    return _u16(format, 24, order) if tag == 0xFFFE and len(format) >= 26 else tag
+
+
+def _u32(data: bytes, at: int, order: str) -> int:
+    return int(struct.unpack_from(f"{order}I", data, at)[0])
+
+
+def _u16(data: bytes, at: int, order: str) -> int:
+    return int(struct.unpack_from(f"{order}H", data, at)[0])
+
 
 FIRST_BYTES = 1 << 14
 """The number of bytes at the start of a file that `kind_of` needs."""

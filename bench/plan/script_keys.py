@@ -44,9 +44,10 @@ from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, lo
 from bench.plan.recordings import BackgroundNoise, load_pcm
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormatName
-from bench.wire.setting_keys import DETECTION_FIELDS, LEVEL_FIELDS, TypedMapValidator, detector, texts
 from bench.wire.settings import (
+    DETECTION_FIELDS,
     FULL_DUPLEX,
+    LEVEL_FIELDS,
     Effort,
     FunctionTool,
     InputTranscription,
@@ -56,6 +57,9 @@ from bench.wire.settings import (
     ResponseSettings,
     SessionSettings,
     TurnDetection,
+    TypedMapValidator,
+    detector,
+    texts,
 )
 
 SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")

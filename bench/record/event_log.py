@@ -27,10 +27,9 @@ from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogH
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.audio import AudioFormat, audible_sample
-from bench.wire.connection import ConnectionClosed
+from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
-from bench.wire.received import MatchedDelta, ReceivedMessage
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300

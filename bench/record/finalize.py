@@ -27,7 +27,7 @@ from bench.base.installation import is_alive
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import fresh_beside, replace_text
 from bench.record import folder as files
-from bench.record import lock, spool
+from bench.record import presence, spool
 from bench.record.document import KILLED, SCHEMA_VERSION
 from bench.record.histograms import MEASURED, WARMUP, HistogramKey, Histograms, header
 from bench.record.metric_values import CARRIED, RATED_INSTANTS, all_histograms, bytes_per_s
@@ -59,7 +59,7 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     writer = document.get("writer") or {}
     if writer.get("host") != socket.gethostname():
         return False
-    is_held = lock.is_held(folder)
+    is_held = presence.is_held(folder)
     if is_held is None:
         is_held = is_alive(writer.get("pid"))
     workers = (part for part in parts(folder) if part.host in ("", host_name()))  # a PID is of one host

@@ -1,13 +1,17 @@
-"""Checks of which files, folders and runs exist.
+"""Checks of which files, folders and runs exist, and whether the process that writes a run is alive.
 
-If the system does not permit a check, the check raises an error, because the file may exist.
+If the system does not permit a check, the check raises an error, because the file may exist. The writer of a run holds
+a lock until it ends, because a PID does not show whether it is alive: a later process or container may have the same
+one.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from bench.base.errors import UsageError
@@ -85,3 +89,50 @@ def _may_be_run(folder: Path) -> bool:
         return is_run(folder)
     except UsageError:
         return True
+
+
+CLOSES = "RTBENCH_CLOSES"
+"""The environment variable of a child process that may close the run of its parent: the folder of this run."""
+
+
+def hold(folder: Path) -> None:
+    """Acquire the lock of a run's folder until this process ends. Do nothing on a file system without locks."""
+    file = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def permission_to_close(folder: Path) -> dict[str, str]:
+    """Return the environment variable by which the writer of a run lets a child process close it."""
+    return {CLOSES: str(folder.resolve())}
+
+
+def may_close(folder: Path) -> bool:
+    """Return whether the writer of a run lets this process close it."""
+    return os.environ.get(CLOSES) == str(folder.resolve())
+
+
+def is_held(folder: Path) -> bool | None:
+    """Return whether a process holds the lock of a run's folder.
+
+    Return None if that is unknown, because the file system has no locks, or because this user may not open the folder.
+    """
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return None
+    try:
+        return is_taken(file)
+    finally:
+        os.close(file)
+
+
+def is_taken(file: int) -> bool | None:
+    """Return whether another process holds the lock of an open folder; None if its file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False

@@ -27,9 +27,9 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormatName
+from bench.wire.connection import ReceivedMessage as Message
 from bench.wire.dialect import Dialect, MessageKind
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
-from bench.wire.received import ReceivedMessage as Message
 
 SCHEMA_VERSION = 6
 

@@ -33,8 +33,8 @@ from bench.plan.script import Script
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.script_files import CHUNK_MS, RecordedUtterance
 from bench.services.registry import DIALECTS
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, ClientMessage
-from bench.wire.received import ReceivedMessage
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 
 DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS

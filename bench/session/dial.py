@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import CHALLENGE
-from bench.catalogue.outcomes import OWN_FAULT
+from bench.catalogue.outcomes import CHALLENGE, OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed

@@ -25,9 +25,9 @@ from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import SendReceipt, Transport
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import ClientMessage, MessageKind
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 

@@ -27,7 +27,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import OTHER_LOGIN
+from bench.catalogue.outcomes import OTHER_LOGIN
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges

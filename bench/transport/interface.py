@@ -16,9 +16,16 @@ from typing import Literal, NamedTuple, Protocol
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
-from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, RtpMeasured, Transmitted
+from bench.wire.connection import (
+    Connected,
+    ConnectionClosed,
+    MatchedDelta,
+    NetworkMeasured,
+    ReceivedMessage,
+    RtpMeasured,
+    Transmitted,
+)
 from bench.wire.events import ServerEvent
-from bench.wire.received import MatchedDelta, ReceivedMessage
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 NORMAL, BAD_FRAME, ABNORMAL, TOO_LARGE = 1000, 1002, 1006, 1009

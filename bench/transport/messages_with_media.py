@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, RtpMeasured
+from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 
 POLL_NS = 5 * NS_PER_MS
 

@@ -19,8 +19,7 @@ from gevent.threadpool import ThreadPool
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import LOOKUPS_FULL
-from bench.catalogue.outcomes import OWN_FAULT
+from bench.catalogue.outcomes import LOOKUPS_FULL, OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.event_loop import HubLocal
 

@@ -27,8 +27,8 @@ from bench.base.clock import Arrival
 from bench.base.errors import ConnectError
 from bench.files.safe_io import JsonError, read_json
 from bench.transport.socket_read import SocketRead
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 
 MAX_HEAD_BYTES = 65_536
 """The maximum size of the head of an answer, including the interim answers before it. Servers send at most 8 to 16 kB.

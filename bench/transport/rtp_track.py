@@ -14,16 +14,15 @@ from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import CANNOT_SEND, HELD
+from bench.catalogue.outcomes import CANNOT_SEND, HELD
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
 from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import StreamNumbers
-from bench.wire.connection import RtpMeasured
+from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""

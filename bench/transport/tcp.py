@@ -15,7 +15,7 @@ from gevent.hub import Waiter
 
 from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S, NS_PER_US
-from bench.catalogue.causes import NO_READ
+from bench.catalogue.outcomes import NO_READ
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender

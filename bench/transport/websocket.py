@@ -25,7 +25,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import ACCEPT_HEADER, NOT_OFFERED
+from bench.catalogue.outcomes import ACCEPT_HEADER, NOT_OFFERED
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -48,10 +48,9 @@ from bench.transport.interface import (
 from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.connection import CloseCause, Connected, ConnectionClosed
+from bench.wire.connection import CloseCause, Connected, ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage
 
 CAUSES: Mapping[int, CloseCause] = {
     errno.ECONNRESET: "reset",

@@ -1,13 +1,42 @@
-"""The records of a connection: transports return them, and a session's timeline receives them as inputs."""
+"""The records of a connection, and received messages with the facts about their arrival.
+
+Transports return them, and a session's timeline receives them as inputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
+from bench.wire.events import ServerEvent
+
+
+class ReceivedMessage(NamedTuple):
+    """A text or `BinaryMessage` with its arrival. `wire_bytes` is the size of its frames with their headers."""
+
+    data: bytes
+    arrival: Arrival
+    wire_bytes: int
+
+
+class MatchedDelta(NamedTuple):
+    """A delta that matched a template, with the template's event (`bench.transport.fast.reader`).
+
+    `lag_ns` is the time from its arrival to its match. `data` is its message, if texts are to be stored.
+    """
+
+    event: ServerEvent
+    at_ns: int
+    uncertainty_ns: int
+    lag_ns: int
+    payload_bytes: int
+    wire_bytes: int
+    data: bytes = b""
+
 
 ASSUMED_START_NS = 20 * NS_PER_MS
 """The uncertainty of a frame of a telephone call until the delays of its packets are known."""

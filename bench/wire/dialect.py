@@ -19,8 +19,7 @@ from bench.catalogue.pricing import Billing
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
-from bench.wire.setting_keys import NO_KEYS
-from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
+from bench.wire.settings import NO_KEYS, FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
 
 NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The errors of msgspec if a message is not valid JSON, or not of the required type."""

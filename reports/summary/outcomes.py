@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.catalogue.causes import SERVICE_REPORTED
+from bench.catalogue.outcomes import SERVICE_REPORTED, OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
-from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers

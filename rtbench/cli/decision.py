@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.files.sanitize import one_line
-from bench.record import lock
+from bench.record import presence
 from reports.formatting import NBSP
 from reports.sequential.decide import analyse_pairs
 from reports.sequential.decision import decision_sentence
@@ -20,7 +20,7 @@ from rtbench.cli.report import close_if_left
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     try:
-        close_if_left(folder, by_writer=lock.may_close(folder))
+        close_if_left(folder, by_writer=presence.may_close(folder))
         decision = analyse_pairs(folder)
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)

@@ -141,11 +141,11 @@ def summarise(run: Path) -> Summary:
 
     Finalize the run first if the process that wrote it is gone, or is the parent that lets this process close the run.
     """
-    from bench.record import lock
+    from bench.record import presence
     from reports import runs
     from reports.summary.summary import summarise
 
-    close_if_left(run, by_writer=lock.may_close(run))
+    close_if_left(run, by_writer=presence.may_close(run))
     return summarise(runs.load_for_report(run))
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.causes import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
-from bench.catalogue.outcomes import NO_MEDIA
+from bench.catalogue.outcomes import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.doctor.diagnosis import CheckFinding, doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,

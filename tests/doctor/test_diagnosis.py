@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.causes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.catalogue.outcomes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
@@ -37,8 +37,8 @@ from bench.simulator.services.openai import ga_session
 from bench.target.credentials import Credential
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
-from bench.wire.received import ReceivedMessage
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-import bench.load.runners.children
+import bench.load.runners.finalized_run
 import bench.load.runners.interim_analyses  # noqa: F401  # imports early what reads scripts
 
 
@@ -79,5 +79,5 @@ def output_of(command):
     return ended.stdout
 
 
-bench.load.runners.children.subprocess = Forking()
-bench.load.runners.children.output_of = output_of
+bench.load.runners.finalized_run.subprocess = Forking()
+bench.load.runners.finalized_run.output_of = output_of

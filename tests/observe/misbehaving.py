@@ -18,8 +18,8 @@ from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.openai.ga import GA
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
-from bench.wire.received import ReceivedMessage
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tests.helpers import (
     AT_NS,

@@ -20,8 +20,8 @@ from bench.observe.timeline import Timeline
 from bench.observe.turn_parts import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.services.gpt_live.dialect import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
 from bench.wire.audio import PCM16
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import FunctionCall
-from bench.wire.received import ReceivedMessage
 from tests.helpers import AT_NS, MS, at, build_turn, due_actions
 
 DELTA_MS, SPOKEN_MS = 100, 200

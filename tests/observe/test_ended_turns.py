@@ -13,8 +13,8 @@ from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NOT_ANSWERED, Timeline
 from bench.services.agents.dialects import PCM
 from bench.wire.audio import PCM16_8K
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, build_turn
 
 FORMAT, FRAME_MS = "pcm16@8000", 20

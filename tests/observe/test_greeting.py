@@ -23,8 +23,8 @@ from bench.plan.turn_plan import TurnPlan
 from bench.services.gpt_live.dialect import GPT_LIVE, STARTED
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn, live_audio
 

@@ -23,9 +23,9 @@ from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.services.agents.dialects import ACS, PCM
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 

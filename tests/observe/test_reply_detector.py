@@ -26,9 +26,9 @@ from bench.services.agents.dialects import ACS, PCM
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.services.openai.ga import GA
 from bench.wire.audio import PCM16, PCM16_16K, Samples
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
-from bench.wire.received import ReceivedMessage
 from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, after_ms, at, live_audio
 

@@ -24,10 +24,9 @@ from bench.observe.timeline import Timeline
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session import session as waits
-from bench.wire.connection import CloseCause
+from bench.wire.connection import CloseCause, MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EMPTY, TokenUsage
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,

@@ -8,8 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.causes import ONLY_TONES
-from bench.catalogue.outcomes import NO_SOUND, remedy_of
+from bench.catalogue.outcomes import NO_SOUND, ONLY_TONES, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -22,9 +21,9 @@ from bench.services.agents.dialects import PCM
 from bench.services.registry import DIALECTS
 from bench.services.telephone.remedies import REMEDIES
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
-from bench.wire.received import ReceivedMessage
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, build_turn
 

@@ -20,8 +20,8 @@ from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.services.gpt_live.dialect import GPT_LIVE
 from bench.wire.audio import G711_ULAW
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind
-from bench.wire.received import ReceivedMessage
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, after_ms, at, live_audio
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
 from bench.plan import audio_files
+from bench.plan.file_kinds import is_placeholder
 from bench.plan.recordings import RATE_HZ, load_pcm, resampled_blocks, to_pcm16
-from bench.plan.wav_container import is_placeholder
 
 RNG = np.random.default_rng(1)
 AUDIO = (0.3 * np.sin(np.arange(28_800) / 20) * np.linspace(0.5, 1, 28_800)).astype(np.float32)

@@ -12,13 +12,13 @@ from typer.testing import Result
 
 from bench.base.clock import Arrival
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.document import SCHEMA_VERSION
 from bench.record.histograms import Histograms, distribution
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.services.openai.ga import GA
-from bench.wire.received import ReceivedMessage
+from bench.wire.connection import ReceivedMessage
 from tests.command_line import call
 from tests.helpers import MS, S, at, build_observation, build_session, delta, present
 from tests.reports import synthetic
@@ -119,5 +119,5 @@ def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
     writer = {"host": host or socket.gethostname(), "pid": pid}
     files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})
     if pid == os.getpid():
-        lock.hold(folder)
+        presence.hold(folder)
     return folder

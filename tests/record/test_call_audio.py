@@ -25,8 +25,8 @@ from bench.services.agents.dialects import ACS, PCM, TWILIO
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect, MessageKind
-from bench.wire.received import ReceivedMessage
 from tests.command_line import call, call_or_raise
 from tests.helpers import AT_NS, MS, at, build_script, build_turn, message, play, say
 from tests.record.test_replay import logged

@@ -23,8 +23,8 @@ from bench.record.replay import AnyLine, LoggedAudio, replay_log
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EMPTY
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created
 from tests.memory_transport import MemoryTransport
 

@@ -22,7 +22,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.catalogue.columns import TURN_KEYS, UNCERTAINTY_COLUMNS
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.finalize import finalize, writer_is_gone
 from bench.record.histograms import HistogramKey, distribution, read
 from bench.record.recorder import Recorder, RowContext
@@ -616,7 +616,7 @@ def test_the_writer_of_a_run_is_gone_if_its_process_is_gone(
 
 def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) -> None:
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
-    lock.hold(tmp_path)
+    presence.hold(tmp_path)
 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
@@ -630,7 +630,7 @@ def test_a_writer_is_gone_if_another_process_has_its_process_id(tmp_path: Path) 
 
 
 def test_without_file_locks_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "is_held", lambda _: None)
+    monkeypatch.setattr(presence, "is_held", lambda _: None)
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
@@ -641,13 +641,13 @@ def test_only_a_process_with_the_permission_of_the_writer_may_close_its_run(
 ) -> None:
     """A parent process is no permission: process 1 of a container is the parent of each orphan."""
     document = {"state": "closing", "writer": {"host": socket.gethostname(), "pid": os.getppid()}}
-    lock.hold(tmp_path)
+    presence.hold(tmp_path)
 
-    assert not lock.may_close(tmp_path)
-    monkeypatch.setenv(*lock.permission_to_close(tmp_path / "another run").popitem())
-    assert not lock.may_close(tmp_path)
-    monkeypatch.setenv(*lock.permission_to_close(tmp_path).popitem())
-    assert lock.may_close(tmp_path)
+    assert not presence.may_close(tmp_path)
+    monkeypatch.setenv(*presence.permission_to_close(tmp_path / "another run").popitem())
+    assert not presence.may_close(tmp_path)
+    monkeypatch.setenv(*presence.permission_to_close(tmp_path).popitem())
+    assert presence.may_close(tmp_path)
     assert not writer_is_gone(tmp_path, document)
 
 

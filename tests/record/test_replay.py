@@ -28,9 +28,8 @@ from bench.record.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
-from bench.wire.connection import NetworkMeasured
+from bench.wire.connection import NetworkMeasured, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 from tests.helpers import (
     AT_NS,
     MS,

@@ -24,8 +24,8 @@ from bench.record.replay import replay_log
 from bench.services.openai.ga import GA
 from bench.session.session import Session
 from bench.simulator.profile import default_profile
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.helpers import Listening, say, seated
 from tests.memory_transport import Matching, VirtualClock
 from tests.test_talking import (

@@ -16,7 +16,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.document import SCHEMA_VERSION
 from bench.record.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
 from bench.target.credentials import Credential
@@ -167,7 +167,7 @@ def test_an_unreachable_server_is_a_usage_error(run: Path) -> None:
 
 def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(run, state="running")
-    lock.hold(run)
+    presence.hold(run)
     with pytest.raises(UsageError, match="is still in progress"):
         Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
 

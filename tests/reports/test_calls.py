@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.causes import HUNG_UP, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
 from bench.catalogue.columns import ADDED
-from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND
+from bench.catalogue.outcomes import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
 from bench.services.telephone.dialect import TELEPHONE
 from reports.check.check import check_of
 from reports.comparisons.comparison import compare_targets

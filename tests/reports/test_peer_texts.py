@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import rtbench
-from bench.catalogue.causes import HUNG_UP, SERVICE_REPORTED
+from bench.catalogue.outcomes import HUNG_UP, SERVICE_REPORTED
 from bench.services.telephone.remedies import OF_SIP, ROWS
 from reports.evidence.document import evidence_of
 from reports.render.html import render_html

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.runners import children
+from bench.load.runners import finalized_run
 from tests import forked
 from tests.simulator_process import GUARD_S
 
@@ -146,18 +146,18 @@ def test_gevent_timers_count_from_the_fork(modules: Path, monkeypatch: pytest.Mo
 
 def test_the_report_at_the_end_of_a_run_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # with this variable, the command would be started, not forked
-    started = children.run_command("report", tmp_path, GUARD_S)
+    started = finalized_run.run_command("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
-    monkeypatch.setattr(children, "subprocess", subprocess)
-    monkeypatch.setattr(children, "output_of", vars(children)["output_of"])
+    monkeypatch.setattr(finalized_run, "subprocess", subprocess)
+    monkeypatch.setattr(finalized_run, "output_of", vars(finalized_run)["output_of"])
     namespace: dict[str, Any] = {"REPORTS": reports}
     exec(forked.HAND_ON, namespace)
     asked: list[Any] = []
     status = namespace["Forking"]._status
     monkeypatch.setattr(namespace["Forking"], "_status", lambda *values: asked.append(1) or status(*values))
-    fork = children.run_command("report", tmp_path, GUARD_S)
+    fork = finalized_run.run_command("report", tmp_path, GUARD_S)
 
     assert started.returncode == 2
     assert (fork.returncode, fork.stdout, fork.stderr) == (started.returncode, started.stdout, started.stderr)
-    assert children.run_command("report", tmp_path, 0.0001).returncode == children.TIMED_OUT
+    assert finalized_run.run_command("report", tmp_path, 0.0001).returncode == finalized_run.TIMED_OUT
     assert asked == [1, 1]

@@ -21,7 +21,7 @@ from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import frame_bytes
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
-from bench.wire.received import ReceivedMessage
+from bench.wire.connection import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import receive
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text

@@ -10,10 +10,9 @@ import msgspec
 from bench.services.openai.events import EventReader
 from bench.services.openai.ga import Ga
 from bench.transport.messages_with_media import POLL_NS, MessagesWithMedia
-from bench.wire.connection import ConnectionClosed
+from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, MessageKind
 from bench.wire.events import EventKind, ServerEvent
-from bench.wire.received import ReceivedMessage
 from tests.helpers import (
     FAMILIES,
     IN_GA,

@@ -18,7 +18,7 @@ import pytest
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.causes import LOOKUPS_FULL
+from bench.catalogue.outcomes import LOOKUPS_FULL
 from bench.catalogue.timeouts import Timeouts
 from bench.transport import names
 from bench.transport.connect import open_tcp

@@ -40,9 +40,9 @@ from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import DELTAS, StrippedAudio
-from bench.wire.received import MatchedDelta, ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text

@@ -46,8 +46,7 @@ from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from bench.wire.connection import NetworkMeasured
-from bench.wire.received import MatchedDelta, ReceivedMessage
+from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage
 from tests.helpers import MS, delta, receive
 
 GUARD_S = 30

@@ -37,8 +37,7 @@ from bench.transport.parser import frame_bytes
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import TakeRead
 from bench.transport.websocket import GOODBYE_NS, WebSocket, client_protocol
-from bench.wire.connection import NetworkMeasured, Transmitted
-from bench.wire.received import ReceivedMessage
+from bench.wire.connection import NetworkMeasured, ReceivedMessage, Transmitted
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
 

@@ -27,9 +27,9 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.voice_live.dialect import VOICE_LIVE
 from bench.target.credentials import Credential
 from bench.transport.parser import service_message
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EMPTY, EventKind, ServerEvent, delta_text
-from bench.wire.received import ReceivedMessage
 from tests.helpers import AT_NS, at
 
 SECRET = "0123456789abcdef-KEY"

@@ -1,13 +1,21 @@
-"""The end of a run: its closing, decision, report and check.
+"""The end of a run (its closing, decision, report and check), and the child processes of a run.
 
 Child processes do this work, so this process never interprets thresholds. Thresholds are read before the run starts, so
-that an error in them costs no session. They are stored in run.json for `rtbench check`.
+that an error in them costs no session. They are stored in run.json for `rtbench check`. During sessions, a child is
+started with `posix_spawn`: gevent's `Popen` would fork, and a fork of a process of 400 MB delays the event loop by 20
+to 30 ms.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +23,130 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from bench.base.clock import utc_ns
+import gevent
+from gevent.os import posix_spawn, waitpid
+
+from bench.base.clock import monotonic_ns, utc_ns
+from bench.base.cpu import LOWERED
 from bench.base.errors import INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.base.installation import last_line, python_command
+from bench.base.installation import KILLED_S, child_environment, last_line, python_command
 from bench.base.status_line import text_width
 from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
-from bench.load.runners import children
 from bench.record import folder as files
 from bench.record import spool
-from bench.record.lock import permission_to_close
+from bench.record.presence import permission_to_close
 from bench.record.upload import URL_VARIABLE
 from bench.record.worker_part import parts
+
+ANSWER_S = 120.0
+MAX_CHILD_S, AGAIN_S = 600.0, 1.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Environment variables that limit a child to one core, so that other cores remain for the load."""
+TIMED_OUT = 124
+"""The exit status of a command that took too long, as of timeout(1)."""
+
+
+def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
+    """Run a command, and return the JSON that it prints. Raise UsageError if it fails or takes longer than ANSWER_S.
+
+    The error contains `late`, or the last line of the command's stderr, or else `failed`.
+    """
+    # the message quotes the child's error, so the error must not contain colours
+    ended = run_child(command, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
+    if ended.returncode != 0:
+        raise UsageError(last_line(ended.stderr, failed))
+    return json.loads(ended.stdout)
+
+
+def run_command(
+    command: str, folder: Path, longest_s: float, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    words = python_command("rtbench.cli.app", command, str(folder), *options)
+    return run_child(words, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
+
+
+def too_long(again: str, longest_s: float) -> str:
+    """Return the text about a child that took too long. `again` is the command that repeats its work."""
+    return (
+        f"`{again}` took longer than {longest_s / 60:.0f} min and was stopped; all rows are saved; run it again: "
+        f"{again}"
+    )
+
+
+def run_child(
+    command: Sequence[str], longest_s: float, late: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of this tool. Its output has the width of our terminal. Kill it after `longest_s` seconds.
+
+    If it is killed, the stderr in the result is the text `late`. `variables` are further environment variables.
+    """
+    terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
+    try:
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            start_new_session=True,  # Ctrl-C does not reach it
+            env=child_environment(os.environ) | terminal | variables,
+            check=False,
+            timeout=longest_s,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, TIMED_OUT, "", late)
+    # gevent's `subprocess` ignores `encoding`, and decodes in that of the locale
+    printed, errors = (data.decode(errors="replace") for data in (ended.stdout, ended.stderr))
+    return subprocess.CompletedProcess(command, ended.returncode, printed, errors)
+
+
+def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
+    """Run a command, and return what it prints. Other greenlets run meanwhile. If this is killed, so is the command.
+
+    Raise OSError if the command takes longer than `longest_s`, or fails (with the last line of its stderr).
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
+        # gevent installs its handler only after the start of the child, which may have ended by then
+        gevent.get_hub().loop.install_sigchld()
+        streams = [
+            (os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in enumerate((nothing, output, errors))
+        ]
+        environment = child_environment(os.environ) | ONE_THREAD
+        # In a session of its own, so that Ctrl-C does not reach it.
+        pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))
+        status = None
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, LOWERED)
+            status = _status(pid, longest_s)
+        finally:
+            if status is None:
+                os.killpg(pid, signal.SIGKILL)
+                _status(pid, KILLED_S)
+        if status is None:
+            raise OSError(f"it took longer than {longest_s:g} s, and was stopped")
+        for file in (output, errors):
+            file.seek(0)
+        if status != 0:
+            raise OSError(last_line(errors.read().decode(errors="replace"), f"status {status}"))
+        return output.read().decode(errors="replace")
+
+
+def _status(pid: int, longest_s: float) -> int | None:
+    """Wait until a child has ended. Return its exit status; None if this takes longer than `longest_s`.
+
+    Only SIGCHLD makes the event loop notice that a child has ended, and its handler may have been replaced. Therefore,
+    once per second, install the handler again and send the signal; then the loop checks all children.
+    """
+    loop = gevent.get_hub().loop
+    until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
+    while (left_ns := until_ns - monotonic_ns()) > 0:
+        ended = gevent.with_timeout(min(left_ns / NS_PER_S, AGAIN_S), waitpid, pid, 0, timeout_value=None)
+        if ended is not None:
+            return os.waitstatus_to_exitcode(ended[1])
+        loop.reset_sigchld()  # otherwise the loop assumes that its handler is installed
+        loop.install_sigchld()
+        os.kill(os.getpid(), signal.SIGCHLD)
+    return None
+
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
 """A child's time limit without rows, and the recorded bytes that add one second. A turn takes about 1 kB."""
@@ -61,9 +180,9 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "targets": [target.label for target in plan.targets],
         "lacking": plan.missing_features,
     }
-    thresholds: Thresholds = children.child_output(
+    thresholds: Thresholds = child_output(
         [*python_command("reports.check"), json.dumps(request)],
-        late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
+        late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
     return thresholds
@@ -110,9 +229,9 @@ def finalize_run(
     # before the report, which shows the decision; the first of them closes the folder
     if "sequential_plan" in document:
         command = python_command("rtbench.cli.decision", str(folder))
-        late = children.too_long(f"rtbench check {folder}", longest_s)
-        decided = children.run_child(command, longest_s, late, **permission)
-    reported = children.run_command("report", folder, longest_s, **permission)
+        late = too_long(f"rtbench check {folder}", longest_s)
+        decided = run_child(command, longest_s, late, **permission)
+    reported = run_command("report", folder, longest_s, **permission)
     summary = reported.stdout.rstrip("\n")
     if reported.returncode != 0:
         return _failed(summary, reported, "the report could not be made")
@@ -124,7 +243,7 @@ def finalize_run(
         status = status or decided.returncode
     if check_options is None:
         return FinalizedRun(summary, "", status)
-    checked = children.run_command("check", folder, longest_s, *check_options)
+    checked = run_command("check", folder, longest_s, *check_options)
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")
@@ -139,9 +258,7 @@ def _failed(summary: str, child: CompletedProcess[str], problem: str) -> Finaliz
 def upload_run(folder: Path, url: str) -> str:
     """Upload the folder to this URL. Return the lines to print. Raise UsageError if any file could not be uploaded."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
-    uploaded = children.run_command(
-        "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url}
-    )
+    uploaded = run_command("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
     if uploaded.returncode != 0:
         raise UsageError(last_line(uploaded.stderr, "the folder could not be uploaded"))
     return uploaded.stdout.strip()

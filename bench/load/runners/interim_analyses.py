@@ -21,8 +21,8 @@ from bench.base.installation import python_command
 from bench.catalogue.metrics import TRANSCRIPT_METRICS
 from bench.load.planning.run_options import Options
 from bench.load.planning.workload import Workload, script_facts
-from bench.load.runners import children
-from bench.load.runners.children import ANSWER_S
+from bench.load.runners import finalized_run
+from bench.load.runners.finalized_run import ANSWER_S
 from bench.record.document import SequentialPlanEntry
 from bench.record.validity import MORE_PROCESSES
 
@@ -72,7 +72,7 @@ def sequential_plan(
         "thresholds": str(options.thresholds) if options.thresholds else None,
         "of_scripts": thresholds or {},
     }
-    plan: SequentialPlanEntry = children.child_output(
+    plan: SequentialPlanEntry = finalized_run.child_output(
         [*PLAN, json.dumps(request)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
@@ -175,7 +175,7 @@ class InterimAnalyses:
 
     def _start_analysis(self) -> None:
         try:
-            lines = children.output_of([*self._command, str(self._folder)]).strip().splitlines()
+            lines = finalized_run.output_of([*self._command, str(self._folder)]).strip().splitlines()
             result: dict[str, Any] = json.loads(lines[-1] if lines else "")
             self._analyses_made = max(self._analyses_made, int(result["analysis"]))
         except (OSError, ValueError, KeyError) as error:

@@ -29,7 +29,7 @@ from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.upload import destination_of
 from bench.record.worker_part import parts
@@ -180,7 +180,7 @@ class Leader(ProcessRole):
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self.planned.warmup_s, workers=self.workers.count)
         states = target_states(self.planned, keyring, slot)
         folder = files.create(self.planned.options.runs_dir, self.planned.scenario, slot.started_utc_ns)
-        lock.hold(folder)
+        presence.hold(folder)
         settings = vars(self.parsed)
         document = self.planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
         if self._decision is not None:

@@ -29,7 +29,7 @@ from gevent.event import AsyncResult
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.record import lock
+from bench.record import presence
 from bench.record.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 
 PR_SET_PDEATHSIG = 1
@@ -83,7 +83,7 @@ class MasterLiveness:
         """
         self._silent_s += 1
         # None: the file system has no locks
-        is_let_go = self._locked is not None and lock.is_taken(self._locked) is False
+        is_let_go = self._locked is not None and presence.is_taken(self._locked) is False
         return self._silent_s > self.patience_s or is_let_go
 
 

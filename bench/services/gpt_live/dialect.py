@@ -52,13 +52,14 @@ from bench.wire.events import (
     base64_bytes,
     text_characters,
 )
-from bench.wire.setting_keys import SettingKeys, TypedMapValidator
 from bench.wire.settings import (
     FunctionOutput,
     Keys,
     Message,
     ResponseSettings,
     SessionSettings,
+    SettingKeys,
+    TypedMapValidator,
     UnsupportedSetting,
     backend_model,
     merged,

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 
-from bench.catalogue.causes import (
+from bench.catalogue.outcomes import (
     FOREIGN_HOST,
     FORGOTTEN,
+    HANG_UP,
     HELD,
+    HOLD,
     HUNG_UP,
     IGNORED,
     LAST_RESPONSE,
     LOGIN_REFUSED,
     MALFORMED,
     NO_ACK,
+    NO_COMMON_AUDIO,
     NO_DIGEST,
     NO_KEYS,
     NO_RESPONSE_TO_INVITE,
     NO_SRTP_KEY,
+    NO_WAY,
     NOT_REFRESHED,
     ONLY_RANG,
     OTHER_CODEC,
+    OUTCOMES,
     REDIRECTED,
     REQUIRES_DTLS_SRTP,
     REQUIRES_SRTP,
@@ -29,8 +34,9 @@ from bench.catalogue.causes import (
     UNNAMED,
     WITHOUT_ANSWER,
     WITHOUT_SRTP,
+    OutcomeRow,
+    OwnRemedies,
 )
-from bench.catalogue.outcomes import HANG_UP, HOLD, NO_COMMON_AUDIO, NO_WAY, OUTCOMES, OutcomeRow, OwnRemedies
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env` (--api-key-env) to "

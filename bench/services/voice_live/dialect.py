@@ -17,8 +17,17 @@ from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, A
 from bench.wire.dialect import Feature
 from bench.wire.events import EventKind
 from bench.wire.service import Route
-from bench.wire.setting_keys import DETECTION_FIELDS, LEVEL_FIELDS, SettingKeys, TypedMapValidator, detector, texts
-from bench.wire.settings import EchoCancellation, SessionSettings, without_none
+from bench.wire.settings import (
+    DETECTION_FIELDS,
+    LEVEL_FIELDS,
+    EchoCancellation,
+    SessionSettings,
+    SettingKeys,
+    TypedMapValidator,
+    detector,
+    texts,
+    without_none,
+)
 
 OF_VOICE_LIVE = dict.fromkeys(
     (

@@ -3,8 +3,8 @@ from typing import Any
 
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.socket_read import SocketRead
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
-from bench.wire.received import MatchedDelta, ReceivedMessage
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]: ...
 

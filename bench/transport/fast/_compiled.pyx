@@ -16,7 +16,7 @@ from ssl import SSLError, SSLWantReadError
 from bench.base import clock
 from bench.base.clock import Arrival
 from bench.transport.socket_read import SocketRead
-from bench.wire.received import MatchedDelta, ReceivedMessage
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t

@@ -12,8 +12,8 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # it mas
 
 from bench.base.clock import Arrival
 from bench.transport.socket_read import SocketRead
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """The first byte of a complete text message and of a complete binary message.

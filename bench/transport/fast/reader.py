@@ -18,8 +18,8 @@ import msgspec
 from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
 from bench.transport.socket_read import SocketRead
+from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent
-from bench.wire.received import ReceivedMessage
 
 try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
     from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.causes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.catalogue.outcomes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.interface import UNSPECIFIED, HostPort
 from bench.transport.media.codecs import CODECS
 from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.base.units import NEVER_NS
-from bench.catalogue.causes import REDIRECTED
+from bench.catalogue.outcomes import REDIRECTED
 from bench.files.sanitize import CONTROL
 from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import AgreedMedia, accepted_answer, write_offer

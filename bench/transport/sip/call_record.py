@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.causes import HUNG_UP, OWN_HANG_UP, SIP_STATUS
+from bench.catalogue.outcomes import HUNG_UP, OWN_HANG_UP, SIP_STATUS
 from bench.files.sanitize import excerpt
 from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import LocalMedia

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
-from bench.catalogue.causes import (
+from bench.catalogue.outcomes import (
     FOREIGN_HOST,
     IGNORED,
     LAST_RESPONSE,

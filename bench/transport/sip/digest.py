@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from bench.catalogue.causes import LOGIN_REFUSED, NO_DIGEST
+from bench.catalogue.outcomes import LOGIN_REFUSED, NO_DIGEST
 from bench.transport.sip.messages import SipResponse, parameters_of, quoted_string, split_outside_quotes
 
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from bench.catalogue.causes import FOREIGN_HOST, REDIRECTED, UNNAMED
+from bench.catalogue.outcomes import FOREIGN_HOST, REDIRECTED, UNNAMED
 from bench.transport.interface import UNSPECIFIED, HostPort, bracketed, is_loopback
 from bench.transport.sip.messages import DEFAULT_PORTS, SipResponse, check_uri_length, parse_address, parse_host_port
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.catalogue.causes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.transport.media.sdp import Direction, parse_description

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.catalogue.causes import NO_ACK
+from bench.catalogue.outcomes import NO_ACK
 from bench.transport.media.offer_answer import accepted_answer, answer_to
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body

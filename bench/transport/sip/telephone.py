@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import HELD, NO_KEYS
+from bench.catalogue.outcomes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import (
@@ -35,10 +35,9 @@ from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
-from bench.wire.connection import Connected, ConnectionClosed, RtpMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
-from bench.wire.received import ReceivedMessage
 
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""

@@ -189,11 +189,11 @@ def test_the_run_time_excludes_the_duration_of_the_start(tmp_path: Path, simulat
 
 SLOW_TO_BEGIN = """
 import time
-from bench.load.runners import children
+from bench.load.runners import finalized_run
 from locust import events
 from locust.runners import WorkerRunner
 
-child = children.run_child
+child = finalized_run.run_child
 
 
 @events.test_start.add_listener
@@ -207,7 +207,7 @@ def report_slowly(*arguments, **variables):
     return child(*arguments, **variables)
 
 
-children.run_child = report_slowly
+finalized_run.run_child = report_slowly
 """
 """Code that simulates a busy machine: workers prepare longer than their run lasts, and the master reports slowly."""
 

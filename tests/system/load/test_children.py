@@ -14,8 +14,7 @@ import pytest
 from bench.base.errors import USAGE_STATUS
 from bench.load.execution.progress import ProgressReport
 from bench.load.runners import monitor
-from bench.load.runners.children import output_of
-from bench.load.runners.finalized_run import finalize_run, holds_rows
+from bench.load.runners.finalized_run import finalize_run, holds_rows, output_of
 from bench.load.runners.monitor import BEHIND, MAX_LINES, Telemetry
 from bench.record.document import SCHEMA_VERSION
 from tests.load.fake_live_run import FakeRun
@@ -46,7 +45,7 @@ gevent.spawn_later(0.2, signal.signal, signal.SIGCHLD, signal.SIG_DFL)
 
 WAITS = """
 import sys
-from bench.load.runners.children import output_of
+from bench.load.runners.finalized_run import output_of
 
 print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('said')"]))
 """

@@ -36,7 +36,7 @@ from tests.load.options import parsed
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the command that makes the plan, with its imports done."""
-    monkeypatch.setattr("bench.load.runners.children.subprocess.run", forked.run)
+    monkeypatch.setattr("bench.load.runners.finalized_run.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:

@@ -20,7 +20,7 @@ import rtbench
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.finalize import finalize
 from bench.record.histograms import read
 from bench.record.merging.merge import merge_runs
@@ -431,7 +431,7 @@ def test_parts_of_different_runs_are_refused_and_nothing_is_written(
 def test_a_run_under_way_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
     part = build_part(tmp_path, state="running", stop_reason="", ended_utc_ns=None)
-    lock.hold(part)
+    presence.hold(part)
     with pytest.raises(UsageError, match="still in progress"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
 

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bench.record import folder as files
-from bench.record import lock
+from bench.record import presence
 from bench.record.finalize import writer_is_gone
 from bench.record.spool import path_of
 from bench.record.worker_part import FACTS
@@ -72,7 +72,7 @@ def test_a_command_closes_a_killed_run_but_not_one_under_way(
     begun, pid = files.read_document(folder), os.getpid() if live else ended_pid
     files.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
     if live:
-        lock.hold(folder)
+        presence.hold(folder)
     expected = len(load(folder).turns)
     ended = rtbench("export", folder, "--format", "csv")
 

@@ -17,8 +17,8 @@ from bench.transport.sip.call import MAX_LEGS
 from bench.transport.sip.signalling import MAX_HOPS
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 from tests.transport.sip.hostile_line import GUARD_S, MARKER, Behaviour, HostileLine, hostile_line
 
 ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)

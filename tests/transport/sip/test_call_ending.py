@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import NOT_REFRESHED
+from bench.catalogue.outcomes import NOT_REFRESHED
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin

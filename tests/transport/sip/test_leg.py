@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.catalogue.causes import NO_ACK, OTHER_CODEC
+from bench.catalogue.outcomes import NO_ACK, OTHER_CODEC
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.causes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer

@@ -39,9 +39,8 @@ from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.wire.connection import RtpMeasured
+from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.received import ReceivedMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.scripted_peer import tokens
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import NO_ACK
+from bench.catalogue.outcomes import NO_ACK
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
 from bench.transport.interface import HostPort, is_loopback
 from bench.transport.media.offer_answer import AgreedMedia, answer_to, write_offer
