@@ -36,7 +36,10 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 """
 
 
+RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and "rtp_" in m.column and not m.of]
+"""The columns that are metrics of a telephone call. They are made from the rows of the metrics."""
 ADDED = frozenset({
+    *RTP_METRICS,
     "interruption_missed", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
@@ -497,7 +500,7 @@ SESSIONS = (
         "many did not. Null without a report",
     ),
     _whole(
-        " ".join(m.column for m in CATALOGUE.values() if m.scope == "session" and "rtp_" in m.column and not m.of),
+        " ".join(RTP_METRICS),
         "the [metrics](metrics.md#metrics-of-a-session) of these names, of a telephone call. Null elsewhere",
     ),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),

@@ -25,7 +25,7 @@ from bench.simulator.delay import Delay
 from bench.simulator.profile import is_drawn
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.responses.mcp_servers import McpServers
-from bench.simulator.server_events import GA, PREVIEW, Json, Outbox, RejectedError, WireNames
+from bench.simulator.server_events import Json, Outbox, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
@@ -40,11 +40,11 @@ class Behaviour(SimulatedSession):
         ids, profile, rng = parts.ids, parts.profile, parts.rng
         self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
         self._delays = profile.delays
-        self._events = _TRANSCRIPTION_EVENTS[dialect.names] if dialect.transcribes else dialect.events
+        self._events = _TRANSCRIPTION_EVENTS[dialect.names.is_ga] if dialect.transcribes else dialect.events
         self.session = EffectiveSession(dialect.form(dialect), ids.session, model, parts.expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
-        self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names])
-        self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
+        self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names.is_ga])
+        self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names.is_ga)
         self._servers = parts.servers
         self._servers.sessions += 1
         self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
@@ -165,11 +165,11 @@ EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.TEXT),
 }
 _LISTENING = {name: EVENTS[name] for name in EVENTS if name.startswith("input_audio_buffer.")}
-_TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, ClientEvent[Behaviour]]] = {
-    names: {update: EVENTS["session.update"], **_LISTENING}
-    for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
+_TRANSCRIPTION_EVENTS: dict[bool, dict[str, ClientEvent[Behaviour]]] = {
+    is_ga: {update: EVENTS["session.update"], **_LISTENING}
+    for is_ga, update in ((True, "session.update"), (False, "transcription_session.update"))
 }
-"""The client events that a transcription session accepts.
+"""The client events that a transcription session accepts, by `WireNames.is_ga`.
 
 The list is an assumption. It has only the events that such a session needs.
 """

@@ -70,18 +70,24 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireNames(NamedTuple):
-    """The event families whose names differ between the dialects, and the types of an assistant's content parts."""
+    """The event families whose names differ between the dialects, and the types of an assistant's content parts.
+
+    `is_ga` is True if items and settings have the form of GA, under these names.
+    """
 
     text: str
     audio: str
     transcript: str
     text_part: str
     audio_part: str
+    is_ga: bool = False
 
 
 PREVIEW = WireNames("response.text", "response.audio", "response.audio_transcript", "text", "audio")
 GA = WireNames(
-    "response.output_text", "response.output_audio", "response.output_audio_transcript", "output_text", "output_audio"
+    *("response.output_text", "response.output_audio", "response.output_audio_transcript"),
+    *("output_text", "output_audio"),
+    is_ga=True,
 )
 
 

@@ -144,14 +144,15 @@ MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
 ITEMS = {
-    GA: items_check(
+    True: items_check(
         PARTS[GA],
         flat_message=False,
         flat_calls=False,
         more={"mcp_approval_response": checks.object_of(APPROVAL_KEYS, "approval_request_id", "approve")},
     ),
-    PREVIEW: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
+    False: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }
+"""The check of the items that a client may create, by `WireNames.is_ga`."""
 
 
 class ItemReader:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from bench.simulator.profile import TokenCache
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
-from bench.simulator.server_events import GA, Ids, Json, RejectedError, WireNames
+from bench.simulator.server_events import Ids, Json, RejectedError, WireNames
 
 USER_AUDIO_TOKEN_MS = 100
 LETTERS_PER_TEXT_TOKEN = 4
@@ -155,7 +155,7 @@ class Conversation:
 
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
         """Return (type, fields) of each event that reports a new item."""
-        names = ("added", "done") if self.names is GA else ("created",)
+        names = ("added", "done") if self.names.is_ga else ("created",)
         return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
 
     def insert(self, item: ConversationItem, previous_id: str | None) -> str | None:

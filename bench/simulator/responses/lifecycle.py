@@ -48,7 +48,6 @@ from bench.simulator.responses.response_plan import (
     capped,
 )
 from bench.simulator.server_events import (
-    GA,
     GA_FORMATS,
     Json,
     Outbox,
@@ -173,7 +172,7 @@ class ActiveResponse:
 
     def _spoken_output(self) -> Json:
         """Return the output settings, with the keys that the dialect uses."""
-        if self.writer.names is GA:
+        if self.writer.names.is_ga:
             spoken = {"format": GA_FORMATS[self.output.format], "voice": self.output.voice}
             return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
         return {

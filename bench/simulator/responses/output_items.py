@@ -18,7 +18,6 @@ from bench.simulator.conversation.items import Conversation, ConversationItem, T
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
 from bench.simulator.server_events import (
-    GA,
     DeltaTemplate,
     Json,
     Outbox,
@@ -74,7 +73,7 @@ class OutputItem(ABC):
 
     def _end_item(self) -> Iterator[Render]:
         conversation = self._writer.conversation
-        if conversation and self._writer.names is GA:
+        if conversation and self._writer.names.is_ga:
             yield lambda due_ns: self._writer.event(*conversation.done(self.item), due_ns)
         yield self._done
 
