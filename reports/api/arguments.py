@@ -43,14 +43,20 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
     return texts
 
 
-def metric_with_name(metric: str) -> str:
-    """Return the name of a metric. The name of its column (`ttfa_ms`) is also accepted.
+def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted.
 
-    Raise UsageError if it is not a string.
+    Raise UsageError if there is none, or if one is not a string.
     """
-    (text,) = given_texts((metric,), "metrics")
-    name = text.removesuffix("_ms")
-    return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
+    texts = given_texts(metric, "metrics")
+    if not texts:
+        raise UsageError('name at least one metric, such as "ttfa"')
+    names = {text: text.removesuffix("_ms") for text in texts}
+    return tuple(
+        dict.fromkeys(
+            name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text for text, name in names.items()
+        )
+    )
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:

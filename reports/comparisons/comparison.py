@@ -42,7 +42,7 @@ from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.ticks import is_large, tick_at
 from reports.statistics.verdicts import OWN_DRIFT
-from reports.strata import NO_STRATUM
+from reports.strata import NO_LABELS
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import (
     FairnessCheckEntry,
@@ -99,7 +99,7 @@ BURSTING = (
     "metrics without bursts, bursts are found by chance."
 )
 DTYPES = dtypes_of(
-    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "step")),
+    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
     (NUMBER, ("p",)),
     (TEXT, ("unit",)),
     (FLAG, ("primary",)),
@@ -209,11 +209,12 @@ class Comparison:
         texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
         run_ids = {target.label: run_id_of(target.run) for target in self.targets}
+        of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
         rows = []
         for finding in (*self.findings, *self.steps):
             spec, verdict, difference = finding.question, finding.verdict, finding.published
-            labels = (label or None for label in (*(spec.stratum or NO_STRATUM), spec.step))
-            spec_values = spec.name, spec.metric, *labels
+            labels = NO_LABELS if spec.stratum is None else spec.stratum.labels
+            spec_values = spec.name, spec.metric, *labels.values(), *of_steps.get(spec.step, (None, spec.step))
             verdict_name, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
             values = (
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
