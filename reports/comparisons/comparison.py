@@ -17,7 +17,6 @@ from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.finding_rows import shares_of
-from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.json_entries import ClosedJsonEntry, Count, about
@@ -169,8 +168,6 @@ class Comparison:
 
     If there is a decision, the verdict of the comparison is that of the analyses, and `findings` only adds information.
     """
-    at_twice_the_run_sd: str = ""
-    """A sentence for a comparison of two runs: the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
     """The comparisons of the p50 of each step. Each candidate has its worst step first.
 
@@ -326,7 +323,6 @@ def compare_targets(
         simulated=any(target.simulated for target in targets),
         recorded=any(target.run.recorded for target in targets),
         decision=decision,
-        at_twice_the_run_sd="" if one_run(targets) else run_sd_sensitivity(differences, level),
         steps=tuple(finding for pair in target_pairs for finding in step_changes(*pair, main, how)) if main else (),
     )
 
