@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from bench.base.errors import UsageError
-from bench.record.presence import file_status, is_folder, is_run, run_folders, runs_folder
-from reports.api.arguments import given_run
+from bench.record.presence import file_status, is_folder, is_run, run_folders
+from reports.api.arguments import given_run, path_of
 from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
 from reports.formatting import NBSP, plural
@@ -116,14 +116,12 @@ def load(path: Path | str | Iterable[Path | str] = "", *, all_columns: bool = Tr
     if not isinstance(given, str):
         return load_run(given.folder, all_columns=all_columns)
     folder = Path(given)
-    if given and file_status(folder):
-        has_runs = is_folder(folder) and not is_run(folder) and run_folders(folder)
-        return (load_many if has_runs else load_run)(folder, all_columns=all_columns)
-    if has_magic(given):
-        return load_many(given, all_columns=all_columns)
-    from bench.record.run_list import resolve_run
-
-    return load_run(resolve_run(given, runs_folder()), all_columns=all_columns)
+    if not given or not file_status(folder):
+        if has_magic(given):
+            return load_many(given, all_columns=all_columns)
+        return load_run(path_of(given), all_columns=all_columns)
+    has_runs = is_folder(folder) and not is_run(folder) and run_folders(folder)
+    return (load_many if has_runs else load_run)(folder, all_columns=all_columns)
 
 
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:

@@ -153,7 +153,7 @@ def sample_size(
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print the sessions, hours and dollars that are needed to detect a change, as a range (sample size by power).
+    """Print the sessions, hours and dollars that are needed to detect a change (sample size by power).
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
