@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import pandas as pd
 
@@ -29,6 +29,14 @@ class Runs(tuple[Run, ...]):
     """
 
     __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Run | Runs:
+        """Return the run at an index, or the runs of a slice."""
+        return Runs(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def __repr__(self) -> str:
         """Return `Runs(3 runs: 20261120T091400Z-voice_turns, …)`."""

@@ -527,6 +527,8 @@ def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     runs = rtbench.load_many(nightly)
     one, other = runs
     assert repr(runs) == "Runs(2 runs: run-0, run-1)"
+    assert repr(runs[1:]) == "Runs(1 run: run-1)"
+    assert runs[1] is other
     assert [run.folder for run in runs] == [nightly / "run-0", nightly / "run-1"]
     for paths in (f"{nightly}/run-*", [nightly / "run-0", str(nightly / "run-1")], iter([nightly])):
         assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [nightly / "run-0", nightly / "run-1"]
