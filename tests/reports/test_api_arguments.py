@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
+
+loaded = cache(rtbench.load)
 
 
 def small_sample() -> rtbench.Sample:
@@ -41,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
-    run = rtbench.load(runs / "one")
+    run = loaded(runs / "one")
     trend = [rtbench.trend(runs, metrics=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
     by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
     limits = [rtbench.check(run, {"ttfa": given}).to_frame() for given in ("p(95)<800", ["p(95)<800"])]
@@ -55,7 +58,7 @@ def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
 
 @pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
 def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
-    run = rtbench.load(runs / "one")
+    run = loaded(runs / "one")
 
     pd.testing.assert_frame_equal(run.quantiles("ttfa", p=p), run.quantiles("ttfa", p=0.95))
 
@@ -136,7 +139,7 @@ def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
     runs: Path, asked: Callable[[Any], object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:
-        asked(rtbench.load(runs / "one"))
+        asked(loaded(runs / "one"))
 
     assert "\n" not in str(refused.value)
     assert not re.search(r"--(thresholds|baseline|allow|on-inconclusive|measure)", str(refused.value))
@@ -226,11 +229,14 @@ EMPTY: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_selection_without_rows_is_refused_with_the_values_that_exist(
     scripted: rtbench.Run, selection: dict[str, Any], message: str
 ) -> None:
-    for select in (scripted.sample, scripted.quantiles):
-        with pytest.raises(UsageError, match=f"^no row has .*{message}"):
-            select("ttfa", **selection)
     with pytest.raises(UsageError, match=f"^no row has .*{message}"):
-        scripted.rates(**selection)
+        scripted.quantiles("ttfa", **selection)
+
+
+def test_a_sample_and_rates_refuse_a_selection_without_rows_too(scripted: rtbench.Run) -> None:
+    for select in (scripted.rates, partial(scripted.sample, "ttfa"), partial(scripted.sample, "connect_total")):
+        with pytest.raises(UsageError, match=r"^no row has script='first' and where=.*: script is first, second$"):
+            select(script="first", where='script != "first"')
 
 
 UNKNOWN: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -263,7 +269,7 @@ def test_a_selection_of_unknown_values_is_refused_with_the_allowed_ones(
 
 
 def test_a_value_of_one_of_several_runs_selects_the_rows_of_this_run(runs: Path, scripted: rtbench.Run) -> None:
-    several = rtbench.Runs([rtbench.load(runs / "one"), scripted])
+    several = rtbench.Runs([loaded(runs / "one"), scripted])
 
     assert set(several.quantiles("ttfa", p=0.5, script="second")["run_id"]) == {scripted.metadata["run_id"]}
     with pytest.raises(UsageError, match="there is no script 'third'"):
