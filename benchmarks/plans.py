@@ -60,7 +60,7 @@ def _met(case: Case) -> bool:
     detected, sizes = 0, []
     for _ in range(REPETITIONS):
         pilot = pilot_of_quantile([run(rng, PILOT, case.icc)], case.p, PILOT, rng)
-        size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
+        size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         targets = TwoSamples(base, cand, (size, size), paired=False)
         (difference,) = latencies_by_order(

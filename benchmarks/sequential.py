@@ -248,7 +248,7 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     """
     rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
     pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
-    size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
+    size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     specs = [(p, margin)] if gates == 1 else GATES
     differences = latencies_by_order(

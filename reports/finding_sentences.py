@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from reports.finding_rows import (
     ONE_IN,
@@ -22,8 +21,8 @@ from reports.finding_rows import (
     which_turns,
 )
 from reports.formatting import NBSP, count, format_number, join_words
-from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
-from reports.statistics.differences import LEVEL, MAX_SESSIONS_RATIO, at_twice_the_run_sd
+from reports.metric_comparison import MetricComparison
+from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.verdicts import NOT_SHOWN, metric_text, share
@@ -76,18 +75,17 @@ def answer(primary: Sequence[MetricComparison]) -> str:
 
 
 def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
-    """Return the text after the sentence of `answer`: its confidence, the other metrics, and the other candidates.
+    """Return the text after the sentence of `answer`: its confidence, and the other metrics of the same candidate.
 
     If `settle`, the text also has the number of sessions that would decide the inconclusive metrics.
     """
     if not primary:
         return ""
-    (verdict, mine), *others = worst_first(primary)
+    verdict, mine = worst_first(primary)[0]
     representative = subject(mine)
     parts = [_conclusive(representative), *_others(mine, representative)]
     if verdict == "inconclusive" and settle:
         parts.append(settling([finding for finding in mine if finding.verdict.name == verdict]))
-    parts += [f"{findings[0].candidate}: {displayed(subject(findings))}." for _, findings in others]
     return " ".join(filter(None, parts))
 
 
@@ -114,32 +112,6 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
         return f"More {units} are unlikely to decide {'all metrics' if others else 'it'}: {needs}."
     needed = f"{numbers[0][:1].upper()}{numbers[0][1:]} {units} are needed to decide"
     return f"{needed} all metrics: {needs}." if others else f"{needed} {names[0]}."
-
-
-def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return a sentence that lists the primary verdicts that would change if runs varied twice as much as assumed.
-
-    If none would change, but a target drifted or had bursts, return "": the verdicts may change for this reason.
-    """
-    primary = [
-        (measurement, measurement.difference)
-        for measurement in differences
-        if measurement.question.primary and measurement.difference
-    ]
-    doubled = [replace(measurement, difference=at_twice_the_run_sd(difference)) for measurement, difference in primary]
-    both = (
-        add_verdicts(group, "the baseline", level=level)
-        for group in ([measurement for measurement, _ in primary], doubled)
-    )
-    others = [
-        f"{metric_text(was.question)} would be {displayed_verdict(now.verdict.name, was.question, peers=False)}"
-        for was, now in zip(*both, strict=True)
-        if now.verdict.name != was.verdict.name
-    ]
-    if others:
-        return f"With twice that standard deviation, {join_words(others)}."
-    ordered = any(difference.order for _, difference in primary)
-    return "" if ordered else "With twice that standard deviation, no verdict would change."
 
 
 def sentence(finding: MetricComparison) -> str:

@@ -21,8 +21,12 @@ def dtypes_of(*parts: tuple[str, Sequence[str]]) -> dict[str, str]:
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
-    """Return a frame with these rows. If a row has no value for a column, the value is missing in the frame."""
-    columns = {name: pd.array([row.get(name) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
+    """Return a frame with these rows. If a row has no value for a column, or an empty text, the value is missing."""
+
+    def values(name: str) -> list[Any]:
+        return [None if isinstance(value := row.get(name), str) and not value else value for row in rows]
+
+    columns = {name: pd.array(values(name), dtype=dtype) for name, dtype in dtypes.items()}
     return pd.DataFrame(columns, copy=False)
 
 

@@ -17,7 +17,7 @@ MAX_ROWS = 24
 def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> str:
     """Return the first rows of the frame as HTML. Only these columns are shown, without those that are empty."""
     displayed = frame[list(columns)].head(MAX_ROWS)
-    displayed = displayed.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in displayed.items()]]
+    displayed = displayed.loc[:, [bool(column.notna().any()) for _, column in displayed.items()]]
     texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in displayed.items()]
     heads = [Column(str(name).replace("_", " "), left=text) for name, text in zip(displayed, texts, strict=True)]
     rows = [make_row([Cell(_text(value)) for value in row]) for row in displayed.itertuples(index=False)]

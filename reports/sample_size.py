@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,10 +15,9 @@ from typing import Annotated, Literal
 import numpy as np
 
 from bench.base.errors import UsageError
-from bench.base.units import NS_PER_S, S_PER_MINUTE
+from bench.base.units import S_PER_MINUTE
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
-from bench.catalogue.pricing import Prices, cost_usd
 from bench.record.document import ValidityStatus
 from reports import runs
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
@@ -30,21 +29,17 @@ from reports.samples import samples_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.bootstrap import seed_of
-from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.power import (
     BETTER_SESSIONS,
     LEVEL,
     MIN_SESSIONS,
     PRIMARY_METRICS,
-    SessionPrice,
-    cheapest_turns,
-    components_at,
     distance_of,
     variability_of,
 )
 from reports.statistics.quantiles import quantiles
-from reports.summary.cost import KINDS, bills_of, money_of
+from reports.summary.cost import money_of
 from reports.summary.run_validity import TITLES, validity_of
 from reports.summary.summary import window_of
 from reports.targets.clusters import ABSENT
@@ -52,7 +47,7 @@ from reports.targets.compared_target import ComparedTarget
 from reports.targets.metric_specs import by_stratum, common_strata
 from reports.targets.named import matched, refuse_unknown, split_name, targets_of
 from reports.thresholds import metric_option, quoted
-from reports.turns import Flags, measured_sessions
+from reports.turns import measured_sessions
 from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
@@ -159,13 +154,10 @@ def _share(text: str, option: str) -> float:
     return number
 
 
-Range = tuple[Number, Number, Number]
-
-
 class SampleSize(ClosedJsonEntry, frozen=True):
-    """The planned sample size. A range is [low, likely, high]; it is null if the pilot has no value for it."""
+    """The planned sample size. A value is null if the pilot has no value for it."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     pilot: str
     validity: Annotated[ValidityStatus, about("of the pilot")]
     simulated: Annotated[bool, about("whether the pilot is a run against the simulator")]
@@ -183,13 +175,13 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     primary_metrics: Annotated[int, about("primary metrics of the check, which share the error level (Holm)")]
     paired: bool
     pilot_sessions: int
-    sessions: Annotated[tuple[int, int, int], about("of each target; pairs if the pilot has pairs")]
-    sessions_single_metric: Annotated[int, about("the likely number for a single primary metric")]
+    sessions: Annotated[int, about("of each target; pairs if the pilot has pairs")]
+    sessions_single_metric: Annotated[int, about("the number for a single primary metric")]
     sessions_to_pass: Annotated[
         int | None, about("of a rate: sessions per target needed to pass with the margin if no turn fails")
     ]
-    seconds: Annotated[Range, about("duration of a run of both targets at once, at the session rate of the pilot")]
-    usd: Annotated[Range, about("of both targets")]
+    seconds: Annotated[Number, about("duration of a run of both targets at once, at the session rate of the pilot")]
+    usd: Annotated[Number, about("of both targets")]
     power_of_pilot: Annotated[Number, about("power with the sessions of the pilot")]
     turns_per_session: Number
     sessions_per_min: Annotated[Number, about("session rate of the pilot; pairs if it has pairs")]
@@ -198,8 +190,6 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     icc: Number
     deff_p50: Number
     deff_p95: Number
-    cheapest_turns_by_time: int | None
-    cheapest_turns_by_usd: int | None
 
 
 def sample_size(pilot: str | Path, spec: PowerSpec) -> SampleSize:
@@ -240,14 +230,13 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         latency = MetricSpec(base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
     minimum = metric_spec.statistic.min_sessions(base, metric_spec)
-    low, likely, high = (max(minimum, size) for size in pilot.needed(spec.distance, spec.power, spec.level))
+    needed = max(minimum, pilot.needed(spec.distance, spec.power, spec.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
     session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, targets)
     variability, (detect, margin) = variability_of(sample, *quantiles(sample, (0.5, 0.95))), spec.written
-    parts = components_at(sample, metric_spec.p or 0.5)
     return SampleSize(
-        schema=2,
+        schema=3,
         pilot=run_id_of(run),
         validity=validity_of(run.metadata).status,
         simulated=bool(run.metadata.get("simulated")),
@@ -265,11 +254,11 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         primary_metrics=spec.primary_metrics,
         paired=len(targets) == 2,
         pilot_sessions=pilot.sessions,
-        sessions=(low, likely, high),
-        sessions_single_metric=max(minimum, pilot.needed(spec.distance, spec.power)[1]),
+        sessions=needed,
+        sessions_single_metric=max(minimum, pilot.needed(spec.distance, spec.power)),
         sessions_to_pass=metric_spec.statistic.sessions_to_pass(metric_spec.margin, LEVEL) or None,
-        seconds=(low * session_s, likely * session_s, high * session_s),
-        usd=(low * session_usd, likely * session_usd, high * session_usd),
+        seconds=needed * session_s,
+        usd=needed * session_usd,
         power_of_pilot=pilot.power(pilot.sessions, spec.distance, spec.level),
         turns_per_session=float(base.counts(FAILURES)[1].sum()) / sessions,
         sessions_per_min=per_min,
@@ -278,8 +267,6 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         icc=variability.icc,
         deff_p50=variability.deff50,
         deff_p95=variability.deff95,
-        cheapest_turns_by_time=cheapest_turns(parts, price_in_seconds(base)),
-        cheapest_turns_by_usd=cheapest_turns(parts, price_in_usd(base)),
     )
 
 
@@ -310,15 +297,13 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
     sign = "−" if size.better == "higher" else "+"
     to_find = f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
-    bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
-    low, likely, high = map(count, size.sessions)
-    needs = [f"{likely} {targets} ({low} to {high}: {bootstrap})"]
-    if math.isfinite(size.seconds[1]):
+    needs = [f"{count(size.sessions)} {targets}"]
+    if math.isfinite(size.seconds):
         pace = f"{format_number(size.sessions_per_min)} {noun}s per minute, as in this run"
-        needs.append(f"{_range(size.seconds, format_duration)}, both targets at once, at {pace}")
-    if math.isfinite(size.usd[1]):
+        needs.append(f"{format_duration(size.seconds)}, both targets at once, at {pace}")
+    if math.isfinite(size.usd):
         unit = "pair" if size.paired else "session of each"
-        needs.append(f"{_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {unit}")
+        needs.append(f"{usd(size.usd)} for both targets, at {usd(size.usd_per_session)} for a {unit}")
     else:
         needs.append("cost unknown: the run has no token counts, or its model has no price")
     if size.simulated:
@@ -352,24 +337,9 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
     varies = f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95"
     turns = format_number(size.turns_per_session)
     yield f"Pilot: {plural(size.pilot_sessions, noun)} of {turns} turns: {varies}."
-    cheapest = [
-        f"{best}{' or more' if best == 10 else ''} by {unit}"
-        for best, unit in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
-        if best is not None
-    ]
-    if cheapest and size.p is not None:  # for a rate, the variability is unknown
-        yield f"Cheapest number of turns per session: {', '.join(cheapest)}; the pilot has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:
         yield f"A pilot of {BETTER_SESSIONS} sessions gives a more accurate plan."
     yield "A run with interim analyses (--until-decided) usually needs fewer."
-
-
-def _range(values: Range, write: Callable[[float], str]) -> str:
-    return f"{write(values[1])} ({write(values[0])} to {write(values[2])})"
-
-
-UNKNOWN = SessionPrice(math.nan, math.nan)
-FREE = SessionPrice(0.0, 0.0)
 
 
 def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
@@ -380,64 +350,3 @@ def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
     costs = {cost.target: cost.usd_per_session for cost in money_of(run, targets[0].turns.targets).targets}
     target_costs = [costs.get(target.name, math.nan) for target in targets]
     return sum(target_costs) * (2 / len(target_costs))
-
-
-def price_in_seconds(target: ComparedTarget) -> SessionPrice:
-    """Return the duration of a session as a price in seconds: the time until its first turn, and the time per turn.
-
-    Both times are means over successful sessions.
-    """
-    sessions = target.session_rows
-    turns = target.turns.frame[["session_id", "start_utc_ns"]].iloc[target.turns.rows[target.turn_mask]]
-    first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
-    opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
-    opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
-    started = sessions["turns_started"].to_numpy(dtype=np.float64)
-    succeeded = (sessions["outcome_class"] == "success").to_numpy() & (started > 0) & ~np.isnan(opened)
-    if not succeeded.any():
-        return UNKNOWN
-    ended = sessions["ended_at_ns"].to_numpy(dtype=np.float64)[succeeded]
-    opening = float(opened[succeeded].mean())
-    per_turn = (float(ended.sum()) - opening * succeeded.sum()) / float(started[succeeded].sum())
-    return _price(opening / NS_PER_S, per_turn / NS_PER_S)
-
-
-def price_in_usd(target: ComparedTarget) -> SessionPrice:
-    """Return the cost of a session in USD: the tokens of its turns and, if the service bills time, its minutes."""
-    costs = [cost for cost in money_of(target.run, target.turns.targets).targets if cost.target == target.name]
-    prices = [charge.prices for cost in costs[:1] if not cost.is_lower_bound for charge in cost.models]
-    of_tokens = next((known for known in prices if known and known.of_tokens), None)
-    of_minutes = next((known for known in prices if known and known.usd_per_minute), None)
-    if of_tokens is None and of_minutes is None:
-        return UNKNOWN
-    tokens = _usd_of_tokens(target, of_tokens) if of_tokens else FREE
-    seconds = price_in_seconds(target) if of_minutes else FREE
-    per_s = of_minutes.usd_per_minute / S_PER_MINUTE if of_minutes else 0.0
-    return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
-
-
-def _usd_of_tokens(target: ComparedTarget, prices: Prices) -> SessionPrice:
-    """Return the cost of the tokens of a session, in USD.
-
-    A line is fitted to the cost of a turn over the number of the turn in its session. The slope of the line is the cost
-    of the history that one turn adds, because the history is billed again in each turn.
-    """
-    run, targets = target.run, target.turns.targets
-    bills = bills_of(run, targets)
-    tokens = {kind: bills.tokens(kind) for kind in KINDS}
-    usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
-    index = targets.index(target.name) if target.name in targets else ABSENT
-    billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == index)
-    of_turns = (billed | (bills.needs_no_tokens & (bills.target == index))) & ~bills.unattributed
-    number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
-    sessions = np.unique(bills.session[of_turns]).size
-    if np.unique(number).size < 2:
-        return UNKNOWN
-    history, turn = np.polyfit(number - 1, usd[of_turns], 1)
-    if turn <= 0:  # the first turns delegate nothing, so the cost is not that of a growing conversation
-        history, turn = 0.0, usd[of_turns].mean()
-    return _price(float(usd[billed & bills.unattributed].sum()) / sessions, float(turn), max(0.0, float(history)))
-
-
-def _price(session: float, turn: float, history: float = 0.0) -> SessionPrice:
-    return SessionPrice(session, turn, history) if turn > 0 else UNKNOWN

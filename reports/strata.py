@@ -50,6 +50,11 @@ class Stratum(NamedTuple):
         return "+".join(filter(None, self))
 
     @property
+    def labels(self) -> dict[str, str | None]:
+        """The values that the rows of these turns have in the columns with these names; None for any instant."""
+        return {"measured_from": self.measured_from or None, "turn_type": self.turn_type or REGULAR}
+
+    @property
     def measured_from_text(self) -> str:
         """The text for the turns of a latency, such as `from request sent, with function calls`."""
         return _joined(MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text)
@@ -94,6 +99,8 @@ def turn_type_text(turn_type: str) -> str:
 
 NO_STRATUM = Stratum()
 """The stratum of a value for which all turns count alike."""
+NO_LABELS: dict[str, str | None] = dict.fromkeys(Stratum._fields)
+"""The labels of a value that belongs to no stratum."""
 
 
 def _joined(*parts: str) -> str:

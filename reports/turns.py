@@ -317,6 +317,12 @@ class TurnArrays:
             (script, label.removeprefix(f"{script}: ")) for script, label in zip(of_labels, self.labels, strict=True)
         )
 
+    @cached_property
+    def row_labels(self) -> dict[str, tuple[str | None, str | None]]:
+        """The values that rows have in `script` and `step`, by the name of their step in reports, and by its label."""
+        of_rows = [(script or None, None if name == UNNAMED else name) for script, name in self.own_names]
+        return dict(zip((*self.labels, *self.steps), of_rows * 2, strict=True))
+
     def steps_named(self, name: str) -> Flags:
         """Return a mask of the steps that have this name in reports, or that a user calls so (`step_names`)."""
         named = np.array([name in names for names in zip(self.steps, self.labels, strict=True)], dtype=bool)

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from bench.base.errors import RtbenchError, ScriptError, UsageError
     from bench.load.planning.tasks import Turn
     from bench.load.user import RealtimeUser, script
-    from reports.api.many import Runs, load_many
-    from reports.api.run import Run, load
+    from reports.api.many import Runs, load, load_many
+    from reports.api.run import Run
     from reports.api.verdicts import check, compare, trend
     from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
+
+    __version__: str
 
 __all__ = [
     "QuantileEstimate",
@@ -54,8 +56,8 @@ EXPORTS = {
     "bench.base.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
     "bench.load.user": ("RealtimeUser", "script"),
-    "reports.api.many": ("Runs", "load_many"),
-    "reports.api.run": ("Run", "load"),
+    "reports.api.many": ("Runs", "load", "load_many"),
+    "reports.api.run": ("Run",),
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
 }
@@ -65,10 +67,14 @@ NAME_TAKEN_STATUS = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use.
+    """Import a public name at its first use. `__version__` is the version of the installed package.
 
     Exit the process on Windows. Also exit it if another module has the name of one of our packages.
     """
+    if name == "__version__":
+        _claim("bench")
+        globals()[name] = importlib.import_module("bench.base.installation").tool_version()
+        return globals()[name]
     module_name = next((module_name for module_name, names in EXPORTS.items() if name in names), None)
     if module_name is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -80,7 +86,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({"__version__", *__all__})
 
 
 def _claim(name: str) -> None:

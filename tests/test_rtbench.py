@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import rtbench
+from bench.base.installation import tool_version
 
 LOCUST = "bench.load.user"
 """The module that imports Locust. Locust patches the standard library of the process.
@@ -28,10 +29,14 @@ def places_in(body: list[ast.stmt]) -> dict[str, tuple[str, ...]]:
 
 def test_every_exported_name_is_the_object_of_its_module() -> None:
     assert sorted(name for names in rtbench.EXPORTS.values() for name in names) == sorted(rtbench.__all__)
-    assert set(rtbench.__all__) <= set(dir(rtbench))
     for place, names in rtbench.EXPORTS.items():
         for name in names if place != LOCUST else ():
             assert getattr(rtbench, name) is getattr(importlib.import_module(place), name)
+
+
+def test_only_names_for_users_are_listed() -> None:
+    assert dir(rtbench) == sorted([*rtbench.__all__, "__version__"])
+    assert rtbench.__version__ == tool_version()
 
 
 def test_a_type_checker_sees_the_same_exported_names() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.base.errors import UsageError
 
+FOLDER = Path("runs")
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """The error numbers that mean that a file does not exist. After any other error, such as EACCES, the file may exist."""
 
@@ -30,6 +31,11 @@ def file_status(path: Path) -> os.stat_result | None:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}; check the permissions of its folder, or name another run"
         ) from None
+
+
+def runs_folder() -> Path:
+    """Return the folder of the runs: LOCUST_RUNS_DIR, or `runs`."""
+    return Path(os.environ.get("LOCUST_RUNS_DIR") or FOLDER)
 
 
 def is_folder(path: Path) -> bool:

@@ -16,7 +16,9 @@ import numpy as np
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
+from bench.record.presence import file_status, runs_folder
 from reports.runs import RunFrames
+from reports.targets.named import split_name
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
@@ -31,6 +33,27 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
     raise UsageError(f"a run is a loaded run or the path of its folder, not {_shown(run)}")
 
 
+def found_run(run: RunFrames | Path | str) -> RunFrames | str:
+    """Return a loaded run unchanged, or the path of a run that commands would find (`path_of`)."""
+    given = given_run(run)
+    return given if isinstance(given, RunFrames) else path_of(given)
+
+
+def path_of(text: str) -> str:
+    """Return the path of a run, which may end in the name of a target.
+
+    Like commands, accept the name of a run in the folder of the runs, and "" for the newest run that has ended. Raise
+    UsageError if there is no such run.
+    """
+    folder, target = split_name(text)
+    if text and file_status(folder):
+        return text
+    from bench.record.run_list import resolve_run
+
+    found = resolve_run(str(folder) if text else "", runs_folder())
+    return str(found) if target is None else f"{found}:{target}"
+
+
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
     """Return the texts as a tuple. Raise UsageError if one of them is not a string.
 
@@ -43,14 +66,20 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
     return texts
 
 
-def metric_with_name(metric: str) -> str:
-    """Return the name of a metric. The name of its column (`ttfa_ms`) is also accepted.
+def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted.
 
-    Raise UsageError if it is not a string.
+    Raise UsageError if there is none, or if one is not a string.
     """
-    (text,) = given_texts((metric,), "metrics")
-    name = text.removesuffix("_ms")
-    return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
+    texts = given_texts(metric, "metrics")
+    if not texts:
+        raise UsageError('name at least one metric, such as "ttfa"')
+    names = {text: text.removesuffix("_ms") for text in texts}
+    return tuple(
+        dict.fromkeys(
+            name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text for text, name in names.items()
+        )
+    )
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:

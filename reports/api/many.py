@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from glob import glob
+from glob import glob, has_magic
 from pathlib import Path
+from typing import Any, SupportsIndex, overload
 
 import pandas as pd
 
 from bench.base.errors import UsageError
-from bench.record.presence import is_folder, is_run, run_folders
-from reports.api.arguments import given_run
-from reports.api.run import Run, load
+from bench.record.presence import file_status, is_folder, is_run, run_folders
+from reports.api.arguments import given_run, path_of
+from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
 from reports.formatting import NBSP, plural
 from reports.frames import concat
@@ -28,6 +29,14 @@ class Runs(tuple[Run, ...]):
     """
 
     __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Run | Runs:
+        """Return the run at an index, or the runs of a slice."""
+        return Runs(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def __repr__(self) -> str:
         """Return `Runs(3 runs: 20261120T091400Z-voice_turns, …)`."""
@@ -51,7 +60,7 @@ class Runs(tuple[Run, ...]):
 
     def quantiles(
         self,
-        metric: str,
+        metric: str | Sequence[str],
         *,
         p: float | Sequence[float] = PS,
         by: str | Sequence[str] = (),
@@ -101,13 +110,35 @@ def _refuse_mask(where: Where | None) -> None:
         )
 
 
+def load(path: Path | str | Iterable[Path | str] = "", *, all_columns: bool = True) -> Run | Any:
+    """Return a run, or several runs as `Runs`.
+
+    `path` is the folder of a run, or its name in the folder of the runs (LOCUST_RUNS_DIR, or `runs`). By default, it is
+    the newest run that has ended. A pattern such as "runs/*", a folder of runs, and a list are several runs, also if
+    there is only one in them. `all_columns=False` reads only the columns of turns that a report needs, which saves four
+    fifths of the memory. Raise UsageError if the folder is no run, or its files cannot be read.
+    """
+    if isinstance(path, Iterable) and not isinstance(path, str):
+        return load_many(path, all_columns=all_columns)
+    given = given_run(path)
+    if not isinstance(given, str):
+        return load_run(given.folder, all_columns=all_columns)
+    folder = Path(given)
+    if not given or not file_status(folder):
+        if has_magic(given):
+            return load_many(given, all_columns=all_columns)
+        return load_run(path_of(given), all_columns=all_columns)
+    has_runs = is_folder(folder) and not is_run(folder) and run_folders(folder)
+    return (load_many if has_runs else load_run)(folder, all_columns=all_columns)
+
+
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
-    """Load several runs. Each path is a run, a folder of runs, or a pattern such as "runs/*".
+    """Return several runs, or one as `Runs`. Each path is a run, a folder of runs, or a pattern such as "runs/*".
 
     Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same run_id.
     """
     path_list = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
-    runs = Runs(load(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))
+    runs = Runs(load_run(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))
     if not runs:
         raise UsageError("no run folder is given")
     folders: dict[str, Path] = {}

@@ -19,9 +19,10 @@ import pandas as pd
 from bench.base.errors import UsageError
 from bench.base.manual import see
 from bench.catalogue.metrics import CATALOGUE
+from bench.record.document import ValidityStatus
 from reports import runs
 from reports.api import tables
-from reports.api.arguments import given_run, metric_with_name, quantile_levels
+from reports.api.arguments import metrics_with_names, quantile_levels
 from reports.api.selection import (
     RowFilter,
     Selection,
@@ -44,7 +45,7 @@ from reports.summary.metrics import PS, SLOPES, slope_sample
 from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary, summarise
 from reports.thresholds import near
-from reports.turns import TurnArrays, column_of, measured_sessions, target_labels
+from reports.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
 
 
 class _Group(NamedTuple):
@@ -68,29 +69,40 @@ class Run(runs.RunFrames):
         They are in the unit of the metric. Rows are selected as in `quantiles`. Raise UsageError if the rows belong to
         several targets or to several strata, because their values must not be pooled.
         """
-        groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
+        (name,) = metrics_with_names((metric,))
+        groups = list(self._groups(name, (), RowFilter(where, values)))
         if len(groups) > 1:
-            listed = "; ".join(", ".join(filter(None, (group.target, *group.stratum))) for group in groups)
-            columns = {"target": groups[0].target, **groups[0].stratum._asdict()}
-            first = ", ".join(f"{name}={value!r}" for name, value in columns.items() if value)
+            labels = [{"target": group.target, **tables.labels_of(name, group.stratum)} for group in groups]
+            listed = "; ".join(", ".join(filter(None, of_group.values())) for of_group in labels)
+            first = ", ".join(f"{column}={value!r}" for column, value in labels[0].items() if value)
             raise UsageError(f"{metric} has several samples, which must not be pooled: {listed}. Select one: {first}")
         return groups[0].sample if groups else NO_VALUES
 
+    @property
+    def validity(self) -> ValidityStatus:
+        """The verdict on whether the values of the run may be used: `valid`, `invalid` or `no_verdict`."""
+        return validity_of(self.metadata).status
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the targets, in the order of the run."""
+        return target_labels(self)
+
     def quantiles(
         self,
-        metric: str,
+        metric: str | Sequence[str],
         *,
         p: float | Sequence[float] = PS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Return quantiles of a metric of turns or sessions, with their 95 % intervals, as in the report.
+        """Return quantiles of metrics of turns or sessions, with their 95 % intervals, as in the report.
 
         The frame has a row for each quantile. Each target, each stratum, and each combination of values in the columns
         `by` has its own quantiles. `where` selects rows. It is a query, a mask, or a function that makes a mask from a
         frame, which includes turns that did not start. `values` also selects rows: target="direct" or step=["greeting",
-        "order"], for example, are the values that a column may have.
+        "order"], for example, are the values that a column may have. A selection without rows is an error.
 
         `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a because there are too few turns
         or sessions: `status` contains which of the two, and `required` the number needed. `value` is inf if the
@@ -98,15 +110,18 @@ class Run(runs.RunFrames):
         `usable` is True if the value is published, the run is valid, and the metric is not uncertain; otherwise
         `reason` contains the reason. Raise UsageError for invalid arguments.
         """
-        name, ps, columns = metric_with_name(metric), quantile_levels(p), columns_of(by)
-        rows = [
-            tables.quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
-            for group in self._groups(name, columns, RowFilter(where, values))
-            for estimate in quantiles(group.sample, ps)
-        ]
-        of_sessions = name not in SLOPES and CATALOGUE[name].scope == "session"
-        labels = tables.dtypes_of_labels(self.sessions if of_sessions else self.turns, (*tables.STRATUM, *columns))
-        return frame_of(rows, labels | tables.QUANTILE)
+        ps, columns, chosen = quantile_levels(p), columns_of(by), RowFilter(where, values)
+        frames = []
+        for name in metrics_with_names(metric):
+            rows = [
+                tables.quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
+                for group in self._groups(name, columns, chosen)
+                for estimate in quantiles(group.sample, ps)
+            ]
+            labelled = self.sessions if tables.is_of_sessions(name) else self.turns
+            labels = tables.dtypes_of_labels(labelled, (*tables.STRATUM, *columns))
+            frames.append(frame_of(rows, labels | tables.QUANTILE))
+        return concat(frames)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
         """Return rates, which are shares of turns or of words, with their 95 % intervals over sessions.
@@ -173,7 +188,7 @@ class Run(runs.RunFrames):
 
     def _repr_html_(self) -> str:
         """Return the main metrics of each target as an HTML table."""
-        frame = concat([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
+        frame = self.quantiles(list(dict.fromkeys(self._samples.mains.values())))
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
         badges = [
             with_marker(validity_of(self.metadata).title),
@@ -231,13 +246,14 @@ class Run(runs.RunFrames):
             yield from self._slopes(name, chosen)
             return
         metric_sample = self._samples[name]
+        names_of_steps = np.array([turns.row_labels[label][1] for label in turns.steps], dtype=object)
         for pool in metric_sample.pools():
-            of_steps = [pool.steps]
+            keys_and_steps: list[tuple[dict[str, Any], Flags]] = [({}, pool.steps)]
             if "step" in by:
-                step_indices = np.flatnonzero(pool.steps & metric_sample.applies[pool.target])
-                of_steps = [np.arange(len(turns.steps)) == index for index in step_indices]
-            for steps in of_steps:
-                step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
+                applying = pool.steps & metric_sample.applies[pool.target]
+                names = dict.fromkeys(names_of_steps[applying])
+                keys_and_steps = [({"step": label}, applying & (names_of_steps == label)) for label in names]
+            for step, steps in keys_and_steps:
                 sample_of_group = dict(metric_sample.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
                 for group in [0] if chosen.every else sample_of_group:
                     keys = step | _keys(chosen, group)
@@ -260,8 +276,8 @@ class Run(runs.RunFrames):
 
     def _of_sessions(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         sessions = measured_sessions(self)
-        targets = [*target_labels(self), *target_names(self)]
-        chosen = selected(sessions, sessions.iloc[:0], by, where, targets=targets)
+        known = {"target": [*target_labels(self), *target_names(self)]}
+        chosen = selected(sessions, sessions.iloc[:0], by, where, known)
         for target in target_labels(self):
             at_target = (sessions["target"] == target).to_numpy()
             of_target, groups = sessions.loc[at_target, [column_of(name), *OF_SAMPLE]], chosen.of_row[at_target]
@@ -275,12 +291,6 @@ def _keys(chosen: Selection, group: int) -> dict[str, Any]:
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 
-def load(path: Path | str, *, all_columns: bool = True) -> Run:
-    """Return the run in a folder.
-
-    `all_columns=False` reads only the columns of turns that a report needs, which saves four fifths of the memory.
-    Raise UsageError if the folder is no run, or its files cannot be read.
-    """
-    run_or_path = given_run(path)
-    folder = run_or_path if isinstance(run_or_path, str) else run_or_path.folder
+def load_run(folder: Path | str, *, all_columns: bool = True) -> Run:
+    """Return the run in a folder. Raise UsageError if the folder is no run, or its files cannot be read."""
     return Run(**vars(runs.load_frames(folder, all_columns=all_columns)))

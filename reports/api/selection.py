@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +14,8 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.base.manual import see
-from bench.catalogue.metrics import MEASURED_FROM, REGULAR, TURN_TYPES, turn_type_of
+from bench.catalogue.metrics import MEASURED_FROM, TURN_TYPES, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
-from reports import step_names
 from reports.api.arguments import given_texts
 from reports.runs import RunFrames
 from reports.statistics.counting import Integers
@@ -88,44 +88,54 @@ class RowFilter:
     @property
     def columns(self) -> Sequence[str] | None:
         """The columns that the filter reads; None if it may read any column."""
-        return tuple(self.values) if self.where is None or isinstance(self.where, pd.Series) else None
+        of_step = ("script",) if "step" in self.values else ()
+        return (*of_step, *self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
     def having_values(self, frame: pd.DataFrame) -> Flags:
-        """Return the mask of the rows that have an allowed value in each column of `values`."""
+        """Return the mask of the rows that have an allowed value in each column of `values`.
+
+        A step may also have the name of its script, as in reports.
+        """
         flags = np.ones(len(frame), dtype=bool)
         for name, options in self.options.items():
             present = [item for item in options if not pd.isna(item)]
             missing = len(present) < len(options)
-            flags &= (frame[name].isin(present) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
+            allowed = frame[name].isin(present) | (frame[name].isna() & missing)
+            if name == "step" and any(": " in str(item) for item in present):
+                allowed |= (frame["script"].astype(object) + ": " + frame["step"].astype(object)).isin(present)
+            flags &= allowed.to_numpy(dtype=bool)
         return flags
 
-    def meeting(self, frames: Sequence[pd.DataFrame]) -> list[Flags]:
-        """Return the mask of the rows of each frame that meet `where`."""
-        where = self.where
-        return [
-            np.ones(len(frame), dtype=bool) if where is None or not len(frame) else _matching(frame, where)
-            for frame in frames
-        ]
-
     def refuse_unknown(self, frames: Sequence[pd.DataFrame], known: Mapping[str, Collection[object]]) -> None:
-        """Raise UnknownValueError for a text that no row has, and for numbers of which no row has any.
-
-        `known` is the texts that a column may have.
-        """
+        """Raise UnknownValueError for a text that no row has. `known` is the texts that a column may have."""
         for name, options in self.options.items():
-            there = {value for frame in frames for value in frame[name].dropna().unique()}
-            if not there and name not in known:
-                continue  # there are no rows, or the column is empty in this run
+            there = _values(frames, name)
             allowed = {*there, *known.get(name, ())}
-            values = [item for item in options if not pd.isna(item) and not isinstance(item, bool | np.bool_)]
-            unknown = [item for item in values if item not in allowed]
-            if len(unknown) < len(values):
-                unknown = [item for item in unknown if isinstance(item, str)]
-            if unknown:
-                texts = sorted(map(str, allowed), key=lambda text: (text.isdecimal() * len(text), text))
-                more = f", … ({len(texts)} in all)" if len(texts) > LISTED else ""
-                listed, item = f"{', '.join(texts[:LISTED])}{more}", unknown[0]
-                raise UnknownValueError(f"there is no {name} {item!r}{near(str(item), texts)} allowed: {listed}")
+            for item in options if there or name in known else ():
+                if isinstance(item, str) and item not in allowed:
+                    hint = near(item, sorted(map(str, allowed)))
+                    raise UnknownValueError(f"there is no {name} {item!r}{hint} allowed: {_listed(there or allowed)}")
+
+    def refuse_empty(self, frames: Sequence[pd.DataFrame]) -> None:
+        """Raise UnknownValueError, because the filter selects no row. The error has the values that exist."""
+        texts = [f"{name}={options[0] if len(options) == 1 else options!r}" for name, options in self.options.items()]
+        texts += [] if self.where is None else [f"where={self.where!r}" if isinstance(self.where, str) else "where"]
+        words = set(re.findall(r"\w+", self.where)) if isinstance(self.where, str) else set()
+        columns = [str(name) for name in frames[0].columns if name in self.options or name in words]
+        exist = "; ".join(f"{name} is {_listed(_values(frames, name)) or 'always missing'}" for name in columns)
+        raise UnknownValueError(f"no row has {' and '.join(texts)}{exist and f': {exist}'}")
+
+
+def _values(frames: Sequence[pd.DataFrame], column: str) -> set[Any]:
+    return {value for frame in frames for value in frame[column].dropna().unique()}
+
+
+def _listed(values: Collection[Any]) -> str:
+    if len(values) > LISTED and all(isinstance(value, int | float | np.number) for value in values):
+        return f"from {min(values):g} to {max(values):g}"
+    texts = sorted(map(str, values), key=lambda text: (text.isdecimal() * len(text), text))
+    more = f", … ({len(texts)} in all)" if len(texts) > LISTED else ""
+    return f"{', '.join(texts[:LISTED])}{more}"
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
@@ -175,7 +185,7 @@ VOCABULARY: dict[str, Collection[object]] = {
     "outcome_class": get_args(OutcomeClass),
     "outcome": SUCCESSFUL | UNFINISHED,
 }
-"""The values that a column may have in other runs. To select them is no mistake, even if no row has them."""
+"""The values that a column may have in other runs. One of several values that a user selects may be such a value."""
 STEP_KEYS = ("label", "name")
 """The names that scripts use for what the column `step` contains."""
 
@@ -185,15 +195,12 @@ def selected(
     not_started: pd.DataFrame,
     by: Sequence[str],
     where: RowFilter,
-    *,
-    targets: Sequence[str],
-    own: Sequence[pd.DataFrame] = (),
+    known: Mapping[str, Collection[object]],
 ) -> Selection:
     """Select and group the rows, and the turns that did not start.
 
-    `targets` is the targets of the run. `own` is both frames with the names that the user's frames have instead of
-    those of reports. `where` is evaluated on `own`. If it selects none of these rows, it is evaluated on the rows.
-    Raise UsageError if a column or `where` is invalid, or if no row has a value.
+    `known` is the texts that a column may have, also if no row has them. Raise UsageError if a column or `where` is
+    invalid, or if no row is selected.
     """
     for name in (*by, *where.values):
         if name not in rows.columns:
@@ -206,11 +213,15 @@ def selected(
             'as where="turn > 1", or select turns that started by where="outcome.notna()"'
         )
     frames = (rows, not_started)
-    where.refuse_unknown(frames, VOCABULARY | {"target": targets})
-    meeting = where.meeting(own or frames)
-    if own and not any(mask.any() for mask in meeting):
-        meeting = where.meeting(frames)
-    chosen = [mask & where.having_values(frame) for mask, frame in zip(meeting, frames, strict=True)]
+    where.refuse_unknown(frames, {**VOCABULARY, **known})
+    chosen = [where.having_values(frame) for frame in frames]
+    if (condition := where.where) is not None:
+        chosen = [
+            mask & _matching(frame, condition) if len(frame) else mask
+            for mask, frame in zip(chosen, frames, strict=True)
+        ]
+    if where and not any(mask.any() for mask in chosen):
+        where.refuse_empty(frames)
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
     keys = ONE_GROUP
     if by:
@@ -228,32 +239,20 @@ def selected(
 
 
 def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group the measured turns of a run, and the turns that did not start.
-
-    Values of `step` and `turn_type` may be those of reports, or those of the user's frames.
-    """
+    """Select and group the measured turns of a run, and the turns that did not start."""
     if not where and not by:
         not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=np.int64), every=True)
-    columns = None if where.columns is None else (*by, *where.columns)
+    columns = None if where.columns is None else tuple(dict.fromkeys((*by, *where.columns)))
     frame = _with_columns(turns, columns)
     # all columns of a million turns take 1 GB: copy them only if some turns are warm-up
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
     labelled = _with_steps(turns, rows, turns.target, turns.step)
     absent = rows_not_started(run, turns, columns)
-    own: tuple[pd.DataFrame, ...] = ()
-    if where.where is not None and not isinstance(where.where, pd.Series):
-        steps = [own_name for _, own_name in turns.own_names]
-        types = [turns.strata[stratum_index].turn_type or REGULAR for stratum_index in turns.stratum]
-        types_of = [_labels(types, turns.step), _labels(types, turns.not_started.step)]
-        own = (
-            labelled.assign(step=rows["step"], turn_type=types_of[0]),
-            absent.assign(step=_labels(steps, turns.not_started.step), turn_type=types_of[1])
-            if turns.not_started.step.size
-            else absent,
-        )
-    reported = RowFilter(where.where, _as_reported(turns, where.options))
-    return selected(labelled, absent, by, reported, targets=[*turns.targets, *target_names(run)], own=own)
+    several_scripts = len({script for script, _ in turns.own_names}) > 1
+    of_scripts = [f"{script}: {own_name}" for script, own_name in turns.own_names] if several_scripts else []
+    known = {"target": [*turns.targets, *target_names(run)]} | ({"step": of_scripts} if of_scripts else {})
+    return selected(labelled, absent, by, _with_turn_types(where), known)
 
 
 def target_names(run: RunFrames) -> list[str]:
@@ -261,26 +260,15 @@ def target_names(run: RunFrames) -> list[str]:
     return [str(entry.get("name")) for entry in run.metadata.get("targets") or []]
 
 
-def _as_reported(turns: TurnArrays, options: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Return the values of columns with the names of reports. Raise UsageError for a step that is unknown or ambiguous.
-
-    A turn type of several names may have them in any order.
-    """
-    reported = {name: list(values) for name, values in options.items()}
-    steps = []
-    for name in reported.get("step", ()) if turns.steps else ():
-        if isinstance(name, str) and not turns.steps_named(name).any():
-            is_ambiguous = any(own == name for _, own in turns.own_names)
-            raise (UsageError if is_ambiguous else UnknownValueError)(step_names.refusal(name, turns.own_names))
-        steps += (
-            [turns.steps[at] for at in np.flatnonzero(turns.steps_named(name))] if isinstance(name, str) else [name]
-        )
+def _with_turn_types(where: RowFilter) -> RowFilter:
+    """Return the filter with the names of each turn type in the order that they have in rows."""
+    if "turn_type" not in where.values:
+        return where
     types = [
         turn_type_of(value.split("+")) if isinstance(value, str) and set(value.split("+")) <= set(TURN_TYPES) else value
-        for value in reported.get("turn_type", ())
+        for value in where.options["turn_type"]
     ]
-    reported |= {"step": steps} if turns.steps and "step" in reported else {}
-    return reported | ({"turn_type": [None if t == REGULAR else t for t in types]} if "turn_type" in reported else {})
+    return RowFilter(where.where, {**where.values, "turn_type": types})
 
 
 def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -306,12 +294,12 @@ def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] |
 
 def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     """Return the rows with the labels of their target, step, and stratum."""
-    strata = [turns.strata[stratum_index] for stratum_index in turns.stratum]
+    labels = [turns.strata[stratum_index].labels for stratum_index in turns.stratum]
     return rows.assign(
         target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)),
-        step=_labels(turns.steps, step),
-        measured_from=_labels([stratum.measured_from for stratum in strata], step),
-        turn_type=_labels([stratum.turn_type or None for stratum in strata], step),
+        step=_labels([turns.row_labels[name][1] for name in turns.steps], step),
+        measured_from=_labels([of_step["measured_from"] for of_step in labels], step),
+        turn_type=_labels([of_step["turn_type"] for of_step in labels], step),
     )
 
 

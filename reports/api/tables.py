@@ -19,9 +19,17 @@ from reports.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
-from reports.strata import Stratum
+from reports.strata import NO_LABELS, Stratum
 from reports.summary.cost import KINDS
-from reports.summary.metrics import ALL, LOAD_GENERATOR, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
+from reports.summary.metrics import (
+    ALL,
+    LOAD_GENERATOR,
+    PER_EVENT,
+    SLOPES,
+    MetricSummary,
+    histogram_quantiles,
+    turn_rate,
+)
 from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary
 from reports.uncertainty import reason_text
@@ -61,6 +69,16 @@ def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any
     return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
+def is_of_sessions(metric: str) -> bool:
+    """Return whether the values of a metric belong to sessions. A slope belongs to the turns of a stratum."""
+    return metric not in SLOPES and CATALOGUE[metric].scope == "session"
+
+
+def labels_of(metric: str, stratum: Stratum) -> dict[str, str | None]:
+    """Return the labels `measured_from` and `turn_type` of a value; None if the metric has no such label."""
+    return NO_LABELS if is_of_sessions(metric) else stratum.labels
+
+
 def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, Any]:
     """Return the USE columns of a value. `missing` is the reason why there is no value; "" if there is one."""
     validity = validity_of(run.metadata)
@@ -79,8 +97,7 @@ def quantile_row(
     return {
         "run_id": run_id_of(run),
         "target": target,
-        "measured_from": stratum.measured_from or None,
-        "turn_type": stratum.turn_type or None,
+        **labels_of(metric, stratum),
         **keys,
         "metric": metric,
         **{name: getattr(sample, name) for name in COUNTED},
@@ -118,9 +135,10 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
     """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each quantile."""
     rows = []
     for sample in (*summary.metrics, *summary.connect_phases, *summary.slopes):
-        labels = sample.metric, sample.target, sample.stratum, {"step": None if sample.step == ALL else sample.step}
+        script, step = (None, None) if sample.step == ALL else summary.samples.turns.row_labels[sample.step]
+        labels = sample.metric, sample.target, sample.stratum, {"script": script, "step": step}
         rows += [quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles]
-    return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
+    return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "script", "step"))) | QUANTILE)
 
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:

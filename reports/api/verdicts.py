@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench.base.errors import UsageError
-from reports.api.arguments import given_run, given_texts, in_python
+from reports.api.arguments import found_run, given_run, given_texts, in_python
 from reports.api.run import Run
 from reports.check.check import check_of
 from reports.check.results import CheckResult, OnInconclusive
@@ -28,7 +28,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     90 % for 0.95. Raise UsageError as the command does. Write no files.
     """
     one_sided_alpha(confidence)
-    return compare_targets(parse_targets([given_run(run) for run in (baseline, *candidates)]), confidence=confidence)
+    return compare_targets(parse_targets([found_run(run) for run in (baseline, *candidates)]), confidence=confidence)
 
 
 def check(
@@ -46,7 +46,7 @@ def check(
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
-    run_or_path, baseline_or_path = given_run(run), None if baseline is None else given_run(baseline)
+    run_or_path, baseline_or_path = found_run(run), None if baseline is None else given_run(baseline)
     with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
         limits = _limits(thresholds)

@@ -23,7 +23,6 @@ from bench.record.presence import is_folder, is_run
 from reports import uncertainty
 from reports.check.results import ThresholdResult, compared_result
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import join_words, plural
 from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.metric_spec import MetricSpec
@@ -160,7 +159,7 @@ def mark_provisional(
     assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
     notices = [
         *answers.notices,
-        *([" ".join(filter(None, (ASSUMED, run_sd_sensitivity(assumed), STORE_FIVE)))] if assumed else []),
+        *([f"{ASSUMED} {STORE_FIVE}"] if assumed else []),
         *_drifted(drifted, ""),
         *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),

@@ -17,7 +17,6 @@ from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.finding_rows import shares_of
-from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.json_entries import ClosedJsonEntry, Count, about
@@ -42,7 +41,7 @@ from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.ticks import is_large, tick_at
 from reports.statistics.verdicts import OWN_DRIFT
-from reports.strata import NO_STRATUM
+from reports.strata import NO_LABELS
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import (
     FairnessCheckEntry,
@@ -99,7 +98,7 @@ BURSTING = (
     "metrics without bursts, bursts are found by chance."
 )
 DTYPES = dtypes_of(
-    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "step")),
+    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
     (NUMBER, ("p",)),
     (TEXT, ("unit",)),
     (FLAG, ("primary",)),
@@ -169,8 +168,6 @@ class Comparison:
 
     If there is a decision, the verdict of the comparison is that of the analyses, and `findings` only adds information.
     """
-    at_twice_the_run_sd: str = ""
-    """A sentence for a comparison of two runs: the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
     """The comparisons of the p50 of each step. Each candidate has its worst step first.
 
@@ -209,11 +206,12 @@ class Comparison:
         texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
         run_ids = {target.label: run_id_of(target.run) for target in self.targets}
+        of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
         rows = []
         for finding in (*self.findings, *self.steps):
             spec, verdict, difference = finding.question, finding.verdict, finding.published
-            labels = (label or None for label in (*(spec.stratum or NO_STRATUM), spec.step))
-            spec_values = spec.name, spec.metric, *labels
+            labels = NO_LABELS if spec.stratum is None else spec.stratum.labels
+            spec_values = spec.name, spec.metric, *labels.values(), *of_steps.get(spec.step, (None, spec.step))
             verdict_name, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
             values = (
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
@@ -325,7 +323,6 @@ def compare_targets(
         simulated=any(target.simulated for target in targets),
         recorded=any(target.run.recorded for target in targets),
         decision=decision,
-        at_twice_the_run_sd="" if one_run(targets) else run_sd_sensitivity(differences, level),
         steps=tuple(finding for pair in target_pairs for finding in step_changes(*pair, main, how)) if main else (),
     )
 

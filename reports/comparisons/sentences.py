@@ -61,7 +61,7 @@ def comparison_headline(comparison: Comparison) -> str:
 
 
 def comparison_second(comparison: Comparison) -> str:
-    """Return the text after the headline: its confidence, the other metrics, and the other candidates."""
+    """Return the text after the headline: its confidence, and the other metrics."""
     if comparison.failed_checks:
         return validity.remedies(comparison.invalid_reasons)
     if comparison.decision is not None:
@@ -87,7 +87,7 @@ def assumption(comparison: Comparison) -> str:
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     if not assumed or comparison.failed_checks:
         return ""
-    return " ".join(filter(None, (PROVISIONAL, comparison.at_twice_the_run_sd, AVOID)))
+    return f"{PROVISIONAL} {AVOID}"
 
 
 def worst_steps(comparison: Comparison) -> list[str]:

@@ -257,15 +257,14 @@ Block = (
 class Section:
     """A part of a document with a heading. `question` is the question that it answers; it is shown below the heading.
 
-    `style` is the class of the filter that hides the section. `folded` is True if a page shows only the heading and the
-    question at first. `brief` is the blocks that a terminal shows instead.
+    `folded` is True if a page shows only the heading and the question at first. `brief` is the blocks that a terminal
+    shows instead.
     """
 
     anchor: str
     heading: str
     question: str
     blocks: Sequence[Block] = field(default_factory=tuple)
-    style: str = ""
     folded: bool = False
     brief: Sequence[Block] = ()
 
@@ -304,17 +303,6 @@ MEASURED_AGAINST: Inline = (
 
 
 @dataclass(frozen=True)
-class Filter:
-    """A filter of a page. `name` is its name.
-
-    Each of its values has the CSS class of the elements that the value hides.
-    """
-
-    name: str
-    values: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class Page:
     """The content of a page. `lead` is shown below the headline. `answer` is shown above the sections."""
 
@@ -335,7 +323,6 @@ class Page:
     targets: Sequence[str] = ()
     """The targets that a reader can hide, in the order of their numbers. It is empty if figures show only one target.
     """
-    filters: Sequence[Filter] = ()
     struck: bool = False
     """True if no value of the page may be used; its values are then struck through."""
 

@@ -138,13 +138,6 @@ class Plot:
         """
         return self._within(f'<g class="o{target}">')
 
-    def among(self, classes: str) -> AbstractContextManager[None]:
-        """Return a context manager.
-
-        Filters of the page hide the elements that are added in its block, by these classes.
-        """
-        return self._within(f'<g class="{classes}">' if classes else "<g>")
-
     def along_run(self) -> AbstractContextManager[None]:
         """Return a context manager. The elements that are added in its block move when a reader zooms in on the run.
 

@@ -93,8 +93,7 @@ def run_page(summary: Summary) -> b.Page:
         )
         if remedy:
             failed_checks.append((b.Strong("What to do:"), f" {remedy}"))
-    second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
-    texts = (decision_notice(summary.run), second, sentences.remedy(summary))
+    texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     badges = badges_of(summary)
     return b.Page(

@@ -150,7 +150,7 @@ class Quantile(Statistic):
     def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
         samples = [source.sample(spec) for source in sources]
         if not all(sample.n for sample in samples):
-            return Pilot(math.nan, np.zeros(0), sources[0].sessions)
+            return Pilot(math.nan, sources[0].sessions)
         return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:

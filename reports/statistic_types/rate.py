@@ -134,8 +134,8 @@ class Rate(Statistic):
         counts = self.events(sources[0], spec)
         events, turns = complement(counts) if better_direction(spec) == "higher" else counts
         if not turns.any():
-            return Pilot(math.nan, np.zeros(0), sources[0].sessions)
-        return pilot_of_rate(events, turns, effect, rng)
+            return Pilot(math.nan, sources[0].sessions)
+        return pilot_of_rate(events, turns, effect)
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
         rate = estimate_rate(self.events(source, spec), self.better(spec.metric))

@@ -193,7 +193,7 @@ def latencies_by_order(
             df = PARTS[order] - 1.0
             if not samples.paired:
                 df = differences.welch([differences.log_variance(values) for values in (low, high)], [PARTS[order]] * 2)
-            error = StandardError(se, df, samples.clusters[0], assumed=inference.run_variance)
+            error = StandardError(se, df, samples.clusters[0])
             by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, inference.level)
             comparisons[index] = wider(comparisons[index], by_parts_alone, order)
             if p != 0.5 and (by_share := share_difference(of_parts, p, margin, better, inference)):

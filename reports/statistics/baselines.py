@@ -248,8 +248,7 @@ def _standard_error(
     run_se = float(values.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
     if run_se > se:
         return StandardError(run_se, float(runs - 1), round(clusters[0]), run_se**2, alone=True)
-    df, fixed, assumed = differences.welch(inside, clusters), se**2 - inside[0], 0.0 if known else between
-    return StandardError(se, df, round(clusters[0]), fixed, alone=True, assumed=assumed)
+    return StandardError(se, differences.welch(inside, clusters), round(clusters[0]), se**2 - inside[0], alone=True)
 
 
 def _with_infinite(

@@ -107,8 +107,6 @@ class Difference:
     more_sessions: int | None = None
     """The approximate number of additional sessions per target that a decision needs. None if the metric is decided, or
     if no number suffices."""
-    assumed: float = 0.0
-    """The part of the squared standard error (`se`²) that comes from assumed run-to-run variation."""
     order: Order | None = None
     """The type of autocorrelation that was found in a target; None if none was found. If it is set, the clusters are
     parts of the run, not sessions or pairs."""
@@ -158,7 +156,6 @@ class StandardError:
     - `clusters` is the number of sessions of the larger target.
     - `fixed` is the part of SE² that more sessions do not reduce.
     - `alone` is True if additional sessions are for the candidate only.
-    - `assumed` is the part of SE² that comes from assumed run-to-run variation.
     """
 
     se: float
@@ -166,7 +163,6 @@ class StandardError:
     clusters: int
     fixed: float = 0.0
     alone: bool = False
-    assumed: float = 0.0
 
 
 def quantile_differences(
@@ -207,7 +203,7 @@ def quantile_differences(
             more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, inference.level)
         difference = Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-            error.se, df, worse, good, inference.level, more, inference.run_variance,
+            error.se, df, worse, good, inference.level, more,
         )  # fmt: skip
         if by_length:
             excesses = (excess_over_margin(values, margin, better) for values in ((base, cand), (cand, base)))
@@ -301,33 +297,6 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
     reach = float(stdtrit(df, 1 - level)) * se
     p = float(stdtr(df, -value / se)) if se else float(value <= 0)
     return OneSidedBounds(value - reach, value + reach, p)
-
-
-def at_twice_the_run_sd(difference: Difference) -> Difference:
-    """Return the difference as it would be if the run-to-run sd were twice the assumed one.
-
-    `assumed` is a variance, so it becomes four times as large. SE grows by a factor, and the distance of each bound
-    from the middle of the interval grows by the same factor. For the p-values, the t statistic is divided by this
-    factor.
-    """
-    if not (difference.assumed > 0 and difference.se > 0):
-        return difference
-    times = math.sqrt(1 + 3 * difference.assumed / difference.se**2)
-
-    def wider(bounds: OneSidedBounds) -> OneSidedBounds:
-        low, high, p = bounds.low, bounds.high, bounds.p
-        if math.isfinite(high - low):
-            more = (times - 1) * (high - low) / 2
-            low, high = low - more, high + more
-        return OneSidedBounds(
-            low, high, float(stdtr(difference.df, float(stdtrit(difference.df, p)) / times)) if 0 < p < 1 else p
-        )
-
-    interval = wider(OneSidedBounds(difference.low, difference.high))
-    return replace(
-        difference, low=interval.low, high=interval.high, worse=wider(difference.worse),
-        better=wider(difference.better), se=times * difference.se, assumed=4 * difference.assumed,
-    )  # fmt: skip
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:

@@ -17,19 +17,14 @@ unknown which metric is rejected first.
 
 If the pilot has both targets in pairs, 2 · SE_0² is replaced by the variance of their difference. G of a latency is
 multiplied by 1.1, because too small a plan loses more power than too large a plan gains. From p90 on, G is multiplied
-by 1.25, because the standard error of a tail is underestimated. A plan is as uncertain as its pilot. So it is a range:
-the 5 % and 95 % quantiles over bootstrap samples of the pilot. The standard error of each bootstrap sample is computed
-from two order statistics, one standard error below and above the quantile. So no bootstrap within the bootstrap is
-needed.
+by 1.25, because the standard error of a tail is underestimated. A plan is as uncertain as its pilot.
 
 One-way analysis of variance splits the variance of a run into v_s between sessions and v_t between the turns of a
 session. There are G sessions with N values in total. Session g has n_g values, and their mean is x_g:
 
     v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
 
-A negative v_s is set to 0. The components of a quantile are computed from its influence values p − 1{x ≤ q}. The
-density, by which they would be divided, cancels in every ratio. A constant changes no variance, so 1{x > q} gives the
-same components.
+A negative v_s is set to 0. The ICC is v_s / (v_s + v_t).
 """
 
 from __future__ import annotations
@@ -42,9 +37,9 @@ import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
-from reports.statistics.bootstrap import resample_weights, variance, weights
+from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes
-from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
+from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.statistics.rates import ratio_of
 
 LEVEL = 0.05
@@ -58,41 +53,35 @@ MAX_DISTANCE = 35.0
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
 MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
-DRAWS, BOOTSTRAP_SAMPLES = 2_000, 200
+DRAWS = 2_000
 FINITE = 0.9
 """The minimum share of finite resamples. If a quantile is infinite in more resamples, no sample size can be planned for
 it."""
-RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
 """The minimum number of failures. With fewer, it is unknown how failures cluster in sessions, and a correlation is
 assumed."""
 ASSUMED = 0.2
-"""The assumed correlation of failures within sessions.
-
-The range of a plan covers correlations from 0 (failures are independent) to 1 (sessions fail completely or not).
-"""
+"""The assumed correlation of failures within sessions."""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """The result of a pilot run: the variance of a difference, and the uncertainty of this variance.
+    """The result of a pilot run: the variance of a difference.
 
     - `variance` is the variance of the difference if each target had one session, or if there were one pair. NaN if it
     is unknown.
-    - `bootstrap` is the same variance, once for each bootstrap sample of the pilot's sessions.
     - `sessions` is the number of sessions of the pilot.
     - `tail` is True for a quantile from p90 on, which is also tested for bursts.
     - `drifts` is True for a latency, which is tested for drift.
     """
 
     variance: float
-    bootstrap: Floats
     sessions: int
     tail: bool = False
     drifts: bool = True
 
-    def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the range of the number of sessions that each target needs: low end, likely number, high end.
+    def needed(self, distance: float, power: float, level: float = LEVEL) -> int:
+        """Return the number of sessions that each target needs.
 
         `distance` is the distance from the margin to the effect; it must be above 0.
         """
@@ -100,13 +89,8 @@ class Pilot:
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
-        factor = (shift / distance) ** 2 * self._inflation
-        likely = self.variance * factor
-        finite = self.bootstrap[np.isfinite(self.bootstrap)]
-        low, high = np.quantile(finite, RANGE) * factor if self.bootstrap.size else (likely, likely)
-        sizes = min(likely, float(low)), likely, max(likely, float(high))
-        min_size, likely_size, max_size = (max(MIN_SESSIONS, math.ceil(size - 1e-9)) for size in sizes)
-        return min_size, likely_size, max_size
+        size = self.variance * (shift / distance) ** 2 * self._inflation
+        return max(MIN_SESSIONS, math.ceil(size - 1e-9))
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the power if each target has this many sessions.
@@ -150,47 +134,19 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
     with np.errstate(invalid="ignore"):
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
     session_variance = (1 if len(logs) == 2 else 2) * clusters * variance(log_ratios, FINITE)
-    # the variances of both targets are added: what pairs have in common is in both
-    pilot_variance = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
-    (session_weights,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
-    sample_variances = [
-        sum(_order_variance(sample, p, sample_weights.astype(np.float64)) for sample in samples)
-        for sample_weights in session_weights
-    ]
-    multiples = (
-        np.array(sample_variances) / pilot_variance if pilot_variance > 0 else np.full(len(sample_variances), math.nan)
-    )
-    return Pilot(session_variance, session_variance * multiples, clusters, p >= TAIL_FROM)
+    return Pilot(session_variance, clusters, p >= TAIL_FROM)
 
 
-def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
+def pilot_of_rate(events: Floats, turns: Floats, effect: float) -> Pilot:
     """Return the pilot of a rate, for a candidate whose rate is higher by `effect` (points).
 
     `events` and `turns` are the numbers of events and turns in each session of one target. If a rate is near 0, a
     sample underestimates its variance. So the variance is computed as r (1 − r) · deff / turns, at the rates of both
     targets. deff is the design effect of the pilot. If the pilot has fewer than FEW_EVENTS events, deff is 1 + 0.2 (k −
-    1) for sessions of k turns. Bootstrap samples of such a pilot would have few or no events. So instead, the
-    correlation is drawn uniformly from 0 to 1, and the rate from its Beta posterior with n / deff turns, where n is the
-    number of turns.
+    1) for sessions of k turns.
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
-    if x < FEW_EVENTS:
-        deffs = 1 + rng.random(BOOTSTRAP_SAMPLES) * (n / size - 1)
-        rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
-        variances = [
-            _rate_variance(rate, effect) * sample_deff / n * size
-            for rate, sample_deff in zip(rates, deffs, strict=True)
-        ]
-    else:
-        variances = [
-            _rate_variance(sample_events.sum() / sample_turns.sum(), effect)
-            * _rate_deff(sample_events, sample_turns)
-            / sample_turns.sum()
-            * size
-            for chosen in rng.integers(0, size, (BOOTSTRAP_SAMPLES, size))
-            for sample_events, sample_turns in [(events[chosen], turns[chosen])]
-        ]
-    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(variances), size, drifts=False)
+    return Pilot(_rate_variance(x / n, effect) * deff / n * size, size, drifts=False)
 
 
 def _rate_variance(rate: float, effect: float) -> float:
@@ -206,44 +162,6 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
     """
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
-
-
-def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Return the variance of the log of a quantile, if each cluster has a weight.
-
-    It is (half the distance between two logs)². The logs are those of the values at p − SE and p + SE, where SE is the
-    standard error of the share of turns up to the quantile.
-    """
-    if not sample.n:
-        return math.nan
-    turn_weights = weight[sample.sessions]
-    reached = np.cumsum(turn_weights)
-    n = float(reached[-1])
-    if n <= 0:
-        return math.nan
-    index = min(int(np.searchsorted(reached, p * n - 1e-9)), sample.n - 1)
-    end_index = np.searchsorted(sample.values, sample.values[index], side="right")
-    turns = np.bincount(sample.sessions, minlength=weight.size)
-    below = np.bincount(sample.sessions[:end_index], minlength=weight.size)
-    share = float((weight * below).sum()) / n
-    se = math.sqrt(float((weight * (below - share * turns) ** 2).sum())) / n
-    ends = np.clip(np.searchsorted(reached, [(p - se) * n, (p + se) * n]), 0, sample.n - 1)
-    low, high = (float(sample.values[end]) for end in ends)
-    return (math.log(high / low) / 2) ** 2 if low > 0 and math.isfinite(high) else math.nan
-
-
-@dataclass(frozen=True)
-class VarianceComponents:
-    """The variance between sessions, and between the turns of one session; NaN if it is unknown."""
-
-    of_sessions: float
-    of_turns: float
-
-    @property
-    def icc(self) -> float:
-        """The share of the variance that lies between sessions."""
-        total = self.of_sessions + self.of_turns
-        return self.of_sessions / total if total > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -263,24 +181,22 @@ class Variability:
     effective_sessions: float
 
 
-def components(values: Floats, clusters: Integers) -> VarianceComponents:
-    """Return the variance components of `values`. `clusters` is the session of each value, as a code."""
+def icc(values: Floats, clusters: Integers) -> float:
+    """Return the share of the variance of `values` that lies between sessions; NaN if it is unknown.
+
+    `clusters` is the session of each value, as a code.
+    """
     code, groups = dense_codes(clusters)
     sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
-        return VarianceComponents(math.nan, math.nan)
+        return math.nan
     mean = np.bincount(code, values) / sizes
     of_turns = float(((values - mean[code]) ** 2).sum()) / (n - groups)
     between = float((sizes * (mean - values.mean()) ** 2).sum()) / (groups - 1)
     typical = (n - float((sizes.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
-    return VarianceComponents(max(0.0, (between - of_turns) / typical), of_turns)
-
-
-def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the variance components of an indicator, which is 1 for a value above the p-quantile, and otherwise 0."""
-    if not sample.n:
-        return VarianceComponents(math.nan, math.nan)
-    return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
+    of_sessions = max(0.0, (between - of_turns) / typical)
+    total = of_sessions + of_turns
+    return of_sessions / total if total > 0 else math.nan
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
@@ -291,32 +207,4 @@ def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate)
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Variability(
-        sigma, components(logs, sample.sessions[positive]).icc, p50.deff, p95.deff, p50.effective_sessions
-    )
-
-
-@dataclass(frozen=True)
-class SessionPrice:
-    """The price of a session, in any currency: `session` + `turn` · k + `history` · k (k − 1) / 2 for k turns.
-
-    `history` is the price that each turn adds to each later turn, because each turn is billed for the conversation
-    before it.
-    """
-
-    session: float
-    turn: float
-    history: float = 0.0
-
-    def of(self, turns: int) -> float:
-        """Return the price of a session of this many turns."""
-        return self.session + self.turn * turns + self.history * turns * (turns - 1) / 2
-
-
-def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the number of turns per session for which a variance is cheapest: it minimizes (v_s + v_t / k) · price(k).
-
-    Consider at most `max_turns` turns. Return None if a variance component or the price is unknown.
-    """
-    costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
-    return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None
+    return Variability(sigma, icc(logs, sample.sessions[positive]), p50.deff, p95.deff, p50.effective_sessions)

@@ -75,6 +75,10 @@ class Sample:
     session.
     """
 
+    def __repr__(self) -> str:
+        """Return a text such as `Sample(400 values of 40 sessions)`."""
+        return f"Sample({self.n:,} values of {np.unique(self.sessions).size:,} sessions)"
+
     @property
     def n(self) -> int:
         return int(self.values.size)

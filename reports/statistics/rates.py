@@ -207,7 +207,7 @@ def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, infer
         variances = base.log_variance, cand.log_variance
         within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
     se, clusters = math.sqrt(within + inference.run_variance), max(base.clusters, cand.clusters)
-    error = StandardError(se, df, clusters, inference.run_variance, assumed=inference.run_variance)
+    error = StandardError(se, df, clusters, inference.run_variance)
     return log_difference((base.value, cand.value), error, margin, better, inference.level)
 
 
@@ -226,7 +226,7 @@ def log_difference(
     interval, bad, good = (differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
     more = None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
     return Difference(
-        "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
+        "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more,
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def between_runs(rates: Iterable[float], run_sd: float) -> float:
 def with_runs(error: StandardError, between: float) -> StandardError:
     """Return the standard error with the run-to-run variance `between` added."""
     se = math.sqrt(error.se**2 + between)
-    return replace(error, se=se, fixed=error.fixed + between, assumed=error.assumed + between)
+    return replace(error, se=se, fixed=error.fixed + between)
 
 
 def complement(totals: PerCluster) -> PerCluster:
@@ -318,7 +318,7 @@ def points_difference(
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points", base.value, cand.value, d, bad.low + margin.points, high, se, df, bad, good, level, more,
-        error.assumed, baseline_sessions=needed,
+        baseline_sessions=needed,
     )  # fmt: skip
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bench.catalogue.metrics import CATALOGUE
-from reports.formatting import NBSP, NONE, excerpt, plural
+from reports.formatting import NBSP, NONE, plural
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
@@ -22,67 +21,8 @@ from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
 from reports.wording.verdicts import metric_text
 
-VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
-"""VALUES_MAX is the maximum number of boxes of a filter. If there are more values, the last box is for all other
-values.
-
-VALUE_LENGTH_MAX is the maximum number of characters of a value.
-"""
-OTHERS = "others"
 RUN_NAME_MIN = 16
 """The minimum width of the column with the names of runs on a terminal, in characters."""
-
-
-@dataclass(frozen=True)
-class Filters:
-    """The filters of the page.
-
-    `classes` are CSS classes, by the name of a filter and a value. The filter hides the elements that have the class of
-    this value.
-    """
-
-    shown: tuple[b.Filter, ...]
-    classes: Mapping[tuple[str, str], str]
-
-    def of(self, point: TrendPoint) -> str:
-        properties = filter_values(point)
-        return " ".join(
-            self.classes[page_filter.name, properties.get(page_filter.name, "")] for page_filter in self.shown
-        )
-
-
-def filter_values(point: TrendPoint) -> dict[str, str]:
-    """Return the properties by which the page can filter points: name and value."""
-    conditions = {name: point.conditions.get(name, "") for name in ("model", "region")}
-    return {"target": point.target, **conditions, "scenario": point.scenario, **point.labels}
-
-
-def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
-    """Return the filters of the page.
-
-    A property has a filter if it has several values, and two runs have the same value.
-
-    `without` are the names of properties that get no filter.
-    """
-    point_values = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
-    filters: list[b.Filter] = []
-    classes: dict[tuple[str, str], str] = {}
-    for name in dict.fromkeys(name for *_, values in point_values for name in values if name not in without):
-        newest_first = sorted(
-            {(started, run, values.get(name, "")) for started, run, values in point_values}, reverse=True
-        )
-        runs = Counter(value for *_, value in newest_first)
-        if len(runs) < 2 or max(runs.values()) < 2:
-            continue
-        boxes: dict[str, str] = {}
-        for index, (value, _) in enumerate(runs.most_common()):
-            is_other = len(runs) > VALUES_MAX and index >= VALUES_MAX - 1
-            hidden = f"f{len(filters)}-{min(index, VALUES_MAX - 1)}"
-            classes[name, value] = hidden
-            boxes[hidden] = OTHERS if is_other else excerpt(value or NONE, VALUE_LENGTH_MAX)
-        by_text = sorted(((text, hidden) for hidden, text in boxes.items()), key=lambda box: (box[0] == OTHERS, box[0]))
-        filters.append(b.Filter(name, tuple(by_text)))
-    return Filters(tuple(filters), classes)
 
 
 METHOD = {
@@ -104,9 +44,6 @@ METHOD = {
 def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page with all changes, each metric over time, and every run. Links are relative to `folder`."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(series.name for series in trend.series))}
-    # the buttons of the series then replace a filter of targets
-    by_name = all(series.name == series.target for series in trend.series)
-    filters = filters_of(trend.points, ("target",) if by_name else ())
     names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
     rates = {name: RATES[name].sentence for name in names if name in RATES}
     defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
@@ -128,7 +65,7 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes or trend.slow_changes else None,
         sections=[
-            *(_section(scenario, index, numbers, filters, folder) for index, scenario in enumerate(trend.scenarios)),
+            *(_section(scenario, index, numbers, folder) for index, scenario in enumerate(trend.scenarios)),
             *([left_out] if trend.notices else []),
             b.Section("how", "Definitions", "What do the words mean?", [b.Definitions(list(defined.items()))]),
         ],
@@ -140,7 +77,6 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
             ". All times UTC.",
         ),
         targets=list(numbers) if len(numbers) > 1 else (),
-        filters=filters.shown,
     )
 
 
@@ -210,9 +146,7 @@ def _title(spec: MetricSpec) -> b.Inline:
     return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))
 
 
-def _section(
-    scenario: ScenarioTrend, index: int, numbers: Mapping[str, int], filters: Filters, folder: Path
-) -> b.Section:
+def _section(scenario: ScenarioTrend, index: int, numbers: Mapping[str, int], folder: Path) -> b.Section:
     plots: list[b.Block] = []
     for spec, metrics in scenario.metrics:
         unit = sentences.unit_text(spec)
@@ -222,19 +156,18 @@ def _section(
             "" if all(metric.no_change_because for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
             (". Dashed: a ", b.Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
         )
-        plots.append(plot_figure(plot_over_time(metrics, numbers, filters.of), caption, stops=()))
+        plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
     nothing = b.Paragraph("None of these runs has any of these values.")
     return b.Section(
         f"scenario-{index + 1}",
         f"{scenario.name}: metrics over time",
         "How did the metrics change from run to run?",
-        [*(plots or [nothing]), b.Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
-        filters.classes.get(("scenario", scenario.name), ""),
+        [*(plots or [nothing]), b.Details("Every run", [_runs(scenario, numbers, folder)], open=True)],
         brief=[_runs_of(scenario, series) for series in scenario.series],
     )
 
 
-def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters, folder: Path) -> b.Block:
+def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], folder: Path) -> b.Block:
     """Return a table with a row for each run of each series, the newest first."""
     heads: list[b.Head] = [
         "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
@@ -255,7 +188,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
             *_facts(point),
             *(_value(by_spec[spec], index) if spec in by_spec else b.Cell(NONE) for spec, _ in scenario.metrics),
         ]
-        rows.append(b.make_row(cells, style=filters.of(point), target=number))
+        rows.append(b.make_row(cells, target=number))
     return b.table(heads, rows, stacked=True)
 
 

@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count, islice, pairwise, takewhile
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from bench.base.units import NS_PER_S
 from reports.formatting import format_utc, log_range, ms, percent, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
-from reports.trends.sentences import change_sentence, change_size, number_text, value_text
-from reports.trends.trend_point import TrendPoint
+from reports.trends.sentences import change_sentence, change_size, day, number_text, value_text
 from reports.wording.verdicts import metric_text
-
-STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
-         *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
-STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
-MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
-"""The instant from which the steps of the time axis are counted. It is a Monday, so that weeks begin on a Monday."""
-
-
-def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]]:
-    """Return at most `max_ticks` marks of the time axis: the instant in seconds (UTC), and the text.
-
-    Examples of texts: 14:05, 12 Nov, Nov 2026, 2026.
-    """
-    for instants, text in _steps(datetime.fromtimestamp(low_s, UTC)):
-        before_end = takewhile(lambda at: at.timestamp() <= high_s, islice(instants, max_ticks + 2))
-        in_range = [at for at in before_end if at.timestamp() >= low_s]
-        if len(in_range) <= max_ticks:
-            return [(at.timestamp(), text(at)) for at in in_range]
-    return []
-
-
-def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
-    """Yield the possible steps of the time axis, the shortest first.
-
-    Each step is its instants and a function for their texts.
-
-    The first instant is not after `low`.
-    """
-
-    def day(at: datetime) -> str:
-        return f"{at.day} {at:%b}"
-
-    def clock(at: datetime) -> str:
-        return f"{at:%H:%M}" if at.hour or at.minute else day(at)
-
-    for step in STEPS:
-        first = low - (low - MONDAY) % step
-        yield (first + number * step for number in count()), (clock if step < timedelta(days=1) else day)
-    month = low.year * 12 + low.month - 1
-    for months in STEPS_MONTHS:
-        numbers = count(month - month % months, months)
-        instants = (datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in numbers)
-        yield instants, (lambda at: f"{at:%b %Y}") if months < 12 else (lambda at: str(at.year))
-
 
 ROOM_S = 3600.0
 """The time before and after the run that the plot shows if there is only one run, in seconds."""
@@ -68,15 +22,15 @@ overlaps."""
 RATE_MAX_MIN = 0.01
 """The minimum upper end of the value axis for a rate. It is one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
+DATE_WIDTH = 170.0
+"""The minimum distance between two dates on the time axis."""
 
 
-def plot_over_time(
-    metrics: Sequence[MetricTrend], numbers: Mapping[str, int], classes: Callable[[TrendPoint], str]
-) -> Plot:
+def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -> Plot:
     """Return the plot of one metric for several series.
 
     Each run is a marker with its interval, each level is a line, and each change is a dashed line between two runs.
-    `numbers` is the number of each series on the page. `classes` returns the CSS classes by which filters hide a point.
+    `numbers` is the number of each series on the page.
     """
     changes = sum(len(metric.changes) for metric in metrics)
     counts = "; ".join(
@@ -86,18 +40,22 @@ def plot_over_time(
     title, desc = f"{metric_text(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
-    plot = Plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
+    plot = Plot(WIDE, 300, named, left=60, right=60, top=top, title=title, desc=desc)
     started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
     low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
     room = (high - low) * 0.02 or ROOM_S
     x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
-    texts = dict(ticks(x.low, x.high, 10))
+    dated = started[:1]
+    for start in started:
+        if x(start / NS_PER_S) >= x(dated[-1] / NS_PER_S) + DATE_WIDTH:
+            dated.append(start)
+    texts = {start / NS_PER_S: day(start) for start in dated}
     plot.x_axis(x, list(texts), texts.__getitem__, "start of run, UTC")
     y = _value_axis(metrics, plot)
     for metric in metrics:
         number = numbers[metric.series.name]
         with plot.of(number):
-            _runs(plot, metric, number, x, y, classes)
+            _runs(plot, metric, number, x, y)
             for level in metric.segments if not metric.no_change_because else ():
                 ends = [
                     (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
@@ -136,9 +94,7 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
     return scale
 
 
-def _runs(
-    plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
-) -> None:
+def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale) -> None:
     """Draw the runs of a series. Lines connect the compared runs in order of time.
 
     A run that is INVALID is drawn as a cross. A run is drawn as a ring if it has NO VERDICT, was throttled, or has its
@@ -150,24 +106,22 @@ def _runs(
         for point, run in zip(points, metric.values, strict=True)
     ]
     for before, after in pairwise(metric.compared):
-        with plot.among(" ".join(dict.fromkeys(f"{classes(points[before])} {classes(points[after])}".split()))):
-            plot.line(*positions[before], *positions[after], f"run {colour}")
+        plot.line(*positions[before], *positions[after], f"run {colour}")
     for index, (point, run) in enumerate(zip(points, metric.values, strict=True)):
         if math.isnan(run.value):
             continue
         at, value = positions[index]
         tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.marker}"
-        with plot.among(classes(point)):
-            if index in metric.compared:
-                if not math.isnan(run.low):
-                    plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
-                plot.dot(at, value, shape, f"mark {colour}", RADIUS, tip)
-            elif point.validity == "invalid":
-                cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
-                plot.dot(at, value, shape, "k0", RADIUS, tip)
-                plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
-            else:
-                plot.dot(at, value, shape, f"mark open {colour}", RADIUS, tip)
+        if index in metric.compared:
+            if not math.isnan(run.low):
+                plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
+            plot.dot(at, value, shape, f"mark {colour}", RADIUS, tip)
+        elif point.validity == "invalid":
+            cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
+            plot.dot(at, value, shape, "k0", RADIUS, tip)
+            plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
+        else:
+            plot.dot(at, value, shape, f"mark open {colour}", RADIUS, tip)
 
 
 def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:

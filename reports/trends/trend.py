@@ -22,7 +22,7 @@ from reports.runs import RunFrames
 from reports.samples import VOICE_TO_VOICE
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
-from reports.strata import NO_STRATUM, Stratum
+from reports.strata import NO_LABELS, Stratum
 from reports.thresholds import metric_option, quoted
 from reports.trends.metric_trend import (
     MetricTrend,
@@ -182,7 +182,7 @@ class Trend:
                     *(series.scenario, series.name, point.target, point.run_id, point.validity),
                     pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
                     *(spec.name, spec.metric, spec.p),
-                    *(label or None for label in spec.stratum or NO_STRATUM),
+                    *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),
                     spec.unit,
                     *(run.value, run.low, run.high, run.n),
                     *use(run.missing_because, published=published, invalid=excluded).values(),

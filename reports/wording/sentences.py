@@ -16,7 +16,6 @@ from reports.summary.outcomes import OutcomeCount
 from reports.summary.run_validity import within_warmup
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
-from reports.wording.breakdown import largest_part
 from reports.wording.notices import decision_notice
 from reports.wording.validity import endings_text, no_verdict_reason, remedy_line, verdict_reason
 
@@ -153,14 +152,6 @@ def _no_median(answers: Sequence[MainResult], which: str = " turns") -> str:
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
     of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
     return f"Too few sessions for a median: {answers[0].metric} of {of} was {latency}."
-
-
-def largest_part_of(summary: Summary) -> str:
-    """Return a sentence on the largest part of the median voice_to_voice; "" if it is unknown."""
-    medians = _with_medians(summary)
-    if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != VOICE_TO_VOICE:
-        return ""
-    return largest_part(summary, medians[0] if len(medians[0]) <= 3 else _ends(medians[0], 0.5))
 
 
 def run_essentials(summary: Summary) -> str:

@@ -62,9 +62,9 @@ def contained(setup: PlaybackSetup) -> str:
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
         waited_for.append(f"the delay of semantic_vad, by {set_}")
-    detected = [f"{SEGMENT_TEXTS[STOPPED].title} contains {setting}" for setting in waited_for]
+    detected = [f"{SEGMENT_TEXTS[STOPPED]} contains {setting}" for setting in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
-    audible = f"{SEGMENT_TEXTS[AUDIBLE].title} is the {buffered} and the reply’s leading silence"
+    audible = f"{SEGMENT_TEXTS[AUDIBLE]} is the {buffered} and the reply’s leading silence"
     return " ".join(f"{capitalize(text)}." for text in (*detected, audible))
 
 

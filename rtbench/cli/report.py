@@ -17,23 +17,18 @@ from bench.base.errors import UsageError
 from bench.base.manual import see
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control
+from bench.record.presence import runs_folder
 
 if TYPE_CHECKING:
     from reports.export import Format
     from reports.summary.summary import Summary
 
-FOLDER = Path("runs")
 RunName = Annotated[
     str,
     typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
 ]
 COLOURLESS = ("dumb", "unknown")
 """The values of the variable TERM on terminals without colours."""
-
-
-def runs_folder() -> Path:
-    """Return the folder of the runs: LOCUST_RUNS_DIR, or `runs`."""
-    return Path(os.environ.get("LOCUST_RUNS_DIR") or FOLDER)
 
 
 def run_with_name(name: str) -> Path:

@@ -11,7 +11,8 @@ import typer
 from bench.base.errors import INVALID_STATUS, UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control, to_safe_json
-from rtbench.cli.report import FOLDER, wants_colour
+from bench.record.presence import FOLDER
+from rtbench.cli.report import wants_colour
 
 
 def runs(

@@ -19,15 +19,8 @@ import typer
 from bench.base.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
-from rtbench.cli.report import (
-    FOLDER,
-    RunName,
-    close_if_left,
-    newest_valid_run,
-    run_with_name,
-    runs_folder,
-    wants_colour,
-)
+from bench.record.presence import FOLDER, runs_folder
+from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
 
 if TYPE_CHECKING:
     from reports.check import baselines
@@ -160,7 +153,7 @@ def sample_size(
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print the sessions, hours and dollars that are needed to detect a change, as a range (sample size by power).
+    """Print the sessions, hours and dollars that are needed to detect a change (sample size by power).
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """

@@ -1,4 +1,4 @@
-"""`rtbench docs`: pages and sections by name, as Markdown, in a terminal and as HTML; hints for unknown names."""
+"""`rtbench docs`: pages and sections by name, as Markdown; hints for unknown names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from bench.base import manual
 from bench.base.errors import UsageError
-from rtbench.cli import docs as command
 from tests.command_line import call
 
 PAGE = """# One
@@ -83,25 +82,6 @@ def test_links_in_a_terminal_are_names_that_the_command_accepts() -> None:
     assert manual.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
         "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
     )
-
-
-def test_an_html_page_has_anchors_and_links_to_other_pages() -> None:
-    html = command.html_of("one", "<!-- made -->\n# One\n\n## Two `b`\n\n[c](check.md#baselines)\n\n|a|\n|-|\n|1|\n")
-
-    assert '<h2 id="two-b">' in html
-    assert 'href="check.html#baselines"' in html
-    assert "<table>" in html
-    assert "made" not in html
-
-
-def test_open_writes_every_page_and_prints_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = call("docs", "check#baselines", "--open").stdout.strip()
-
-    assert opened == [f"{Path(path).as_uri()}#baselines"]
-    assert (Path(path).parent / "compare.html").is_file()
 
 
 def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,9 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         reported = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(metric, by=by).to_dict("records"):
             reported[
-                row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")
+                row["target"],
+                None if pd.isna(row["measured_from"]) else row["measured_from"],
+                row.get("step", "all"),
             ].append(row)
         return reported
 
@@ -111,7 +113,7 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         assert list(as_reported(mine)) == expected, figures["metric"]
         assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
         uncertain = figures["uncertain_because"] or ""
-        assert all(row["reason"].endswith(uncertain) for row in mine)
+        assert all(str(row["reason"]).endswith(uncertain) for row in mine)
         assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
 
@@ -132,7 +134,7 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert median[:3] == ["reported", True, False]
     assert median[3].startswith("the run is INVALID: ")
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
-    assert free == ["reported", True, True, ""]
+    assert free == ["reported", True, True, pd.NA]
     assert uncertain[:3] == ["reported", True, False]
     assert uncertain[3] == reason_text(inexact.uncertain_metrics, "sim", "ttfa")
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
@@ -311,13 +313,19 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
     assert len(rows) == 4 * len(metrics)
     for place, figures in enumerate(metrics):
         mine = rows[4 * place : 4 * place + 4]
-        for key in ("metric", "target", "measured_from", "turn_type"):
+        for key in ("metric", "target", "measured_from"):
             assert {row[key] for row in mine} == {figures[key] or None}
+        of_sessions = figures in summary["session_metrics"]
+        assert {row["turn_type"] for row in mine} == {None if of_sessions else figures["turn_type"] or "regular"}
         assert {row["step"] or "all" for row in mine} == {figures["step"]}
         for row in mine:
             assert row["status"] == figures[f"p{100 * row['p']:g}"]["status"]
     whole = run.summary()
-    first = whole[whole["step"].isna() & (whole["metric"] == "ttft")].drop(columns="step").reset_index(drop=True)
+    first = (
+        whole[whole["step"].isna() & (whole["metric"] == "ttft")]
+        .drop(columns=["script", "step"])
+        .reset_index(drop=True)
+    )
     pd.testing.assert_frame_equal(first, run.quantiles("ttft"))
 
     outcomes = run.outcomes().groupby(["target", "unit", "outcome"])["count"].sum()
@@ -519,6 +527,8 @@ def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     runs = rtbench.load_many(nightly)
     one, other = runs
     assert repr(runs) == "Runs(2 runs: run-0, run-1)"
+    assert repr(runs[1:]) == "Runs(1 run: run-1)"
+    assert runs[1] is other
     assert [run.folder for run in runs] == [nightly / "run-0", nightly / "run-1"]
     for paths in (f"{nightly}/run-*", [nightly / "run-0", str(nightly / "run-1")], iter([nightly])):
         assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [nightly / "run-0", nightly / "run-1"]
@@ -539,6 +549,42 @@ def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
         parts = [getattr(run, name)(**asked) for run in runs]
         pd.testing.assert_frame_equal(getattr(runs, name)(**asked), pd.concat(parts, ignore_index=True))
         assert set(parts[0]["run_id"]) == {"run-0"}
+
+
+def test_load_accepts_what_the_command_line_accepts(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCUST_RUNS_DIR", str(nightly))
+    for several in (f"{nightly}/run-*", f"{nightly}/*-0", nightly, [nightly / "run-0"]):
+        assert isinstance(rtbench.load(several), rtbench.Runs)
+    run = rtbench.load("run-0")
+    assert run.folder == nightly / "run-0"
+    frames = [rtbench.check(one, {"ttfa": "med<5s"}).to_frame() for one in (run, run.folder, "run-0")]
+    frames += [rtbench.compare(f"{one}:a", f"{one}:b").to_frame() for one in (run.folder, "run-0")]
+    assert len({frame.to_csv() for frame in frames}) == 2
+    newest = max(rtbench.load_many(nightly), key=lambda run: (run.metadata["started_utc_ns"], run.folder.name))
+    assert rtbench.load().folder == newest.folder
+    with pytest.raises(UsageError, match=r"there is no run run-9, and none of this name in .*: run `rtbench runs`"):
+        rtbench.load("run-9")
+    with pytest.raises(UsageError, match="there is no run in run-9"):
+        rtbench.load("run-9*")
+
+
+def test_a_run_has_its_validity_and_its_targets(nightly: Path, tmp_path: Path) -> None:
+    run = rtbench.load(nightly / "run-0")
+    assert (run.validity, run.targets) == ("valid", ("a", "b"))
+    assert [run.validity for run in rtbench.load_many(nightly)] == ["valid", "valid"]
+    assert rtbench.load(synthetic.write(tmp_path, Plan(valid=False))).validity == "invalid"
+
+
+def test_the_quantiles_of_several_metrics_are_one_frame(nightly: Path) -> None:
+    run = rtbench.load(nightly / "run-0")
+    names = ["ttfa", "voice_to_voice", "connect_total"]
+    frame = run.quantiles(names, p=0.5, target="a")
+
+    assert list(frame["metric"].unique()) == names
+    pd.testing.assert_frame_equal(
+        frame, pd.concat([run.quantiles(name, p=0.5, target="a") for name in names], ignore_index=True)
+    )
+    assert set(rtbench.load(nightly).quantiles(names)["run_id"]) == {"run-0", "run-1"}
 
 
 def test_runs_with_different_labels_keep_categorical_columns(tmp_path: Path) -> None:

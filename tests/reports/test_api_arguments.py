@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
+
+loaded = cache(rtbench.load)
 
 
 def small_sample() -> rtbench.Sample:
@@ -41,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
-    run = rtbench.load(runs / "one")
+    run = loaded(runs / "one")
     trend = [rtbench.trend(runs, metrics=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
     by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
     limits = [rtbench.check(run, {"ttfa": given}).to_frame() for given in ("p(95)<800", ["p(95)<800"])]
@@ -55,7 +58,7 @@ def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
 
 @pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
 def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
-    run = rtbench.load(runs / "one")
+    run = loaded(runs / "one")
 
     pd.testing.assert_frame_equal(run.quantiles("ttfa", p=p), run.quantiles("ttfa", p=0.95))
 
@@ -136,7 +139,7 @@ def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
     runs: Path, asked: Callable[[Any], object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:
-        asked(rtbench.load(runs / "one"))
+        asked(loaded(runs / "one"))
 
     assert "\n" not in str(refused.value)
     assert not re.search(r"--(thresholds|baseline|allow|on-inconclusive|measure)", str(refused.value))
@@ -152,25 +155,29 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
         return row | {"script": script}
 
     def moved(index: int, row: Row) -> Row:
-        row = change(index, row)
+        row = change(index, row) | {"turn_type": "regular"}
         return row | {"step": "closing"} if (row["script"], row["step"]) == ("second", "order_status") else row
 
     return rtbench.load(edit(edit(folder, "sessions", change), "turns", moved))
 
 
 def test_a_step_is_selected_by_its_own_name_or_with_that_of_its_script(scripted: rtbench.Run) -> None:
-    names = ["order_status", "first: order_status"]
     mine = scripted.turns[(scripted.turns["step"] == "order_status").to_numpy()]
-    whole = [scripted.quantiles("ttfa", p=0.5, step=name) for name in names]
-    whole += [scripted.quantiles("ttfa", p=0.5, where=f"step == '{name}'") for name in names]
-    whole += [scripted.quantiles("ttfa", p=0.5, where=lambda turns: turns["step"] == "order_status")]
+    asked: list[dict[str, Any]] = [
+        {"step": "order_status"},
+        {"step": "first: order_status"},
+        {"step": "order_status", "script": "first"},
+        {"where": "step == 'order_status'"},
+        {"where": lambda turns: turns["step"] == "order_status"},
+    ]
 
-    for frame in whole:
-        assert frame["n"].tolist() == [len(mine)]
-    both = scripted.quantiles("ttfa", p=0.5, where="step == 'greeting'")
-    assert both["n"].tolist() == [int((scripted.turns["step"] == "greeting").sum())]
-    with pytest.raises(UsageError, match=r"several scripts have a step \"greeting\": .* first: greeting"):
-        scripted.quantiles("ttfa", step="greeting")
+    for selection in asked:
+        assert scripted.quantiles("ttfa", p=0.5, **selection)["n"].tolist() == [len(mine)]
+    greetings = scripted.turns[scripted.turns["step"] == "greeting"]
+    for selection in ({"step": "greeting"}, {"where": "step == 'greeting'"}, {"step": ["greeting", "first: greeting"]}):
+        assert scripted.quantiles("ttfa", p=0.5, **selection)["n"].tolist() == [len(greetings)]
+    of_first = scripted.quantiles("ttfa", p=0.5, step="first: greeting")
+    assert of_first["n"].tolist() == [int((greetings["script"] == "first").sum())]
     found = rtbench.check(scripted, {"ttfa{step:order_status}": "p(50)<9s", "ttfa{step:second: closing}": "p(50)<9s"})
     assert [result.counts.turns for result in found.thresholds if result.counts] == [
         len(mine),
@@ -178,12 +185,58 @@ def test_a_step_is_selected_by_its_own_name_or_with_that_of_its_script(scripted:
     ]
 
 
+def test_labels_of_values_are_those_of_the_rows(scripted: rtbench.Run) -> None:
+    labels = ["target", "script", "step", "measured_from", "turn_type"]
+    of_rows = {tuple(row) for row in scripted.turns[labels].astype(object).itertuples(index=False)}
+    summary = scripted.summary()
+
+    by_step = scripted.quantiles("ttfa", p=0.5, by=["script", "step"])
+    whole = summary[(summary["metric"] == "ttfa") & summary["step"].notna() & (summary["p"] == 0.5)]
+    for frame in (by_step, whole):
+        assert {tuple(row) for row in frame[labels].itertuples(index=False)} == of_rows
+        assert len(scripted.turns.astype({"step": "string[pyarrow]"}).merge(frame, on=labels)) == len(scripted.turns)
+    for name in ("n", "value", "low", "high"):
+        assert sorted(by_step[name]) == sorted(whole[name])
+    assert set(scripted.quantiles("ttfa", by="step")["step"]) == set(scripted.turns["step"])
+    assert set(summary[summary["metric"] == "connect_total"]["turn_type"]) == {pd.NA}
+
+
 def test_regular_turns_are_selected_by_the_name_that_frames_and_thresholds_have(scripted: rtbench.Run) -> None:
     everything = scripted.quantiles("ttfa", p=0.5)
 
-    for selection in ({"turn_type": "regular"}, {"turn_type": None}, {"where": "turn_type == 'regular'"}):
+    for selection in ({"turn_type": "regular"}, {"where": "turn_type == 'regular'"}):
         pd.testing.assert_frame_equal(scripted.quantiles("ttfa", p=0.5, **selection), everything)
-    assert scripted.quantiles("ttfa", turn_type="function_calls").empty
+
+
+EMPTY: dict[str, tuple[dict[str, Any], str]] = {
+    # (selection, error)
+    "a turn type that no turn has": (
+        {"turn_type": "function_calls"},
+        "turn_type='function_calls': turn_type is regular$",
+    ),
+    "a missing turn type": ({"turn_type": None}, "turn_type=None: turn_type is regular$"),
+    "an instant that no turn has": ({"measured_from": "request_sent"}, "measured_from is speech_end$"),
+    "a number": ({"turn": [98, 99]}, r"turn=\[98, 99\]: turn is 1, 2, 3, 4$"),
+    "values that no turn has together": ({"script": "second", "step": "order_status"}, "script is first, second"),
+    "a column without values": ({"mcp_error": "x"}, "mcp_error is always missing$"),
+    "a query": ({"where": "turn > 9 and step == 'greeting'"}, "step is closing, greeting, .*turn is 1, 2, 3, 4$"),
+    "a query of many numbers": ({"where": "ttfa_ms > 1e9"}, "ttfa_ms is from [0-9.]+ to [0-9.]+$"),
+    "a function": ({"where": lambda turns: turns["turn"] > 9}, "where$"),
+}
+
+
+@pytest.mark.parametrize(("selection", "message"), EMPTY.values(), ids=EMPTY)
+def test_a_selection_without_rows_is_refused_with_the_values_that_exist(
+    scripted: rtbench.Run, selection: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^no row has .*{message}"):
+        scripted.quantiles("ttfa", **selection)
+
+
+def test_a_sample_and_rates_refuse_a_selection_without_rows_too(scripted: rtbench.Run) -> None:
+    for select in (scripted.rates, partial(scripted.sample, "ttfa"), partial(scripted.sample, "connect_total")):
+        with pytest.raises(UsageError, match=r"^no row has script='first' and where=.*: script is first, second$"):
+            select(script="first", where='script != "first"')
 
 
 UNKNOWN: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -192,11 +245,11 @@ UNKNOWN: dict[str, tuple[Callable[[Any], object], str]] = {
     "a target of sessions": (lambda run: run.quantiles("connect_total", target="simm"), "did you mean sim"),
     "a target among others": (lambda run: run.quantiles("ttfa", target=["sim", "x"]), "no target 'x'"),
     "a step": (lambda run: run.quantiles("ttfa", step="gretings"), "did you mean greeting"),
-    "a step of rates": (lambda run: run.rates(step="nope"), 'there is no step "nope"; these are: first: greeting'),
+    "a step of rates": (lambda run: run.rates(step="nope"), "there is no step 'nope'; allowed: closing, greeting"),
     "a turn type": (lambda run: run.quantiles("ttfa", turn_type="regular_"), "there is no turn_type 'regular_'"),
-    "an instant": (lambda run: run.sample("ttfa", measured_from="speech"), "allowed: request_sent, speech_end"),
+    "an instant": (lambda run: run.sample("ttfa", measured_from="speech"), "allowed: speech_end"),
     "an outcome": (lambda run: run.rates(outcome="okay"), "did you mean ok"),
-    "a number": (lambda run: run.quantiles("ttfa", turn=99), "there is no turn 99; allowed: 1, 2, 3, 4"),
+    "a number": (lambda run: run.quantiles("ttfa", turn=99), "no row has turn=99: turn is 1, 2, 3, 4"),
     "a script": (lambda run: run.quantiles("ttfa", script="first_"), "did you mean first"),
     "no quantile": (lambda run: run.quantiles("ttfa", p=[]), "at least one quantile"),
     "a quantile of events": (lambda run: run.distributions(p=1.0), "between 0 and 1"),
@@ -216,7 +269,7 @@ def test_a_selection_of_unknown_values_is_refused_with_the_allowed_ones(
 
 
 def test_a_value_of_one_of_several_runs_selects_the_rows_of_this_run(runs: Path, scripted: rtbench.Run) -> None:
-    several = rtbench.Runs([rtbench.load(runs / "one"), scripted])
+    several = rtbench.Runs([loaded(runs / "one"), scripted])
 
     assert set(several.quantiles("ttfa", p=0.5, script="second")["run_id"]) == {scripted.metadata["run_id"]}
     with pytest.raises(UsageError, match="there is no script 'third'"):

@@ -20,7 +20,6 @@ import rtbench
 from bench.catalogue.metrics import VAD_SEGMENTS, segments
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import Histograms
-from reports.formatting import NBSP
 from reports.run_report import metric_sections
 from reports.run_report.bar_charts import segment_bars as draw
 from reports.run_report.caller_sections import along_session as section
@@ -32,11 +31,10 @@ from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram
 from reports.summary.groups import GroupedLatency, same_grouping
 from reports.summary.metrics import ALL
 from reports.summary.over_time import DOTS, over_time, steps_over_time
-from reports.summary.segments import Breakdown, PercentileBand, Segment, breakdowns, percentile_bands
+from reports.summary.segments import Breakdown, breakdowns, percentile_bands
 from reports.summary.summary import Summary, summarise
 from reports.turns import measured_turns
 from reports.wording.cells import breakdown_title
-from reports.wording.sentences import largest_part_of
 from tests.reports import synthetic
 from tests.reports.forms import section_html
 from tests.reports.shared import page_of, summary_of
@@ -353,72 +351,7 @@ def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: P
         assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
 
 
-MS = 1_000_000
-HEADLINE_VAD = ("speech_end", "speech_stopped", "committed", "response_created", "first_audio", "first_audible")
 HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
-
-
-def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> PercentileBand:
-    """Return the typical turns of a target. The segments between `instants` have the durations `lengths_ms`."""
-    ends = zip(instants, instants[1:], lengths_ms, strict=False)
-    parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
-    total = sum(lengths_ms)
-    return PercentileBand(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
-
-
-def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
-    """Return the sentence about the largest segment of a run. `bands` contains the typical turns of the run."""
-    given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
-    summary = summary_of(
-        plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
-    )
-    return largest_part_of(replace(summary, bands=bands)).replace(NBSP, " ")
-
-
-@pytest.mark.parametrize(
-    ("lengths_ms", "detection", "part"),
-    [
-        ((570, 4, 66, 405, 250), None, "500 ms, is your silence_duration_ms."),
-        ((570, 4, 66, 605, 250), None, "605 ms, is the generation of the first audio by the service."),
-        (
-            (1400, 4, 66, 405, 250),
-            None,
-            "900 ms, is end-of-turn detection (VAD) after the 500 ms of silence_duration_ms.",
-        ),
-        ((480, 4, 66, 405, 250), None, "480 ms, is end-of-turn detection (VAD)."),
-        ((570, 4, 66, 405, 250), {"type": "server_vad"}, "570 ms, is end-of-turn detection (VAD)."),
-        ((570, 4, 66, 405, 250), {"type": "semantic_vad"}, "570 ms, is end-of-turn detection (VAD)."),
-        ((270, 4, 66, 205, 650), None, "650 ms, is leading silence and the jitter buffer."),
-    ],
-)  # fmt: skip
-def test_the_headline_names_the_largest_segment(
-    lengths_ms: tuple[float, ...], detection: dict[str, Any] | None, part: str
-) -> None:
-    assert largest_segment_sentence(Plan(), band(*lengths_ms), detection=detection).endswith(
-        f"The largest part of the median, {part}"
-    )
-
-
-def test_merged_segments_are_described_as_the_time_until_their_end() -> None:
-    sentence = largest_segment_sentence(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
-
-    assert sentence.endswith("900 ms, is the time until the first audio delta.")
-
-
-def test_the_largest_segment_of_several_targets_is_named_if_it_is_the_same() -> None:
-    same = largest_segment_sentence(
-        HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway")
-    )
-    sized = largest_segment_sentence(
-        HEADLINE_TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway")
-    )
-    other = largest_segment_sentence(
-        HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 955, 250, target="gateway")
-    )
-
-    assert "The largest part of the median, 500 ms, is your silence_duration_ms." in same
-    assert "is the generation of the first audio by the service: 405 ms on direct and 455 ms on gateway." in sized
-    assert "largest part" not in other
 
 
 def histogram_for(summary: Summary) -> Histogram:

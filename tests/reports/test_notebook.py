@@ -58,7 +58,7 @@ def test_a_run_without_turns_shows_only_its_headline(tmp_path: Path) -> None:
 
 
 def test_a_long_frame_is_shortened_and_an_empty_column_is_omitted() -> None:
-    frame = pd.DataFrame({"name": "one", "value": range(MAX_ROWS + 1000), "reason": ""})
+    frame = pd.DataFrame({"name": "one", "value": range(MAX_ROWS + 1000), "reason": None})
 
     shown = frame_html("all", frame, ["name", "value", "reason"], ["read <this> first"])
     assert shown.count("<tr>") == 1 + MAX_ROWS

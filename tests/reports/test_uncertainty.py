@@ -201,7 +201,7 @@ def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> N
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
         sample_size(write(tmp_path, late), power_spec("response_total:p50", None, None, 0.9))
-    assert sample_size(tmp_path, power_spec("ttfa:p50", None, None, 0.9)).sessions[1] > 0
+    assert sample_size(tmp_path, power_spec("ttfa:p50", None, None, 0.9)).sessions > 0
 
 
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))

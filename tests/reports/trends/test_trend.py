@@ -20,8 +20,7 @@ from reports.render.terminal import render_page
 from reports.statistics.change_points import number_of_comparisons
 from reports.strata import NO_STRATUM, Stratum
 from reports.trends.metric_trend import MetricTrend, days_of, series_of
-from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_page
-from reports.trends.plot import ticks
+from reports.trends.page import trend_page
 from reports.trends.sentences import (
     change_sentence,
     change_size,
@@ -345,83 +344,6 @@ HERE = Path("/somewhere/runs")
 
 def page(entries: list[TrendPoint]) -> str:
     return trend_html(trend_of_points(entries), HERE)
-
-
-def test_a_filter_hides_the_marks_rows_and_lines_of_its_value() -> None:
-    runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
-    found = page(runs)
-    (model,) = trend_page(trend_of_points(runs), HERE).filters
-    new = dict(model.values)["new"]
-
-    assert (model.name, [value for value, _ in model.values]) == ("model", ["new", "old"])
-    assert f"main:has([value={new}]:not(:checked)) .{new}{{display:none}}" in found
-    assert len(re.findall(rf'<g class="[^"]*{new}[^"]*"><path d="[^"]*" class="run s0"/>', found)) == 3 * 2
-    assert len(re.findall(rf'<tr class="{new} o0"', found)) == 1
-
-
-def test_a_value_that_all_runs_or_no_two_runs_share_is_no_filter() -> None:
-    runs = [entry(number, labels={"ring": "a", "commit": str(number)}) for number in range(5)]
-
-    assert filters_of(runs).shown == ()
-    assert [one.name for one in filters_of([*runs, entry(5, labels={"ring": "b"})]).shown] == ["ring"]
-
-
-def test_the_rarest_of_many_values_share_one_checkbox() -> None:
-    runs = [entry(number, labels={"build": str(number // 2)}) for number in range(40)]
-    (build,) = filters_of(runs).shown
-
-    assert len(build.values) == VALUES_MAX
-    assert build.values[-1][0] == OTHERS
-    assert filters_of(runs).of(runs[0]) == build.values[-1][1]
-
-
-def test_runs_without_a_label_have_their_own_checkbox() -> None:
-    runs = [entry(0, labels={"ring": "a"}), entry(1, labels={"ring": "a"}), entry(2)]
-    (ring,) = filters_of(runs).shown
-
-    assert [value for value, _ in ring.values] == ["a", "–"]
-
-
-def test_a_scenario_filter_hides_the_section_of_its_scenario() -> None:
-    made = trend_page(trend_of_points([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
-    (scenario,) = made.filters
-
-    assert [section.style for section in made.sections[:2]] == [hidden for _, hidden in scenario.values]
-
-
-MONDAY = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
-
-
-DAY = 86_400.0
-
-
-def words(low: float, high: float, most: int = 10) -> list[str]:
-    return [text for _, text in ticks(low, high, most)]
-
-
-@pytest.mark.parametrize(
-    ("length", "first", "second"),
-    [
-        (0.04, "16 Nov", "00:15"),
-        (1, "16 Nov", "03:00"),
-        (40, "16 Nov", "23 Nov"),
-        (300, "Dec 2026", "Jan 2027"),
-        (2000, "2027", "2028"),
-    ],
-)
-def test_ticks_are_round_calendar_dates(length: float, first: str, second: str) -> None:
-    assert words(MONDAY, MONDAY + length * DAY)[:2] == [first, second]
-
-
-@given(st.floats(1e9, 3e9), st.floats(60.0, 30 * 365 * DAY), st.integers(3, 12))
-def test_ticks_ascend_within_the_axis_and_are_at_most_the_requested_number(
-    low: float, length: float, most: int
-) -> None:
-    found = [at for at, _ in ticks(low, low + length, most)]
-
-    assert found == sorted(set(found))
-    assert len(found) <= most
-    assert all(low <= at <= low + length for at in found)
 
 
 def test_a_terminal_of_100_columns_shows_p95_instead_of_the_start() -> None:

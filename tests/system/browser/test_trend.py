@@ -1,4 +1,4 @@
-"""The page of a history in a real browser: both themes, a desktop and a phone, filters, the crosshair, pictures.
+"""The page of a history in a real browser: both themes, a desktop and a phone, the crosshair, pictures.
 
 RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
@@ -18,8 +18,6 @@ from reports.trends.trend import trend_of_points
 from tests.reports.trends.examples import invalid, nights, stepped
 from tests.system.browser.chromium import CONTRAST, Browser, Page
 
-MARKS = "[...document.querySelectorAll('main svg .mark')].filter(e => e.getBoundingClientRect().width).length"
-ROWS = "[...document.querySelectorAll('main tbody tr[class]')].filter(e => e.checkVisibility()).length"
 WIDER = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -61,15 +59,6 @@ def test_long_target_names_fit_the_width_of_a_phone(browser: Browser, tmp_path: 
 
     assert len(rights) > len(places)
     assert max(rights) <= 390
-
-
-def test_a_filter_hides_marks_and_rows_without_scripts(browser: Browser, file: Path) -> None:
-    with browser.page(file, 1280, 900, "light", scripts=False) as shown:
-        marks, rows = shown.value(MARKS), shown.value(ROWS)
-        boxes = "[...document.querySelectorAll('.filters label')]"
-        shown.value(f"{boxes}.find(label => label.innerText == 'gpt-realtime-2').click()")
-
-        assert (shown.value(MARKS), shown.value(ROWS)) == (marks - 3 * 20, rows - 20)
 
 
 def test_the_crosshair_lists_each_run_of_a_date(browser: Browser, file: Path) -> None:

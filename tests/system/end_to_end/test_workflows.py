@@ -357,7 +357,7 @@ def ready(workplace: Workplace, forking: str) -> Workplace:
     return workplace
 
 
-USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": "true"}
+USED = {"scenario": "ci/call.yaml", "options": LOAD, "targets": "simulator", "simulator": "true"}
 
 
 def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
@@ -390,7 +390,7 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
 
 def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
     gh, _ = recording_stub(ready, "gh"), recording_stub(ready, "python")
-    output = act(ready, scenario="ci/call.py", targets="unknown")
+    output = act(ready, scenario="ci/call.yaml", targets="unknown")
 
     assert [*output.steps] == ["Install", "Measure"]
     assert output.status
@@ -445,7 +445,7 @@ def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
         "TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(temp), "SYSTEM_COLLECTIONURI": "https://dev.example/o/",
         "SYSTEM_TEAMPROJECTID": "p", "BUILD_REPOSITORY_ID": "r", "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
     }  # fmt: skip
-    given = {"install": "numpy", "scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": True,
+    given = {"install": "numpy", "scenario": "ci/call.yaml", "options": LOAD, "targets": "simulator", "simulator": True,
              "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
     output = []
     for step in steps_of_template(given):

@@ -17,7 +17,7 @@ from bench.record import presence
 from bench.record.finalize import writer_is_gone
 from bench.record.spool import path_of
 from bench.record.worker_part import FACTS
-from reports.api.run import load
+from reports.api.run import load_run
 from tests.docs.schemas import schemas
 from tests.record.builders import build_run, rtbench, run, under_way
 from tests.reports import synthetic
@@ -73,7 +73,7 @@ def test_a_command_closes_a_killed_run_but_not_one_under_way(
     files.write_document(folder, begun | {"writer": {"host": socket.gethostname(), "pid": pid}})
     if live:
         presence.hold(folder)
-    expected = len(load(folder).turns)
+    expected = len(load_run(folder).turns)
     ended = rtbench("export", folder, "--format", "csv")
 
     assert ended.exit_code == 0, ended.exception
