@@ -25,7 +25,7 @@ from reports.formatting import NBSP, count, format_number, join_words
 from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
 from reports.statistics.differences import LEVEL, MAX_SESSIONS_RATIO, at_twice_the_run_sd
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
-from reports.wording import verdicts
+from reports.wording import reasons
 from reports.wording.verdicts import NOT_SHOWN, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
@@ -103,7 +103,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
     numbers = [f"more than {count(MAX_SESSIONS_RATIO * max(f.sessions))}" for f in endless]
     for f in finite:
-        is_minimum = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
+        is_minimum = f.verdict.reason is not None and f.verdict.reason.code == "too_few"
         numbers.append(f"{'at least' if is_minimum else 'about'} {count(int(f.required_sessions))}")
     if not numbers:
         return ""
@@ -181,13 +181,13 @@ def _change(finding: MetricComparison) -> str:
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     finding_row, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
-    lead, details = verdicts.parts(reason)
+    lead, details = reasons.parts(reason)
     if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
         now = _so_far(finding, range_of(finding, longer=False))
         worse = f"{finding.candidate} is {finding_row.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {finding_row.margin_text} is inconclusive{after}."
-    if reason and reason.kind == "none_seen":
+    if reason and reason.code == "none_seen":
         passed = join_words([metric_text(f.question) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
@@ -197,9 +197,9 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
     if lead:
         return f"{inconclusive} ({lead}): {details}."
     if finding.difference is None or math.isnan(finding.difference.d):
-        if reason is not None and reason.kind == "uncertain":
+        if reason is not None and reason.code == "uncertain":
             return f"{inconclusive}: {name} is {details}."
-        absent = reason is not None and reason.kind in ("no_turns", "no_value", "no_ratio", "no_analysis")
+        absent = reason is not None and reason.code in ("no_turns", "no_value", "no_ratio", "no_analysis")
         return f"{inconclusive}: {details}." if absent else f"{inconclusive}: {name}: {details or 'no estimate'}."
     may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {finding_row.margin_text}"
     return f"{may} ({details})." if details else f"{may}."
@@ -244,7 +244,7 @@ def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
     verdict = overall(primary)
 
     def priority(finding: MetricComparison) -> tuple[bool, bool, float]:
-        unseen = finding.verdict.reason is not None and finding.verdict.reason.kind == "none_seen"
+        unseen = finding.verdict.reason is not None and finding.verdict.reason.code == "none_seen"
         return not unseen, verdict == "inconclusive" and finding.direction == "worse", _reach(finding)
 
     return max((finding for finding in primary if finding.verdict.name == verdict), key=priority)
@@ -288,10 +288,10 @@ def _undecided(finding: MetricComparison) -> str:
     For a rate of which no event occurred, the text has the values that the rate may have.
     """
     name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
-    lead, details = verdicts.parts(reason)
-    if reason and reason.kind == "none_seen":
+    lead, details = reasons.parts(reason)
+    if reason and reason.code == "none_seen":
         return f"{name}: {lead or details}"
     if difference is None or math.isnan(difference.d) or finding.shortfall:
         return f"{name}: {lead or details}" if lead or details else name
     margin = f"margin {row(finding, 1).margin_text}"
-    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.verdict_text(reason))))})"
+    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, reasons.reason_text(reason))))})"

@@ -63,7 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "agents", "telephone", "registry",
     ),
     "reports": (
-        "formatting", "render", "json_entries", "statistics",
+        "formatting", "render", "json_entries", "results", "statistics",
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types",
         "thresholds", "step_names", "measurable", "uncertainty", "frames",
         "runs", "planned_turns", "turns", "samples",

@@ -24,7 +24,8 @@ from reports.summary.cost import KINDS
 from reports.summary.metrics import ALL, LOAD_GENERATOR, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
 from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
+from reports.wording.reasons import reason_text
 from reports.wording.validity import verdict_reason
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
@@ -65,7 +66,7 @@ def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, An
     """Return the USE columns of a value. `missing` is the reason why there is no value; "" if there is one."""
     validity = validity_of(run.metadata)
     invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
-    uncertain = reason_text(run.uncertain_metrics, target, metric)
+    uncertain = reason_text(uncertain_reason(run.uncertain_metrics, target, metric))
     return use(missing, published=not missing, invalid="; ".join(filter(None, (invalid, uncertain))))
 
 

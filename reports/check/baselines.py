@@ -87,7 +87,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
     for name in RATES:
         spec = MetricSpec(name, Rate())
         rate = with_sixths(target.counts(spec), words=bool(RATES[name].words_column))
-        if rate.turns and not target.uncertainty_text(spec):
+        if rate.turns and not target.uncertain_reason(spec):
             variances = _rounded(rate.variance), _rounded(rate.by_sixths)
             rates.append(
                 StoredRate(name, _five_digits(rate.value), variances[0], int(rate.turns), rate.clusters, variances[1])
@@ -98,7 +98,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
             for spec in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [target]):
                 sample = target.sample(spec)
-                if sample.succeeded.size and not target.uncertainty_text(spec):
+                if sample.succeeded.size and not target.uncertain_reason(spec):
                     quantiles.append(_stored(metric.name, spec.stratum or NO_STRATUM, sample, target.sessions, rng))
     return Baseline(
         SCHEMA, run_id_of(target.run), scenario_of(target), target.name, int(document.get("started_utc_ns") or 0),

@@ -27,11 +27,12 @@ from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import join_words, plural
 from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.metric_spec import MetricSpec
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analysis_place, decision_headline, made_text
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, Verdict
+from reports.statistics.verdicts import OWN_DRIFT_INTERIM, Verdict
 from reports.summary.drift import PoolDrift, drifts
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
@@ -66,7 +67,7 @@ class BaselineResult:
     measured: MeasuredDifference
     provisional: bool = False
     """True if the result depends on an assumption that more runs would make unnecessary."""
-    not_stored: str = ""
+    not_stored: Reason | None = None
     """The reason why no baseline is stored yet. If it is set, the result is inconclusive, although the run has data."""
     baseline: str = "the stored runs"
     """The name of the baseline."""
@@ -140,9 +141,8 @@ def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
         marked = provisional(finding) if answer.provisional else finding
         result = compared_result(answer.threshold_text, replace(marked, baseline=answer.baseline, peers=answer.peers))
         if answer.not_stored and marked.turns[1]:
-            reason = InconclusiveReason("not_stored", text=answer.not_stored)
-            marked = replace(marked, verdict=Verdict("inconclusive", reason))
-            result = replace(result, result="inconclusive", reason=reason, finding=marked)
+            marked = replace(marked, verdict=Verdict("inconclusive", answer.not_stored))
+            result = replace(result, result="inconclusive", reason=answer.not_stored, finding=marked)
         results.append(result)
     return results
 
@@ -406,12 +406,11 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
             if threshold.question in specs
             and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        uncertain_on = (
-            uncertainty.reason_text(decision.run.uncertain_metrics, target, gate.metric) for target in decision.targets
+        of_targets = (
+            (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, gate.metric), "")
+            for target in decision.targets
         )
-        if decision.pairs and (uncertainty_text := "; ".join(filter(None, uncertain_on))):
-            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=uncertainty_text))
-            finding = replace(
-                finding, uncertainty_text=uncertainty_text, difference=None, verdict=uncertain, corrected=math.nan
-            )
+        if decision.pairs and (uncertain := uncertainty.joint_reason(of_targets)):
+            undecided = Verdict("inconclusive", uncertain)
+            finding = replace(finding, uncertain=uncertain, difference=None, verdict=undecided, corrected=math.nan)
         yield compared_result(source_text, finding)

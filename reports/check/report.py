@@ -92,7 +92,7 @@ def _reasons(results: Sequence[ThresholdResult], checked: CheckResult, headline:
     """Return the reason of each result that counts. That no run is stored is stated once, or only in the headline."""
     reasons = list[str]()
     for result in results:
-        reason = sentences.reason(result) if sentences.has_verdict(result, checked) else ""
+        reason = sentences.remark(result) if sentences.has_verdict(result, checked) else ""
         is_repeated = sentences.is_not_stored(result) and (result.reason_text in headline or reason in reasons)
         reasons.append("" if is_repeated else reason)
     return reasons

@@ -17,14 +17,14 @@ from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
+from reports.results.reason import Reason, too_few_to_print
 from reports.runs import title_of
 from reports.sequential.decision import Decision
-from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import InconclusiveReason, VerdictName
+from reports.statistics.verdicts import VerdictName
 from reports.thresholds import Sign
-from reports.wording import verdicts
+from reports.wording import reasons, verdicts
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share
 from reports.wording.verdicts import metric_text as figure_name
@@ -82,7 +82,7 @@ class ThresholdResult:
     target: str
     question: MetricSpec
     result: Result
-    reason: InconclusiveReason | None = None
+    reason: Reason | None = None
     note: str = ""
     limit: Limit | None = None
     estimate: ThresholdEstimate | None = None
@@ -116,7 +116,7 @@ class ThresholdResult:
         return self.estimate is not None and self.estimate.order is not None and self.shortfall is None
 
     @property
-    def shortfall(self) -> Shortfall | None:
+    def shortfall(self) -> Reason | None:
         """The number of turns, sessions or words that the value lacks to be printed; None if it has enough.
 
         In a comparison, it is the larger shortfall of the two targets.
@@ -127,13 +127,13 @@ class ThresholdResult:
             return None
         counts = self.estimate.counts
         if self.question.p is not None and counts.sessions < self.estimate.required:
-            return Shortfall("sessions", counts.sessions, self.estimate.required)
+            return too_few_to_print("session", self.estimate.required, counts.sessions)
         return self.question.statistic.shortfall(self.metric, counts.turns, counts.sessions)
 
     @property
     def reason_text(self) -> str:
         """The reason for the result; "" if the values of the result show it."""
-        return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
+        return "; ".join(filter(None, (reasons.reason_text(self.reason), self.note)))
 
 
 def make_row(result: ThresholdResult) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
         "metric": result.metric,
         "unit": result.question.unit,
         "result": result.result,
-        "reason_code": result.reason.kind if result.reason else None,
+        "reason_code": result.reason.code if result.reason else None,
         "reason": result.reason_text,
         "provisional": result.provisional,
         "in_failures": False,
@@ -156,7 +156,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
         row["completed_share"] = finite(counts.completed_share)
         row["effective_sessions"] = finite(counts.effective_sessions)
     if shortfall is not None:
-        row |= {"required": shortfall.needs, "available": shortfall.there, "required_unit": shortfall.of}
+        row |= {"required": shortfall.needed, "available": shortfall.there, "required_unit": f"{shortfall.unit}s"}
     if result.limit is not None:
         row |= {"operator": result.limit.operator, "limit": result.limit.value, "bound": finite(result.bound)}
         if (estimate := result.estimate) is not None and shortfall is None:
@@ -276,9 +276,9 @@ class CheckResult:
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
     """Return the result of a relative threshold. It is `not_evaluated` if a target has no value of the metric."""
-    there = finding.difference is not None or bool(finding.uncertainty_text)
+    there = finding.difference is not None or finding.uncertain is not None
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
-    reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
+    reason = finding.verdict.reason if there else Reason("no_value_here")
     note = f"the bounds allow for the uncertainty of each value: {finding.widened_by}" if finding.widened_by else ""
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, note, finding=finding)
 

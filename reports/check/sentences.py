@@ -10,16 +10,16 @@ from functools import partial
 
 from reports import finding_sentences
 from reports.check.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
-from reports.finding_rows import in_unit, row
+from reports.finding_rows import row
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, Badge, source_badges
 from reports.summary.run_validity import TITLES
 from reports.thresholds import THRESHOLD_METRICS
-from reports.wording import validity
+from reports.wording import reasons, validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import as_share, margin, signed
+from reports.wording.verdicts import as_share, in_unit, margin, signed
 
 NO_RESULT = "–"
 
@@ -32,9 +32,10 @@ def value_text(result: ThresholdResult) -> str:
     if result.finding is not None:
         return row(result.finding, 1).values[1] if result.finding.difference else NO_RESULT
     if shortfall := result.shortfall:
-        return f"n/a ({shortfall_text(shortfall.there, shortfall.unit.removesuffix('s'), shortfall.needs)})"
+        noun = "words or character" if shortfall.unit == "word" else shortfall.unit
+        return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
     return (
-        in_unit(result.question, result.estimate.value)
+        in_unit(result.question.unit, result.estimate.value)
         if result.estimate and result.estimate.counts.turns
         else NO_RESULT
     )
@@ -56,7 +57,7 @@ def interval_text(result: ThresholdResult) -> str:
         return NO_RESULT
     if result.estimate.low == math.inf:
         return INFINITE
-    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question))
+    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question.unit))
 
 
 def completed_text(result: ThresholdResult) -> str:
@@ -73,7 +74,7 @@ def limit_text(result: ThresholdResult) -> str:
     text = (
         f"{format_number(100 * limit)}{NBSP}%"
         if result.question.scale == "points" and limit
-        else in_unit(result.question, limit)
+        else in_unit(result.question.unit, limit)
     )
     return f"{sign}{NBSP}{text}"
 
@@ -142,7 +143,7 @@ def inconclusive_text(result: ThresholdResult) -> str:
 
 
 def is_not_stored(result: ThresholdResult) -> bool:
-    return result.reason is not None and result.reason.kind == "not_stored"
+    return result.reason is not None and result.reason.code in reasons.NOT_STORED
 
 
 def more(result: ThresholdResult) -> str:
@@ -161,7 +162,7 @@ def more(result: ThresholdResult) -> str:
     return f"; about {count(finding.sessions[1] + finding.verdict.more_sessions)} sessions per target are needed"
 
 
-def reason(result: ThresholdResult) -> str:
+def remark(result: ThresholdResult) -> str:
     """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
     if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:

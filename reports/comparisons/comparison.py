@@ -55,8 +55,9 @@ from reports.targets.fairness import (
 from reports.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
+from reports.wording.reasons import reason_text
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import difference_interval, metric_text, verdict_text
+from reports.wording.verdicts import difference_interval, metric_text
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size has a larger type I error than its confidence states; "
@@ -218,7 +219,7 @@ class Comparison:
             values = (
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
                 *(spec.primary, verdict_name, passes, verdict.provisional),
-                *use(verdict_text(verdict.reason), published=difference is not None, invalid=invalid).values(),
+                *use(reason_text(verdict.reason), published=difference is not None, invalid=invalid).values(),
                 *((difference.baseline, difference.candidate, *shares_of(difference)) if difference else [None] * 5),
                 *(spec.scale, *finding.turns, *finding.sessions, *finding.failed, verdict.more_sessions),
             )

@@ -11,16 +11,17 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.page import comparison_page
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.json_entries import ClosedJsonEntry, Count, Known, Version, about, text_of, to_json_data
+from reports.json_entries import ClosedJsonEntry, Count, Known, Version, about, text_of
 from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, Result
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
 from reports.sequential.decision import decision_sentence
 from reports.statistics.verdicts import VerdictName
 from reports.targets.fairness import Fairness, definitions_version
+from reports.wording.reasons import document_data
 from reports.wording.validity import ValidityEntry, validity_entry
 
-COMPARE_VERSION: Literal[3] = 3
+COMPARE_VERSION: Literal[4] = 4
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
@@ -59,7 +60,7 @@ class SequentialEntry(ClosedJsonEntry, frozen=True):
 class CompareDocument(ClosedJsonEntry, frozen=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     result: Annotated[
         Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
     ]
@@ -100,7 +101,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     if (decision := comparison.decision) is not None:
         finished, analyses = decision.analyses_made, len(decision.plan.analyses)
         planned = SequentialEntry(decision_sentence(decision), decision.exit_status, finished, analyses, decision.used)
-    return to_json_data(
+    return document_data(
         CompareDocument(
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],

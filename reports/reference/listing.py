@@ -23,6 +23,7 @@ from reports.summary.targets import FAIR
 from reports.targets.conditions import DIGEST
 from reports.targets.named import known_targets
 from reports.wording.cells import estimate_cell
+from reports.wording.reasons import reason_text
 from reports.wording.validity import InvalidReason, of_run, over_the_limit
 
 LEVELS = (0.5, 0.95)
@@ -209,8 +210,8 @@ def metric_reasons(rows: Mapping[PublishedMetric, MetricSummary | None]) -> Iter
         if values is None:
             short.append(f"{metric.name} has no values")
             continue
-        if values.uncertain_because:
-            yield InvalidReason("uncertain", f"{metric.name} is {values.uncertain_because}")
+        if values.uncertain:
+            yield InvalidReason("uncertain", f"{metric.name} is {reason_text(values.uncertain)}")
         for level in LEVELS:
             estimate = values.at(level)
             if estimate.status not in ("reported", "in_failures"):

@@ -28,6 +28,7 @@ from bench.record.document import INTERRUPTED
 from reports import runs
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
+from reports.results.reason import Reason
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sequential.analysis import AnalysisSchedule, MetricDecision, run_analyses
@@ -38,10 +39,10 @@ from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
 from reports.statistics.target_counts import NO_TURNS
-from reports.statistics.verdicts import InconclusiveReason, Verdict
+from reports.statistics.verdicts import Verdict
 from reports.summary.run_validity import validity_of
 from reports.targets.clusters import ABSENT, by_pair
-from reports.targets.compared_target import ComparedTarget, uncertainty_text
+from reports.targets.compared_target import ComparedTarget, uncertain_reason
 from reports.targets.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.targets.metric_specs import specs_of_thresholds
 from reports.targets.mix import ComparedTargets
@@ -107,8 +108,8 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         error = schedule.dependence_error(pair_count)
         by_spec: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(gates):
-            if unfit := uncertainty_text(compared_targets, group[0]):
-                statistics = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
+            if unfit := uncertain_reason(compared_targets, group[0]):
+                statistics = [untestable(unfit)] * len(group)
             else:
                 statistics = group[0].statistic.interim(
                     ComparedTargets(*compared_targets), group, plan.bootstrap_samples, rng, error
@@ -131,7 +132,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         abort_reason = run.metadata.get("aborted_because")
         aborted = (InvalidReason("aborted", str(abort_reason)),) if abort_reason else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
-    too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
+    too_early = Reason("no_analysis", {"unit": "pair", "needed": plan.analyses[0], "there": [size]})
     unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
         _finding(

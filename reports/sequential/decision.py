@@ -17,17 +17,19 @@ from bench.files.safe_io import replace_text
 from bench.record.document import GIVEN_UP, INTERRUPTED
 from reports.finding_sentences import answer, answer_details
 from reports.formatting import NBSP, NONE, count, format_duration, plural
-from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
+from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of
 from reports.metric_comparison import ExitStatus, MetricComparison
 from reports.metric_spec import MetricSpec, MetricSpecEntry
 from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
+from reports.results.reason import Reason
 from reports.runs import RunFrames, run_id_of
 from reports.sequential.analysis import End, SequentialResult
 from reports.sequential.plan import SequentialPlan
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.verdicts import VerdictName
+from reports.wording.reasons import document_data
 from reports.wording.validity import InvalidReason, do_not_use, texts
-from reports.wording.verdicts import metric_text, verdict_text
+from reports.wording.verdicts import metric_text
 
 STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 
@@ -246,7 +248,7 @@ def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 NAME = "decision.json"
 
 
@@ -259,7 +261,7 @@ class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
     se: Number
     df: Number
     z: Number
-    untested: Known
+    untested: Reason | None
     order: Annotated[Order | None, about("found in one target: the standard error is that of parts of the run")]
 
 
@@ -282,7 +284,7 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
     margin: Margin
     scale: Scale
     verdict: VerdictName
-    reason: Known
+    reason: Reason | None
     provisional: Annotated[bool, about("drift or bursts were found at the analysis that decided")] = False
     analysis: int
     pairs: int
@@ -298,7 +300,7 @@ class DecisionDocument(ClosedJsonEntry, frozen=True):
     Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
     """
 
-    schema: Literal[2]
+    schema: Literal[3]
     run_id: str
     baseline: str
     candidate: str
@@ -334,7 +336,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the decision as data for JSON: dictionaries, lists, strings, and numbers."""
     run, result = decision.run, decision.result
-    return to_json_data(
+    return document_data(
         DecisionDocument(
             schema=SCHEMA,
             run_id=run_id_of(run),
@@ -370,7 +372,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                             statistic.se,
                             statistic.df,
                             statistic.z,
-                            verdict_text(statistic.untested),
+                            statistic.untested,
                             statistic.order,
                         )
                         for gate, statistic in zip(decision.primary_metrics, analysis.statistics, strict=True)
@@ -386,7 +388,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                     margin=gate.margin,
                     scale=gate.scale,
                     verdict=metric_decision.verdict,
-                    reason=verdict_text(metric_decision.reason),
+                    reason=metric_decision.reason,
                     provisional=metric_decision.provisional,
                     analysis=metric_decision.analysis + 1,
                     pairs=result.analyses[metric_decision.analysis].pairs,

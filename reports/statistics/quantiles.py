@@ -43,6 +43,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.json_entries import Count, JsonEntry, Positive, Rounded, about
+from reports.results.reason import Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
@@ -440,32 +441,14 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
-class Shortfall(NamedTuple):
-    """The data that a quantile lacks, so that it cannot be printed.
-
-    - `of` is the unit of which there are too few.
-    - `there` is the existing number of this unit.
-    - `needs` is the required number.
-    """
-
-    of: Literal["sessions", "turns", "words"]
-    there: int
-    needs: int
-
-    @property
-    def unit(self) -> str:
-        """The unit as a text. Words of scripts without spaces are characters."""
-        return "words or characters" if self.of == "words" else self.of
-
-
-def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
+def shortfall(p: float, turns: int, sessions: int) -> Reason | None:
     """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
 
     The turns are assumed to be distributed equally over the sessions.
     """
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
-        return Shortfall("sessions", sessions, needs)
-    return Shortfall("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
+        return too_few_to_print("session", needs, sessions)
+    return too_few_to_print("turn", turns_to_publish(p), turns) if turns < turns_to_publish(p) else None
 
 
 def _status(

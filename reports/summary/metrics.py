@@ -16,8 +16,9 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.record import histograms as hdr
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
-from reports.json_entries import Count, JsonEntry, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples, rate_counts, rate_unit, session_sample
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
@@ -36,7 +37,7 @@ from reports.turns import (
     position_of,
     session_codes,
 )
-from reports.uncertainty import UncertainMetric, reason_text
+from reports.uncertainty import UncertainMetric, uncertain_reason
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
@@ -63,7 +64,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     p99: QuantileEstimate
     low: Annotated[Rounded, about("smallest successful value")] = field(name="min")
     high: Annotated[Rounded, about("largest successful value")] = field(name="max")
-    uncertain_because: Annotated[Known, about("why the values are uncertain in this run; null if they are not")] = ""
+    uncertain: Annotated[Reason | None, about("why the values are uncertain in this run; null if they are not")] = None
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
@@ -105,7 +106,7 @@ def metric_summaries(
         p99=p99,
         low=float(succeeded[0]) if succeeded.size else math.nan,
         high=float(succeeded[-1]) if succeeded.size else math.nan,
-        uncertain_because=reason_text(uncertain, target, metric),
+        uncertain=uncertain_reason(uncertain, target, metric),
     )
 
 

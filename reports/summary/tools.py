@@ -16,6 +16,7 @@ import pandas as pd
 from bench.catalogue.metrics import CATALOGUE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.samples import (
     FUNCTION_VOICE_TO_VOICE,
@@ -32,7 +33,7 @@ from reports.strata import NO_STRATUM, STARTED_BY, Stratum
 from reports.summary.metrics import ALL, ShareEstimate, rate_of
 from reports.thresholds import Threshold, recorded
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool_label
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
 
 TURN_TYPE = "function_calls"
 DEADLINE_MS = 2_000.0
@@ -76,7 +77,7 @@ class ToolLatency(JsonEntry, frozen=True):
     failed: Count
     p50: QuantileEstimate
     p95: QuantileEstimate
-    uncertain_because: Annotated[Known, about("why the values are uncertain in this run; null if they are not")] = ""
+    uncertain: Annotated[Reason | None, about("why the values are uncertain in this run; null if they are not")] = None
 
 
 class ToolTurns(JsonEntry, frozen=True, kw_only=True):
@@ -177,7 +178,7 @@ class _Rows:
     def latency(self, sample: MetricSample, pool: Pool) -> ToolLatency:
         values, name = sample.of(pool.target, pool.steps), sample.metric.name
         p50, p95 = (estimate.published() for estimate in quantiles(values, (0.5, 0.95)))
-        because = reason_text(self.run.uncertain_metrics, self.turns.targets[pool.target], name)
+        because = uncertain_reason(self.run.uncertain_metrics, self.turns.targets[pool.target], name)
         return ToolLatency(name, values.n, values.failed, p50, p95, because)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.record.document import Check, ValidityStatus
-from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of, to_json_data
+from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
@@ -31,10 +31,11 @@ from reports.summary.tools import DeadlineShare, ToolTurns
 from reports.summary.transcription import Transcription
 from reports.uncertainty import UncertainMetric
 from reports.wording.notices import notices
+from reports.wording.reasons import document_data
 from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason
 
-SUMMARY_VERSION: Literal[6] = 6
+SUMMARY_VERSION: Literal[7] = 7
 
 
 class VariabilityEntry(MainMetric, frozen=True):
@@ -66,7 +67,7 @@ class RunValidityEntry(JsonEntry, frozen=True):
 class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     """The content of summary.json."""
 
-    schema: Literal[6]
+    schema: Literal[7]
     definitions_version: Version
     run_id: str | None
     scenario: str | None
@@ -152,7 +153,7 @@ def summary_json(summary: Summary) -> str:
 def summary_data(summary: Summary) -> dict[str, Any]:
     """Return the summary as data for JSON: dictionaries, lists, strings, and numbers."""
     document, window, setup = summary.run.metadata, summary.window, summary.setup
-    return to_json_data(
+    return document_data(
         SummaryDocument(
             schema=SUMMARY_VERSION,
             definitions_version=document.get("definitions_version") or DEFINITIONS_VERSION,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -35,6 +35,7 @@ from reports.summary.summary import summarise
 from reports.summary.targets import FAIR, TargetFacts
 from reports.targets.conditions import conditions_in
 from reports.text.document import summary_json
+from reports.wording.reasons import reason_text
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
@@ -69,8 +70,8 @@ class RunValue:
     @classmethod
     def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
         """Return the value of a quantile in a run's summary."""
-        if row.uncertain_because:
-            return cls(n=row.n, missing_because=escape_control(row.uncertain_because))
+        if row.uncertain:
+            return cls(n=row.n, missing_because=escape_control(reason_text(row.uncertain)))
         if quantile.in_failures:
             return cls(math.inf, n=row.n)
         if not quantile.reported or math.isnan(quantile.value):
@@ -94,7 +95,7 @@ class RunValue:
         if value is None:
             return cls(math.inf, n=row.n)
         if lack := shortfall(p, row.n, row.sessions):
-            return cls(n=row.n, missing_because=f"needs {lack.needs:,} {lack.of}")
+            return cls(n=row.n, missing_because=f"needs {lack.needed:,} {lack.unit}s")
         factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
         return cls(value, value / factor, value * factor, variance, row.n)
 
@@ -157,6 +158,7 @@ class TrendPoint:
 class RunSummary(msgspec.Struct):
     """The part of summary.json that a trend reads."""
 
+    schema: Literal[7]
     scenario: str
     targets: list[str]
     outcomes: dict[str, OutcomesEntry]

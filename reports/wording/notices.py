@@ -24,6 +24,7 @@ from reports.summary.targets import FAIR
 from reports.thresholds import unread_notice
 from reports.wording import cells
 from reports.wording.groups import difference_text, key_text
+from reports.wording.reasons import uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
@@ -221,7 +222,7 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
         f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on {them} include the "
-        f"uncertainty: {worst.metric}{on} may be off {worst.uncertainty_text}."
+        f"uncertainty: {worst.metric}{on} may be off {uncertainty_text(worst.numbers)}."
     )
 
 

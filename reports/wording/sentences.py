@@ -18,6 +18,7 @@ from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
 from reports.wording.breakdown import largest_part
 from reports.wording.notices import decision_notice
+from reports.wording.reasons import early_text
 from reports.wording.validity import endings_text, no_verdict_reason, remedy_line, verdict_reason
 
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
@@ -420,8 +421,8 @@ def early_replies(summary: Summary) -> list[str]:
     targets = summary.run.metadata.get("targets") or []
     audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{metric.early}, so latencies may belong to the previous "
-        f"question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so latencies may belong to "
+        f"the previous question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
         for name, metric in early.items()
     ]
 

@@ -33,7 +33,8 @@ from reports.targets.named import parse_targets
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
+from reports.wording.reasons import reason_text
 from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -110,7 +111,7 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         ]
         assert list(as_reported(mine)) == expected, figures["metric"]
         assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
-        uncertain = figures["uncertain_because"] or ""
+        uncertain = (figures["uncertain"] or {"text": ""})["text"]
         assert all(row["reason"].endswith(uncertain) for row in mine)
         assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
@@ -134,7 +135,7 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
     assert free == ["reported", True, True, ""]
     assert uncertain[:3] == ["reported", True, False]
-    assert uncertain[3] == reason_text(inexact.uncertain_metrics, "sim", "ttfa")
+    assert uncertain[3] == reason_text(uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa"))
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()

@@ -110,8 +110,8 @@ def test_a_shortfall_requires_more_than_is_present(p: float, turns: int, session
     lacking = shortfall(p, turns, sessions)
 
     if lacking is not None:
-        assert lacking.there < lacking.needs
-        assert lacking.of == "turns" or lacking.needs == sessions_to_publish(p, turns, sessions, sessions)
+        assert lacking.there < lacking.needed
+        assert lacking.unit == "turn" or lacking.needed == sessions_to_publish(p, turns, sessions, sessions)
 
 
 def advice(plan: Plan, **given: Any) -> str:

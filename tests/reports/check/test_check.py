@@ -13,7 +13,7 @@ from bench.record import folder as run_folder
 from reports.check.check import check_of
 from reports.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
 from reports.check.report import check_page
-from reports.check.sentences import interval_text, reason, value_text
+from reports.check.sentences import interval_text, remark, value_text
 from reports.evidence.document import evidence_of
 from reports.evidence.page import evidence_page
 from reports.metric_comparison import MeasuredDifference
@@ -358,7 +358,7 @@ def test_turns_not_started_count_as_infinite_latencies() -> None:
 
     assert (item.result, item.in_failures, item.turns, item.failed) == ("fail", True, 900, 300)
     assert item.completed_share == pytest.approx(2 / 3)
-    assert "66.7\u00a0% of the planned turns have a value" in reason(found)
+    assert "66.7\u00a0% of the planned turns have a value" in remark(found)
 
 
 def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold() -> None:

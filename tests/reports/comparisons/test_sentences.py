@@ -19,16 +19,17 @@ from reports.comparisons.page import design
 from reports.formatting import NBSP
 from reports.metric_comparison import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
 from reports.metric_spec import MetricSpec
+from reports.results.reason import Reason, too_few
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, too_few
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Verdict
 from reports.targets import fairness
 from reports.targets.fairness import FairnessCheckEntry
 from reports.targets.named import parse_targets
+from reports.wording.reasons import reason_text as said_of_unseen
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import verdict_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
@@ -52,8 +53,8 @@ def primary(metric: str, p: float | None, word: str, difference: Difference | No
 
 
 UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=InconclusiveReason("none_seen", needed=299, there=(200,), metric="failure_rate",
-                                         upper=0.0149))  # fmt: skip
+               reason=Reason("none_seen", {"needed": 299, "there": [200], "metric": "failure_rate",
+                                               "upper": 0.0149}))  # fmt: skip
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference(
     "ratio",
@@ -123,7 +124,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.", None),
     "a metric that one target lacks": (
-        [tail("inconclusive", None, reason=InconclusiveReason("no_turns", targets=("gateway",), metric="ttfa"))],
+        [tail("inconclusive", None, reason=Reason("no_turns", {"targets": ["gateway"], "metric": "ttfa"}))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
