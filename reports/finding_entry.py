@@ -11,8 +11,8 @@ from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpecEntry
 from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import Margin, Scale
-from reports.statistics.verdicts import VerdictName
 from reports.wording.verdicts import as_share, metric_text
 
 

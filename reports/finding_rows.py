@@ -12,8 +12,9 @@ from reports.metric_spec import MetricSpec, better_direction
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale
-from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
+from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.wording import reasons, verdicts
 from reports.wording.cells import INFINITE
 from reports.wording.verdicts import NOT_SHOWN, as_share, in_unit, interval_of, share

@@ -23,8 +23,9 @@ from reports.finding_rows import (
 )
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import LEVEL, MAX_SESSIONS_RATIO, at_twice_the_run_sd
-from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
+from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.wording import reasons
 from reports.wording.verdicts import NOT_SHOWN, metric_text, share
 

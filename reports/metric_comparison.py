@@ -55,12 +55,6 @@ class MeasuredDifference:
         return reason or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
 
-ExitStatus = Literal[0, 1, 3, 4]
-Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
-RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""For each exit status, the result that it means."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MetricComparison(MeasuredDifference):
     """The comparison of one metric of one candidate, with its verdict."""

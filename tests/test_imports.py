@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": (
         "formatting", "render", "json_entries", "results", "statistics",
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types",
-        "thresholds", "step_names", "measurable", "uncertainty", "frames",
+        "argument_names", "thresholds", "step_names", "measurable", "uncertainty", "frames",
         "runs", "planned_turns", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",

@@ -11,13 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses.
+PASS_STATUS: Final = 0
+FAIL_STATUS: Final = 1
+USAGE_STATUS: Final = 2
+INCONCLUSIVE_STATUS: Final = 3
+INVALID_STATUS: Final = 4
+INTERRUPTED_STATUS: Final = 130
+"""The exit statuses of all commands.
 
-USAGE_STATUS means that the request cannot be fulfilled. INVALID_STATUS means that the run is complete but invalid.
-INTERRUPTED_STATUS means that a signal interrupted the run: shells report 130 for SIGINT (128 + 2). SIGTERM has the same
-status, because both signals end a run in the same way.
+- PASS_STATUS: the request was fulfilled, or the verdict is a pass
+- FAIL_STATUS: a turn, a check or a threshold failed, or a metric regressed
+- USAGE_STATUS: the request cannot be fulfilled
+- INCONCLUSIVE_STATUS: the data are too few for a verdict
+- INVALID_STATUS: the values must not be used, or there are none
+- INTERRUPTED_STATUS: a signal interrupted the run. Shells report 130 for SIGINT (128 + 2). SIGTERM has the same status,
+  because both signals end a run in the same way
 """
 
 

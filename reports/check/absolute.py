@@ -15,9 +15,9 @@ from operator import ge, gt, le, lt
 from bench.catalogue.metrics import CATALOGUE
 from reports.check.results import Limit, ThresholdResult
 from reports.formatting import NBSP, count
-from reports.metric_comparison import Result
 from reports.metric_spec import MetricSpec
 from reports.results.reason import Reason
+from reports.results.verdict import Result
 from reports.samples import is_latency
 from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.targets.compared_target import ComparedTarget

@@ -16,10 +16,10 @@ from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.results import make_row as flat_row
 from reports.check.sentences import check_headline, invalid_reasons
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of
-from reports.metric_comparison import ExitStatus, Result
+from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about, text_of
 from reports.render.markdown import render_markdown
 from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, Result
 from reports.sequential.decision import write_decision
 from reports.statistics.target_counts import NO_TURNS
 from reports.thresholds import Sign
@@ -89,12 +89,10 @@ def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
     )
 
 
-class CheckDocument(JsonEntry, frozen=True):
-    """The file of a check. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
+class CheckDocument(Conclusion, frozen=True):
+    """The file of a check."""
 
     schema: Annotated[int, Meta(ge=1)]
-    exit_status: ExitStatus
-    headline: str
     run_id: str
     scenario: str
     labels: dict[str, str]
@@ -116,6 +114,7 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
     return document_data(
         CheckDocument(
             schema=SCHEMA,
+            result=RESULT_OF_STATUS[checked.exit_status],
             exit_status=checked.exit_status,
             headline=check_headline(checked).replace("\u00a0", " "),
             run_id=checked.run_id,

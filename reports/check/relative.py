@@ -21,13 +21,14 @@ from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_folder, is_run
 from reports import uncertainty
+from reports.argument_names import option
 from reports.check.results import ThresholdResult, compared_result
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import join_words, plural
 from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.metric_spec import MetricSpec
-from reports.results.reason import Reason
+from reports.results.reason import Reason, unique
 from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analysis_place, decision_headline, made_text
@@ -40,7 +41,6 @@ from reports.targets.metric_specs import default_specs, lacking_notices, specs_o
 from reports.targets.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
-from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import RUN_TO_RUN, margin
 from reports.wording.verdicts import metric_text as figure_name
 
@@ -92,7 +92,7 @@ class BaselineResults:
     """
 
     results: tuple[BaselineResult, ...] = ()
-    invalid_reasons: tuple[InvalidReason, ...] = ()
+    invalid_reasons: tuple[Reason, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     baseline_text: str = ""
@@ -231,9 +231,9 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
         if several and text in targets:
             return SameRunBaseline(text, declared=True)
         raise UsageError(
-            f"--baseline {quoted(text)} is not a run, a folder of stored baselines, or a target of an interleaved run"
-            f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
-            "FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
+            f"{option('baseline', quoted(text))} is not a run, a folder of stored baselines, or a target of an "
+            f"interleaved run{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench "
+            "baseline save`, FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
     if is_run(folder):
@@ -241,7 +241,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
             if several and target and target in targets:
                 return SameRunBaseline(target, declared=True)
             reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
-            raise UsageError(f"--baseline {quoted(text)} is the checked run itself, and {reason}")
+            raise UsageError(f"{option('baseline', quoted(text))} is the checked run itself, and {reason}")
         return OtherRunBaseline(folder, target or "")
     return StoredRunsBaseline(folder, target or "")
 
@@ -278,7 +278,7 @@ def against_run(
         )
     answers = BaselineResults(
         results=tuple(answer for result in results for answer in result.results),
-        invalid_reasons=tuple(dict.fromkeys(cause for result in results for cause in result.invalid_reasons)),
+        invalid_reasons=tuple(unique(cause for result in results for cause in result.invalid_reasons)),
         notices=tuple(dict.fromkeys(line for result in results for line in result.notices)),
         compared_runs=tuple(dict.fromkeys(folder for result in results for folder in result.compared_runs)),
         baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
@@ -325,7 +325,8 @@ def _results_of_comparison(
         for target in targets[1:]
         if candidate in ("", target.name)
     ]
-    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause.folder != candidates[0].run.folder]
+    own = causes_of(deciding_checks(candidates))
+    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause not in own]
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
     lacking = () if thresholds else lacking_notices(targets)
     notices = (*notices_of_comparison(targets, differences), *lacking)
@@ -371,11 +372,11 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
     first, second = decision.targets
     if base.target != first:
         raise UsageError(
-            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
+            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove {option('baseline')}"
         )
     planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
     requested = {_requested(threshold, second): threshold for threshold in thresholds}
-    remedy = "remove --thresholds, or all relative ones from its file"
+    remedy = f"remove {option('thresholds')}, or all relative ones from its file"
     for key, threshold in requested.items():
         if key not in planned:
             raise UsageError(

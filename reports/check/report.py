@@ -8,8 +8,8 @@ from reports.check import sentences
 from reports.check.results import CheckResult, ThresholdResult
 from reports.finding_rows import NOT_JUDGED, row
 from reports.formatting import count
-from reports.metric_comparison import Result
 from reports.render import blocks as b
+from reports.results.verdict import Result
 from reports.sequential.decision import analyses
 from reports.statistics.target_counts import NO_TURNS
 from reports.wording.cells import observed

@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports import finding_sentences
-from reports.check.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
+from reports.check.results import CheckResult, ThresholdResult
 from reports.finding_rows import row
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
-from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, Badge, source_badges
+from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS
 from reports.summary.run_validity import TITLES
 from reports.thresholds import THRESHOLD_METRICS
 from reports.wording import reasons, validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
-from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share, in_unit, margin, signed
 
 NO_RESULT = "–"
@@ -79,21 +80,22 @@ def limit_text(result: ThresholdResult) -> str:
     return f"{sign}{NBSP}{text}"
 
 
+NOT_EVALUATED = "not evaluated"
 MEANINGS = {
-    PASSED: "pass",
-    FAILED: "a threshold failed or a metric regressed",
-    INCONCLUSIVE: "inconclusive",
-    INVALID: "not evaluated",
+    PASS_STATUS: "pass",
+    FAIL_STATUS: "a threshold failed or a metric regressed",
+    INCONCLUSIVE_STATUS: "inconclusive",
+    INVALID_STATUS: NOT_EVALUATED,
 }
 
 
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
-    if checked.exit_status == INVALID:
+    if checked.exit_status == INVALID_STATUS:
         if causes := invalid_reasons(checked):
-            text = _first([cause.line for cause in causes], "reason")
-            return f"{validity.LEAD if checked.causes else 'no verdict'}: {text}"
-        return f"no verdict: {_first([result_sentence(result) for result in checked.of('not_evaluated')], 'threshold')}"
+            text = _first([*map(reasons.reason_line, causes)], "reason")
+            return f"{validity.LEAD if checked.causes else NOT_EVALUATED}: {text}"
+        return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if checked.baseline_sentence and all(result.relative for result in deciding):
         return checked.baseline_sentence.removesuffix(".")
@@ -177,16 +179,16 @@ def remark(result: ThresholdResult) -> str:
 def ending(checked: CheckResult) -> str:
     """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
-    if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
+    if checked.exit_status == PASS_STATUS and inconclusive == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
-    elif checked.exit_status == PASSED and inconclusive:
+    elif checked.exit_status == PASS_STATUS and inconclusive:
         meaning = f"pass, {count(inconclusive)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
     return f"exit status {checked.exit_status}: {meaning}"
 
 
 def remarks(checked: CheckResult) -> list[str]:
     """Return the reasons why a check is invalid, then its notices. The headline already has the first reason."""
-    return [*(cause.line for cause in invalid_reasons(checked)), *checked.notices]
+    return [*map(reasons.reason_line, invalid_reasons(checked)), *checked.notices]
 
 
 def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
@@ -207,12 +209,10 @@ def displayed_result(result: ThresholdResult) -> str:
     return finding_sentences.displayed(result.finding)
 
 
-def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
+def invalid_reasons(checked: CheckResult) -> list[Reason]:
     """Return the reasons why a check is invalid. That stored baselines have other conditions is the last one."""
-    differs = "; ".join(checked.differs)
-    text = f"The stored baselines were measured under other conditions: {differs}"
-    remedy = "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different"
-    return [*checked.causes, *([InvalidReason("conditions_differ", text, remedy)] if differs else [])]
+    differs = [Reason("conditions_differ", {"conditions": list(checked.differs)})] if checked.differs else []
+    return [*checked.causes, *differs]
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:

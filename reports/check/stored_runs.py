@@ -28,7 +28,6 @@ from reports.targets.conditions import conditions_of, differing_conditions
 from reports.targets.fairness import throttled_cause, throttled_share
 from reports.targets.named import identity_of_run
 from reports.thresholds import Threshold, near
-from reports.wording.validity import InvalidReason
 
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
@@ -137,7 +136,7 @@ def against_stored_runs(
     """
     names = [target.name for target in targets]
     answers: list[BaselineResult] = []
-    causes: list[InvalidReason] = []
+    causes: list[Reason] = []
     differs, notices, against = list[str](), list[str](), list[str]()
     for target in targets:
         mine = [

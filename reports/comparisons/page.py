@@ -29,8 +29,9 @@ from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import titles_of
 from reports.sequential.decision import Decision, end_sentence
-from reports.wording import cells, validity
+from reports.wording import cells
 from reports.wording.cells import measured_from_text
+from reports.wording.reasons import remedies_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -175,7 +176,7 @@ def design(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> list[b.Block]:
     """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
-    remedies = validity.remedies(comparison.invalid_reasons)
+    remedies = remedies_text(comparison.invalid_reasons)
     second, decision = sentences.comparison_second(comparison), comparison.decision
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis

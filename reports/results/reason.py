@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import field
@@ -58,3 +58,11 @@ def too_few(
 def too_few_to_print(unit: Counted, needed: int, there: int) -> Reason:
     """Return the reason why a value may not be printed. A verdict on it needs more of the unit than printing it."""
     return Reason("too_few_to_print", {"unit": unit, "needed": needed, "there": [there]})
+
+
+def unique(reasons: Iterable[Reason]) -> list[Reason]:
+    """Return each reason once, in the order of its first occurrence."""
+    known = list[Reason]()
+    for reason in reasons:
+        known += [reason] if reason not in known else []
+    return known

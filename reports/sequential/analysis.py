@@ -19,10 +19,11 @@ from functools import lru_cache
 from typing import Literal
 
 from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.verdicts import VerdictName, step_down
+from reports.statistics.verdicts import step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"

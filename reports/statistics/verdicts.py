@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.results.reason import Reason, too_few
+from reports.results.verdict import RESULTS, VerdictName
 from reports.statistics.differences import LEVEL, Difference, Order
 
 LATE = {"turn": "late turn", "session": "late session"}
@@ -27,8 +28,6 @@ BECAUSE_OF: dict[Order, Reason] = {
     "bursts": Reason("bursts"),
 }
 IN_FAILURES = Reason("in_failures")
-
-VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
 
 SESSIONS = 20
 BEYOND = 20
@@ -64,7 +63,7 @@ class Verdict:
     @property
     def passes(self) -> bool:
         """True if the metric did not get worse by more than the margin."""
-        return self.name in ("improved", "equivalent", "not_regressed")
+        return RESULTS[self.name] == "pass"
 
 
 def floor_reason(

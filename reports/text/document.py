@@ -12,6 +12,7 @@ from bench.record.document import Check, ValidityStatus
 from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
+from reports.results.reason import Reason
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.strata import MainMetric
@@ -23,7 +24,7 @@ from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
 from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry
-from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, PlannedEvents, PlaybackSetup
+from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, PlannedEvents, PlaybackSetup, invalid_reasons
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
@@ -58,7 +59,7 @@ class RunValidityEntry(JsonEntry, frozen=True):
     """The validity of the values; `message`: the reason in words."""
 
     status: ValidityStatus
-    reasons: list[str]
+    reasons: list[Reason]
     message: str
     checks: tuple[Check, ...]
     uncertain_metrics: tuple[UncertainMetric, ...] = ()
@@ -141,7 +142,7 @@ def run_validity_entry(summary: Summary) -> RunValidityEntry:
     """Return the validity of a run's values for a document."""
     validity = summary.validity
     return RunValidityEntry(
-        *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
+        *(validity.status, invalid_reasons(summary.run.metadata), verdict_reason(validity), validity.checks),
         uncertain_metrics=summary.run.uncertain_metrics,
     )
 

@@ -10,9 +10,10 @@ from typing import Annotated
 import numpy as np
 
 from bench.base.units import NS_PER_S
-from reports.formatting import NONE, excerpt, plural
+from reports.formatting import NONE, excerpt
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec
+from reports.results.reason import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers
@@ -181,15 +182,10 @@ class MetricTrend:
         return change_points.number_of_comparisons(len(self.compared))
 
     @property
-    def no_change_because(self) -> str:
-        """The reason why no changes are searched for, such as `7 runs to compare; finding a change requires 10: …`.
-
-        It is "" if changes are searched for.
-        """
-        if len(self.compared) >= ENOUGH:
-            return ""
-        runs = plural(len(self.compared), "run")
-        return f"{runs} to compare; finding a change requires {ENOUGH}: {BOTH_SIDES}"
+    def not_searched(self) -> Reason | None:
+        """The reason why no changes are searched for; None if they are."""
+        runs = len(self.compared)
+        return None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH})
 
     def levels_at(self, change: TrendChange) -> tuple[float, float]:
         """Return the levels before and after a change."""
@@ -216,14 +212,14 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
     compared = tuple(
         index
         for index, (point, run) in enumerate(zip(series.points, values, strict=True))
-        if not point.excluded_because and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
+        if not point.excluded and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
     )
     return MetricTrend(spec, series, values, compared)
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
     """Return the trends with their changes. All trends share one probability of a false change."""
-    searched = sum(not trend.no_change_because for trend in trends)
+    searched = sum(not trend.not_searched for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
 
 

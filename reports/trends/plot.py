@@ -14,6 +14,7 @@ from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, l
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, number_text, value_text
 from reports.trends.trend_point import TrendPoint
+from reports.wording.reasons import reasons_text
 from reports.wording.verdicts import metric_text
 
 STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
@@ -98,7 +99,7 @@ def plot_over_time(
         number = numbers[metric.series.name]
         with plot.of(number):
             _runs(plot, metric, number, x, y, classes)
-            for level in metric.segments if not metric.no_change_because else ():
+            for level in metric.segments if not metric.not_searched else ():
                 ends = [
                     (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
                     (x(level.last_started_utc_ns / NS_PER_S), y.clip(level.last_value)),
@@ -110,7 +111,7 @@ def plot_over_time(
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
             # the text is then, for example, 612 (590 – 640), ✕ INVALID
-            suffix = f", {point.marker}" if point.excluded_because else ""
+            suffix = f", {point.marker}" if point.excluded else ""
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{suffix}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
@@ -156,7 +157,8 @@ def _runs(
         if math.isnan(run.value):
             continue
         at, value = positions[index]
-        tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.marker}"
+        verdict = ": ".join(filter(None, (point.marker, reasons_text(point.excluded))))
+        tip = f"{point.name}: {value_text(run, metric.spec)}, {verdict}"
         with plot.among(classes(point)):
             if index in metric.compared:
                 if not math.isnan(run.low):

@@ -233,14 +233,15 @@ def decision_notice(run: RunFrames) -> str:
     """
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        invalid = decision["invalid"]
         if not decision.get("stopped_by_analysis"):
-            is_open = decision["reason"] in ("pending", "no_analysis") or decision["invalid_because"]
+            is_open = decision["end"] in ("pending", "no_analysis") or invalid
             return "" if is_open else str(decision["sentence"])
         completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
         kind = "final" if completed == planned else "interim"
-        how = "Decided" if decision["reason"] in DECIDED and not decision["invalid_because"] else "Ended"
+        how = "Decided" if decision["end"] in DECIDED and not invalid else "Ended"
         pairs = plural(decision["pairs"], "pair")
-        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['outcome']}"
+        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['headline']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from bench.record.validity import EARLY_REPLIES
 from reports import step_names
 from reports.formatting import NBSP, count, format_number, join_words, plural
 from reports.json_entries import JsonEntry, to_json_data
-from reports.results.reason import Reason
+from reports.results.reason import Reason, unique
+from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE, ORDERS, unequal_reason
-from reports.wording.cells import interval
+from reports.wording import invalid
+from reports.wording.cells import as_sentence, interval
+from reports.wording.invalid import Numbers
 from reports.wording.verdicts import in_unit, share
 
-Numbers = Mapping[str, Any]
 NOT_STORED = ("no_run_stored", "only_checked_run_stored", "stored_by_older_version")
 """The codes of the reasons why a target has no stored baseline."""
 NOUNS = {
@@ -55,11 +59,51 @@ def parts(reason: Reason | None) -> tuple[str, str]:
     return ("", text) if isinstance(text, str) else text
 
 
+def reason_line(reason: Reason) -> str:
+    """Return a reason with its remedy, such as `the run is INVALID: audio was sent late (…). Lower the load.`."""
+    return " ".join(filter(None, (f"{reason_text(reason).rstrip('.')}.", remedies_text([reason]))))
+
+
+def reasons_text(reasons: Iterable[Reason]) -> str:
+    """Return the texts of reasons, each text once."""
+    return "; ".join(dict.fromkeys(map(reason_text, reasons)))
+
+
+def remedies(reasons: Iterable[Reason]) -> list[str]:
+    """Return the known remedies of reasons, each one once and without a full stop."""
+    written = ((invalid.REMEDIES.get(reason.code, ""), reason.numbers) for reason in reasons)
+    texts = (remedy if isinstance(remedy, str) else remedy(numbers) for remedy, numbers in written)
+    return list(dict.fromkeys(text.rstrip(". ") for text in texts if text))
+
+
+def remedies_text(reasons: Iterable[Reason]) -> str:
+    """Return all remedies as sentences, each one once; "" if none is known."""
+    return " ".join(map(as_sentence, remedies(reasons)))
+
+
 def document_data(document: JsonEntry) -> dict[str, Any]:
     """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
     data = to_json_data(document)
     _add_texts(data)
     return data
+
+
+def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
+    """Return the columns of `frames.USE` for one value.
+
+    `missing` is the reasons why there is no value or no verdict. `invalid` is the reasons why the value may not be
+    used. `note` is a remark that the text contains, too.
+    """
+    refused, absent = unique(invalid), unique(filter(None, missing))
+    first = next(iter((*refused, *absent)), None)
+    texts = filter(None, (*map(reason_text, absent), note, *map(reason_text, refused)))
+    return {
+        "published": published,
+        "usable": published and not refused,
+        "reason": first and first.code,
+        "reason_numbers": first and msgspec.json.encode(first.numbers).decode(),
+        "reason_text": "; ".join(texts).replace(NBSP, " "),
+    }
 
 
 def _add_texts(value: Any) -> None:
@@ -98,7 +142,8 @@ def _uncertain(numbers: Numbers) -> str:
         why = early_text(metric) if is_early else f"it may be off {uncertainty_text(metric)}"
         on = f" on {metric['on']}" if metric.get("on") else ""
         texts.append(f"uncertain in this run: {why}{on}")
-    return "; ".join(texts)
+    named = f"{numbers['metric']} is " if "metric" in numbers else ""
+    return f"{named}{'; '.join(texts)}"
 
 
 def _too_few(numbers: Numbers) -> tuple[str, str] | str:
@@ -187,6 +232,15 @@ def _nothing_succeeded(numbers: Numbers) -> str:
     return f"no turn succeeded; {reason_text(reason)}"
 
 
+def _too_few_runs(numbers: Numbers) -> str:
+    runs, side = plural(numbers["there"][0], "run"), MIN_SIDE_RUNS
+    return f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and {side} after it"
+
+
+def _too_small(numbers: Numbers) -> str:
+    return f"the run is too small: {'; '.join(numbers['metrics'])}"
+
+
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "too_few": _too_few,
     "too_few_to_print": lambda n: f"needs {count(n['needed'])} {units(Reason('', dict(n)))}",
@@ -201,7 +255,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "no_step": _no_step,
     "within_bounds": _within_bounds,
     "nothing_succeeded": _nothing_succeeded,
-    "nothing_measured": "nothing was measured",
     "no_value": "not measured on both targets",
     "no_value_here": "the run or its baseline has no such value",
     "no_ratio": "the value of the stored runs is 0, so there is no ratio",
@@ -216,5 +269,10 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
         f"the only run stored in {n['folder']} is the checked run: {_save('another', n)}"
     ),
     "stored_by_older_version": _older_version,
+    "too_small": _too_small,
+    "not_reported": "not reported",
+    "unbounded": "the interval is unbounded",
+    "too_few_runs": _too_few_runs,
+    **invalid.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

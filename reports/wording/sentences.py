@@ -17,9 +17,10 @@ from reports.summary.run_validity import within_warmup
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
 from reports.wording.breakdown import largest_part
+from reports.wording.invalid import endings_text
 from reports.wording.notices import decision_notice
-from reports.wording.reasons import early_text
-from reports.wording.validity import endings_text, no_verdict_reason, remedy_line, verdict_reason
+from reports.wording.reasons import early_text, reason_text
+from reports.wording.validity import remedy_line, verdict_reason
 
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
@@ -59,7 +60,7 @@ def run_headline(summary: Summary) -> str:
     if not summary.outcomes.started:
         sessions = summary.outcomes.opened
         if no_verdict := within_warmup(summary.run.metadata):
-            return f"Nothing was measured: {no_verdict_reason(no_verdict)}."
+            return f"Nothing was measured: {reason_text(no_verdict)}."
         if not sessions:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}

@@ -112,7 +112,7 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         assert list(as_reported(mine)) == expected, figures["metric"]
         assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
         uncertain = (figures["uncertain"] or {"text": ""})["text"]
-        assert all(row["reason"].endswith(uncertain) for row in mine)
+        assert all(row["reason_text"].endswith(uncertain.replace("\u00a0", " ")) for row in mine)
         assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
 
@@ -125,7 +125,7 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
     reasons = {
-        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
+        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason_text"]].to_numpy().tolist()
         for run in (invalid, unjudged, inexact)
     }
 
@@ -135,11 +135,13 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
     assert free == ["reported", True, True, ""]
     assert uncertain[:3] == ["reported", True, False]
-    assert uncertain[3] == reason_text(uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa"))
+    assert uncertain[3] == reason_text(uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa")).replace(
+        "\u00a0", " "
+    )
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()
-        assert frame["reason"].str.contains("the run is INVALID: ").all()
+        assert frame["reason_text"].str.contains("the run is INVALID: ").all()
 
 
 def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:

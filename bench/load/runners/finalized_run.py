@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from bench.base.clock import utc_ns
-from bench.base.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.base.installation import last_line, python_command
 from bench.base.status_line import text_width
 from bench.base.units import NS_PER_S
@@ -139,7 +139,9 @@ def finalize_run(
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")
-    worst = next((code for code in (INVALID_STATUS, 1, 3) if code in (status, checked.returncode)), 0)
+    worst = next(
+        (code for code in (INVALID_STATUS, FAIL_STATUS, INCONCLUSIVE_STATUS) if code in (status, checked.returncode)), 0
+    )
     return FinalizedRun(summary, "", worst)
 
 

@@ -14,8 +14,9 @@ import pytest
 from bench.catalogue.metrics import CATALOGUE
 from reports.check.baselines import baseline_of, save
 from reports.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
-from reports.metric_comparison import MetricComparison, Result
+from reports.metric_comparison import MetricComparison
 from reports.results.reason import Reason
+from reports.results.verdict import Result
 from reports.runs import RunFrames
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate

@@ -33,7 +33,6 @@ from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from reports.wording import verdicts
 from reports.wording.reasons import reason_text
-from reports.wording.validity import InvalidReason
 from tests.reports.check.examples import (
     ENOUGH,
     FAILED,
@@ -324,7 +323,7 @@ def test_not_evaluated_outranks_fail_and_fail_outranks_inconclusive(items: list[
 
 @pytest.mark.parametrize(
     "changes",
-    [{"causes": (InvalidReason("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}],
+    [{"causes": (Reason("run_killed"),)}, {"differs": ("model: a here, b there",)}],
 )
 def test_an_invalid_run_or_a_different_baseline_makes_the_whole_check_invalid(changes: dict[str, Any]) -> None:
     assert check(PASSED, **changes).exit_status == check(FAILED, **changes).exit_status == 4

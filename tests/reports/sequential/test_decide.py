@@ -251,7 +251,7 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
     written = json.loads((folder / "decision.json").read_text())
 
     assert (analysed_pairs(found), found.stopped, found.exit_status) == ([40], True, 4)
-    assert (written["stopped"], written["reason"], written["exit_status"]) == (True, "invalid", 4)
+    assert (written["stopped"], written["end"], written["exit_status"]) == (True, "invalid", 4)
     assert decision_sentence(found).startswith("Do not use these results: west: ")
     assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs over 92\u00a0s.")
     jsonschema.validate(written, SCHEMA)
