@@ -127,7 +127,6 @@ class FindingRow:
 
     name: str
     turns_text: str
-    colour: int
     values: tuple[str, str]
     unit: str
     change: str
@@ -185,11 +184,10 @@ class FindingRow:
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
-def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
+def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
     """Return a comparison as a row of texts.
 
-    `colour` is the candidate's number among the targets. `usable` is False if the values must not be used: the row then
-    has no verdict.
+    `usable` is False if the values must not be used: the row then has no verdict.
     """
     spec, published, shortfall = finding.question, finding.published, finding.shortfall
     scale = 100.0 if spec.scale == "points" else 1.0
@@ -214,7 +212,6 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     return FindingRow(
         name=spec.name,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
-        colour=colour,
         values=values,
         unit=spec.shown_unit if difference else "",
         change=verdicts.difference(published),

@@ -152,7 +152,7 @@ def sentence(finding: MetricComparison) -> str:
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the first sentence, with the verdict. It is about `finding`, which represents all metrics of `primary`."""
-    finding_row, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
+    finding_row, name, label, base = row(finding), metric_text(finding.question), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
@@ -181,7 +181,7 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    finding_row, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
+    finding_row, reason, name = row(finding), finding.verdict.reason, metric_text(finding.question)
     lead, details = reasons.parts(reason)
     if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
@@ -214,7 +214,7 @@ def _conclusive(finding: MetricComparison) -> str:
     sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
     bound = difference.low if is_lower(finding.question) else difference.high
     minimum = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
-    return f"{minimum} margin is {row(finding, 1).margin_text}."
+    return f"{minimum} margin is {row(finding).margin_text}."
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
@@ -276,7 +276,7 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
             group = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(finding.question)} {row(finding, 1).change}".removesuffix(f" {NOT_SHOWN}")
+                f"{metric_text(finding.question)} {row(finding).change}".removesuffix(f" {NOT_SHOWN}")
                 for finding in group
             )
             details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
@@ -294,5 +294,5 @@ def _undecided(finding: MetricComparison) -> str:
         return f"{name}: {lead or details}"
     if difference is None or math.isnan(difference.d) or finding.shortfall:
         return f"{name}: {lead or details}" if lead or details else name
-    margin = f"margin {row(finding, 1).margin_text}"
+    margin = f"margin {row(finding).margin_text}"
     return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, reasons.reason_text(reason))))})"

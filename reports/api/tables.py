@@ -76,9 +76,6 @@ def quantile_row(
 ) -> dict[str, Any]:  # fmt: skip
     """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
     known = estimate.has_interval or estimate.status == "in_failures"
-    is_of_turns = estimate.status == "too_few_turns"
-    there = sample.n if is_of_turns else estimate.sessions
-    missing = too_few_to_print("turn" if is_of_turns else "session", estimate.required, there)
     return {
         "run_id": run_id_of(run),
         "target": target,
@@ -92,7 +89,7 @@ def quantile_row(
         "low": estimate.low if estimate.has_interval else None,
         "high": estimate.high if estimate.has_interval else None,
         "unit": CATALOGUE[metric].unit,
-        **_use(run, target, metric, None if known else missing),
+        **_use(run, target, metric, None if known else estimate.reason),
         "status": estimate.status,
         "required": estimate.required or None,
     }

@@ -22,7 +22,6 @@ from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sequential.plan import was_planned
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
-from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
 from reports.strata import MEASURED_FROM_PHRASES
 from reports.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.summary.targets import FAIR
@@ -34,7 +33,7 @@ from reports.targets.named import targets_of
 from reports.thresholds import Threshold, near, recorded, unread_notice
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices, uncertain_line
-from reports.wording.reasons import reason_text
+from reports.wording.reasons import OWN_DRIFT, reason_text, unequal_reason
 
 DEPENDENCE: dict[Order, str] = {
     "drift": "{} drifted during the run",

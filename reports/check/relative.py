@@ -33,13 +33,14 @@ from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analysis_place, decision_headline, made_text
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_INTERIM, Verdict
+from reports.statistics.verdicts import Verdict
 from reports.summary.drift import PoolDrift, drifts
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.targets.metric_specs import default_specs, lacking_notices, specs_of_thresholds
 from reports.targets.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
 from reports.thresholds import Threshold, near, quoted
+from reports.wording.reasons import OWN_DRIFT_INTERIM
 from reports.wording.remarks import drift_suspected
 from reports.wording.verdicts import RUN_TO_RUN, margin
 from reports.wording.verdicts import metric_text as figure_name

@@ -80,7 +80,7 @@ def _table(results: Sequence[ThresholdResult], reasons: Sequence[str], checked: 
 def _verdict(result: ThresholdResult, checked: CheckResult) -> b.Cell:
     if not sentences.has_verdict(result, checked):
         return b.Cell(NOT_JUDGED, style="soft")
-    within = row(result.finding, 1).within if result.finding and result.finding.difference else ""
+    within = row(result.finding).within if result.finding and result.finding.difference else ""
     style, verdict = b.MARKS[result.result].colour, sentences.displayed_result(result) + within
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
     return b.Cell(

@@ -31,7 +31,7 @@ def value_text(result: ThresholdResult) -> str:
     If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
     """
     if result.finding is not None:
-        return row(result.finding, 1).values[1] if result.finding.difference else NO_RESULT
+        return row(result.finding).values[1] if result.finding.difference else NO_RESULT
     if shortfall := result.shortfall:
         noun = "words or character" if shortfall.unit == "word" else shortfall.unit
         return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
@@ -44,7 +44,7 @@ def value_text(result: ThresholdResult) -> str:
 
 def baseline_text(result: ThresholdResult) -> str:
     """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
-    return row(result.finding, 1).values[0] if result.finding and result.finding.difference else ""
+    return row(result.finding).values[0] if result.finding and result.finding.difference else ""
 
 
 def interval_text(result: ThresholdResult) -> str:
@@ -53,7 +53,7 @@ def interval_text(result: ThresholdResult) -> str:
     For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
     """
     if result.finding is not None:
-        return row(result.finding, 1).change_text if result.finding.difference else NO_RESULT
+        return row(result.finding).change_text if result.finding.difference else NO_RESULT
     if result.estimate is None or result.shortfall or not result.estimate.counts.turns:
         return NO_RESULT
     if result.estimate.low == math.inf:

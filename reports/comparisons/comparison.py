@@ -36,7 +36,6 @@ from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.ticks import is_large, tick_at
-from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import (
@@ -50,7 +49,7 @@ from reports.targets.fairness import (
 from reports.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
-from reports.wording.reasons import reason_line, use
+from reports.wording.reasons import OWN_DRIFT, reason_line, use
 from reports.wording.verdicts import difference_interval, metric_text
 
 CHOSEN = (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bench.files.sanitize import escape_control
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
+from reports.comparisons.forest_rows import ForestPanel, colours_of, finding_row, panels
 from reports.comparisons.measurements import BEYOND, Shift
 from reports.comparisons.sentences import verdict_title
 from reports.finding_rows import FindingRow, definition, displayed_verdict
@@ -307,11 +307,14 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
         *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
-    return b.table(heads, [_row(row, style, several=several) for row in rows])
+    return b.table(heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows])
 
 
-def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
-    """Return a row of the table of numbers. `style` is the style of its values."""
+def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
+    """Return a row of the table of numbers. `style` is the style of its values.
+
+    `colours` are the colours of the targets; empty if there is only one candidate.
+    """
     finding, metric = row.finding, row.finding.question.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
@@ -320,7 +323,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(row.finding.candidate, target=row.colour)] if several else []),
+            *([b.Cell(finding.candidate, target=colours.get(finding.candidate, 1))] if colours else []),
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),

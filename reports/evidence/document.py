@@ -37,7 +37,7 @@ from reports.wording import cells
 from reports.wording.reasons import document_data
 from reports.wording.sentences import load_line
 
-EVIDENCE_VERSION: Literal[1] = 1
+EVIDENCE_VERSION: Literal[2] = 2
 
 
 class EndpointEntry(JsonEntry, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class ScriptDigest(JsonEntry, frozen=True):
 class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
     """The content of evidence.json."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     definitions_version: Version
     run_id: str
     tool_version: Known

@@ -43,6 +43,9 @@ class Reason(ClosedJsonEntry, frozen=True):
         return unit
 
 
+IN_FAILURES = Reason("in_failures")
+
+
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
 ) -> Reason:

@@ -41,6 +41,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance, weights
 from reports.statistics.counting import Floats, Integers, dense_codes
@@ -246,8 +247,7 @@ class VarianceComponents:
         return self.of_sessions / total if total > 0 else math.nan
 
 
-@dataclass(frozen=True)
-class Variability:
+class Variability(JsonEntry, frozen=True):
     """The variability of a run, which determines the sample size. A value is NaN if it is unknown.
 
     - `sigma` is the sd of the log of successful latencies.
@@ -256,11 +256,11 @@ class Variability:
     - `effective_sessions` is Kish's effective number of sessions.
     """
 
-    sigma: float
-    icc: float
-    deff50: float
-    deff95: float
-    effective_sessions: float
+    sigma: Rounded
+    icc: Rounded
+    deff50: Rounded
+    deff95: Rounded
+    effective_sessions: Rounded
 
 
 def components(values: Floats, clusters: Integers) -> VarianceComponents:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.results.reason import Reason, too_few
+from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULTS, VerdictName
 from reports.statistics.differences import LEVEL, Difference, Order
 
@@ -27,22 +27,10 @@ BECAUSE_OF: dict[Order, Reason] = {
     "drift": Reason("drift"),
     "bursts": Reason("bursts"),
 }
-IN_FAILURES = Reason("in_failures")
 
 SESSIONS = 20
 BEYOND = 20
 """The minimum number of turns beyond a quantile in each target, with which the quantile can decide: n(1−p) ≥ 20."""
-ORDERS: dict[Order, str] = {
-    "drift": "latency of one target drifted during the run",
-    "bursts": "failures or slow turns of one target occurred in bursts",
-}
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
 
 
 @dataclass(frozen=True)
@@ -92,12 +80,6 @@ def floor_reason(
     if p is not None and min(turns) < turns_to_decide(p):
         return too_few("turn", turns_to_decide(p), turns, targets, p)
     return None
-
-
-def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
-    """Return a text such as "60 sessions of unequal length count as 3.9"."""
-    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
-    return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
 def turns_to_decide(p: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -186,17 +186,13 @@ class ShareEstimate(JsonEntry, frozen=True):
     high: Rounded
 
 
-class TurnRate(JsonEntry, frozen=True):
-    """A share of one target's turns, or words, with its 95 % interval over sessions.
+class TargetShare(JsonEntry, frozen=True, kw_only=True):
+    """A share of one target's units, with its 95 % interval over sessions, which is null with too few sessions."""
 
-    The interval is null if there are too few sessions.
-    """
-
-    rate: str
     target: str
     count: Count
     total: Count
-    unit: RateUnit
+    unit: RateUnit | Literal["sessions"]
     sessions: Count
     value: Rounded
     low: Rounded
@@ -204,8 +200,14 @@ class TurnRate(JsonEntry, frozen=True):
 
     @property
     def published(self) -> bool:
-        """True if there are enough turns, or words, to print the rate. Otherwise only the two counts may be printed."""
+        """True if there are enough units to print the share. Otherwise only the two counts may be printed."""
         return self.total >= MIN_RATE_UNITS
+
+
+class TurnRate(TargetShare, frozen=True, kw_only=True):
+    """A rate of one target's turns, or words."""
+
+    rate: str
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
@@ -234,7 +236,9 @@ def turn_rate(
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
     reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
-    return TurnRate(rate.name, target, estimate.count, estimate.total, unit, distinct(sessions).size, *reported)
+    counts = {"count": estimate.count, "total": estimate.total, "sessions": distinct(sessions).size}
+    value, low, high = reported
+    return TurnRate(rate=rate.name, target=target, unit=unit, value=value, low=low, high=high, **counts)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:

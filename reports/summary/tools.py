@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from reports.samples import (
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, quantiles
 from reports.strata import NO_STRATUM, STARTED_BY, Stratum
-from reports.summary.metrics import ALL, ShareEstimate, rate_of
+from reports.summary.metrics import ALL, ShareEstimate, TargetShare, rate_of
 from reports.thresholds import Threshold, recorded
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool_label
 from reports.uncertainty import uncertain_reason
@@ -42,8 +42,8 @@ EXPERIENCED = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer
 """The metrics of a row, in the order of the fields of `ToolTurns`."""
 
 
-class DeadlineShare(JsonEntry, frozen=True, kw_only=True):
-    """The share of a target's turns (or sessions) that have a metric by a deadline, with its 95 % interval.
+class DeadlineShare(TargetShare, frozen=True, kw_only=True):
+    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time.
 
     Turns that failed or did not start are late. The share is null if there are fewer than ten turns.
     """
@@ -51,22 +51,9 @@ class DeadlineShare(JsonEntry, frozen=True, kw_only=True):
     metric: str
     measured_from: Known
     turn_type: Known
-    target: str
     title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
     step: str
     deadline_ms: float
-    count: Annotated[Count, about("in time")]
-    total: Count
-    unit: Literal["turns", "sessions"]
-    sessions: Count
-    value: Rounded
-    low: Rounded
-    high: Rounded
-
-    @property
-    def published(self) -> bool:
-        """True if there are enough turns to print the share. Otherwise only the two counts may be printed."""
-        return self.total >= MIN_RATE_UNITS
 
 
 class ToolLatency(JsonEntry, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -105,19 +105,28 @@ def _phrase(key: str, text: str) -> str:
     return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
 
 
-class TrendChange(JsonEntry, frozen=True):
-    """A change between two runs: the value after it relative to the value before; for rates, the difference."""
+class SizedChange(JsonEntry, frozen=True, kw_only=True):
+    """A change of a metric with its interval: a share of the value before it; for rates, the difference.
 
-    last_run: Annotated[str, about("the last one before")]
-    last_started_utc_ns: int
-    first_run: Annotated[str, about("the first one after")]
+    `first_run` and `last_run` of a change between two runs are the first run after it, and the last run before it.
+    Those of a slow change are its first run and its last run.
+    """
+
+    first_run: str
     first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
     change: Rounded
     low: Rounded
     high: Rounded
+    worse: Annotated[bool | None, about("null if neither more nor less is better")]
+
+
+class TrendChange(SizedChange, frozen=True, kw_only=True):
+    """A change between two runs."""
+
     runs_before: Annotated[Count, about("that were compared")]
     runs_after: Count
-    worse: Annotated[bool | None, about("null if neither more nor less is better")]
     also_changed: Annotated[list[str], about("conditions that changed at the same time: model: a → b")]
 
 
@@ -135,18 +144,10 @@ class TrendSegment(JsonEntry, frozen=True):
     last_started_utc_ns: int
 
 
-class SlowTrendChange(JsonEntry, frozen=True):
+class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
     """A steady rise or fall over several runs."""
 
-    first_run: str
-    first_started_utc_ns: int
-    last_run: str
-    last_started_utc_ns: int
     runs: Count
-    change: Annotated[Rounded, about("from the first to the last of these runs")]
-    low: Rounded
-    high: Rounded
-    worse: Annotated[bool | None, about("null if neither more nor less is better")]
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,7 @@ def _shares(effects: Sequence[float], spec: MetricSpec) -> tuple[float, ...]:
 def _slow_change(spec: MetricSpec, slow: SlowChange, points: Sequence[TrendPoint]) -> SlowTrendChange:
     change, low, high = (as_share(size, spec.scale) or 0.0 for size in (slow.d, slow.low, slow.high))
     return SlowTrendChange(
-        *_run(points[slow.first]),
-        *_run(points[slow.end - 1]),
+        **_runs(points[slow.first], points[slow.end - 1]),
         runs=slow.end - slow.first,
         change=change,
         low=low,
@@ -285,14 +285,18 @@ def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
+def _runs(first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
+    ids = {"first_run": first.run_id, "last_run": last.run_id}
+    return ids | {"first_started_utc_ns": first.started_utc_ns, "last_started_utc_ns": last.started_utc_ns}
+
+
 def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[change_point.at - 1], points[change_point.at]
     change, low, high = (as_share(d, spec.scale) or 0.0 for d in (change_point.d, change_point.low, change_point.high))
     free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
     both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
     return TrendChange(
-        *_run(last),
-        *_run(first),
+        **_runs(first, last),
         change=change,
         low=low,
         high=high,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -30,13 +30,13 @@ from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
-from reports.summary.outcomes import OutcomesEntry, limited
+from reports.summary.metrics import ALL, MetricSummary
+from reports.summary.outcomes import limited
 from reports.summary.run_validity import TITLES, invalid_reasons, validity_of
 from reports.summary.summary import summarise
 from reports.summary.targets import FAIR, TargetFacts
 from reports.targets.conditions import conditions_in
-from reports.text.document import summary_json
+from reports.text.document import SummaryDocument, summary_json
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """The levels of quantiles that are in a run's summary and in a stored baseline."""
@@ -75,11 +75,7 @@ class RunValue:
         if quantile.in_failures:
             return cls(math.inf, n=row.n)
         if not quantile.reported or math.isnan(quantile.value):
-            if quantile.status == "too_few_turns":
-                return cls(n=row.n, missing=too_few_to_print("turn", quantile.required, row.n))
-            if quantile.required:
-                return cls(n=row.n, missing=too_few_to_print("session", quantile.required, quantile.sessions))
-            return cls(n=row.n, missing=Reason("unbounded"))
+            return cls(n=row.n, missing=quantile.reason)
         low = -math.inf if math.isnan(quantile.low) else quantile.low
         high = math.inf if math.isnan(quantile.high) else quantile.high
         return cls(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
@@ -147,20 +143,6 @@ class TrendPoint:
         return quantiles.get(spec.p, not_reported)
 
 
-class RunSummary(msgspec.Struct):
-    """The part of summary.json that a trend reads."""
-
-    schema: Literal[7]
-    scenario: str
-    targets: list[str]
-    outcomes: dict[str, OutcomesEntry]
-    turn_metrics: list[MetricSummary]
-    session_metrics: list[MetricSummary]
-    counts: list[TurnCounts]
-    target_settings: list[TargetFacts]
-    rates: list[TurnRate]
-
-
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     """Return a point for each target of a run.
 
@@ -168,7 +150,7 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
-        summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
+        summary = read_document(summary_json(summarise(run)).encode(), SummaryDocument)
         return [_point(run.folder, run.metadata, summary, target) for target in summary.targets]
     document, summary = document_of(run), read_summary(run)
     return [_point(run, document, summary, target) for target in summary.targets]
@@ -186,13 +168,13 @@ If a run has no other sessions, whether it was simulated is unknown.
 """
 
 
-def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: str) -> TrendPoint:
+def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
     throttling = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
     facts = next(
-        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
+        (settings for settings in summary.target_facts if settings.target == target), TargetFacts(target=target)
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
@@ -214,23 +196,23 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     )
 
 
-def read_summary(folder: Path) -> RunSummary:
+def read_summary(folder: Path) -> SummaryDocument:
     """Return the summary in a run's folder. If there is none, raise UsageError with the command that writes it."""
     path = folder / "summary.json"
     try:
-        return read_document(safe_io.read_file(path), RunSummary)
+        return read_document(safe_io.read_file(path), SummaryDocument)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to rewrite it") from None
 
 
-def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _quantiles(summary: SummaryDocument, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
     A key has the instant from which the metric is measured only if the metric is measured from several instants.
     """
-    metrics = (*summary.turn_metrics, *summary.session_metrics)
+    metrics = (*summary.metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
     instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
     by_key = {}
@@ -242,7 +224,7 @@ def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, 
     return by_key
 
 
-def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: SummaryDocument, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low, high = outcomes.failure_rate_low, outcomes.failure_rate_high
@@ -295,7 +277,15 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
 
 def _safe(reason: Reason) -> Reason:
     """Return the reason with texts that are safe to print."""
-    return read_document(escape_control(msgspec.json.encode(reason).decode()).encode(), Reason)
+    return Reason(reason.code, _safe_value(reason.numbers))
+
+
+def _safe_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _safe_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_safe_value(item) for item in value]
+    return escape_control(value) if isinstance(value, str) else value
 
 
 def _escaped(texts: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from reports.formatting import NBSP, count, format_number, join_words, plural
 from reports.json_entries import JsonEntry, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
-from reports.statistics.verdicts import LATE, ORDERS, unequal_reason
+from reports.statistics.verdicts import LATE
 from reports.wording import invalid
 from reports.wording.cells import as_sentence, interval
 from reports.wording.invalid import Numbers
@@ -33,6 +33,15 @@ BOUNDS = {
     "sessions": "that the variance between sessions gives",
 }
 """The causes of bounds that lie outside the printed interval."""
+
+
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
+
+`make benchmark-statistics` measures this error (own_drift).
+"""
 
 
 def reason_text(reason: Reason | None) -> str:
@@ -179,6 +188,12 @@ def _existing(reason: Reason) -> str:
     return " and ".join(f"{n:,} on {target}" for n, target in both if n < reason.needed)
 
 
+def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
+    """Return a text such as "60 sessions of unequal length count as 3.9"."""
+    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
+    return f"{sessions:,} {unit}s of unequal length count as {counted}"
+
+
 def _unequal(numbers: Numbers) -> tuple[str, str]:
     unit = numbers["unit"]
     return unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit), f"{numbers['needed']} needed"
@@ -261,8 +276,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "in_failures": "the quantile is infinite: too many turns failed",
     "failure_rate_decides": "the quantile is infinite because too many turns failed: failure_rate decides",
     "after_holm": "worse than the margin by itself, but not after Holm’s correction",
-    "drift": ORDERS["drift"],
-    "bursts": ORDERS["bursts"],
+    "drift": "latency of one target drifted during the run",
+    "bursts": "failures or slow turns of one target occurred in bursts",
     "not_positive": "a mean is not positive",
     "no_run_stored": lambda n: f"no run is stored in {n['folder']} yet: {_save('one', n)}",
     "only_checked_run_stored": lambda n: (
@@ -271,7 +286,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "stored_by_older_version": _older_version,
     "too_small": _too_small,
     "not_reported": "not reported",
-    "unbounded": "the interval is unbounded",
+    "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
     **invalid.SENTENCES,
 }

@@ -372,7 +372,7 @@ def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict
     summary = summary_of(
         plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]
     )
-    return largest_part_of(replace(summary, bands=bands)).replace(NBSP, " ")
+    return largest_part_of(structs.replace(summary, bands=bands)).replace(NBSP, " ")
 
 
 @pytest.mark.parametrize(

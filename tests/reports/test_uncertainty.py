@@ -395,7 +395,7 @@ def check_same_text(
 ) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
-    compared, item = row(finding, 1), compared_result("as written", finding)
+    compared, item = row(finding), compared_result("as written", finding)
 
     assert (
         plain_of_words_of_differences(compared.change_text),

@@ -11,7 +11,7 @@ from typing import Any
 from reports.comparisons.comparison import Comparison, Method
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
-from reports.results.reason import Reason, too_few
+from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import VerdictName
 from reports.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
 from reports.sequential.decision import Decision
@@ -22,7 +22,7 @@ from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Verdict
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import FairnessCheckEntry
 from reports.targets.named import parse_targets

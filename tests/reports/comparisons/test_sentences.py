@@ -19,13 +19,13 @@ from reports.comparisons.page import design
 from reports.formatting import NBSP
 from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
 from reports.metric_spec import MetricSpec
-from reports.results.reason import Reason, too_few
+from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Verdict
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.targets import fairness
 from reports.targets.fairness import FairnessCheckEntry
 from reports.targets.named import parse_targets

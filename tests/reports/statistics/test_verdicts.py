@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.results.reason import Reason, too_few
+from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.statistics.baselines import (
     RATE_RUN_SD,
     RUN_SD,
@@ -24,7 +24,6 @@ from reports.statistics.baselines import (
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_run_sd
 from reports.statistics.rates import RatioEstimate
 from reports.statistics.verdicts import (
-    IN_FAILURES,
     NOT_AFTER_HOLM,
     Verdict,
     both_infinite,
