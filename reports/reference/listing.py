@@ -22,7 +22,6 @@ from reports.summary.summary import Summary, summarise
 from reports.summary.targets import FAIR
 from reports.targets.conditions import DIGEST
 from reports.targets.named import known_targets
-from reports.wording.cells import estimate_cell
 
 LEVELS = (0.5, 0.95)
 """The percentiles that a table contains."""
@@ -191,18 +190,16 @@ def metric_of(summary: Summary, target: str, metric: PublishedMetric) -> MetricS
 
 def metric_reasons(rows: Mapping[PublishedMetric, MetricSummary | None]) -> Iterable[Reason]:
     """Yield why the percentiles of the published metrics cannot be published. `rows` has the summary of each metric."""
-    short: list[str] = []
+    short: list[dict[str, Any]] = []
     for metric, values in rows.items():
         if values is None:
-            short.append(f"{metric.name} has no values")
+            short.append({"metric": metric.name, "reason": Reason("not_reported")})
             continue
         if values.uncertain:
             yield Reason("uncertain", values.uncertain.numbers | {"metric": metric.name})
         for level in LEVELS:
             estimate = values.at(level)
             if estimate.status not in ("reported", "in_failures"):
-                cell = estimate_cell(estimate, values.n, values.failed)
-                lacks = f"has {cell.below}" if estimate.status == "unbounded" else cell.brief or cell.below
-                short.append(f"{metric.name} p{100 * level:g} {lacks}")
+                short.append({"metric": metric.name, "p": level, "reason": estimate.reason})
     if short:
         yield Reason("too_small", {"metrics": short})

@@ -115,11 +115,12 @@ def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = ()
     }
 
 
-def _add_texts(value: Any) -> None:
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _add_texts(item)
-    if isinstance(value, dict) and value.keys() == REASON_KEYS:
-        value["text"] = reason_text(Reason(value["code"], value["numbers"]))
+def _add_texts(value: dict[str, Any] | list[Any]) -> None:
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, dict | list):
+            _add_texts(item)
+    if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
+        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
 
 
 REASON_KEYS = set(Reason.__struct_fields__)
@@ -242,9 +243,13 @@ def _older_version(numbers: Numbers) -> str:
 
 
 def _nothing_succeeded(numbers: Numbers) -> str:
+    return f"no turn succeeded; {reason_text(_inner(numbers))}"
+
+
+def _inner(numbers: Numbers) -> Reason:
+    """Return the reason in the numbers of another one. In a document it is an object."""
     inner = numbers["reason"]
-    reason = inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
-    return f"no turn succeeded; {reason_text(reason)}"
+    return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
 
 
 def _too_few_runs(numbers: Numbers) -> str:
@@ -253,12 +258,16 @@ def _too_few_runs(numbers: Numbers) -> str:
 
 
 def _too_small(numbers: Numbers) -> str:
-    return f"the run is too small: {'; '.join(numbers['metrics'])}"
+    texts = []
+    for short in numbers["metrics"]:
+        level = f" p{100 * short['p']:g}" if "p" in short else ""
+        texts.append(f"{short['metric']}{level}: {reason_text(_inner(short))}")
+    return f"the run is too small: {'; '.join(texts)}"
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "too_few": _too_few,
-    "too_few_to_print": lambda n: f"needs {count(n['needed'])} {units(Reason('', dict(n)))}",
+    "too_few_to_print": lambda n: f"needs {count(n['needed'])}{NBSP}{units(Reason('', dict(n)))}",
     "unequal": _unequal,
     "none_seen": partial(_no_event, is_limit=False),
     "no_event": partial(_no_event, is_limit=True),

@@ -161,7 +161,7 @@ def test_a_run_that_is_too_small_states_the_required_sessions(tmp_path: Path) ->
     assert isinstance(found, UnlistedTarget)
     (reason,) = found.reasons
     assert reason.code == "too_small"
-    assert "; function_voice_to_voice p95 needs 44\u00a0sessions; " in reason_text(reason)
+    assert "; function_voice_to_voice p95: needs 44\u00a0sessions; " in reason_text(reason)
 
 
 def test_percentiles_among_failed_turns_are_listed_as_infinite(tmp_path: Path) -> None:
