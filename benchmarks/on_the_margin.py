@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.check.absolute import evaluate_limit
-from reports.metric_comparison import Result
+from reports.results.verdict import Result
 from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import estimate_rate, rate_seen

@@ -10,9 +10,10 @@ from reports.finding_sentences import sentence
 from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpecEntry
+from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import Margin, Scale
-from reports.statistics.verdicts import VerdictName
-from reports.wording.verdicts import as_share, metric_text, verdict_text
+from reports.wording.verdicts import as_share, metric_text
 
 
 class DifferenceEntry(ClosedJsonEntry, frozen=True):
@@ -69,8 +70,7 @@ class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
         about("the direction of the difference; null if the interval contains 0"),
     ]
     provisional: Annotated[bool, about("run-to-run variation was assumed, or the latency of one target drifted")]
-    reason_code: Known
-    reason: Annotated[Known, about("why it is inconclusive, if the interval does not show it")]
+    reason: Annotated[Reason | None, about("why it is inconclusive, if the interval does not show it")]
     more_sessions: Annotated[
         int | None, about("estimated number of further sessions per target, or pairs, for a verdict")
     ]
@@ -120,8 +120,7 @@ def entry_of(finding: MetricComparison) -> ComparisonEntry:
         passes=verdict.passes,
         direction=finding.direction or None,
         provisional=verdict.provisional,
-        reason_code=verdict.reason.kind if verdict.reason else "",
-        reason=verdict_text(verdict.reason),
+        reason=verdict.reason,
         more_sessions=verdict.more_sessions,
         sentence=sentence(finding),
         difference=difference_entry,

@@ -11,12 +11,13 @@ from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, better_direction
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
+from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale
-from reports.statistics.quantiles import Shortfall
-from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
-from reports.wording import verdicts
+from reports.statistics.verdicts import NOT_AFTER_HOLM
+from reports.wording import reasons, verdicts
 from reports.wording.cells import INFINITE
-from reports.wording.verdicts import NOT_SHOWN, as_share, interval_of, share
+from reports.wording.verdicts import NOT_SHOWN, as_share, in_unit, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -90,16 +91,7 @@ def _amount(end: float, finding: MetricComparison) -> str:
 
 
 def value_text(value: float, spec: MetricSpec) -> str:
-    return ms(value) if spec.unit == "ms" and math.isfinite(value) else in_unit(spec, value)
-
-
-def in_unit(spec: MetricSpec, value: float) -> str:
-    """Return a value in its unit for a table, such as `640 ms`, `1.20 %`, or `1.31 ×`."""
-    if not math.isfinite(value):
-        return NONE if math.isnan(value) else INFINITE
-    if spec.scale == "points":
-        return f"{share(value)}{NBSP}%"
-    return format_number(value) if spec.unit == "n" else f"{format_number(value)}{NBSP}{spec.unit}"
+    return ms(value) if spec.unit == "ms" and math.isfinite(value) else in_unit(spec.unit, value)
 
 
 def is_time(spec: MetricSpec) -> bool:
@@ -135,7 +127,6 @@ class FindingRow:
 
     name: str
     turns_text: str
-    colour: int
     values: tuple[str, str]
     unit: str
     change: str
@@ -193,11 +184,10 @@ class FindingRow:
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
-def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
+def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
     """Return a comparison as a row of texts.
 
-    `colour` is the candidate's number among the targets. `usable` is False if the values must not be used: the row then
-    has no verdict.
+    `usable` is False if the values must not be used: the row then has no verdict.
     """
     spec, published, shortfall = finding.question, finding.published, finding.shortfall
     scale = 100.0 if spec.scale == "points" else 1.0
@@ -222,14 +212,13 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     return FindingRow(
         name=spec.name,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
-        colour=colour,
         values=values,
         unit=spec.shown_unit if difference else "",
         change=verdicts.difference(published),
-        interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.unit}"
+        interval=f"needs {count(shortfall.needed)}{NBSP}{reasons.units(shortfall)}"
         if shortfall
         else "uncertain in this run"
-        if finding.uncertainty_text
+        if finding.uncertain
         else ""
         if published and verdicts.has_zero_baseline(published)
         else verdicts.interval_of(published),
@@ -265,7 +254,7 @@ def definition(metric: str) -> str:
     return known.sentence if known else ""
 
 
-def _value(value: float, shortfall: Shortfall | None, spec: MetricSpec) -> str:
+def _value(value: float, shortfall: Reason | None, spec: MetricSpec) -> str:
     """Return a value with its unit. If there are too few turns for a rate, return the two counts, such as `3 of 4`."""
     if math.isnan(value):
         return NOT_SHOWN
@@ -299,7 +288,7 @@ def _reason(finding: MetricComparison) -> str:
     verdict, needed = finding.verdict, finding.required_sessions
     if verdict.name != "inconclusive":
         return ""
-    text = verdicts.verdict_text(verdict.reason)
+    text = reasons.reason_text(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
         more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
         number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than

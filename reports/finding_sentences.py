@@ -22,9 +22,10 @@ from reports.finding_rows import (
 )
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.metric_comparison import MetricComparison
+from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
-from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
-from reports.wording import verdicts
+from reports.statistics.verdicts import NOT_AFTER_HOLM
+from reports.wording import reasons
 from reports.wording.verdicts import NOT_SHOWN, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
@@ -101,7 +102,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
     numbers = [f"more than {count(MAX_SESSIONS_RATIO * max(f.sessions))}" for f in endless]
     for f in finite:
-        is_minimum = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
+        is_minimum = f.verdict.reason is not None and f.verdict.reason.code == "too_few"
         numbers.append(f"{'at least' if is_minimum else 'about'} {count(int(f.required_sessions))}")
     if not numbers:
         return ""
@@ -123,7 +124,7 @@ def sentence(finding: MetricComparison) -> str:
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the first sentence, with the verdict. It is about `finding`, which represents all metrics of `primary`."""
-    finding_row, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
+    finding_row, name, label, base = row(finding), metric_text(finding.question), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
@@ -152,14 +153,14 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    finding_row, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
-    lead, details = verdicts.parts(reason)
+    finding_row, reason, name = row(finding), finding.verdict.reason, metric_text(finding.question)
+    lead, details = reasons.parts(reason)
     if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
         now = _so_far(finding, range_of(finding, longer=False))
         worse = f"{finding.candidate} is {finding_row.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {finding_row.margin_text} is inconclusive{after}."
-    if reason and reason.kind == "none_seen":
+    if reason and reason.code == "none_seen":
         passed = join_words([metric_text(f.question) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
@@ -169,9 +170,9 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
     if lead:
         return f"{inconclusive} ({lead}): {details}."
     if finding.difference is None or math.isnan(finding.difference.d):
-        if reason is not None and reason.kind == "uncertain":
+        if reason is not None and reason.code == "uncertain":
             return f"{inconclusive}: {name} is {details}."
-        absent = reason is not None and reason.kind in ("no_turns", "no_value", "no_ratio", "no_analysis")
+        absent = reason is not None and reason.code in ("no_turns", "no_value", "no_ratio", "no_analysis")
         return f"{inconclusive}: {details}." if absent else f"{inconclusive}: {name}: {details or 'no estimate'}."
     may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {finding_row.margin_text}"
     return f"{may} ({details})." if details else f"{may}."
@@ -185,7 +186,7 @@ def _conclusive(finding: MetricComparison) -> str:
     sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
     bound = difference.low if is_lower(finding.question) else difference.high
     minimum = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
-    return f"{minimum} margin is {row(finding, 1).margin_text}."
+    return f"{minimum} margin is {row(finding).margin_text}."
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
@@ -216,7 +217,7 @@ def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
     verdict = overall(primary)
 
     def priority(finding: MetricComparison) -> tuple[bool, bool, float]:
-        unseen = finding.verdict.reason is not None and finding.verdict.reason.kind == "none_seen"
+        unseen = finding.verdict.reason is not None and finding.verdict.reason.code == "none_seen"
         return not unseen, verdict == "inconclusive" and finding.direction == "worse", _reach(finding)
 
     return max((finding for finding in primary if finding.verdict.name == verdict), key=priority)
@@ -247,7 +248,7 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
             group = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(finding.question)} {row(finding, 1).change}".removesuffix(f" {NOT_SHOWN}")
+                f"{metric_text(finding.question)} {row(finding).change}".removesuffix(f" {NOT_SHOWN}")
                 for finding in group
             )
             details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
@@ -260,10 +261,10 @@ def _undecided(finding: MetricComparison) -> str:
     For a rate of which no event occurred, the text has the values that the rate may have.
     """
     name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
-    lead, details = verdicts.parts(reason)
-    if reason and reason.kind == "none_seen":
+    lead, details = reasons.parts(reason)
+    if reason and reason.code == "none_seen":
         return f"{name}: {lead or details}"
     if difference is None or math.isnan(difference.d) or finding.shortfall:
         return f"{name}: {lead or details}" if lead or details else name
-    margin = f"margin {row(finding, 1).margin_text}"
-    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.verdict_text(reason))))})"
+    margin = f"margin {row(finding).margin_text}"
+    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, reasons.reason_text(reason))))})"

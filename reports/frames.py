@@ -30,20 +30,10 @@ def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, ("reason",)))
-"""The columns about a value, in every frame. They contain whether the value was published, whether it may be used, and
-why
-not.
-"""
-
-
-def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
-    """Return the columns of USE for one value.
-
-    `missing` is the reasons why there is no value. `invalid` is the reason why the value may not be used.
-    """
-    reason = "; ".join(filter(None, (*missing, invalid)))
-    return {"published": published, "usable": published and not invalid, "reason": reason}
+REASON = ("reason", "reason_numbers", "reason_text")
+USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, REASON))
+"""The columns about a value, in every frame: whether it was published, whether it may be used, and why not. The reason
+is a code, its numbers are JSON, and its text is a sentence."""
 
 
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:

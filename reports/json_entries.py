@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     Number: TypeAlias = float
     Rounded: TypeAlias = float
     Known: TypeAlias = str
-    Positive: TypeAlias = int
 else:
 
     class Number(float):
@@ -56,13 +55,8 @@ else:
 
         __slots__ = ()
 
-    class Positive(int):
-        """A count; null if it is 0."""
 
-        __slots__ = ()
-
-
-ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
+ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
 """For each of these types, the value that a reader uses for null."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
@@ -138,14 +132,10 @@ def _plain(value: Any) -> Any:
     """Return the JSON value for a value of the types above."""
     if isinstance(value, Known):
         return str(value) or None
-    if isinstance(value, Positive):
-        return int(value) or None
     return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
 
 
 def _schema(kind: type) -> dict[str, Any]:
-    if issubclass(kind, Positive):
-        return {"type": ["integer", "null"], "minimum": 0}
     return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
 
 

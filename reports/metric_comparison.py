@@ -12,11 +12,11 @@ from typing import Literal
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.metric_spec import MetricSpec, better_direction
+from reports.results.reason import Reason
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, InconclusiveReason, Verdict, floor_reason, verdicts
+from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,28 @@ class MeasuredDifference:
     difference: Difference | None
     """The difference; None if a target has no value of the metric, or the metric is too uncertain in a run."""
     targets: tuple[TargetCounts, TargetCounts]
-    uncertainty_text: str = ""
+    uncertain: Reason | None = None
+    """The reason why the metric is too uncertain in a run; None if it is certain enough."""
     unit: Literal["session", "pair"] = "session"
     widened_by: str = ""
     """The maximum errors of values for which the bounds of the difference allow, as text; "" if exact."""
 
-    def floor(self, baseline: str) -> InconclusiveReason | None:
+    def floor(self, baseline: str) -> Reason | None:
         """Return the reason why the metric cannot be decided; None if it can be decided.
 
         The reasons are an uncertain metric, no or too few turns, and a baseline of 0, to which there is no ratio.
         """
-        if self.uncertainty_text:
-            return InconclusiveReason("uncertain", text=self.uncertainty_text)
+        if self.uncertain:
+            return self.uncertain
         names = [baseline, self.candidate]
         if lacking := [name for name, target in zip(names, self.targets, strict=True) if not target.turns]:
-            return InconclusiveReason("no_turns", targets=tuple(lacking), metric=self.question.metric)
+            return Reason("no_turns", {"metric": self.question.metric, "targets": lacking})
         counts = [(target.turns, target.sessions, target.effective_sessions) for target in self.targets]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
         reason = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
         if reason and reason.unit == "turn" and CATALOGUE[self.question.metric].scope == "session":
-            return replace(reason, unit="session")
-        return reason or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
-
-
-ExitStatus = Literal[0, 1, 3, 4]
-Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
-RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""For each exit status, the result that it means."""
+            return Reason(reason.code, reason.numbers | {"unit": "session"})
+        return reason or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +93,7 @@ class MetricComparison(MeasuredDifference):
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
             return math.nan
-        if reason and reason.kind == "too_few":
+        if reason and reason.code == "too_few":
             turns_per_session = (
                 [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
             )
@@ -107,7 +102,7 @@ class MetricComparison(MeasuredDifference):
         if difference is not None and verdict.more_sessions:
             return max(self.sessions) + verdict.more_sessions
         bounded = difference is not None and math.isfinite(difference.low) and math.isfinite(difference.high)
-        return math.inf if bounded and (not reason or reason.kind == "none_seen") else math.nan
+        return math.inf if bounded and (not reason or reason.code == "none_seen") else math.nan
 
     @property
     def turns(self) -> tuple[int, int]:
@@ -127,7 +122,7 @@ class MetricComparison(MeasuredDifference):
         return self.targets[0].completed_share, self.targets[1].completed_share
 
     @property
-    def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
+    def shortfalls(self) -> tuple[Reason | None, Reason | None]:
         """For each target, how many turns or sessions its value lacks to be shown.
 
         A shortfall is None if the value has enough of them. Both are None if the metric is decided or has no
@@ -140,9 +135,9 @@ class MetricComparison(MeasuredDifference):
         return base, candidate
 
     @property
-    def shortfall(self) -> Shortfall | None:
+    def shortfall(self) -> Reason | None:
         """The larger of the two shortfalls, relative to the number that is needed; None without a shortfall."""
-        return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
+        return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needed, default=None)
 
     @property
     def published(self) -> Difference | None:
@@ -170,7 +165,7 @@ def add_verdicts(
                 measurement.question, measurement.difference, measurement.targets[1]
             )
             if needed := measurement.difference.baseline_sessions:
-                unseen = InconclusiveReason("few_baseline", needed=needed, there=(measurement.targets[0].sessions,))
+                unseen = Reason("few_baseline", {"needed": needed, "there": [measurement.targets[0].sessions]})
             verdict = replace(verdict, reason=unseen)
         findings.append(MetricComparison(**vars(measurement), verdict=verdict, baseline=baseline))
     return findings

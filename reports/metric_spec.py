@@ -16,16 +16,16 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.catalogue.metrics import Better as Direction
 from reports.json_entries import JsonEntry, Known, about
+from reports.results.reason import Reason
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
 from reports.statistics.group_sequential import pairs_needed
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.power import Pilot
-from reports.statistics.quantiles import Sample, Shortfall
+from reports.statistics.quantiles import Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 from reports.strata import NO_STRATUM, Stratum
 
@@ -181,17 +181,15 @@ class Statistic(ABC):
         The specs in `group` differ only in their quantile level and margin.
         """
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
         return None
 
     def bad_event(self, metric: str) -> str:
-        """Return the name of the events that a pass must exclude, as in `InconclusiveReason.metric`; "" if unnamed."""
+        """Return the name of the events that a pass must exclude, as `metric` of a reason; "" if unnamed."""
         return ""
 
-    def nothing_seen(
-        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
-    ) -> InconclusiveReason | None:
+    def nothing_seen(self, spec: MetricSpec, difference: Difference, candidate: TargetCounts) -> Reason | None:
         """Return the reason if a comparison is inconclusive because the candidate had no event; None otherwise."""
         return None
 
@@ -199,7 +197,7 @@ class Statistic(ABC):
         """Return the value of the statistic for a target, and the bounds that are compared with a limit."""
         raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
 
-    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
+    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
         """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
         return None
 

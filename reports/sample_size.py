@@ -48,6 +48,7 @@ from reports.targets.metric_specs import by_stratum, common_strata
 from reports.targets.named import matched, refuse_unknown, split_name, targets_of
 from reports.thresholds import metric_option, quoted
 from reports.turns import measured_sessions
+from reports.wording.reasons import reason_text
 from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
@@ -213,7 +214,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         raise UsageError(f"{named} has {there}: a pilot needs at least {MIN_SESSIONS}, better 200")
     metric_spec = by_stratum(spec.question, targets)[0]
     for compared_target in targets:
-        if reason := compared_target.uncertainty_text(metric_spec):
+        if reason := reason_text(compared_target.uncertain_reason(metric_spec)):
             raise UsageError(
                 f"{named}: {metric_spec.name} is {reason.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
             )

@@ -21,6 +21,7 @@ from bench.base.manual import see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, read_yaml
+from reports.argument_names import option_of_text
 from reports.metric_spec import MetricSpec, Statistic
 from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
@@ -444,6 +445,7 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
             if (parsed := statistic.read(re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", written))) is not None:
                 return metric, parsed
     if metric.unit == "share":
-        raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
+        raise UsageError(f"{metric.name} is a rate: write {option_of_text('metric', metric.name)}")
     or_share = f" or {metric.name}:within2000" if "within(N)" in metric.aggregates else ""
-    raise UsageError(f"{quoted(aggregate)} is not a quantile: write --metric {metric.name}:{default}{or_share}")
+    instead = option_of_text("metric", f"{metric.name}:{default}")
+    raise UsageError(f"{quoted(aggregate)} is not a quantile: write {instead}{or_share}")

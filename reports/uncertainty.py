@@ -13,8 +13,8 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.record import folder as files
 from bench.record.validity import EARLY_REPLIES, uncertain_metrics
 from bench.record.validity_data import early_replies, metric_uncertainties
-from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
+from reports.results.reason import Reason
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """The rates and counts that have the uncertainty of another metric. The value is the name of that metric."""
@@ -41,22 +41,10 @@ class UncertainMetric(JsonEntry, frozen=True):
         return self.reason == EARLY_REPLIES
 
     @property
-    def reason_text(self) -> str:
-        """The reason as text, such as `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
-        return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.uncertainty_text}'}"
-
-    @property
-    def early(self) -> str:
-        """The text `12 % of the replies started before their question had ended (limit 1 %)`, with its numbers."""
-        share, limit = (f"{format_number(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
-        return f"{share} of the replies started before their question had ended (limit {limit})"
-
-    @property
-    def uncertainty_text(self) -> str:
-        """The uncertainty as text, such as `by 31 ms (p99; limit 20 ms)`."""
-        amount = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
-        host = f" on {self.host}" if self.host else ""
-        return f"{amount} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){host}"
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of the metric in a reason."""
+        known = {"value": self.value, "limit": self.limit, "unit": self.unit}
+        return known | {key: text for key in ("host", "reason") if (text := getattr(self, key))}
 
 
 def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
@@ -70,9 +58,22 @@ def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[Unc
     return tuple(metric for metric in entries_of(entries, UncertainMetric) if metric.metric in CATALOGUE)
 
 
-def reason_text(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
-    """Return why a metric or rate of a target is too uncertain for a decision; "" if it is certain enough."""
+def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: str) -> Reason | None:
+    """Return why a metric or rate of a target is too uncertain for a decision; None if it is certain enough."""
     named = GOES_WITH.get(metric, metric)
-    return next(
-        (uncertain.reason_text for uncertain in metrics if (uncertain.target, uncertain.metric) == (target, named)), ""
-    )
+    found = (each for each in metrics if (each.target, each.metric) == (target, named))
+    return next((Reason("uncertain", {"metrics": [each.numbers]}) for each in found), None)
+
+
+def joint_reason(reasons: Iterable[tuple[Reason | None, str]]) -> Reason | None:
+    """Return why a metric of several targets is too uncertain; None if it is certain enough on all of them.
+
+    Each item is the reason of one target, and the name of the target, which is "" if it is not needed.
+    """
+    metrics = [
+        each | ({"on": label} if label else {})
+        for reason, label in reasons
+        if reason
+        for each in reason.numbers["metrics"]
+    ]
+    return Reason("uncertain", {"metrics": metrics}) if metrics else None

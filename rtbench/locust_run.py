@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.base.clock import monotonic_ns, monotonic_of
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
 from bench.base.installation import child_environment, last_line, python_command, terminate
 from bench.base.units import NS_PER_S
 from bench.record import folder as files
 
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
-ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
+ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
 """The exit statuses of a run that reached its end.
 
 The run was valid, had failed turns, was invalid, or was interrupted (a search interrupts a run, for example).

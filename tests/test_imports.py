@@ -63,9 +63,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "agents", "telephone", "registry",
     ),
     "reports": (
-        "formatting", "render", "json_entries", "statistics",
+        "formatting", "render", "json_entries", "results", "statistics",
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types",
-        "thresholds", "step_names", "measurable", "uncertainty", "frames",
+        "argument_names", "thresholds", "step_names", "measurable", "uncertainty", "frames",
         "runs", "planned_turns", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",

@@ -11,13 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
 """The codes of refused values: a value that is not permitted, and one of another type. Services use the same codes."""
-USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses: the request cannot be fulfilled, the run is complete but invalid, and a signal interrupted the run.
+PASS_STATUS: Final = 0
+FAIL_STATUS: Final = 1
+USAGE_STATUS: Final = 2
+INCONCLUSIVE_STATUS: Final = 3
+INVALID_STATUS: Final = 4
+INTERRUPTED_STATUS: Final = 130
+"""The exit statuses of all commands.
 
-Shells report 130 for SIGINT (128 + 2). SIGTERM, which ends a run in the same way, has the same status.
+- PASS_STATUS: the request was fulfilled, or the verdict is a pass
+- FAIL_STATUS: a turn, a check or a threshold failed, or a metric regressed
+- USAGE_STATUS: the request cannot be fulfilled
+- INCONCLUSIVE_STATUS: the data are too few for a verdict
+- INVALID_STATUS: the values must not be used, or there are none
+- INTERRUPTED_STATUS: a signal interrupted the run. Shells report 130 for SIGINT (128 + 2). SIGTERM has the same status,
+  because both signals end a run in the same way
 """
 
 

@@ -1,13 +1,8 @@
-"""The parsing of arguments of the functions of `rtbench`.
-
-Errors name the Python parameters, not the command's options.
-"""
+"""The parsing of arguments of the functions of `rtbench`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -108,22 +103,3 @@ def _listed(value: Any, plural_noun: str) -> tuple[Any, ...]:
 def _shown(value: Any) -> str:
     text = repr(value).split("\n", 1)[0]
     return f"{text[:60]} ({type(value).__name__})"
-
-
-@contextmanager
-def in_python(*parameters: str, **renamed: str) -> Iterator[None]:
-    """Change the UsageErrors of the block: they name parameters of a function instead of a command's options.
-
-    - `parameters` is the parameters with the same name as their option
-    - `renamed` is the parameter of each option that has another name
-    """
-    names = {name.replace("_", "-"): name for name in parameters} | renamed
-    option = f"--({'|'.join(names)})"
-    try:
-        yield
-    except UsageError as error:
-        if type(error) is not UsageError:  # an error at a place in a file, which names no option
-            raise
-        text = re.sub(rf"write {option} (\S+)", lambda match: f'write {names[match[1]]}="{match[2]}"', str(error))
-        text = re.sub(rf"{option}\b[ =](?=[A-Z\"])", lambda match: f"{names[match[1]]}=", text)
-        raise UsageError(re.sub(rf"{option}\b", lambda match: names[match[1]], text)) from None

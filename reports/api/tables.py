@@ -14,8 +14,9 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import remedy_of
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED
-from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
+from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
+from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
@@ -30,10 +31,10 @@ from reports.summary.metrics import (
     histogram_quantiles,
     turn_rate,
 )
-from reports.summary.run_validity import validity_of
+from reports.summary.run_validity import invalid_reasons, validity_of
 from reports.summary.summary import Summary
-from reports.uncertainty import reason_text
-from reports.wording.validity import verdict_reason
+from reports.uncertainty import uncertain_reason
+from reports.wording.reasons import use
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile. Values that differ in one of these labels are never pooled."""
@@ -79,12 +80,12 @@ def labels_of(metric: str, stratum: Stratum) -> dict[str, str | None]:
     return NO_LABELS if is_of_sessions(metric) else stratum.labels
 
 
-def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, Any]:
-    """Return the USE columns of a value. `missing` is the reason why there is no value; "" if there is one."""
-    validity = validity_of(run.metadata)
-    invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
-    uncertain = reason_text(run.uncertain_metrics, target, metric)
-    return use(missing, published=not missing, invalid="; ".join(filter(None, (invalid, uncertain))))
+def _use(run: RunFrames, target: str, metric: str, missing: Reason | None) -> dict[str, Any]:
+    """Return the USE columns of a value. `missing` is the reason why there is no value; None if there is one."""
+    is_invalid = validity_of(run.metadata).status == "invalid"
+    uncertain = uncertain_reason(run.uncertain_metrics, target, metric)
+    invalid = [*(invalid_reasons(run.metadata) if is_invalid else []), *filter(None, [uncertain])]
+    return use(missing, published=not missing, invalid=invalid)
 
 
 def quantile_row(
@@ -93,7 +94,6 @@ def quantile_row(
 ) -> dict[str, Any]:  # fmt: skip
     """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
     known = estimate.has_interval or estimate.status == "in_failures"
-    missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
     return {
         "run_id": run_id_of(run),
         "target": target,
@@ -106,7 +106,7 @@ def quantile_row(
         "low": estimate.low if estimate.has_interval else None,
         "high": estimate.high if estimate.has_interval else None,
         "unit": CATALOGUE[metric].unit,
-        **_use(run, target, metric, "" if known else missing),
+        **_use(run, target, metric, None if known else estimate.reason),
         "status": estimate.status,
         "required": estimate.required or None,
     }
@@ -122,10 +122,13 @@ def rate_row(
     rate = RATES[name]
     turn_rate_entry = turn_rate(rate, target, events, totals, sessions, unit)
     too_few = bool(rate.column) and not turn_rate_entry.published
+    counted: Counted = "word" if rate.words_column else "turn"
     return {
         "run_id": run_id_of(run),
         **asdict(turn_rate_entry),
-        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {unit}" if too_few else ""),
+        **_use(
+            run, target, name, too_few_to_print(counted, MIN_RATE_UNITS, turn_rate_entry.total) if too_few else None
+        ),
         "status": f"too_few_{rate.units}" if too_few else "reported",
         "required": MIN_RATE_UNITS if too_few else None,
     }

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from bench.base.errors import UsageError
-from reports.api.arguments import found_run, given_run, given_texts, in_python
+from reports.api.arguments import found_run, given_run, given_texts
 from reports.api.run import Run
+from reports.argument_names import in_python
 from reports.check.check import check_of
 from reports.check.results import CheckResult, OnInconclusive
 from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
@@ -47,7 +48,7 @@ def check(
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
     run_or_path, baseline_or_path = found_run(run), None if baseline is None else given_run(baseline)
-    with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
+    with in_python():
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
         limits = _limits(thresholds)
         frames = load_for_report(Path(run_or_path)) if isinstance(run_or_path, str) else run_or_path
@@ -73,7 +74,7 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
     `metrics` is `ttfa:p95`, `failure_rate`, …; by default, it is the latencies and the failure rate. Raise UsageError
     as the command does. Write no files.
     """
-    with in_python(metric="metrics"):
+    with in_python():
         specs = [trend_spec(text) for text in given_texts(metrics, "metrics")]
         runs: list[Path | RunFrames] = []
         stored: list[Path] = []

@@ -38,14 +38,14 @@ from reports.statistics.bootstrap import resampled_quantiles, seed_of, variance
 from reports.statistics.quantiles import Sample, quantile
 from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.run_validity import validity_of
+from reports.summary.run_validity import invalid_reasons
 from reports.summary.targets import FAIR
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.conditions import conditions_of
 from reports.targets.fairness import throttled_cause, throttled_share
 from reports.targets.metric_specs import by_stratum
 from reports.wording.cells import INFINITE
-from reports.wording.validity import of_run
+from reports.wording.reasons import reason_line
 
 MAX_STORED_RUNS = 10
 """The maximum number of stored runs that form a baseline. If more are stored, the newest are used."""
@@ -74,20 +74,22 @@ def baseline_of(target: ComparedTarget) -> Baseline:
     target.
     """
     document = target.run.metadata
-    if causes := of_run(validity_of(document), document, target.run.folder):
-        raise UsageError(f"{target.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
+    if causes := invalid_reasons(document):
+        raise UsageError(f"{target.run.folder} cannot be a baseline: {reason_line(causes[0])}".replace(NBSP, " "))
     turns = int(target.turn_mask.sum())
     failures = target.counts(MetricSpec("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "none of its turns succeeded" if turns else "it has no turns"
         raise UsageError(f"{target.run.folder} cannot be a baseline of {target.name or 'any target'}: {what}")
     if throttled_share(target) > FAIR:
-        raise UsageError(f"{target.run.folder} cannot be a baseline: {throttled_cause(target).line}".replace(NBSP, " "))
+        raise UsageError(
+            f"{target.run.folder} cannot be a baseline: {reason_line(throttled_cause(target))}".replace(NBSP, " ")
+        )
     rates: list[StoredRate] = []
     for name in RATES:
         spec = MetricSpec(name, Rate())
         rate = with_sixths(target.counts(spec), words=bool(RATES[name].words_column))
-        if rate.turns and not target.uncertainty_text(spec):
+        if rate.turns and not target.uncertain_reason(spec):
             variances = _rounded(rate.variance), _rounded(rate.by_sixths)
             rates.append(
                 StoredRate(name, _five_digits(rate.value), variances[0], int(rate.turns), rate.clusters, variances[1])
@@ -98,7 +100,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
             for spec in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [target]):
                 sample = target.sample(spec)
-                if sample.succeeded.size and not target.uncertainty_text(spec):
+                if sample.succeeded.size and not target.uncertain_reason(spec):
                     quantiles.append(_stored(metric.name, spec.stratum or NO_STRATUM, sample, target.sessions, rng))
     return Baseline(
         SCHEMA, run_id_of(target.run), scenario_of(target), target.name, int(document.get("started_utc_ns") or 0),

@@ -6,23 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.base.errors import UsageError
+from bench.base.errors import PASS_STATUS, UsageError
 from bench.record.document import INTERRUPTED
 from reports import step_names
+from reports.argument_names import option
 from reports.check import relative
 from reports.check.absolute import limit_results
 from reports.check.relative import BaselineResults
-from reports.check.results import PASSED, CheckResult, OnInconclusive, ThresholdResult
+from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.stored_runs import against_stored_runs
 from reports.finding_sentences import answer
-from reports.formatting import join_words, percent
+from reports.formatting import join_words
+from reports.results.reason import Reason, unique
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sequential.plan import was_planned
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
-from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
 from reports.strata import MEASURED_FROM_PHRASES
-from reports.summary.run_validity import data_notes, validity_of
+from reports.summary.run_validity import data_notes, invalid_reasons, validity_of
 from reports.summary.targets import FAIR
 from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
@@ -32,12 +33,7 @@ from reports.targets.named import targets_of
 from reports.thresholds import Threshold, near, recorded, unread_notice
 from reports.turns import measured_sessions
 from reports.wording.notices import run_notices, uncertain_line
-from reports.wording.validity import InvalidReason, of_run
-
-REMEDY = (
-    "name a baseline with --baseline RUN or --baseline FOLDER (of `rtbench baseline save`), or run the baseline as the "
-    "first of several --targets"
-)
+from reports.wording.reasons import OWN_DRIFT, reason_text, unequal_reason
 
 DEPENDENCE: dict[Order, str] = {
     "drift": "{} drifted during the run",
@@ -96,8 +92,8 @@ def check_of(
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
     causes = list(answers.invalid_reasons)
     if not undecided:
-        nothing = [] if targets else [InvalidReason("no_data", "the run has no turns and no sessions")]
-        unusable = own_causes(targets) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+        nothing = [] if targets else [Reason("no_turns_and_sessions")]
+        unusable = own_causes(targets) or invalid_reasons(run.metadata)
         causes = [*unusable, *nothing, *causes]
     items = (*limits, *compared, *answers.items)
     causes += _throttled_reason(targets, items)
@@ -122,7 +118,7 @@ def check_of(
         recorded=run.recorded,
         validity=validity_of(run.metadata).status,
         thresholds=items,
-        causes=tuple({cause.line: cause for cause in causes}.values()),
+        causes=tuple(unique(causes)),
         differs=answers.differs,
         notices=(
             *answers.notices,
@@ -137,14 +133,14 @@ def check_of(
         labels=labels_of(run.metadata),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=answers.decision,
-        warnings=(*warnings, *(_warning(target, targets) for target in unguarded)),
+        warnings=(*warnings, *(reason_text(_not_started(target, targets)) for target in unguarded)),
     )
     omitted = tuple(
-        InvalidReason("not_started", _warning(target, targets))
+        _not_started(target, targets)
         for target in unguarded
         if (of := target.outcomes.targets[target.target]).turns_not_started / of.turns_planned > OMITTED
     )
-    fails = omitted and checked.exit_status == PASSED
+    fails = omitted and checked.exit_status == PASS_STATUS
     return replace(checked, causes=omitted, warnings=warnings) if fails else checked
 
 
@@ -181,7 +177,7 @@ def dependence_notice(limits: Sequence[ThresholdResult]) -> list[str]:
     return [f"{'; '.join(clauses)}. {PROVISIONAL}"] if clauses else []
 
 
-def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
+def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[Reason]:
     """Yield a reason why the run is invalid, for each checked target with more than 1 % of throttled turns.
 
     There is no reason for a target with a threshold on the throttle rate, because this threshold decides. There is none
@@ -221,6 +217,12 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
             raise UsageError(f"{threshold.source_text}: {step_names.refusal(threshold.step, turns.own_names, absent)}")
 
 
+def _remedy() -> str:
+    folder = f"{option('baseline', 'FOLDER')} (of `rtbench baseline save`)"
+    first = "run the baseline as the first of several --targets"
+    return f"name a baseline with {option('baseline', 'RUN')} or {folder}, or {first}"
+
+
 def _results(
     run: RunFrames,
     targets: Sequence[ComparedTarget],
@@ -234,15 +236,15 @@ def _results(
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, relative.StoredRunsBaseline):
         raise UsageError(
-            f"--allow-different {','.join(allow)} applies only to stored baselines: remove it, or pass a folder of "
-            "`rtbench baseline save` with --baseline"
+            f"{option('allow-different')} {','.join(allow)} applies only to stored baselines: remove it, or pass a "
+            f"folder of `rtbench baseline save` with {option('baseline')}"
         )
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
             unread = "; ".join(recorded(run.metadata)[1].values())
             reason = f" (this version cannot read the recorded thresholds: {unread})" if unread else ""
-            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}{reason}")
+            raise UsageError(f"there is nothing to check: pass {option('thresholds', 'FILE')}, or {_remedy()}{reason}")
     if thresholds and not relative_thresholds:
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:
@@ -262,7 +264,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
     """Raise UsageError if a threshold is relative. It is called if there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
-            raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {REMEDY}")
+            raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {_remedy()}")
 
 
 def _targets_without_failure_threshold(
@@ -286,10 +288,9 @@ def _targets_without_failure_threshold(
     ]
 
 
-def _warning(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> str:
-    outcomes, whose = target.outcomes.targets[target.target], f" of {target.name}" if len(targets) > 1 else ""
-    failed = (
-        "did not start" if outcomes.turns_not_started == outcomes.failed_or_not_started else "failed or did not start"
-    )
-    what = f"{percent(outcomes.failed_or_not_started, outcomes.turns_planned)} of the planned turns{whose} {failed}"
-    return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
+def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> Reason:
+    outcomes = target.outcomes.targets[target.target]
+    counts = {"failed_or_not_started": outcomes.failed_or_not_started, "not_started": outcomes.turns_not_started}
+    return Reason("not_started", counts | {
+        "planned": outcomes.turns_planned, "target": target.name if len(targets) > 1 else None
+    })  # fmt: skip

@@ -16,8 +16,9 @@ from pathlib import Path
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
+from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
 from bench.files.sanitize import escape_control
-from reports.check.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdResult
+from reports.check.results import CheckResult, ThresholdResult
 from reports.check.sentences import check_headline, displayed_result, remarks, result_sentence
 from reports.formatting import NBSP
 
@@ -29,12 +30,12 @@ def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[Threshold
     """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
-        yield "error" if checked.exit_status == INCONCLUSIVE else "warning", checked.of("inconclusive")
+        yield "error" if checked.exit_status == INCONCLUSIVE_STATUS else "warning", checked.of("inconclusive")
 
 
 def github_commands(checked: CheckResult) -> Iterable[str]:
     """Yield the workflow commands of GitHub for a check. They are lines of the step's output."""
-    if checked.exit_status == INVALID:
+    if checked.exit_status == INVALID_STATUS:
         yield github_command("error", check_headline(checked))
         return
     yield from (github_command("warning", warning) for warning in checked.warnings)
@@ -54,7 +55,7 @@ def azure_commands(checked: CheckResult, comment: Path | None) -> Iterable[str]:
 
     `comment` is the path of check.md, which Azure shows below the run; None if it was not written.
     """
-    if checked.exit_status == INVALID:
+    if checked.exit_status == INVALID_STATUS:
         issues = [("error", check_headline(checked))]
     else:
         issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -16,15 +16,17 @@ from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.results import make_row as flat_row
 from reports.check.sentences import check_headline, invalid_reasons
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
-from reports.metric_comparison import ExitStatus, Result
+from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about, text_of
 from reports.render.markdown import render_markdown
+from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, Result
 from reports.sequential.decision import write_decision
 from reports.statistics.target_counts import NO_TURNS
 from reports.thresholds import Sign
+from reports.wording.reasons import document_data
 from reports.wording.validity import ValidityEntry, validity_entry
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class LimitEntry(ClosedJsonEntry, frozen=True):
@@ -48,17 +50,17 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True):
     metric: str
     unit: str
     result: Result
-    reason_code: Known
-    reason: Annotated[Known, about("why it is inconclusive or not evaluated")]
+    reason: Annotated[Reason | None, about("why it is inconclusive or not evaluated")]
+    note: Annotated[Known, about("what the values of the result do not show")]
     provisional: bool
     turns: Count
     sessions: Count
     failed: Count
     completed_share: Annotated[Rounded, about("share of the planned turns that have a value; null for rates")]
     effective_sessions: Annotated[Rounded, about("effective number of sessions, if they are of unequal length")]
-    required: Annotated[int | None, about("the samples that the value requires; null if there are enough")]
-    available: int | None
-    required_unit: Literal["turns", "sessions", "words"] | None
+    shortfall: Annotated[
+        Reason | None, about("the samples that the value lacks to be printed; null if there are enough")
+    ]
     limit: LimitEntry | None
     comparison: Annotated[ComparisonEntry | None, about("as in compare.json")]
 
@@ -66,14 +68,18 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True):
 def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
     """Return a result as an entry of check.json."""
     row, counts = flat_row(result), result.counts or NO_TURNS
-    same = {name: row[name] for name in ThresholdEntry.__struct_fields__ if name in row and not hasattr(counts, name)}
+    same = {name: row[name] for name in ("threshold", "title", "target", "metric", "unit", "result", "provisional")}
     limit = None
     if result.limit is not None:
         known = (math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound"))
         value, low, high, bound = known
         limit = LimitEntry(*result.limit, value, low, high, bound, row["in_failures"])
     return ThresholdEntry(
-        **same | {"reason_code": row["reason_code"] or "", "limit": limit},
+        **same,
+        reason=result.reason,
+        note=result.note,
+        limit=limit,
+        shortfall=result.shortfall,
         turns=counts.turns,
         sessions=counts.sessions,
         failed=counts.failed,
@@ -83,12 +89,10 @@ def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
     )
 
 
-class CheckDocument(JsonEntry, frozen=True):
-    """The file of a check. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
+class CheckDocument(Conclusion, frozen=True):
+    """The file of a check."""
 
     schema: Annotated[int, Meta(ge=1)]
-    exit_status: ExitStatus
-    headline: str
     run_id: str
     scenario: str
     labels: dict[str, str]
@@ -107,9 +111,10 @@ class CheckDocument(JsonEntry, frozen=True):
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
     """Return the document check.json as lists, dictionaries, strings and numbers."""
-    return to_json_data(
+    return document_data(
         CheckDocument(
             schema=SCHEMA,
+            result=RESULT_OF_STATUS[checked.exit_status],
             exit_status=checked.exit_status,
             headline=check_headline(checked).replace("\u00a0", " "),
             run_id=checked.run_id,

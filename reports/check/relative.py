@@ -21,24 +21,26 @@ from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_folder, is_run
 from reports import uncertainty
+from reports.argument_names import option
 from reports.check.results import ThresholdResult, compared_result
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.formatting import join_words, plural
 from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.metric_spec import MetricSpec
+from reports.results.reason import Reason, unique
 from reports.runs import RunFrames
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analysis_place, decision_headline, made_text
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, Verdict
+from reports.statistics.verdicts import Verdict
 from reports.summary.drift import PoolDrift, drifts
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.targets.metric_specs import default_specs, lacking_notices, specs_of_thresholds
 from reports.targets.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
 from reports.thresholds import Threshold, near, quoted
+from reports.wording.reasons import OWN_DRIFT_INTERIM
 from reports.wording.remarks import drift_suspected
-from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import RUN_TO_RUN, margin
 from reports.wording.verdicts import metric_text as figure_name
 
@@ -65,7 +67,7 @@ class BaselineResult:
     measured: MeasuredDifference
     provisional: bool = False
     """True if the result depends on an assumption that more runs would make unnecessary."""
-    not_stored: str = ""
+    not_stored: Reason | None = None
     """The reason why no baseline is stored yet. If it is set, the result is inconclusive, although the run has data."""
     baseline: str = "the stored runs"
     """The name of the baseline."""
@@ -90,7 +92,7 @@ class BaselineResults:
     """
 
     results: tuple[BaselineResult, ...] = ()
-    invalid_reasons: tuple[InvalidReason, ...] = ()
+    invalid_reasons: tuple[Reason, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     baseline_text: str = ""
@@ -139,9 +141,8 @@ def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
         marked = provisional(finding) if answer.provisional else finding
         result = compared_result(answer.threshold_text, replace(marked, baseline=answer.baseline, peers=answer.peers))
         if answer.not_stored and marked.turns[1]:
-            reason = InconclusiveReason("not_stored", text=answer.not_stored)
-            marked = replace(marked, verdict=Verdict("inconclusive", reason))
-            result = replace(result, result="inconclusive", reason=reason, finding=marked)
+            marked = replace(marked, verdict=Verdict("inconclusive", answer.not_stored))
+            result = replace(result, result="inconclusive", reason=answer.not_stored, finding=marked)
         results.append(result)
     return results
 
@@ -230,9 +231,9 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
         if several and text in targets:
             return SameRunBaseline(text, declared=True)
         raise UsageError(
-            f"--baseline {quoted(text)} is not a run, a folder of stored baselines, or a target of an interleaved run"
-            f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
-            "FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
+            f"{option('baseline', quoted(text))} is not a run, a folder of stored baselines, or a target of an "
+            f"interleaved run{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench "
+            "baseline save`, FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
     if is_run(folder):
@@ -240,7 +241,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
             if several and target and target in targets:
                 return SameRunBaseline(target, declared=True)
             reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
-            raise UsageError(f"--baseline {quoted(text)} is the checked run itself, and {reason}")
+            raise UsageError(f"{option('baseline', quoted(text))} is the checked run itself, and {reason}")
         return OtherRunBaseline(folder, target or "")
     return StoredRunsBaseline(folder, target or "")
 
@@ -277,7 +278,7 @@ def against_run(
         )
     answers = BaselineResults(
         results=tuple(answer for result in results for answer in result.results),
-        invalid_reasons=tuple(dict.fromkeys(cause for result in results for cause in result.invalid_reasons)),
+        invalid_reasons=tuple(unique(cause for result in results for cause in result.invalid_reasons)),
         notices=tuple(dict.fromkeys(line for result in results for line in result.notices)),
         compared_runs=tuple(dict.fromkeys(folder for result in results for folder in result.compared_runs)),
         baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
@@ -324,7 +325,8 @@ def _results_of_comparison(
         for target in targets[1:]
         if candidate in ("", target.name)
     ]
-    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause.folder != candidates[0].run.folder]
+    own = causes_of(deciding_checks(candidates))
+    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause not in own]
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
     lacking = () if thresholds else lacking_notices(targets)
     notices = (*notices_of_comparison(targets, differences), *lacking)
@@ -370,11 +372,11 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
     first, second = decision.targets
     if base.target != first:
         raise UsageError(
-            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
+            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove {option('baseline')}"
         )
     planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
     requested = {_requested(threshold, second): threshold for threshold in thresholds}
-    remedy = "remove --thresholds, or all relative ones from its file"
+    remedy = f"remove {option('thresholds')}, or all relative ones from its file"
     for key, threshold in requested.items():
         if key not in planned:
             raise UsageError(
@@ -405,12 +407,11 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
             if threshold.question in specs
             and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        uncertain_on = (
-            uncertainty.reason_text(decision.run.uncertain_metrics, target, gate.metric) for target in decision.targets
+        of_targets = (
+            (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, gate.metric), "")
+            for target in decision.targets
         )
-        if decision.pairs and (uncertainty_text := "; ".join(filter(None, uncertain_on))):
-            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=uncertainty_text))
-            finding = replace(
-                finding, uncertainty_text=uncertainty_text, difference=None, verdict=uncertain, corrected=math.nan
-            )
+        if decision.pairs and (uncertain := uncertainty.joint_reason(of_targets)):
+            undecided = Verdict("inconclusive", uncertain)
+            finding = replace(finding, uncertain=uncertain, difference=None, verdict=undecided, corrected=math.nan)
         yield compared_result(source_text, finding)

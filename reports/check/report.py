@@ -8,8 +8,8 @@ from reports.check import sentences
 from reports.check.results import CheckResult, ThresholdResult
 from reports.finding_rows import NOT_JUDGED, row
 from reports.formatting import count
-from reports.metric_comparison import Result
 from reports.render import blocks as b
+from reports.results.verdict import Result
 from reports.sequential.decision import analyses
 from reports.statistics.target_counts import NO_TURNS
 from reports.wording.cells import observed
@@ -80,7 +80,7 @@ def _table(results: Sequence[ThresholdResult], reasons: Sequence[str], checked: 
 def _verdict(result: ThresholdResult, checked: CheckResult) -> b.Cell:
     if not sentences.has_verdict(result, checked):
         return b.Cell(NOT_JUDGED, style="soft")
-    within = row(result.finding, 1).within if result.finding and result.finding.difference else ""
+    within = row(result.finding).within if result.finding and result.finding.difference else ""
     style, verdict = b.MARKS[result.result].colour, sentences.displayed_result(result) + within
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
     return b.Cell(
@@ -92,7 +92,7 @@ def _reasons(results: Sequence[ThresholdResult], checked: CheckResult, headline:
     """Return the reason of each result that counts. That no run is stored is stated once, or only in the headline."""
     reasons = list[str]()
     for result in results:
-        reason = sentences.reason(result) if sentences.has_verdict(result, checked) else ""
+        reason = sentences.remark(result) if sentences.has_verdict(result, checked) else ""
         is_repeated = sentences.is_not_stored(result) and (result.reason_text in headline or reason in reasons)
         reasons.append("" if is_repeated else reason)
     return reasons

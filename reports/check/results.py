@@ -5,41 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from bench.record.document import ValidityStatus
 from reports import finding_sentences
 from reports.finding_rows import shares_of
 from reports.formatting import NBSP, plural
-from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
-from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
+from reports.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
+from reports.results.reason import Reason, too_few_to_print
+from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Result, VerdictStatus
 from reports.runs import title_of
 from reports.sequential.decision import Decision
-from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import InconclusiveReason, VerdictName
 from reports.thresholds import Sign
-from reports.wording import verdicts
-from reports.wording.validity import InvalidReason
+from reports.wording import reasons, verdicts
 from reports.wording.verdicts import as_share
 from reports.wording.verdicts import metric_text as figure_name
 
 OnInconclusive = Literal["fail", "pass", "warn"]
 
-PASSED: Final = 0
-FAILED: Final = 1
-INCONCLUSIVE: Final = 3
-INVALID: Final = 4
-"""The exit status of an invalid check. The status 2 is for user errors."""
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
     (FLAG, ("published", "usable")),
-    (TEXT, ("reason_code", "reason")),
+    (TEXT, REASON),
     (FLAG, ("provisional",)),
     (NUMBER, ("value", "low", "high", "bound")),
     (TEXT, ("operator",)),
@@ -53,14 +48,6 @@ DTYPES = dtypes_of(
     (TEXT, ("required_unit", "sentence")),
 )
 """The columns of a check's frame, with their dtypes."""
-RESULTS: dict[VerdictName, Result] = {
-    "improved": "pass",
-    "equivalent": "pass",
-    "not_regressed": "pass",
-    "regressed": "fail",
-    "inconclusive": "inconclusive",
-}
-"""The result of a relative threshold for each verdict on its metric."""
 
 
 class Limit(NamedTuple):
@@ -82,7 +69,7 @@ class ThresholdResult:
     target: str
     question: MetricSpec
     result: Result
-    reason: InconclusiveReason | None = None
+    reason: Reason | None = None
     note: str = ""
     limit: Limit | None = None
     estimate: ThresholdEstimate | None = None
@@ -116,7 +103,7 @@ class ThresholdResult:
         return self.estimate is not None and self.estimate.order is not None and self.shortfall is None
 
     @property
-    def shortfall(self) -> Shortfall | None:
+    def shortfall(self) -> Reason | None:
         """The number of turns, sessions or words that the value lacks to be printed; None if it has enough.
 
         In a comparison, it is the larger shortfall of the two targets.
@@ -127,13 +114,13 @@ class ThresholdResult:
             return None
         counts = self.estimate.counts
         if self.question.p is not None and counts.sessions < self.estimate.required:
-            return Shortfall("sessions", counts.sessions, self.estimate.required)
+            return too_few_to_print("session", self.estimate.required, counts.sessions)
         return self.question.statistic.shortfall(self.metric, counts.turns, counts.sessions)
 
     @property
     def reason_text(self) -> str:
         """The reason for the result; "" if the values of the result show it."""
-        return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
+        return "; ".join(filter(None, (reasons.reason_text(self.reason), self.note)))
 
 
 def make_row(result: ThresholdResult) -> dict[str, Any]:
@@ -146,8 +133,6 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
         "metric": result.metric,
         "unit": result.question.unit,
         "result": result.result,
-        "reason_code": result.reason.kind if result.reason else None,
-        "reason": result.reason_text,
         "provisional": result.provisional,
         "in_failures": False,
     }
@@ -156,7 +141,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
         row["completed_share"] = finite(counts.completed_share)
         row["effective_sessions"] = finite(counts.effective_sessions)
     if shortfall is not None:
-        row |= {"required": shortfall.needs, "available": shortfall.there, "required_unit": shortfall.of}
+        row |= {"required": shortfall.needed, "available": shortfall.there, "required_unit": f"{shortfall.unit}s"}
     if result.limit is not None:
         row |= {"operator": result.limit.operator, "limit": result.limit.value, "bound": finite(result.bound)}
         if (estimate := result.estimate) is not None and shortfall is None:
@@ -199,7 +184,7 @@ class CheckResult:
     validity: ValidityStatus
     """The validity of the run."""
     thresholds: tuple[ThresholdResult, ...]
-    causes: tuple[InvalidReason, ...]
+    causes: tuple[Reason, ...]
     differs: tuple[str, ...]
     """The conditions of the run that differ from those of the stored baseline."""
     notices: tuple[str, ...]
@@ -219,14 +204,16 @@ class CheckResult:
         """Return the `thresholds` of check.json as a frame. It has a row for each threshold on each target.
 
         `value` or `low` is inf if it lies among the failed turns. If the check is invalid, `usable` is false, and
-        `reason` contains why.
+        `reason` states why.
         """
-        invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
+        differs = Reason("conditions_differ", {"conditions": list(self.differs)})
+        invalid = [*self.causes, *([differs] if self.differs else [])]
         rows = []
         for result in self.thresholds:
             row = make_row(result)
             published = row["value"] is not None or row["in_failures"]
-            row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
+            row |= reasons.use(result.reason, published=published, invalid=invalid, note=result.note)
+            row["run_id"] = self.run_id
             if row["in_failures"]:
                 row["value"] = math.inf
             if result.estimate is not None and result.estimate.low == math.inf and result.shortfall is None:
@@ -240,8 +227,19 @@ class CheckResult:
         return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     def _repr_html_(self) -> str:
-        columns = ("threshold", "target", "result", "verdict", "value", "low", "high", "unit", "difference", "reason")
-        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
+        columns = (
+            "threshold",
+            "target",
+            "result",
+            "verdict",
+            "value",
+            "low",
+            "high",
+            "unit",
+            "difference",
+            "reason_text",
+        )
+        return frame_html(repr(self), self.to_frame(), columns, [*map(reasons.reason_line, self.causes)])
 
     @property
     def called(self) -> str:
@@ -249,7 +247,7 @@ class CheckResult:
         return title_of(self.scenario, self.labels)
 
     @property
-    def exit_status(self) -> ExitStatus:
+    def exit_status(self) -> VerdictStatus:
         """The exit status.
 
         Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails.
@@ -259,16 +257,20 @@ class CheckResult:
         """
         results = {result.result for result in self.thresholds}
         if self.causes or self.differs or not results or "not_evaluated" in results:
-            return INVALID
+            return INVALID_STATUS
         if "fail" in results:
-            return FAILED
+            return FAIL_STATUS
         is_pending = self.decision is not None and not (self.decision.ended or self.decision.stopped)
-        return INCONCLUSIVE if "inconclusive" in results and (self.on_inconclusive == "fail" or is_pending) else PASSED
+        return (
+            INCONCLUSIVE_STATUS
+            if "inconclusive" in results and (self.on_inconclusive == "fail" or is_pending)
+            else PASS_STATUS
+        )
 
     @property
     def warns(self) -> bool:
         """True if the check passes with a warning because a threshold is inconclusive."""
-        return self.exit_status == PASSED and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
+        return self.exit_status == PASS_STATUS and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
 
     def of(self, *results: Result) -> tuple[ThresholdResult, ...]:
         return tuple(result for result in self.thresholds if result.result in results)
@@ -276,9 +278,9 @@ class CheckResult:
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
     """Return the result of a relative threshold. It is `not_evaluated` if a target has no value of the metric."""
-    there = finding.difference is not None or bool(finding.uncertainty_text)
+    there = finding.difference is not None or finding.uncertain is not None
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
-    reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
+    reason = finding.verdict.reason if there else Reason("no_value_here")
     note = f"the bounds allow for the uncertainty of each value: {finding.widened_by}" if finding.widened_by else ""
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, note, finding=finding)
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports import finding_sentences
-from reports.check.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
-from reports.finding_rows import in_unit, row
+from reports.check.results import CheckResult, ThresholdResult
+from reports.finding_rows import row
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
-from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, Badge, source_badges
+from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS
 from reports.summary.run_validity import TITLES
 from reports.thresholds import THRESHOLD_METRICS
-from reports.wording import validity
+from reports.wording import reasons, validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
-from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import as_share, margin, signed
+from reports.wording.verdicts import as_share, in_unit, margin, signed
 
 NO_RESULT = "–"
 
@@ -30,11 +31,12 @@ def value_text(result: ThresholdResult) -> str:
     If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
     """
     if result.finding is not None:
-        return row(result.finding, 1).values[1] if result.finding.difference else NO_RESULT
+        return row(result.finding).values[1] if result.finding.difference else NO_RESULT
     if shortfall := result.shortfall:
-        return f"n/a ({shortfall_text(shortfall.there, shortfall.unit.removesuffix('s'), shortfall.needs)})"
+        noun = "words or character" if shortfall.unit == "word" else shortfall.unit
+        return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
     return (
-        in_unit(result.question, result.estimate.value)
+        in_unit(result.question.unit, result.estimate.value)
         if result.estimate and result.estimate.counts.turns
         else NO_RESULT
     )
@@ -42,7 +44,7 @@ def value_text(result: ThresholdResult) -> str:
 
 def baseline_text(result: ThresholdResult) -> str:
     """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
-    return row(result.finding, 1).values[0] if result.finding and result.finding.difference else ""
+    return row(result.finding).values[0] if result.finding and result.finding.difference else ""
 
 
 def interval_text(result: ThresholdResult) -> str:
@@ -51,12 +53,12 @@ def interval_text(result: ThresholdResult) -> str:
     For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
     """
     if result.finding is not None:
-        return row(result.finding, 1).change_text if result.finding.difference else NO_RESULT
+        return row(result.finding).change_text if result.finding.difference else NO_RESULT
     if result.estimate is None or result.shortfall or not result.estimate.counts.turns:
         return NO_RESULT
     if result.estimate.low == math.inf:
         return INFINITE
-    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question))
+    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question.unit))
 
 
 def completed_text(result: ThresholdResult) -> str:
@@ -73,26 +75,27 @@ def limit_text(result: ThresholdResult) -> str:
     text = (
         f"{format_number(100 * limit)}{NBSP}%"
         if result.question.scale == "points" and limit
-        else in_unit(result.question, limit)
+        else in_unit(result.question.unit, limit)
     )
     return f"{sign}{NBSP}{text}"
 
 
+NOT_EVALUATED = "not evaluated"
 MEANINGS = {
-    PASSED: "pass",
-    FAILED: "a threshold failed or a metric regressed",
-    INCONCLUSIVE: "inconclusive",
-    INVALID: "not evaluated",
+    PASS_STATUS: "pass",
+    FAIL_STATUS: "a threshold failed or a metric regressed",
+    INCONCLUSIVE_STATUS: "inconclusive",
+    INVALID_STATUS: NOT_EVALUATED,
 }
 
 
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
-    if checked.exit_status == INVALID:
+    if checked.exit_status == INVALID_STATUS:
         if causes := invalid_reasons(checked):
-            text = _first([cause.line for cause in causes], "reason")
-            return f"{validity.LEAD if checked.causes else 'no verdict'}: {text}"
-        return f"no verdict: {_first([result_sentence(result) for result in checked.of('not_evaluated')], 'threshold')}"
+            text = _first([*map(reasons.reason_line, causes)], "reason")
+            return f"{validity.LEAD if checked.causes else NOT_EVALUATED}: {text}"
+        return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if checked.baseline_sentence and all(result.relative for result in deciding):
         return checked.baseline_sentence.removesuffix(".")
@@ -142,7 +145,7 @@ def inconclusive_text(result: ThresholdResult) -> str:
 
 
 def is_not_stored(result: ThresholdResult) -> bool:
-    return result.reason is not None and result.reason.kind == "not_stored"
+    return result.reason is not None and result.reason.code in reasons.NOT_STORED
 
 
 def more(result: ThresholdResult) -> str:
@@ -161,7 +164,7 @@ def more(result: ThresholdResult) -> str:
     return f"; about {count(finding.sessions[1] + finding.verdict.more_sessions)} sessions per target are needed"
 
 
-def reason(result: ThresholdResult) -> str:
+def remark(result: ThresholdResult) -> str:
     """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
     if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
@@ -176,16 +179,16 @@ def reason(result: ThresholdResult) -> str:
 def ending(checked: CheckResult) -> str:
     """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
-    if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
+    if checked.exit_status == PASS_STATUS and inconclusive == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
-    elif checked.exit_status == PASSED and inconclusive:
+    elif checked.exit_status == PASS_STATUS and inconclusive:
         meaning = f"pass, {count(inconclusive)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
     return f"exit status {checked.exit_status}: {meaning}"
 
 
 def remarks(checked: CheckResult) -> list[str]:
     """Return the reasons why a check is invalid, then its notices. The headline already has the first reason."""
-    return [*(cause.line for cause in invalid_reasons(checked)), *checked.notices]
+    return [*map(reasons.reason_line, invalid_reasons(checked)), *checked.notices]
 
 
 def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
@@ -206,12 +209,10 @@ def displayed_result(result: ThresholdResult) -> str:
     return finding_sentences.displayed(result.finding)
 
 
-def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
+def invalid_reasons(checked: CheckResult) -> list[Reason]:
     """Return the reasons why a check is invalid. That stored baselines have other conditions is the last one."""
-    differs = "; ".join(checked.differs)
-    text = f"The stored baselines were measured under other conditions: {differs}"
-    remedy = "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different"
-    return [*checked.causes, *([InvalidReason("conditions_differ", text, remedy)] if differs else [])]
+    differs = [Reason("conditions_differ", {"conditions": list(checked.differs)})] if checked.differs else []
+    return [*checked.causes, *differs]
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:

@@ -16,6 +16,7 @@ from reports.comparisons.comparison import drift_notices
 from reports.formatting import NBSP, join_words, plural
 from reports.metric_comparison import MeasuredDifference
 from reports.metric_spec import MetricSpec
+from reports.results.reason import Reason
 from reports.runs import run_id_of
 from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
@@ -27,13 +28,8 @@ from reports.targets.conditions import conditions_of, differing_conditions
 from reports.targets.fairness import throttled_cause, throttled_share
 from reports.targets.named import identity_of_run
 from reports.thresholds import Threshold, near
-from reports.wording.validity import InvalidReason
 
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
-OLD = (
-    "{} of an older version cannot show bursts or drift during a run: save the run again with `rtbench baseline save "
-    "RUN --baselines-dir {}`"
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class ComparableRuns:
     runs: tuple[StoredBaseline, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    not_stored: str = ""
+    not_stored: Reason | None = None
 
 
 def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
@@ -70,18 +66,15 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
     ]
     if not stored:
         subfolder = escape_control(str(baseline_folder(folder, scenario_of(target), stored_target)))
-        none, what = f"no run is stored in {subfolder} yet", "one"
-        if files:
-            none, what = f"the only run stored in {subfolder} is the checked run", "another"
-        unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {folder_text}`"
-        return ComparableRuns(notices=tuple(left_out), not_stored=unstored)
+        names = {"folder": subfolder, "baselines_dir": folder_text}
+        reason = Reason("only_checked_run_stored" if files else "no_run_stored", names)
+        return ComparableRuns(notices=tuple(left_out), not_stored=reason)
     itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     runs, differs, unlike = _matching(target, stored, allowed)
     if runs and runs[0].baseline.schema < BY_PARTS:  # then all are, because newer ones are preferred
-        return ComparableRuns(
-            notices=(*notices, *unlike), not_stored=OLD.format(plural(len(runs), "stored run"), folder_text)
-        )
+        old = Reason("stored_by_older_version", {"stored_runs": len(runs), "baselines_dir": folder_text})
+        return ComparableRuns(notices=(*notices, *unlike), not_stored=old)
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
@@ -143,7 +136,7 @@ def against_stored_runs(
     """
     names = [target.name for target in targets]
     answers: list[BaselineResult] = []
-    causes: list[InvalidReason] = []
+    causes: list[Reason] = []
     differs, notices, against = list[str](), list[str](), list[str]()
     for target in targets:
         mine = [
@@ -176,7 +169,7 @@ def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: 
     runs = [file.baseline for file in stored.runs]
     rng = np.random.default_rng(seed_of(run_id_of(target.run), *(run.run_id for run in runs)))
     result = spec.statistic.against_stored(target, spec, runs, rng, ASSUMING)
-    unfit = target.uncertainty_text(spec)
+    unfit = target.uncertain_reason(spec)
     measured = MeasuredDifference(spec, target.name, None if unfit else result.difference, result.counts, unfit)
     return BaselineResult(
         source_text, measured, provisional=result.runs < MIN_STORED_RUNS, not_stored=stored.not_stored

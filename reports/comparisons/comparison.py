@@ -13,23 +13,18 @@ from typing import Annotated, Literal
 import pandas as pd
 from msgspec import Meta
 
-from bench.base.errors import UsageError
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
 from bench.files.sanitize import escape_control
 from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.finding_rows import shares_of
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
-from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.json_entries import ClosedJsonEntry, Count, about
-from reports.metric_comparison import (
-    RESULT_OF_STATUS,
-    ExitStatus,
-    MeasuredDifference,
-    MetricComparison,
-    add_verdicts,
-    provisional,
-)
+from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts, provisional
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
+from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
 from reports.runs import run_id_of
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision
@@ -40,7 +35,6 @@ from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.ticks import is_large, tick_at
-from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_LABELS
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import (
@@ -54,8 +48,8 @@ from reports.targets.fairness import (
 from reports.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
-from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import difference_interval, metric_text, verdict_text
+from reports.wording.reasons import OWN_DRIFT, reason_line, use
+from reports.wording.verdicts import difference_interval, metric_text
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size has a larger type I error than its confidence states; "
@@ -104,7 +98,7 @@ DTYPES = dtypes_of(
     (FLAG, ("primary",)),
     (TEXT, ("verdict",)),
     (FLAG, ("passes", "provisional", "published", "usable")),
-    (TEXT, ("reason",)),
+    (TEXT, REASON),
     (NUMBER, ("baseline", "value", "difference", "low", "high")),
     (TEXT, ("scale",)),
     (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
@@ -180,7 +174,7 @@ class Comparison:
         return tuple(check for check in self.checks if check.result == "fail")
 
     @property
-    def invalid_reasons(self) -> tuple[InvalidReason, ...]:
+    def invalid_reasons(self) -> tuple[Reason, ...]:
         """The reasons why the comparison is invalid, without duplicates."""
         return causes_of(self.checks)
 
@@ -203,8 +197,7 @@ class Comparison:
         is `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison is not fair, `usable`
         is false and `verdict` is `not_evaluated`. `run_id` is the ID of the candidate's run.
         """
-        texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
-        invalid = "; ".join(texts).replace(NBSP, " ")
+        invalid = self.invalid_reasons
         run_ids = {target.label: run_id_of(target.run) for target in self.targets}
         of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
         rows = []
@@ -212,11 +205,11 @@ class Comparison:
             spec, verdict, difference = finding.question, finding.verdict, finding.published
             labels = NO_LABELS if spec.stratum is None else spec.stratum.labels
             spec_values = spec.name, spec.metric, *labels.values(), *of_steps.get(spec.step, (None, spec.step))
-            verdict_name, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
+            verdict_name, passes = ("not_evaluated", False) if self.failed_checks else (verdict.name, verdict.passes)
             values = (
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
                 *(spec.primary, verdict_name, passes, verdict.provisional),
-                *use(verdict_text(verdict.reason), published=difference is not None, invalid=invalid).values(),
+                *use(verdict.reason, published=difference is not None, invalid=invalid).values(),
                 *((difference.baseline, difference.candidate, *shares_of(difference)) if difference else [None] * 5),
                 *(spec.scale, *finding.turns, *finding.sessions, *finding.failed, verdict.more_sessions),
             )
@@ -230,23 +223,34 @@ class Comparison:
         return f"Comparison({join_words(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     def _repr_html_(self) -> str:
-        columns = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason")
-        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.invalid_reasons])
+        columns = (
+            "title",
+            "candidate",
+            "verdict",
+            "baseline",
+            "value",
+            "unit",
+            "difference",
+            "low",
+            "high",
+            "reason_text",
+        )
+        return frame_html(repr(self), self.to_frame(), columns, [*map(reason_line, self.invalid_reasons)])
 
     @property
-    def exit_status(self) -> ExitStatus:
+    def exit_status(self) -> VerdictStatus:
         """The exit status that `rtbench check` would have.
 
         It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary metrics pass, and
         otherwise 3 (inconclusive).
         """
         if self.failed_checks or not self.primary:
-            return 4
+            return INVALID_STATUS
         if self.decision is not None:
             return self.decision.exit_status
         if any(finding.verdict.name == "regressed" for finding in self.primary):
-            return 1
-        return 0 if all(finding.verdict.passes for finding in self.primary) else 3
+            return FAIL_STATUS
+        return PASS_STATUS if all(finding.verdict.passes for finding in self.primary) else INCONCLUSIVE_STATUS
 
 
 CONFIDENCE = 1 - LEVEL

@@ -11,16 +11,16 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.page import comparison_page
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.json_entries import ClosedJsonEntry, Count, Known, Version, about, text_of, to_json_data
-from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, Result
+from reports.json_entries import ClosedJsonEntry, Count, Known, Version, about, text_of
 from reports.render.files import PagePaths, write_page
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, VerdictName
 from reports.runs import run_id_of
 from reports.sequential.decision import decision_sentence
-from reports.statistics.verdicts import VerdictName
 from reports.targets.fairness import Fairness, definitions_version
+from reports.wording.reasons import document_data
 from reports.wording.validity import ValidityEntry, validity_entry
 
-COMPARE_VERSION: Literal[3] = 3
+COMPARE_VERSION: Literal[4] = 4
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
@@ -46,29 +46,23 @@ class FairnessEntry(ClosedJsonEntry, frozen=True):
     remedy: Known
 
 
-class SequentialEntry(ClosedJsonEntry, frozen=True):
+class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
     """The decision of planned interim analyses; decision.json has all of it."""
 
-    sentence: str
-    exit_status: ExitStatus
     analysis: Annotated[int | None, about("interim analyses made so far; null if unknown")]
     analyses: Annotated[int, about("interim analyses planned")]
     pairs: Annotated[int, about("pairs in the verdict")]
 
 
-class CompareDocument(ClosedJsonEntry, frozen=True):
+class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
-    schema: Literal[3]
-    result: Annotated[
-        Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
-    ]
+    schema: Literal[4]
     validity: Annotated[
         ValidityEntry, about("whether and why not the targets may be compared; if invalid, use no value")
     ]
     simulated: bool
     recorded: bool
-    headline: str
     definitions_version: Version
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
     verdicts: Annotated[
@@ -99,11 +93,19 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     planned = None
     if (decision := comparison.decision) is not None:
         finished, analyses = decision.analyses_made, len(decision.plan.analyses)
-        planned = SequentialEntry(decision_sentence(decision), decision.exit_status, finished, analyses, decision.used)
-    return to_json_data(
+        planned = SequentialEntry(
+            result=RESULT_OF_STATUS[decision.exit_status],
+            exit_status=decision.exit_status,
+            headline=decision_sentence(decision),
+            analysis=finished,
+            analyses=analyses,
+            pairs=decision.used,
+        )
+    return document_data(
         CompareDocument(
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
+            exit_status=comparison.exit_status,
             validity=validity_entry("valid", comparison.invalid_reasons),
             simulated=comparison.simulated,
             recorded=comparison.recorded,

@@ -86,8 +86,9 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     for name, rows in groups:
         if titled:
             plot.line(0, top, plot.w, top, "grid")
-            marked = f"{marker_char(rows[0].colour)} {excerpt(name, 40)}"
-            plot.text(0, top + 20, marked, f"dl {colour_class(rows[0].colour, 't')}")
+            colour = panel.colours.get(name, 1)
+            marked = f"{marker_char(colour)} {excerpt(name, 40)}"
+            plot.text(0, top + 20, marked, f"dl {colour_class(colour, 't')}")
             top += GROUP
         for row in rows:
             plot.line(0, top, plot.w, top, "grid")

@@ -6,7 +6,8 @@ whose differences are percentage points, have two such panels too. Slopes have o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.catalogue.metrics import SLOPE
@@ -31,11 +32,15 @@ HIGHER: tuple[Axis, ...] = ("higher", "more points")
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """The rows that share an axis. They are in the order of the findings, grouped by candidate."""
+    """The rows that share an axis. They are in the order of the findings, grouped by candidate.
+
+    `colours` are the colours of the targets.
+    """
 
     axis: Axis
     rows: tuple[FindingRow, ...]
     level: float = LEVEL
+    colours: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def interval(self) -> str:
@@ -47,14 +52,19 @@ class ForestPanel:
         return TITLES[self.axis]
 
 
+def colours_of(comparison: Comparison) -> dict[str, int]:
+    """Return the colour of each target: its number among the targets."""
+    return {target.label: index for index, target in enumerate(comparison.targets)}
+
+
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """Return the panels of a comparison. Panels without rows are left out."""
-    candidates = {target.label: index for index, target in enumerate(comparison.targets)}
-    findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
+    colours = colours_of(comparison)
+    findings = sorted(comparison.findings, key=lambda finding: colours.get(finding.candidate, 0))
     level = comparison.method.level
-    rows = [finding_row(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
+    rows = [finding_row(finding, comparison) for finding in findings]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
-    return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
+    return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
 
 def axis_of(spec: MetricSpec) -> Axis:
@@ -67,6 +77,6 @@ def axis_of(spec: MetricSpec) -> Axis:
     return axes[spec.scale][not is_lower(spec)]
 
 
-def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
+def finding_row(finding: MetricComparison, comparison: Comparison) -> FindingRow:
     """Return a finding of the comparison as a row of texts. The row has no verdict if the comparison is not fair."""
-    return row(finding, colour, usable=not comparison.failed_checks)
+    return row(finding, usable=not comparison.failed_checks)

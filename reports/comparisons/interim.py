@@ -17,7 +17,8 @@ from reports.sequential.analysis import End, InterimAnalysis
 from reports.sequential.decision import FOR_INFORMATION, Decision, end_sentence
 from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
-from reports.wording.verdicts import as_share, difference_interval, margin, metric_text, signed, verdict_text
+from reports.wording.reasons import reason_text
+from reports.wording.verdicts import as_share, difference_interval, margin, metric_text, signed
 
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
@@ -90,7 +91,7 @@ def verdict_lines(decision: Decision) -> list[str]:
     for index, ruling in enumerate(decision.result.decisions):
         gate, analysis = decision.primary_metrics[index], decision.result.analyses[ruling.analysis]
         statistic = analysis.statistics[index]
-        reason = f" ({verdict_text(ruling.reason)})" if ruling.reason else ""
+        reason = f" ({reason_text(ruling.reason)})" if ruling.reason else ""
         verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[index])}{reason}"
         estimate = f": {_value_text(gate, statistic.d)}" if _is_estimated(statistic) else ""
         is_corrected = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"

@@ -24,7 +24,7 @@ from reports.statistics.target_counts import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
-from reports.targets.compared_target import ComparedTarget, uncertainty_text
+from reports.targets.compared_target import ComparedTarget, uncertain_reason
 from reports.targets.mix import ComparedTargets, changed_lengths
 from reports.targets.moved import moved
 
@@ -57,7 +57,7 @@ def step_changes(
         step_spec, counts = replace(spec, step=label), (of_sample(first), of_sample(second))
         findings.append(
             MetricComparison(
-                step_spec, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label
+                step_spec, cand.label, difference, counts, None, "pair", verdict=verdict, baseline=base.label
             )
         )
     return findings
@@ -80,11 +80,11 @@ def measured(
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(sources, group, how)
-        uncertain, widened_by = uncertainty_text((base, cand), group[0]), ""
+        uncertain, widened_by = uncertain_reason((base, cand), group[0]), ""
         if uncertain:
             differences, widened_by = _bounded(base, cand, group, differences, how)
         for spec, difference in zip(group, differences, strict=True):
-            unfit = uncertain if difference is None else ""
+            unfit = uncertain if difference is None else None
             by_spec[spec] = MeasuredDifference(spec, cand.label, difference, counts, unfit, unit, widened_by)
     return [by_spec[spec] for spec in specs]
 

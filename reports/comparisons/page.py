@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bench.files.sanitize import escape_control
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
-from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
+from reports.comparisons.forest_rows import ForestPanel, colours_of, finding_row, panels
 from reports.comparisons.measurements import BEYOND, Shift
 from reports.comparisons.sentences import verdict_title
 from reports.finding_rows import FindingRow, definition, displayed_verdict
@@ -29,8 +29,9 @@ from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import titles_of
 from reports.sequential.decision import Decision, end_sentence
-from reports.wording import cells, validity
+from reports.wording import cells
 from reports.wording.cells import measured_from_text
+from reports.wording.reasons import remedies_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -175,7 +176,7 @@ def design(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> list[b.Block]:
     """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
-    remedies = validity.remedies(comparison.invalid_reasons)
+    remedies = remedies_text(comparison.invalid_reasons)
     second, decision = sentences.comparison_second(comparison), comparison.decision
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
@@ -306,11 +307,14 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
         *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
-    return b.table(heads, [_row(row, style, several=several) for row in rows])
+    return b.table(heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows])
 
 
-def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
-    """Return a row of the table of numbers. `style` is the style of its values."""
+def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
+    """Return a row of the table of numbers. `style` is the style of its values.
+
+    `colours` are the colours of the targets; empty if there is only one candidate.
+    """
     finding, metric = row.finding, row.finding.question.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
@@ -319,7 +323,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(row.finding.candidate, target=row.colour)] if several else []),
+            *([b.Cell(finding.candidate, target=colours.get(finding.candidate, 1))] if colours else []),
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),

@@ -7,10 +7,11 @@ from dataclasses import replace
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, displayed_overall, worst_first
+from reports.results.verdict import VerdictName
 from reports.sequential.decision import decision_details, decision_headline
-from reports.statistics.verdicts import VerdictName
 from reports.summary.run_validity import validity_of
 from reports.wording import validity
+from reports.wording.reasons import remedies_text
 from reports.wording.verdicts import RUN_TO_RUN, metric_text
 
 BY_ANALYSES = (
@@ -63,7 +64,7 @@ def comparison_headline(comparison: Comparison) -> str:
 def comparison_second(comparison: Comparison) -> str:
     """Return the text after the headline: its confidence, and the other metrics."""
     if comparison.failed_checks:
-        return validity.remedies(comparison.invalid_reasons)
+        return remedies_text(comparison.invalid_reasons)
     if comparison.decision is not None:
         return " ".join(filter(None, (decision_details(comparison.decision), BY_ANALYSES)))
     return answer_details(comparison.primary)

@@ -23,7 +23,7 @@ from reports.evidence.failures import FailureEntry, Failures, failures_of
 from reports.evidence.secrets import without_credentials
 from reports.evidence.shares import FailureShare, PeriodShare, failure_shares, period_shares
 from reports.formatting import NBSP
-from reports.json_entries import Count, JsonEntry, Known, Rounded, Version, about, text_of, to_json_data
+from reports.json_entries import Count, JsonEntry, Known, Rounded, Version, about, text_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
@@ -34,9 +34,10 @@ from reports.summary.tools import thresholds_of
 from reports.targets.named import targets_of
 from reports.text.document import RunValidityEntry, run_validity_entry
 from reports.wording import cells
+from reports.wording.reasons import document_data
 from reports.wording.sentences import load_line
 
-EVIDENCE_VERSION: Literal[1] = 1
+EVIDENCE_VERSION: Literal[2] = 2
 
 
 class EndpointEntry(JsonEntry, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ class ScriptDigest(JsonEntry, frozen=True):
 class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
     """The content of evidence.json."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     definitions_version: Version
     run_id: str
     tool_version: Known
@@ -190,7 +191,7 @@ def _without_credentials(slow: SlowTurn) -> SlowTurn:
 
 
 def evidence_json(evidence: Evidence) -> str:
-    return text_of(to_json_data(evidence.document))
+    return text_of(document_data(evidence.document))
 
 
 def write_evidence(evidence: Evidence, page: Page) -> PagePaths:

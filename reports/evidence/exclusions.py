@@ -19,7 +19,7 @@ BEFORE_SERVICE = tuple(
     f"{family}:{stage}" for family in ("connect_failed", "timeout") for stage in ("token", "proxy", "dns", "tcp", "tls")
 )
 """The outcomes of sessions that failed before the service received a request. The network may be the cause."""
-Reason = Literal[
+Exclusion = Literal[
     "warm_up",
     "unfinished",
     "starved",
@@ -31,13 +31,13 @@ Reason = Literal[
     "network",
 ]
 """The reasons, in the order of the page. Those from `load_generator` on are included in the failure rates."""
-INCLUDED: frozenset[Reason] = frozenset({"load_generator", "network"})
+INCLUDED: frozenset[Exclusion] = frozenset({"load_generator", "network"})
 
 
 class ExclusionEntry(JsonEntry, frozen=True, kw_only=True):
     """A reason, with the numbers of its turns and sessions; null if a number is unknown, or if there can be none."""
 
-    reason: Reason
+    reason: Exclusion
     turns: Count | None
     sessions: Count | None
     included: Annotated[bool, about("true if they count in the failure rates; false if they are excluded")]
@@ -69,7 +69,7 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     yield _entry("network", None, int(np.isin(of_session.astype(str), BEFORE_SERVICE).sum()))
 
 
-def _entry(reason: Reason, turns: int | None, sessions: int | None, note: str = "") -> ExclusionEntry:
+def _entry(reason: Exclusion, turns: int | None, sessions: int | None, note: str = "") -> ExclusionEntry:
     return ExclusionEntry(reason=reason, turns=turns, sessions=sessions, included=reason in INCLUDED, note=note)
 
 

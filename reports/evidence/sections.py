@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bench.base.units import NS_PER_S
 from reports.evidence.document import Evidence
-from reports.evidence.exclusions import Reason
+from reports.evidence.exclusions import Exclusion
 from reports.evidence.failures import FailureEntry
 from reports.formatting import NBSP, NONE, count, format_duration, format_utc_ms, ms, plural
 from reports.render import blocks as b
@@ -39,7 +39,7 @@ class ExclusionText(NamedTuple):
     has_sessions: bool = True
 
 
-EXCLUSIONS: dict[Reason, ExclusionText] = {
+EXCLUSIONS: dict[Exclusion, ExclusionText] = {
     "warm_up": ExclusionText("warm-up", "started before the measured phase"),
     "unfinished": ExclusionText("cut by the end of the run", "our client closed the session; no fault of the service"),
     "starved": ExclusionText(

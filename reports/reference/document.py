@@ -14,14 +14,16 @@ from bench.catalogue.reference_workload import VERSION, Form
 from bench.files.sanitize import escape_control
 from bench.record.document import ValidityStatus
 from reports.formatting import NBSP
-from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, Version, about, text_of, to_json_data
+from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, Version, about, text_of
 from reports.reference.listing import METRICS, ListedTarget, UnlistedTarget
 from reports.reference.run_digest import run_digest
+from reports.results.reason import Reason
 from reports.runs import run_id_of
 from reports.statistics.quantiles import QuantileEstimate
+from reports.wording.reasons import document_data, remedies
 from reports.wording.sentences import offered_load
 
-REFERENCE_VERSION: Literal[1] = 1
+REFERENCE_VERSION: Literal[2] = 2
 
 
 class MetricRow(ClosedJsonEntry, frozen=True):
@@ -66,26 +68,19 @@ class ReferenceRow(ClosedJsonEntry, frozen=True):
     digest: Annotated[str, about("SHA-256 over the digests of the run's raw files")]
 
 
-class ReasonEntry(ClosedJsonEntry, frozen=True):
-    """A reason why a target is not listed: a code, the reason in words, and the remedy."""
-
-    code: str
-    text: str
-    remedy: Known
-
-
 class UnlistedRow(ClosedJsonEntry, frozen=True):
     """A target of a run that is not listed."""
 
     run_id: str
     target: Known
-    reasons: list[ReasonEntry]
+    reasons: list[Reason]
+    remedies: list[str]
 
 
 class ReferenceDocument(ClosedJsonEntry, frozen=True):
     """The table of the reference workload. Rows of different forms, or of different versions, are not comparable."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     workload_version: str
     listed: list[ReferenceRow]
     not_listed: list[UnlistedRow]
@@ -162,7 +157,8 @@ def document_of(rows: Sequence[ReferenceRow], not_listed: Sequence[UnlistedTarge
             UnlistedRow(
                 run_id_of(unlisted.run),
                 unlisted.target,
-                [ReasonEntry(each.code, each.text.replace(NBSP, " "), each.remedy) for each in unlisted.reasons],
+                list(unlisted.reasons),
+                remedies(unlisted.reasons),
             )
             for unlisted in not_listed
         ],
@@ -171,7 +167,7 @@ def document_of(rows: Sequence[ReferenceRow], not_listed: Sequence[UnlistedTarge
 
 def reference_data(document: ReferenceDocument) -> dict[str, Any]:
     """Return the document as data for JSON: dictionaries, lists, strings, and numbers."""
-    return to_json_data(document)
+    return document_data(document)
 
 
 def reference_json(document: ReferenceDocument) -> str:

@@ -14,16 +14,14 @@ from typing import Any
 
 from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.catalogue.reference_workload import TOOLS_SCRIPT, VERSION, WORKLOADS, Form, ReferenceWorkload
-from reports.formatting import join_words, percent
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.summary.metrics import ALL, MetricSummary
-from reports.summary.run_validity import validity_of
+from reports.summary.run_validity import invalid_reasons, validity_of
 from reports.summary.summary import Summary, summarise
 from reports.summary.targets import FAIR
 from reports.targets.conditions import DIGEST
 from reports.targets.named import known_targets
-from reports.wording.cells import estimate_cell
-from reports.wording.validity import InvalidReason, of_run, over_the_limit
 
 LEVELS = (0.5, 0.95)
 """The percentiles that a table contains."""
@@ -84,7 +82,7 @@ class UnlistedTarget:
 
     run: RunFrames
     target: str
-    reasons: tuple[InvalidReason, ...]
+    reasons: tuple[Reason, ...]
 
 
 def listing_of(run: RunFrames, chosen: str | None = None) -> Iterable[ListedTarget | UnlistedTarget]:
@@ -96,7 +94,7 @@ def listing_of(run: RunFrames, chosen: str | None = None) -> Iterable[ListedTarg
         workload, reasons = workload_of(run.metadata, target)
         reasons = [*run_reasons(run), *reasons]
         if summary is None or target not in started:
-            reasons += [InvalidReason("no_turns", "no turn started")]
+            reasons += [Reason("no_turn_started")]
         elif workload is not None:
             reasons += target_reasons(summary, target)
             metrics = {metric: metric_of(summary, target, metric) for metric in METRICS[workload.form]}
@@ -107,7 +105,7 @@ def listing_of(run: RunFrames, chosen: str | None = None) -> Iterable[ListedTarg
         yield UnlistedTarget(run, target, tuple(reasons))
 
 
-def workload_of(document: Mapping[str, Any], target: str) -> tuple[ReferenceWorkload | None, list[InvalidReason]]:
+def workload_of(document: Mapping[str, Any], target: str) -> tuple[ReferenceWorkload | None, list[Reason]]:
     """Return the form of the workload that a target ran, and how its scripts and settings differ from the form.
 
     The form is None if the target ran no script of the workload.
@@ -116,63 +114,53 @@ def workload_of(document: Mapping[str, Any], target: str) -> tuple[ReferenceWork
     scripts = {(str(entry["name"]), str(entry.get("digest") or "").removeprefix("sha256:")) for entry in entries}
     matches = {workload.form: len(scripts & set(workload.digests.items())) for workload in WORKLOADS}
     if len(list(filter(None, matches.values()))) > 1:
-        text = "the run mixes spoken and typed scripts of the workload"
-        return None, [InvalidReason("mixed_forms", text, "run each form separately")]
+        return None, [Reason("mixed_forms")]
     names = {name for name, _ in scripts}
     is_typed = all(entry.get("turn_detection") == "none" for entry in entries)
     workload = max(WORKLOADS, key=lambda one: (matches[one.form], (one.form == "typed") == is_typed))
     if names.isdisjoint(workload.digests):
-        text = "the run contains no script of the reference workload"
-        return None, [InvalidReason("not_reference", text, f"use `rtbench run {workload.word}`")]
+        return None, [Reason("not_reference", {"workload": workload.word})]
     return workload, [*_script_reasons(workload, scripts, names), *_setting_reasons(document, target)]
 
 
-def _script_reasons(
-    workload: ReferenceWorkload, scripts: set[tuple[str, str]], names: set[str]
-) -> Iterable[InvalidReason]:
-    remedy = f"use `rtbench run {workload.word}`"
+def _script_reasons(workload: ReferenceWorkload, scripts: set[tuple[str, str]], names: set[str]) -> Iterable[Reason]:
+    word = {"workload": workload.word}
     for name, digest in sorted(scripts):
         pinned = workload.digests.get(name)
         if pinned is not None and digest != pinned:
-            text = (
-                f"the script {name} has the digest {digest[:DIGEST] or 'none'}, but in version {VERSION} of the "
-                f"workload, {workload.form}, it has {pinned[:DIGEST]}"
-            )
-            yield InvalidReason("other_digest", text, remedy)
+            digests = {"script": name, "digest": digest[:DIGEST], "pinned": pinned[:DIGEST]}
+            yield Reason("other_digest", word | digests | {"version": VERSION, "form": workload.form})
     if missing := [name for name in workload.digests if name not in names]:
-        yield InvalidReason("missing_script", f"the run lacks {join_words(missing)}", remedy)
+        yield Reason("missing_script", word | {"scripts": missing})
     if others := sorted(names - workload.digests.keys()):
-        yield InvalidReason("other_script", f"the run also contains {join_words(others)}", remedy)
+        yield Reason("other_script", word | {"scripts": others})
 
 
-def _setting_reasons(document: Mapping[str, Any], target: str) -> Iterable[InvalidReason]:
+def _setting_reasons(document: Mapping[str, Any], target: str) -> Iterable[Reason]:
     entries = {str(entry.get("name")): entry for entry in document.get("targets") or []}
     replaced = [name for name in PINNED_SETTINGS if name in (entries.get(target, {}).get("session") or {})]
     if replaced:
-        remedy = "remove them from the target's `session`"
-        yield InvalidReason("other_settings", f"the target replaces settings: {join_words(replaced)}", remedy)
+        yield Reason("other_settings", {"settings": replaced})
 
 
-def run_reasons(run: RunFrames) -> Iterable[InvalidReason]:
+def run_reasons(run: RunFrames) -> Iterable[Reason]:
     """Yield why no target of a run may be listed."""
     document = run.metadata
     validity = validity_of(document)
-    yield from of_run(validity, document, run.folder)
+    yield from invalid_reasons(document)
     state = document.get("state")
     if state != "ended" and validity.status == "valid":
-        text = "the run was killed" if state == "killed" else "the run has not ended"
-        yield InvalidReason("not_ended", text, "run it again and let it finish")
+        yield Reason("run_killed" if state == "killed" else "run_not_ended")
     version = document.get("definitions_version")
     if version not in (None, DEFINITIONS_VERSION):
-        text = f"its metrics have version {version} of the definitions, but this tool has {DEFINITIONS_VERSION}"
-        yield InvalidReason("other_definitions", text, "use the version of the tool that made the run")
+        yield Reason("other_definitions", {"version": version, "tool_version": DEFINITIONS_VERSION})
 
 
-def target_reasons(summary: Summary, target: str) -> Iterable[InvalidReason]:
+def target_reasons(summary: Summary, target: str) -> Iterable[Reason]:
     """Yield why the sessions and turns of a target are not those of the workload."""
     throttled = summary.outcomes.targets[summary.targets.index(target)].throttled
     if throttled > FAIR:
-        yield InvalidReason("throttled", over_the_limit(throttled), "raise the quota, or lower --users")
+        yield Reason("throttled", {"share": throttled})
     sessions = summary.sessions
     played = sessions.loc[(sessions["target"] == target).to_numpy(), "script"].astype(str)
     if reason := unequal_scripts(Counter(played)):
@@ -182,17 +170,15 @@ def target_reasons(summary: Summary, target: str) -> Iterable[InvalidReason]:
     types = turns.loc[(counted & (turns["outcome_class"] == "success")).to_numpy(dtype=bool), "turn_type"].astype(str)
     called = sum(TOOL_TURNS in turn_type for turn_type in types)
     if called < MIN_CALLED * len(types):
-        text = f"the service called a function in {percent(called, len(types))} of the turns of {TOOLS_SCRIPT}"
-        yield InvalidReason("no_function_calls", f"{text} (required: {percent(MIN_CALLED, 1)})")
+        counts = {"called": called, "turns": len(types), "required": MIN_CALLED}
+        yield Reason("no_function_calls", counts | {"script": TOOLS_SCRIPT})
 
 
-def unequal_scripts(sessions: Mapping[str, int]) -> InvalidReason | None:
+def unequal_scripts(sessions: Mapping[str, int]) -> Reason | None:
     """Return the reason why the scripts do not have equal weights; None if they have. `sessions` is by script."""
     if min(sessions.values(), default=0) >= MIN_BALANCE * max(sessions.values(), default=0):
         return None
-    counts = ", ".join(f"{name} {number}" for name, number in sorted(sessions.items()))
-    text = f"the scripts do not have equal numbers of sessions: {counts}"
-    return InvalidReason("unequal_scripts", text, "end the run by --sessions, not by --run-time")
+    return Reason("unequal_scripts", {"sessions": dict(sessions)})
 
 
 def metric_of(summary: Summary, target: str, metric: PublishedMetric) -> MetricSummary | None:
@@ -202,20 +188,18 @@ def metric_of(summary: Summary, target: str, metric: PublishedMetric) -> MetricS
     return next(found, None)
 
 
-def metric_reasons(rows: Mapping[PublishedMetric, MetricSummary | None]) -> Iterable[InvalidReason]:
+def metric_reasons(rows: Mapping[PublishedMetric, MetricSummary | None]) -> Iterable[Reason]:
     """Yield why the percentiles of the published metrics cannot be published. `rows` has the summary of each metric."""
-    short: list[str] = []
+    short: list[dict[str, Any]] = []
     for metric, values in rows.items():
         if values is None:
-            short.append(f"{metric.name} has no values")
+            short.append({"metric": metric.name, "reason": Reason("not_reported")})
             continue
-        if values.uncertain_because:
-            yield InvalidReason("uncertain", f"{metric.name} is {values.uncertain_because}")
+        if values.uncertain:
+            yield Reason("uncertain", values.uncertain.numbers | {"metric": metric.name})
         for level in LEVELS:
             estimate = values.at(level)
             if estimate.status not in ("reported", "in_failures"):
-                cell = estimate_cell(estimate, values.n, values.failed)
-                lacks = f"has {cell.below}" if estimate.status == "unbounded" else cell.brief or cell.below
-                short.append(f"{metric.name} p{100 * level:g} {lacks}")
+                short.append({"metric": metric.name, "p": level, "reason": estimate.reason})
     if short:
-        yield InvalidReason("too_small", f"the run is too small: {'; '.join(short)}", "use more --sessions")
+        yield Reason("too_small", {"metrics": short})

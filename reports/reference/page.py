@@ -14,6 +14,7 @@ from reports.render import blocks as b
 from reports.summary.run_validity import TITLES
 from reports.targets.conditions import DIGEST
 from reports.wording.cells import FAILED_TURNS, estimate_cell, interval
+from reports.wording.reasons import reasons_text
 
 TITLE_OF_FORM: dict[Form, str] = {
     "spoken": "Spoken: the caller speaks, and the service detects the end of each turn",
@@ -156,7 +157,5 @@ def _not_listed(rows: Sequence[UnlistedRow]) -> b.Section:
 
 def _line(row: UnlistedRow) -> str:
     """Return the target and all reasons on one line."""
-    reasons = "; ".join(reason.text for reason in row.reasons)
-    remedies = list(dict.fromkeys(reason.remedy for reason in row.reasons if reason.remedy))
-    what_to_do = f" (to list it: {'; '.join(remedies)})" if remedies else ""
-    return f"{f'{row.target} of ' if row.target else ''}{row.run_id}: {reasons}{what_to_do}"
+    what_to_do = f" (to list it: {'; '.join(row.remedies)})" if row.remedies else ""
+    return f"{f'{row.target} of ' if row.target else ''}{row.run_id}: {reasons_text(row.reasons)}{what_to_do}"

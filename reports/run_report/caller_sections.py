@@ -234,7 +234,7 @@ def _tool_row(summary: Summary, row: ToolTurns) -> b.Row:
     target, whole = summary.targets.index(row.target), row.step == ALL
     name = b.Cell(row.title if whole else f"· {row.step}", target=target, marked=whole)
     quantiles = [
-        cells.estimate_cell(getattr(latency, p), latency.n, latency.failed, "", because=latency.uncertain_because)
+        cells.estimate_cell(getattr(latency, p), latency.n, latency.failed, "", uncertain=latency.uncertain is not None)
         for latency, ps in (
             (row.first_sound, ("p50", "p95")),
             (row.answer, ("p50", "p95")),

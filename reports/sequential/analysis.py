@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_down
+from reports.statistics.verdicts import step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -81,7 +83,7 @@ class MetricDecision:
     """
 
     verdict: VerdictName
-    reason: InconclusiveReason | None
+    reason: Reason | None
     analysis: int
     d: float
     low: float
@@ -229,9 +231,7 @@ def _result(
         )
         metric_reason = None
         if verdict == "inconclusive":
-            futile = (
-                InconclusiveReason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
-            )
+            futile = Reason("would_stay_inconclusive", {"needed": schedule.pairs}) if reason == "futility" else None
             metric_reason = statistic.inconclusive_reason(c) or futile
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if gate in worse else ladder[-1]

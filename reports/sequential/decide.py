@@ -28,6 +28,7 @@ from bench.record.document import INTERRUPTED
 from reports import runs
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
+from reports.results.reason import Reason
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sequential.analysis import AnalysisSchedule, MetricDecision, run_analyses
@@ -38,16 +39,15 @@ from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
 from reports.statistics.target_counts import NO_TURNS
-from reports.statistics.verdicts import InconclusiveReason, Verdict
-from reports.summary.run_validity import validity_of
+from reports.statistics.verdicts import Verdict
+from reports.summary.run_validity import invalid_reasons
 from reports.targets.clusters import ABSENT, by_pair
-from reports.targets.compared_target import ComparedTarget, uncertainty_text
+from reports.targets.compared_target import ComparedTarget, uncertain_reason
 from reports.targets.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.targets.metric_specs import specs_of_thresholds
 from reports.targets.mix import ComparedTargets
 from reports.targets.named import are_peers, known_targets
 from reports.turns import measured_rows
-from reports.wording.validity import InvalidReason, of_run
 
 AT_THE_END = (VALID, TURNS)
 """The checks that an interim analysis skips.
@@ -107,8 +107,8 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         error = schedule.dependence_error(pair_count)
         by_spec: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(gates):
-            if unfit := uncertainty_text(compared_targets, group[0]):
-                statistics = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
+            if unfit := uncertain_reason(compared_targets, group[0]):
+                statistics = [untestable(unfit)] * len(group)
             else:
                 statistics = group[0].statistic.interim(
                     ComparedTargets(*compared_targets), group, plan.bootstrap_samples, rng, error
@@ -116,22 +116,22 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
             by_spec |= dict(zip(group, statistics, strict=True))
         return [by_spec[gate] for gate in gates]
 
-    def unfit(pair_count: int) -> tuple[InvalidReason, ...]:
+    def unfit(pair_count: int) -> tuple[Reason, ...]:
         return causes_of(check for check in deciding_checks(first(pair_count)) if check.name not in AT_THE_END)
 
     result = run_analyses(schedule, statistics_of, complete, end_of(run.metadata), unfit=unfit)
-    invalid: tuple[InvalidReason, ...] = ()
+    invalid: tuple[Reason, ...] = ()
     if result.reason == "invalid":
         invalid = unfit(result.analyses[-1].pairs)
     elif ended and not size:
-        no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
-        invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
+        no_data = (Reason("no_pair_ended"),)
+        invalid = tuple(invalid_reasons(run.metadata)) or no_data
     elif ended:
         # this was decided during the run; a later verdict does not change it
         abort_reason = run.metadata.get("aborted_because")
-        aborted = (InvalidReason("aborted", str(abort_reason)),) if abort_reason else ()
+        aborted = (Reason("aborted", {"because": str(abort_reason)}),) if abort_reason else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
-    too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
+    too_early = Reason("no_analysis", {"unit": "pair", "needed": plan.analyses[0], "there": [size]})
     unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
         _finding(

@@ -12,24 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.base.errors import UsageError
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
 from bench.files.safe_io import replace_text
 from bench.record.document import GIVEN_UP, INTERRUPTED
 from reports.finding_sentences import answer, answer_details
 from reports.formatting import NBSP, NONE, count, format_duration, plural
-from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
-from reports.metric_comparison import ExitStatus, MetricComparison
+from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of
+from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec, MetricSpecEntry
 from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
+from reports.results.reason import Reason, unique
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, VerdictName, VerdictStatus
 from reports.runs import RunFrames, run_id_of
 from reports.sequential.analysis import End, SequentialResult
 from reports.sequential.plan import SequentialPlan
 from reports.statistics.differences import Margin, Order, Scale
-from reports.statistics.verdicts import VerdictName
-from reports.wording.validity import InvalidReason, do_not_use, texts
-from reports.wording.verdicts import metric_text, verdict_text
+from reports.wording.reasons import document_data, reason_text
+from reports.wording.validity import do_not_use
+from reports.wording.verdicts import metric_text
 
-STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
+STATUSES: dict[End, VerdictStatus] = {"not_regressed": PASS_STATUS, "regressed": FAIL_STATUS}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Decision:
     pairs: int
     seed: int
     ended: bool
-    invalid: tuple[InvalidReason, ...]
+    invalid: tuple[Reason, ...]
     findings: tuple[MetricComparison, ...]
     """The comparison of both targets for each gate. Its values are those at the analysis that decided the gate."""
     observed_s: tuple[float, ...]
@@ -107,12 +109,12 @@ class Decision:
         return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
 
     @property
-    def exit_status(self) -> ExitStatus:
+    def exit_status(self) -> VerdictStatus:
         """The exit status of `rtbench check`.
 
         It is 4 if the run is invalid, 1 if a metric regressed, 0 if every primary metric passes, otherwise 3.
         """
-        return 4 if self.invalid else STATUSES.get(self.result.reason, 3)
+        return INVALID_STATUS if self.invalid else STATUSES.get(self.result.reason, INCONCLUSIVE_STATUS)
 
     @property
     def used(self) -> int:
@@ -200,7 +202,7 @@ def made_text(decision: Decision) -> str:
 
 def _because(decision: Decision) -> str:
     """Return why the run ended, in parentheses; "" if it is unknown, or if the headline states it."""
-    reason, causes = decision.stop_reason, texts(decision.invalid)
+    reason, causes = decision.stop_reason, map(reason_text, decision.invalid)
     return f" ({reason})" if reason and reason not in causes else ""
 
 
@@ -246,7 +248,7 @@ def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 NAME = "decision.json"
 
 
@@ -259,7 +261,7 @@ class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
     se: Number
     df: Number
     z: Number
-    untested: Known
+    untested: Reason | None
     order: Annotated[Order | None, about("found in one target: the standard error is that of parts of the run")]
 
 
@@ -282,7 +284,7 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
     margin: Margin
     scale: Scale
     verdict: VerdictName
-    reason: Known
+    reason: Reason | None
     provisional: Annotated[bool, about("drift or bursts were found at the analysis that decided")] = False
     analysis: int
     pairs: int
@@ -292,24 +294,22 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
     corrected: Number
 
 
-class DecisionDocument(ClosedJsonEntry, frozen=True):
+class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     """The plan of a comparison that may end early, the statistics of every analysis, and the result.
 
     Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
     """
 
-    schema: Literal[2]
+    schema: Literal[3]
     run_id: str
     baseline: str
     candidate: str
     simulated: bool
     ended: Annotated[bool, about("true if the run has ended")]
     stopped: Annotated[bool, about("true if no further analysis will be made")]
-    exit_status: ExitStatus
-    reason: End
-    invalid_because: Known
-    sentence: str
-    outcome: Annotated[str, about("the same, without the end of the run")]
+    end: Annotated[End, about("why no further analysis follows")]
+    invalid: Annotated[list[Reason], about("why the targets may not be compared; empty if they may")]
+    sentence: Annotated[str, about("the headline, and what ended the run")]
     stop_reason: Annotated[Known, about("why the run ended; null if it continues, or if that is unknown")]
     stopped_by_analysis: Annotated[bool, about("true if an interim analysis stopped the run")]
     analyses_made: Annotated[int | None, about("those that took place; `analyses` may have more; null if unknown")]
@@ -334,7 +334,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the decision as data for JSON: dictionaries, lists, strings, and numbers."""
     run, result = decision.run, decision.result
-    return to_json_data(
+    return document_data(
         DecisionDocument(
             schema=SCHEMA,
             run_id=run_id_of(run),
@@ -343,11 +343,12 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             simulated=run.simulated,
             ended=decision.ended,
             stopped=decision.stopped,
+            result=RESULT_OF_STATUS[decision.exit_status],
             exit_status=decision.exit_status,
-            reason=result.reason,
-            invalid_because="; ".join(texts(decision.invalid)),
+            headline=outcome(decision),
+            end=result.reason,
+            invalid=unique(decision.invalid),
             sentence=decision_sentence(decision),
-            outcome=outcome(decision),
             stop_reason=decision.stop_reason,
             stopped_by_analysis=decision.stopped_by_analysis,
             analyses_made=decision.analyses_made,
@@ -370,7 +371,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                             statistic.se,
                             statistic.df,
                             statistic.z,
-                            verdict_text(statistic.untested),
+                            statistic.untested,
                             statistic.order,
                         )
                         for gate, statistic in zip(decision.primary_metrics, analysis.statistics, strict=True)
@@ -386,7 +387,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                     margin=gate.margin,
                     scale=gate.scale,
                     verdict=metric_decision.verdict,
-                    reason=verdict_text(metric_decision.reason),
+                    reason=metric_decision.reason,
                     provisional=metric_decision.provisional,
                     analysis=metric_decision.analysis + 1,
                     pairs=result.analyses[metric_decision.analysis].pairs,

@@ -35,7 +35,7 @@ from reports.statistic_types.rate import none_seen
 from reports.statistics.group_sequential import SPENDING, analysis_sizes, critical_values, first_analysis, pairs_needed
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import THRESHOLD_METRICS, Threshold, by_metric, parse, parse_all, read_thresholds
-from reports.wording.verdicts import verdict_text
+from reports.wording.reasons import reason_text
 
 
 class SequentialPlan(ClosedJsonEntry, frozen=True):
@@ -174,7 +174,7 @@ def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> st
     if enough == pairs:
         return ""
     event = gate.statistic.bad_event(gate.metric) or gate.metric
-    reason = verdict_text(none_seen(event, pairs, level, None, pairs)).replace(NBSP, " ")
+    reason = reason_text(none_seen(event, pairs, level, None, pairs)).replace(NBSP, " ")
     text = f"{gate.source_text} cannot pass with {count(pairs)} pairs, because {reason}"
     return text if enough is None else f"{text}: raise --sessions to {enough} or more, or widen the margin"
 

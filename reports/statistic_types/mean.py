@@ -24,6 +24,7 @@ from reports.metric_spec import (
     StoredComparison,
     better_direction,
 )
+from reports.results.reason import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
@@ -31,7 +32,6 @@ from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
-from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 
@@ -117,7 +117,7 @@ def mean_seen(
     means = np.array([difference.baseline]), np.array([difference.candidate])
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
-        return untestable(InconclusiveReason("not_positive"), difference.d)
+        return untestable(Reason("not_positive"), difference.d)
     return by_se(
         difference.d,
         excess,

@@ -31,6 +31,7 @@ from reports.metric_spec import (
     StoredComparison,
     better_direction,
 )
+from reports.results.reason import Reason, too_few
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import (
     FOUND,
@@ -53,7 +54,6 @@ from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import (
     CONFIDENCE,
     Sample,
-    Shortfall,
     effective_size,
     fail_together,
     longest_failure,
@@ -68,7 +68,7 @@ from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
-from reports.statistics.verdicts import BECAUSE_OF, InconclusiveReason, floor_reason, turns_to_decide
+from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decide
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM
 
@@ -125,7 +125,7 @@ class Quantile(Statistic):
     def value(self, source: Source, spec: MetricSpec) -> float:
         return quantile(source.sample(spec).values, self.p)
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         return shortfall(self.p, turns, sessions)
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
@@ -292,11 +292,12 @@ def estimate_quantile(
     required = sessions_needed(p, np.bincount(sample.sessions))
     reason = few_sessions(counts)
     if sessions < required:
-        reason = InconclusiveReason("too_few", "session", required, (sessions,), p=p)
+        reason = too_few("session", required, [sessions], p=p)
     if 0 < sample.n < (turns := turns_to_decide(p)):
         deciding = max(required, math.ceil(turns * sessions / sample.n))
-        about = deciding if unit == "turn" else 0
-        reason = InconclusiveReason("too_few", unit, turns, (sample.n,), p=p, about_sessions=about)
+        reason = too_few(unit, turns, [sample.n], p=p)
+        if unit == "turn":
+            reason = Reason(reason.code, reason.numbers | {"about_sessions": deciding})
         required = deciding if sessions < required else required
     by_session = (
         with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if printed_estimate.by_length else None
@@ -380,6 +381,6 @@ def _quantile_seen(
     excess = float(excess_over_margin((base, cand), margin, better)[0])
     se = math.sqrt(variance(excess_over_margin(resamples, margin, better), 1 - INFINITE))
     if not math.isfinite(excess) or math.isnan(se):
-        return untestable(InconclusiveReason("failure_rate_decides"), d)
+        return untestable(Reason("failure_rate_decides"), d)
     together = effective_size(np.bincount(np.concatenate([sample.sessions for sample in of_targets])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

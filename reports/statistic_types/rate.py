@@ -27,6 +27,7 @@ from reports.metric_spec import (
     better_direction,
 )
 from reports.rate_metrics import MIN_RATE_UNITS, RATES
+from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.autocorrelation import (
     BATCHES,
     FOUND,
@@ -40,12 +41,11 @@ from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
-from reports.statistics.quantiles import CONFIDENCE, Shortfall
+from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.unseen import sessions_without, upper_share
-from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 FAILINGS = ("throttle_rate", "failure_rate")
@@ -100,9 +100,10 @@ class Rate(Statistic):
         events, turns = self.events(source, spec)
         return float(events.sum() / turns.sum()) if turns.any() else math.nan
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         rate = RATES[metric]
-        return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
+        unit: Counted = "word" if rate.words_column else "turn"
+        return too_few_to_print(unit, MIN_RATE_UNITS, turns) if rate.column and turns < MIN_RATE_UNITS else None
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         base, candidate = (self.events(source, group[0]) for source in sources.weighted)
@@ -114,9 +115,7 @@ class Rate(Statistic):
             counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
-    def nothing_seen(
-        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
-    ) -> InconclusiveReason | None:
+    def nothing_seen(self, spec: MetricSpec, difference: Difference, candidate: TargetCounts) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, difference.candidate):
             return None
@@ -142,13 +141,13 @@ class Rate(Statistic):
         all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
-    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
+    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, estimate.value):
             return None
         sessions, longest = estimate.counts.sessions, estimate.counts.sessions_if_all_longest
         needed = sessions_without(self._bad_share(spec.metric, limit), TAIL, sessions / longest)
-        return replace(none_seen(event, sessions, TAIL, needed, longest), kind="no_event")
+        return Reason("no_event", none_seen(event, sessions, TAIL, needed, longest).numbers)
 
     def _bad_share(self, metric: str, rate: float) -> float:
         """Return the share of bad events: the rate, or its complement if more is better."""
@@ -235,7 +234,7 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
     )  # fmt: skip
 
 
-def none_seen(event: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
+def none_seen(event: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
     """Return the reason why a rate without any event is inconclusive: its true value may be above 0.
 
     - `event` is the name of the events: a rate, or a name of LATE.
@@ -243,7 +242,8 @@ def none_seen(event: str, sessions: int, level: float, needed: int | None, longe
     - `longest` is the number of turns divided by that of the longest session.
     """
     upper = upper_share(0.0, 0.0, longest, level)
-    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=event, upper=upper)
+    enough = {} if needed is None else {"needed": needed}
+    return Reason("none_seen", {"metric": event, "there": [sessions], "upper": upper} | enough)
 
 
 def rate_seen(
@@ -274,7 +274,7 @@ def rate_seen(
     def upper(c: float) -> float:
         return upper_of_points(base_rate, cand_rate, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
-    def unsettled(c: float) -> InconclusiveReason | None:
+    def unsettled(c: float) -> Reason | None:
         if cand_rate.value or not event:
             return None
         level = float(ndtr(-c))

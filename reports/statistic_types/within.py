@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,9 +20,9 @@ from bench.catalogue.metrics import Better as Direction
 from bench.files.sanitize import excerpt
 from reports.metric_spec import MetricSpec, Source, StoredComparison
 from reports.rate_metrics import MIN_RATE_UNITS
+from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Inference
-from reports.statistics.quantiles import Shortfall
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import ThresholdEstimate
@@ -81,9 +81,9 @@ class Within(Rate):
     def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
         return of_turns(self.events(source, spec)[1], source.sample(spec).failed)
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        units: Literal["turns", "sessions"] = "sessions" if CATALOGUE[metric].scope == "session" else "turns"
-        return Shortfall(units, turns, MIN_RATE_UNITS) if turns < MIN_RATE_UNITS else None
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
+        unit: Counted = "session" if CATALOGUE[metric].scope == "session" else "turn"
+        return too_few_to_print(unit, MIN_RATE_UNITS, turns) if turns < MIN_RATE_UNITS else None
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
         estimate = super().estimate(source, spec)

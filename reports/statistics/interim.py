@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.results.reason import Reason
 from reports.statistics import group_sequential
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import effective_size
 from reports.statistics.rates import PerCluster
-from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
+from reports.statistics.verdicts import NOT_AFTER_HOLM, floor_reason
 
 REACH = 8.0
 """The largest critical value that the search for `z_within` considers."""
@@ -44,8 +45,8 @@ class InterimStatistic:
     df: float
     upper: Callable[[float], float]
     better: int = 1
-    untested: InconclusiveReason | None = None
-    unsettled: Callable[[float], InconclusiveReason | None] = lambda c: None
+    untested: Reason | None = None
+    unsettled: Callable[[float], Reason | None] = lambda c: None
     order: Order | None = None
     is_provisional: bool = False
 
@@ -80,7 +81,7 @@ class InterimStatistic:
         passing, red = (group_sequential.conditional_power(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
-    def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
+    def inconclusive_reason(self, c: float) -> Reason | None:
         """Return why the metric neither passes nor fails at critical value `c`.
 
         Return None if the interval of the metric shows the reason.
@@ -128,12 +129,12 @@ def by_se(
     return InterimStatistic(d, excess, se, df, upper, better, order=order, is_provisional=is_provisional)
 
 
-def untestable(reason: InconclusiveReason, d: float = math.nan) -> InterimStatistic:
+def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
     """Return the statistic of a metric that cannot be tested at this analysis."""
     return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
 
 
-def few_pairs(base: PerCluster, cand: PerCluster) -> InconclusiveReason | None:
+def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
     """Return why a rate or a mean cannot be tested: too few pairs have turns. Return None if there are enough."""
     turns = base[1], cand[1]
     pairs = [int(np.count_nonzero(n)) for n in turns]

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes
@@ -164,8 +165,7 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
 
-@dataclass(frozen=True)
-class Variability:
+class Variability(JsonEntry, frozen=True):
     """The variability of a run, which determines the sample size. A value is NaN if it is unknown.
 
     - `sigma` is the sd of the log of successful latencies.
@@ -174,11 +174,11 @@ class Variability:
     - `effective_sessions` is Kish's effective number of sessions.
     """
 
-    sigma: float
-    icc: float
-    deff50: float
-    deff95: float
-    effective_sessions: float
+    sigma: Rounded
+    icc: Rounded
+    deff50: Rounded
+    deff95: Rounded
+    effective_sessions: Rounded
 
 
 def icc(values: Floats, clusters: Integers) -> float:

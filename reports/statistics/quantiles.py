@@ -42,7 +42,8 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
-from reports.json_entries import Count, JsonEntry, Positive, Rounded, about
+from reports.json_entries import Count, JsonEntry, Rounded, about
+from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
@@ -103,8 +104,8 @@ class QuantileEstimate(JsonEntry, frozen=True):
     """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the computed values.
 
     `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low` is −inf and `high`
-    +inf if the interval is open on that side. JSON has null for all of these values: `in_failures` and `status` give
-    the reason.
+    +inf if the interval is open on that side. JSON has null for all of these values: `in_failures` and `reason` state
+    why.
     """
 
     p: float
@@ -112,9 +113,8 @@ class QuantileEstimate(JsonEntry, frozen=True):
     low: Rounded
     high: Rounded
     deff: Annotated[Rounded, about("design effect")]
-    status: Annotated[Status, about("unbounded: reported with an interval that has no upper or no lower end")]
-    required: Annotated[
-        Positive, about("number required: sessions for too_few_sessions and unbounded, turns for too_few_turns")
+    reason: Annotated[
+        Reason | None, about("null if it is reported with an interval that has two ends; unbounded: an end is missing")
     ]
     sessions: Annotated[Count, about("those with a value")] = 0
     effective_sessions: Annotated[Rounded, about("Kish's effective number of these sessions")] = 0.0
@@ -130,6 +130,20 @@ class QuantileEstimate(JsonEntry, frozen=True):
         if self.has_interval:
             return self
         return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
+
+    @property
+    def status(self) -> Status:
+        """The code of the reason with the unit that is too small; "reported" without a reason."""
+        if self.reason is None:
+            return "reported"
+        if self.reason.code == "too_few_to_print":
+            return "too_few_turns" if self.reason.unit == "turn" else "too_few_sessions"
+        return "unbounded" if self.reason.code == "unbounded" else "in_failures"
+
+    @property
+    def required(self) -> int:
+        """The required number of turns or sessions; 0 if no number is required."""
+        return self.reason.needed if self.reason else 0
 
     @property
     def has_interval(self) -> bool:
@@ -193,7 +207,7 @@ def quantiles(
         raise UsageError(f"quantiles and their confidence must be between 0 and 1, such as 0.95, not {wrong:g}")
     if not sample.n:
         nothing = math.nan, -math.inf, math.inf, math.nan
-        return [QuantileEstimate(p, *nothing, "too_few_turns", turns_to_publish(p)) for p in ps]
+        return [QuantileEstimate(p, *nothing, too_few_to_print("turn", turns_to_publish(p), 0)) for p in ps]
     of_session = np.bincount(sample.sessions)
     effective_sessions, clusters = effective_size(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
@@ -216,12 +230,12 @@ def quantiles(
     estimates, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
         needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
-        value, (status, required) = quantile(sample.values, p), _status(sample, p, (low, high), turns, clusters, needed)
+        value, reason = quantile(sample.values, p), _reason(sample, p, (low, high), turns, clusters, needed)
         estimates.append(
             QuantileEstimate(
-                *(p, value, low, high, deff, status, required, clusters, effective_sessions, by_length),
+                *(p, value, low, high, deff, reason, clusters, effective_sessions, by_length),
                 in_failures=value == math.inf,
-                reported=status == "reported",
+                reported=reason is None,
                 successes=quantile(succeeded, p),
             )
         )
@@ -444,38 +458,20 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
-class Shortfall(NamedTuple):
-    """The data that a quantile lacks, so that it cannot be printed.
-
-    - `of` is the unit of which there are too few.
-    - `there` is the existing number of this unit.
-    - `needs` is the required number.
-    """
-
-    of: Literal["sessions", "turns", "words"]
-    there: int
-    needs: int
-
-    @property
-    def unit(self) -> str:
-        """The unit as a text. Words of scripts without spaces are characters."""
-        return "words or characters" if self.of == "words" else self.of
-
-
-def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
+def shortfall(p: float, turns: int, sessions: int) -> Reason | None:
     """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
 
     The turns are assumed to be distributed equally over the sessions.
     """
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
-        return Shortfall("sessions", sessions, needs)
-    return Shortfall("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
+        return too_few_to_print("session", needs, sessions)
+    return too_few_to_print("turn", turns_to_publish(p), turns) if turns < turns_to_publish(p) else None
 
 
-def _status(
+def _reason(
     sample: Sample, p: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
-) -> tuple[Status, int]:
-    """Return the status of a quantile, and the number of sessions or turns that it requires; 0 if none.
+) -> Reason | None:
+    """Return why a quantile is not reported with an interval that has two ends; None if it is.
 
     - `ends` is the interval of the quantile.
     - `turns` is the number of turns from which the interval has both ends.
@@ -484,14 +480,16 @@ def _status(
     """
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:
-        return "in_failures", 0  # if all turns failed, any number of turns is enough to report the failure
+        return IN_FAILURES  # if all turns failed, any number of turns is enough to report the failure
     if clusters < sessions:
-        return "too_few_sessions", sessions
+        return too_few_to_print("session", sessions, clusters)
     if quantile(sample.values, p) == math.inf:
-        return "in_failures", 0
+        return IN_FAILURES
     if sample.n < turns_to_publish(p):
-        return "too_few_turns", turns_to_publish(p)
+        return too_few_to_print("turn", turns_to_publish(p), sample.n)
     if math.isfinite(far):
-        return "reported", 0
+        return None
     needed = math.ceil(clusters * turns / sample.n) if sample.n < turns < math.inf else 0
-    return ("unbounded" if math.isfinite(near) else "too_few_sessions"), needed
+    if not math.isfinite(near):
+        return too_few_to_print("session", needed, clusters)
+    return Reason("unbounded", {"unit": "session", "needed": needed, "there": [clusters]} if needed else {})

@@ -12,10 +12,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.results.reason import Reason
 from reports.statistics.by_session import BySession
 from reports.statistics.differences import LEVEL, Order
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
-from reports.statistics.verdicts import InconclusiveReason, floor_reason
+from reports.statistics.verdicts import floor_reason
 
 TAIL = LEVEL
 """The type I error of each of the two deciding bounds."""
@@ -43,7 +44,7 @@ class ThresholdEstimate:
     lower: float
     upper: float
     counts: TargetCounts
-    reason: InconclusiveReason | None = None
+    reason: Reason | None = None
     nothing_succeeded: bool = False
     required: int = 0
     order: Order | None = None
@@ -57,6 +58,6 @@ def no_estimate() -> ThresholdEstimate:
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
-def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> InconclusiveReason | None:
+def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> Reason | None:
     """Return the reason if the number of sessions, or their effective number, is too small to decide; else None."""
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

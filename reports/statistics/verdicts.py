@@ -16,81 +16,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from reports.results.reason import IN_FAILURES, Reason, too_few
+from reports.results.verdict import RESULTS, VerdictName
 from reports.statistics.differences import LEVEL, Difference, Order
 
-ReasonKind = Literal[
-    "too_few", "unequal", "no_turns", "no_value", "no_value_here", "no_ratio", "uncertain", "in_failures",
-    "failure_rate_decides", "after_holm", "drift", "bursts", "none_seen", "no_event", "not_positive",
-    "would_stay_inconclusive", "no_analysis", "nothing_measured", "nothing_succeeded", "within_bounds", "no_step",
-    "not_stored", "few_baseline",
-]  # fmt: skip
-Counted = Literal["session", "pair", "turn"]
 LATE = {"turn": "late turn", "session": "late session"}
-"""The name of the events that a share by a deadline must exclude, in `InconclusiveReason.metric`, by what it counts."""
-
-
-@dataclass(frozen=True)
-class InconclusiveReason:
-    """The reason for an inconclusive result. Only the fields that its kind needs are set.
-
-    - `needed` is the required number of `unit`.
-    - `there` is the existing number of `unit` in each target.
-    - `targets` are the names of these targets, if known.
-    - `p` is the level of a quantile.
-    - `effective_sessions` is the effective number of sessions of unequal length.
-    - `metric` is a rate that has no event in `there` sessions, or a name of LATE. `upper` is the upper bound of its
-    true value.
-    - `text` is the reason why a metric is uncertain.
-    - `about_sessions` is the approximate number of sessions that have `needed` turns, if one target has too few turns.
-    """
-
-    kind: ReasonKind
-    unit: Counted = "session"
-    needed: int = 0
-    there: tuple[int, ...] = ()
-    targets: tuple[str, ...] = ()
-    p: float | None = None
-    effective_sessions: float = 0.0
-    metric: str = ""
-    upper: float = 0.0
-    text: str = ""
-    about_sessions: int = 0
-
-
-NOT_AFTER_HOLM = InconclusiveReason("after_holm")
-BECAUSE_OF: dict[Order, InconclusiveReason] = {
-    "drift": InconclusiveReason("drift"),
-    "bursts": InconclusiveReason("bursts"),
+"""The name of the events that a share by a deadline must exclude, as the `metric` of a reason, by what it counts."""
+NOT_AFTER_HOLM = Reason("after_holm")
+BECAUSE_OF: dict[Order, Reason] = {
+    "drift": Reason("drift"),
+    "bursts": Reason("bursts"),
 }
-IN_FAILURES = InconclusiveReason("in_failures")
-
-
-def too_few(
-    unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
-) -> InconclusiveReason:
-    """Return the reason for a result that is based on too few of a unit. Each target needs `needed`.
-
-    `there` is the existing number in each target; at least one of them is too small.
-    """
-    return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(targets), p)
-
-
-VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
 
 SESSIONS = 20
 BEYOND = 20
 """The minimum number of turns beyond a quantile in each target, with which the quantile can decide: n(1−p) ≥ 20."""
-ORDERS: dict[Order, str] = {
-    "drift": "latency of one target drifted during the run",
-    "bursts": "failures or slow turns of one target occurred in bursts",
-}
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
 
 
 @dataclass(frozen=True)
@@ -104,14 +44,14 @@ class Verdict:
     """
 
     name: VerdictName
-    reason: InconclusiveReason | None = None
+    reason: Reason | None = None
     provisional: bool = False
     more_sessions: int | None = None
 
     @property
     def passes(self) -> bool:
         """True if the metric did not get worse by more than the margin."""
-        return self.name in ("improved", "equivalent", "not_regressed")
+        return RESULTS[self.name] == "pass"
 
 
 def floor_reason(
@@ -121,7 +61,7 @@ def floor_reason(
     unit: Literal["session", "pair"] = "session",
     targets: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
-) -> InconclusiveReason | None:
+) -> Reason | None:
     """Return the reason if a target has too few turns or sessions to decide; None if all targets have enough.
 
     - `p` is the level of a quantile. It is None for a rate or a mean, which need only sessions.
@@ -135,18 +75,11 @@ def floor_reason(
         return too_few(unit, SESSIONS, sessions, targets)
     if effective_sessions and round(min(effective_sessions)) < SESSIONS:
         session_count = sessions[effective_sessions.index(min(effective_sessions))]
-        return InconclusiveReason(
-            "unequal", unit, SESSIONS, (session_count,), effective_sessions=min(effective_sessions)
-        )
+        counts = {"needed": SESSIONS, "there": [session_count], "effective_sessions": min(effective_sessions)}
+        return Reason("unequal", {"unit": unit} | counts)
     if p is not None and min(turns) < turns_to_decide(p):
         return too_few("turn", turns_to_decide(p), turns, targets, p)
     return None
-
-
-def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
-    """Return a text such as "60 sessions of unequal length count as 3.9"."""
-    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
-    return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
 def turns_to_decide(p: float) -> int:
@@ -188,7 +121,7 @@ def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
 def verdicts(
     differences: Sequence[Difference | None],
     primary: Sequence[bool],
-    floors: Sequence[InconclusiveReason | None],
+    floors: Sequence[Reason | None],
     *,
     level: float = LEVEL,
 ) -> list[Verdict]:
@@ -218,14 +151,14 @@ def verdicts(
     return judged
 
 
-def _verdict(difference: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
+def _verdict(difference: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
     """Return the verdict from a difference.
 
     `worse` is True if the metric is significantly worse after Holm's correction; `better` is True if it is
     significantly better. Both are True for a metric that is not corrected.
     """
     if difference is None:
-        return Verdict("inconclusive", floor or InconclusiveReason("no_value"))
+        return Verdict("inconclusive", floor or Reason("no_value"))
     if floor:
         return Verdict("inconclusive", floor)
     if both_infinite(difference):

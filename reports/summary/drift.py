@@ -30,7 +30,7 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.strata import MainMetric
 from reports.summary.run_validity import simulator_late_ms, validity_of
 from reports.turns import Pool
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
 
 ERROR = 0.02
 """The maximum share of runs without drift in which drift of any pool is suspected."""
@@ -80,7 +80,7 @@ def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
         if math.isfinite(log_ratio.d):
             # open ends are 0 and inf
             ratio = math.exp(log_ratio.d), math.exp(log_ratio.low), math.exp(log_ratio.high)
-            exact = usable and not reason_text(run.uncertain_metrics, target, sample.metric.name)
+            exact = usable and not uncertain_reason(run.uncertain_metrics, target, sample.metric.name)
             min_difference = MIN_DIFFERENCE + late_ms / quantile(sample.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, min_difference)
             yield PoolDrift(sample.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.record import histograms as hdr
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
-from reports.json_entries import Count, JsonEntry, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples, rate_counts, rate_unit, session_sample
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
@@ -36,7 +37,7 @@ from reports.turns import (
     position_of,
     session_codes,
 )
-from reports.uncertainty import UncertainMetric, reason_text
+from reports.uncertainty import UncertainMetric, uncertain_reason
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
@@ -63,7 +64,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     p99: QuantileEstimate
     low: Annotated[Rounded, about("smallest successful value")] = field(name="min")
     high: Annotated[Rounded, about("largest successful value")] = field(name="max")
-    uncertain_because: Annotated[Known, about("why the values are uncertain in this run; null if they are not")] = ""
+    uncertain: Annotated[Reason | None, about("why the values are uncertain in this run; null if they are not")] = None
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
@@ -105,7 +106,7 @@ def metric_summaries(
         p99=p99,
         low=float(succeeded[0]) if succeeded.size else math.nan,
         high=float(succeeded[-1]) if succeeded.size else math.nan,
-        uncertain_because=reason_text(uncertain, target, metric),
+        uncertain=uncertain_reason(uncertain, target, metric),
     )
 
 
@@ -185,17 +186,13 @@ class ShareEstimate(JsonEntry, frozen=True):
     high: Rounded
 
 
-class TurnRate(JsonEntry, frozen=True):
-    """A share of one target's turns, or words, with its 95 % interval over sessions.
+class TargetShare(JsonEntry, frozen=True, kw_only=True):
+    """A share of one target's units, with its 95 % interval over sessions, which is null with too few sessions."""
 
-    The interval is null if there are too few sessions.
-    """
-
-    rate: str
     target: str
     count: Count
     total: Count
-    unit: RateUnit
+    unit: RateUnit | Literal["sessions"]
     sessions: Count
     value: Rounded
     low: Rounded
@@ -203,8 +200,14 @@ class TurnRate(JsonEntry, frozen=True):
 
     @property
     def published(self) -> bool:
-        """True if there are enough turns, or words, to print the rate. Otherwise only the two counts may be printed."""
+        """True if there are enough units to print the share. Otherwise only the two counts may be printed."""
         return self.total >= MIN_RATE_UNITS
+
+
+class TurnRate(TargetShare, frozen=True, kw_only=True):
+    """A rate of one target's turns, or words."""
+
+    rate: str
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
@@ -233,7 +236,9 @@ def turn_rate(
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
     reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
-    return TurnRate(rate.name, target, estimate.count, estimate.total, unit, distinct(sessions).size, *reported)
+    counts = {"count": estimate.count, "total": estimate.total, "sessions": distinct(sessions).size}
+    value, low, high = reported
+    return TurnRate(rate=rate.name, target=target, unit=unit, value=value, low=low, high=high, **counts)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from bench.record.document import Check, Validity, ValidityStatus
 from reports.frames import by_label
 from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, about
 from reports.render.blocks import MARKS
+from reports.results.reason import Reason
 from reports.runs import RunFrames, hosts_of, stated_validity
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
@@ -31,20 +31,6 @@ TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID",
 
 
 @dataclass(frozen=True)
-class NoVerdict:
-    """The reason why a run has no verdict.
-
-    `note` is the text of a check that could not be evaluated.
-    """
-
-    kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
-    turns: int = 0
-    """The number of turns of the run, if all of them were in the warm-up; otherwise 0."""
-    warmup_s: float = 0.0
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class RunValidity:
     """The validity of a run's values.
 
@@ -52,9 +38,8 @@ class RunValidity:
     """
 
     status: ValidityStatus
-    reasons: tuple[str, ...]
     checks: tuple[Check, ...]
-    not_judged: NoVerdict | None = None
+    not_judged: Reason | None = None
 
     @property
     def title(self) -> RunWord:
@@ -73,27 +58,47 @@ def validity_of(document: dict[str, Any]) -> RunValidity:
     """Return the validity of a run."""
     validity = stated_validity(document)
     not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
-    return RunValidity(validity.status, tuple(validity.reasons), tuple(validity.checks), not_judged)
+    return RunValidity(validity.status, tuple(validity.checks), not_judged)
 
 
-def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
+def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
     state = document.get("state")
-    if state == "running" or state == "closing":
-        return NoVerdict(state)
+    if state == "running":
+        return Reason("run_not_ended")
+    if state == "closing":
+        return Reason("run_not_finalized")
     if taken := within_warmup(document):
         return taken
     if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
-        return NoVerdict("unknown", note=note)
-    return NoVerdict("killed" if state == "killed" else "nothing")
+        return Reason("check_not_evaluated", {"note": note})
+    return Reason("run_killed" if state == "killed" else "nothing_measured")
 
 
-def within_warmup(document: dict[str, Any]) -> NoVerdict | None:
+def within_warmup(document: Mapping[str, Any]) -> Reason | None:
     """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise None."""
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
         return None
-    return NoVerdict("warm-up", turns, document.get("warmup_s") or 0)
+    return Reason("within_warmup", {"turns": turns, "warmup_s": document.get("warmup_s") or 0})
+
+
+def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
+    """Return why the values of a run may not be used: a reason for each failed check. Return [] if the run is valid.
+
+    `labels` are the targets of the run, if several runs are compared.
+    """
+    validity = validity_of(document)
+    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
+    if validity.status == "valid":
+        return []
+    if validity.not_judged is not None:
+        state = {"state": document.get("state")}
+        return [Reason(validity.not_judged.code, validity.not_judged.numbers | named | state)]
+    return [
+        Reason(check.name, {key: getattr(check, key) for key in ("value", "limit", "unit", "note", "remedy")} | named)
+        for check in validity.failed
+    ] or [Reason("check_failed", named)]
 
 
 BUSIEST = 10
@@ -260,7 +265,7 @@ class Incident(JsonEntry, frozen=True):
     worker: Count
     kind: str
     text: str
-    late_ms: Annotated[Number, about("how late a simulator was; null for other incidents")] = math.nan
+    late_ms: Annotated[Number, about("how late a simulator was; null if unknown, and for other incidents")] = math.nan
 
 
 @dataclass(frozen=True)
@@ -279,20 +284,22 @@ class Incidents:
         return sum(self.counts.values())
 
 
-SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r".*(?<![\d.])(\d+(?:\.\d+)?) ms", re.DOTALL)
-"""The type of incidents in which a simulator was late, and a pattern for their texts in runs of earlier versions."""
+SIMULATOR_LATE = "simulator_late"
+"""The type of incidents in which a simulator was late."""
 
 
 def _late_ms(entry: Mapping[str, Any]) -> float:
-    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents."""
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents.
+
+    It is infinite if it is unknown: runs of earlier versions have no number.
+    """
     if isinstance(number := entry.get("late_ms"), int | float):
         return float(number)
-    match = LATE_MS.search(str(entry.get("text"))) if entry.get("kind") == SIMULATOR_LATE else None
-    return float(match[1]) if match else math.nan
+    return math.inf if entry.get("kind") == SIMULATOR_LATE else math.nan
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
-    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late."""
+    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late, inf if unknown."""
     delays_ms = [incident.late_ms for incident in incidents_of(document, 0).listed if not math.isnan(incident.late_ms)]
     return max(delays_ms, default=0.0)
 

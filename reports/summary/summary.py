@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import pandas as pd
+from msgspec import field
 from msgspec.structs import asdict
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
-from reports.json_entries import Count, about
+from reports.json_entries import Count, JsonEntry, about
 from reports.planned_turns import expected_greetings
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
 from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
@@ -90,8 +91,68 @@ class RunPeriod:
         return max(0.0, self.duration_s - self.warmup_s)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Summary:
+class RunResults(JsonEntry, frozen=True, kw_only=True):
+    """The results of one run that summary.json contains as they are computed."""
+
+    scenario: str
+    labels: Annotated[dict[str, str], about("the labels of the run (--label)")]
+    simulated: bool
+    recorded: Annotated[bool, about("whether the run consists of imported recordings of calls")]
+    metrics: Annotated[
+        tuple[MetricSummary, ...], about("all metrics of turns, for each pool, and for each step of a pool")
+    ] = field(name="turn_metrics")
+    answers: Annotated[tuple[MainResult, ...], about("the main metrics, one for each target and stratum")] = field(
+        name="results"
+    )
+    voice_to_voice: Annotated[
+        tuple[MainResult, ...], about("for the strata with spoken turns whose main metric is another one")
+    ]
+    transcript_first: Annotated[
+        tuple[MainResult, ...], about("for each target and stratum whose replies have a transcript")
+    ]
+    transcripts: Annotated[
+        tuple[MainResult, ...], about("first text and lag of transcripts, if sessions only transcribe; otherwise empty")
+    ]
+    transcription: Annotated[
+        tuple[Transcription, ...], about("of each target, if sessions only transcribe; otherwise empty")
+    ]
+    differences: tuple[TargetsQuantile, ...]
+    drifts: Annotated[
+        tuple[PoolDrift, ...], about("the later half of the turns of each pool, relative to the earlier half")
+    ] = field(name="drift")
+    context_failures: Annotated[
+        tuple[FailedTurnEntry, ...],
+        about("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
+    ]
+    breakdowns: tuple[Breakdown, ...] = field(name="segments")
+    bands: Annotated[tuple[PercentileBand, ...], about("of the turns around this percentile of voice_to_voice")] = (
+        field(name="segments_around")
+    )
+    calls: Annotated[
+        tuple[TelephoneCalls, ...], about("calls of the targets that are called by telephone; empty if none is")
+    ]
+    rates: Annotated[tuple[TurnRate, ...], about("rates of turns, by column; empty if no turn counts")]
+    within: Annotated[
+        tuple[DeadlineShare, ...], about("shares of turns by a deadline: those that the run's thresholds limit")
+    ]
+    tools: Annotated[
+        tuple[ToolTurns, ...], about("turns with function calls or delegated tasks, by target and by step")
+    ]
+    counts: tuple[TurnCounts, ...]
+    events: tuple[HistogramSummary, ...] = field(name="event_metrics")
+    load_generator: tuple[HistogramSummary, ...]
+    throughput: tuple[Throughput, ...]
+    hosts: Annotated[
+        tuple[run_validity.HostAccuracy, ...], about("hosts that recorded the run; empty if there was only one")
+    ]
+    machines: Annotated[tuple[run_validity.HostCpu, ...], about("which programs used the CPU of each host")]
+    target_facts: tuple[TargetFacts, ...] = field(name="target_settings")
+    interleaving: Interleaving | None
+    cost: RunCost
+    arrivals: Annotated[ArrivalSummary | None, about("null in a closed loop")]
+
+
+class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     """The results of one run, and the data from which they were computed. Curves and plots need these data."""
 
     run: RunFrames
@@ -102,36 +163,16 @@ class Summary:
     """
     sessions: pd.DataFrame
     """The measured sessions."""
-    scenario: str
-    labels: dict[str, str]
-    simulated: bool
-    recorded: bool
     window: RunPeriod
     validity: run_validity.RunValidity
     setup: run_validity.PlaybackSetup
-    metrics: tuple[MetricSummary, ...]
-    """All metrics of turns, for each pool, and for each step of a pool."""
     plotted: tuple[str, ...]
-    answers: tuple[MainResult, ...]
-    """The results of the main metrics, one for each target and stratum."""
-    voice_to_voice: tuple[MainResult, ...]
-    """The results of `voice_to_voice`, for the strata with spoken turns whose main metric is another one."""
     answered: tuple[MainResult, ...]
     """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of an answer."""
-    transcript_first: tuple[MainResult, ...]
-    """The results of `transcript_first`, for each target and stratum whose replies have a transcript."""
-    transcripts: tuple[MainResult, ...]
-    """The metrics of TRANSCRIPT_RESULTS, for sessions that only transcribe."""
-    transcription: tuple[Transcription, ...]
-    """The transcription of each target, if sessions only transcribe."""
     greeting: tuple[MainResult, ...]
     """The results of `greeting`, if services speak first. They count calls, not turns."""
-    differences: tuple[TargetsQuantile, ...]
     variability: tuple[tuple[MetricSummary, Variability], ...]
     """The variability of each main metric with more than one value. The required size of a comparison depends on it."""
-    drifts: tuple[PoolDrift, ...]
-    """The drift of each pool that has enough sessions: the median of the later half of the turns relative to the
-    earlier half."""
     slopes: tuple[MetricSummary, ...]
     """The growth of the main metrics with the length of the conversation, for each target and stratum that reports its
     tokens."""
@@ -142,40 +183,18 @@ class Summary:
 
     If there are any, the values of the whole run mix different groups.
     """
-    context_failures: tuple[FailedTurnEntry, ...]
-    """Failed turns of the targets that fail more often in longer conversations, to give to the service's support."""
-    breakdowns: tuple[Breakdown, ...]
-    bands: tuple[PercentileBand, ...]
-    """The segments of the turns around p50 and around p95 of voice_to_voice, for each target with enough turns."""
     slowest: tuple[SlowTurn, ...]
     """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
-    calls: tuple[TelephoneCalls, ...]
-    """The telephone calls of each target that is called by telephone."""
-    rates: tuple[TurnRate, ...]
-    within: tuple[DeadlineShare, ...]
-    """The shares by a deadline that the thresholds of the run limit."""
-    tools: tuple[ToolTurns, ...]
-    """The turns in which the service called functions or delegated tasks, for each target, and for each of its steps.
-    """
-    counts: tuple[TurnCounts, ...]
     connect_phases: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
-    events: tuple[HistogramSummary, ...]
-    load_generator: tuple[HistogramSummary, ...]
-    throughput: tuple[Throughput, ...]
-    hosts: tuple[run_validity.HostAccuracy, ...]
-    """The hosts that recorded the run. Empty if there was only one."""
-    machines: tuple[run_validity.HostCpu, ...]
-    target_facts: tuple[TargetFacts, ...]
-    interleaving: Interleaving | None
-    cost: RunCost
     rate_limits: RateLimitSeries
-    arrivals: ArrivalSummary | None
-    """The arrivals of calls; None in a closed loop."""
     incidents: run_validity.Incidents
     data_notes: run_validity.DataNotes
+
+    def __repr__(self) -> str:
+        return f"Summary({self.run!r})"
 
     @property
     def turns(self) -> TurnArrays:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ import pandas as pd
 from bench.catalogue.metrics import CATALOGUE
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import MIN_RATE_UNITS
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.samples import (
     FUNCTION_VOICE_TO_VOICE,
@@ -29,10 +30,10 @@ from reports.samples import (
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, quantiles
 from reports.strata import NO_STRATUM, STARTED_BY, Stratum
-from reports.summary.metrics import ALL, ShareEstimate, rate_of
+from reports.summary.metrics import ALL, ShareEstimate, TargetShare, rate_of
 from reports.thresholds import Threshold, recorded
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool_label
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
 
 TURN_TYPE = "function_calls"
 DEADLINE_MS = 2_000.0
@@ -41,8 +42,8 @@ EXPERIENCED = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer
 """The metrics of a row, in the order of the fields of `ToolTurns`."""
 
 
-class DeadlineShare(JsonEntry, frozen=True, kw_only=True):
-    """The share of a target's turns (or sessions) that have a metric by a deadline, with its 95 % interval.
+class DeadlineShare(TargetShare, frozen=True, kw_only=True):
+    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time.
 
     Turns that failed or did not start are late. The share is null if there are fewer than ten turns.
     """
@@ -50,22 +51,9 @@ class DeadlineShare(JsonEntry, frozen=True, kw_only=True):
     metric: str
     measured_from: Known
     turn_type: Known
-    target: str
     title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
     step: str
     deadline_ms: float
-    count: Annotated[Count, about("in time")]
-    total: Count
-    unit: Literal["turns", "sessions"]
-    sessions: Count
-    value: Rounded
-    low: Rounded
-    high: Rounded
-
-    @property
-    def published(self) -> bool:
-        """True if there are enough turns to print the share. Otherwise only the two counts may be printed."""
-        return self.total >= MIN_RATE_UNITS
 
 
 class ToolLatency(JsonEntry, frozen=True):
@@ -76,7 +64,7 @@ class ToolLatency(JsonEntry, frozen=True):
     failed: Count
     p50: QuantileEstimate
     p95: QuantileEstimate
-    uncertain_because: Annotated[Known, about("why the values are uncertain in this run; null if they are not")] = ""
+    uncertain: Annotated[Reason | None, about("why the values are uncertain in this run; null if they are not")] = None
 
 
 class ToolTurns(JsonEntry, frozen=True, kw_only=True):
@@ -177,7 +165,7 @@ class _Rows:
     def latency(self, sample: MetricSample, pool: Pool) -> ToolLatency:
         values, name = sample.of(pool.target, pool.steps), sample.metric.name
         p50, p95 = (estimate.published() for estimate in quantiles(values, (0.5, 0.95)))
-        because = reason_text(self.run.uncertain_metrics, self.turns.targets[pool.target], name)
+        because = uncertain_reason(self.run.uncertain_metrics, self.turns.targets[pool.target], name)
         return ToolLatency(name, values.n, values.failed, p50, p95, because)
 
 

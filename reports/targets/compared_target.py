@@ -14,6 +14,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from reports import uncertainty
 from reports.metric_spec import MetricSpec
+from reports.results.reason import Reason
 from reports.runs import RunFrames
 from reports.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
 from reports.statistics.counting import Floats, Integers
@@ -234,9 +235,9 @@ class ComparedTarget:
         sums: Integers | Floats = np.bincount(clusters[counted], of_turns, self.clusters.count)
         return sums
 
-    def uncertainty_text(self, spec: MetricSpec) -> str:
-        """Return the reason why the metric is not exact in this run and cannot decide; "" if it is exact."""
-        return uncertainty.reason_text(self.run.uncertain_metrics, self.name, spec.metric)
+    def uncertain_reason(self, spec: MetricSpec) -> Reason | None:
+        """Return the reason why the metric is not exact in this run and cannot decide; None if it is exact."""
+        return uncertainty.uncertain_reason(self.run.uncertain_metrics, self.name, spec.metric)
 
     @property
     def step_names(self) -> list[str]:
@@ -244,6 +245,6 @@ class ComparedTarget:
         return list(dict.fromkeys(self.turns.steps))
 
 
-def uncertainty_text(targets: Sequence[ComparedTarget], spec: MetricSpec) -> str:
-    """Return why targets may not be compared by a metric: it is not exact in their runs. Return "" if they may."""
-    return "; ".join(f"{reason} on {target.label}" for target in targets if (reason := target.uncertainty_text(spec)))
+def uncertain_reason(targets: Sequence[ComparedTarget], spec: MetricSpec) -> Reason | None:
+    """Return why targets may not be compared by a metric: it is not exact in their runs. Return None if they may."""
+    return uncertainty.joint_reason((target.uncertain_reason(spec), target.label) for target in targets)

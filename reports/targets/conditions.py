@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
+from reports.argument_names import option
 from reports.formatting import NONE
 from reports.summary.targets import TargetFacts, facts_of_targets
 from reports.targets.compared_target import ComparedTarget
@@ -262,9 +263,9 @@ def allowed(text: str) -> tuple[str, ...]:
     for name in names:
         if name in FIXED:
             raise UsageError(
-                f"--allow-different {name}: runs that differ in it cannot be compared; save a new baseline"
+                f"{option('allow-different')} {name}: runs that differ in it cannot be compared; save a new baseline"
             )
         if name not in ALLOWABLE:
             what = f"{quoted(name)} is unknown{near(name, ALLOWABLE)}"
-            raise UsageError(f"--allow-different {what} allowed: {', '.join(ALLOWABLE)}")
+            raise UsageError(f"{option('allow-different', what)} allowed: {', '.join(ALLOWABLE)}")
     return names

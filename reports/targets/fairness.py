@@ -14,9 +14,10 @@ import numpy as np
 
 from bench.base.errors import UsageError
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
+from reports.results.reason import Reason, unique
 from reports.runs import hosts_of
 from reports.statistics.autocorrelation import have_same_distribution
-from reports.summary.run_validity import data_notes, validity_of, within_warmup
+from reports.summary.run_validity import data_notes, invalid_reasons, validity_of, within_warmup
 from reports.summary.targets import FAIR, facts_of_targets, interleaving_of
 from reports.targets.clusters import ABSENT
 from reports.targets.compared_target import ComparedTarget
@@ -26,9 +27,9 @@ from reports.targets.mix import ShareChange, changed_lengths, changed_shares, me
 from reports.targets.named import matched_to_the_first
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
+from reports.wording.reasons import remedies
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
-from reports.wording.validity import InvalidReason, endings_text, of_run, over_the_limit, run_title
 
 Fairness = Literal["pass", "fail", "informational"]
 
@@ -43,12 +44,12 @@ class FairnessCheckEntry:
     name: str
     texts: tuple[str, ...]
     result: Fairness
-    causes: tuple[InvalidReason, ...] = ()
+    causes: tuple[Reason, ...] = ()
 
     @property
     def remedy(self) -> str:
         """The remedies of all causes, as one text; "" if no remedy is known."""
-        return join_words(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
+        return join_words(remedies(self.causes))
 
 
 VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same workload"
@@ -114,12 +115,12 @@ def deciding_checks(targets: Sequence[ComparedTarget], same: str = SAME) -> tupl
     )
 
 
-def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[InvalidReason, ...]:
+def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[Reason, ...]:
     """Return the reasons why targets may not be compared. Each reason occurs only once."""
-    return tuple(dict.fromkeys(cause for check in checks if check.result == "fail" for cause in check.causes))
+    return tuple(unique(cause for check in checks if check.result == "fail" for cause in check.causes))
 
 
-def own_causes(targets: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
+def own_causes(targets: Sequence[ComparedTarget]) -> tuple[Reason, ...]:
     """Return the reasons why the values of a run cannot be used in any comparison.
 
     `targets` are all targets of the run.
@@ -127,14 +128,14 @@ def own_causes(targets: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
     return causes_of((_valid(targets), _measured(targets)))
 
 
-def _check(name: str, texts: Iterable[str], causes: Iterable[InvalidReason] = (), *, fair: bool) -> FairnessCheckEntry:
+def _check(name: str, texts: Iterable[str], causes: Iterable[Reason] = (), *, fair: bool) -> FairnessCheckEntry:
     return FairnessCheckEntry(name, tuple(texts), "pass" if fair else "fail", tuple(causes))
 
 
 def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     runs = {target.run.folder: target.run for target in targets}
     verdicts = {folder: validity_of(run.metadata) for folder, run in runs.items()}
-    causes: list[InvalidReason] = []
+    causes: list[Reason] = []
     for folder, run in runs.items():
         mine = [target for target in targets if target.run.folder == folder]
         # if no turn started, that is the reason that the run has no verdict
@@ -142,8 +143,7 @@ def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
         if verdicts[folder].status == "no_verdict" and over and not any(target.turn_mask.any() for target in mine):
             causes += [_no_turns(target) for target in mine]
         else:
-            labels = [target.label for target in mine]
-            causes += of_run(verdicts[folder], run.metadata, folder, run_title(labels, only=len(runs) == 1))
+            causes += invalid_reasons(run.metadata, [target.label for target in mine] if len(runs) > 1 else [])
     texts = [f"{verdicts[target.run.folder].marker} {verdicts[target.run.folder].title}" for target in targets]
     return _check(VALID, texts, causes, fair=all(verdict.status == "valid" for verdict in verdicts.values()))
 
@@ -157,13 +157,12 @@ def _measured(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     return _check(TURNS, numbers, causes, fair=not lacking)
 
 
-def _no_turns(target: ComparedTarget) -> InvalidReason:
+def _no_turns(target: ComparedTarget) -> Reason:
     """Return a reason such as "new has no turns: 3 sessions ended as connect_failed:401"."""
     ends = target.session_rows["outcome"].dropna().value_counts()
-    endings = {str(name): int(n) for name, n in ends.items() if n}
-    ended = f": {endings_text(endings)}" if endings else ""
-    remedy = "run `rtbench report` to see why no turn started"
-    return InvalidReason("no_data", f"{target.label} has no turns{ended}", remedy, target.run.folder)
+    outcomes = {str(name): int(n) for name, n in ends.items() if n}
+    names = {"run_id": target.run.metadata.get("run_id"), "target": target.label, "outcomes": outcomes}
+    return Reason("target_without_turns", names)
 
 
 def throttled_share(target: ComparedTarget) -> float:
@@ -171,11 +170,9 @@ def throttled_share(target: ComparedTarget) -> float:
     return target.outcomes.targets[target.target].throttled if target.target != ABSENT else 0.0
 
 
-def throttled_cause(target: ComparedTarget) -> InvalidReason:
+def throttled_cause(target: ComparedTarget) -> Reason:
     """Return a reason such as "new: 3.1 % was throttled, the limit is 1 %"."""
-    limit = f"at most 1{NBSP}% of turns and sessions are throttled"
-    remedy = f"lower the load until {limit}, or raise the quota, and run it again"
-    return InvalidReason("throttled", f"{target.label}: {over_the_limit(throttled_share(target))}", remedy)
+    return Reason("throttled", {"target": target.label, "share": throttled_share(target)})
 
 
 def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheckEntry]:
@@ -188,9 +185,8 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
     differing = differing_between(by_target)
     for name, texts in differing.items():
         excerpts = [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts]
-        targets_text = ", ".join(f"{target.label} {text}" for target, text in zip(targets, excerpts, strict=True))
-        remedy = "run both targets with the same scripts, audio, load and warm-up"
-        cause = InvalidReason("workload_differs", f"the targets differ in {name} ({targets_text})", remedy)
+        values = {target.label: text for target, text in zip(targets, excerpts, strict=True)}
+        cause = Reason("workload_differs", {"condition": name, "values": values})
         yield _check(name, excerpts, [cause], fair=False)
     if not differing:
         named = ("scripts", "users")
@@ -222,8 +218,7 @@ def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheckEntry:
         "◇ SIMULATED" if target.label in simulated else "◉ RECORDED" if target.run.recorded else "a real service"
         for target in targets
     )
-    only = f"only {join_words(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
-    cause = InvalidReason("simulated_differs", only, "measure both targets in the same way")
+    cause = Reason("simulated_differs", {"simulated": simulated})
     return _check(SERVICE, texts, () if fair else (cause,), fair=fair)
 
 

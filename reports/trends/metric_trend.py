@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from bench.base.units import NS_PER_S
-from reports.formatting import NONE, excerpt, plural
+from reports.formatting import NONE, excerpt
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec
+from reports.results.reason import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers
@@ -104,19 +105,28 @@ def _phrase(key: str, text: str) -> str:
     return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
 
 
-class TrendChange(JsonEntry, frozen=True):
-    """A change between two runs: the value after it relative to the value before; for rates, the difference."""
+class SizedChange(JsonEntry, frozen=True, kw_only=True):
+    """A change of a metric with its interval: a share of the value before it; for rates, the difference.
 
-    last_run: Annotated[str, about("the last one before")]
-    last_started_utc_ns: int
-    first_run: Annotated[str, about("the first one after")]
+    `first_run` and `last_run` of a change between two runs are the first run after it, and the last run before it.
+    Those of a slow change are its first run and its last run.
+    """
+
+    first_run: str
     first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
     change: Rounded
     low: Rounded
     high: Rounded
+    worse: Annotated[bool | None, about("null if neither more nor less is better")]
+
+
+class TrendChange(SizedChange, frozen=True, kw_only=True):
+    """A change between two runs."""
+
     runs_before: Annotated[Count, about("that were compared")]
     runs_after: Count
-    worse: Annotated[bool | None, about("null if neither more nor less is better")]
     also_changed: Annotated[list[str], about("conditions that changed at the same time: model: a → b")]
 
 
@@ -134,18 +144,10 @@ class TrendSegment(JsonEntry, frozen=True):
     last_started_utc_ns: int
 
 
-class SlowTrendChange(JsonEntry, frozen=True):
+class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
     """A steady rise or fall over several runs."""
 
-    first_run: str
-    first_started_utc_ns: int
-    last_run: str
-    last_started_utc_ns: int
     runs: Count
-    change: Annotated[Rounded, about("from the first to the last of these runs")]
-    low: Rounded
-    high: Rounded
-    worse: Annotated[bool | None, about("null if neither more nor less is better")]
 
 
 @dataclass(frozen=True)
@@ -181,15 +183,10 @@ class MetricTrend:
         return change_points.number_of_comparisons(len(self.compared))
 
     @property
-    def no_change_because(self) -> str:
-        """The reason why no changes are searched for, such as `7 runs to compare; finding a change requires 10: …`.
-
-        It is "" if changes are searched for.
-        """
-        if len(self.compared) >= ENOUGH:
-            return ""
-        runs = plural(len(self.compared), "run")
-        return f"{runs} to compare; finding a change requires {ENOUGH}: {BOTH_SIDES}"
+    def not_searched(self) -> Reason | None:
+        """The reason why no changes are searched for; None if they are."""
+        runs = len(self.compared)
+        return None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH})
 
     def levels_at(self, change: TrendChange) -> tuple[float, float]:
         """Return the levels before and after a change."""
@@ -216,14 +213,14 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
     compared = tuple(
         index
         for index, (point, run) in enumerate(zip(series.points, values, strict=True))
-        if not point.excluded_because and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
+        if not point.excluded and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
     )
     return MetricTrend(spec, series, values, compared)
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
     """Return the trends with their changes. All trends share one probability of a false change."""
-    searched = sum(not trend.no_change_because for trend in trends)
+    searched = sum(not trend.not_searched for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
 
 
@@ -271,8 +268,7 @@ def _shares(effects: Sequence[float], spec: MetricSpec) -> tuple[float, ...]:
 def _slow_change(spec: MetricSpec, slow: SlowChange, points: Sequence[TrendPoint]) -> SlowTrendChange:
     change, low, high = (as_share(size, spec.scale) or 0.0 for size in (slow.d, slow.low, slow.high))
     return SlowTrendChange(
-        *_run(points[slow.first]),
-        *_run(points[slow.end - 1]),
+        **_runs(points[slow.first], points[slow.end - 1]),
         runs=slow.end - slow.first,
         change=change,
         low=low,
@@ -289,14 +285,18 @@ def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
+def _runs(first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
+    ids = {"first_run": first.run_id, "last_run": last.run_id}
+    return ids | {"first_started_utc_ns": first.started_utc_ns, "last_started_utc_ns": last.started_utc_ns}
+
+
 def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[change_point.at - 1], points[change_point.at]
     change, low, high = (as_share(d, spec.scale) or 0.0 for d in (change_point.d, change_point.low, change_point.high))
     free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
     both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
     return TrendChange(
-        *_run(last),
-        *_run(first),
+        **_runs(first, last),
         change=change,
         low=low,
         high=high,

@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal
 
 from bench.files.safe_io import save_text
 from bench.record.document import ValidityStatus
-from reports.json_entries import Count, JsonEntry, Known, Rounded, about, to_json_data
+from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import MetricSpecEntry
 from reports.render.blocks import Page
 from reports.render.html import render_html
+from reports.results.reason import Reason
 from reports.statistics.change_points import LEVEL
 from reports.trends.metric_trend import SlowTrendChange, TrendChange, TrendSegment
 from reports.trends.trend import Trend
+from reports.wording.reasons import document_data
 from reports.wording.verdicts import metric_text
 
-TREND_VERSION: Literal[2] = 2
+TREND_VERSION: Literal[3] = 3
 
 
 class TrendValue(JsonEntry, frozen=True):
@@ -28,7 +30,7 @@ class TrendValue(JsonEntry, frozen=True):
     low: Rounded
     high: Rounded
     in_failures: bool
-    missing_because: Annotated[Known, about("why there is no value")]
+    missing: Annotated[Reason | None, about("why there is no value")]
 
 
 class TrendRun(JsonEntry, frozen=True):
@@ -38,7 +40,7 @@ class TrendRun(JsonEntry, frozen=True):
     name: Annotated[str, about("name of its folder; for a stored baseline, its id")]
     started_utc_ns: int
     validity: ValidityStatus
-    excluded_because: Annotated[Known, about("why it is not compared")]
+    excluded: Annotated[list[Reason], about("why it is not compared; empty if it is")]
     labels: dict[str, str]
     conditions: Annotated[dict[str, str], about("conditions of the measurement")]
     values: list[TrendValue]
@@ -51,7 +53,7 @@ class TrendMetric(MetricSpecEntry, frozen=True):
     unit: str
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
-    no_change_because: Annotated[Known, about("why changes could not be searched for")]
+    not_searched: Annotated[Reason | None, about("why changes could not be searched for")]
     autocorrelation: Annotated[Rounded, about("of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not")]
     weekdays: Annotated[
         list[Rounded],
@@ -80,7 +82,7 @@ class TrendSeries(JsonEntry, frozen=True):
 class TrendDocument(JsonEntry, frozen=True):
     """The output of `rtbench trend --json`."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     alpha: Annotated[Rounded, about("the maximum share of unchanged histories in which a change is ever marked")]
     comparisons: Annotated[
         Count, about("made with these runs; each run of a year has the same share of the error level")
@@ -99,7 +101,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                 name=point.name,
                 started_utc_ns=point.started_utc_ns,
                 validity=point.validity,
-                excluded_because=point.excluded_because,
+                excluded=list(point.excluded),
                 labels=dict(point.labels),
                 conditions=dict(point.conditions),
                 values=[
@@ -109,7 +111,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                         run_value.low,
                         run_value.high,
                         math.isinf(run_value.value),
-                        run_value.missing_because,
+                        run_value.missing,
                     )
                     for spec, run_value in ((metric.spec, metric.values[index]) for metric in metrics)
                 ],
@@ -123,7 +125,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                 unit=metric.spec.unit,
                 runs=len(metric.compared),
                 comparisons=metric.comparisons,
-                no_change_because=metric.no_change_because,
+                not_searched=metric.not_searched,
                 autocorrelation=metric.autocorrelation,
                 weekdays=list(metric.weekdays),
                 hours=list(metric.hours),
@@ -137,7 +139,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
         series_entries.append(
             TrendSeries(series.scenario, series.target, series.name, series.simulated, runs, metric_entries)
         )
-    return to_json_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series_entries, list(trend.notices)))
+    return document_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series_entries, list(trend.notices)))
 
 
 def write_trend(page: Page, path: Path) -> Path:

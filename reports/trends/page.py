@@ -19,6 +19,7 @@ from reports.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange,
 from reports.trends.plot import plot_over_time
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
+from reports.wording.reasons import reasons_text
 from reports.wording.verdicts import metric_text
 
 RUN_NAME_MIN = 16
@@ -153,7 +154,7 @@ def _section(scenario: ScenarioTrend, index: int, numbers: Mapping[str, int], fo
         caption: b.Inline = (
             _title(spec),
             (", with the ", b.Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
-            "" if all(metric.no_change_because for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
+            "" if all(metric.not_searched for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
             (". Dashed: a ", b.Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
@@ -231,7 +232,9 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
 
 def _facts(point: TrendPoint) -> b.Line:
     """Return two cells for a run: its start, and its verdict. On a page, the verdict includes the reason."""
-    verdict = b.Cell(point.marker, point.reason, brief="", style=f"{b.MARKS[point.validity_title].colour}-ink")
+    verdict = b.Cell(
+        point.marker, reasons_text(point.excluded), brief="", style=f"{b.MARKS[point.validity_title].colour}-ink"
+    )
     return [sentences.day(point.started_utc_ns), verdict]
 
 
@@ -244,5 +247,5 @@ def _value(metric: MetricTrend, index: int) -> b.Cell:
     changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
     interval = sentences.interval_text(run, spec)
     below = " ".join(filter(None, [interval, *changes]))
-    style = "soft-ink" if point.excluded_because else ""
+    style = "soft-ink" if point.excluded else ""
     return b.Cell(sentences.number_text(run.value, spec), below, brief=interval, style=style)

@@ -12,6 +12,7 @@ from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, day, number_text, value_text
+from reports.wording.reasons import reasons_text
 from reports.wording.verdicts import metric_text
 
 ROOM_S = 3600.0
@@ -56,7 +57,7 @@ def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -
         number = numbers[metric.series.name]
         with plot.of(number):
             _runs(plot, metric, number, x, y)
-            for level in metric.segments if not metric.no_change_because else ():
+            for level in metric.segments if not metric.not_searched else ():
                 ends = [
                     (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
                     (x(level.last_started_utc_ns / NS_PER_S), y.clip(level.last_value)),
@@ -68,7 +69,7 @@ def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
             # the text is then, for example, 612 (590 – 640), ✕ INVALID
-            suffix = f", {point.marker}" if point.excluded_because else ""
+            suffix = f", {point.marker}" if point.excluded else ""
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{suffix}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
@@ -111,7 +112,8 @@ def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelS
         if math.isnan(run.value):
             continue
         at, value = positions[index]
-        tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.marker}"
+        verdict = ": ".join(filter(None, (point.marker, reasons_text(point.excluded))))
+        tip = f"{point.name}: {value_text(run, metric.spec)}, {verdict}"
         if index in metric.compared:
             if not math.isnan(run.low):
                 plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")

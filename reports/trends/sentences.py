@@ -18,6 +18,7 @@ from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE, interval
+from reports.wording.reasons import reason_text
 from reports.wording.verdicts import NOT_SHOWN, difference_interval, signed
 
 
@@ -40,8 +41,8 @@ def interval_text(run: RunValue, spec: MetricSpec) -> str:
 
     Return "" if there is a value, but no interval.
     """
-    if run.missing_because:
-        return run.missing_because
+    if run.missing:
+        return reason_text(run.missing)
     if math.isnan(run.low) or math.isinf(run.value):
         return ""
     return interval(run.low, run.high, partial(number_text, spec=spec), " – ")
@@ -142,7 +143,7 @@ def notes(trend: Trend) -> list[str]:
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
     """Yield a note with the number of points that are shown, but not compared, by their verdict."""
-    if counts := Counter(point.marker for point in trend.points if point.excluded_because):
+    if counts := Counter(point.marker for point in trend.points if point.excluded):
         counted = ", ".join(f"{number} {marker}" for marker, number in counts.items())
         yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
 
@@ -198,7 +199,7 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
             shortages.append(f"{name}: {max_compared} of {runs}")
             continue
         for metric in metrics:
-            if metric.no_change_because and metric.compared:
+            if metric.not_searched and metric.compared:
                 shortages.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
     if shortages:
         yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."

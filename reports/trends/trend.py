@@ -15,7 +15,7 @@ from bench.catalogue.metrics import SLOPE, WAITS
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_run, run_folders
 from reports.formatting import NBSP, plural
-from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
 from reports.runs import RunFrames
@@ -34,6 +34,7 @@ from reports.trends.metric_trend import (
     series_of,
 )
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
+from reports.wording.reasons import use
 
 MAIN_METRICS = WAITS
 HEADLINE = (0.5, 0.95)
@@ -84,7 +85,7 @@ DTYPES = dtypes_of(
     (NUMBER, ("value", "low", "high")),
     (COUNT, ("n",)),
     (FLAG, ("published", "usable")),
-    (TEXT, ("reason",)),
+    (TEXT, REASON),
     (NUMBER, ("change", "change_low", "change_high")),
 )
 """The columns of a trend's frame with their dtypes."""
@@ -168,16 +169,16 @@ class Trend:
         """Return the trend as a frame with one row for each metric of each run.
 
         A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is True if the run is
-        compared; otherwise `reason` has the reason. If the level changed at the run, `change` is the level after the
-        change relative to the level before it, with its interval. For a rate, it is the difference of the levels. It is
-        NaN if the level did not change.
+        compared; otherwise `reason` states why it is not. If the level changed at the run, `change` is the level after
+        the change relative to the level before it, with its interval. For a rate, it is the difference of the levels.
+        It is NaN if the level did not change.
         """
         rows = []
         for metric in self.metrics:
             spec, series = metric.spec, metric.series
             for point, run in zip(series.points, metric.values, strict=True):
                 change = next(iter(metric.changes_at(point)), None)
-                excluded, published = point.excluded_because, not math.isnan(run.value)
+                excluded, published = point.excluded, not math.isnan(run.value)
                 values = (
                     *(series.scenario, series.name, point.target, point.run_id, point.validity),
                     pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
@@ -185,7 +186,7 @@ class Trend:
                     *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),
                     spec.unit,
                     *(run.value, run.low, run.high, run.n),
-                    *use(run.missing_because, published=published, invalid=excluded).values(),
+                    *use(run.missing, published=published, invalid=excluded).values(),
                     *((change.change, change.low, change.high) if change else (None, None, None)),
                 )
                 rows.append(dict(zip(DTYPES, values, strict=True)))

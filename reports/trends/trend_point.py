@@ -19,23 +19,24 @@ from bench.files.sanitize import escape_control
 from bench.record.document import ValidityStatus
 from reports.check.baselines import StoredBaseline, read_file
 from reports.check.stored_runs import without_duplicates
-from reports.formatting import NBSP, count, plural
+from reports.formatting import NBSP
 from reports.json_entries import read_document
 from reports.metric_spec import MetricSpec
+from reports.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.render.blocks import with_marker
+from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.runs import RunFrames, document_of, labels_of
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
-from reports.summary.outcomes import OutcomesEntry, limited
-from reports.summary.run_validity import TITLES, validity_of
+from reports.summary.metrics import ALL, MetricSummary
+from reports.summary.outcomes import limited
+from reports.summary.run_validity import TITLES, invalid_reasons, validity_of
 from reports.summary.summary import summarise
 from reports.summary.targets import FAIR, TargetFacts
 from reports.targets.conditions import conditions_in
-from reports.text.document import summary_json
-from reports.wording.validity import over_the_limit, verdict_reason
+from reports.text.document import SummaryDocument, summary_json
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """The levels of quantiles that are in a run's summary and in a stored baseline."""
@@ -56,7 +57,7 @@ class RunValue:
     - `variance` is the variance from the sessions of the run: of a rate itself, or of the log of another value. It is 0
     if unknown.
     - `n` is the number of turns.
-    - `missing_because` is the reason why the value is missing.
+    - `missing` is the reason why the value is missing.
     """
 
     value: float = math.nan
@@ -64,21 +65,17 @@ class RunValue:
     high: float = math.nan
     variance: float = 0.0
     n: int = 0
-    missing_because: str = ""
+    missing: Reason | None = None
 
     @classmethod
     def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
         """Return the value of a quantile in a run's summary."""
-        if row.uncertain_because:
-            return cls(n=row.n, missing_because=escape_control(row.uncertain_because))
+        if row.uncertain:
+            return cls(n=row.n, missing=_safe(row.uncertain))
         if quantile.in_failures:
             return cls(math.inf, n=row.n)
         if not quantile.reported or math.isnan(quantile.value):
-            reason = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
-            if quantile.required:
-                counted = "turns" if quantile.status == "too_few_turns" else "sessions"
-                reason = f"needs {count(quantile.required)} {counted}"
-            return cls(n=row.n, missing_because=reason)
+            return cls(n=row.n, missing=quantile.reason)
         low = -math.inf if math.isnan(quantile.low) else quantile.low
         high = math.inf if math.isnan(quantile.high) else quantile.high
         return cls(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
@@ -94,7 +91,7 @@ class RunValue:
         if value is None:
             return cls(math.inf, n=row.n)
         if lack := shortfall(p, row.n, row.sessions):
-            return cls(n=row.n, missing_because=f"needs {lack.needs:,} {lack.of}")
+            return cls(n=row.n, missing=lack)
         factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
         return cls(value, value / factor, value * factor, variance, row.n)
 
@@ -103,7 +100,7 @@ class RunValue:
 class TrendPoint:
     """The values of one target of one run.
 
-    `reason` is the reason why the values are not compared; "" if they are.
+    `excluded` is the reasons why the values are not compared; empty if they are.
     """
 
     run_id: str
@@ -113,7 +110,7 @@ class TrendPoint:
     scenario: str
     target: str
     validity: ValidityStatus
-    reason: str
+    excluded: tuple[Reason, ...]
     labels: Mapping[str, str]
     conditions: Mapping[str, str]
     quantiles: Mapping[MetricKey, Mapping[float, RunValue]]
@@ -125,17 +122,9 @@ class TrendPoint:
         return self.conditions["simulated"] == "yes"
 
     @property
-    def excluded_because(self) -> str:
-        """The verdict and the reason why the values are not compared, such as `INVALID: audio was sent late`.
-
-        It is "" if the values are compared.
-        """
-        return self.reason if self.validity == "valid" else f"{TITLES[self.validity]}: {self.reason}"
-
-    @property
     def validity_title(self) -> str:
         """The verdict on the run: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
-        return "INVALID (throttled)" if self.validity == "valid" and self.reason else TITLES[self.validity]
+        return "INVALID (throttled)" if self.validity == "valid" and self.excluded else TITLES[self.validity]
 
     @property
     def marker(self) -> str:
@@ -144,7 +133,7 @@ class TrendPoint:
 
     def value(self, spec: MetricSpec) -> RunValue:
         """Return the value of a metric in this run."""
-        not_reported = RunValue(missing_because="not reported")
+        not_reported = RunValue(missing=Reason("not_reported"))
         if spec.p is None:
             return self.rates.get(spec.metric, not_reported)
         quantiles = self.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
@@ -154,19 +143,6 @@ class TrendPoint:
         return quantiles.get(spec.p, not_reported)
 
 
-class RunSummary(msgspec.Struct):
-    """The part of summary.json that a trend reads."""
-
-    scenario: str
-    targets: list[str]
-    outcomes: dict[str, OutcomesEntry]
-    turn_metrics: list[MetricSummary]
-    session_metrics: list[MetricSummary]
-    counts: list[TurnCounts]
-    target_settings: list[TargetFacts]
-    rates: list[TurnRate]
-
-
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     """Return a point for each target of a run.
 
@@ -174,7 +150,7 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
-        summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
+        summary = read_document(summary_json(summarise(run)).encode(), SummaryDocument)
         return [_point(run.folder, run.metadata, summary, target) for target in summary.targets]
     document, summary = document_of(run), read_summary(run)
     return [_point(run, document, summary, target) for target in summary.targets]
@@ -192,13 +168,13 @@ If a run has no other sessions, whether it was simulated is unknown.
 """
 
 
-def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: str) -> TrendPoint:
+def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
-    reason = over_the_limit(throttled) if throttled > FAIR else ""
+    throttling = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
     facts = next(
-        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
+        (settings for settings in summary.target_facts if settings.target == target), TargetFacts(target=target)
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
@@ -211,7 +187,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
         scenario=escape_control(summary.scenario),
         target=name,
         validity=verdict.status,
-        reason=reason if verdict.status == "valid" else escape_control(verdict_reason(verdict)),
+        excluded=tuple(throttling if verdict.status == "valid" else map(_safe, invalid_reasons(document))),
         labels=labels_of(document),
         conditions=conditions_in(document, name, facts, simulated=simulated),
         quantiles=_quantiles(summary, target),
@@ -220,23 +196,23 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     )
 
 
-def read_summary(folder: Path) -> RunSummary:
+def read_summary(folder: Path) -> SummaryDocument:
     """Return the summary in a run's folder. If there is none, raise UsageError with the command that writes it."""
     path = folder / "summary.json"
     try:
-        return read_document(safe_io.read_file(path), RunSummary)
+        return read_document(safe_io.read_file(path), SummaryDocument)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to rewrite it") from None
 
 
-def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _quantiles(summary: SummaryDocument, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
     A key has the instant from which the metric is measured only if the metric is measured from several instants.
     """
-    metrics = (*summary.turn_metrics, *summary.session_metrics)
+    metrics = (*summary.metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
     instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
     by_key = {}
@@ -248,7 +224,7 @@ def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, 
     return by_key
 
 
-def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: SummaryDocument, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low, high = outcomes.failure_rate_low, outcomes.failure_rate_high
@@ -261,9 +237,10 @@ def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
             yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
-            reason = f"too few: {plural(rate.total, 'turn')}" if math.isnan(rate.value) else ""
-            ends = (math.nan, math.nan) if reason else (rate.low, rate.high)
-            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing_because=reason)
+            unit: Counted = "word" if RATES[rate.rate].words_column else "turn"
+            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.total) if math.isnan(rate.value) else None
+            ends = (math.nan, math.nan) if lack else (rate.low, rate.high)
+            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing=lack)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
@@ -287,7 +264,7 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         scenario=escape_control(baseline.scenario),
         target=escape_control(baseline.target),
         validity="valid",
-        reason="",
+        excluded=(),
         labels=_escaped(baseline.labels),
         conditions=_escaped(baseline.conditions) | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
@@ -296,6 +273,19 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         },
         rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
     )
+
+
+def _safe(reason: Reason) -> Reason:
+    """Return the reason with texts that are safe to print."""
+    return Reason(reason.code, _safe_value(reason.numbers))
+
+
+def _safe_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _safe_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_safe_value(item) for item in value]
+    return escape_control(value) if isinstance(value, str) else value
 
 
 def _escaped(texts: Mapping[str, str]) -> dict[str, str]:

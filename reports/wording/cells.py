@@ -150,13 +150,15 @@ def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
-def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, because: str = "") -> Cell:
+def estimate_cell(
+    estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
+) -> Cell:
     """Return the cell of a percentile of n turns.
 
-    If it is infinite, the cell also has the percentile of successful turns. If its values are uncertain, `because` is
-    the reason, and the cell states that they are.
+    If it is infinite, the cell also has the percentile of successful turns. If its values are uncertain, the cell
+    states that they are.
     """
-    if because:
+    if uncertain:
         cell = estimate_cell(estimate, n, failed, noun)
         return replace(cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run"))))
     if estimate.reported:
@@ -286,7 +288,7 @@ class ResultRows(NamedTuple):
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = answer.stratum.turn_type_text or (REGULAR if several else "")
-        return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain_because else ""]))
+        return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain else ""]))
 
 
 def main_metrics(summary: Summary) -> set[str]:
@@ -367,7 +369,7 @@ def row_target(figures: MetricSummary) -> str:
     If the title of the row (`row_title`) does not contain the stratum, this text contains it.
     """
     name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
-    return f"{name} · uncertain in this run" if figures.uncertain_because else name
+    return f"{name} · uncertain in this run" if figures.uncertain else name
 
 
 def stalled_cell(stalled: int, replies: int) -> str:

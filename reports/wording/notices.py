@@ -24,6 +24,7 @@ from reports.summary.targets import FAIR
 from reports.thresholds import unread_notice
 from reports.wording import cells
 from reports.wording.groups import difference_text, key_text
+from reports.wording.reasons import uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
@@ -221,7 +222,7 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
         f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on {them} include the "
-        f"uncertainty: {worst.metric}{on} may be off {worst.uncertainty_text}."
+        f"uncertainty: {worst.metric}{on} may be off {uncertainty_text(worst.numbers)}."
     )
 
 
@@ -232,14 +233,15 @@ def decision_notice(run: RunFrames) -> str:
     """
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        invalid = decision["invalid"]
         if not decision.get("stopped_by_analysis"):
-            is_open = decision["reason"] in ("pending", "no_analysis") or decision["invalid_because"]
+            is_open = decision["end"] in ("pending", "no_analysis") or invalid
             return "" if is_open else str(decision["sentence"])
         completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
         kind = "final" if completed == planned else "interim"
-        how = "Decided" if decision["reason"] in DECIDED and not decision["invalid_because"] else "Ended"
+        how = "Decided" if decision["end"] in DECIDED and not invalid else "Ended"
         pairs = plural(decision["pairs"], "pair")
-        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['outcome']}"
+        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['headline']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 

@@ -253,7 +253,7 @@ def incidents_that_matter(summary: Summary) -> Incidents:
     shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for incident in summary.incidents.listed:
         late = incident.late_ms
-        if math.isnan(late) or not math.isfinite(shortest):
+        if not (math.isfinite(late) and math.isfinite(shortest)):
             incidents.append(incident)
         elif late < LATE_SHARE * shortest:
             counts[incident.kind] -= 1

@@ -16,8 +16,10 @@ from reports.summary.outcomes import OutcomeCount
 from reports.summary.run_validity import within_warmup
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
+from reports.wording.invalid import endings_text
 from reports.wording.notices import decision_notice
-from reports.wording.validity import endings_text, no_verdict_reason, remedy_line, verdict_reason
+from reports.wording.reasons import early_text, reason_text
+from reports.wording.validity import remedy_line, verdict_reason
 
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
@@ -57,7 +59,7 @@ def run_headline(summary: Summary) -> str:
     if not summary.outcomes.started:
         sessions = summary.outcomes.opened
         if no_verdict := within_warmup(summary.run.metadata):
-            return f"Nothing was measured: {no_verdict_reason(no_verdict)}."
+            return f"Nothing was measured: {reason_text(no_verdict)}."
         if not sessions:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
@@ -411,8 +413,8 @@ def early_replies(summary: Summary) -> list[str]:
     targets = summary.run.metadata.get("targets") or []
     audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{metric.early}, so latencies may belong to the previous "
-        f"question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so latencies may belong to "
+        f"the previous question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
         for name, metric in early.items()
     ]
 

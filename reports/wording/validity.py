@@ -2,89 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bench.catalogue.outcomes import meaning
 from bench.record.document import ValidityStatus
-from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.formatting import NBSP, count, join_words, plural
 from reports.json_entries import JsonEntry
+from reports.results.reason import Reason, unique
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import OutcomeCount, Remedy
-from reports.summary.run_validity import NoVerdict, RunValidity, busiest, within_warmup
+from reports.summary.run_validity import RunValidity, busiest
 from reports.summary.summary import Summary
-from reports.wording.cells import CHECKS, as_sentence, check_values
+from reports.wording.cells import CHECKS, as_sentence
+from reports.wording.reasons import reason_line, reason_text, reasons_text
 
 LEAD = "Do not use these results"
-RUN = "the run"
-
-
-@dataclass(frozen=True)
-class InvalidReason:
-    """A reason why values may not be used.
-
-    - `code` is the code of the reason.
-    - `text` is the reason as a clause.
-    - `remedy` is the remedy; "" if none is known.
-    - `folder` is the folder of the run. It is None if the reason is about several runs.
-    """
-
-    code: str
-    text: str
-    remedy: str = ""
-    folder: Path | None = None
-
-    @property
-    def line(self) -> str:
-        """The reason with its remedy, such as `the run is INVALID: audio was sent late (…). Lower the load.`."""
-        return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
 class ValidityEntry(JsonEntry, frozen=True):
-    """The validity of the values of a check or comparison: codes of the reasons, and the reasons in words."""
+    """Whether the values of a check or comparison may be used: the reasons if not, and these as lines with remedies."""
 
     status: ValidityStatus
-    reasons: list[str]
+    reasons: list[Reason]
     messages: list[str]
 
 
-def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> ValidityEntry:
+def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
     """Return the validity for a document. `status` is that of the run.
 
-    If there are `causes` and the run is valid, the entry is invalid.
+    If there are `reasons` and the run is valid, the entry is invalid.
     """
-    if causes and status == "valid":
+    if reasons and status == "valid":
         status = "invalid"
-    reasons = list(dict.fromkeys(cause.code for cause in causes))
-    return ValidityEntry(status, reasons, list(dict.fromkeys(cause.line.replace(NBSP, " ") for cause in causes)))
-
-
-def of_run(
-    verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN
-) -> tuple[InvalidReason, ...]:
-    """Return the reasons why the values of a run may not be used: one for each failed check. Return () if it is valid.
-
-    `whose` is the name of the run in the texts.
-    """
-    if verdict.status == "valid":
-        return ()
-    if verdict.status == "no_verdict":
-        ended = document.get("state") == "ended"
-        remedy = "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
-        remedy = "" if within_warmup(dict(document)) else remedy  # the reason contains the remedy
-        code = verdict.reasons[0] if verdict.reasons else "no_data"
-        return (InvalidReason(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
-    failed: list[tuple[str, str, str]] = [
-        (check.name, f"{CHECKS[check.name].failure} ({check_values(check)})", check.remedy) for check in verdict.failed
-    ]
-    reasons = failed or [("no_data", verdict_reason(verdict), "")]
-    return tuple(
-        InvalidReason(code, f"{whose} is {verdict.title}: {reason}", remedy, folder) for code, reason, remedy in reasons
-    )
+    lines = dict.fromkeys(reason_line(reason).replace(NBSP, " ") for reason in reasons)
+    return ValidityEntry(status, unique(reasons), list(lines))
 
 
 def run_status(verdict: str, *, usable: bool) -> str:
@@ -92,29 +46,9 @@ def run_status(verdict: str, *, usable: bool) -> str:
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
-def do_not_use(causes: Sequence[InvalidReason]) -> str:
+def do_not_use(reasons: Iterable[Reason]) -> str:
     """Return a sentence that begins with `Do not use these results`. It has each reason once."""
-    return f"{LEAD}: {'; '.join(texts(causes))}."
-
-
-def texts(causes: Iterable[InvalidReason]) -> list[str]:
-    return list(dict.fromkeys(cause.text for cause in causes))
-
-
-def remedies(causes: Iterable[InvalidReason]) -> str:
-    """Return all remedies as sentences, each one once; "" if none is known."""
-    known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
-    return " ".join(map(as_sentence, known))
-
-
-def run_title(labels: Sequence[str], *, only: bool) -> str:
-    """Return the name of a run in a sentence: `the run` if it is the only one, otherwise such as `the run of new`."""
-    return RUN if only else f"{RUN} of {join_words(list(labels))}"
-
-
-def over_the_limit(share: float) -> str:
-    """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled (limit 1 %)`."""
-    return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
+    return f"{LEAD}: {reasons_text(reasons)}."
 
 
 def verdict_count(verdict: RunValidity) -> str:
@@ -136,29 +70,10 @@ def verdict_reason(verdict: RunValidity) -> str:
     Examples: `every check that applies passed`, `audio was sent late`, `the run has not ended`.
     """
     if verdict.not_judged is not None:
-        return no_verdict_reason(verdict.not_judged)
+        return reason_text(verdict.not_judged)
     if verdict.status == "valid":
         return "every check that applies passed"
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
-
-
-def no_verdict_reason(no_verdict: NoVerdict) -> str:
-    """Return the reason why a run has no verdict, such as `the run has not ended`.
-
-    If the reason is a long warm-up, the text includes the remedy: `the warm-up of 30 s contains all 12 turns: …`.
-    """
-    if no_verdict.kind == "unknown":
-        return no_verdict.note
-    if no_verdict.kind == "warm-up":
-        turns = "the only turn" if no_verdict.turns == 1 else f"all {plural(no_verdict.turns, 'turn')}"
-        took = f"the warm-up of {format_duration(no_verdict.warmup_s)} contains {turns}"
-        return f"{took}: no session started after it; use a longer run or --warmup 0"
-    return {
-        "running": "the run has not ended",
-        "closing": "the run has not been finalized",
-        "killed": "the run was killed before it was evaluated",
-        "nothing": "nothing was measured",
-    }[no_verdict.kind]
 
 
 NOT_CALIBRATED = "not calibrated: run `rtbench calibrate` to measure the accuracy of this machine"
@@ -223,15 +138,6 @@ def ending_text(ending: OutcomeCount) -> str:
     """Return the meaning of an outcome. If it has a message, it follows in quotation marks."""
     text = meaning(ending.outcome, of_session=ending.of_session)
     return f"{text}: “{ending.message}”" if ending.message else text
-
-
-def endings_text(sessions: Mapping[str, int]) -> str:
-    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
-
-    If there are several outcomes, the text has the count of each.
-    """
-    ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
-    return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
 
 
 def remedy_line(remedy: Remedy) -> str:

@@ -1,4 +1,4 @@
-"""Texts for values, differences, and margins, and for the reasons why results are inconclusive. Pure.
+"""Texts for values, differences, and margins. Pure.
 
 The commands compare and check and the interim analyses share these texts. A difference is relative to the baseline:
 0.65 is +65 %. For rates it is a difference of shares: 0.01 is one percentage point. For slopes it is in the unit of the
@@ -11,11 +11,10 @@ import math
 from functools import partial
 
 from bench.catalogue.metrics import CATALOGUE, SLOPE
-from reports.formatting import NBSP, NONE, change, count, format_number, join_words, plural
+from reports.formatting import NBSP, NONE, change, format_number
 from reports.metric_spec import MetricSpec
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Scale
-from reports.statistics.verdicts import LATE, ORDERS, InconclusiveReason, unequal_reason
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
@@ -155,97 +154,10 @@ def within(word: str, value: float | None, scale: Scale, accepted: str, known: s
     return f" (within {accepted})"
 
 
-NOUNS = {
-    "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
-    "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
-    "input_wer": "word error", "reply_wer": "word error", **{name: name for name in LATE.values()},
-}  # fmt: skip
-
-
-def verdict_text(reason: InconclusiveReason | None) -> str:
-    """Return the reason for an inconclusive result as a text; "" if the interval shows the reason.
-
-    Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
-    """
-    return ": ".join(filter(None, parts(reason)))
-
-
-def beyond_limit(reason: InconclusiveReason, side: str) -> str:
-    """Return why a limit is not decided by too few units, although the whole interval is on one side of the limit.
-
-    `side` is "above" or "below". Example: `the interval is above the limit, but a verdict on p95 needs 400 turns (about
-    100 sessions); this run has 200`.
-    """
-    on = "" if reason.p is None else f" on p{reason.p * 100:g}"
-    about = f" (about {plural(reason.about_sessions, 'session')})" if reason.about_sessions else ""
-    needs = f"needs {plural(reason.needed, reason.unit)}{about}"
-    return f"the interval is {side} the limit, but a verdict{on} {needs}; this run has {count(reason.there[0])}"
-
-
-def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
-    """Return the reason for an inconclusive result as two texts: the reason, and its numbers.
-
-    Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
-    """
-    if reason is None:
-        return "", ""
-    if reason.text:
-        return "", f"no turn succeeded; {reason.text}" if reason.kind == "nothing_succeeded" else reason.text
-    match reason.kind:
-        case "too_few":
-            lead = f"too few {reason.unit}s to decide"
-            if reason.unit == "pair":
-                return lead, f"{reason.needed} needed, {min(reason.there):,} measured"
-            needs = f"needs {reason.needed:,}" if reason.p is None else f"p{reason.p * 100:g} needs {reason.needed:,}"
-            if len(reason.there) == 1:  # the number of one target, compared with a limit
-                about = f" (about {reason.about_sessions:,} sessions)" if reason.about_sessions else ""
-                return lead, f"{needs}{about}, this run has {reason.there[0]:,}"
-            if reason.p is None:
-                return lead, f"{reason.needed} needed per target, {_shortfall(reason)}"
-            return lead, f"{needs} per target, {_shortfall(reason)}"
-        case "unequal":
-            return unequal_reason(reason.there[0], reason.effective_sessions, reason.unit), f"{reason.needed} needed"
-        case "none_seen" | "no_event":
-            # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
-            noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
-            observed = f"with no {noun} in {plural(reason.there[0], 'session')}"
-            is_limit, end = reason.kind == "no_event", reason.upper
-            may_be = "the upper bound is" if is_limit else "the rate may still be up to"
-            if reason.metric in LATE.values():  # the rate is that of the other turns
-                may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
-            bound = f"{observed} {may_be} {share(end)}{NBSP}%"
-            return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
-        case "few_baseline":
-            lead = f"worse than the margin, but the baseline has only {plural(reason.there[0], 'session')}"
-            return lead, f"it needs about {count(reason.needed)}"
-        case "no_turns":
-            return "", f"no {reason.metric} on {join_words(list(reason.targets))}"
-        case "no_analysis":
-            return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
-        case "would_stay_inconclusive":
-            return "", f"would stay inconclusive at {reason.needed} pairs"
-    texts: dict[str, str] = {
-        "no_value": "not measured on both targets",
-        "no_value_here": "the run or its baseline has no such value",
-        "nothing_measured": "nothing was measured",
-        "within_bounds": "the limit lies within the interval",
-        "no_ratio": "the value of the stored runs is 0, so there is no ratio",
-        "in_failures": "the quantile is infinite: too many turns failed",
-        "failure_rate_decides": "the quantile is infinite because too many turns failed: failure_rate decides",
-        "after_holm": "worse than the margin by itself, but not after Holm’s correction",
-        "drift": ORDERS["drift"],
-        "bursts": ORDERS["bursts"],
-        "not_positive": "a mean is not positive",
-    }
-    return "", texts[reason.kind]
-
-
-def _shortfall(reason: InconclusiveReason) -> str:
-    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
-
-    Return `96 measured` if all targets have the same number, or if the targets are unknown.
-    """
-    if not reason.targets or len(set(reason.there)) == 1:
-        return f"{min(reason.there):,} measured"
-    both = zip(reason.there, reason.targets, strict=True)
-    return " and ".join(f"{n:,} on {target}" for n, target in both if n < reason.needed)
+def in_unit(unit: str, value: float) -> str:
+    """Return a value in its unit for a table, such as `640 ms`, `1.20 %`, or `1.31 ×`."""
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else INFINITE
+    if unit == "share":
+        return f"{share(value)}{NBSP}%"
+    return format_number(value) if unit == "n" else f"{format_number(value)}{NBSP}{unit}"

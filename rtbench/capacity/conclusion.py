@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from statistics import NormalDist, median
 
-from bench.base.errors import INVALID_STATUS
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
@@ -37,8 +37,6 @@ from rtbench.capacity.search import (
 )
 from rtbench.load_search import Bracket, bracket_of
 
-SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
-"""The exit statuses of a search. They are the same as those of `check`. The status of a usage error is 2."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call per minute", "calls per minute"),
@@ -114,14 +112,14 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
     """Return the exit status of a search.
 
-    The status is `SHOWN` if the load `required` passed. If `required` is None, it is `SHOWN` if any load passed.
+    The status is `PASS_STATUS` if the load `required` passed, or, if `required` is None, if any load passed.
     """
     load = required or 1
     if bracket.highest_pass >= load:
-        return SHOWN
+        return PASS_STATUS
     if bracket.lowest_fail is not None and bracket.lowest_fail <= load:
-        return BELOW
-    return GENERATOR if bracket.ceiling is not None and not interrupted else UNDECIDED
+        return FAIL_STATUS
+    return INVALID_STATUS if bracket.ceiling is not None and not interrupted else INCONCLUSIVE_STATUS
 
 
 def unit(by: LoadUnit, load: int) -> str:

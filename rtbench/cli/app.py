@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench.base import standard_streams
-from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS, RtbenchError, each_error
+from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
@@ -148,7 +148,7 @@ def main() -> None:
     try:
         status = commands()(standalone_mode=False)
         is_lost = standard_streams.lost_output() and not PRINTING_COMMANDS.isdisjoint(sys.argv[1:2])
-        sys.exit(status or (USAGE_STATUS if is_lost else 0))
+        sys.exit(status or (USAGE_STATUS if is_lost else PASS_STATUS))
     except RtbenchError as error:
         for problem in each_error(error):
             print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)

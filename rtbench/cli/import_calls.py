@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.base.errors import UsageError
+from bench.base.errors import FAIL_STATUS, UsageError
 from bench.files.sanitize import one_line, slug
 
 MAX_LINES = 20
@@ -76,7 +76,7 @@ def import_calls(
     print(f"  {run}: what the agent did; see it with rtbench report {run}")
     print(f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect DIALECT")
     if result.refused:
-        raise typer.Exit(1)
+        raise typer.Exit(FAIL_STATUS)
 
 
 def _recordings(files: list[Path]) -> tuple[list[Path], list[str]]:

@@ -22,7 +22,7 @@ from msgspec.structs import asdict
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
+from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_S
 from bench.load.planning.command_line import COMMAND, program
@@ -41,7 +41,6 @@ from reports.wording import cells
 from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
 
 RUN_S = 3_600.0
-FAILED_STATUS = 1
 """Locust's exit status if a turn failed."""
 
 
@@ -165,7 +164,7 @@ def fitting_load(spare: float) -> DemoLoad:
 def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load, and return the exit status.
 
-    If the run reached its end, and only checks of the load generator failed, return 0 (or `FAILED_STATUS` if a turn
+    If the run reached its end, and only checks of the load generator failed, return 0 (or `FAIL_STATUS` if a turn
     failed). The reason is that a quick run shows the tool and is not a gate.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
@@ -180,7 +179,7 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
     print(uncertain_run_text(summary), flush=True)
     if summary.run.metadata.get("stop_reason") == INTERRUPTED:
         return INTERRUPTED_STATUS
-    return FAILED_STATUS if failed else 0
+    return FAIL_STATUS if failed else PASS_STATUS
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
 from bench.base.units import NS_PER_S
 from bench.services.names import AgentName
 from bench.target.target_settings import ServiceOptions
@@ -83,7 +83,7 @@ def calibrate(
     problems = [_error_text(result, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
-    raise typer.Exit(USAGE_STATUS if problems[0] else 0)
+    raise typer.Exit(USAGE_STATUS if problems[0] else PASS_STATUS)
 
 
 def _check_descriptors(max_sessions: int, per_session: int) -> None:

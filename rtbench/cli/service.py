@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bench.base.errors import UsageError
+from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bench.record.replay import ReplayedSession
     from bench.target.target import Target
 
-FAILED_STATUS = 1
 MAX_WIDTH = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the connection to it"
@@ -127,7 +126,7 @@ def doctor(
     failed = any(any_failed(findings) for findings in (machine, *target_findings))
     if as_json:
         print(to_safe_json(_document(machine, targets, target_findings, failed)))
-    raise typer.Exit(FAILED_STATUS if failed else 0)
+    raise typer.Exit(FAIL_STATUS if failed else PASS_STATUS)
 
 
 def _printed(title: str, findings: Iterable[CheckFinding]) -> list[CheckFinding]:
@@ -241,7 +240,7 @@ def probe(
         else:
             print(f"rtbench: no audio was received, so {save_audio} was not written", file=sys.stderr)
     session_facts = replayed.session
-    raise typer.Exit(0 if session_facts.turns_succeeded == session_facts.turns_planned else FAILED_STATUS)
+    raise typer.Exit(PASS_STATUS if session_facts.turns_succeeded == session_facts.turns_planned else FAIL_STATUS)
 
 
 def _probed(

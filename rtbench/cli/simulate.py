@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import UsageError
+from bench.base.errors import FAIL_STATUS, UsageError
 from bench.base.manual import see
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def simulate(
             typer.echo(summary(_served(offer, listener, workers, ready)))
         except WorkerDiedError as died:
             typer.echo(f"rtbench: {died}", err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(FAIL_STATUS) from None
         finally:
             if log:
                 log.close()

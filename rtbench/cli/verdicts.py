@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import INVALID_STATUS, RtbenchError, UsageError
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, RtbenchError, UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
@@ -35,7 +35,6 @@ baseline = typer.Typer(
 )
 Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="folder of the baselines")]
 BASELINES = Path("baselines")
-FAILED_STATUS, INCONCLUSIVE_STATUS = 1, 3
 
 
 class OnInconclusive(StrEnum):
@@ -104,7 +103,7 @@ def compare(
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
-    if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
+    if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAIL_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
         print("rtbench: inconclusive; passes because of --on-inconclusive warn", file=sys.stderr)
@@ -219,7 +218,7 @@ def trend(
         page = trend_page(result, path.parent)
         sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
         sys.stdout.write(f"{escape_control(str(write_trend(page, path)))}\n")
-    if all(point.excluded_because for point in result.points):
+    if all(point.excluded for point in result.points):
         raise typer.Exit(INVALID_STATUS)
 
 

@@ -33,7 +33,8 @@ from reports.targets.named import parse_targets
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
-from reports.uncertainty import reason_text
+from reports.uncertainty import uncertain_reason
+from reports.wording.reasons import reason_text
 from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -86,6 +87,16 @@ def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
         }
 
 
+def stated(quantile: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a quantile of summary.json with the status of its reason, and the number that the reason requires."""
+    if "reason" not in quantile:
+        return dict(quantile)
+    reason = quantile["reason"] or {"code": "reported", "numbers": {}}
+    lacking = reason["code"] == "too_few_to_print"
+    status = f"too_few_{reason['numbers']['unit']}s" if lacking else reason["code"]
+    return {**quantile, "status": status, "required": reason["numbers"].get("needed") or None}
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_quantiles_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
@@ -107,13 +118,13 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         mine = reported[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
-            | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
+            | {key: stated(figures[p])[key] for key in ("status", "required", "reported", "value", "low", "high")}
             for p in ("p50", "p90", "p95", "p99")
         ]
         assert list(as_reported(mine)) == expected, figures["metric"]
         assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
-        uncertain = figures["uncertain_because"] or ""
-        assert all(str(row["reason"]).endswith(uncertain) for row in mine)
+        uncertain = (figures["uncertain"] or {"text": ""})["text"].replace("\u00a0", " ")
+        assert all(str(row["reason_text"]).endswith(uncertain) for row in mine)
         assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
         seen += 1
 
@@ -126,7 +137,7 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
     reasons = {
-        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
+        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason_text"]].to_numpy().tolist()
         for run in (invalid, unjudged, inexact)
     }
 
@@ -136,11 +147,13 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
     assert free == ["reported", True, True, pd.NA]
     assert uncertain[:3] == ["reported", True, False]
-    assert uncertain[3] == reason_text(inexact.uncertain_metrics, "sim", "ttfa")
+    assert uncertain[3] == reason_text(uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa")).replace(
+        "\u00a0", " "
+    )
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()
-        assert frame["reason"].str.contains("the run is INVALID: ").all()
+        assert frame["reason_text"].str.contains("the run is INVALID: ").all()
 
 
 def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
@@ -211,15 +224,15 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
     assert len(rows) == len(ps)
     assert {of_p["n"] for of_p in rows} == {row["n"]}
     for name in shown:
+        listed = stated(row[name])
         (figure,) = as_reported([of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)])
         # groups show tails with fewer turns
-        if row[name]["reported"] and (figure["reported"] or "status" in row[name]):
+        if listed["reported"] and (figure["reported"] or "status" in listed):
             assert {key: figure[key] for key in ("value", "low", "high")} == {
-                key: row[name][key] for key in ("value", "low", "high")
+                key: listed[key] for key in ("value", "low", "high")
             }
-        assert {key: figure[key] for key in row[name].keys() & {"status", "required"}} == {
-            key: row[name][key] for key in row[name].keys() & {"status", "required"}
-        }
+        both = listed.keys() & {"status", "required"}
+        assert {key: figure[key] for key in both} == {key: listed[key] for key in both}
 
 
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
@@ -319,7 +332,7 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
         assert {row["turn_type"] for row in mine} == {None if of_sessions else figures["turn_type"] or "regular"}
         assert {row["step"] or "all" for row in mine} == {figures["step"]}
         for row in mine:
-            assert row["status"] == figures[f"p{100 * row['p']:g}"]["status"]
+            assert row["status"] == stated(figures[f"p{100 * row['p']:g}"])["status"]
     whole = run.summary()
     first = (
         whole[whole["step"].isna() & (whole["metric"] == "ttft")]

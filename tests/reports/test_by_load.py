@@ -140,7 +140,7 @@ def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
         few, bin=GroupBin("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
     found = tuple(group_differences(replace(one, groups=(few, last))))
-    (notice,) = pooled_notices(replace(summary, group_differences=found, grouped_latency=(one,)))
+    (notice,) = pooled_notices(structs.replace(summary, group_differences=found, grouped_latency=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "

@@ -152,8 +152,7 @@ def test_drift_needs_more_than_five_percent_and_an_interval_that_excludes_one(
     [
         ({"text": "in other words", "late_ms": 7.5}, 7.5),
         ({"text": "the 900 ms target: events were at most 7.6 ms late", "late_ms": 7.6}, 7.6),
-        ({"text": "the 900 ms target: 99 % of the simulator's events were at most 7.6 ms late"}, 7.6),
-        ({"text": "in other words"}, 0.0),
+        ({"text": "99 % of the simulator's events were at most 7.6 ms late"}, math.inf),
         ({"text": "x 9 ms late", "kind": "token_refresh"}, 0.0),
     ],
 )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.catalogue.metrics import sessions_to_publish
 from reports.formatting import NBSP
 from reports.render.blocks import Cell
+from reports.results.reason import Reason, too_few_to_print
 from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, quantiles, sample, shortfall
 from reports.strata import NO_STRATUM
@@ -110,8 +111,8 @@ def test_a_shortfall_requires_more_than_is_present(p: float, turns: int, session
     lacking = shortfall(p, turns, sessions)
 
     if lacking is not None:
-        assert lacking.there < lacking.needs
-        assert lacking.of == "turns" or lacking.needs == sessions_to_publish(p, turns, sessions, sessions)
+        assert lacking.there < lacking.needed
+        assert lacking.unit == "turn" or lacking.needed == sessions_to_publish(p, turns, sessions, sessions)
 
 
 def advice(plan: Plan, **given: Any) -> str:
@@ -170,13 +171,14 @@ def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: 
             assert all((point.p <= curve.solid_to) == (not point.has_too_few) for point in published)
 
 
-OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 60, 40, 40.0)
+MORE = Reason("unbounded", {"unit": "session", "needed": 60, "there": [40]})
+OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, MORE, 40, 40.0)
 
 
-INTO_FAILURES = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 0, 40, 40.0)
+INTO_FAILURES = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, Reason("unbounded"), 40, 40.0)
 
 
-P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, "reported", 0, 40, 40.0, reported=True)
+P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, None, 40, 40.0, reported=True)
 
 
 def figures(tail: QuantileEstimate) -> MetricSummary:
@@ -194,7 +196,7 @@ def figures(tail: QuantileEstimate) -> MetricSummary:
         planned=400,
         completed_share=0.98,
         p50=P50,
-        p90=QuantileEstimate(0.9, math.nan, math.nan, math.nan, 3.0, "too_few_sessions", 9),
+        p90=QuantileEstimate(0.9, math.nan, math.nan, math.nan, 3.0, too_few_to_print("session", 9, 6)),
         p95=tail,
         p99=tail,
         low=300.0,
@@ -206,13 +208,13 @@ def test_a_quantile_without_an_upper_bound_is_printed_by_its_lower_bound_and_the
     text, brief = "≥\u00a01,210", "no upper bound"
     assert estimate_cell(OPEN, 400, 0) == Cell(text, "no upper bound; needs 60\u00a0sessions", brief)
     assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(text, "no upper bound: 7 of 400 failed", brief)
-    below = QuantileEstimate(0.05, 1.1, -math.inf, 1.3, 1.0, "unbounded", 60, 40, 40.0)
+    below = QuantileEstimate(0.05, 1.1, -math.inf, 1.3, 1.0, MORE, 40, 40.0)
     assert estimate_cell(below, 400, 0).text == "≤\u00a01.3"
 
 
 def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
     ends = bar_charts.interval_scale([figures(OPEN)])
-    closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, "reported", 0, 40, 40.0, reported=True)
+    closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, None, 40, 40.0, reported=True)
 
     assert ends[1] < math.inf
     assert bar_charts.interval_plot(figures(OPEN), 0, ends).count("<path") == 2 + bar_charts.interval_plot(

@@ -30,18 +30,18 @@ from reports.comparisons.page import comparison_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
+from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_blocks
 from reports.sequential.analysis import End
 from reports.sequential.decide import decision_of
 from reports.sequential.decision import Decision, analyses, decision_sentence
-from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
 from reports.trends.page import trend_page
 from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
-from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
 from tests.reports.check import examples
 from tests.reports.comparisons import invented
@@ -262,7 +262,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "check": lambda: check_words(examples.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
         examples.check(examples.PASSED, examples.FAILED,
-                   causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))),
+                   causes=(Reason("aborted", {"because": "the run was not evaluated: it was killed"}),))),
     "check, other conditions": lambda: check_words(
         examples.check(examples.PASSED, examples.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
     "check, pass": lambda: check_words(examples.check(examples.PASSED)),

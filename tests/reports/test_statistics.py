@@ -248,8 +248,8 @@ def test_shortfall_agrees_with_the_status_in_the_report(p: float, sessions: int,
     found = shortfall(p, sessions * turns, sessions)
     (estimate,) = quantiles(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
 
-    if found is not None and found.of == "sessions":
-        assert (estimate.status, estimate.required) == ("too_few_sessions", found.needs)
+    if found is not None and found.unit == "session":
+        assert (estimate.status, estimate.required) == ("too_few_sessions", found.needed)
     elif found is not None:
         assert not estimate.reported
     else:

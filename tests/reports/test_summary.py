@@ -223,19 +223,19 @@ def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any
 
 
 ANSWER = {
-    "reason": "regressed",
-    "invalid_because": None,
-    "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%.",
+    "end": "regressed",
+    "invalid": [],
+    "headline": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%.",
 }
 FUTILE = {
-    "reason": "futility",
-    "invalid_because": None,
-    "outcome": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50.",
+    "end": "futility",
+    "invalid": [],
+    "headline": "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50.",
 }
 INVALID = {
-    "reason": "invalid",
-    "invalid_because": "b: 3 % was throttled",
-    "outcome": "Do not use these results: b: 3 % was throttled.",
+    "end": "invalid",
+    "invalid": [{"code": "throttled", "numbers": {"target": "b", "share": 0.03}}],
+    "headline": "Do not use these results: b: 3 % was throttled.",
 }
 LOOKED = {
     "stopped_by_analysis": True,
@@ -265,7 +265,7 @@ def test_a_run_decided_by_interim_analysis_did_not_end_early(
 
 
 @pytest.mark.parametrize(
-    "written", ["{", "[]", "{}", json.dumps(FUTILE | LOOKED | {"reason": "no_analysis", "stopped_by_analysis": False})]
+    "written", ["{", "[]", "{}", json.dumps(FUTILE | LOOKED | {"end": "no_analysis", "stopped_by_analysis": False})]
 )
 def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)

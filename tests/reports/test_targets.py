@@ -29,6 +29,7 @@ from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices
+from reports.wording.reasons import reason_text
 from reports.wording.sentences import next_step
 from reports.wording.validity import accuracy_notes
 from tests.reports import shared, synthetic
@@ -245,7 +246,7 @@ def test_an_uncertain_metric_names_its_host(tmp_path: Path) -> None:
     entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
     verdict = {"status": "valid", "uncertain_metrics": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
-    assert summary.answers[0].uncertain_because.endswith("on red")
+    assert reason_text(summary.answers[0].uncertain).endswith("on red")
     assert [one.host for one in summary.run.uncertain_metrics] == ["red"]
 
 

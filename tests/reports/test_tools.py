@@ -154,7 +154,7 @@ def test_an_uncertain_metric_is_marked_in_the_table(tmp_path: Path) -> None:
         load_for_report(with_tools(tmp_path, Plan(sessions=20, inexact=("voice_to_voice",)), lambda *_: Tools()))
     )
 
-    assert row_of(summary, "sim").first_sound.uncertain_because
+    assert row_of(summary, "sim").first_sound.uncertain
     assert "uncertain in this run" in section_html(caller_sections.tools(summary))
 
 

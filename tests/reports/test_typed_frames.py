@@ -101,8 +101,8 @@ def test_a_frame_round_trips_through_parquet(made: Made, tmp_path: Path, plan: s
 def test_the_reason_of_an_inconclusive_finding_is_text(made: Made) -> None:
     frame = made("a nearly empty run", "comparison")
 
-    assert (frame["reason"].str.len() > 0).any()
-    assert not frame["reason"].str.contains("Reason(", regex=False).any()
+    assert (frame["reason_text"].str.len() > 0).any()
+    assert not frame["reason_text"].str.contains("Reason(", regex=False).any()
 
 
 def test_by_label_maps_each_label_and_missing_labels() -> None:

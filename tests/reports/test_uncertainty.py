@@ -47,12 +47,12 @@ from reports.strata import Stratum
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
 from reports.targets.named import parse_targets
-from reports.uncertainty import UncertainMetric
+from reports.uncertainty import UncertainMetric, uncertain_reason
 from reports.wording import verdicts
 from reports.wording.cells import interval
 from reports.wording.notices import notices, uncertain_line
+from reports.wording.reasons import reason_text
 from reports.wording.remarks import drift_suspected
-from reports.wording.verdicts import verdict_text
 from tests.reports import shared, synthetic
 from tests.reports.check.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.comparisons.build import quick, two
@@ -81,19 +81,23 @@ def off_by(folder: Path, milliseconds: int) -> Path:
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
 
 
+def reason_of(metric: str, value: float | None, limit: float, unit: str) -> str:
+    return plain(reason_text(uncertain_reason([UncertainMetric("sim", metric, value, limit, unit)], "sim", metric)))
+
+
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
 def test_an_uncertain_metric_states_its_uncertainty_and_its_limit() -> None:
-    assert plain(UncertainMetric("sim", "response_total", 31.0, 20.0, "ms").reason_text) == WHY
-    assert "off by an unknown amount" in UncertainMetric("sim", "audio_speed", None, 0.04, "×").reason_text
+    assert reason_of("response_total", 31.0, 20.0, "ms") == WHY
+    assert "off by an unknown amount" in reason_of("audio_speed", None, 0.04, "×")
 
 
 def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
-    assert {one.target for one in found.metrics if one.uncertain_because} == {"gateway"}
+    assert {one.target for one in found.metrics if one.uncertain} == {"gateway"}
     assert NOTE.replace("total may", "total on gateway may") == plain(uncertain_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
 
@@ -103,7 +107,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
     found = next(one for one in comparison.findings if one.question.metric == "response_total")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
-    assert plain(verdict_text(found.verdict.reason)) == f"{WHY} on sim (other)"
+    assert plain(reason_text(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact and has regressed
 
 
@@ -193,7 +197,7 @@ def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Pa
     assert analyse_pairs(planned_run(tmp_path / "exact", gates)).exit_status == 1
     found = analyse_pairs(planned_run(tmp_path / "late", gates, late))
     assert (found.exit_status, found.result.decisions[0].verdict) == (3, "inconclusive")
-    assert WHY in plain(verdict_text(found.result.decisions[0].reason))
+    assert WHY in plain(reason_text(found.result.decisions[0].reason))
 
 
 def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:
@@ -391,7 +395,7 @@ def check_same_text(
 ) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
-    compared, item = row(finding, 1), compared_result("as written", finding)
+    compared, item = row(finding), compared_result("as written", finding)
 
     assert (
         plain_of_words_of_differences(compared.change_text),

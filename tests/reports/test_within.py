@@ -182,7 +182,7 @@ def test_the_share_of_an_uncertain_metric_is_inconclusive(tmp_path: Path) -> Non
     plan = Plan(sessions=60, turns=10, inexact=("voice_to_voice",))
     found = result_of(answered(tmp_path, plan, {}), "within(2000)>0.5")
 
-    assert (found.result, found.reason.kind) == ("inconclusive", "uncertain")
+    assert (found.result, found.reason.code) == ("inconclusive", "uncertain")
 
 
 @pytest.mark.parametrize(("margin", "verdict"), [(0.05, "regressed"), (0.2, "equivalent")])

@@ -28,7 +28,7 @@ from gevent.os import posix_spawn, waitpid
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.cpu import LOWERED
-from bench.base.errors import INVALID_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.base.installation import KILLED_S, child_environment, last_line, python_command
 from bench.base.status_line import text_width
 from bench.base.units import NS_PER_S
@@ -247,7 +247,9 @@ def finalize_run(
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")
-    worst = next((code for code in (INVALID_STATUS, 1, 3) if code in (status, checked.returncode)), 0)
+    worst = next(
+        (code for code in (INVALID_STATUS, FAIL_STATUS, INCONCLUSIVE_STATUS) if code in (status, checked.returncode)), 0
+    )
     return FinalizedRun(summary, "", worst)
 
 

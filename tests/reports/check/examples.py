@@ -14,11 +14,13 @@ import pytest
 from bench.catalogue.metrics import CATALOGUE
 from reports.check.baselines import baseline_of, save
 from reports.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
-from reports.metric_comparison import MetricComparison, Result
+from reports.metric_comparison import MetricComparison
+from reports.results.reason import Reason
+from reports.results.verdict import Result
 from reports.runs import RunFrames
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
-from reports.statistics.verdicts import InconclusiveReason, Verdict
+from reports.statistics.verdicts import Verdict
 from reports.stored import Baseline
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.named import targets_of
@@ -87,7 +89,7 @@ def limited(
     threshold: str,
     ends: tuple[float, float, float],
     result: Result = "pass",
-    reason: InconclusiveReason | None = None,
+    reason: Reason | None = None,
     counts: TargetCounts = SIXTY,
     **changes: Any,
 ) -> ThresholdResult:
@@ -105,8 +107,8 @@ def limited(
 MEASURED = (640.0, 590.0, 690.0)
 PASSED = limited("ttfa: p(95)<800", MEASURED)
 FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
-INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", InconclusiveReason("too_few", text="too few turns"))
-NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=InconclusiveReason("nothing_measured"))
+INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
+NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=Reason("nothing_measured"))
 REGRESSED = compared_result(
     "ttfa: p(95)<+20%",
     MetricComparison(

@@ -13,7 +13,7 @@ from bench.record import folder as run_folder
 from reports.check.check import check_of
 from reports.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
 from reports.check.report import check_page
-from reports.check.sentences import interval_text, reason, value_text
+from reports.check.sentences import interval_text, remark, value_text
 from reports.evidence.document import evidence_of
 from reports.evidence.page import evidence_page
 from reports.metric_comparison import MeasuredDifference
@@ -26,6 +26,7 @@ from reports.statistics.differences import Difference, Margin, OneSidedBounds, S
 from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.summary.summary import summarise
+from reports.wording.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
@@ -68,7 +69,7 @@ def test_a_run_without_usable_results_never_passes(plan: Plan, cause_text: str) 
     found = check_of(read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
     assert found.exit_status == 4
-    assert cause_text in found.causes[0].text
+    assert cause_text in reason_text(found.causes[0])
 
 
 def test_a_target_without_turns_is_not_evaluated() -> None:
@@ -76,7 +77,7 @@ def test_a_target_without_turns_is_not_evaluated() -> None:
     found = check_of(now, thresholds("ttfa: med<9s", "failure_rate: rate<50%", "connect_total: med<9s"))
 
     assert [item.result for item in found.thresholds if item.target == "ghost"] == ["not_evaluated"] * 3
-    assert tuple(cause.line for cause in found.causes) == (
+    assert tuple(map(reason_line, found.causes)) == (
         "ghost has no turns. Run `rtbench report` to see why no turn started.",
     )
 
@@ -112,7 +113,7 @@ def test_a_throttled_run_is_invalid_unless_a_threshold_is_about_throttling() -> 
     waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
 
     assert waits.exit_status == 4
-    assert "of turns or sessions were throttled (limit 1" in waits.causes[0].text
+    assert "of turns or sessions were throttled (limit 1" in reason_text(waits.causes[0])
     assert (asked.exit_status, asked.causes) == (0, ())
 
 
@@ -358,7 +359,7 @@ def test_turns_not_started_count_as_infinite_latencies() -> None:
 
     assert (item.result, item.in_failures, item.turns, item.failed) == ("fail", True, 900, 300)
     assert item.completed_share == pytest.approx(2 / 3)
-    assert "66.7\u00a0% of the planned turns have a value" in reason(found)
+    assert "66.7\u00a0% of the planned turns have a value" in remark(found)
 
 
 def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold() -> None:
@@ -366,7 +367,7 @@ def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold(
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<90%",)))
 
     assert (verdicts(silent), silent.exit_status) == (["pass"], 4)
-    assert tuple(cause.text for cause in silent.causes) == (
+    assert tuple(map(reason_text, silent.causes)) == (
         "33.3\u00a0% of the planned turns did not start, but no threshold limits failures: "
         'add failure_rate: ["rate<0.01"]',
     )

@@ -27,9 +27,9 @@ from reports.check.results import CheckResult, ThresholdResult, compared_result
 from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
+from reports.results.reason import Reason
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
-from reports.wording.validity import InvalidReason
 from tests.command_line import call, call_or_raise
 from tests.reports.check.examples import (
     ENOUGH,
@@ -49,7 +49,7 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("no_ci")
 
 
-INVALID = check(PASSED, FAILED, causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))
+INVALID = check(PASSED, FAILED, causes=(Reason("aborted", {"because": "the run was not evaluated: it was killed"}),))
 
 
 def text(found: CheckResult) -> str:
@@ -85,7 +85,7 @@ def test_the_comment_begins_with_the_verdict_and_ten_thresholds_worst_first() ->
         (check(PASSED, INCONCLUSIVE, on_inconclusive="warn"), ["", "Skipped"]),
         (check(PASSED, INCONCLUSIVE, on_inconclusive="pass"), ["", "Skipped"]),
         (INVALID, ["Error", "Error"]),
-        (check(causes=(InvalidReason("no_data", "the run has no turns and no sessions"),)), ["Error"]),
+        (check(causes=(Reason("no_turns_and_sessions"),)), ["Error"]),
     ],
 )
 def test_junit_has_a_test_case_for_each_threshold(found: CheckResult, results: list[str]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from reports.comparisons.comparison import Comparison, Method
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
+from reports.results.reason import IN_FAILURES, Reason, too_few
+from reports.results.verdict import VerdictName
 from reports.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
 from reports.sequential.decision import Decision
 from reports.sequential.plan import SequentialPlan
@@ -20,11 +22,10 @@ from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, VerdictName, too_few
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.targets.compared_target import ComparedTarget
 from reports.targets.fairness import FairnessCheckEntry
 from reports.targets.named import parse_targets
-from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -53,7 +54,7 @@ def finding(
     primary: bool = False,
     candidate: str = "gateway",
     margin: Margin | None = None,
-    reason: InconclusiveReason | None = None,
+    reason: Reason | None = None,
     more: int | None = None,
     **asked: Any,
 ) -> MetricComparison:
@@ -105,9 +106,8 @@ CHECKS = (
     FairnessCheckEntry("throttled turns, limit 1 %", ("0 %", "0.1 %"), "pass"),
     FairnessCheckEntry("what differs", ("gateway 1.8.4", "gateway 1.9.0"), "informational"),
 )
-CAUSE = InvalidReason(
-    "throttled", "the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2"
-)
+LATE = {"value": 14.2, "limit": 10.0, "unit": "ms", "note": "", "remedy": "run with --processes 2"}
+CAUSE = Reason("send_delay", LATE | {"status": "invalid", "labels": []})
 UNFAIR = FairnessCheckEntry("run valid", ("✓ VALID", "✕ INVALID"), "fail", (CAUSE,))
 
 

@@ -37,7 +37,7 @@ NBSP = "\u00a0"
 
 
 def rows(*found: MetricComparison) -> list[FindingRow]:
-    return [finding_rows.row(one, 1) for one in found]
+    return [finding_rows.row(one) for one in found]
 
 
 def panel(*found: MetricComparison) -> ForestPanel:

@@ -23,6 +23,7 @@ from reports.targets.conditions import differing_between, workload
 from reports.targets.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
 from reports.targets.metric_specs import by_stratum, default_specs
 from reports.targets.named import filtered_by, parse_targets, targets_of
+from reports.wording.reasons import reason_text
 from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
@@ -233,7 +234,7 @@ def test_an_invalid_run_or_one_without_a_verdict_makes_the_comparison_invalid(
 
     assert check.result == "fail"
     assert check.texts == ("✓ VALID", mark)
-    assert [cause.text.startswith(cause_text) for cause in check.causes] == [True]
+    assert [reason_text(cause).startswith(cause_text) for cause in check.causes] == [True]
     assert check.remedy
 
 
@@ -243,7 +244,7 @@ def test_a_target_without_turns_makes_the_comparison_invalid_and_shows_its_outco
     assert failed_checks(checks) == [fairness.TURNS]
     assert named(checks, fairness.TURNS).texts == ("200\u00a0turns", "no turn")
     (cause,) = named(checks, fairness.TURNS).causes
-    assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
+    assert reason_text(cause) == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 
 
 @pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])
@@ -255,7 +256,7 @@ def test_more_than_one_percent_of_throttled_turns_makes_the_comparison_invalid(
 
     check = named(checks_of(parse_targets([one, other])), fairness.THROTTLED)
     assert (check.result == "pass") is fair
-    assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
+    assert [reason_text(cause).partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
 @pytest.mark.parametrize(("changes", "noticed"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])

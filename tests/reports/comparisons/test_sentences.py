@@ -17,18 +17,19 @@ from reports.comparisons.document import comparison_data
 from reports.comparisons.forest_rows import finding_row
 from reports.comparisons.page import design
 from reports.formatting import NBSP
-from reports.metric_comparison import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
+from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
 from reports.metric_spec import MetricSpec
+from reports.results.reason import IN_FAILURES, Reason, too_few
+from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, too_few
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.targets import fairness
 from reports.targets.fairness import FairnessCheckEntry
 from reports.targets.named import parse_targets
-from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import verdict_text as said_of_unseen
+from reports.wording.reasons import reason_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
@@ -52,8 +53,8 @@ def primary(metric: str, p: float | None, word: str, difference: Difference | No
 
 
 UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=InconclusiveReason("none_seen", needed=299, there=(200,), metric="failure_rate",
-                                         upper=0.0149))  # fmt: skip
+               reason=Reason("none_seen", {"needed": 299, "there": [200], "metric": "failure_rate",
+                                               "upper": 0.0149}))  # fmt: skip
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference(
     "ratio",
@@ -123,7 +124,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.", None),
     "a metric that one target lacks": (
-        [tail("inconclusive", None, reason=InconclusiveReason("no_turns", targets=("gateway",), metric="ttfa"))],
+        [tail("inconclusive", None, reason=Reason("no_turns", {"targets": ["gateway"], "metric": "ttfa"}))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
@@ -227,30 +228,27 @@ def test_the_headline_is_about_the_worst_candidate() -> None:
     assert sentences.comparison_headline(found).startswith("worse regressed: ")
 
 
-AGAIN, UNFIT = (InvalidReason("throttled", text, "run it again") for text in ("gateway has no turns", "users differ"))
+AGAIN, UNFIT = (Reason("run_killed", text=text) for text in ("gateway has no turns", "users differ"))
 
 
 @pytest.mark.parametrize(
     ("causes", "said_first"),
     [
-        ((replace(AGAIN, remedy="run it again."),), "gateway has no turns"),
-        (
-            (InvalidReason("throttled", "gateway: 2.1 % was throttled"), UNFIT),
-            "gateway: 2.1 % was throttled; users differ",
-        ),
+        ((AGAIN,), "gateway has no turns"),
+        ((Reason("aborted", {"because": "given up"}), UNFIT), "given up; users differ"),
         ((AGAIN, AGAIN), "gateway has no turns"),
     ],
 )
 def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
-    causes: tuple[InvalidReason, ...], said_first: str
+    causes: tuple[Reason, ...], said_first: str
 ) -> None:
     found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
 
     assert plain(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
-    assert sentences.comparison_second(found) == "Run it again."
+    assert sentences.comparison_second(found) == "Run it again and let it finish."
 
 
-THROTTLED = InvalidReason("throttled", "gateway: 2.1 % was throttled", "lower the load")
+THROTTLED = Reason("throttled", {"target": "gateway", "share": 0.021})
 UNFAIR = FairnessCheckEntry(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 

@@ -12,6 +12,7 @@ import pytest
 from bench.catalogue.reference_workload import SPOKEN, TYPED, WORKLOADS, ReferenceWorkload
 from reports.reference.listing import ListedTarget, UnlistedTarget, listing_of, run_reasons, workload_of
 from reports.runs import RunFrames, load_for_report
+from reports.wording.reasons import reason_text
 from tests.reports.edited import Row, edit
 from tests.reports.reference.builders import reference_plan, scripts_of, write_reference
 from tests.reports.synthetic import document, rows, write
@@ -87,9 +88,9 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "send_delay",
         "the run is INVALID: audio was sent late",
     ),
-    "no verdict": ({"validity": None}, "no_data", "the run has no verdict: nothing was measured"),
-    "killed": ({"state": "killed"}, "not_ended", "the run was killed"),
-    "running": ({"state": "running"}, "not_ended", "the run has not ended"),
+    "no verdict": ({"validity": None}, "nothing_measured", "the run has no verdict: nothing was measured"),
+    "killed": ({"state": "killed"}, "run_killed", "the run was killed"),
+    "running": ({"state": "running"}, "run_not_ended", "the run has not ended"),
     "other definitions": (
         {"definitions_version": 1},
         "other_definitions",
@@ -110,14 +111,14 @@ def test_a_run_that_cannot_be_compared_is_not_listed(
     run = replace(run, metadata=run.metadata | changes)
     (reason,) = [*run_reasons(run), *workload_of(run.metadata, "sim")[1]]
 
-    assert (reason.code, reason.text.replace("\u00a0", " ")[: len(text)]) == (code, text)
+    assert (reason.code, reason_text(reason).replace("\u00a0", " ")[: len(text)]) == (code, text)
 
 
 def test_a_target_with_several_problems_is_not_listed_with_all_of_them(run: RunFrames) -> None:
     (found,) = listing_of(replace(run, metadata=run.metadata | DOCUMENTS["killed"][0] | DOCUMENTS["other settings"][0]))
 
     assert isinstance(found, UnlistedTarget)
-    assert [reason.code for reason in found.reasons] == ["not_ended", "other_settings"]
+    assert [reason.code for reason in found.reasons] == ["run_killed", "other_settings"]
 
 
 def calls_no_function(_: int, row: Row) -> Row:
@@ -151,7 +152,7 @@ def test_a_run_with_other_turns_than_planned_is_not_listed(
     (found,) = listed(edit(write_reference(tmp_path), table, change))
 
     assert isinstance(found, UnlistedTarget)
-    assert text in {reason.code: reason.text.replace("\u00a0", " ") for reason in found.reasons}[code]
+    assert text in {reason.code: reason_text(reason).replace("\u00a0", " ") for reason in found.reasons}[code]
 
 
 def test_a_run_that_is_too_small_states_the_required_sessions(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_run_that_is_too_small_states_the_required_sessions(tmp_path: Path) ->
     assert isinstance(found, UnlistedTarget)
     (reason,) = found.reasons
     assert reason.code == "too_small"
-    assert "; function_voice_to_voice p95 needs 44\u00a0sessions; " in reason.text
+    assert "; function_voice_to_voice p95: needs 44\u00a0sessions; " in reason_text(reason)
 
 
 def test_percentiles_among_failed_turns_are_listed_as_infinite(tmp_path: Path) -> None:
@@ -189,11 +190,11 @@ def test_a_target_that_never_started_is_not_listed(tmp_path: Path) -> None:
     _, absent = listed(write_reference(tmp_path, targets=names))
 
     assert isinstance(absent, UnlistedTarget)
-    assert "no_turns" in [reason.code for reason in absent.reasons]
+    assert "no_turn_started" in [reason.code for reason in absent.reasons]
 
 
 def test_a_run_without_turns_is_not_listed(tmp_path: Path) -> None:
     (found,) = listed(write(tmp_path, reference_plan(sessions=0), scripts=scripts_of(SPOKEN)))
 
     assert isinstance(found, UnlistedTarget)
-    assert [reason.code for reason in found.reasons] == ["no_turns"]
+    assert [reason.code for reason in found.reasons] == ["no_turn_started"]

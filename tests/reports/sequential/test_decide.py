@@ -26,6 +26,7 @@ from bench.record.folder import SCHEMAS
 from bench.record.spool import path_of
 from bench.record.worker_part import rows_of
 from reports.check.check import check_of
+from reports.results.reason import Reason, too_few
 from reports.runs import load_for_report
 from reports.sequential.__main__ import analyse
 from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
@@ -33,7 +34,7 @@ from reports.sequential.decide import analyse_pairs, decision_of, end_of
 from reports.sequential.decision import Decision, decision_sentence
 from reports.statistics.group_sequential import bound_distance, critical_values, distance
 from reports.statistics.interim import InterimStatistic, by_se, untestable
-from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
+from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.strata import Stratum
 from reports.wording.notices import decision_notice
 from rtbench.cli.verdicts import OnInconclusive, check
@@ -250,7 +251,7 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
     written = json.loads((folder / "decision.json").read_text())
 
     assert (analysed_pairs(found), found.stopped, found.exit_status) == ([40], True, 4)
-    assert (written["stopped"], written["reason"], written["exit_status"]) == (True, "invalid", 4)
+    assert (written["stopped"], written["end"], written["exit_status"]) == (True, "invalid", 4)
     assert decision_sentence(found).startswith("Do not use these results: west: ")
     assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs over 92\u00a0s.")
     jsonschema.validate(written, SCHEMA)
@@ -506,7 +507,7 @@ def test_a_run_stops_for_futility_if_it_would_stay_inconclusive() -> None:
 
     assert found.reason == "futility"
     assert 2 <= len(found.analyses) < 9
-    assert found.decisions[0].reason == InconclusiveReason("would_stay_inconclusive", needed=500)
+    assert found.decisions[0].reason == Reason("would_stay_inconclusive", {"needed": 500})
 
 
 def test_a_metric_that_cannot_be_tested_yet_does_not_end_the_run() -> None:

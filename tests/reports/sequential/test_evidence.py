@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 
+from reports.results.reason import Reason, too_few
 from reports.statistic_types.mean import mean_seen
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
@@ -17,7 +18,7 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.rates import complement
-from reports.statistics.verdicts import SESSIONS, InconclusiveReason
+from reports.statistics.verdicts import SESSIONS
 from tests.reports.statistics.samples import sample_of, waits
 
 PAIRS, TURNS = 120, 10
@@ -51,7 +52,7 @@ def test_a_quantile_with_too_few_pairs_is_not_tested() -> None:
 
     (seen,) = quantiles_seen(samples, [(0.5, Margin(ratio=0.1))], "lower", rng)
 
-    assert seen.untested == InconclusiveReason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
+    assert seen.untested == too_few("pair", SESSIONS, [SESSIONS - 1] * 2)
     assert math.isnan(seen.z)
 
 
@@ -87,16 +88,16 @@ def test_a_rate_without_an_event_has_the_number_of_pairs_that_would_decide_it(
     why = seen.unsettled(1.645)
 
     assert why is not None
-    assert (why.kind, why.needed, why.there) == ("none_seen", needed or 0, (PAIRS,))
+    assert (why.code, why.needed, why.there) == ("none_seen", needed or 0, PAIRS)
 
 
 def test_a_mean_needs_enough_pairs_and_positive_values() -> None:
     one = np.ones(PAIRS)
     sums = (one * TURNS, EVEN)
 
-    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == InconclusiveReason("not_positive")
+    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == Reason("not_positive")
     few = (one[: SESSIONS - 1], EVEN[: SESSIONS - 1])
-    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or InconclusiveReason("drift")).kind == "too_few"
+    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or Reason("drift")).code == "too_few"
     assert rate_seen(few, few, Margin(points=0.1)).untested is not None
 
 

@@ -11,6 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.statistics.baselines import (
     RATE_RUN_SD,
     RUN_SD,
@@ -23,17 +24,14 @@ from reports.statistics.baselines import (
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds
 from reports.statistics.rates import RatioEstimate
 from reports.statistics.verdicts import (
-    IN_FAILURES,
     NOT_AFTER_HOLM,
-    InconclusiveReason,
     Verdict,
     both_infinite,
     floor_reason,
     holm,
-    too_few,
     verdicts,
 )
-from reports.wording.verdicts import verdict_text
+from reports.wording.reasons import reason_text
 from tests.reports.statistics.samples import Floats, sample_of, waits
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
@@ -57,7 +55,7 @@ def build_difference(
     return Difference(**{**values, **changes})
 
 
-def judge(*found: Difference | None, primary: bool = True, floor: InconclusiveReason | None = None) -> list[Verdict]:
+def judge(*found: Difference | None, primary: bool = True, floor: Reason | None = None) -> list[Verdict]:
     return verdicts(found, [primary] * len(found), [floor] * len(found))
 
 
@@ -163,12 +161,12 @@ def test_a_quantile_among_failed_turns_of_both_targets_is_inconclusive() -> None
 
 
 def test_a_metric_that_a_target_lacks_is_inconclusive() -> None:
-    assert judge(None) == [Verdict("inconclusive", InconclusiveReason("no_value"))]
+    assert judge(None) == [Verdict("inconclusive", Reason("no_value"))]
     assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
 def text_of_reason(*counts: Any, **labels: Any) -> str:
-    return verdict_text(floor_reason(*counts, **labels))
+    return reason_text(floor_reason(*counts, **labels))
 
 
 def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.results.reason import Reason
 from reports.strata import NO_STRATUM, Stratum
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports import synthetic
@@ -41,7 +42,7 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "scenario": "voice_turns",
         "target": "gateway",
         "validity": "valid",
-        "reason": "",
+        "excluded": (),
         "labels": {},
         "quantiles": {
             MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: run_value(p50), 0.95: run_value(2 * p50)}
@@ -62,7 +63,11 @@ def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list
 
 
 def invalid(number: int, p50: float = 600.0, **changes: Any) -> TrendPoint:
-    return entry(number, p50, **({"validity": "invalid", "reason": "audio was sent late"} | changes))
+    return entry(
+        number,
+        p50,
+        **({"validity": "invalid", "excluded": (Reason("send_delay", text="audio was sent late"),)} | changes),
+    )
 
 
 TYPED = Stratum("", "function_calls")

@@ -22,6 +22,7 @@ from reports.targets.conditions import conditions_of
 from reports.targets.named import targets_of
 from reports.trends.trend import trend_of
 from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_baseline, points_of_run, stored_points
+from reports.wording.reasons import reasons_text
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
@@ -50,7 +51,7 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
-    assert (direct.marker, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
+    assert (direct.marker, direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +101,10 @@ def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path
     (throttled,) = points_of_run(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
     (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
-    assert invalid.excluded_because == "INVALID: audio was sent late"
-    assert "of turns or sessions were throttled (limit 1" in throttled.excluded_because
+    assert reasons_text(invalid.excluded).startswith("the run is INVALID: audio was sent late (")
+    assert "of turns or sessions were throttled (limit 1" in reasons_text(throttled.excluded)
     assert (throttled.marker, unjudged.marker) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
-    assert unjudged.excluded_because
+    assert unjudged.excluded
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from reports.render.terminal import render_page
+from reports.results.reason import too_few_to_print
 from reports.statistics.change_points import number_of_comparisons
 from reports.strata import NO_STRATUM, Stratum
 from reports.trends.metric_trend import MetricTrend, days_of, series_of
@@ -76,7 +77,7 @@ def test_an_invalid_run_is_shown_and_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    "one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), run_value(0.0)]
+    "one", [RunValue(math.inf, n=40), RunValue(missing=too_few_to_print("session", 40, 10)), run_value(0.0)]
 )
 def test_a_value_without_a_ratio_is_not_compared(one: RunValue) -> None:
     odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})

@@ -21,7 +21,7 @@ from bench.record.document import RunDocument
 from bench.record.spool import path_of
 from bench.record.worker_part import FACTS
 from reports.stored import Baseline
-from reports.trends.trend_point import RunSummary
+from reports.text.document import SummaryDocument
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -266,7 +266,7 @@ def test_texts_of_summaries_and_baselines_do_not_control_the_terminal_or_the_ci(
     output_of("report", run_with_evil_texts)
     output_of("baseline", "save", run_with_evil_texts, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
-        (run_with_evil_texts / "summary.json", RunSummary),
+        (run_with_evil_texts / "summary.json", SummaryDocument),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
     ):
         path.write_text(json.dumps(with_evil_texts(json.loads(path.read_text()), fits(kind))))

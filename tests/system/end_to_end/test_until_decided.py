@@ -62,7 +62,7 @@ def test_a_clearly_slower_candidate_ends_the_run_at_an_early_interim_analysis(
     assert document["sequential_plan"]["analyses"] == list(range(20, MOST + 1, 20))
     assert len(decision["analyses"]) < 10
     assert document["stop_reason"]
-    assert decision["reason"] == "regressed"
+    assert decision["end"] == "regressed"
     assert status == (4 if document["validity"]["status"] == "invalid" else 1)
     assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
 
@@ -78,7 +78,7 @@ def test_throttled_targets_end_the_run_as_invalid_at_the_first_interim_analysis(
         started = {"PYTHONUNBUFFERED": "1"}
         status, printed, document, decision = decided(tmp_path, services, **started)
 
-    assert (status, decision["reason"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
+    assert (status, decision["end"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
     assert "o not use these results: fast: " in " ".join(printed.split())
     assert "were throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST

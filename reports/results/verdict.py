@@ -1,0 +1,40 @@
+"""The words of verdicts, and the conclusion of a document.
+
+Whether a run is valid is a `ValidityStatus` (`bench.record.document`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
+from reports.json_entries import JsonEntry, about
+
+Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
+"""Whether a threshold, a check, or a comparison passes."""
+VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
+"""Whether a metric of two targets differs."""
+RESULTS: dict[VerdictName, Result] = {
+    "improved": "pass",
+    "equivalent": "pass",
+    "not_regressed": "pass",
+    "regressed": "fail",
+    "inconclusive": "inconclusive",
+}
+"""The result of a relative threshold for each verdict on its metric."""
+VerdictStatus = Literal[0, 1, 3, 4]
+RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
+    PASS_STATUS: "pass",
+    FAIL_STATUS: "fail",
+    INCONCLUSIVE_STATUS: "inconclusive",
+    INVALID_STATUS: "not_evaluated",
+}
+"""For each exit status of a verdict, the result that it means."""
+
+
+class Conclusion(JsonEntry, frozen=True, kw_only=True):
+    """The verdict of a document, in the same form in each of them."""
+
+    result: Annotated[Result, about("not_evaluated: the values may not be used, or there are none")]
+    exit_status: Annotated[VerdictStatus, about("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")]
+    headline: Annotated[str, about("the verdict as a sentence")]

@@ -1,0 +1,38 @@
+"""Folders that compute contain no finished sentence. `reports/wording` and the pages write the sentences."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / "reports"
+WITHOUT_TEXTS = ("results", "statistics", "statistic_types")
+OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^about$")
+
+
+def finished_texts(path: Path) -> Iterator[str]:
+    """Yield the strings of four or more words that are no docstrings, errors, or descriptions of a schema."""
+    tree = ast.parse(path.read_text())
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = getattr(called, "id", getattr(called, "attr", ""))
+        if isinstance(node, ast.Raise) or OF_SCHEMA_OR_ERROR.search(name):
+            skipped |= {id(part) for part in ast.walk(node)}
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or id(node) in skipped:
+            continue
+        text = node.value
+        if isinstance(text, str) and len(re.findall(r"(?<!_)\b[A-Za-z]{2,}\b(?!_)", text)) >= 4:
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: {text}"
+
+
+def test_folders_that_compute_contain_no_finished_sentence() -> None:
+    modules = [path for folder in WITHOUT_TEXTS for path in (ROOT / folder).rglob("*.py")]
+
+    assert [text for path in modules for text in finished_texts(path)] == []
+    assert [*finished_texts(ROOT / "wording" / "reasons.py")]
