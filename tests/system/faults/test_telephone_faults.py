@@ -24,7 +24,7 @@ from tests.telephone_truth import STOPPED, reply_starts
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 reply_silence_ms: 300
-timeouts: {{upgrade: 60, first_delta: 4}}
+timeouts: {{upgrade: 60, first_delta: 12}}
 steps:
   - wait_for: greeting
   - audio: {AUDIO / "order_number.wav"}
