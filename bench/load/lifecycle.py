@@ -90,7 +90,10 @@ class MasterLost:
 
 @dataclass(frozen=True)
 class UsersStopping:
-    """Locust stops the users, or a master lets its worker drain, for a reason, if known. `spent`: `StopRequested`."""
+    """Locust stops the users, or a master lets its worker drain. `reason` is "" if it is unknown.
+
+    `spent` is as in `StopRequested`.
+    """
 
     reason: str = ""
     spent: bool = False
@@ -266,6 +269,6 @@ class RunLifecycle:
 
 
 def not_started_text(reason: str) -> str:
-    """Return a line about a run that ended during sign-in, for a reason, or because its time was over or it stopped."""
+    """Return a line about a run that ended during sign-in. `reason` is "" if its time was over, or it was stopped."""
     cause = reason or "its time was over, or it was stopped"
     return f"the run did not start: {cause} (during sign-in); no session was opened"

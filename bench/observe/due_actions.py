@@ -88,6 +88,13 @@ class DueActions:
 
 
 LISTS: Sequence[Callable[[DueActions], Sequence[Action]]] = (
-    *(DueActions._usage, DueActions._marks, DueActions._cuts, DueActions._measurement, DueActions._deliveries),
-    *(DueActions._request, DueActions._approvals, DueActions._calls, DueActions._continuation),
+    DueActions._usage,
+    DueActions._marks,
+    DueActions._cuts,
+    DueActions._measurement,
+    DueActions._deliveries,
+    DueActions._request,
+    DueActions._approvals,
+    DueActions._calls,
+    DueActions._continuation,
 )

@@ -93,8 +93,7 @@ class SessionEndings:
             self._apply_turn_error(failure, at_ns)
 
     def _apply_turn_error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, or mark the request as doubtful. End the turn of the
-        error.
+        """End the turn of an error. Drop the request or commit that the error answers, or doubt the request.
 
         An error belongs to the turn of the message that it names. An error without a message id ends the current turn
         if the effect of the error requires that.

@@ -85,8 +85,11 @@ class WireNames(NamedTuple):
 
 PREVIEW = WireNames("response.text", "response.audio", "response.audio_transcript", "text", "audio")
 GA = WireNames(
-    *("response.output_text", "response.output_audio", "response.output_audio_transcript"),
-    *("output_text", "output_audio"),
+    "response.output_text",
+    "response.output_audio",
+    "response.output_audio_transcript",
+    "output_text",
+    "output_audio",
     is_ga=True,
 )
 

@@ -14,7 +14,7 @@ from bench.record.presence import is_run
 from reports.check.report import BY_SEVERITY, check_page
 from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.check.results import make_row as flat_row
-from reports.check.sentences import check_headline, invalid_reasons
+from reports.check.sentences import check_headline
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about, text_of
 from reports.render.markdown import render_markdown
@@ -122,7 +122,7 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
             labels=dict(checked.labels),
             simulated=checked.simulated,
             recorded=checked.recorded,
-            validity=validity_entry(checked.validity, invalid_reasons(checked)),
+            validity=validity_entry(checked.validity, checked.invalid_reasons),
             baseline=checked.baseline,
             on_inconclusive=checked.on_inconclusive,
             observed_s=checked.observed_s,

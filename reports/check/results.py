@@ -206,9 +206,7 @@ class CheckResult:
         `value` or `low` is inf if it lies among the failed turns. If the check is invalid, `usable` is false, and
         `reason` states why.
         """
-        differs = Reason("conditions_differ", {"conditions": list(self.differs)})
-        invalid = [*self.causes, *([differs] if self.differs else [])]
-        rows = []
+        invalid, rows = self.invalid_reasons, []
         for result in self.thresholds:
             row = make_row(result)
             published = row["value"] is not None or row["in_failures"]
@@ -240,6 +238,12 @@ class CheckResult:
             "reason_text",
         )
         return frame_html(repr(self), self.to_frame(), columns, [*map(reasons.reason_line, self.causes)])
+
+    @property
+    def invalid_reasons(self) -> list[Reason]:
+        """The reasons why the check is invalid. That stored baselines have other conditions is the last one."""
+        differs = [Reason("conditions_differ", {"conditions": list(self.differs)})] if self.differs else []
+        return [*self.causes, *differs]
 
     @property
     def called(self) -> str:

@@ -14,7 +14,6 @@ from reports.check.results import CheckResult, ThresholdResult
 from reports.finding_rows import row
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.render.blocks import MARKS, Badge, source_badges
-from reports.results.reason import Reason
 from reports.results.verdict import RESULT_OF_STATUS
 from reports.summary.run_validity import TITLES
 from reports.thresholds import THRESHOLD_METRICS
@@ -92,7 +91,7 @@ MEANINGS = {
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID_STATUS:
-        if causes := invalid_reasons(checked):
+        if causes := checked.invalid_reasons:
             text = _first([*map(reasons.reason_line, causes)], "reason")
             return f"{validity.LEAD if checked.causes else NOT_EVALUATED}: {text}"
         return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
@@ -188,7 +187,7 @@ def ending(checked: CheckResult) -> str:
 
 def remarks(checked: CheckResult) -> list[str]:
     """Return the reasons why a check is invalid, then its notices. The headline already has the first reason."""
-    return [*map(reasons.reason_line, invalid_reasons(checked)), *checked.notices]
+    return [*map(reasons.reason_line, checked.invalid_reasons), *checked.notices]
 
 
 def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
@@ -207,12 +206,6 @@ def displayed_result(result: ThresholdResult) -> str:
     if result.finding is None or result.result == "not_evaluated":
         return result.result.replace("_", " ")
     return finding_sentences.displayed(result.finding)
-
-
-def invalid_reasons(checked: CheckResult) -> list[Reason]:
-    """Return the reasons why a check is invalid. That stored baselines have other conditions is the last one."""
-    differs = [Reason("conditions_differ", {"conditions": list(checked.differs)})] if checked.differs else []
-    return [*checked.causes, *differs]
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:

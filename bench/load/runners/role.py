@@ -375,7 +375,7 @@ class ProcessRole(ABC):
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch all tokens. After `long_s` seconds, `say` this. Raise UsageError if a sign-in is refused."""
+    """Fetch all tokens. If that takes `long_s` seconds, call `say`. Raise UsageError if a sign-in is refused."""
     notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()
