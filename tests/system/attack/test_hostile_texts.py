@@ -20,8 +20,8 @@ from bench.record import folder as files
 from bench.record.document import RunDocument
 from bench.record.spool import path_of
 from bench.record.worker_part import FACTS
-from reports.stored import Baseline
-from reports.text.document import SummaryDocument
+from reports.metrics.stored import Baseline
+from reports.pages.run_report.document import SummaryDocument
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
