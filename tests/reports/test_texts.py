@@ -27,7 +27,7 @@ def finished_texts(path: Path) -> Iterator[str]:
         if not isinstance(node, ast.Constant) or id(node) in skipped:
             continue
         text = node.value
-        if isinstance(text, str) and len(re.findall(r"(?<!_)\b[A-Za-z]{2,}\b(?!_)", text)) >= 4:
+        if isinstance(text, str) and " " in text.strip() and len(re.findall(r"(?<!_)\b[A-Za-z]{2,}\b(?!_)", text)) >= 4:
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {text}"
 
 
