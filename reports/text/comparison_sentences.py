@@ -97,7 +97,7 @@ def worst_steps(comparison: Comparison) -> list[str]:
     for target in comparison.targets[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == target.label]
         if mine:
-            step_row, spec = finding_row(mine[0], comparison), mine[0].question
+            step_row, spec = finding_row(mine[0], comparison), mine[0].spec
             metric = metric_text(replace(spec, step=""))
             texts.append(
                 f"{spec.step} of {target.label}, {metric} {step_row.change_text}, margin "

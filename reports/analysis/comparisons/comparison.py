@@ -180,7 +180,7 @@ class Comparison:
 
     @property
     def primary(self) -> tuple[MetricComparison, ...]:
-        return tuple(finding for finding in self.findings if finding.question.primary)
+        return tuple(finding for finding in self.findings if finding.spec.primary)
 
     @cached_property
     def shift(self) -> Shift | None:
@@ -202,7 +202,7 @@ class Comparison:
         of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
         rows = []
         for finding in (*self.findings, *self.steps):
-            spec, verdict, difference = finding.question, finding.verdict, finding.published
+            spec, verdict, difference = finding.spec, finding.verdict, finding.published
             labels = NO_LABELS if spec.stratum is None else spec.stratum.labels
             spec_values = spec.name, spec.metric, *labels.values(), *of_steps.get(spec.step, (None, spec.step))
             verdict_name, passes = ("not_evaluated", False) if self.failed_checks else (verdict.name, verdict.passes)
@@ -292,7 +292,7 @@ def compare_targets(
         next((spec for spec in stratum_specs if spec.primary and spec.p is not None), None) if specs is None else None
     )
     differences = sorted(
-        measurements(target_pairs, stratum_specs, how), key=lambda measurement: not measurement.question.primary
+        measurements(target_pairs, stratum_specs, how), key=lambda measurement: not measurement.spec.primary
     )
     findings = add_verdicts(differences, targets[0].label, level=level)
     names, base = {target.label: target.name for target in targets}, targets[0]
@@ -303,7 +303,7 @@ def compare_targets(
     tested = [
         measurement
         for measurement in differences
-        if measurement.question.primary and measurement.difference and not measurement.floor(base.label)
+        if measurement.spec.primary and measurement.difference and not measurement.floor(base.label)
     ]
     return Comparison(
         targets=tuple(targets),
@@ -357,7 +357,7 @@ def notices_of_comparison(
     targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """Return the notices that a reader should see before the values."""
-    primary = {measurement.question.metric for measurement in differences if measurement.question.primary}
+    primary = {measurement.spec.metric for measurement in differences if measurement.spec.primary}
     runs = {id(target.run): target for target in targets}.values()
     uncertain = [
         f"{'' if one_run(targets) else f'{target.label}: '}{line}"
@@ -378,7 +378,7 @@ def notices_of_comparison(
 def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
     """Yield notices on the metrics whose bounds allow for the uncertainty of their values."""
     by_amount: dict[str, list[str]] = {}
-    for widened_by, metric in dict.fromkeys((m.widened_by, m.question.metric) for m in differences if m.widened_by):
+    for widened_by, metric in dict.fromkeys((m.widened_by, m.spec.metric) for m in differences if m.widened_by):
         by_amount.setdefault(widened_by, []).append(metric)
     for widened_by, metrics in by_amount.items():
         yield f"Intervals of {join_words(metrics)} allow for the uncertainty of each value: {widened_by}."
@@ -386,8 +386,8 @@ def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
 
 def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
     """Yield a notice on the primary metrics whose change depends on the length of sessions."""
-    measurements = (one for one in differences if one.question.primary and one.difference and one.difference.by_length)
-    if metrics := dict.fromkeys(measurement.question.metric for measurement in measurements):
+    measurements = (one for one in differences if one.spec.primary and one.difference and one.difference.by_length)
+    if metrics := dict.fromkeys(measurement.spec.metric for measurement in measurements):
         yield (
             f"The change of {join_words(list(metrics))} differs between long and short sessions, and a few sessions "
             "contain many of the turns: the bound in the direction of the long sessions "
@@ -399,7 +399,7 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
     """Yield a notice on each primary latency whose values have ticks that are a large share of its margin."""
     by_label, known = {target.label: target for target in targets}, set()
     for one in differences:
-        spec, difference = one.question, one.difference
+        spec, difference = one.spec, one.difference
         is_latency = spec.scale == "ratio" and spec.unit == "ms"
         if spec in known or not (spec.primary and is_latency and spec.p and difference and difference.baseline > 0):
             continue
@@ -427,10 +427,10 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
         affected = [
             measurement
             for measurement in differences
-            if measurement.question.primary and measurement.difference and measurement.difference.order == order
+            if measurement.spec.primary and measurement.difference and measurement.difference.order == order
         ]
         if names := dict.fromkeys(
-            f"{measurement.question.metric} of {measurement.candidate}" if several else measurement.question.metric
+            f"{measurement.spec.metric} of {measurement.candidate}" if several else measurement.spec.metric
             for measurement in affected
         ):
             yield text.format(join_words(list(names)), unit)

@@ -141,7 +141,7 @@ class RatioCurve:
 class Shift:
     """The values of all targets at each percentile of a metric, and the candidates' differences from the baseline."""
 
-    question: MetricSpec
+    spec: MetricSpec
     curves: tuple[PercentileCurve, ...]
     """The percentile curves of the targets that have turns. The first curve is that of the baseline."""
     ratios: tuple[RatioCurve, ...]
@@ -161,9 +161,7 @@ def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricCompari
     curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    required_ps = [
-        finding.question.p for finding in findings if finding.question.p and finding.question.metric == spec.metric
-    ]
+    required_ps = [finding.spec.p for finding in findings if finding.spec.p and finding.spec.metric == spec.metric]
     ratios = ratio_curves(targets, spec, samples, required_ps, how)
     return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
@@ -173,7 +171,7 @@ def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
 
     If there is none, return that of the first quantile, or None.
     """
-    quantiles = [finding.question for finding in findings if finding.question.p is not None]
+    quantiles = [finding.spec for finding in findings if finding.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 

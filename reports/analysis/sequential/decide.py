@@ -90,7 +90,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         spec
         for threshold in plan.thresholds
         for spec in (
-            specs_of_thresholds(threshold, threshold.question, first_targets) if first_targets else [threshold.question]
+            specs_of_thresholds(threshold, threshold.spec, first_targets) if first_targets else [threshold.spec]
         )
     )
     seed = seed_of(run_id_of(run))

@@ -164,7 +164,7 @@ def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> st
 
     The reason includes the required number of pairs, if any number is enough.
     """
-    level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), gate.question.margin
+    level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), gate.spec.margin
     enough: int | None = pairs
     while enough is not None:
         needed = gate.statistic.sessions_to_pass(margin, _last_level(analysis_sizes(enough, step_pairs, first)))

@@ -63,7 +63,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     findings = sorted(comparison.findings, key=lambda finding: colours.get(finding.candidate, 0))
     level = comparison.method.level
     rows = [finding_row(finding, comparison) for finding in findings]
-    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.spec) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
 

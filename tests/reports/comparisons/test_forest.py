@@ -42,7 +42,7 @@ def rows(*found: MetricComparison) -> list[FindingRow]:
 
 
 def panel(*found: MetricComparison) -> ForestPanel:
-    return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
+    return ForestPanel(forest_rows.axis_of(found[0].spec), tuple(rows(*found)))
 
 
 def drawn(found: ForestPanel) -> ET.Element:
@@ -88,7 +88,7 @@ FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
-NAMED = {one.question.name: one for one in findings()}
+NAMED = {one.spec.name: one for one in findings()}
 
 
 def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
@@ -199,7 +199,7 @@ def test_the_first_gated_quantile_is_the_main_question() -> None:
     question = measurements.main_question((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_question((tail,)) == tail.question
+    assert measurements.main_question((tail,)) == tail.spec
     assert measurements.main_question((rate,)) is None
 
 
@@ -218,7 +218,7 @@ def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> N
 def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
-    base, cand = (side.sample(shift_in(made).question) for side in made.targets)
+    base, cand = (side.sample(shift_in(made).spec) for side in made.targets)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
