@@ -202,7 +202,7 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.data.runs", "reports.data.sa
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
-    "bench.load.runners.finalized_run": {"reports.analysis.check", "rtbench.cli.app", "rtbench.cli.decision"},
+    "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.analysis.sequential"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},

@@ -1,4 +1,4 @@
-"""The comparison of a metric between a candidate and its baseline. Pure.
+"""The comparison of a metric between a candidate and its baseline, and its entry in compare.json and check.json. Pure.
 
 The difference is measured first, and then gets its verdict. `compare`, `check`, and interim analyses use these classes.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from bench.catalogue.metrics import CATALOGUE
-from reports.metrics.metric_spec import MetricSpec, better_direction
+from reports.metrics.metric_spec import MetricSpec, MetricSpecEntry, better_direction
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described, entry_from
 from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
 from reports.statistics.baselines import no_ratio
-from reports.statistics.differences import LEVEL, Difference
+from reports.statistics.differences import LEVEL, Difference, Margin, Scale, as_share
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, floor_reason, verdicts
 
@@ -153,24 +155,117 @@ def add_verdicts(
     `baseline` is the name of the baseline, which the texts of reasons use.
     """
     judged = verdicts(
-        [measurement.difference for measurement in differences],
-        [measurement.spec.primary for measurement in differences],
-        [measurement.floor(baseline) for measurement in differences],
+        [measured.difference for measured in differences],
+        [measured.spec.primary for measured in differences],
+        [measured.floor(baseline) for measured in differences],
         level=level,
     )
-    findings = []
-    for measurement, verdict in zip(differences, judged, strict=True):
-        if verdict.name == "inconclusive" and not verdict.reason and measurement.difference:
-            unseen = measurement.spec.statistic.nothing_seen(
-                measurement.spec, measurement.difference, measurement.targets[1]
-            )
-            if needed := measurement.difference.baseline_sessions:
-                unseen = Reason("few_baseline", {"needed": needed, "there": [measurement.targets[0].sessions]})
+    comparisons = []
+    for measured, verdict in zip(differences, judged, strict=True):
+        if (difference := measured.difference) and verdict.name == "inconclusive" and not verdict.reason:
+            unseen = measured.spec.statistic.nothing_seen(measured.spec, difference, measured.targets[1])
+            if needed := difference.baseline_sessions:
+                unseen = Reason("few_baseline", {"needed": needed, "there": [measured.targets[0].sessions]})
             verdict = replace(verdict, reason=unseen)
-        findings.append(MetricComparison(**vars(measurement), verdict=verdict, baseline=baseline))
-    return findings
+        comparisons.append(MetricComparison(**vars(measured), verdict=verdict, baseline=baseline))
+    return comparisons
 
 
-def provisional(finding: MetricComparison) -> MetricComparison:
+def provisional(comparison: MetricComparison) -> MetricComparison:
     """Return the comparison with a provisional verdict. It depends on an assumption that more runs would test."""
-    return replace(finding, verdict=replace(finding.verdict, provisional=True))
+    return replace(comparison, verdict=replace(comparison.verdict, provisional=True))
+
+
+class DifferenceEntry(ClosedJsonEntry, frozen=True):
+    """The difference of the candidate from the baseline, with its bounds."""
+
+    scale: Annotated[Scale, described("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
+    confidence: Annotated[float, described("type I error of each one-sided bound")]
+    baseline: Annotated[Rounded, described("in the unit of the metric; null if infinite because too many turns failed")]
+    candidate: Rounded
+    estimate: Annotated[Rounded, described("on the scale: 0.2 is +20 %, or 20 points")]
+    low: Annotated[Rounded, described("lower one-sided bound; null if it is unbounded")]
+    high: Rounded
+    se: Annotated[Rounded, described("standard error; of a ratio, that of its logarithm")]
+    df: Rounded
+    worse_low: Annotated[
+        Rounded,
+        described(
+            "lower bound of the candidate's excess over the margin (of a ratio, its logarithm): worse if above 0"
+        ),
+    ]
+    worse_high: Rounded
+    better_low: Rounded
+    p_worse: Rounded
+    p_better: Rounded
+    baseline_in_failures: bool
+    candidate_in_failures: bool
+
+
+class CountsEntry(ClosedJsonEntry, frozen=True):
+    """A count for each of the two targets."""
+
+    baseline: Count
+    candidate: Count
+
+
+class SharesEntry(ClosedJsonEntry, frozen=True):
+    """A share for each of the two targets; null for rates."""
+
+    baseline: Rounded
+    candidate: Rounded
+
+
+class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
+    """One metric of a candidate compared with its baseline. Values are in the unit of the metric; rates are shares."""
+
+    candidate: str
+    title: str
+    step: Known
+    unit: str
+    primary: bool
+    margin: Margin
+    verdict: VerdictName
+    passes: bool
+    direction: Annotated[
+        Literal["worse", "better"] | None,
+        described("the direction of the difference; null if the interval contains 0"),
+    ]
+    provisional: Annotated[bool, described("run-to-run variation was assumed, or the latency of one target drifted")]
+    reason: Annotated[Reason | None, described("why it is inconclusive, if the interval does not show it")]
+    more_sessions: Annotated[
+        int | None, described("estimated number of further sessions per target, or pairs, for a verdict")
+    ]
+    sentence: str
+    difference: Annotated[DifferenceEntry | None, described("null if a target has no such value")]
+    turns: CountsEntry
+    sessions: CountsEntry
+    failed: CountsEntry
+    completed_share: Annotated[SharesEntry, described("share of the planned turns that have a value")]
+    effective_sessions: Annotated[SharesEntry, described("effective number of sessions, if they are of unequal length")]
+    analysis: Annotated[int | None, described("the interim analysis that decided, from 1")]
+    corrected: Annotated[Rounded, described("at an interim analysis, the estimate corrected for the early stop")]
+
+
+def entry_of(comparison: MetricComparison, sentence: str) -> ComparisonEntry:
+    """Return a comparison as an entry of a document, with its text."""
+    spec, verdict, difference, entry = comparison.spec, comparison.verdict, comparison.published, None
+    if difference:
+        estimate, low, high = (math.nan if end is None else end for end in difference.shares)
+        infinite = {f"{name}_in_failures": math.isinf(getattr(difference, name)) for name in ("baseline", "candidate")}
+        entry = entry_from(
+            DifferenceEntry, difference, confidence=round(1 - difference.level, 12), estimate=estimate, low=low,
+            high=high, worse_low=difference.worse.low, worse_high=difference.worse.high, p_worse=difference.worse.p,
+            better_low=difference.better.low, p_better=difference.better.p, **infinite,
+        )  # fmt: skip
+    corrected = as_share(comparison.corrected, spec.scale)
+    names: dict[str, type[CountsEntry | SharesEntry]] = {
+        "turns": CountsEntry, "sessions": CountsEntry, "failed": CountsEntry,
+        "completed_share": SharesEntry, "effective_sessions": SharesEntry,
+    }  # fmt: skip
+    both = {name: kind(*(getattr(target, name) for target in comparison.targets)) for name, kind in names.items()}
+    return entry_from(
+        ComparisonEntry, spec, verdict, comparison, **spec.entry_fields, verdict=verdict.name, sentence=sentence,
+        direction=comparison.direction or None, difference=entry, **both,
+        corrected=math.nan if corrected is None else corrected,
+    )  # fmt: skip

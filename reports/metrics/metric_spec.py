@@ -15,6 +15,7 @@ import numpy as np
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.catalogue.metrics import Better as Direction
+from reports.formatting import NBSP, format_number
 from reports.metrics.stored import Baseline
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.json_entries import JsonEntry, Known, described
@@ -267,6 +268,17 @@ class MetricSpec:
         return self.statistic.title(f"{self.metric} {self.step}".rstrip())
 
     @property
+    def title(self) -> str:
+        """The name with the turns, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
+        if self.stratum is None:
+            return self.name
+        since = self.stratum.measured_from_text
+        if not since:
+            return f"{self.name} of {self.stratum.turns}"
+        start = CATALOGUE[self.metric].begin if self.metric in CATALOGUE else ""
+        return f"{self.name} {'' if start == 'measured_from' else 'of turns '}{since}"
+
+    @property
     def unit(self) -> str:
         return self.statistic.unit(self.metric)
 
@@ -281,6 +293,22 @@ class MetricSpec:
     @property
     def better(self) -> Direction:
         return self.statistic.better(self.metric)
+
+    def margin_text(self, *, sign: bool = False) -> str:
+        """Return the margin as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
+
+        `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
+        1/0.9.
+        """
+        accepted = self.margin
+        if self.scale == "points":
+            size, more = 100 * accepted.points, "−" if self.better == "higher" else "+"
+            return f"{more if sign else ''}{format_number(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
+        if self.better == "higher":
+            return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
+        parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
+        parts += [f"{format_number(accepted.plus)}{NBSP}{self.unit}"] if accepted.plus else []
+        return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
 
     @property
     def entry_fields(self) -> dict[str, Any]:

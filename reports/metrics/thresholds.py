@@ -33,12 +33,8 @@ from reports.statistics.differences import Margin
 
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
-OTHERS = {
-    "max": "a single turn determines it, and it grows with the number of turns: use a quantile such as p(99)",
-    "min": "a single turn determines it: use a quantile such as p(5)",
-    "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
-}
-"""The aggregates that k6 has but that a threshold cannot use here, each with the reason."""
+ONLY_IN_K6 = ("max", "min", "count")
+"""The aggregates that k6 has but that a threshold cannot use here."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ THRESHOLD_METRICS = {
 """The metrics that may have thresholds, by name."""
 
 
-def primary(name: str) -> ThresholdMetric:
+def metric_named(name: str) -> ThresholdMetric:
     """Return the metric of this name.
 
     Raise UsageError if there is no such metric, or if the metric cannot have thresholds.
@@ -89,8 +85,9 @@ def primary(name: str) -> ThresholdMetric:
     if name in THRESHOLD_METRICS:
         return THRESHOLD_METRICS[name]
     if name in CATALOGUE:
-        reason = "it is counted over events, so its variance between sessions is unknown"
-        raise UsageError(f"{name} cannot be a threshold: {reason}")
+        raise UsageError(
+            f"{name} cannot be a threshold: it is counted over events, so its variance between sessions is unknown"
+        )
     raise UsageError(f"there is no metric {quoted(name)}{near(name, THRESHOLD_METRICS)} {see('metrics')} lists them")
 
 
@@ -137,68 +134,69 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 """The suffixes that the margin of a rate may have, each with its factor."""
 
 
-def limit_of(text: str, primary: ThresholdMetric) -> float:
+def limit_of(text: str, metric: ThresholdMetric) -> float:
     """Parse a limit, such as `800ms`, in the unit of the metric. Raise UsageError with the allowed forms."""
-    match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
+    match, form = _LIMIT.fullmatch(text), FORMS[metric.unit]
     if not match or match[2] not in form.factors:
-        raise UsageError(f"{quoted(text)} is not a limit of {primary.name}: write it as {form.limits}")
+        raise UsageError(f"{quoted(text)} is not a limit of {metric.name}: write it as {form.limits}")
     limit = float(Fraction(match[1]) * form.factors[match[2]])
-    if primary.unit == "share" and not 0 <= limit <= 1:
-        raise UsageError(f"{quoted(text)} is not a limit of {primary.name}: a rate is from 0 to 1, such as 0.01 or 1%")
+    if metric.unit == "share" and not 0 <= limit <= 1:
+        raise UsageError(f"{quoted(text)} is not a limit of {metric.name}: a rate is from 0 to 1, such as 0.01 or 1%")
     return limit
 
 
-def read_margin(text: str, primary: ThresholdMetric) -> Margin:
+def read_margin(text: str, metric: ThresholdMetric) -> Margin:
     """Parse a margin, such as `+20%`, `+30ms`, or `+20% and +30ms`. If more is better, the sign is a minus: `-10%`."""
     sizes: dict[str, float] = {}
     for piece in _AND.split(text):
         match = _STEP.fullmatch(piece)
-        size = _size(match[1], Fraction(match[2]), match[3], primary) if match else None
+        size = _size(match[1], Fraction(match[2]), match[3], metric) if match else None
         if size is None or size[0] in sizes:
-            raise UsageError(f"{quoted(text)} is not a margin of {primary.name}: {_allowed(primary)}")
+            sign, example = ("negative", "-1pt" if metric.unit == "share" else "-10%")
+            if metric.better != "higher":
+                sign, example = "positive", MARGINS.get(metric.unit, "+20%")
+            raise UsageError(
+                f"{quoted(text)} is not a margin of {metric.name}: {metric.better} values are better, so the margin is "
+                f"{sign}: write {example}"
+            )
         sizes[size[0]] = size[1]
     return Margin(**sizes)
 
 
-def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
+MARGINS: dict[Unit, str] = {
+    "ms": "+20%, +30ms, or both: +20% and +30ms",
+    "share": "+0.01 or +1pt",
+    SLOPE: "+20ms, per 1,000 tokens",
+}
+"""Examples of margins on metrics of which less is better. Other units have only `+20%`."""
+
+
+def _size(sign: str, number: Fraction, unit: str, metric: ThresholdMetric) -> tuple[str, float] | None:
     """Convert one piece of a margin. Return (the name of a field of `Margin`, its value).
 
     Return None if the metric cannot have such a margin. If more is better, a margin of −10 % accepts 0.9 of the
     baseline. The field `ratio` is written for metrics of which less is better, so its value is then 1/0.9 − 1.
     """
-    if sign != ("-" if primary.better == "higher" else "+"):
+    is_higher = metric.better == "higher"
+    if sign != ("-" if is_higher else "+"):
         return None
-    if primary.unit == "share":
+    if metric.unit == "share":
         return ("points", float(number * POINTS[unit])) if unit in POINTS and number * POINTS[unit] < 1 else None
-    if primary.unit == SLOPE:
+    if metric.unit == SLOPE:
         return ("plus", float(number)) if unit == "ms" else None
-    if unit == "%" and primary.better == "lower":
-        return "ratio", float(number / 100)
-    if unit == "%":
+    if unit == "%" and is_higher:
         return ("ratio", float(1 / (1 - number / 100) - 1)) if number < 100 else None
-    if unit in ("ms", "s") and primary.unit == "ms" and primary.better == "lower":
+    if unit == "%":
+        return "ratio", float(number / 100)
+    if unit in ("ms", "s") and metric.unit == "ms" and not is_higher:
         return "plus", float(number * FORMS["ms"].factors[unit])
     return None
-
-
-def _allowed(primary: ThresholdMetric) -> str:
-    if primary.unit == "share" and primary.better == "higher":
-        return "a higher value is better, so the margin must be negative: write -1pt (one percentage point)"
-    if primary.unit == "share":
-        return "write +0.01 or +1pt (one percentage point)"
-    if primary.unit == SLOPE:
-        return "it may be negative, so a percentage is undefined: write +20ms (per 1,000 tokens)"
-    if primary.better == "higher":
-        return "a higher value is better, so the margin must be negative: write -10%"
-    return "write +20%" + (
-        ", +30ms, or +20% and +30ms (it regresses if both are exceeded)" if primary.unit == "ms" else ""
-    )
 
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "turn_type", "measured_from")
-SHAPE = 'write a metric with one threshold or a list, such as ttfa: ["p(95)<800"]'
+SHAPE = 'write METRIC: THRESHOLD or a list, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
@@ -261,10 +259,12 @@ def parse(metric: str, text: str) -> Threshold:
     `metric` may have a filter: `ttfa{step:greeting}`.
     """
     name, filters = _named(metric)
-    threshold_metric, match = primary(name), _PARTS.fullmatch(text.strip())
+    threshold_metric, match = metric_named(name), _PARTS.fullmatch(text.strip())
     if match is None:
-        example = f"write an aggregate, a sign and a limit, {FORMS[threshold_metric.unit].threshold}"
-        raise UsageError(f"{quoted(text)} is not a threshold: {example}")
+        raise UsageError(
+            f"{quoted(text)} is not a threshold: write an aggregate, a sign and a limit, "
+            f"{FORMS[threshold_metric.unit].threshold}"
+        )
     aggregate, sign, bound = (piece.strip() for piece in match.groups())
     statistic = _statistic(aggregate, threshold_metric)
     if sign not in SIGNS:
@@ -329,26 +329,23 @@ def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
-def recorded(document: Mapping[str, Any]) -> tuple[list[Threshold], dict[str, str]]:
-    """Return the thresholds that are recorded with a run, and why this version cannot read others, by their texts.
+class Recorded(NamedTuple):
+    """The thresholds that are recorded with a run, and why this version cannot read others, by their texts."""
 
-    `document` is the content of run.json. Another version of the tool may have written it.
-    """
-    thresholds, unread = list[Threshold](), dict[str, str]()
+    thresholds: list[Threshold]
+    unread: dict[str, str]
+
+
+def recorded(document: Mapping[str, Any]) -> Recorded:
+    """Return the thresholds that run.json contains. Another version of the tool may have written it."""
+    found = Recorded([], {})
     for metric, texts in (document.get("thresholds") or {}).items():
         for text in texts:
             try:
-                thresholds.append(parse(metric, text))
+                found.thresholds.append(parse(metric, text))
             except UsageError as error:
-                unread[excerpt(f"{metric}: {text}", 60)] = str(error)
-    return thresholds, unread
-
-
-def unread_notice(document: Mapping[str, Any]) -> str:
-    """Return a notice on recorded thresholds that this version cannot read; "" if it can read all."""
-    if not (unread := recorded(document)[1]):
-        return ""
-    return f"This version cannot read, and ignores, thresholds that are recorded with the run: {', '.join(unread)}."
+                found.unread[excerpt(f"{metric}: {text}", 60)] = str(error)
+    return found
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
@@ -401,8 +398,10 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
         if key == "turn_type" and value != REGULAR:
             names = [name.strip() for name in value.split("+")]
             if not set(names) <= set(TURN_TYPES):
-                known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
-                raise UsageError(f"{quoted(value)} is not a turn type; allowed: {known}")
+                raise UsageError(
+                    f"{quoted(value)} is not a turn type; allowed: {REGULAR}, {', '.join(TURN_TYPES)}, or several with "
+                    "+ between them"
+                )
             value = turn_type_of(names)  # the parts of the turn type, in their fixed order
         filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in MEASURED_FROM_TEXTS:
@@ -413,14 +412,18 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
-    if text in OTHERS:
-        raise UsageError(f"{text} of {metric.name} cannot be a threshold: {OTHERS[text]}")
+    if text in ONLY_IN_K6:
+        raise UsageError(
+            f"{text} of {metric.name} cannot be a threshold: it depends on a single turn, or on the length of the run: "
+            "use a quantile such as p(99), or a rate, such as failure_rate: rate<0.01"
+        )
     if text == "avg" and metric.unit == "ms":
         raise UsageError(f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
     if text == "rate" and metric.unit == "%":
-        of = "session" if metric.of_sessions else "turn"
-        why = f"each {of} has a value in %; use avg or p(95), with a limit such as 1%"
-        raise UsageError(f"rate of {metric.name} cannot be a threshold: {why}")
+        raise UsageError(
+            f"rate of {metric.name} cannot be a threshold: each {'session' if metric.of_sessions else 'turn'} has a "
+            "value in %; use avg or p(95), with a limit such as 1%"
+        )
     for statistic in STATISTICS:
         if statistic.aggregates(metric.unit, metric.better) and (parsed := statistic.read(text)) is not None:
             return parsed
@@ -438,7 +441,7 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     If the text names no statistic, `default` is used; a metric without quantiles has its first statistic instead.
     """
     name, _, aggregate = text.partition(":")
-    metric = primary(name.strip())
+    metric = metric_named(name.strip())
     for statistic in STATISTICS:
         if names := statistic.aggregates(metric.unit, metric.better):
             written = aggregate.strip() or (default if "p(N)" in names else names[0])

@@ -59,6 +59,7 @@ else:
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
 """For each of these types, the value that a reader uses for null."""
 Read = TypeVar("Read", bound=msgspec.Struct)
+Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
@@ -67,6 +68,14 @@ class JsonEntry(msgspec.Struct, frozen=True):
 
 class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
     """An object with a key for each field and no other keys."""
+
+
+def entry_from(kind: type[Entry], /, *sources: object, **fields: Any) -> Entry:
+    """Return an entry of this type. Each field is an attribute of the first source that has it, if it is not given."""
+    for name in kind.__struct_fields__:
+        if name not in fields:
+            fields[name] = getattr(next(source for source in sources if hasattr(source, name)), name)
+    return kind(**fields)
 
 
 def to_json_data(document: JsonEntry) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import field
 
 from reports.results.json_entries import ClosedJsonEntry, Known, described
 
 Counted = Literal["session", "pair", "turn", "word"]
+T = TypeVar("T")
 
 
 class Reason(ClosedJsonEntry, frozen=True):
@@ -63,9 +64,9 @@ def too_few_to_print(unit: Counted, needed: int, there: int) -> Reason:
     return Reason("too_few_to_print", {"unit": unit, "needed": needed, "there": [there]})
 
 
-def unique(reasons: Iterable[Reason]) -> list[Reason]:
+def unique(reasons: Iterable[T]) -> list[T]:
     """Return each reason once, in the order of its first occurrence."""
-    known = list[Reason]()
+    known = list[T]()
     for reason in reasons:
         known += [reason] if reason not in known else []
     return known

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
+from bench.record.document import ValidityStatus
 from reports.results.json_entries import JsonEntry, described
+from reports.results.reason import Reason
 
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 """Whether a threshold, a check, or a comparison passes."""
@@ -30,6 +32,14 @@ RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
     INVALID_STATUS: "not_evaluated",
 }
 """For each exit status of a verdict, the result that it means."""
+
+
+class ValidityEntry(JsonEntry, frozen=True):
+    """Whether the values of a check or comparison may be used: the reasons if not, and these as lines with remedies."""
+
+    status: ValidityStatus
+    reasons: list[Reason]
+    messages: list[str]
 
 
 class Conclusion(JsonEntry, frozen=True, kw_only=True):

@@ -63,6 +63,19 @@ class Margin:
     plus: float = 0.0
 
 
+def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
+    """Return a difference as a share of the baseline, or in points.
+
+    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return None if `d` is not
+    finite.
+    """
+    if d == -math.inf and candidate == 0 and scale == "ratio":
+        return -1.0
+    if not math.isfinite(d):
+        return None
+    return math.expm1(min(d, 300.0)) if scale == "ratio" else d
+
+
 @dataclass(frozen=True)
 class OneSidedBounds:
     """The lower and the upper bound of a quantity. Each is one-sided, with the same type I error.
@@ -115,6 +128,12 @@ class Difference:
     number of the baseline's sessions prevents this verdict."""
     by_length: bool = False
     """True if the change depends on the length of sessions, so that one of the bounds allows for an unseen session."""
+
+    @property
+    def shares(self) -> tuple[float | None, float | None, float | None]:
+        """The difference and both ends of its interval: 0.2 is +20 % or, for a rate, 20 points; None if unbounded."""
+        d, low, high = (as_share(end, self.scale, self.candidate) for end in (self.d, self.low, self.high))
+        return d, low, high
 
     def wider_of(self, other: Difference) -> Difference:
         """Return this difference with the wider of both bounds. More sessions make them no narrower."""

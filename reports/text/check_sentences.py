@@ -10,73 +10,18 @@ from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.sequential.decision import analysis_place, decision_headline, made_text
 from reports.analysis.summary.run_validity import TITLES
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
-from reports.results.verdict import RESULT_OF_STATUS
-from reports.text import finding_sentences, reasons, validity
+from reports.statistics.differences import as_share
+from reports.text import finding_sentences, validity
 from reports.text.cells import INFINITE, interval, shortfall_text
-from reports.text.finding_rows import row
-from reports.text.verdicts import as_share, in_unit, margin, signed
-
-NO_RESULT = "–"
-
-
-def value_text(result: ThresholdResult) -> str:
-    """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed turns.
-
-    If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
-    """
-    if result.finding is not None:
-        return row(result.finding).values[1] if result.finding.difference else NO_RESULT
-    if shortfall := result.shortfall:
-        noun = "words or character" if shortfall.unit == "word" else shortfall.unit
-        return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
-    return (
-        in_unit(result.spec.unit, result.estimate.value)
-        if result.estimate and result.estimate.counts.turns
-        else NO_RESULT
-    )
-
-
-def baseline_text(result: ThresholdResult) -> str:
-    """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
-    return row(result.finding).values[0] if result.finding and result.finding.difference else ""
-
-
-def interval_text(result: ThresholdResult) -> str:
-    """Return the interval of the value, such as `590 to 690 ms`.
-
-    For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
-    """
-    if result.finding is not None:
-        return row(result.finding).change_text if result.finding.difference else NO_RESULT
-    if result.estimate is None or result.shortfall or not result.estimate.counts.turns:
-        return NO_RESULT
-    if result.estimate.low == math.inf:
-        return INFINITE
-    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.spec.unit))
-
-
-def completed_text(result: ThresholdResult) -> str:
-    """Return the share of the planned turns that have a value, as text; a dash if the metric is no latency."""
-    share = result.counts.completed_share if result.counts else math.nan
-    return NONE if math.isnan(share) else percent(share, 1)
-
-
-def limit_text(result: ThresholdResult) -> str:
-    """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
-    if result.limit is None:
-        return margin(result.spec, sign=True)
-    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
-    text = (
-        f"{format_number(100 * limit)}{NBSP}%"
-        if result.spec.scale == "points" and limit
-        else in_unit(result.spec.unit, limit)
-    )
-    return f"{sign}{NBSP}{text}"
-
+from reports.text.finding_rows import change_of, values_of, within
+from reports.text.notices import run_notices, uncertain_line, unread_notice
+from reports.text.reasons import NOT_STORED, notice_text, reason_line, reason_text, reasons_text
+from reports.text.verdicts import in_unit, signed
 
 NOT_EVALUATED = "not evaluated"
 MEANINGS = {
@@ -87,16 +32,62 @@ MEANINGS = {
 }
 
 
+def value_text(result: ThresholdResult) -> str:
+    """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed turns.
+
+    If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
+    """
+    if result.compared is not None:
+        return values_of(result.compared)[1]
+    if shortfall := result.shortfall:
+        noun = "words or character" if shortfall.unit == "word" else shortfall.unit
+        return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
+    return in_unit(result.unit, result.limit.value) if result.limit and result.turns else NONE
+
+
+def baseline_text(result: ThresholdResult) -> str:
+    """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
+    return values_of(result.compared)[0] if result.compared and result.compared.difference else ""
+
+
+def interval_text(result: ThresholdResult) -> str:
+    """Return the interval of the value, such as `590 to 690 ms`.
+
+    For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
+    """
+    if result.compared is not None:
+        return change_of(result.compared) if result.compared.difference else NONE
+    if result.limit is None or result.shortfall or not result.turns:
+        return NONE
+    if result.limit.low == math.inf:
+        return INFINITE
+    return interval(result.limit.low, result.limit.high, partial(in_unit, result.unit))
+
+
+def completed_text(result: ThresholdResult) -> str:
+    """Return the share of the planned turns that have a value, as text; a dash if the metric is no latency."""
+    return percent(result.completed_share, 1)
+
+
+def limit_text(result: ThresholdResult) -> str:
+    """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
+    if result.limit is None:
+        return result.spec.margin_text(sign=True)
+    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.limit
+    is_share = result.spec.scale == "points" and limit
+    return f"{sign}{NBSP}{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.unit, limit)}"
+
+
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID_STATUS:
-        if causes := checked.invalid_reasons:
-            text = _first([*map(reasons.reason_line, causes)], "reason")
+        if causes := checked.validity.reasons:
+            text = _first([*map(reason_line, causes)], "reason")
             return f"{validity.LEAD if checked.causes else NOT_EVALUATED}: {text}"
         return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if checked.baseline_sentence and all(result.relative for result in deciding):
-        return checked.baseline_sentence.removesuffix(".")
+    if all(result.relative for result in deciding) and (sentence := _sentence_of_comparison(checked)):
+        return sentence.removesuffix(".")
     if failed := checked.of("fail"):
         return _first([result_sentence(result) for result in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
@@ -106,26 +97,67 @@ def check_headline(checked: CheckResult) -> str:
     return f"pass: all {plural(number, 'threshold')}" if number > 1 else "pass: 1 of 1 threshold"
 
 
+def _sentence_of_comparison(checked: CheckResult) -> str:
+    """Return the joint result of the relative thresholds. It is "" if a target has no stored baseline."""
+    if checked.decision is not None:
+        return decision_headline(checked.decision)
+    if any(map(is_not_stored, checked.thresholds)):
+        return ""
+    return finding_sentences.answer([result.compared for result in checked.thresholds if result.compared])
+
+
+def against_text(checked: CheckResult) -> str:
+    """Return the baseline as a text, such as `direct, in the same run`; "" if there is none."""
+    text, decision = reason_text(checked.against), checked.decision
+    if decision is None:
+        return text
+    stopped = made_text(decision).removeprefix("; ") or "their number is unknown"
+    if not decision.result.analyses:
+        stopped = "none was made"
+    elif decision.is_decided_by_analysis or not decision.ended:
+        stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
+    return f"{text}: {stopped}"
+
+
+def warnings(checked: CheckResult) -> list[str]:
+    return [*map(reason_text, checked.alerts)]
+
+
+def notices(checked: CheckResult) -> list[str]:
+    """Return the notices on the comparison, on the thresholds, and on the run."""
+    texts, run = [*map(notice_text, checked.notes)], checked.run
+    if run is not None and checked.data_notes is not None:
+        unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it
+        texts += [notice for notice in run_notices(run, checked.data_notes) if notice != unread]
+    absolute = {result.metric for result in checked.thresholds if not result.relative}
+    return [*texts, *filter(None, [uncertain_line(run, absolute) if run is not None else ""])]
+
+
+def why(result: ThresholdResult) -> str:
+    """Return the reason for the result, and its notes; "" if the values of the result show the reason."""
+    return "; ".join(filter(None, (reason_text(result.reason), reasons_text(result.notes))))
+
+
 def result_sentence(result: ThresholdResult) -> str:
     """Return a result in a sentence.
 
     Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
     """
+    subject, reason = f"{result.title} of {result.target}", why(result)
     if result.result == "not_evaluated":
-        return f"{result.title} of {result.target} has no data: {result.reason_text}"
-    if result.finding is not None and result.finding.difference and not result.shortfall:
-        return finding_sentences.sentence(result.finding)
+        return f"{subject} has no data: {reason}"
+    if result.compared is not None and result.compared.difference and not result.shortfall:
+        return finding_sentences.sentence(result.compared)
     if result.result == "fail" and result.limit is not None:
         verdict = f"is {'over' if result.limit.operator in ('<', '<=') else 'under'} its limit"
-        details = ", ".join(filter(None, (values_text(result), result.reason_text)))
-        return f"{result.title} of {result.target} {verdict}: {details}"
-    verdict = displayed_result(result) + (f" ({result.reason_text})" if result.reason_text else "")
-    return f"{result.title} of {result.target} {verdict}: {values_text(result)}{more(result)}"
+        return f"{subject} {verdict}: {', '.join(filter(None, (values_text(result), reason)))}"
+    verdict = displayed_result(result) + (f" ({reason})" if reason else "")
+    return f"{subject} {verdict}: {values_text(result)}{more(result)}"
 
 
 def values_text(result: ThresholdResult) -> str:
     """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit < 800 ms`."""
-    if result.finding is not None:
+    if result.relative:
         return f"{interval_text(result)}, margin {limit_text(result)}"
     bounds = "" if result.shortfall else f" ({interval_text(result)})"
     return f"{value_text(result)}{bounds}, limit {limit_text(result)}"
@@ -138,12 +170,12 @@ def inconclusive_text(result: ThresholdResult) -> str:
     reason for all metrics of a target.
     """
     if is_not_stored(result):
-        return result.reason_text
-    return f"{result.title} of {result.target}: {result.reason_text or values_text(result)}{more(result)}"
+        return why(result)
+    return f"{result.title} of {result.target}: {why(result) or values_text(result)}{more(result)}"
 
 
 def is_not_stored(result: ThresholdResult) -> bool:
-    return result.reason is not None and result.reason.code in reasons.NOT_STORED
+    return result.reason is not None and result.reason.code in NOT_STORED
 
 
 def more(result: ThresholdResult) -> str:
@@ -151,24 +183,18 @@ def more(result: ThresholdResult) -> str:
 
     Return "" if the result has a reason, which is shown instead.
     """
-    finding = result.finding
-    if (
-        finding is None
-        or finding.verdict.more_sessions is None
-        or result.reason_text
-        or result.result != "inconclusive"
-    ):
+    compared = result.compared
+    if compared is None or compared.verdict.more_sessions is None or result.result != "inconclusive" or why(result):
         return ""
-    return f"; about {count(finding.sessions[1] + finding.verdict.more_sessions)} sessions per target are needed"
+    return f"; about {count(compared.sessions[1] + compared.verdict.more_sessions)} sessions per target are needed"
 
 
 def remark(result: ThresholdResult) -> str:
     """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
-    parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
-    if finding and (corrected := as_share(finding.corrected, finding.spec.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, finding.spec.scale)}, analysis {finding.analysis}")
-    share = result.counts.completed_share if result.counts else math.nan
-    if not math.isnan(share) and share != 1:
+    parts, compared = [f"{why(result)}{more(result)}".removeprefix("; ")], result.compared
+    if compared and (corrected := as_share(compared.corrected, result.spec.scale)) is not None:
+        parts.insert(0, f"corrected {signed(corrected, result.spec.scale)}, analysis {compared.analysis}")
+    if not math.isnan(result.completed_share) and result.completed_share != 1:
         of = "sessions" if THRESHOLD_METRICS[result.metric].of_sessions else "planned turns"
         parts.append(f"{completed_text(result)} of the {of} have a value")
     return "; ".join(filter(None, parts))
@@ -177,16 +203,11 @@ def remark(result: ThresholdResult) -> str:
 def ending(checked: CheckResult) -> str:
     """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
-    if checked.exit_status == PASS_STATUS and inconclusive == len(checked.thresholds):
-        meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
-    elif checked.exit_status == PASS_STATUS and inconclusive:
-        meaning = f"pass, {count(inconclusive)} inconclusive accepted by --on-inconclusive {checked.on_inconclusive}"
+    if checked.exit_status == PASS_STATUS and inconclusive:
+        all_are = inconclusive == len(checked.thresholds)
+        meaning = "inconclusive," if all_are else f"pass, {count(inconclusive)} inconclusive"
+        meaning += f" accepted by --on-inconclusive {checked.on_inconclusive}"
     return f"exit status {checked.exit_status}: {meaning}"
-
-
-def remarks(checked: CheckResult) -> list[str]:
-    """Return the reasons why a check is invalid, then its notices. The headline already has the first reason."""
-    return [*map(reasons.reason_line, checked.invalid_reasons), *checked.notices]
 
 
 def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
@@ -202,15 +223,20 @@ def displayed_result(result: ThresholdResult) -> str:
 
     For a comparison, it is the verdict, such as `slower` or `not regressed`.
     """
-    if result.finding is None or result.result == "not_evaluated":
+    if result.compared is None or result.result == "not_evaluated":
         return result.result.replace("_", " ")
-    return finding_sentences.displayed(result.finding)
+    return finding_sentences.displayed(result.compared)
+
+
+def within_text(result: ThresholdResult) -> str:
+    """Return the margin, such as ` (slower, within 20 %)`, if the verdict alone could be misunderstood; else ""."""
+    return within(result.compared) if result.compared and result.compared.difference else ""
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:
     """Return the badges of a check: its result if the run is valid, the validity, and the source of the run."""
-    usable = not (checked.causes and checked.baseline)
-    result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
+    usable = not (checked.causes and checked.against)
+    result, run = checked.result, validity.run_status(TITLES[checked.status], usable=usable)
     style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
     badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
     if run == "VALID":

@@ -13,11 +13,11 @@ from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
-from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale
+from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale, as_share
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts
 from reports.text.cells import INFINITE
-from reports.text.verdicts import NOT_SHOWN, as_share, in_unit, interval_of, share
+from reports.text.verdicts import NOT_SHOWN, in_unit, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -112,26 +112,20 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A comparison as a row of texts and axis positions.
-
-    `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
+    """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage points.
 
     - `values` is the value of the baseline and of the candidate, with its unit
-    - `d` is the difference; NaN if there is none
+    - `d`, `low` and `high` are the axis positions of the difference and of its interval; NaN if there is none
     - `reason` is the reason why the verdict is inconclusive
-    - `is_doubted` is True if the verdict is provisional because one target drifted
-    - `within` is a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" alone as "no
-    change"
-    - `known` is the direction that is known even if there is no verdict: slower, or worse
+    - `is_doubted` is True if the verdict is provisional because one target drifted. A difference between two runs is
+    noted once, for all metrics.
     """
 
-    name: str
+    finding: MetricComparison
     turns_text: str
     values: tuple[str, str]
-    unit: str
     change: str
     interval: str
-    margin_text: str
     d: float
     low: float
     high: float
@@ -140,10 +134,16 @@ class FindingRow:
     outcome: str
     within: str
     reason: str
-    known: str
     after_holm: bool
     is_doubted: bool
-    finding: MetricComparison
+
+    @property
+    def name(self) -> str:
+        return self.finding.spec.name
+
+    @property
+    def margin_text(self) -> str:
+        return self.finding.spec.margin_text()
 
     @property
     def note(self) -> str:
@@ -153,18 +153,17 @@ class FindingRow:
 
     @property
     def change_text(self) -> str:
-        """The difference with its interval, such as `+65 % (+47 to +87 %)`."""
-        return f"{self.change} ({self.interval})" if self.interval else self.change
-
-    @property
-    def verdict(self) -> str:
-        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
-        return f"{self.signed}{' (provisional)' if self.is_doubted else ''}"
+        return change_of(self.finding)
 
     @property
     def signed(self) -> str:
         """The verdict with its sign but without the word `provisional`, such as `? inconclusive (Holm)`."""
         return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
+        return f"{self.signed}{' (provisional)' if self.is_doubted else ''}"
 
     @property
     def verdict_text(self) -> str:
@@ -179,7 +178,7 @@ class FindingRow:
     @property
     def measured(self) -> str:
         """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
-        (base, candidate), unit = self.values, f"{NBSP}{self.unit}"
+        (base, candidate), unit = self.values, f"{NBSP}{self.finding.spec.shown_unit}"
         base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
@@ -189,63 +188,66 @@ def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
 
     `usable` is False if the values must not be used: the row then has no verdict.
     """
-    spec, published, shortfall = finding.spec, finding.published, finding.shortfall
+    spec, published, difference, verdict = finding.spec, finding.published, finding.difference, finding.verdict
     scale = 100.0 if spec.scale == "points" else 1.0
     d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
-    difference, verdict = finding.difference, finding.verdict
-    values = NONE, NONE
-    if difference is not None:
-        base_shortfall, candidate_shortfall = finding.shortfalls
-        values = (
-            _value(difference.baseline, base_shortfall, spec),
-            _value(difference.candidate, candidate_shortfall, spec),
-        )
     # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
     holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
-    name = verdict.name if usable else "inconclusive"
-    value = as_share(difference.d, difference.scale) if difference else None
-    accepted = verdicts.margin(spec)
-    known = verdicts.direction_text(finding.direction, spec)
+    name: VerdictName = verdict.name if usable else "inconclusive"
     outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
-    # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
-    doubted = usable and verdict.provisional and difference is not None and difference.order is not None
     return FindingRow(
-        name=spec.name,
+        finding=finding,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
-        values=values,
-        unit=spec.shown_unit if difference else "",
+        values=values_of(finding),
         change=verdicts.difference(published),
-        interval=f"needs {count(shortfall.needed)}{NBSP}{reasons.units(shortfall)}"
-        if shortfall
-        else "uncertain in this run"
-        if finding.uncertain
-        else ""
-        if published and verdicts.has_zero_baseline(published)
-        else verdicts.interval_of(published),
-        margin_text=accepted,
+        interval=interval_text(finding),
         d=d * scale,
         low=low * scale,
         high=high * scale,
         margin=_margin_position(spec, published),
         verdict_name=name,
         outcome=outcome if usable else NO_VERDICT,
-        within=verdicts.within(name, value, spec.scale, accepted, known),
+        within=within(finding) if usable else "",
         reason=_reason(finding) if usable else "",
-        known=known if usable else "",
         after_holm=holm,
-        is_doubted=doubted,
-        finding=finding,
+        is_doubted=usable and verdict.provisional and difference is not None and difference.order is not None,
     )
 
 
-def shares_of(difference: Difference) -> list[float | None]:
-    """Return a difference and the two ends of its interval as numbers for documents.
+def values_of(finding: MetricComparison) -> tuple[str, str]:
+    """Return the value of the baseline and of the candidate, each with its unit."""
+    difference, (base, candidate) = finding.difference, finding.shortfalls
+    if difference is None:
+        return NONE, NONE
+    return _value(difference.baseline, base, finding.spec), _value(difference.candidate, candidate, finding.spec)
 
-    0.2 is +20 % or, for a rate, 20 points. None means unbounded.
-    """
-    return [
-        as_share(d, difference.scale, difference.candidate) for d in (difference.d, difference.low, difference.high)
-    ]
+
+def interval_text(finding: MetricComparison) -> str:
+    """Return the interval of the difference, or why it is not shown."""
+    published, shortfall = finding.published, finding.shortfall
+    if shortfall:
+        return reasons.reason_text(shortfall)
+    if finding.uncertain:
+        return "uncertain in this run"
+    return "" if published and verdicts.has_zero_baseline(published) else verdicts.interval_of(published)
+
+
+def change_of(finding: MetricComparison) -> str:
+    """Return the difference with its interval, such as `+65 % (+47 to +87 %)`."""
+    change, interval = verdicts.difference(finding.published), interval_text(finding)
+    return f"{change} ({interval})" if interval else change
+
+
+def direction_of(finding: MetricComparison) -> str:
+    """Return the direction that is known even if there is no verdict: slower, or worse; "" if it is unknown."""
+    return verdicts.direction_text(finding.direction, finding.spec)
+
+
+def within(finding: MetricComparison) -> str:
+    """Return a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" as "no change"."""
+    difference, spec = finding.difference, finding.spec
+    value = as_share(difference.d, difference.scale) if difference else None
+    return verdicts.within(finding.verdict.name, value, spec.scale, spec.margin_text(), direction_of(finding))
 
 
 def definition(metric: str) -> str:

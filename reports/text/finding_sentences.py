@@ -9,24 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.metric_comparison import ComparisonEntry, MetricComparison, entry_of
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM
-from reports.text import reasons
+from reports.text import reasons, verdicts
 from reports.text.finding_rows import (
     ONE_IN,
+    direction_of,
     displayed_verdict,
     is_lower,
     is_time,
     range_of,
-    row,
     size,
     value_text,
     which_turns,
 )
-from reports.text.verdicts import NOT_SHOWN, metric_text, share
+from reports.text.verdicts import NOT_SHOWN, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The verdicts in the order of their priority. The verdict on several primary metrics together is the first verdict of
@@ -106,7 +106,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
         numbers.append(f"{'at least' if is_minimum else 'about'} {count(int(f.required_sessions))}")
     if not numbers:
         return ""
-    names = [metric_text(f.spec) for f in (*endless, *finite)]
+    names = [f.spec.title for f in (*endless, *finite)]
     others = [f"{name} {number}" for name, number in zip(names[1:], numbers[1:], strict=True)]
     needs = join_words([f"{names[0]} needs {numbers[0]}", *others])
     if endless:
@@ -124,23 +124,21 @@ def sentence(finding: MetricComparison) -> str:
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the first sentence, with the verdict. It is about `finding`, which represents all metrics of `primary`."""
-    finding_row, name, label, base = row(finding), metric_text(finding.spec), finding.candidate, finding.baseline
+    name, label, base, margin = finding.spec.title, finding.candidate, finding.baseline, finding.spec.margin_text()
+    change = verdicts.difference(finding.published)
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
         more = f"{size(finding.difference.d, finding)} than on {base}"
         return f"{label} {verb}: {_so_far(finding, more)}."
     if verdict in ("not_regressed", "equivalent") and finding.direction == "worse":
-        within = f"but within the margin of {finding_row.margin_text}"
-        return f"{label} is {finding_row.known} than {base}, {within}: {name} is {_change(finding)}."
+        worse = f"{label} is {direction_of(finding)} than {base}, but within the margin of {margin}"
+        return f"{worse}: {name} is {_change(finding)}."
     if verdict == "not_regressed":
-        within = f"which is within the margin of {finding_row.margin_text}"
-        return f"{label} {verb}: {name} differs by {finding_row.change}, {within}."
+        return f"{label} {verb}: {name} differs by {change}, which is within the margin of {margin}."
     if verdict == "equivalent":
         than = f" to {base}" if finding.peers else ""
-        return (
-            f"{label} is equivalent{than}: {name} differs by {finding_row.change}, within ±{finding_row.margin_text}."
-        )
+        return f"{label} is equivalent{than}: {name} differs by {change}, within ±{margin}."
     if verdict == "improved":
         return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
     return _inconclusive(finding, primary)
@@ -153,19 +151,19 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    finding_row, reason, name = row(finding), finding.verdict.reason, metric_text(finding.spec)
+    reason, name = finding.verdict.reason, finding.spec.title
     lead, details = reasons.parts(reason)
     if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
         now = _so_far(finding, range_of(finding, longer=False))
-        worse = f"{finding.candidate} is {finding_row.known} than {finding.baseline}: {now}"
-        return f"{worse}. Whether this exceeds the margin of {finding_row.margin_text} is inconclusive{after}."
+        worse = f"{finding.candidate} is {direction_of(finding)} than {finding.baseline}: {now}"
+        return f"{worse}. Whether this exceeds the margin of {finding.spec.margin_text()} is inconclusive{after}."
     if reason and reason.code == "none_seen":
-        passed = join_words([metric_text(f.spec) for f in primary if f.verdict.passes])
+        passed = join_words([f.spec.title for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
-        return f"{which} is inconclusive: {lead or details}, and the margin is {finding_row.margin_text}."
+        return f"{which} is inconclusive: {lead or details}, and the margin is {finding.spec.margin_text()}."
     inconclusive = f"Inconclusive on {finding.candidate}"
     if lead:
         return f"{inconclusive} ({lead}): {details}."
@@ -174,7 +172,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
             return f"{inconclusive}: {name} is {details}."
         absent = reason is not None and reason.code in ("no_turns", "no_value", "no_ratio", "no_analysis")
         return f"{inconclusive}: {details}." if absent else f"{inconclusive}: {name}: {details or 'no estimate'}."
-    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {finding_row.margin_text}"
+    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {finding.spec.margin_text()}"
     return f"{may} ({details})." if details else f"{may}."
 
 
@@ -186,7 +184,7 @@ def _conclusive(finding: MetricComparison) -> str:
     sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
     bound = difference.low if is_lower(finding.spec) else difference.high
     minimum = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
-    return f"{minimum} margin is {row(finding).margin_text}."
+    return f"{minimum} margin is {finding.spec.margin_text()}."
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
@@ -200,13 +198,13 @@ def _so_far(finding: MetricComparison, more: str) -> str:
         noun = "replies" if spec.metric == "stall_rate" else "turns"
         return f"{share(difference.candidate)}{NBSP}% of its {noun} {HAPPENS[spec.metric]}, {more}"
     if spec.p not in ONE_IN or not is_time(spec):
-        return f"{metric_text(spec)} is {value_text(difference.candidate, spec)}, {more}"
+        return f"{spec.title} is {value_text(difference.candidate, spec)}, {more}"
     which, several = which_turns(spec)
     if math.isinf(difference.candidate):
         was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {value_text(difference.baseline, spec)}"
-        return f"{which} {now}{'fail' if several else 'fails'} ({metric_text(spec)}; {was})"
+        return f"{which} {now}{'fail' if several else 'fails'} ({spec.title}; {was})"
     takes = "take" if several else "takes"
-    return f"{which} {now}{takes} longer than {value_text(difference.candidate, spec)}, {more} ({metric_text(spec)})"
+    return f"{which} {now}{takes} longer than {value_text(difference.candidate, spec)}, {more} ({spec.title})"
 
 
 def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
@@ -248,7 +246,8 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
             group = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(finding.spec)} {row(finding).change}".removesuffix(f" {NOT_SHOWN}") for finding in group
+                f"{finding.spec.title} {verdicts.difference(finding.published)}".removesuffix(f" {NOT_SHOWN}")
+                for finding in group
             )
             details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
@@ -259,11 +258,16 @@ def _undecided(finding: MetricComparison) -> str:
 
     For a rate of which no event occurred, the text has the values that the rate may have.
     """
-    name, difference, reason = metric_text(finding.spec), finding.difference, finding.verdict.reason
+    name, difference, reason = finding.spec.title, finding.difference, finding.verdict.reason
     lead, details = reasons.parts(reason)
     if reason and reason.code == "none_seen":
         return f"{name}: {lead or details}"
     if difference is None or math.isnan(difference.d) or finding.shortfall:
         return f"{name}: {lead or details}" if lead or details else name
-    margin = f"margin {row(finding).margin_text}"
+    margin = f"margin {finding.spec.margin_text()}"
     return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, reasons.reason_text(reason))))})"
+
+
+def comparison_entry(finding: MetricComparison) -> ComparisonEntry:
+    """Return a comparison with its sentence as an entry of a document."""
+    return entry_of(finding, sentence(finding))

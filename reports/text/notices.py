@@ -21,10 +21,11 @@ from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import FAIR
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
-from reports.metrics.thresholds import unread_notice
+from reports.metrics.thresholds import recorded
+from reports.results.reason import Reason
 from reports.text import cells
 from reports.text.groups import difference_text, key_text
-from reports.text.reasons import uncertainty_text
+from reports.text.reasons import reason_text, uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
@@ -126,6 +127,12 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def unread_notice(document: dict[str, Any]) -> str:
+    """Return a notice on recorded thresholds that this version cannot read; "" if it can read all."""
+    unread = recorded(document).unread
+    return reason_text(Reason("thresholds_not_read", {"thresholds": list(unread)})) if unread else ""
 
 
 def _replayed(run: RunFrames) -> Iterable[str]:

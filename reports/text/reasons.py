@@ -15,8 +15,9 @@ from reports.results.json_entries import JsonEntry, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
-from reports.text import invalid
+from reports.text import check_reasons, invalid
 from reports.text.cells import as_sentence, interval
+from reports.text.check_reasons import unequal_reason
 from reports.text.invalid import Numbers
 from reports.text.verdicts import in_unit, share
 
@@ -33,15 +34,6 @@ BOUNDS = {
     "sessions": "that the variance between sessions gives",
 }
 """The causes of bounds that lie outside the printed interval."""
-
-
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
 
 
 def reason_text(reason: Reason | None) -> str:
@@ -66,6 +58,10 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         return "", written
     text = written(reason.numbers)
     return ("", text) if isinstance(text, str) else text
+
+
+def notice_text(notice: Reason | str) -> str:
+    return notice if isinstance(notice, str) else reason_text(notice)
 
 
 def reason_line(reason: Reason) -> str:
@@ -189,12 +185,6 @@ def _existing(reason: Reason) -> str:
     return " and ".join(f"{n:,} on {target}" for n, target in both if n < reason.needed)
 
 
-def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
-    """Return a text such as "60 sessions of unequal length count as 3.9"."""
-    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
-    return f"{sessions:,} {unit}s of unequal length count as {counted}"
-
-
 def _unequal(numbers: Numbers) -> tuple[str, str]:
     unit = numbers["unit"]
     return unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit), f"{numbers['needed']} needed"
@@ -295,8 +285,10 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "stored_by_older_version": _older_version,
     "too_small": _too_small,
     "not_reported": "not reported",
+    "provisional": lambda n: f"{notice_text(n['notice'])} The verdicts are provisional.",
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
+    **check_reasons.SENTENCES,
     **invalid.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

@@ -14,20 +14,12 @@ from reports.analysis.summary.run_validity import RunValidity, busiest
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, join_words, plural
-from reports.results.json_entries import JsonEntry
 from reports.results.reason import Reason, unique
+from reports.results.verdict import ValidityEntry
 from reports.text.cells import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
 
 LEAD = "Do not use these results"
-
-
-class ValidityEntry(JsonEntry, frozen=True):
-    """Whether the values of a check or comparison may be used: the reasons if not, and these as lines with remedies."""
-
-    status: ValidityStatus
-    reasons: list[Reason]
-    messages: list[str]
 
 
 def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from bench.catalogue.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import SLOPE
 from reports.formatting import NBSP, NONE, change, format_number
 from reports.metrics.metric_spec import MetricSpec
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import Difference, Scale
+from reports.statistics.differences import Difference, Scale, as_share
 from reports.text.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"
@@ -26,27 +26,7 @@ NEAR = 0.05
 
 
 def metric_text(spec: MetricSpec) -> str:
-    """Return the name of a metric, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
-    if spec.stratum is None:
-        return spec.name
-    since = spec.stratum.measured_from_text
-    if not since:
-        return f"{spec.name} of {spec.stratum.turns}"
-    start = CATALOGUE[spec.metric].begin if spec.metric in CATALOGUE else ""
-    return f"{spec.name} {'' if start == 'measured_from' else 'of turns '}{since}"
-
-
-def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """Return a difference in the form in which texts show it: as a share of the baseline, or in points.
-
-    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return None if `d` is not
-    finite.
-    """
-    if d == -math.inf and candidate == 0 and scale == "ratio":
-        return -1.0
-    if not math.isfinite(d):
-        return None
-    return math.expm1(min(d, 300.0)) if scale == "ratio" else d
+    return spec.title
 
 
 RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
@@ -115,20 +95,7 @@ def has_zero_baseline(result: Difference) -> bool:
 
 
 def margin(spec: MetricSpec, *, sign: bool = False) -> str:
-    """Return the margin of a metric spec as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
-
-    `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
-    1/0.9.
-    """
-    accepted = spec.margin
-    if spec.scale == "points":
-        size, more = 100 * accepted.points, "−" if spec.better == "higher" else "+"
-        return f"{more if sign else ''}{format_number(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
-    if spec.better == "higher":
-        return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
-    parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
-    parts += [f"{format_number(accepted.plus)}{NBSP}{spec.unit}"] if accepted.plus else []
-    return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
+    return spec.margin_text(sign=sign)
 
 
 def direction_text(known: str, spec: MetricSpec) -> str:

@@ -238,7 +238,15 @@ def check(
     on_inconclusive: Annotated[
         OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0 and a clear warning")
     ] = OnInconclusive.FAIL,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="also write JUnit XML to this file")] = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT=FILE",
+            help="also write the check to this file, as junit, json, or markdown; may be repeated",
+            show_default=False,
+        ),
+    ] = None,
+    junit: Annotated[str, typer.Option(metavar="FILE", help="the same as --write junit=FILE")] = "",
     allow_different: Annotated[
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
@@ -260,12 +268,11 @@ def check(
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import read_thresholds
-    from reports.pages.check.ci import junit_refusal, junit_xml
-    from reports.pages.check.document import remove_earlier, write_check
+    from reports.pages.check.document import remove_earlier, requested_files, write_check, write_refusal
     from reports.pages.check.report import check_page
     from reports.render.terminal import render_page
 
-    run = Path(name or FOLDER)
+    run, files = Path(name or FOLDER), requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
     try:
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
@@ -275,17 +282,17 @@ def check(
         report_refusal_to_ci(str(error))
         with _optional():
             remove_earlier(run)
-        if junit:
+        for form, path in files:
             with _optional():
-                save_text(junit, junit_refusal(str(error)))
+                write_refusal(form, path, str(error))
         raise
     comment = None
     with _optional():
         comment = write_check(result, run).markdown
     sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour()))
     report_to_ci(result, comment)
-    if junit:
-        save_text(junit, junit_xml(result))
+    for form, path in files:
+        save_text(path, form.text(result))
     if comment:
         sys.stdout.write(f"{escape_control(str(comment))}\n")
     if result.exit_status:
@@ -395,10 +402,11 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """
     from reports.analysis.check import baselines
     from reports.analysis.check.stored_runs import without_duplicates
+    from reports.text.reasons import reason_text
 
     stored, notices = without_duplicates(baselines.read_baselines(folder))
     if not stored:
         raise UsageError(
             f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir {folder}`"
         )
-    return stored, "".join(f"note: {escape_control(notice)}\n" for notice in notices)
+    return stored, "".join(f"note: {reason_text(notice)}\n" for notice in notices)

@@ -24,10 +24,10 @@ from bench.record.rows import TranscriptLine
 from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
+from reports.analysis.check.results import CheckDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
 from reports.metrics.stored import Baseline
-from reports.pages.check.document import CheckDocument
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
 from reports.pages.reference.document import ReferenceDocument

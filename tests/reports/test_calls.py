@@ -20,6 +20,7 @@ from reports.analysis.summary.calls import ReasonCount
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
+from reports.text.check_sentences import why
 from reports.text.remarks import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
@@ -218,7 +219,7 @@ def test_a_threshold_on_calls_counts_sessions_not_turns(kept: int, text: str, tm
     edit(folder, "sessions", lambda index, row: None if index >= kept or row["opened_at_ns"] is None else row)
     (found,) = check_of(folder, thresholds("connect_total: within(10s)>0.98")).thresholds
 
-    assert plain(found.reason_text) == text
+    assert plain(why(found)) == text
 
 
 def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(plain_page: str) -> None:
@@ -242,7 +243,7 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
         return row | at | {"rtp_expected": 100, "rtp_late": 0, "rtp_lost": missing}
 
     found = compare_targets(parse_targets([str(edit(folder, "sessions", change))]), draws=300)
-    metrics = {finding.spec.name: finding.difference for finding in found.findings}
+    metrics = {finding.spec.name: finding.difference for finding in found.compareds}
 
     for name in ("connect_total p50", "post_dial_delay p50", "greeting p50", "answer_to_greeting p50"):
         assert metrics[name] is not None

@@ -37,6 +37,7 @@ from reports.pages.run_report import caller_sections
 from reports.results.json_entries import to_json_data
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
+from reports.text.check_sentences import why
 from tests.reports import synthetic
 from tests.reports.check.examples import ENOUGH, flat, thresholds
 from tests.reports.check.examples import run as run_of_carried
@@ -173,7 +174,7 @@ def test_a_threshold_on_a_rate_of_fewer_than_ten_turns_is_inconclusive(tmp_path:
 
     row = flat(item)
     assert (row.result, row.value, row.required, row.available) == ("inconclusive", None, 10, 9)
-    assert item.reason_text == "too few turns to decide: 0 of 9; a rate needs 10 turns"
+    assert why(item) == "too few turns to decide: 0 of 9; a rate needs 10 turns"
 
 
 def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.analysis.check.check import check_of
+from reports.text.check_sentences import notices
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import edit
 
@@ -26,7 +27,7 @@ def notices_of(folder: Path, calls: int, *, recorded: bool) -> list[str]:
     script = document["scripts"][0]
     document["scripts"] = [script | {"name": f"call-{call}", "recorded_call": recorded} for call in range(calls)]
     (folder / "run.json").write_text(json.dumps(document), encoding="utf-8")
-    return [notice for notice in check_of(folder, thresholds("ttfa: med<9s")).notices if "replay" in notice]
+    return [notice for notice in notices(check_of(folder, thresholds("ttfa: med<9s"))) if "replay" in notice]
 
 
 def test_sessions_that_replay_recorded_calls_state_the_number_of_different_calls(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from reports.statistics.verdicts import Verdict
 from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
 from reports.text.cells import interval
-from reports.text.check_sentences import inconclusive_text, interval_text, limit_text
+from reports.text.check_sentences import inconclusive_text, interval_text, limit_text, why
 from reports.text.finding_rows import row
 from reports.text.notices import notices, uncertain_line
 from reports.text.reasons import reason_text
@@ -175,7 +175,7 @@ def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: 
         assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
         ends = item.estimate.lower, item.estimate.upper
         assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
-        assert "the bounds allow for the uncertainty of each value: up to 40 ms" in plain(item.reason_text)
+        assert "the bounds allow for the uncertainty of each value: up to 40 ms" in plain(why(item))
 
 
 def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_
 
     found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
 
-    assert (found.thresholds[0].result, plain(found.thresholds[0].reason_text)) == ("inconclusive", WHY)
+    assert (found.thresholds[0].result, plain(why(found.thresholds[0]))) == ("inconclusive", WHY)
 
 
 def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_no_threshold_on_an_uncertain_voice_to_voice_passes_or_fails(tmp_path: P
     found = check_of(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
-    assert "started before their question had ended" in plain_of_early_replies(found.thresholds[0].reason_text)
+    assert "started before their question had ended" in plain_of_early_replies(why(found.thresholds[0]))
     assert found.exit_status == 3
 
 

@@ -26,8 +26,8 @@ from reports.metrics.statistic_types.within import Within
 from reports.metrics.thresholds import by_metric, parse, parse_all
 from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
-from reports.text.finding_entry import entry_of
-from reports.text.finding_sentences import sentence
+from reports.text.check_sentences import why
+from reports.text.finding_sentences import comparison_entry, sentence
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.slo import slo_of
 from tests.reports import synthetic
@@ -88,7 +88,7 @@ def test_a_margin_of_a_share_is_in_points() -> None:
     [
         ("ttfa", "within(800)<0.95", "ttfa within 800 ms has the operator <, but more of it is better: write >"),
         ("ttfa", "within(800)>950", '"950" is not a limit of ttfa within 800 ms: a rate is from 0 to 1'),
-        ("ttfa", "within(800)>-20%", "a higher value is better, so the margin must be negative: write -1pt"),
+        ("ttfa", "within(800)>-20%", "higher values are better, so the margin is negative: write -1pt"),
         ("ttfa", "within(0)>0.5", "N of within(N) must be more than 0 ms"),
         ("ttfa", "within>0.5", "is not an aggregate of ttfa; allowed: p(N), med, within(N)"),
         ("ttfa", "within2000>0.5", "did you mean within(2000)?"),
@@ -167,7 +167,7 @@ def test_a_limit_on_a_share_is_decided_as_that_of_a_rate(tmp_path: Path, late: i
 def test_a_share_without_a_late_turn_names_the_sessions_that_would_decide_it(tmp_path: Path) -> None:
     found = result_of(answered(tmp_path, Plan(sessions=50, turns=10), {}), "within(2000)>0.95")
 
-    assert found.reason_text.replace(NBSP, " ") == (
+    assert why(found).replace(NBSP, " ") == (
         "with no late turn in 50 sessions the lower bound is 94.2 %: about 59 sessions are needed"
     )
 
@@ -175,7 +175,7 @@ def test_a_share_without_a_late_turn_names_the_sessions_that_would_decide_it(tmp
 def test_a_share_of_few_turns_is_two_counts(tmp_path: Path) -> None:
     found = result_of(answered(tmp_path, Plan(sessions=9, turns=1), {"sim": 2}), "within(2000)>0.5")
 
-    assert found.reason_text == "too few turns to decide: 7 of 9; a rate needs 10 turns"
+    assert why(found) == "too few turns to decide: 7 of 9; a rate needs 10 turns"
 
 
 def test_the_share_of_an_uncertain_metric_is_inconclusive(tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path)
     findings = quick(sides, specs=asked).findings
 
     assert [round(f.difference.d, 6) for f in findings if f.difference] == [-0.1, 0]
-    assert [entry_of(f).deadline_ms for f in findings] == [DEADLINE, 2_500]
-    assert [entry_of(f).title for f in findings] == [
+    assert [comparison_entry(f).deadline_ms for f in findings] == [DEADLINE, 2_500]
+    assert [comparison_entry(f).title for f in findings] == [
         "voice_to_voice within 2,000 ms",
         "voice_to_voice within 2,500 ms",
     ]
@@ -214,7 +214,7 @@ def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path)
 def test_a_regressed_share_is_one_sentence(tmp_path: Path) -> None:
     found = result_of(answered(tmp_path, PAIRED, {"after": 1}), "within(2000)>-5pt")
 
-    assert sentence(found.finding).replace(NBSP, " ") == (
+    assert sentence(found.compared).replace(NBSP, " ") == (
         "after is worse than before: voice_to_voice within 2,000 ms is 90.0 %, 10.0 points less than on before. "
         "With 95 % confidence it is at least 7.82 points less; the margin is 5 points."
     )

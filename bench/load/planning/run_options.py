@@ -397,7 +397,13 @@ OF_CHECK = (
         flag="--on-inconclusive",
         more={"choices": ("fail", "pass", "warn")},
     ),
-    RunOption("FILE", "also write the verdicts to this file, as JUnit XML", flag="--junit"),
+    RunOption(
+        "FORMAT=FILE",
+        "also write the check to this file, as junit, json, or markdown; may be repeated",
+        flag="--write",
+        more={"action": "append"},
+    ),
+    RunOption("FILE", "the same as --write junit=FILE", flag="--junit"),
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"

@@ -177,11 +177,12 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         ],
         "script_names": [script.name for script in plan.scripts],
         "baseline": baseline,
+        "write": getattr(parsed, "write", None) or [],
         "targets": [target.label for target in plan.targets],
         "lacking": plan.missing_features,
     }
     thresholds: Thresholds = child_output(
-        [*python_command("reports.analysis.check"), json.dumps(request)],
+        [*python_command("reports.pages.check"), json.dumps(request)],
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
@@ -195,11 +196,12 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     """
     if not is_command(parsed):
         return None
-    options = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
-    if thresholds or "--baseline" in options:
-        return [word for option in options.items() for word in option]
-    if options:
-        raise UsageError(f"{next(iter(options))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+    given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
+    if thresholds or "--baseline" in given:
+        values = {flag: value if isinstance(value, list) else [value] for flag, value in given.items()}
+        return [word for flag, of_flag in values.items() for value in of_flag for word in (flag, value)]
+    if given:
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
     return None
 
 

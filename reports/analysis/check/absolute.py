@@ -10,26 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from operator import ge, gt, le, lt
 
+from msgspec import structs
+
 from bench.catalogue.metrics import CATALOGUE
-from reports.analysis.check.results import Limit, ThresholdResult
+from reports.analysis.check.results import ThresholdResult, limit_result
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.moved import moved
 from reports.data.samples import is_latency
-from reports.formatting import NBSP, count
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Sign, Threshold
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.text.cells import interval
-from reports.text.verdicts import in_unit, share
 
-UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions contain many of the turns"
-LOST = "no session of {} failed completely, but up to {} may fail; the limit is passed only if fewer than {} do"
 WITHIN_BOUNDS = Reason("within_bounds")
 
 
@@ -62,68 +58,60 @@ def limit_results(threshold: Threshold, target: ComparedTarget) -> list[Threshol
     turns = target.turns
     if threshold.step and not turns.steps_named(threshold.step).any():
         no_step = Reason("no_step", {"step": threshold.step, "steps": list(turns.own_names)})
-        return [replace(result, reason=no_step) for result in results]
+        return [structs.replace(result, reason=no_step) for result in results]
     return results
 
 
-def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float) -> list[str]:
+def _result(
+    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, exact: ThresholdEstimate
+) -> ThresholdResult:
+    """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of values."""
+    assert threshold.limit is not None, f"{threshold.text} is relative"
+    sign, limit, subject = threshold.sign, threshold.limit, (threshold.source_text, target.name, spec)
+    uncertain, notes, estimate = target.uncertain_reason(spec), list[Reason](), exact
+    if uncertain and exact.counts.turns:
+        estimate, widened_by = _with_errors(target, spec, exact)
+        if not widened_by:
+            return limit_result(*subject, (sign, limit), None, result="inconclusive", reason=uncertain)
+        notes.append(Reason("widened", {"widened_by": widened_by}))
+    result, reason = evaluate_limit(estimate, sign, limit)
+    is_inside = estimate.low <= limit <= estimate.high  # the interval that is printed, not the deciding bounds
+    if reason == WITHIN_BOUNDS:
+        reason = spec.statistic.explain_limit(spec, estimate, limit) or reason
+        if reason == WITHIN_BOUNDS and not is_inside:
+            reason = _outside_interval(spec, estimate, limit, exact)
+        if estimate.by_session:
+            notes.insert(0, Reason("few_long_sessions", {"ends": estimate.by_session, "unit": spec.unit}))
+    bound = math.nan
+    if result in ("pass", "fail"):
+        is_upper = (result == "pass") == (sign in ("<", "<="))
+        notes += _if_sessions_are_lost(target, spec, limit) if result == "pass" and is_upper else []
+        bound = estimate.upper if is_upper else estimate.lower
+        if is_inside:
+            notes.insert(0, Reason("decided_by", {"is_upper": is_upper, "bound": bound, "unit": spec.unit}))
+    found = limit_result(
+        *subject, (sign, limit), estimate, result=result, reason=reason, notes=tuple(notes), bound=bound
+    )
+    if not found.shortfall and reason and reason.code == "too_few" and not is_inside:
+        side = "above" if estimate.low > limit else "below"
+        return structs.replace(found, reason=Reason("too_few", reason.numbers | {"interval": side}))
+    if found.shortfall and spec.p is None:
+        events = round(estimate.value * estimate.counts.turns)
+        return structs.replace(found, reason=Reason("too_few", found.shortfall.numbers | {"events": events}))
+    return found
+
+
+def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float) -> list[Reason]:
     """Return a note if a passed limit depends on failed sessions that are so rare that the run may have none."""
     metric = CATALOGUE.get(spec.metric)
     if metric is None or metric.scope != "turn" or not is_latency(metric):
         return []
     shares = spec.statistic.lost_shares(target, spec, limit)
-    if shares is None:
-        return []
-    first, most = (f"{share(value)}{NBSP}%" for value in shares)
-    return [LOST.format(count(target.sessions), most, first)]
-
-
-def _result(
-    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate
-) -> ThresholdResult:
-    assert threshold.limit is not None, f"{threshold.text} is relative"
-    uncertain, notes, limit = target.uncertain_reason(spec), [], Limit(threshold.sign, threshold.limit)
-    exact = estimate
-    if uncertain and estimate.counts.turns:
-        estimate, errors_text = _with_errors(target, spec, estimate)
-        if not errors_text:
-            return ThresholdResult(threshold.source_text, target.name, spec, "inconclusive", uncertain, limit=limit)
-        notes.append(f"the bounds allow for the uncertainty of each value: {errors_text}")
-    result, reason = evaluate_limit(estimate, *limit)
-    if reason == WITHIN_BOUNDS:
-        reason = spec.statistic.explain_limit(spec, estimate, limit.value) or reason
-        if reason == WITHIN_BOUNDS and not estimate.low <= limit.value <= estimate.high:
-            reason = _outside_interval(spec, estimate, limit.value, exact)
-        if estimate.by_session:
-            value, low, high = estimate.by_session
-            value_text = f"{in_unit(spec.unit, value)} ({interval(low, high, partial(in_unit, spec.unit))})"
-            notes.insert(0, f"{UNEQUAL_SESSIONS}; with equal weight per session, the value is {value_text}")
-    bound = math.nan
-    if result in ("pass", "fail"):
-        is_upper = (result == "pass") == (limit.operator in ("<", "<="))
-        notes += _if_sessions_are_lost(target, spec, limit.value) if result == "pass" and is_upper else []
-        bound = estimate.upper if is_upper else estimate.lower
-        if estimate.low <= limit.value <= estimate.high:  # the interval that is printed, not the deciding bounds
-            which = "upper" if is_upper else "lower"
-            notes.insert(0, f"decided by the {which} bound, {in_unit(spec.unit, bound)}")
-    threshold_result = ThresholdResult(
-        threshold.source_text, target.name, spec, result, reason, "; ".join(notes), limit, estimate, bound
-    )
-    shortfall = threshold_result.shortfall
-    if not shortfall and reason and reason.code == "too_few" and not estimate.low <= limit.value <= estimate.high:
-        side = "above" if estimate.low > limit.value else "below"
-        return replace(threshold_result, reason=Reason("too_few", reason.numbers | {"interval": side}))
-    if shortfall and spec.p is None:
-        events = round(estimate.value * estimate.counts.turns)
-        return replace(threshold_result, reason=Reason("too_few", shortfall.numbers | {"events": events}))
-    return threshold_result
+    return [Reason("sessions_may_fail", {"sessions": target.sessions, "shares": shares})] if shares else []
 
 
 def _outside_interval(spec: MetricSpec, estimate: ThresholdEstimate, limit: float, exact: ThresholdEstimate) -> Reason:
-    """Return why a limit outside of the printed interval lies between the deciding bounds.
-
-    `exact` is the estimate whose bounds do not allow for the uncertainty of values.
-    """
+    """Return why a limit outside of the printed interval lies between the deciding bounds."""
     cause = "uncertainty"
     if exact.lower <= limit <= exact.upper:
         cause = "parts" if exact.by_parts else "sessions"

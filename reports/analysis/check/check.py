@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.base.errors import PASS_STATUS, UsageError
 from bench.record.document import INTERRUPTED
 from reports.analysis.check import relative
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
-from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult
+from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
@@ -23,47 +25,20 @@ from reports.analysis.targets.metric_specs import instants_of
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.data.turns import measured_sessions
-from reports.formatting import join_words
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
-from reports.metrics.strata import MEASURED_FROM_PHRASES
-from reports.metrics.thresholds import Threshold, near, recorded, unread_notice
-from reports.results.reason import Reason, unique
+from reports.metrics.thresholds import Threshold, near, recorded
+from reports.results.reason import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
-from reports.text.finding_sentences import answer
-from reports.text.notices import run_notices, uncertain_line
-from reports.text.reasons import OWN_DRIFT, reason_text, unequal_reason
 
-DEPENDENCE: dict[Order, str] = {
-    "drift": "{} drifted during the run",
-    "bursts": "{} had bursts during the run, which are slow or failed sessions that follow each other",
-}
-"""For each type of autocorrelation, a clause with the names of the values in which it was found."""
-PROVISIONAL = (
-    "Neighbouring sessions are autocorrelated, so parts of the run are counted instead of sessions, and these verdicts "
-    f"are provisional: if the true value is exactly at the limit, {OWN_DRIFT}. A longer run reduces this error."
-)
-UNEQUAL = (
-    "Sessions of unequal length count as fewer: {}. Bounds are widened accordingly. If long sessions are also slower, "
-    "they can still be too narrow: the type I error is up to 13 %, not 5 %."
-)
+ORDERS: tuple[Order, ...] = ("drift", "bursts")
 SIMILAR = 0.75
 """The limit of effective sessions ÷ actual sessions. Below it, a notice reports that the sessions have unequal lengths.
 """
-FAMILY = (
-    "Each of the {} limits is tested by itself, with a type I error of 5 %. If all true values were exactly at the "
-    "limits, at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
-)
 FAILURES, THROTTLED = "failure_rate", "throttle_rate"
 OMITTED = 0.1
 """The maximum share of planned turns that did not start, if a check without a threshold on failures is to pass."""
-INTERRUPTED_RUN = (
-    "the run was interrupted before its planned end: the verdict covers the turns until then, and is biased if the run "
-    "was interrupted because of its results"
-)
-"""The warning for a run that a signal ended. If such a run passes, this does not cover the complete plan."""
-UNUSED = 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".'
 
 
 def check_of(
@@ -76,105 +51,94 @@ def check_of(
 ) -> CheckResult:
     """Check a run. Without `thresholds`, use the thresholds that are recorded with the run.
 
-    If none are recorded, use default gates against the baseline. Raise UsageError if there is nothing to check, if a
-    relative threshold has no baseline, or if a target is unknown.
+    If none are recorded, compare the default primary metrics with the baseline. Raise UsageError if there is nothing to
+    check, if a relative threshold has no baseline, or if a target is unknown.
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     targets = targets_of(run)
-    unread = "" if thresholds else unread_notice(run.metadata)
-    thresholds = thresholds or recorded(run.metadata)[0]
+    unread = {} if thresholds else recorded(run.metadata).unread
+    thresholds = thresholds or recorded(run.metadata).thresholds
     refuse_unknown_targets(thresholds, [target.name for target in targets])
     _refuse_unknown_steps(thresholds, run, targets)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
-    answers = _results(run, targets, thresholds, baseline, allow)
+    of_baseline = _against_baseline(run, targets, thresholds, baseline, allow)
     limits = [item for threshold in absolute for target in targets for item in limit_results(threshold, target)]
-    compared = relative.results_of(answers.results)
-    undecided = answers.decision is not None and not answers.decision.ended and not absolute
-    causes = list(answers.invalid_reasons)
-    if not undecided:
+    items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
+    causes = list(of_baseline.causes)
+    if of_baseline.decision is None or of_baseline.decision.ended or absolute:
         nothing = [] if targets else [Reason("no_turns_and_sessions")]
-        unusable = own_causes(targets) or invalid_reasons(run.metadata)
-        causes = [*unusable, *nothing, *causes]
-    items = (*limits, *compared, *answers.items)
+        causes = [*(own_causes(targets) or invalid_reasons(run.metadata)), *nothing, *causes]
     causes += _throttled_reason(targets, items)
-    findings = [item.finding for item in compared if item.finding]
-    stored = findings and not any(result.not_stored for result in answers.results)
     unguarded = _targets_without_failure_threshold(targets, items)
-    interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
-    warnings = (*((INTERRUPTED_RUN,) if interrupted else ()), *filter(None, [unread]))
-    notices: Iterable[str] = ()
-    if targets and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
-        notices = run_notices(run, data_notes(run, targets[0].turns, measured_sessions(run)))
-    instant_notices = [
-        f"{threshold.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
-        f"to test only one of them, write `{replace(threshold, measured_from=instants[0]).source_text}`."
-        for threshold in thresholds
-        if (instants := instants_of(threshold, targets))
-    ]
-    checked = CheckResult(
+    is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
+    alerts = [Reason("interrupted")] if is_interrupted else []
+    alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
+    has_run_notices = bool(targets) and run.folder not in of_baseline.compared_runs  # else the comparison has them
+    checked = partial(
+        check_result,
+        items,
+        differs=of_baseline.differs,
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
+        labels=labels_of(run.metadata),
         simulated=run.simulated,
         recorded=run.recorded,
-        validity=validity_of(run.metadata).status,
-        thresholds=items,
-        causes=tuple(unique(causes)),
-        differs=answers.differs,
-        notices=(
-            *answers.notices,
-            *instant_notices,
-            *((*dependence_notice(limits), *unequal_lengths(items), *failed_by_chance(limits)) if not causes else ()),
-            *(notice for notice in notices if notice != unread_notice(run.metadata)),
-            *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
+        status=validity_of(run.metadata).status,
+        run=run,
+        against=of_baseline.against,
+        notes=(
+            *of_baseline.notes,
+            *_instants_noted(thresholds, targets),
+            *([] if causes else (*dependence(limits), *unequal_lengths(items), *failed_by_chance(limits))),
         ),
-        baseline=answers.baseline_text,
-        baseline_sentence=answer(findings) if stored else answers.sentence,
+        data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_run_notices else None,
         on_inconclusive=on_inconclusive,
-        labels=labels_of(run.metadata),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
-        decision=answers.decision,
-        warnings=(*warnings, *(reason_text(_not_started(target, targets)) for target in unguarded)),
+        decision=of_baseline.decision,
     )
-    omitted = tuple(
-        _not_started(target, targets)
-        for target in unguarded
-        if (of := target.outcomes.targets[target.target]).turns_not_started / of.turns_planned > OMITTED
-    )
-    fails = omitted and checked.exit_status == PASS_STATUS
-    return replace(checked, causes=omitted, warnings=warnings) if fails else checked
+    failing = tuple(_not_started(target, targets) for target in unguarded)
+    result = checked(causes=causes, alerts=(*alerts, *failing))
+    omitted = [reason for reason in failing if reason.numbers["not_started"] / reason.numbers["planned"] > OMITTED]
+    return checked(causes=omitted, alerts=tuple(alerts)) if omitted and result.exit_status == PASS_STATUS else result
 
 
-def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
+def _instants_noted(thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
+    """Yield a notice on each threshold that is tested separately for several instants."""
+    for threshold in thresholds:
+        if instants := instants_of(threshold, targets):
+            one = replace(threshold, measured_from=instants[0]).source_text
+            yield Reason("several_instants", {"threshold": threshold.source_text, "instants": instants, "one": one})
+
+
+def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[Reason]:
     """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual number."""
-    texts: dict[str, None] = {}
+    found = list[dict[str, Any]]()
     for result in results:
-        of_targets = result.finding.targets if result.finding else (result.counts,)
-        counts = min(
-            (counts for counts in of_targets if counts and counts.sessions),
-            key=lambda counts: counts.effective_sessions / counts.sessions,
-            default=None,
-        )
-        if counts and result.result != "not_evaluated" and counts.effective_sessions < SIMILAR * counts.sessions:
-            texts[f"{unequal_reason(counts.sessions, counts.effective_sessions)} for {result.title}"] = None
-    if texts:
-        yield UNEQUAL.format("; ".join(texts))
+        of_targets = result.compared.targets if result.compared else (result,)
+        sizes = [(of.sessions, of.effective_sessions) for of in of_targets if of.sessions]
+        sessions, effective = min(sizes, key=lambda size: size[1] / size[0], default=(0, 0.0))
+        if result.result != "not_evaluated" and effective < SIMILAR * sessions:
+            found.append({"metric": result.title, "sessions": sessions, "effective_sessions": effective})
+    if found:
+        yield Reason("unequal_lengths", {"metrics": found})
 
 
-def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
+def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[Reason]:
     """Yield a notice if a limit failed and there are several: the probability that at least one fails by chance."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
-        yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
+        yield Reason("several_limits", {"limits": len(judged), "share": 1 - (1 - TAIL) ** len(judged)})
 
 
-def dependence_notice(limits: Sequence[ThresholdResult]) -> list[str]:
-    """Return a notice on the values that drifted and on those that had bursts; [] if there are none."""
-    clauses = []
-    for order, text in DEPENDENCE.items():
+def dependence(limits: Sequence[ThresholdResult]) -> Iterable[Reason]:
+    """Yield a notice if values drifted or had bursts."""
+    found = {}
+    for order in ORDERS:
         affected = [item for item in limits if item.provisional and item.estimate and item.estimate.order == order]
-        if names := list(dict.fromkeys(f"{item.title} of {item.target}" for item in affected)):
-            clauses.append(text.format(join_words(names)))
-    return [f"{'; '.join(clauses)}. {PROVISIONAL}"] if clauses else []
+        if affected:
+            found[order] = list(dict.fromkeys(f"{item.title} of {item.target}" for item in affected))
+    if found:
+        yield Reason("dependent_sessions", {"values": found})
 
 
 def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[Reason]:
@@ -223,7 +187,7 @@ def _remedy() -> str:
     return f"name a baseline with {option('baseline', 'RUN')} or {folder}, or {first}"
 
 
-def _results(
+def _against_baseline(
     run: RunFrames,
     targets: Sequence[ComparedTarget],
     thresholds: Sequence[Threshold],
@@ -234,7 +198,7 @@ def _results(
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
     base = relative.baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
-    if allow and not isinstance(base, relative.StoredRunsBaseline):
+    if allow and (base is None or base.kind != "stored_runs"):
         raise UsageError(
             f"{option('allow-different')} {','.join(allow)} applies only to stored baselines: remove it, or pass a "
             f"folder of `rtbench baseline save` with {option('baseline')}"
@@ -242,22 +206,20 @@ def _results(
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            unread = "; ".join(recorded(run.metadata)[1].values())
+            unread = "; ".join(recorded(run.metadata).unread.values())
             reason = f" (this version cannot read the recorded thresholds: {unread})" if unread else ""
             raise UsageError(f"there is nothing to check: pass {option('thresholds', 'FILE')}, or {_remedy()}{reason}")
+        return BaselineResults()
     if thresholds and not relative_thresholds:
-        return BaselineResults(notices=(UNUSED,) if baseline else ())
-    match base:
-        case relative.SameRunBaseline() if was_planned(run.metadata):
-            return relative.by_analyses(run, targets, base, relative_thresholds)
-        case relative.SameRunBaseline():
-            return relative.against_targets(targets, base, thresholds)
-        case relative.OtherRunBaseline():
-            other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
-            return relative.against_run(targets, base, thresholds, other)
-        case relative.StoredRunsBaseline():
-            return against_stored_runs(targets, base, thresholds, allow)
-    return BaselineResults()
+        return BaselineResults(notes=(Reason("baseline_not_used"),) if baseline else ())
+    if base.kind == "stored_runs":
+        return against_stored_runs(targets, base, thresholds, allow)
+    if base.kind == "other_run":
+        other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
+        return relative.against_run(targets, base, thresholds, other)
+    if was_planned(run.metadata):
+        return relative.by_analyses(run, targets, base, relative_thresholds)
+    return relative.against_targets(targets, base, thresholds)
 
 
 def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:

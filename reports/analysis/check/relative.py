@@ -11,11 +11,13 @@ find differences too often, so the interim analyses of the run decide. The verdi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
@@ -24,7 +26,7 @@ from reports.analysis.check.results import ThresholdResult, compared_result
 from reports.analysis.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.analysis.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision, analysis_place, decision_headline, made_text
+from reports.analysis.sequential.decision import Decision
 from reports.analysis.summary.drift import PoolDrift, drifts
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
@@ -39,51 +41,32 @@ from reports.analysis.targets.named import (
 )
 from reports.data import uncertainty
 from reports.data.runs import RunFrames
-from reports.formatting import join_words, plural
+from reports.formatting import NBSP
 from reports.metrics.argument_names import option
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold, near, quoted
 from reports.results.reason import Reason, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
-from reports.text.reasons import OWN_DRIFT_INTERIM
-from reports.text.remarks import drift_suspected
-from reports.text.verdicts import RUN_TO_RUN, margin
-from reports.text.verdicts import metric_text as figure_name
-
-ASSUMED = (
-    "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation of "
-    f"{RUN_TO_RUN} was assumed."
-)
-STORE_FIVE = "Store five runs to estimate it."
-DRIFTED_INTERIM = (
-    "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. If the true value "
-    f"is exactly on the margin, {OWN_DRIFT_INTERIM}."
-)
-DRIFTED = (
-    "{}Drift of the steady phase is {}. The values depend on the time of the measurement, so these verdicts are "
-    "provisional."
-)
 
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """The measured difference between a target of the run and its baseline, for one metric spec."""
+    """The measured difference between a target of the run and its baseline, for one metric spec.
+
+    - `provisional` is True if the result depends on an assumption that more runs would make unnecessary
+    - `not_stored` is the reason why no baseline is stored yet. If it is set, the result is inconclusive, although the
+    run has data.
+    - `baseline` is the name of the baseline
+    - `peers` is True if both targets are services, and neither is the baseline of the other
+    """
 
     threshold_text: str
     measured: MeasuredDifference
     provisional: bool = False
-    """True if the result depends on an assumption that more runs would make unnecessary."""
     not_stored: Reason | None = None
-    """The reason why no baseline is stored yet. If it is set, the result is inconclusive, although the run has data."""
     baseline: str = "the stored runs"
-    """The name of the baseline."""
     peers: bool = False
-    """True if both targets are services, and neither is the baseline of the other."""
-
-    @property
-    def target(self) -> str:
-        return self.measured.candidate
 
 
 @dataclass(frozen=True)
@@ -91,20 +74,17 @@ class BaselineResults:
     """All results of the comparison with a baseline.
 
     - `results` is the results that have no verdicts yet
-    - `items` is the results that have the verdicts of interim analyses; `sentence` and `decision` also describe them
-    - `invalid_reasons` is the `causes` of `CheckResult`
-    - `baseline_text` is the `baseline` of `CheckResult`
-    - `differs` and `notices` are the same as in `CheckResult`
-    - `compared_runs` is the folders of the runs whose own notices are already in `notices`
+    - `items` is the results that have the verdicts of interim analyses; `decision` also describes them
+    - `causes`, `differs`, `notes` and `against` are the same as in `CheckResult`
+    - `compared_runs` is the folders of the runs whose own notices are already in `notes`
     """
 
     results: tuple[BaselineResult, ...] = ()
-    invalid_reasons: tuple[Reason, ...] = ()
+    causes: tuple[Reason, ...] = ()
     differs: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
-    baseline_text: str = ""
+    notes: tuple[Reason | str, ...] = ()
+    against: Reason | None = None
     items: tuple[ThresholdResult, ...] = ()
-    sentence: str = ""
     compared_runs: tuple[Path, ...] = ()
     decision: Decision | None = None
 
@@ -114,48 +94,50 @@ def specs_of(
 ) -> list[tuple[str, MetricSpec, str]]:
     """Return the metric specs of the relative thresholds, one for each stratum.
 
-    Without thresholds, use the default gates.
+    Without thresholds, use the default primary metrics.
 
     Each item of the list has the text of the threshold, the metric spec, and the name of the candidate, which is "" if
     the threshold is about all candidates. `candidates` is the names of all candidates. Raise UsageError for a threshold
     of a target that is not a candidate.
     """
+    if not thresholds:
+        primary = takewhile(lambda spec: spec.primary, default_specs(targets))
+        return [(f"{spec.metric}: {spec.statistic.aggregate}<{_size(spec)}", spec, "") for spec in primary]
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
         if threshold.target and threshold.target not in candidates:
             what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(candidates)}"
             raise UsageError(f"{threshold.source_text}: {what}")
-    if thresholds:
-        return [
-            (threshold.source_text, spec, threshold.target)
-            for threshold in relative
-            for spec in specs_of_thresholds(threshold, threshold.spec, targets)
-        ]
-    defaults = []
-    for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
-        accepted = margin(spec, sign=True).replace("\u00a0", "")
-        size = accepted.replace("points", "pt").replace("point", "pt")
-        defaults.append((f"{spec.metric}: {spec.statistic.aggregate}<{size}", spec, ""))
-    return defaults
+    return [
+        (threshold.source_text, spec, threshold.target)
+        for threshold in relative
+        for spec in specs_of_thresholds(threshold, threshold.spec, targets)
+    ]
 
 
-def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
+def _size(spec: MetricSpec) -> str:
+    """Return the margin of a spec in the syntax of thresholds."""
+    return spec.margin_text(sign=True).replace(NBSP, "").replace("points", "pt").replace("point", "pt")
+
+
+def results_of(measured: Sequence[BaselineResult]) -> list[ThresholdResult]:
     """Return each result with its verdict. Holm's correction covers all results, even if their baselines differ."""
-    level = next((difference.level for answer in answers if (difference := answer.measured.difference)), LEVEL)
+    level = next((difference.level for one in measured if (difference := one.measured.difference)), LEVEL)
     results = []
-    findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
-    for finding, answer in zip(findings, answers, strict=True):
-        marked = provisional(finding) if answer.provisional else finding
-        result = compared_result(answer.threshold_text, replace(marked, baseline=answer.baseline, peers=answer.peers))
-        if answer.not_stored and marked.turns[1]:
-            marked = replace(marked, verdict=Verdict("inconclusive", answer.not_stored))
-            result = replace(result, result="inconclusive", reason=answer.not_stored, finding=marked)
+    comparisons = add_verdicts([one.measured for one in measured], "the baseline", level=level)
+    for comparison, of in zip(comparisons, measured, strict=True):
+        marked = provisional(comparison) if of.provisional else comparison
+        marked = replace(marked, baseline=of.baseline, peers=of.peers)
+        result = compared_result(of.threshold_text, marked)
+        if of.not_stored and marked.turns[1]:
+            marked = replace(marked, verdict=Verdict("inconclusive", of.not_stored))
+            result = structs.replace(result, result="inconclusive", reason=of.not_stored, compared=marked)
         results.append(result)
     return results
 
 
 def mark_provisional(
-    answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
+    results: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
 ) -> BaselineResults:
     """Mark the results that are provisional, and add a notice for each reason.
 
@@ -164,18 +146,15 @@ def mark_provisional(
     """
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
-    assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
-    notices = [
-        *answers.notices,
-        *([f"{ASSUMED} {STORE_FIVE}"] if assumed else []),
-        *_drifted(drifted, ""),
-        *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
-        *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
-    ]
+    assumed = any(one.provisional and one.measured.difference for one in results.results)
+    notes = [*results.notes, *([Reason("run_sd_assumed")] if assumed else [])]
+    for run, of in (("", drifted), (before[0].run.folder_name if before else "", _drifts(before))):
+        notes += [Reason("steady_phase_drifted", {"run": run, "drifts": of})] if of else []
+    notes += [Reason("provisional", {"notice": notice}) for notice in chosen if notice not in results.notes]
     marked = tuple(
-        replace(answer, provisional=answer.provisional or answer.target in doubtful) for answer in answers.results
+        replace(one, provisional=one.provisional or one.measured.candidate in doubtful) for one in results.results
     )
-    return replace(answers, results=marked, notices=tuple(notices))
+    return replace(results, results=marked, notes=tuple(notes))
 
 
 def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
@@ -183,91 +162,64 @@ def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
     return [drift for drift in drifts(targets[0].run, targets[0].samples) if drift.suspected] if targets else []
 
 
-def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
-    if drifts:
-        yield DRIFTED.format(whose, drift_suspected(drifts))
-
-
 @dataclass(frozen=True)
-class SameRunBaseline:
-    """A baseline that is a target of the checked, interleaved run. The other targets are the candidates.
+class Against:
+    """The baseline that `--baseline` names.
 
-    `declared` is True if `--baseline` names the target.
+    - `same_run`: the target `target` of the checked, interleaved run. The other targets are the candidates. `declared`
+    is True if `--baseline` names it.
+    - `other_run`: the run in `folder`. If `target` is "", it is the target with the candidate's name, or the only one.
+    - `stored_runs`: the runs in `folder`, which `rtbench baseline save` wrote. If `target` is "", it is the target with
+    the candidate's name.
     """
 
-    target: str
+    kind: Literal["same_run", "other_run", "stored_runs"]
+    target: str = ""
+    folder: Path = Path()
     declared: bool = False
 
 
-@dataclass(frozen=True)
-class OtherRunBaseline:
-    """A baseline that is another run, by its folder.
-
-    `target` is the target in that run. If it is "", the baseline is the target with the candidate's name, or the only
-    target.
-    """
-
-    folder: Path
-    target: str = ""
-
-
-@dataclass(frozen=True)
-class StoredRunsBaseline:
-    """A baseline that is stored runs, in a folder that `rtbench baseline save` wrote.
-
-    `target` is the target of the stored runs. If it is "", this is the target with the candidate's name.
-    """
-
-    folder: Path
-    target: str = ""
-
-
-Against = SameRunBaseline | OtherRunBaseline | StoredRunsBaseline
-
-
-def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
+def baseline_named(text: str | None, run: Path, document: Mapping[str, Any], targets: Sequence[str]) -> Against | None:
     """Return the baseline that `--baseline` names. Raise UsageError if nothing has that name.
 
     If `text` is None, it is the first of `targets` if there are several and they are interleaved, otherwise None.
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
-        return SameRunBaseline(targets[0]) if several else None
+        return Against("same_run", targets[0]) if several else None
     folder, target = split_name(text)
     if not is_folder(folder):
         if several and text in targets:
-            return SameRunBaseline(text, declared=True)
+            return Against("same_run", text, declared=True)
         raise UsageError(
             f"{option('baseline', quoted(text))} is not a run, a folder of stored baselines, or a target of an "
             f"interleaved run{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench "
             "baseline save`, FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
-    if is_run(folder):
-        if folder.resolve() == run.resolve():
-            if several and target and target in targets:
-                return SameRunBaseline(target, declared=True)
-            reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
-            raise UsageError(f"{option('baseline', quoted(text))} is the checked run itself, and {reason}")
-        return OtherRunBaseline(folder, target or "")
-    return StoredRunsBaseline(folder, target or "")
+    if is_run(folder) and folder.resolve() == run.resolve():
+        if several and target in targets:
+            return Against("same_run", str(target), declared=True)
+        reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
+        raise UsageError(f"{option('baseline', quoted(text))} is the checked run itself, and {reason}")
+    return Against("other_run" if is_run(folder) else "stored_runs", target or "", folder)
 
 
 def against_targets(
-    targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+    targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Compare one target of an interleaved run, the baseline, with each of the other targets."""
     (baseline,) = (target for target in targets if target.name == base.target)
     results = _results_of_comparison(baseline, [target for target in targets if target is not baseline], thresholds)
-    answers = tuple(
-        replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
-        for answer in results.results
+    marked = tuple(
+        replace(one, peers=not base.declared and are_peers(baseline.run, base.target, one.measured.candidate))
+        for one in results.results
     )
-    return replace(results, results=answers, baseline_text=f"{base.target}, in the same run")
+    return replace(results, results=marked, against=Reason("target_of_run", {"target": base.target}))
 
 
 def against_run(
-    targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
+    targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineResults:
     """Compare each target with the target of the same name in another run, or with the only target of the other run."""
     others = targets_of(other)
@@ -283,17 +235,17 @@ def against_run(
         results.append(
             _results_of_comparison(baseline, mine, [threshold for threshold in thresholds if threshold.target in about])
         )
-    answers = BaselineResults(
-        results=tuple(answer for result in results for answer in result.results),
-        invalid_reasons=tuple(unique(cause for result in results for cause in result.invalid_reasons)),
-        notices=tuple(dict.fromkeys(line for result in results for line in result.notices)),
+    joined = BaselineResults(
+        results=tuple(one for result in results for one in result.results),
+        causes=tuple(unique(cause for result in results for cause in result.causes)),
+        notes=tuple(unique(note for result in results for note in result.notes)),
         compared_runs=tuple(dict.fromkeys(folder for result in results for folder in result.compared_runs)),
-        baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
+        against=Reason("other_run", {"targets": list(partners), "run": escape_control(base.folder.name)}),
     )
-    return mark_provisional(answers, targets, others)
+    return mark_provisional(joined, targets, others)
 
 
-def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
+def _partner(base: Against, target: str, known: Sequence[str]) -> str:
     """Return the name of the target in the baseline's run with which a candidate is compared."""
     if base.target:
         return base.target
@@ -315,33 +267,30 @@ def _results_of_comparison(
     The reasons why the checked run is invalid are not included, because the check itself reports them.
     """
     targets = filtered_by([baseline, *candidates])
-    names = [target.name for target in targets[1:]]
-    specs = specs_of(thresholds, targets, names)
+    specs = specs_of(thresholds, targets, [target.name for target in targets[1:]])
     refuse_other_definitions(targets)
     target_pairs, how = matched_to_the_first(targets), inference(targets, LEVEL)
     differences = measurements(target_pairs, list(dict.fromkeys(spec for _, spec, _ in specs)), how)
-    by_spec = {(measurement.spec, measurement.candidate): measurement for measurement in differences}
-    answers = [
+    by_spec = {(measured.spec, measured.candidate): measured for measured in differences}
+    is_provisional = not one_run(targets)
+    results = tuple(
         BaselineResult(
-            source_text,
-            replace(by_spec[spec, target.label], candidate=target.name),
-            provisional=not one_run(targets),
-            baseline=baseline.name,
+            source_text, replace(by_spec[spec, target.label], candidate=target.name), is_provisional, None,
+            baseline.name,
         )
         for source_text, spec, candidate in specs
         for target in targets[1:]
         if candidate in ("", target.name)
-    ]
+    )  # fmt: skip
     own = causes_of(deciding_checks(candidates))
-    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause not in own]
+    causes = tuple(cause for cause in causes_of(deciding_checks(targets)) if cause not in own)
+    notes = (*notices_of_comparison(targets, differences), *(() if thresholds else lacking_notices(targets)))
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
-    lacking = () if thresholds else lacking_notices(targets)
-    notices = (*notices_of_comparison(targets, differences), *lacking)
-    return BaselineResults(tuple(answers), tuple(causes), notices=notices, compared_runs=runs)
+    return BaselineResults(results, causes, notes=notes, compared_runs=runs)
 
 
 def by_analyses(
-    run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+    run: RunFrames, targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Return the results of the interim analyses. `thresholds` is the user's relative thresholds; [] means the plan's.
 
@@ -349,32 +298,24 @@ def by_analyses(
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
-        decision = replace(decision, findings=tuple(replace(finding, peers=False) for finding in decision.findings))
+        decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    stopped = made_text(decision).removeprefix("; ") or "their number is unknown"
-    if not decision.result.analyses:
-        stopped = "none was made"
-    elif decision.is_decided_by_analysis or not decision.ended:
-        stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
     rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
-    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
-    notices = [DRIFTED_INTERIM.format(join_words(drifting))] if drifting else []
+    drifting = [spec.title for spec, ruling in rulings if ruling.provisional]
+    notes: list[Reason | str] = [Reason("drift_in_analyses", {"metrics": drifting})] if drifting else []
     if decision.is_decided_by_analysis and decision.after:
-        notices.append(
-            f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
-        )
-    notices += one_seed(filtered_by([target for name in decision.targets for target in targets if target.name == name]))
+        notes.append(Reason("pairs_after_analysis", {"pairs": decision.after}))
+    notes += one_seed(filtered_by([target for name in decision.targets for target in targets if target.name == name]))
     return BaselineResults(
         items=tuple(_items(decision)),
-        sentence=decision_headline(decision),
-        invalid_reasons=decision.invalid,
-        notices=tuple(notices),
-        baseline_text=f"{base.target}, in the same run, by its interim analyses: {stopped}",
+        causes=decision.invalid,
+        notes=tuple(notes),
+        against=Reason("interim_analyses", {"target": base.target}),
         decision=decision,
     )
 
 
-def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
+def _refuse_others(decision: Decision, base: Against, thresholds: Sequence[Threshold], run: str) -> None:
     """Raise UsageError if the baseline or the thresholds differ from those of the plan."""
     first, second = decision.targets
     if base.target != first:
@@ -403,22 +344,22 @@ def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
-    """Yield a result for each gate. Before the first analysis, a gate is not evaluated."""
-    for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
-        of_turn_type = gate.stratum and gate.stratum._replace(measured_from="")
-        # a threshold has several gates if turns are measured from several instants
-        specs = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_turn_type, None)]
+    """Yield a result for each primary metric. Before the first analysis, it is not evaluated."""
+    for primary, comparison in zip(decision.primary_metrics, decision.findings, strict=True):
+        of_turn_type = primary.stratum and primary.stratum._replace(measured_from="")
+        # a threshold has several metrics if turns are measured from several instants
+        specs = [replace(primary, stratum=stratum) for stratum in (primary.stratum, of_turn_type, None)]
         source_text = next(
             threshold.source_text
             for threshold in decision.plan.thresholds
             if threshold.spec in specs
-            and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
+            and threshold.measured_from in ("", primary.stratum.measured_from if primary.stratum else "")
         )
         of_targets = (
-            (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, gate.metric), "")
+            (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, primary.metric), "")
             for target in decision.targets
         )
         if decision.pairs and (uncertain := uncertainty.joint_reason(of_targets)):
-            undecided = Verdict("inconclusive", uncertain)
-            finding = replace(finding, uncertain=uncertain, difference=None, verdict=undecided, corrected=math.nan)
-        yield compared_result(source_text, finding)
+            verdict = Verdict("inconclusive", uncertain)
+            comparison = replace(comparison, uncertain=uncertain, difference=None, verdict=verdict, corrected=math.nan)
+        yield compared_result(source_text, comparison)

@@ -17,13 +17,7 @@ from reports.analysis.check.baselines import (
     read_baselines,
     scenario_of,
 )
-from reports.analysis.check.relative import (
-    BaselineResult,
-    BaselineResults,
-    StoredRunsBaseline,
-    mark_provisional,
-    specs_of,
-)
+from reports.analysis.check.relative import Against, BaselineResult, BaselineResults, mark_provisional, specs_of
 from reports.analysis.comparisons.comparison import drift_notices
 from reports.analysis.metric_comparison import MeasuredDifference
 from reports.analysis.summary.targets import FAIR
@@ -32,7 +26,7 @@ from reports.analysis.targets.conditions import conditions_of, differing_conditi
 from reports.analysis.targets.fairness import throttled_cause, throttled_share
 from reports.analysis.targets.named import identity_of_run
 from reports.data.runs import run_id_of
-from reports.formatting import NBSP, join_words, plural
+from reports.formatting import percent
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near
@@ -50,12 +44,12 @@ class ComparableRuns:
 
     - `differs` is the conditions in which the newest stored run differs, if no stored run can be compared
     - `not_stored` is the reason why no run is stored, for example because none was saved yet
-    - `notices` is notices on stored runs that were left out
+    - `notes` is notices on stored runs that were left out
     """
 
     runs: tuple[StoredBaseline, ...] = ()
     differs: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
     not_stored: Reason | None = None
 
 
@@ -65,32 +59,32 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
     `allowed` is the conditions that may differ. Raise UsageError if `stored_target` has another name than the target,
     and the folder has no runs of it.
     """
-    files, left_out = without_duplicates(read_baselines(folder, scenario_of(target), stored_target))
+    scenario = scenario_of(target)
+    files, left_out = without_duplicates(read_baselines(folder, scenario, stored_target))
     if not files and stored_target != target.name:
-        known = sorted({file.baseline.target for file in read_baselines(folder, scenario_of(target))})
+        known = sorted({file.baseline.target for file in read_baselines(folder, scenario)})
         raise UsageError(
-            f"{folder} has no stored runs of {scenario_of(target)}/{stored_target}{near(stored_target, known)} "
+            f"{folder} has no stored runs of {scenario}/{stored_target}{near(stored_target, known)} "
             f"it has runs of: {', '.join(known) or 'no target'}"
         )
     folder_text = escape_control(str(folder))
-    stored = [
-        file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != identity_of_run(target.run)
-    ]
+    itself = identity_of_run(target.run)
+    stored = [file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != itself]
     if not stored:
-        subfolder = escape_control(str(baseline_folder(folder, scenario_of(target), stored_target)))
+        subfolder = escape_control(str(baseline_folder(folder, scenario, stored_target)))
         names = {"folder": subfolder, "baselines_dir": folder_text}
         reason = Reason("only_checked_run_stored" if files else "no_run_stored", names)
-        return ComparableRuns(notices=tuple(left_out), not_stored=reason)
-    itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
-    notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
+        return ComparableRuns(notes=tuple(left_out), not_stored=reason)
+    if len(stored) < len(files):
+        left_out.append(Reason("checked_run_stored", {"baselines_dir": folder_text, "target": target.name}))
     runs, differs, unlike = _matching(target, stored, allowed)
     if runs and runs[0].baseline.schema < BY_PARTS:  # then all are, because newer ones are preferred
         old = Reason("stored_by_older_version", {"stored_runs": len(runs), "baselines_dir": folder_text})
-        return ComparableRuns(notices=(*notices, *unlike), not_stored=old)
-    return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
+        return ComparableRuns(notes=(*left_out, *unlike), not_stored=old)
+    return ComparableRuns(tuple(runs), tuple(differs), (*left_out, *unlike))
 
 
-def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
+def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[Reason]]:
     """Return each stored run once, and notices on the files that are ignored.
 
     A file is ignored if it repeats a run, or if it is not in the folder of its scenario and target.
@@ -98,47 +92,43 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
     unique: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for file in stored:
-        baseline = file.baseline
+        baseline, path = file.baseline, escape_control(str(file.path))
         key = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
-        path = escape_control(str(file.path))
         if not file.in_place:
-            notices.append(f"{path} belongs to {key[0]}/{key[1]}, not to its folder: ignored.")
+            notices.append(Reason("stored_elsewhere", {"path": path, "of": f"{key[0]}/{key[1]}"}))
         elif unique.setdefault(key, file) is not file:
-            notices.append(f"{path} belongs to {key[2]}, which is stored already: ignored, because a run counts once.")
+            notices.append(Reason("stored_twice", {"path": path, "of": key[2]}))
     return list(unique.values()), notices
 
 
 def _matching(
     target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
-) -> tuple[list[StoredBaseline], list[str], list[str]]:
+) -> tuple[list[StoredBaseline], list[str], list[Reason]]:
     """Return the newest runs with the same conditions, the differing conditions, and notices on the other runs.
 
     The differing conditions are those of the newest run. They are empty if any run can be compared.
     """
     now = conditions_of(target)
     differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]
-    limited = [
-        any(rate.name == "throttle_rate" and rate.share > FAIR for rate in file.baseline.rates) for file in stored
+    throttled = [max((r.share for r in file.baseline.rates if r.name == "throttle_rate"), default=0) for file in stored]
+    same = [
+        file for file, lines, share in zip(stored, differences, throttled, strict=True) if not lines and share <= FAIR
     ]
-    same = [file for file, lines, bad in zip(stored, differences, limited, strict=True) if not lines and not bad]
     recent = [file for file in same if file.baseline.schema >= BY_PARTS]
     has_old, same = len(recent) < len(same), recent or same
     if not same:
-        throttled = f"more than 1{NBSP}% of the turns of {stored[0].baseline.run_id} were throttled"
-        return [], list(differences[0].values()) or [throttled], []
+        limited = f"throttle_rate: {percent(throttled[0], 1)} in {stored[0].baseline.run_id}"
+        return [], list(differences[0].values()) or [limited], []
     out = len(stored) - len(same)
     seen = sorted({name for lines in differences for name in lines})
-    seen += ["throttle_rate"] if any(limited) else []
+    seen += ["throttle_rate"] if max(throttled) > FAIR else []
     seen += ["an older file format"] if has_old and out else []
-    left_out = [f"{plural(out, 'stored run')} of {target.name} excluded because of: {join_words(seen)}."] if out else []
-    return same[:MAX_STORED_RUNS], [], left_out
+    excluded = Reason("stored_runs_excluded", {"runs": out, "target": target.name, "conditions": seen})
+    return same[:MAX_STORED_RUNS], [], [excluded] if out else []
 
 
 def against_stored_runs(
-    targets: Sequence[ComparedTarget],
-    base: StoredRunsBaseline,
-    thresholds: Sequence[Threshold],
-    allowed: Sequence[str] = (),
+    targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
 ) -> BaselineResults:
     """Compare each target with its stored runs.
 
@@ -147,28 +137,25 @@ def against_stored_runs(
     The result of a target without stored runs is inconclusive, for example before the first run is saved.
     """
     names = [target.name for target in targets]
-    answers: list[BaselineResult] = []
+    results: list[BaselineResult] = []
     causes: list[Reason] = []
-    differs, notices, against = list[str](), list[str](), list[str]()
+    differs, notes, against = list[str](), list[Reason | str](), list[tuple[int, str]]()
     for target in targets:
-        mine = [
-            threshold
-            for threshold in thresholds
-            if threshold.margin is not None and threshold.target in ("", target.name)
-        ]
+        mine = [one for one in thresholds if one.margin is not None and one.target in ("", target.name)]
         if thresholds and not mine:
             continue
         stored = eligible(target, base.folder, allowed, base.target or target.name)
         causes += [throttled_cause(target)] if throttled_share(target) > FAIR else []
         differs += [f"{target.name}: {line}" for line in stored.differs]
-        notices += stored.notices
-        against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or target.name}"] if stored.runs else []
-        answers += [
+        notes += stored.notes
+        against += [(len(stored.runs), base.target or target.name)] if stored.runs else []
+        results += [
             _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
         ]
-    notices += drift_notices([answer.measured for answer in answers])
-    answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
-    return mark_provisional(answered, targets)
+    notes += drift_notices([one.measured for one in results])
+    stored_runs = Reason("stored_runs", {"stored": against}) if against else None
+    joined = BaselineResults(tuple(results), tuple(causes), tuple(differs), tuple(notes), stored_runs)
+    return mark_provisional(joined, targets)
 
 
 def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> BaselineResult:

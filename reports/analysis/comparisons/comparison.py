@@ -46,9 +46,9 @@ from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.ticks import is_large, tick_at
-from reports.text.finding_rows import shares_of
+from reports.text.check_reasons import OWN_DRIFT
 from reports.text.notices import uncertain_line
-from reports.text.reasons import OWN_DRIFT, reason_line, use
+from reports.text.reasons import reason_line, use
 from reports.text.verdicts import difference_interval, metric_text
 
 CHOSEN = (
@@ -210,7 +210,7 @@ class Comparison:
                 *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
                 *(spec.primary, verdict_name, passes, verdict.provisional),
                 *use(verdict.reason, published=difference is not None, invalid=invalid).values(),
-                *((difference.baseline, difference.candidate, *shares_of(difference)) if difference else [None] * 5),
+                *((difference.baseline, difference.candidate, *difference.shares) if difference else [None] * 5),
                 *(spec.scale, *finding.turns, *finding.sessions, *finding.failed, verdict.more_sessions),
             )
             rows.append(dict(zip(DTYPES, values, strict=True)))

@@ -29,7 +29,7 @@ from reports.data.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool
 from reports.data.uncertainty import uncertain_reason
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.metrics.strata import NO_STRATUM, STARTED_BY, Stratum
-from reports.metrics.thresholds import Threshold, recorded
+from reports.metrics.thresholds import recorded
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers, distinct
@@ -98,11 +98,6 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
         return self.turns_failed + self.turns_not_started
 
 
-def thresholds_of(run: RunFrames) -> list[Threshold]:
-    """Return the thresholds that are recorded with a run, without those that this version cannot read."""
-    return recorded(run.metadata)[0]
-
-
 def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:
     """Return the turns with tools: for each target its turns of all steps, then those of each step if it has several.
 
@@ -112,7 +107,9 @@ def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:
     pools = [pool for pool in turns.pools if TURN_TYPE in pool.stratum.turn_type.split("+") and turns.of(pool).any()]
     if not pools:
         return ()
-    answers = (t.statistic.deadline_ms for t in thresholds_of(run) if t.metric == FUNCTION_VOICE_TO_VOICE)
+    answers = (
+        t.statistic.deadline_ms for t in recorded(run.metadata).thresholds if t.metric == FUNCTION_VOICE_TO_VOICE
+    )
     of_metrics = [sampled(turns, name, samples.mains) for name in EXPERIENCED]
     preambles = rate_counts(turns, "preamble_rate")[0]
     rows = _Rows(run, turns, of_metrics, preambles, next(filter(None, answers), DEADLINE_MS), pools)
@@ -178,7 +175,8 @@ def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFra
 
     `sessions` are the measured sessions.
     """
-    turns, asked = samples.turns, dict.fromkeys((t.metric, t.statistic, t.step) for t in thresholds_of(run))
+    turns, thresholds = samples.turns, recorded(run.metadata).thresholds
+    asked = dict.fromkeys((t.metric, t.statistic, t.step) for t in thresholds)
     for metric, statistic, step in asked:
         if (deadline_ms := statistic.deadline_ms) is None:
             continue

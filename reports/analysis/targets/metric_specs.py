@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from reports.analysis.summary.targets import called_by_telephone
-from reports.analysis.summary.tools import DEADLINE_MS, thresholds_of
+from reports.analysis.summary.tools import DEADLINE_MS
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
 from reports.formatting import join_words
@@ -23,7 +23,7 @@ from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.statistic_types.typical_change import TypicalChange
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
-from reports.metrics.thresholds import Threshold
+from reports.metrics.thresholds import Threshold, recorded
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 
@@ -232,7 +232,12 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
     Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
     """
     runs = {id(target.run): target.run for target in targets}.values()
-    known = [(t.metric, t.statistic, t.step) for run in runs for t in thresholds_of(run) if t.statistic.deadline_ms]
+    known = [
+        (t.metric, t.statistic, t.step)
+        for run in runs
+        for t in recorded(run.metadata).thresholds
+        if t.statistic.deadline_ms
+    ]
     if all(metric != FUNCTION_VOICE_TO_VOICE for metric, _, _ in known):
         known.append((FUNCTION_VOICE_TO_VOICE, Within(DEADLINE_MS), ""))
     margin = Margin(points=POINTS)

@@ -20,8 +20,8 @@ from reports.results.reason import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers
+from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
-from reports.text.verdicts import as_share
 
 BOTH_SIDES = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
 """The number of runs before and after a change that are required to find it, as a text."""

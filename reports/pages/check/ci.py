@@ -20,7 +20,8 @@ from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
 from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckResult, ThresholdResult
 from reports.formatting import NBSP
-from reports.text.check_sentences import check_headline, displayed_result, remarks, result_sentence
+from reports.text.check_sentences import check_headline, displayed_result, notices, result_sentence, warnings
+from reports.text.reasons import reason_line
 
 MAX_ANNOTATIONS = 10
 """The maximum number of annotations of one type that GitHub shows for a step."""
@@ -38,7 +39,7 @@ def github_commands(checked: CheckResult) -> Iterable[str]:
     if checked.exit_status == INVALID_STATUS:
         yield github_command("error", check_headline(checked))
         return
-    yield from (github_command("warning", warning) for warning in checked.warnings)
+    yield from (github_command("warning", warning) for warning in warnings(checked))
     for kind, items in _annotations(checked):
         for item in items[:MAX_ANNOTATIONS]:
             yield github_command(kind, result_sentence(item), f"{item.title} {displayed_result(item)}")
@@ -59,7 +60,7 @@ def azure_commands(checked: CheckResult, comment: Path | None) -> Iterable[str]:
         issues = [("error", check_headline(checked))]
     else:
         issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]
-    issues += [("warning", warning) for warning in checked.warnings]
+    issues += [("warning", warning) for warning in warnings(checked)]
     yield from (azure_command("task.logissue", {"type": kind}, text) for kind, text in issues)
     if comment:
         yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
@@ -94,7 +95,8 @@ def junit_xml(checked: CheckResult) -> str:
     suite.add_property("run", _plain(checked.run_id))
     suite.add_property("simulated", "yes" if checked.simulated else "no")
     suite.add_property("recorded", "yes" if checked.recorded else "no")
-    invalid = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
+    reasons = [*map(reason_line, checked.validity.reasons)]
+    invalid = " ".join([*reasons, *notices(checked)]) if reasons else ""
     if not checked.thresholds:
         _add(suite, "run", checked.scenario, [Error(_plain(invalid or "nothing was checked"), "invalid")])
     for item in checked.thresholds:
@@ -130,7 +132,7 @@ def _results(item: ThresholdResult, checked: CheckResult, invalid: str) -> list[
     if invalid or item.result == "not_evaluated":
         return [Error(_plain(invalid) or text, "invalid")]
     if item.result == "fail":
-        return [Failure(text, item.finding.verdict.name if item.finding else item.result)]
+        return [Failure(text, item.compared.verdict.name if item.compared else item.result)]
     if item.result == "inconclusive":
         return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
     return []

@@ -1,140 +1,90 @@
-"""The files of a check: check.json and check.md, and JUnit XML on request."""
+"""The files of a check. `FORMATS` has each format in which a check can be written."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from msgspec import Meta
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.files.safe_io import save_text
 from bench.record.presence import is_run
-from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult
-from reports.analysis.check.results import make_row as flat_row
+from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry, ThresholdResult
 from reports.analysis.sequential.decision import write_decision
-from reports.metrics.thresholds import Sign
-from reports.pages.check.report import BY_SEVERITY, check_page
+from reports.formatting import NBSP
+from reports.metrics.thresholds import near, quoted
+from reports.pages.check.ci import junit_refusal, junit_xml
+from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
-from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described, text_of
-from reports.results.reason import Reason
-from reports.results.verdict import RESULT_OF_STATUS, Conclusion, Result
-from reports.statistics.target_counts import NO_TURNS
-from reports.text.check_sentences import check_headline
-from reports.text.finding_entry import ComparisonEntry, entry_of
-from reports.text.reasons import document_data
-from reports.text.validity import ValidityEntry, validity_entry
-
-SCHEMA = 4
-
-
-class LimitEntry(ClosedJsonEntry, frozen=True):
-    """A value and its limit, both in the unit of the metric; null if a value does not exist or is infinite."""
-
-    operator: Sign
-    limit: float
-    value: Rounded
-    low: Annotated[Rounded, described("lower end of the 95 % interval, as in a report")]
-    high: Rounded
-    bound: Annotated[Rounded, described("the one-sided bound that decided, type I error 5 %; null if none did")]
-    in_failures: Annotated[
-        bool, described("true if the value is infinite because too many turns failed; then it is null")
-    ]
-
-
-class ThresholdEntry(ClosedJsonEntry, frozen=True):
-    """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
-
-    threshold: str
-    title: str
-    target: str
-    metric: str
-    unit: str
-    result: Result
-    reason: Annotated[Reason | None, described("why it is inconclusive or not evaluated")]
-    note: Annotated[Known, described("what the values of the result do not show")]
-    provisional: bool
-    turns: Count
-    sessions: Count
-    failed: Count
-    completed_share: Annotated[Rounded, described("share of the planned turns that have a value; null for rates")]
-    effective_sessions: Annotated[Rounded, described("effective number of sessions, if they are of unequal length")]
-    shortfall: Annotated[
-        Reason | None, described("the samples that the value lacks to be printed; null if there are enough")
-    ]
-    limit: LimitEntry | None
-    comparison: Annotated[ComparisonEntry | None, described("as in compare.json")]
+from reports.results.json_entries import entry_from, text_of
+from reports.text import check_sentences as sentences
+from reports.text.finding_sentences import comparison_entry
+from reports.text.reasons import document_data, reasons_text
+from reports.text.validity import validity_entry
 
 
 def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
-    """Return a result as an entry of check.json."""
-    row, counts = flat_row(result), result.counts or NO_TURNS
-    same = {name: row[name] for name in ("threshold", "title", "target", "metric", "unit", "result", "provisional")}
-    limit = None
-    if result.limit is not None:
-        known = (math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound"))
-        value, low, high, bound = known
-        limit = LimitEntry(*result.limit, value, low, high, bound, row["in_failures"])
-    return ThresholdEntry(
-        **same,
-        reason=result.reason,
-        note=result.note,
-        limit=limit,
-        shortfall=result.shortfall,
-        turns=counts.turns,
-        sessions=counts.sessions,
-        failed=counts.failed,
-        completed_share=counts.completed_share,
-        effective_sessions=counts.effective_sessions,
-        comparison=entry_of(result.finding) if result.finding else None,
-    )
+    """Return a result with its sentences."""
+    return entry_from(ThresholdEntry, with_texts(result))
 
 
-class CheckDocument(Conclusion, frozen=True):
-    """The file of a check."""
+def with_texts(result: ThresholdResult) -> ThresholdResult:
+    comparison = comparison_entry(result.compared) if result.compared else None
+    return structs.replace(result, note=reasons_text(result.notes), comparison=comparison)
 
-    schema: Annotated[int, Meta(ge=1)]
-    run_id: str
-    scenario: str
-    labels: dict[str, str]
-    simulated: bool
-    recorded: bool
-    validity: ValidityEntry
-    baseline: Known
-    on_inconclusive: OnInconclusive
-    observed_s: float
-    result_counts: dict[Result, int]
-    thresholds: list[ThresholdEntry]
-    differs: tuple[str, ...]
-    notices: tuple[str, ...]
-    warnings: tuple[str, ...]
+
+def with_sentences(checked: CheckResult) -> CheckResult:
+    """Return the check with the sentences of check.json."""
+    return structs.replace(
+        checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
+        validity=validity_entry(checked.status, checked.validity.reasons), baseline=sentences.against_text(checked),
+        thresholds=tuple(map(with_texts, checked.thresholds)), notices=tuple(sentences.notices(checked)),
+        warnings=tuple(sentences.warnings(checked)),
+    )  # fmt: skip
 
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
     """Return the document check.json as lists, dictionaries, strings and numbers."""
-    return document_data(
-        CheckDocument(
-            schema=SCHEMA,
-            result=RESULT_OF_STATUS[checked.exit_status],
-            exit_status=checked.exit_status,
-            headline=check_headline(checked).replace("\u00a0", " "),
-            run_id=checked.run_id,
-            scenario=checked.scenario,
-            labels=dict(checked.labels),
-            simulated=checked.simulated,
-            recorded=checked.recorded,
-            validity=validity_entry(checked.validity, checked.invalid_reasons),
-            baseline=checked.baseline,
-            on_inconclusive=checked.on_inconclusive,
-            observed_s=checked.observed_s,
-            result_counts={result: len(checked.of(result)) for result in BY_SEVERITY},
-            thresholds=[threshold_entry(item) for item in checked.thresholds],
-            differs=checked.differs,
-            notices=checked.notices,
-            warnings=checked.warnings,
-        )
-    )
+    thresholds = [*map(threshold_entry, checked.thresholds)]
+    return document_data(entry_from(CheckDocument, with_sentences(checked), thresholds=thresholds))
+
+
+def markdown(checked: CheckResult) -> str:
+    """Return the text for a comment on a pull request."""
+    return render_markdown(check_page(checked))
+
+
+class Format(NamedTuple):
+    """A format of a check.
+
+    `text` returns the content of the file. `refusal` returns that after a user error, which prevented the check; None
+    if there is no file then.
+    """
+
+    text: Callable[[CheckResult], str]
+    refusal: Callable[[str], str] | None = None
+
+
+FORMATS = {
+    "json": Format(lambda checked: text_of(check_data(checked))),
+    "junit": Format(junit_xml, junit_refusal),
+    "markdown": Format(markdown),
+}
+
+
+def requested_files(options: Iterable[str]) -> list[tuple[Format, Path]]:
+    """Return the format and the path of each `FORMAT=FILE`. Raise UsageError for a format that does not exist."""
+    files = []
+    for option in options:
+        name, _, path = option.partition("=")
+        if name not in FORMATS or not path:
+            raise UsageError(
+                f"--write {quoted(option)} is not FORMAT=FILE{near(name, FORMATS)} formats: {', '.join(FORMATS)}"
+            )
+        files.append((FORMATS[name], Path(path)))
+    return files
 
 
 class CheckPaths(NamedTuple):
@@ -154,8 +104,8 @@ def write_check(checked: CheckResult, folder: Path) -> CheckPaths:
     paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
-    save_text(paths.json, text_of(check_data(checked)))
-    save_text(paths.markdown, render_markdown(check_page(checked)))
+    for name, path in paths._asdict().items():
+        save_text(path, FORMATS[name].text(checked))
     return paths
 
 
@@ -169,10 +119,25 @@ def remove_earlier(folder: Path) -> None:
     except UsageError:
         earlier = ()  # the check was refused because of the same folder
     for path in earlier:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as cause:
-            raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
+        _remove(path)
+
+
+def write_refusal(form: Format, path: Path, error: str) -> None:
+    """Write the user error that prevented the check, or remove the file of an earlier check.
+
+    Raise UsageError if this is not possible.
+    """
+    if form.refusal is not None:
+        save_text(path, form.refusal(error))
+    else:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as cause:
+        raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
 
 
 def paths_in(folder: Path) -> CheckPaths:
@@ -184,6 +149,6 @@ def append_summary(checked: CheckResult, path: Path) -> None:
     """Append the comment (check.md) to the summary of a GitHub step, after the text that other steps wrote."""
     try:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(render_markdown(check_page(checked)) + "\n")
+            file.write(markdown(checked) + "\n")
     except OSError as error:
         raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import BY_SEVERITY, CheckResult, ThresholdResult
 from reports.analysis.sequential.decision import analyses
+from reports.data.runs import title_of
 from reports.formatting import count
 from reports.render import blocks as b
-from reports.results.verdict import Result
-from reports.statistics.target_counts import NO_TURNS
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
-from reports.text.finding_rows import NOT_JUDGED, row
+from reports.text.finding_rows import NOT_JUDGED
+from reports.text.reasons import reason_line
 
-BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 ROWS_SHOWN = 10
 """The maximum number of thresholds that a comment shows without folding."""
 INTERVALS = (
@@ -27,25 +26,27 @@ DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends
 def check_page(checked: CheckResult) -> b.Page:
     """Compose the page of a check. The verdict is first, then the thresholds follow, the worst result first."""
     results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
-    against = f"against {checked.baseline}" if checked.baseline else ""
-    head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
-    headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
-    notes = remarks[1:] if len(remarks) > len(checked.notices) else remarks  # the headline has the first reason
+    against = sentences.against_text(checked)
+    name = title_of(checked.scenario, checked.labels)
+    head = [name, checked.run_id, f"against {against}" if against else "", observed(checked.observed_s)]
+    headline = sentences.check_headline(checked)
+    # the headline has the first reason
+    notes = [*map(reason_line, checked.validity.reasons[1:]), *sentences.notices(checked)]
     decided = list(analyses(checked.decision)) if checked.decision else []
     intervals = [INTERVALS] if any(not result.relative for result in results) else []
     intervals += [DIFFERENCES] if any(result.relative for result in results) else []
     reasons = _reasons(results, checked, headline)
     listed = [f"{of.target}: {of.title}: {text}" for of, text in zip(results, reasons, strict=True) if text]
     sizes = [
-        [result.title, result.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(result)]
-        for result, of in ((result, result.counts or NO_TURNS) for result in results)
+        [of.title, of.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(of)]
+        for of in results
     ]
     return b.Page(
-        title=f"{checked.called}: {headline}",
+        title=f"{name}: {headline}",
         badges=sentences.check_badges(checked),
         notes=" · ".join(filter(None, head)),
         headline=headline,
-        lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
+        lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in sentences.warnings(checked)],
         answer=[_table(results, reasons, checked), b.Paragraph(" ".join(intervals), "soft")] if results else [],
         sections=[
             b.Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
@@ -80,8 +81,8 @@ def _table(results: Sequence[ThresholdResult], reasons: Sequence[str], checked: 
 def _verdict(result: ThresholdResult, checked: CheckResult) -> b.Cell:
     if not sentences.has_verdict(result, checked):
         return b.Cell(NOT_JUDGED, style="soft")
-    within = row(result.finding).within if result.finding and result.finding.difference else ""
-    style, verdict = b.MARKS[result.result].colour, sentences.displayed_result(result) + within
+    style = b.MARKS[result.result].colour
+    verdict = sentences.displayed_result(result) + sentences.within_text(result)
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
     return b.Cell(
         (f"{b.MARKS[result.result].marker} ", text, ", provisional" if result.provisional else ""), style=style
@@ -93,6 +94,6 @@ def _reasons(results: Sequence[ThresholdResult], checked: CheckResult, headline:
     reasons = list[str]()
     for result in results:
         reason = sentences.remark(result) if sentences.has_verdict(result, checked) else ""
-        is_repeated = sentences.is_not_stored(result) and (result.reason_text in headline or reason in reasons)
+        is_repeated = sentences.is_not_stored(result) and (sentences.why(result) in headline or reason in reasons)
         reasons.append("" if is_repeated else reason)
     return reasons

@@ -8,17 +8,18 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from reports.analysis.comparisons.comparison import Comparison, Method
+from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.sequential.decision import decision_sentence
 from reports.analysis.targets.fairness import Fairness, definitions_version
 from reports.data.runs import run_id_of
 from reports.pages.comparisons.page import comparison_page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, text_of
-from reports.results.verdict import RESULT_OF_STATUS, Conclusion, VerdictName
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName
 from reports.text import comparison_sentences as sentences
-from reports.text.finding_entry import ComparisonEntry, entry_of
+from reports.text.finding_sentences import comparison_entry
 from reports.text.reasons import document_data
-from reports.text.validity import ValidityEntry, validity_entry
+from reports.text.validity import validity_entry
 
 COMPARE_VERSION: Literal[4] = 4
 
@@ -126,8 +127,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                 for target in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            comparisons=[entry_of(finding) for finding in comparison.findings],
-            steps=[entry_of(finding) for finding in comparison.steps],
+            comparisons=[comparison_entry(finding) for finding in comparison.findings],
+            steps=[comparison_entry(finding) for finding in comparison.steps],
             sequential=planned,
             fairness_checks=[
                 FairnessEntry(check.name, list(check.texts), check.result, check.remedy) for check in comparison.checks

@@ -14,11 +14,12 @@ from reports.analysis.sequential.decision import FOR_INFORMATION, Decision, end_
 from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
+from reports.statistics.differences import as_share
 from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
 from reports.text.finding_sentences import displayed
 from reports.text.reasons import reason_text
-from reports.text.verdicts import as_share, difference_interval, margin, metric_text, signed
+from reports.text.verdicts import difference_interval, margin, metric_text, signed
 
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",

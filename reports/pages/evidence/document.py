@@ -16,7 +16,7 @@ from msgspec import structs
 
 from bench.catalogue.metrics import DEFINITIONS_VERSION
 from reports.analysis.check.absolute import limit_results
-from reports.analysis.check.results import ThresholdResult
+from reports.analysis.check.results import ThresholdEntry, ThresholdResult
 from reports.analysis.evidence.exclusions import ExclusionEntry, exclusions
 from reports.analysis.evidence.failures import FailureEntry, Failures, failures_of
 from reports.analysis.evidence.secrets import without_credentials
@@ -24,11 +24,11 @@ from reports.analysis.evidence.shares import FailureShare, PeriodShare, failure_
 from reports.analysis.summary.example_turns import SlowTurn, SlowTurnEntry
 from reports.analysis.summary.groups import GroupEntry
 from reports.analysis.summary.summary import MainResult, Summary
-from reports.analysis.summary.tools import thresholds_of
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP
-from reports.pages.check.document import ThresholdEntry, threshold_entry
+from reports.metrics.thresholds import recorded
+from reports.pages.check.document import threshold_entry
 from reports.pages.run_report.document import RunValidityEntry, run_validity_entry
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
@@ -153,7 +153,7 @@ def evidence_of(summary: Summary) -> Evidence:
 
 def threshold_results(summary: Summary) -> tuple[ThresholdResult, ...]:
     """Return the results of the absolute thresholds that the run was started with, on each target."""
-    absolute = [threshold for threshold in thresholds_of(summary.run) if threshold.limit is not None]
+    absolute = [threshold for threshold in recorded(summary.run.metadata).thresholds if threshold.limit is not None]
     targets = targets_of(summary.run) if absolute else ()
     return tuple(result for threshold in absolute for target in targets for result in limit_results(threshold, target))
 

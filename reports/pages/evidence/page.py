@@ -24,7 +24,6 @@ from reports.formatting import (
     plural,
 )
 from reports.metrics.rate_metrics import RATES
-from reports.metrics.thresholds import unread_notice
 from reports.pages.evidence import sections
 from reports.pages.evidence.document import Evidence, EvidenceDocument
 from reports.pages.evidence.sections import UNKNOWN, instant
@@ -34,6 +33,7 @@ from reports.render import blocks as b
 from reports.text import cells, validity
 from reports.text import check_sentences as thresholds
 from reports.text.cells import interval
+from reports.text.notices import unread_notice
 
 PURPOSE = (
     "This page is for an engineer of the service’s support. It lists failures that a load test received as a client, "

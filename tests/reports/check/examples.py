@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.check.baselines import baseline_of, save
-from reports.analysis.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
+from reports.analysis.check.results import CheckResult, ThresholdResult, check_result, compared_result, limit_result
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.named import targets_of
+from reports.api.verdicts import threshold_row
 from reports.data.runs import RunFrames
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
+from reports.pages.check.document import with_texts
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.target_counts import TargetCounts
@@ -99,16 +102,19 @@ def limited(
     """
     (asked,) = thresholds(threshold)
     assert asked.limit is not None
-    estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
-    one = ThresholdResult(asked.source_text, "sim", asked.about, result, reason, limit=limit, estimate=estimate)
-    return replace(one, **changes)
+    estimate = replace(ThresholdEstimate(*ends, *ends[1:], counts), **changes)
+    limit = asked.sign, asked.limit
+    return limit_result(asked.source_text, "sim", asked.about, limit, estimate, result=result, reason=reason)
 
 
 MEASURED = (640.0, 590.0, 690.0)
 PASSED = limited("ttfa: p(95)<800", MEASURED)
 FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
 INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
-NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=Reason("nothing_measured"))
+NO_DATA = limit_result(
+    PASSED.threshold, "sim", PASSED.spec, ("<", 800.0), no_estimate(), result="not_evaluated",
+    reason=Reason("nothing_measured"),
+)  # fmt: skip
 REGRESSED = compared_result(
     "ttfa: p(95)<+20%",
     MetricComparison(
@@ -124,7 +130,7 @@ REGRESSED = compared_result(
 
 def flat(one: ThresholdResult) -> SimpleNamespace:
     """Return the row for a result in the frame of a check."""
-    return SimpleNamespace(**make_row(one))
+    return SimpleNamespace(**threshold_row(with_texts(one)))
 
 
 def verdicts(found: CheckResult) -> list[str]:
@@ -132,6 +138,10 @@ def verdicts(found: CheckResult) -> list[str]:
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
-def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
-    """Return a check of a valid run that has these threshold results."""
-    return replace(CheckResult("r1", "voice_turns", True, False, "valid", items, (), (), (), ""), **changes)
+def check(*items: ThresholdResult, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
+    """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
+    return check_result(
+        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, run=None,
+        against=Reason("other_run", text=baseline) if baseline else None, notes=(), data_notes=None,
+        alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
+    )  # fmt: skip

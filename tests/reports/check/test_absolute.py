@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from scipy.special import ndtri
 
 from bench.base.errors import UsageError
 from reports.analysis.check.absolute import evaluate_limit, limit_results
-from reports.analysis.check.check import check_of, dependence_notice
+from reports.analysis.check.check import check_of, dependence
 from reports.analysis.check.plan import planned_thresholds
-from reports.analysis.check.results import OnInconclusive, ThresholdResult, compared_result
+from reports.analysis.check.results import OnInconclusive, ThresholdResult, compared_result, limit_result
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
@@ -31,8 +32,8 @@ from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from reports.text import verdicts
-from reports.text.check_sentences import interval_text, limit_text, value_text
-from reports.text.reasons import reason_text
+from reports.text.check_sentences import interval_text, limit_text, value_text, why
+from reports.text.reasons import reason_text, reasons_text
 from tests.reports.check.examples import (
     ENOUGH,
     FAILED,
@@ -181,15 +182,17 @@ def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run()
 
 
 def test_the_notice_states_whether_a_value_drifted_or_had_bursts() -> None:
-    assert PASSED.estimate is not None
-    drift, bursts = (replace(PASSED, estimate=replace(PASSED.estimate, order=order)) for order in ("drift", "bursts"))
-    bursts = replace(bursts, target="gateway")
+    drift, bursts = (limited("ttfa: p(95)<800", MEASURED, order=order) for order in ("drift", "bursts"))
+    bursts = structs.replace(bursts, target="gateway")
     in_bursts = "had bursts during the run, which are slow or failed sessions that follow each other"
 
-    assert dependence_notice([PASSED]) == []
-    assert dependence_notice([PASSED, drift])[0].startswith("ttfa p95 of sim drifted during the run. ")
-    assert dependence_notice([bursts])[0].startswith(f"ttfa p95 of gateway {in_bursts}. ")
-    assert dependence_notice([bursts, drift])[0].startswith(
+    def notice(*results: ThresholdResult) -> str:
+        return reasons_text(dependence(results))
+
+    assert notice(PASSED) == ""
+    assert notice(PASSED, drift).startswith("ttfa p95 of sim drifted during the run. ")
+    assert notice(bursts).startswith(f"ttfa p95 of gateway {in_bursts}. ")
+    assert notice(bursts, drift).startswith(
         f"ttfa p95 of sim drifted during the run; ttfa p95 of gateway {in_bursts}. "
     )
 
@@ -341,10 +344,9 @@ def test_on_inconclusive_sets_the_status_of_inconclusive_thresholds(
 
 
 def test_a_withheld_value_has_no_interval_and_one_session_is_singular() -> None:
-    withheld = replace(PASSED, result="inconclusive", estimate=None, reason=Reason("uncertain", text="uncertain"))
-    few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=TargetCounts(10, 1, 0))
-    assert few.estimate is not None
-    few = replace(few, estimate=replace(few.estimate, required=40))
+    reason = Reason("uncertain", text="uncertain")
+    withheld = limit_result("", "sim", PASSED.spec, ("<", 800.0), None, result="inconclusive", reason=reason)
+    few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=TargetCounts(10, 1, 0), required=40)
 
     assert (interval_text(withheld), value_text(withheld)) == ("–", "–")
     assert (interval_text(few), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
@@ -382,7 +384,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
     (threshold,) = thresholds(f"ttfa: p(95){limit}")
     (one,) = limit_results(threshold, targets_of_plan()[0])
 
-    assert one.reason_text.replace("\u00a0", " ") == decided
+    assert why(one).replace("\u00a0", " ") == decided
 
 
 def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +393,7 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
     (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], targets_of_plan()[0])
 
     assert one.result == "inconclusive"
-    assert one.reason_text.replace("\u00a0", " ") == (
+    assert why(one).replace("\u00a0", " ") == (
         "the limit lies between the bounds that parts of the run give, 500 and 900 ms"
     )
 
@@ -409,21 +411,21 @@ def test_bounds_of_a_rate_beyond_its_interval_are_named_by_the_clusters_that_giv
 
     cause = "that parts of the run give" if together else "that the variance between sessions gives"
     assert (one.result, estimate.order) == ("inconclusive", "bursts" if together else None)
-    assert one.reason_text.startswith(f"the limit lies between the bounds {cause}, ")
+    assert why(one).startswith(f"the limit lies between the bounds {cause}, ")
 
 
 @pytest.mark.parametrize(
     ("counts_of_both", "left"),
     [
         ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
-        ([(440, 44), (3_000, 300)], (None, None, True)),
+        ([(440, 44), (3_000, 300)], (None, math.inf, True)),
     ],
 )
 def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown(
     counts_of_both: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
 ) -> None:
-    assert REGRESSED.finding is not None
-    found = REGRESSED.finding
+    assert REGRESSED.compared is not None
+    found = REGRESSED.compared
     first, second = (TargetCounts(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.spec, statistic=Quantile(0.99))
@@ -469,7 +471,7 @@ def test_too_few_turns_are_the_reason_even_if_the_interval_is_beyond_the_limit(l
     (one,) = limit_results(thresholds(f"ttfa: p(95){text}")[0], target)
 
     assert (one.result, one.reason.code if one.reason else "") == ("inconclusive", "too_few")
-    assert one.reason_text.replace("\u00a0", " ") == reason
+    assert why(one).replace("\u00a0", " ") == reason
 
 
 def test_a_pass_of_a_tail_states_the_share_of_failed_sessions_that_would_be_over_the_limit() -> None:
@@ -481,7 +483,7 @@ def test_a_pass_of_a_tail_states_the_share_of_failed_sessions_that_would_be_over
     for threshold in thresholds(f"ttfa: p(95)<{limit}", f"ttfa: p(95)<{far}", f"ttfa: p(50)<{limit}"):
         (result,) = limit_results(threshold, target)
         assert result.result == "pass"
-        texts.append(result.reason_text.replace("\u00a0", " "))
+        texts.append(why(result).replace("\u00a0", " "))
 
     note = "no session of 60 failed completely, but up to 4.87 % may fail; the limit is passed only if fewer than 3."
     assert note in texts[0]

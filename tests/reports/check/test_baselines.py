@@ -23,7 +23,8 @@ from reports.metrics.stored import PS
 from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines, render_page
-from reports.text.check_sentences import interval_text
+from reports.text import check_sentences
+from reports.text.check_sentences import interval_text, why
 from tests.docs.schemas import schemas
 from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.edited import slowed
@@ -196,7 +197,7 @@ def set_quantiles(path: Path, metric: str, value: float) -> None:
 
 
 def notices(found: CheckResult) -> str:
-    return " ".join(found.notices).replace("\u00a0", " ")
+    return " ".join(check_sentences.notices(found)).replace("\u00a0", " ")
 
 
 def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
         shutil.copy(place / "made-0.json", place / f"copy-{number}.json")
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
-    assert found.baseline == "1\u00a0stored run of sim"
+    assert check_sentences.against_text(found) == "1\u00a0stored run of sim"
     assert all(item.provisional for item in found.thresholds)
     assert notices(found).count(" belongs to made-0, which is stored already: ignored, because a run counts once.") == 4
 
@@ -216,7 +217,7 @@ def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -
     made = read(replace(MANY, seed=100), run_id="made-0", started_utc_ns=BEGAN_NS)
     found = check_of(made, thresholds(*TTFA), str(folder))
 
-    assert found.baseline == "1\u00a0stored run of sim"
+    assert check_sentences.against_text(found) == "1\u00a0stored run of sim"
     assert "The checked run is itself stored in" in notices(found)
 
 
@@ -226,7 +227,7 @@ def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path
     path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
-    assert found.baseline == "1\u00a0stored run of sim"
+    assert check_sentences.against_text(found) == "1\u00a0stored run of sim"
     assert "made-1.json belongs to voice_turns/other, not to its folder: ignored." in notices(found)
 
 
@@ -252,7 +253,7 @@ def test_zero_quantiles_are_compared_or_give_a_reason(
     assert flat(item).verdict == word
     assert (flat(item).value == 0) == (metric == "stall_duration")
     if metric == "ttfa":
-        assert item.reason_text == "the value of the stored runs is 0, so there is no ratio"
+        assert why(item) == "the value of the stored runs is 0, so there is no ratio"
         assert interval_text(item) == "n/a"
 
 
@@ -266,14 +267,14 @@ def test_a_run_that_drifted_has_provisional_verdicts_against_stored_runs(tmp_pat
     assert "Drift of the steady phase is suspected, later half of the turns compared with the earlier half" in notices(
         second
     )
-    assert not any(one.startswith("Provisional") for one in second.notices)
+    assert not any(one.startswith("Provisional") for one in check_sentences.notices(second))
 
 
 def test_a_common_drift_in_an_interleaved_run_does_not_make_verdicts_provisional(tmp_path: Path) -> None:
     both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
     found = check_of(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
 
-    assert not any("steady phase" in notice for notice in found.notices)
+    assert not any("steady phase" in notice for notice in check_sentences.notices(found))
     assert not next(item for item in found.thresholds if item.title == "ttfa p50").provisional
 
 
@@ -296,9 +297,9 @@ def test_that_no_run_is_stored_is_stated_once_and_nothing_is_stated_about_length
     words = "the checked run" if itself else "no run is stored in"
     for text in (render_page(page), render_markdown(page)):
         assert " ".join(text.split()).count(words) == 1
-    assert found.notices == ()
+    assert check_sentences.notices(found) == []
     assert {result.result for result in found.thresholds} == {"inconclusive"}
-    assert set(found.to_frame()["effective_sessions"]) == {60.0}
+    assert {flat(item).effective_sessions for item in found.thresholds} == {60.0}
 
 
 def test_a_shorter_stored_run_is_no_sign_of_sessions_of_unequal_length(tmp_path: Path) -> None:

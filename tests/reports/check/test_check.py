@@ -11,7 +11,7 @@ import pytest
 from bench.base.errors import UsageError
 from bench.record import folder as run_folder
 from reports.analysis.check.check import check_of
-from reports.analysis.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
+from reports.analysis.check.relative import BaselineResult, results_of
 from reports.analysis.metric_comparison import MeasuredDifference
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
@@ -22,10 +22,11 @@ from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
+from reports.results.reason import Reason
 from reports.statistics.differences import Difference, Margin, OneSidedBounds, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.text.check_sentences import interval_text, remark, value_text
+from reports.text.check_sentences import against_text, interval_text, notices, remark, value_text, warnings, why
 from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
@@ -85,7 +86,7 @@ def test_a_target_without_turns_is_not_evaluated() -> None:
 def test_the_notices_of_a_run_are_among_those_of_the_check() -> None:
     found = check_of(read(notices=["The disk was full."]), thresholds("ttfa: med<9s"))
 
-    assert "The disk was full." in found.notices
+    assert "The disk was full." in notices(found)
 
 
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
@@ -128,7 +129,7 @@ def test_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> No
     now = read(replace(ENOUGH, targets=("new",)))
     found = check_of(now, thresholds(*RELATIVE), f"{folder}:sim")
 
-    assert found.baseline == "2\u00a0stored runs of sim"
+    assert against_text(found) == "2\u00a0stored runs of sim"
     assert "not_evaluated" not in verdicts(found)
     with pytest.raises(UsageError, match=r"no stored runs of voice_turns/simm; did you mean sim\?"):
         check_of(now, thresholds(*RELATIVE), f"{folder}:simm")
@@ -150,7 +151,7 @@ def test_the_first_target_of_an_interleaved_run_is_the_default_baseline() -> Non
 
     assert {item.target for item in first.thresholds} == {"after"}
     assert {item.target for item in other.thresholds} == {item.target for item in path.thresholds} == {"before"}
-    assert (first.baseline, other.baseline) == ("before, in the same run", "after, in the same run")
+    assert (against_text(first), against_text(other)) == ("before, in the same run", "after, in the same run")
     assert flat(first.thresholds[0]).difference == pytest.approx(1 / (1 + flat(other.thresholds[0]).difference) - 1)
 
 
@@ -234,7 +235,7 @@ def test_one_stored_run_is_provisional_and_five_give_their_own_variation(tmp_pat
 
     assert {item.provisional for item in one.thresholds} == {True}
     assert {item.provisional for item in five.thresholds} == {False}
-    assert five.baseline == "5\u00a0stored runs of sim"
+    assert against_text(five) == "5\u00a0stored runs of sim"
     width = [item.high - item.low for item in (flat(one.thresholds[0]), flat(five.thresholds[0]))]
     assert width[1] > width[0]  # medians that differ by 10 % vary more than the assumed 5 %
 
@@ -257,10 +258,10 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     stored(folder, "other", tool={"name": "rtbench", "version": "0.0.9"})
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
-    assert found.baseline == "2\u00a0stored runs of sim"
-    assert found.notices == (
+    assert against_text(found) == "2\u00a0stored runs of sim"
+    assert tuple(notices(found)) == (
         "1\u00a0stored run of sim excluded because of: client version.",
-        f"{ASSUMED} {STORE_FIVE}",
+        reason_text(Reason("run_sd_assumed")),
     )
 
 
@@ -270,7 +271,7 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
     found = check_of(now, asked, str(tmp_path / "baselines"))
 
     assert verdicts(found) == ["pass", "inconclusive", "inconclusive"]
-    assert "rtbench baseline save RUN" in found.thresholds[1].reason_text
+    assert "rtbench baseline save RUN" in why(found.thresholds[1])
     assert check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").exit_status == 0
     assert found.exit_status == 3
 
@@ -337,11 +338,11 @@ def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> 
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
 
     assert silent.exit_status == 0
-    assert silent.warnings == (
+    assert tuple(warnings(silent)) == (
         "7.7\u00a0% of the planned turns did not start, but no threshold limits failures: "
         'add failure_rate: ["rate<0.01"]',
     )
-    assert asked.warnings == ()
+    assert warnings(asked) == []
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"])
@@ -349,7 +350,7 @@ def test_an_interrupted_run_is_checked_with_a_warning(stopped: str) -> None:
     found = check_of(read(ENOUGH, stop_reason=stopped), thresholds("ttfa: med<9s", "failure_rate: rate<50%"))
 
     assert found.exit_status == 0
-    assert [warning[:27] for warning in found.warnings] == ["the run was interrupted bef"] * ("interrupted" in stopped)
+    assert [warning[:27] for warning in warnings(found)] == ["the run was interrupted bef"] * ("interrupted" in stopped)
 
 
 def test_turns_not_started_count_as_infinite_latencies() -> None:
@@ -394,7 +395,7 @@ def test_a_relative_threshold_on_the_baseline_itself_is_refused() -> None:
 def test_an_unused_baseline_causes_a_notice(tmp_path: Path) -> None:
     found = check_of(read(), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
 
-    assert "the baseline was not used" in found.notices[0]
+    assert "the baseline was not used" in notices(found)[0]
     assert found.exit_status == 0
 
 
@@ -416,7 +417,7 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     unread = "thresholds that are recorded with the run: ttfa: mode<9, warp_factor: p(50)<1."
     for text in (render_page(check_page(found)), render_page(run_page(summary)), render_page(evidence_page(evidence))):
         assert " ".join(text.split()).count(unread) == 1
-    assert not any("recorded" in warning for warning in check_of(folder, thresholds("ttfa: p(50)<5s")).warnings)
+    assert not any("recorded" in warning for warning in warnings(check_of(folder, thresholds("ttfa: p(50)<5s"))))
 
 
 @pytest.mark.parametrize("recorded", [{"warp_factor": ["p(50)<1"]}, {"ttfa": ["5", ""]}, {"": [""]}])
@@ -441,6 +442,6 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
     (result,) = results_of([BaselineResult(threshold.source_text, measured)])
 
     assert result.result == "inconclusive"
-    assert result.reason_text.replace("\u00a0", " ") == (
+    assert why(result).replace("\u00a0", " ") == (
         f"worse than the margin, but the baseline has only 40 sessions: it needs about {difference.baseline_sessions}"
     )

@@ -12,6 +12,7 @@ from reports.analysis.check.results import ThresholdResult
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.named import parse_targets
+from reports.text.check_sentences import why
 from tests.reports import synthetic
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
@@ -52,7 +53,7 @@ def test_a_turn_with_a_large_uncertainty_does_not_widen_the_bounds_of_all_turns(
     assert passed.estimate is not None
     assert passed.estimate.upper >= exact.estimate.upper + MOST_MS - 1e-6
     assert passed.estimate.lower <= exact.estimate.lower - MOST_MS + 1e-6
-    assert "the bounds allow for the uncertainty of each value: up to 345 ms" in plain(passed.reason_text)
+    assert "the bounds allow for the uncertainty of each value: up to 345 ms" in plain(why(passed))
 
 
 def test_a_turn_of_unknown_uncertainty_may_have_any_value(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_turn_of_unknown_uncertainty_may_have_any_value(tmp_path: Path) -> Non
     middle, tail = limited(folder, "med<9s", "p(99)<60s")
 
     assert middle.result == "pass"
-    assert "up to 5 ms, unknown for 6 values" in plain(middle.reason_text)
+    assert "up to 5 ms, unknown for 6 values" in plain(why(middle))
     assert tail.result == "inconclusive"
 
 
@@ -79,8 +80,8 @@ def test_the_uncertainty_is_named_if_it_alone_makes_a_limit_inconclusive(tmp_pat
     assert found.result == "inconclusive"
     assert found.estimate is not None
     assert found.estimate.order is None
-    assert "between the bounds that allow for the uncertainty of each value, " in found.reason_text
-    assert "parts of the run" not in found.reason_text
+    assert "between the bounds that allow for the uncertainty of each value, " in why(found)
+    assert "parts of the run" not in why(found)
 
 
 def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
     assert (passed.result, failed.result) == ("pass", "fail")
     assert passed.estimate is not None
     assert passed.estimate.upper == pytest.approx(exact.estimate.upper + MOST_MS)
-    assert "up to 345 ms" in plain(passed.reason_text)
+    assert "up to 345 ms" in plain(why(passed))
 
 
 def compared(folder: Path, few_ms: int) -> MetricComparison:

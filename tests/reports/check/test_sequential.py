@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.check import check_of, failed_by_chance, unequal_lengths
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckResult, ThresholdResult, compared_result
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import decision_data
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
+from reports.text.check_sentences import against_text, notices, why
+from reports.text.reasons import reason_text
 from tests.reports.check import examples
 from tests.reports.check.examples import PASSED, flat, limited, targets_of_plan, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
@@ -93,7 +96,7 @@ def test_a_sequential_run_is_compared_with_another_run_without_its_analyses(tmp_
     other = examples.run(tmp_path / "other", SMALL)
     found = check_of(sequential_run(TIGHT), examples.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
-    assert found.baseline == "before of other"
+    assert against_text(found) == "before of other"
     assert [flat(one).analysis for one in found.thresholds] == [None, None]
 
 
@@ -102,8 +105,8 @@ def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() ->
 
     assert found.exit_status == 3
     assert set(examples.verdicts(found)) == {"inconclusive"}
-    assert found.thresholds[0].reason_text == "no interim analysis: 120 of 400\u00a0pairs ended"
-    assert "none was made" in found.baseline
+    assert why(found.thresholds[0]) == "no interim analysis: 120 of 400\u00a0pairs ended"
+    assert "none was made" in against_text(found)
 
 
 def test_a_primary_metric_without_a_value_is_not_evaluated() -> None:
@@ -126,7 +129,7 @@ def test_a_threshold_on_turns_of_both_instants_is_tested_for_each_with_a_notice(
     found = checked("ttfa: med<5s")
 
     assert [item.title for item in found.thresholds] == ["ttfa p50 from end of speech", "ttfa p50 from request sent"]
-    (notice,) = (notice for notice in found.notices if notice.startswith(NOTE))
+    (notice,) = (notice for notice in notices(found) if notice.startswith(NOTE))
     assert notice == f"{NOTE}`ttfa{{measured_from:request_sent}}: med<5s`."
 
 
@@ -137,7 +140,7 @@ def test_a_threshold_that_names_an_instant_is_tested_only_for_it(instant: str) -
     assert [item.title for item in found.thresholds] == [
         f"ttfa p50 from {instant.replace('_', ' ').replace('speech end', 'end of speech')}"
     ]
-    assert not any("is tested" in notice for notice in found.notices)
+    assert not any("is tested" in notice for notice in notices(found))
 
 
 def test_a_threshold_on_an_instant_of_no_turn_is_not_evaluated() -> None:
@@ -154,26 +157,26 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
 
     (notice,) = unequal_lengths([counted(26.2), counted(60.0), counted(58.0, "ttfa: p(50)<900")])
 
-    assert notice.startswith(
+    assert reason_text(notice).startswith(
         "Sessions of unequal length count as fewer: 60 sessions of unequal length count as 26 for ttfa p95."
     )
     assert list(unequal_lengths([counted(58.0)])) == []
-    assert list(unequal_lengths([replace(counted(26.2), result="not_evaluated")])) == []
+    assert list(unequal_lengths([structs.replace(counted(26.2), result="not_evaluated")])) == []
 
 
 @pytest.mark.parametrize("stored", [NO_TURNS, TargetCounts(1, 1, 0), TargetCounts(200, 20, 0)])
 def test_a_baseline_of_fewer_sessions_is_no_sign_of_unequal_lengths(stored: TargetCounts) -> None:
-    assert examples.REGRESSED.finding is not None
-    finding = replace(examples.REGRESSED.finding, targets=(stored, TargetCounts(600, 60, 0)))
+    assert examples.REGRESSED.compared is not None
+    finding = replace(examples.REGRESSED.compared, targets=(stored, TargetCounts(600, 60, 0)))
 
-    assert list(unequal_lengths([replace(examples.REGRESSED, finding=finding)])) == []
+    assert list(unequal_lengths([compared_result("", finding)])) == []
 
 
 def test_one_failure_among_several_thresholds_has_a_notice_about_chance() -> None:
-    failed = replace(PASSED, result="fail")
+    failed = structs.replace(PASSED, result="fail")
 
-    assert "Each of the 4 limits" in (notice := next(iter(failed_by_chance([failed, PASSED, PASSED, PASSED]))))
-    assert "in 5 to 19 % of runs" in notice
+    (notice,) = failed_by_chance([failed, PASSED, PASSED, PASSED])
+    assert (notice.numbers["limits"], round(notice.numbers["share"], 2)) == (4, 0.19)
     assert list(failed_by_chance([PASSED, PASSED])) == list(failed_by_chance([failed])) == []
 
 
@@ -185,7 +188,7 @@ def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_q
     (item,) = limit_results(threshold, side)
 
     assert item.result == "inconclusive"
-    assert item.reason_text == (
+    assert why(item) == (
         "the limit lies within the interval; Long sessions differ from short ones, and a few sessions contain many of "
         "the turns; with equal weight per session, the value is 1,020\u00a0ms (994 to 1,060\u00a0ms)"
     )

@@ -20,6 +20,7 @@ from reports.statistics.autocorrelation import with_sixths
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.rates import PerCluster
+from reports.text.check_sentences import against_text, notices, why
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
 
@@ -55,11 +56,10 @@ def test_bursts_of_failures_do_not_regress_against_stored_runs(tmp_path: Path) -
     found = checked(tmp_path, store(tmp_path, [[(100, 112)], []]), [(60, 80), (130, 150)])
 
     assert {item.result for item in found.thresholds} == {"inconclusive"}
-    assert {item.finding.difference.order for item in found.thresholds if item.finding and item.finding.difference} == {
-        "bursts"
-    }
-    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in found.notices)
-    assert not any("no verdict would change" in notice for notice in found.notices)
+    differences = [item.compared.difference for item in found.thresholds if item.compared]
+    assert {difference.order for difference in differences if difference} == {"bursts"}
+    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in notices(found))
+    assert not any("no verdict would change" in notice for notice in notices(found))
 
 
 def test_bursts_of_the_stored_runs_alone_are_found_too(tmp_path: Path) -> None:
@@ -87,12 +87,12 @@ def test_stored_runs_of_an_older_version_give_no_verdict_and_name_the_remedy(tmp
     as_of_an_older_version(second)
     older = checked(tmp_path, baseline, [])
 
-    assert newer.baseline == "1\u00a0stored run of sim"
-    assert newer.notices[0] == "1\u00a0stored run of sim excluded because of: an older file format."
+    assert against_text(newer) == "1\u00a0stored run of sim"
+    assert notices(newer)[0] == "1\u00a0stored run of sim excluded because of: an older file format."
     assert {item.result for item in older.thresholds} == {"inconclusive"}
     assert older.exit_status == 3
     assert f"save the run again with `rtbench baseline save RUN --baselines-dir {baseline}`" in (
-        older.thresholds[0].reason_text
+        why(older.thresholds[0])
     )
 
 

@@ -1,0 +1,133 @@
+"""The sentences of the reasons that only checks have: notes on thresholds, notices, warnings, and the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from reports.formatting import NBSP, count, join_words, plural
+from reports.metrics.strata import MEASURED_FROM_PHRASES
+from reports.text.cells import interval
+from reports.text.invalid import Numbers
+from reports.text.remarks import drift_suspected
+from reports.text.verdicts import RUN_TO_RUN, in_unit, share
+
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
+
+`make benchmark-statistics` measures this error (own_drift).
+"""
+DEPENDENCE = {
+    "drift": "{} drifted during the run",
+    "bursts": "{} had bursts during the run, which are slow or failed sessions that follow each other",
+}
+"""For each type of autocorrelation, a clause with the names of the values in which it was found."""
+
+
+def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
+    """Return a text such as "60 sessions of unequal length count as 3.9"."""
+    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
+    return f"{sessions:,} {unit}s of unequal length count as {counted}"
+
+
+def _few_long_sessions(n: Numbers) -> str:
+    write = partial(in_unit, n["unit"])
+    value, low, high = n["ends"]
+    return (
+        "Long sessions differ from short ones, and a few sessions contain many of the turns; with equal weight per "
+        f"session, the value is {write(value)} ({interval(low, high, write)})"
+    )
+
+
+def _sessions_may_fail(n: Numbers) -> str:
+    first, most = (f"{share(value)}{NBSP}%" for value in n["shares"])
+    return (
+        f"no session of {count(n['sessions'])} failed completely, but up to {most} may fail; the limit is passed only "
+        f"if fewer than {first} do"
+    )
+
+
+def _several_instants(n: Numbers) -> str:
+    instants = join_words([MEASURED_FROM_PHRASES[instant] for instant in n["instants"]])
+    return f"{n['threshold']} is tested {instants}; to test only one of them, write `{n['one']}`."
+
+
+def _unequal_lengths(n: Numbers) -> str:
+    texts = (f"{unequal_reason(of['sessions'], of['effective_sessions'])} for {of['metric']}" for of in n["metrics"])
+    return (
+        f"Sessions of unequal length count as fewer: {'; '.join(dict.fromkeys(texts))}. Bounds are widened "
+        "accordingly. If long sessions are also slower, they can still be too narrow: the type I error is up to 13 %, "
+        "not 5 %."
+    )
+
+
+def _dependent_sessions(n: Numbers) -> str:
+    clauses = [DEPENDENCE[order].format(join_words(names)) for order, names in n["values"].items()]
+    return (
+        f"{'; '.join(clauses)}. Neighbouring sessions are autocorrelated, so parts of the run are counted instead of "
+        f"sessions, and these verdicts are provisional: if the true value is exactly at the limit, {OWN_DRIFT}. A "
+        "longer run reduces this error."
+    )
+
+
+def _steady_phase_drifted(n: Numbers) -> str:
+    run = f"{n['run']}: " if n["run"] else ""
+    return (
+        f"{run}Drift of the steady phase is {drift_suspected(n['drifts'])}. The values depend on the time of the "
+        "measurement, so these verdicts are provisional."
+    )
+
+
+SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+    "widened": lambda n: f"the bounds allow for the uncertainty of each value: {n['widened_by']}",
+    "decided_by": lambda n: (
+        f"decided by the {'upper' if n['is_upper'] else 'lower'} bound, {in_unit(n['unit'], n['bound'])}"
+    ),
+    "few_long_sessions": _few_long_sessions,
+    "sessions_may_fail": _sessions_may_fail,
+    "several_instants": _several_instants,
+    "unequal_lengths": _unequal_lengths,
+    "dependent_sessions": _dependent_sessions,
+    "several_limits": lambda n: (
+        f"Each of the {n['limits']} limits is tested by itself, with a type I error of 5 %. If all true values were "
+        f"exactly at the limits, at least one would fail by chance in 5 to {100 * n['share']:.0f} % of runs, less "
+        "often the more they are correlated."
+    ),
+    "interrupted": (
+        "the run was interrupted before its planned end: the verdict covers the turns until then, and is biased if the "
+        "run was interrupted because of its results"
+    ),
+    "thresholds_not_read": lambda n: (
+        "This version cannot read, and ignores, thresholds that are recorded with the run: "
+        f"{', '.join(n['thresholds'])}."
+    ),
+    "baseline_not_used": 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".',
+    "run_sd_assumed": (
+        "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation "
+        f"of {RUN_TO_RUN} was assumed. Store five runs to estimate it."
+    ),
+    "steady_phase_drifted": _steady_phase_drifted,
+    "drift_in_analyses": lambda n: (
+        f"{join_words(n['metrics'])}: provisional: one target drifted or had bursts, so parts of the run were counted, "
+        f"not pairs. If the true value is exactly on the margin, {OWN_DRIFT_INTERIM}."
+    ),
+    "pairs_after_analysis": lambda n: (
+        f"{plural(n['pairs'], 'complete pair')} ended after that analysis; the verdict excludes them."
+    ),
+    "stored_elsewhere": lambda n: f"{n['path']} belongs to {n['of']}, not to its folder: ignored.",
+    "stored_twice": lambda n: (
+        f"{n['path']} belongs to {n['of']}, which is stored already: ignored, because a run counts once."
+    ),
+    "checked_run_stored": lambda n: (
+        f"The checked run is itself stored in {n['baselines_dir']}: it is excluded from the baseline of {n['target']}."
+    ),
+    "stored_runs_excluded": lambda n: (
+        f"{plural(n['runs'], 'stored run')} of {n['target']} excluded because of: {join_words(n['conditions'])}."
+    ),
+    "target_of_run": lambda n: f"{n['target']}, in the same run",
+    "other_run": lambda n: f"{', '.join(n['targets'])} of {n['run']}",
+    "stored_runs": lambda n: join_words([f"{plural(runs, 'stored run')} of {of}" for runs, of in n["stored"]]),
+    "interim_analyses": lambda n: f"{n['target']}, in the same run, by its interim analyses",
+}
