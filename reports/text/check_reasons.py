@@ -103,6 +103,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
         "This version cannot read, and ignores, thresholds that are recorded with the run: "
         f"{', '.join(n['thresholds'])}."
     ),
+    "no_turn_succeeded": lambda n: f"no turn of {n['target']} succeeded",
     "baseline_not_used": 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".',
     "run_sd_assumed": (
         "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation "

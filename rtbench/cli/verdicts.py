@@ -358,20 +358,23 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     from reports.analysis.check import baselines
     from reports.analysis.targets.named import targets_of
     from reports.data.runs import load_for_report
+    from reports.text.reasons import reason_line
 
     run = run_with_name(name)
     close_if_left(run)
-    new_baselines = [baselines.baseline_of(target) for target in targets_of(load_for_report(run))]
-    if not new_baselines:
+    targets = targets_of(load_for_report(run))
+    if not targets:
         raise UsageError(f"{run} cannot be a baseline: it has no turns")
-    for new_baseline in new_baselines:
-        sys.stdout.write(f"{escape_control(str(baselines.save(new_baseline, folder)))}\n")
+    if reason := next(filter(None, map(baselines.unfit_reason, targets)), None):
+        raise UsageError(f"{run} cannot be a baseline: {reason_line(reason)}".replace("\u00a0", " "))
+    for target in targets:
+        sys.stdout.write(f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n")
 
 
 @baseline.command(name="list")
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
-    from reports.analysis.check.baselines import list_baselines
+    from reports.pages.check.baselines import list_baselines
     from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
@@ -383,7 +386,7 @@ def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
-    from reports.analysis.check.baselines import describe_baselines
+    from reports.pages.check.baselines import describe_baselines
     from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")

@@ -2,8 +2,7 @@
 
 A baseline contains the quantiles of each metric and stratum, with the variance of their logs between sessions, and
 between parts of the run. The variances are from a bootstrap whose seed is made from the run. A baseline also contains
-the share of each rate with its variances, and the conditions of the measurement. This module also lists baselines as
-text, or describes one with its run-to-run variation.
+the share of each rate with its variances, and the conditions of the measurement.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,33 +22,28 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
 from bench.files import safe_io
 from bench.files.safe_io import JsonError, read_json, save_text
-from bench.files.sanitize import escape_control
-from reports.analysis.summary.run_validity import invalid_reasons
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
-from reports.analysis.targets.fairness import throttled_cause, throttled_share
+from reports.analysis.targets.fairness import own_causes, throttled_cause, throttled_share
 from reports.analysis.targets.metric_specs import by_stratum
 from reports.data.runs import labels_of, run_id_of
-from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
+from reports.results.reason import Reason
 from reports.statistics.autocorrelation import BATCHES, QUARTERS, log_variances_by_parts, with_sixths
-from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.bootstrap import resampled_quantiles, seed_of, variance
 from reports.statistics.quantiles import Sample, quantile
-from reports.text.cells import INFINITE
-from reports.text.reasons import reason_line
 
 MAX_STORED_RUNS = 10
 """The maximum number of stored runs that form a baseline. If more are stored, the newest are used."""
 RESAMPLES = 2_000
 """The number of resamples for estimating a variance. Estimating bounds would need more."""
+FAILURES = MetricSpec("failure_rate", Rate())
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -67,35 +60,29 @@ class StoredBaseline:
         return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
 
 
-def baseline_of(target: ComparedTarget) -> Baseline:
-    """Return the baseline to store for a target.
+def unfit_reason(target: ComparedTarget) -> Reason | None:
+    """Return the reason why a target cannot be a baseline; None if it can.
 
-    Raise UsageError if its run is invalid, has no verdict, was throttled too often, or has no successful turn of the
-    target.
+    Its run is invalid, has no verdict, was throttled too often, or has no successful turn of the target.
     """
-    document = target.run.metadata
-    if causes := invalid_reasons(document):
-        raise UsageError(f"{target.run.folder} cannot be a baseline: {reason_line(causes[0])}".replace(NBSP, " "))
-    turns = int(target.turn_mask.sum())
-    failures = target.counts(MetricSpec("failure_rate", Rate()))
-    if not turns or failures[0].sum() == failures[1].sum():
-        what = "none of its turns succeeded" if turns else "it has no turns"
-        raise UsageError(f"{target.run.folder} cannot be a baseline of {target.name or 'any target'}: {what}")
-    if throttled_share(target) > FAIR:
-        raise UsageError(
-            f"{target.run.folder} cannot be a baseline: {reason_line(throttled_cause(target))}".replace(NBSP, " ")
-        )
+    failed, turns = target.counts(FAILURES)
+    causes = list(own_causes([target]))
+    causes += [Reason("no_turn_succeeded", {"target": target.name})] if failed.sum() == turns.sum() else []
+    causes += [throttled_cause(target)] if throttled_share(target) > FAIR else []
+    return next(iter(causes), None)
+
+
+def baseline_of(target: ComparedTarget) -> Baseline:
+    """Return the baseline to store for a target."""
+    document, rng = target.run.metadata, np.random.default_rng(seed_of(run_id_of(target.run), target.name))
     rates: list[StoredRate] = []
     for name in RATES:
         spec = MetricSpec(name, Rate())
         rate = with_sixths(target.counts(spec), words=bool(RATES[name].words_column))
         if rate.turns and not target.uncertain_reason(spec):
-            variances = _rounded(rate.variance), _rounded(rate.by_sixths)
-            rates.append(
-                StoredRate(name, _five_digits(rate.value), variances[0], int(rate.turns), rate.clusters, variances[1])
-            )
+            share, variance, by_sixths = map(_rounded, (rate.value, rate.variance, rate.by_sixths))
+            rates.append(StoredRate(name, share or 0.0, variance, int(rate.turns), rate.clusters, by_sixths))
     quantiles: list[StoredQuantiles] = []
-    rng = np.random.default_rng(seed_of(run_id_of(target.run), target.name))
     for metric in CATALOGUE.values():
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
             for spec in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [target]):
@@ -104,9 +91,8 @@ def baseline_of(target: ComparedTarget) -> Baseline:
                     quantiles.append(_stored(metric.name, spec.stratum or NO_STRATUM, sample, target.sessions, rng))
     return Baseline(
         SCHEMA, run_id_of(target.run), scenario_of(target), target.name, int(document.get("started_utc_ns") or 0),
-        str((document.get("tool") or {}).get("version") or ""), True, target.run.simulated, target.sessions, turns, PS,
-        conditions_of(target), tuple(quantiles), tuple(rates),
-        labels_of(document),
+        str((document.get("tool") or {}).get("version") or ""), True, target.run.simulated, target.sessions,
+        int(target.turn_mask.sum()), PS, conditions_of(target), tuple(quantiles), tuple(rates), labels_of(document),
     )  # fmt: skip
 
 
@@ -115,30 +101,21 @@ def scenario_of(target: ComparedTarget) -> str:
 
 
 def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
-    values = [quantile(sample.values, p) for p in PS]
     resampled = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
     by_parts = [log_variances_by_parts(sample, PS, clusters, parts, RESAMPLES, rng) for parts in (QUARTERS, BATCHES)]
+    values = [quantile(sample.values, p) for p in PS]
+    variances = [variance(np.log(column[column > 0])) for column in resampled.T]
+    of_values, of_variances, *of_parts = (tuple(map(_rounded, row)) for row in (values, variances, *by_parts))
+    infinite = tuple(round(float(np.isinf(column).mean()), 4) for column in resampled.T)
     return StoredQuantiles(
-        metric,
-        stratum.measured_from,
-        sample.n,
-        sample.failed,
-        int(np.unique(sample.sessions).size),
-        tuple(_rounded(value) for value in values),
-        tuple(_rounded(variance(np.log(column[column > 0]))) for column in resampled.T),
-        tuple(round(float(np.isinf(column).mean()), 4) for column in resampled.T),
-        stratum.turn_type,
-        *(tuple(map(_rounded, variances)) for variances in by_parts),
-    )
+        metric, stratum.measured_from, sample.n, sample.failed, int(np.unique(sample.sessions).size), of_values,
+        of_variances, infinite, stratum.turn_type, *of_parts,
+    )  # fmt: skip
 
 
 def _rounded(value: float) -> float | None:
-    return _five_digits(value) if math.isfinite(value) else None
-
-
-def _five_digits(value: float) -> float:
-    """Return a value rounded to five digits, which are enough for a later check."""
-    return float(f"{value:.5g}")
+    """Return a value rounded to five digits, which are enough for a later check; None if it is not finite."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def save(baseline: Baseline, folder: Path) -> Path:
@@ -196,92 +173,3 @@ def read_file(path: Path) -> Baseline:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (JsonError, AttributeError) as error:
         raise UsageError(f"{path} is not a stored baseline: {error}") from None
-
-
-LISTED = (0.5, 0.95)
-PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estimate run-to-run variation"
-
-
-def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
-    """Yield a line for each scenario and target.
-
-    It has the number of stored runs, the time of the newest, and a note if verdicts would be provisional.
-    """
-    groups: dict[str, list[StoredBaseline]] = {}
-    for item in stored:
-        groups.setdefault(escape_control(f"{item.baseline.scenario}/{item.baseline.target}"), []).append(item)
-    size = max(map(len, groups))
-    for name, runs in sorted(groups.items()):
-        warning = f"; {PROVISIONAL}" if len(runs) < MIN_STORED_RUNS else ""
-        newest = format_utc(runs[0].baseline.started_utc_ns)
-        yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{warning}"], indent=size + 2)
-
-
-def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
-    """Return blocks that describe the stored runs of a target: a table of the runs, and a table of the metrics.
-
-    For each metric, the table has the newest value, the standard deviation between runs, and the one within a run.
-    """
-    runs = [stored_baseline.baseline for stored_baseline in stored[:MAX_STORED_RUNS]]
-    rows = [
-        make_row(
-            [run.run_id, format_utc(run.started_utc_ns), count(run.turns), count(run.sessions)],
-            more=note(" · ".join(f"{key} {value}" for key, value in run.labels.items())),
-        )
-        for run in runs
-    ]
-    older, is_provisional = len(stored) - MAX_STORED_RUNS, len(runs) < MIN_STORED_RUNS
-    assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then, a standard deviation of 5{NBSP}% is assumed."
-    return [
-        [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
-        [
-            table([Column("run", min_width=20), "began", "turns", "sessions"], rows),
-            *note(
-                f"  and {count(older)} older; only the newest {MAX_STORED_RUNS} are the baseline" if older > 0 else ""
-            ),
-        ],
-        [table([Column("metric", min_width=20), "newest", "between runs", "within a run"], _displayed_values(runs))],
-        note(assumed if is_provisional else ""),
-    ]
-
-
-def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
-    """Yield a row for each metric, such as `ttfa p95   1,410   ±2.1 %   ±3.4 %`.
-
-    The row has the newest value, the standard deviation between runs, and the standard deviation within a run. For a
-    quantile, both are standard deviations of its log. For a rate, they are in points. Quantiles of 0 are left out.
-    """
-    for row in runs[0].quantiles:
-        key = row.metric, row.stratum
-        same_metric = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
-        for p in LISTED:
-            index = PS.index(p)
-            newest = row.values[index]
-            logs = [
-                math.log(value)
-                for quantiles in same_metric
-                if (value := quantiles.values[index]) is not None and value > 0
-            ]
-            within = [value for quantiles in same_metric if (value := quantiles.variances[index]) is not None]
-            name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
-            unit = CATALOGUE[row.metric].unit
-            value_text = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
-            if newest != 0:
-                yield [name, value_text, *_run_to_run(logs, within, "%")]
-    for rate in runs[0].rates:
-        rates = [other for run in runs for other in run.rates if other.name == rate.name]
-        within = [other.variance for other in rates if other.variance is not None]
-        shares = [other.share for other in rates]
-        yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_run_to_run(shares, within, "points")]
-
-
-def _run_to_run(values: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
-    """Return the standard deviation between runs and the one within a run as texts; a dash for an unknown one.
-
-    `values` is the values of the runs. `within` is their variances within a run.
-    """
-    between = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    inside = math.sqrt(float(np.mean(within))) if within else None
-    return [
-        NONE if sd is None else f"±{format_number(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)
-    ]

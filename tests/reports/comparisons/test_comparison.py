@@ -253,7 +253,7 @@ def slowed(times: float, step: str = "") -> Comparison:
 
 
 def centre_of(found: Comparison) -> MetricComparison:
-    return next(one for one in found.compareds if one.spec.kind == "typical_change")
+    return next(one for one in found.findings if one.spec.kind == "typical_change")
 
 
 def d_of(finding: MetricComparison) -> float:
@@ -302,7 +302,7 @@ def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step(
 
     for found in (two_runs, short):
         assert found.steps == ()
-        assert not any(one.spec.kind == "typical_change" for one in found.compareds)
+        assert not any(one.spec.kind == "typical_change" for one in found.findings)
         assert "worst step" not in comparison_text(found)
 
 
