@@ -196,7 +196,7 @@ def _size(sign: str, number: Fraction, unit: str, metric: ThresholdMetric) -> tu
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "turn_type", "measured_from")
-SHAPE = 'write METRIC: THRESHOLD or a list, such as ttfa: ["p(95)<800"]'
+SHAPE = 'write METRIC: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 

@@ -87,7 +87,7 @@ def check_headline(checked: CheckResult) -> str:
         return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if all(result.relative for result in deciding) and (sentence := _sentence_of_comparison(checked)):
-        return sentence.removesuffix(".")
+        return sentence.rstrip(".")
     if failed := checked.of("fail"):
         return _first([result_sentence(result) for result in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):

@@ -177,14 +177,19 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
         return
     for threshold in thresholds:
         if threshold.step and not turns.steps_named(threshold.step).any():
-            absent = f"no script of the run has a step {threshold.step}"
-            raise UsageError(f"{threshold.source_text}: {step_names.refusal(threshold.step, turns.own_names, absent)}")
+            raise UsageError(
+                f"{threshold.source_text}: "
+                + step_names.refusal(
+                    threshold.step, turns.own_names, f"no script of the run has a step {threshold.step}"
+                )
+            )
 
 
-def _remedy() -> str:
-    folder = f"{option('baseline', 'FOLDER')} (of `rtbench baseline save`)"
-    first = "run the baseline as the first of several --targets"
-    return f"name a baseline with {option('baseline', 'RUN')} or {folder}, or {first}"
+def _without_baseline(problem: str) -> UsageError:
+    return UsageError(
+        f"{problem}name a baseline with {option('baseline', 'RUN')} or {option('baseline', 'FOLDER')} (of `rtbench "
+        "baseline save`), or run the baseline as the first of several --targets"
+    )
 
 
 def _against_baseline(
@@ -206,9 +211,9 @@ def _against_baseline(
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            unread = "; ".join(recorded(run.metadata).unread.values())
-            reason = f" (this version cannot read the recorded thresholds: {unread})" if unread else ""
-            raise UsageError(f"there is nothing to check: pass {option('thresholds', 'FILE')}, or {_remedy()}{reason}")
+            if unread := "; ".join(recorded(run.metadata).unread.values()):
+                raise _without_baseline(f"this version cannot read the recorded thresholds ({unread}): ")
+            raise _without_baseline(f"there is nothing to check: pass {option('thresholds', 'FILE')}, or ")
         return BaselineResults()
     if thresholds and not relative_thresholds:
         return BaselineResults(notes=(Reason("baseline_not_used"),) if baseline else ())
@@ -226,7 +231,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
     """Raise UsageError if a threshold is relative. It is called if there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
-            raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {_remedy()}")
+            raise _without_baseline(f"{threshold.source_text} is relative, but there is no baseline: ")
 
 
 def _targets_without_failure_threshold(

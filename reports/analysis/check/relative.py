@@ -106,8 +106,10 @@ def specs_of(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
         if threshold.target and threshold.target not in candidates:
-            what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(candidates)}"
-            raise UsageError(f"{threshold.source_text}: {what}")
+            raise UsageError(
+                f"{threshold.source_text}: {threshold.target} is not a candidate; the candidates are: "
+                f"{', '.join(candidates)}"
+            )
     return [
         (threshold.source_text, spec, threshold.target)
         for threshold in relative
@@ -200,8 +202,10 @@ def baseline_named(text: str | None, run: Path, document: Mapping[str, Any], tar
     if is_run(folder) and folder.resolve() == run.resolve():
         if several and target in targets:
             return Against("same_run", str(target), declared=True)
-        reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
-        raise UsageError(f"{option('baseline', quoted(text))} is the checked run itself, and {reason}")
+        raise UsageError(
+            f"{option('baseline', quoted(text))} is the checked run itself, and its targets "
+            f"{'are ' + ', '.join(targets) if several else 'did not run in pairs'}"
+        )
     return Against("other_run" if is_run(folder) else "stored_runs", target or "", folder)
 
 
@@ -324,18 +328,16 @@ def _refuse_others(decision: Decision, base: Against, thresholds: Sequence[Thres
         )
     planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
     requested = {_requested(threshold, second): threshold for threshold in thresholds}
-    remedy = f"remove {option('thresholds')}, or all relative ones from its file"
     for key, threshold in requested.items():
         if key not in planned:
-            raise UsageError(
-                f"{threshold.source_text} is not a primary metric of the interim analyses of {run}: {remedy}"
-            )
-    if requested and (
-        left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in requested]
-    ):
-        raise UsageError(
-            f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
-        )
+            raise _refusal(f"{threshold.source_text} is not a primary metric of the interim analyses of {run}")
+    left = [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in requested]
+    if requested and left:
+        raise _refusal(f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds")
+
+
+def _refusal(problem: str) -> UsageError:
+    return UsageError(f"{problem}: remove {option('thresholds')}, or all relative ones from its file")
 
 
 def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:

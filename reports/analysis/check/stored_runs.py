@@ -122,7 +122,7 @@ def _matching(
     out = len(stored) - len(same)
     seen = sorted({name for lines in differences for name in lines})
     seen += ["throttle_rate"] if max(throttled) > FAIR else []
-    seen += ["an older file format"] if has_old and out else []
+    seen += ["file format"] if has_old and out else []
     excluded = Reason("stored_runs_excluded", {"runs": out, "target": target.name, "conditions": seen})
     return same[:MAX_STORED_RUNS], [], [excluded] if out else []
 

@@ -56,7 +56,7 @@ def markdown(checked: CheckResult) -> str:
     return render_markdown(check_page(checked))
 
 
-class Format(NamedTuple):
+class CheckFormat(NamedTuple):
     """A format of a check.
 
     `text` returns the content of the file. `refusal` returns that after a user error, which prevented the check; None
@@ -68,13 +68,13 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "json": Format(lambda checked: text_of(check_data(checked))),
-    "junit": Format(junit_xml, junit_refusal),
-    "markdown": Format(markdown),
+    "json": CheckFormat(lambda checked: text_of(check_data(checked))),
+    "junit": CheckFormat(junit_xml, junit_refusal),
+    "markdown": CheckFormat(markdown),
 }
 
 
-def requested_files(options: Iterable[str]) -> list[tuple[Format, Path]]:
+def requested_files(options: Iterable[str]) -> list[tuple[CheckFormat, Path]]:
     """Return the format and the path of each `FORMAT=FILE`. Raise UsageError for a format that does not exist."""
     files = []
     for option in options:
@@ -122,7 +122,7 @@ def remove_earlier(folder: Path) -> None:
         _remove(path)
 
 
-def write_refusal(form: Format, path: Path, error: str) -> None:
+def write_refusal(form: CheckFormat, path: Path, error: str) -> None:
     """Write the user error that prevented the check, or remove the file of an earlier check.
 
     Raise UsageError if this is not possible.

@@ -88,7 +88,7 @@ def test_stored_runs_of_an_older_version_give_no_verdict_and_name_the_remedy(tmp
     older = checked(tmp_path, baseline, [])
 
     assert against_text(newer) == "1\u00a0stored run of sim"
-    assert notices(newer)[0] == "1\u00a0stored run of sim excluded because of: an older file format."
+    assert notices(newer)[0] == "1\u00a0stored run of sim excluded because of: file format."
     assert {item.result for item in older.thresholds} == {"inconclusive"}
     assert older.exit_status == 3
     assert f"save the run again with `rtbench baseline save RUN --baselines-dir {baseline}`" in (
