@@ -16,9 +16,9 @@ from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
 from reports.statistics.differences import as_share
-from reports.text import finding_sentences, validity
+from reports.text import metric_sentences, validity
 from reports.text.cells import INFINITE, interval, shortfall_text
-from reports.text.finding_rows import change_of, values_of, within
+from reports.text.comparison_rows import change_text, values_of, within
 from reports.text.notices import run_notices, uncertain_line, unread_notice
 from reports.text.reasons import NOT_STORED, notice_text, reason_line, reason_text, reasons_text
 from reports.text.verdicts import in_unit, signed
@@ -56,7 +56,7 @@ def interval_text(result: ThresholdResult) -> str:
     For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
     """
     if result.compared is not None:
-        return change_of(result.compared) if result.compared.difference else NONE
+        return change_text(result.compared) if result.compared.difference else NONE
     if result.limit is None or result.shortfall or not result.turns:
         return NONE
     if result.limit.low == math.inf:
@@ -103,7 +103,7 @@ def _sentence_of_comparison(checked: CheckResult) -> str:
         return decision_headline(checked.decision)
     if any(map(is_not_stored, checked.thresholds)):
         return ""
-    return finding_sentences.answer([result.compared for result in checked.thresholds if result.compared])
+    return metric_sentences.headline([result.compared for result in checked.thresholds if result.compared])
 
 
 def against_text(checked: CheckResult) -> str:
@@ -147,7 +147,7 @@ def result_sentence(result: ThresholdResult) -> str:
     if result.result == "not_evaluated":
         return f"{subject} has no data: {reason}"
     if result.compared is not None and result.compared.difference and not result.shortfall:
-        return finding_sentences.sentence(result.compared)
+        return metric_sentences.sentence(result.compared)
     if result.result == "fail" and result.limit is not None:
         verdict = f"is {'over' if result.limit.operator in ('<', '<=') else 'under'} its limit"
         return f"{subject} {verdict}: {', '.join(filter(None, (values_text(result), reason)))}"
@@ -225,7 +225,7 @@ def displayed_result(result: ThresholdResult) -> str:
     """
     if result.compared is None or result.result == "not_evaluated":
         return result.result.replace("_", " ")
-    return finding_sentences.displayed(result.compared)
+    return metric_sentences.displayed(result.compared)
 
 
 def within_text(result: ThresholdResult) -> str:

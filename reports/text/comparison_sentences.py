@@ -10,7 +10,7 @@ from reports.analysis.summary.run_validity import validity_of
 from reports.pages.comparisons.forest_rows import finding_row
 from reports.results.verdict import VerdictName
 from reports.text import validity
-from reports.text.finding_sentences import answer, answer_details, displayed_overall, worst_first
+from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
 from reports.text.reasons import remedies_text
 from reports.text.verdicts import RUN_TO_RUN, metric_text
 
@@ -58,7 +58,7 @@ def comparison_headline(comparison: Comparison) -> str:
         return validity.do_not_use(comparison.invalid_reasons)
     if comparison.decision is not None:
         return decision_headline(comparison.decision)
-    return answer(comparison.primary)
+    return headline(comparison.primary)
 
 
 def comparison_second(comparison: Comparison) -> str:
@@ -67,7 +67,7 @@ def comparison_second(comparison: Comparison) -> str:
         return remedies_text(comparison.invalid_reasons)
     if comparison.decision is not None:
         return " ".join(filter(None, (decision_details(comparison.decision), BY_ANALYSES)))
-    return answer_details(comparison.primary)
+    return headline_details(comparison.primary)
 
 
 def unusable_status(comparison: Comparison) -> str:

@@ -77,7 +77,7 @@ def compare(
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
     `compare` and `check` share their metrics, margins and verdicts. `compare` explains a difference: all metrics, on a
-    page. It exits 0 with any verdict, unless --fail-on-regression is given. `check` is the gate of one run: your
+    page. It exits 0 with any verdict, unless --fail-on-regression is given. `check` is about one run: your
     thresholds, stored baselines, JUnit; its exit status is the verdict.
 
     Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
@@ -253,7 +253,7 @@ def check(
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
-    `check` and `compare` share their metrics, margins and verdicts. `check` is the gate of one run: your thresholds,
+    `check` and `compare` share their metrics, margins and verdicts. `check` is about one run: your thresholds,
     stored baselines, JUnit, and an exit status for CI. `compare` explains a difference between runs or targets: all
     metrics, on a page; it exits 0 with any verdict, unless --fail-on-regression is given.
 

@@ -48,7 +48,7 @@ from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
 from reports.text.cells import interval
 from reports.text.check_sentences import inconclusive_text, interval_text, limit_text, why
-from reports.text.finding_rows import row
+from reports.text.comparison_rows import row
 from reports.text.notices import notices, uncertain_line
 from reports.text.reasons import reason_text
 from reports.text.remarks import drift_suspected

@@ -27,7 +27,7 @@ from reports.metrics.thresholds import by_metric, parse, parse_all
 from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
 from reports.text.check_sentences import why
-from reports.text.finding_sentences import comparison_entry, sentence
+from reports.text.metric_sentences import comparison_entry, sentence
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.slo import slo_of
 from tests.reports import synthetic

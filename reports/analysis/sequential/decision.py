@@ -26,7 +26,7 @@ from reports.results.json_entries import ClosedJsonEntry, Known, Number, describ
 from reports.results.reason import Reason, unique
 from reports.results.verdict import RESULT_OF_STATUS, Conclusion, VerdictName, VerdictStatus
 from reports.statistics.differences import Margin, Order, Scale
-from reports.text.finding_sentences import answer, answer_details
+from reports.text.metric_sentences import headline, headline_details
 from reports.text.reasons import document_data, reason_text
 from reports.text.validity import do_not_use
 from reports.text.verdicts import metric_text
@@ -151,7 +151,7 @@ def decision_headline(decision: Decision) -> str:
     if reason == "no_analysis":
         pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
         return f"Inconclusive: the run ended before its first interim analysis, with {pairs}{_because(decision)}."
-    return answer(decision.findings)
+    return headline(decision.findings)
 
 
 def decision_details(decision: Decision) -> str:
@@ -172,7 +172,7 @@ def _details(decision: Decision) -> str:
 
     """
     decided = decision.is_decided_by_analysis and not decision.invalid
-    return answer_details(decision.findings, settle=False) if decided else ""
+    return headline_details(decision.findings, settle=False) if decided else ""
 
 
 def outcome(decision: Decision) -> str:

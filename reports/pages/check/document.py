@@ -20,7 +20,7 @@ from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import entry_from, text_of
 from reports.text import check_sentences as sentences
-from reports.text.finding_sentences import comparison_entry
+from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data, reasons_text
 from reports.text.validity import validity_entry
 

@@ -11,7 +11,7 @@ from reports.formatting import count
 from reports.render import blocks as b
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
-from reports.text.finding_rows import NOT_JUDGED
+from reports.text.comparison_rows import NOT_JUDGED
 from reports.text.reasons import reason_line
 
 ROWS_SHOWN = 10

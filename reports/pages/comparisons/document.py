@@ -17,7 +17,7 @@ from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, text_of
 from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName
 from reports.text import comparison_sentences as sentences
-from reports.text.finding_sentences import comparison_entry
+from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data
 from reports.text.validity import validity_entry
 

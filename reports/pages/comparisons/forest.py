@@ -25,7 +25,7 @@ from reports.render.svg import (
 )
 from reports.statistics.differences import Difference
 from reports.text.cells import interval
-from reports.text.finding_rows import FindingRow, definition
+from reports.text.comparison_rows import ComparisonRow, definition
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """The possible ticks of the axis of ratios, in percent. A tick that is too close to another one is left out."""
@@ -54,11 +54,11 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     The estimate is a dot, the interval is a line, and the margin is a zone that ends in a line.
     """
 
-    def pitch(row: FindingRow) -> int:
+    def pitch(row: ComparisonRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
         return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
 
-    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.finding.candidate)]
+    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.comparison.candidate)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
         NARROW if narrow else WIDE,
@@ -69,7 +69,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         bottom=FOOT,
         title="Differences with their margins" + (", narrow" if narrow else ""),
         desc="; ".join(
-            (f"{row.finding.candidate}, " if len(groups) > 1 else "")
+            (f"{row.comparison.candidate}, " if len(groups) > 1 else "")
             + f"{row.name}: {row.change_text}, margin {row.margin_text}, {row.outcome}"
             for row in panel.rows
         )
@@ -104,7 +104,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     It contains the intervals of primary metrics and of conclusive metrics. The interval of a secondary, inconclusive
     metric, such as a p99 of few turns, is truncated if it would make the other intervals too short to read.
     """
-    axis_rows = [row for row in panel.rows if row.finding.spec.primary or row.verdict_name != "inconclusive"]
+    axis_rows = [row for row in panel.rows if row.comparison.spec.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
     bounds = [end for row in axis_rows for end in (row.low, row.high) if math.isfinite(end)]
     max_margin = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
@@ -150,7 +150,7 @@ def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, 
     return sorted(ticks)
 
 
-def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, middle: float) -> None:
+def _bar_with_margin(plot: Plot, row: ComparisonRow, x: PixelScale, axis: Axis, middle: float) -> None:
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
     margin_x = x.clip(-row.margin if axis in HIGHER else row.margin)
@@ -167,11 +167,11 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
         plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
-def _texts(plot: Plot, row: FindingRow, top: float) -> None:
+def _texts(plot: Plot, row: ComparisonRow, top: float) -> None:
     """Add the texts of a bar: its name and both values on the left, its difference and its verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.note else 4)
-    plot.add(f"<g><title>{clean(definition(row.finding.spec.metric))}</title>")  # shown on hover
+    plot.add(f"<g><title>{clean(definition(row.comparison.spec.metric))}</title>")  # shown on hover
     room = LEFT - 26 - VALUE_LETTER * len(measured)
     plot.text(0, upper, excerpt(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
@@ -185,7 +185,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
         plot.text(plot.w, middle + 13 + LINE * index, line, "tiny", "end")
 
 
-def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
+def _texts_around(plot: Plot, row: ComparisonRow, top: float) -> None:
     """Add the name and the verdict above the bar. Add the values, difference, margin and reason below it."""
     plot.text(0, top + 18, excerpt(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
@@ -196,7 +196,7 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
         plot.text(0, top + 87 + LINE * index, line, "tiny")
 
 
-def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
+def _reason_lines(row: ComparisonRow, *, narrow: bool = False) -> list[str]:
     """Return the lines below a verdict. In most cases there are none.
 
     They contain `provisional`, and the reason or, for "equivalent", the margin.
@@ -205,7 +205,7 @@ def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
-def _measured(row: FindingRow) -> str:
+def _measured(row: ComparisonRow) -> str:
     """Return the values of both targets as text. The unit of a slope is left out, because the axis has it."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 

@@ -16,7 +16,7 @@ from reports.analysis.metric_comparison import MetricComparison
 from reports.formatting import NBSP, format_number
 from reports.metrics.metric_spec import MetricSpec
 from reports.statistics.differences import LEVEL, Scale
-from reports.text.finding_rows import FindingRow, is_lower, row
+from reports.text.comparison_rows import ComparisonRow, is_lower, row
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
@@ -38,7 +38,7 @@ class ForestPanel:
     """
 
     axis: Axis
-    rows: tuple[FindingRow, ...]
+    rows: tuple[ComparisonRow, ...]
     level: float = LEVEL
     colours: Mapping[str, int] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     findings = sorted(comparison.findings, key=lambda finding: colours.get(finding.candidate, 0))
     level = comparison.method.level
     rows = [finding_row(finding, comparison) for finding in findings]
-    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.spec) == axis) for axis in TITLES}
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
 
@@ -77,6 +77,6 @@ def axis_of(spec: MetricSpec) -> Axis:
     return axes[spec.scale][not is_lower(spec)]
 
 
-def finding_row(finding: MetricComparison, comparison: Comparison) -> FindingRow:
+def finding_row(finding: MetricComparison, comparison: Comparison) -> ComparisonRow:
     """Return a finding of the comparison as a row of texts. The row has no verdict if the comparison is not fair."""
     return row(finding, usable=not comparison.failed_checks)

@@ -17,7 +17,7 @@ from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.statistics.differences import as_share
 from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
-from reports.text.finding_sentences import displayed
+from reports.text.metric_sentences import displayed
 from reports.text.reasons import reason_text
 from reports.text.verdicts import difference_interval, margin, metric_text, signed
 

@@ -29,9 +29,9 @@ from reports.render.svg import HALF, drawing, plot_figure
 from reports.text import cells
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
+from reports.text.comparison_rows import ComparisonRow, definition, displayed_verdict
 from reports.text.comparison_sentences import verdict_title
-from reports.text.finding_rows import FindingRow, definition, displayed_verdict
-from reports.text.finding_sentences import WORST, overall
+from reports.text.metric_sentences import WORST, overall
 from reports.text.reasons import remedies_text
 
 VERDICTS = {
@@ -242,13 +242,15 @@ def _answer(comparison: Comparison) -> b.Section:
     rows = [row for panel in all_panels for row in panel.rows]
     blocks: list[b.Block] = [*_drawings(plotted)]
     blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
-    metrics = dict.fromkeys(row.finding.spec.metric for panel in plotted for row in panel.rows)
-    verdict_names = [displayed_verdict(row.verdict_name, row.finding.spec, peers=row.finding.peers) for row in rows]
+    metrics = dict.fromkeys(row.comparison.spec.metric for panel in plotted for row in panel.rows)
+    verdict_names = [
+        displayed_verdict(row.verdict_name, row.comparison.spec, peers=row.comparison.peers) for row in rows
+    ]
     defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
-    defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
+    defined += ["provisional"] if any(row.comparison.verdict.provisional for row in rows) else []
     blocks.append(b.ReadingGuide(("Metrics: ", _terms(metrics), ". Terms: ", _terms(defined), ".")))
-    primary, others = ([row for row in rows if row.finding.spec.primary == of] for of in (True, False))
+    primary, others = ([row for row in rows if row.comparison.spec.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
     steps = [finding_row(step, comparison) for step in comparison.steps]
@@ -277,7 +279,7 @@ def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[For
 
     Panels without such rows are left out.
     """
-    rows = ((panel, tuple(row for row in panel.rows if row.finding.spec.primary == primary)) for panel in all_panels)
+    rows = ((panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary)) for panel in all_panels)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
@@ -292,7 +294,7 @@ def _terms(names: Iterable[str]) -> b.Inline:
     return tuple(piece for name in names for piece in (" · ", b.Term(name)))[1:]
 
 
-def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
+def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     several, (base, candidate) = len(comparison.targets) > 2, comparison.targets[:2]
     verdict, interval = b.Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
     heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
@@ -309,12 +311,12 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
     return b.table(heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows])
 
 
-def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
+def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
     """Return a row of the table of numbers. `style` is the style of its values.
 
     `colours` are the colours of the targets; empty if there is only one candidate.
     """
-    finding, metric = row.finding, row.finding.spec.metric
+    finding, metric = row.comparison, row.comparison.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]

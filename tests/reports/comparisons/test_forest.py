@@ -30,15 +30,15 @@ from reports.statistics.interim import by_se, untestable
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
-from reports.text import finding_rows
-from reports.text.finding_rows import FindingRow
+from reports.text import comparison_rows
+from reports.text.comparison_rows import ComparisonRow
 from tests.reports.comparisons.invented import analysis_at, comparison, decision, finding, findings, points, ratio
 
 NBSP = "\u00a0"
 
 
-def rows(*found: MetricComparison) -> list[FindingRow]:
-    return [finding_rows.row(one) for one in found]
+def rows(*found: MetricComparison) -> list[ComparisonRow]:
+    return [comparison_rows.row(one) for one in found]
 
 
 def panel(*found: MetricComparison) -> ForestPanel:

@@ -28,7 +28,7 @@ from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
-from reports.text import finding_sentences
+from reports.text import metric_sentences
 from reports.text.reasons import reason_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
@@ -133,7 +133,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
     "other runs would decide": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
-        finding_sentences.RUNS_DIFFER),
+        metric_sentences.RUNS_DIFFER),
     # In an earlier version the text was "Inconclusive on gateway (with no failure in 200 sessions …): about 299
     # sessions are needed".
     "no failures do not outweigh longer latencies": (

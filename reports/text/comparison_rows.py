@@ -51,30 +51,30 @@ def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
     return BETWEEN_PEERS[name][0 if verdicts.is_latency(spec) else 1]
 
 
-def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
+def size(d: float, comparison: MetricComparison, *, longer: bool = False) -> str:
     """Return the size of a difference `d`, such as `65 % more` or `4 % less`.
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
     """
-    more, less = ("longer", "shorter") if longer and is_time(finding.spec) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and is_time(comparison.spec) else ("more", "less")
     word = more if d >= 0 else less
-    if finding.spec.scale != "ratio":
-        return f"{_amount(d, finding)}{NBSP}{UNITS[finding.spec.scale]} {word}"
-    return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
+    if comparison.spec.scale != "ratio":
+        return f"{_amount(d, comparison)}{NBSP}{UNITS[comparison.spec.scale]} {word}"
+    return f"{_amount(d, comparison)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
-def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
+def range_of(comparison: MetricComparison, *, longer: bool = True) -> str:
     """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
 
     An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
     otherwise with more and less.
     """
-    difference, spec = finding.difference, finding.spec
+    difference, spec = comparison.difference, comparison.spec
     assert difference is not None, "there is a difference"
     if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
         return f"anything ({interval_of(difference)})"
     more, less = ("longer", "shorter") if longer and is_time(spec) else ("more", "less")
-    low, high = (_amount(end, finding) for end in (difference.low, difference.high))
+    low, high = (_amount(end, comparison) for end in (difference.low, difference.high))
     unit = f"{NBSP}{UNITS[spec.scale]}"
     if difference.low >= 0:
         return f"{low} to {high}{unit} {more}"
@@ -83,8 +83,8 @@ def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
     return f"from {low}{unit} {less} to {high}{unit} {more}"
 
 
-def _amount(end: float, finding: MetricComparison) -> str:
-    scale = finding.spec.scale
+def _amount(end: float, comparison: MetricComparison) -> str:
+    scale = comparison.spec.scale
     if scale == "slope":
         return format_number(abs(end))
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
@@ -111,7 +111,7 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 
 @dataclass(frozen=True)
-class FindingRow:
+class ComparisonRow:
     """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage points.
 
     - `values` is the value of the baseline and of the candidate, with its unit
@@ -121,7 +121,7 @@ class FindingRow:
     noted once, for all metrics.
     """
 
-    finding: MetricComparison
+    comparison: MetricComparison
     turns_text: str
     values: tuple[str, str]
     change: str
@@ -139,21 +139,21 @@ class FindingRow:
 
     @property
     def name(self) -> str:
-        return self.finding.spec.name
+        return self.comparison.spec.name
 
     @property
     def margin_text(self) -> str:
-        return self.finding.spec.margin_text()
+        return self.comparison.spec.margin_text()
 
     @property
     def note(self) -> str:
         """The text below the name if the row has little room, such as `from end of speech, secondary`."""
-        text = ", ".join(filter(None, (self.turns_text, "" if self.finding.spec.primary else "secondary")))
+        text = ", ".join(filter(None, (self.turns_text, "" if self.comparison.spec.primary else "secondary")))
         return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 
     @property
     def change_text(self) -> str:
-        return change_of(self.finding)
+        return change_text(self.comparison)
 
     @property
     def signed(self) -> str:
@@ -178,76 +178,86 @@ class FindingRow:
     @property
     def measured(self) -> str:
         """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
-        (base, candidate), unit = self.values, f"{NBSP}{self.finding.spec.shown_unit}"
+        (base, candidate), unit = self.values, f"{NBSP}{self.comparison.spec.shown_unit}"
         base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
-def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
+def row(comparison: MetricComparison, *, usable: bool = True) -> ComparisonRow:
     """Return a comparison as a row of texts.
 
     `usable` is False if the values must not be used: the row then has no verdict.
     """
-    spec, published, difference, verdict = finding.spec, finding.published, finding.difference, finding.verdict
+    spec, published, difference, verdict = (
+        comparison.spec,
+        comparison.published,
+        comparison.difference,
+        comparison.verdict,
+    )
     scale = 100.0 if spec.scale == "points" else 1.0
     d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
     # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
     holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
     name: VerdictName = verdict.name if usable else "inconclusive"
-    outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
-    return FindingRow(
-        finding=finding,
+    outcome = displayed_verdict(name, spec, peers=comparison.peers) + (" (Holm)" if holm else "")
+    return ComparisonRow(
+        comparison=comparison,
         turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
-        values=values_of(finding),
-        change=verdicts.difference(published),
-        interval=interval_text(finding),
+        values=values_of(comparison),
+        change=change_of(comparison),
+        interval=interval_text(comparison),
         d=d * scale,
         low=low * scale,
         high=high * scale,
         margin=_margin_position(spec, published),
         verdict_name=name,
         outcome=outcome if usable else NO_VERDICT,
-        within=within(finding) if usable else "",
-        reason=_reason(finding) if usable else "",
+        within=within(comparison) if usable else "",
+        reason=_reason(comparison) if usable else "",
         after_holm=holm,
         is_doubted=usable and verdict.provisional and difference is not None and difference.order is not None,
     )
 
 
-def values_of(finding: MetricComparison) -> tuple[str, str]:
+def values_of(comparison: MetricComparison) -> tuple[str, str]:
     """Return the value of the baseline and of the candidate, each with its unit."""
-    difference, (base, candidate) = finding.difference, finding.shortfalls
+    difference, (base, candidate) = comparison.difference, comparison.shortfalls
     if difference is None:
         return NONE, NONE
-    return _value(difference.baseline, base, finding.spec), _value(difference.candidate, candidate, finding.spec)
+    return _value(difference.baseline, base, comparison.spec), _value(difference.candidate, candidate, comparison.spec)
 
 
-def interval_text(finding: MetricComparison) -> str:
+def interval_text(comparison: MetricComparison) -> str:
     """Return the interval of the difference, or why it is not shown."""
-    published, shortfall = finding.published, finding.shortfall
+    published, shortfall = comparison.published, comparison.shortfall
     if shortfall:
         return reasons.reason_text(shortfall)
-    if finding.uncertain:
+    if comparison.uncertain:
         return "uncertain in this run"
     return "" if published and verdicts.has_zero_baseline(published) else verdicts.interval_of(published)
 
 
-def change_of(finding: MetricComparison) -> str:
+def change_of(comparison: MetricComparison) -> str:
+    """Return the difference, such as `+65 %`."""
+    return verdicts.difference(comparison.published)
+
+
+def change_text(comparison: MetricComparison) -> str:
     """Return the difference with its interval, such as `+65 % (+47 to +87 %)`."""
-    change, interval = verdicts.difference(finding.published), interval_text(finding)
+    change, interval = change_of(comparison), interval_text(comparison)
     return f"{change} ({interval})" if interval else change
 
 
-def direction_of(finding: MetricComparison) -> str:
+def direction_of(comparison: MetricComparison) -> str:
     """Return the direction that is known even if there is no verdict: slower, or worse; "" if it is unknown."""
-    return verdicts.direction_text(finding.direction, finding.spec)
+    return verdicts.direction_text(comparison.direction, comparison.spec)
 
 
-def within(finding: MetricComparison) -> str:
+def within(comparison: MetricComparison) -> str:
     """Return a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" as "no change"."""
-    difference, spec = finding.difference, finding.spec
+    difference, spec = comparison.difference, comparison.spec
     value = as_share(difference.d, difference.scale) if difference else None
-    return verdicts.within(finding.verdict.name, value, spec.scale, spec.margin_text(), direction_of(finding))
+    return verdicts.within(comparison.verdict.name, value, spec.scale, spec.margin_text(), direction_of(comparison))
 
 
 def definition(metric: str) -> str:
@@ -282,17 +292,17 @@ def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
     return math.log1p(max(margin.ratio, plus))
 
 
-def _reason(finding: MetricComparison) -> str:
+def _reason(comparison: MetricComparison) -> str:
     """Return the direction of an inconclusive metric and the sessions that would decide it.
 
     Example: `slower; needs about 370 pairs`. For other verdicts, return "".
     """
-    verdict, needed = finding.verdict, finding.required_sessions
+    verdict, needed = comparison.verdict, comparison.required_sessions
     if verdict.name != "inconclusive":
         return ""
     text = reasons.reason_text(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
-        more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
+        more_than = f"more than {count(MAX_SESSIONS_RATIO * max(comparison.sessions))}"
         number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
-        text = f"needs {number_text} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.spec), text)))
+        text = f"needs {number_text} {'pairs' if comparison.unit == 'pair' else 'sessions per target'}"
+    return "; ".join(filter(None, (verdicts.direction_text(comparison.direction, comparison.spec), text)))
