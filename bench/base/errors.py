@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
 """The codes of refused values: a value that is not permitted, and one of another type. Services use the same codes."""
@@ -30,6 +30,9 @@ INTERRUPTED_STATUS: Final = 130
 - INVALID_STATUS: the values must not be used, or there are none
 - INTERRUPTED_STATUS: a signal interrupted the run. Shells report 130 for SIGINT (128 + 2). SIGTERM has the same status,
   because both signals end a run in the same way
+"""
+OnInconclusive = Literal["fail", "pass", "warn"]
+"""The effect of an inconclusive verdict on the exit status: INCONCLUSIVE_STATUS, PASS_STATUS, or this with a warning.
 """
 
 

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pandas as pd
 from msgspec import structs
 
-from bench.base.errors import UsageError
+from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.check import check_of
-from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult
+from reports.analysis.check.results import CheckResult, ThresholdResult
 from reports.analysis.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
 from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
@@ -149,7 +149,8 @@ def threshold_row(result: ThresholdResult) -> dict[str, Any]:
             row |= dict(zip(("difference", "low", "high"), compared.published.shares, strict=True))
     unbounded = [name for name in ("baseline", "high", "bound") if row[name] == math.inf]
     unbounded += [name for name in ("value", "low", "high", "bound") if row[name] == -math.inf]
-    return row | dict.fromkeys(unbounded)
+    unknown = [name for name in ("value", "low", "high", "bound") if row[name] != row[name]]  # NaN
+    return row | dict.fromkeys([*unbounded, *unknown])
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:

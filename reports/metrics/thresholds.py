@@ -424,15 +424,23 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
             f"rate of {metric.name} cannot be a threshold: each {'session' if metric.of_sessions else 'turn'} has a "
             "value in %; use avg or p(95), with a limit such as 1%"
         )
-    for statistic in STATISTICS:
-        if statistic.aggregates(metric.unit, metric.better) and (parsed := statistic.read(text)) is not None:
-            return parsed
-    meant = re.fullmatch(r"(p)(\d{1,2}(?:\.\d{1,3})?)|(within)(\d{1,18}m?s?)", text)
-    name, number = (meant[1] or meant[3], meant[2] or meant[4]) if meant else ("", "")
-    hint = f"; did you mean {name}({number})?" if f"{name}(N)" in metric.aggregates else ";"
+    if parsed := _read(text, metric):
+        return parsed
+    closed = _closed(text)
+    hint = f"; did you mean {closed}?" if closed != text and _read(closed, metric) else ";"
     raise UsageError(
         f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed: {', '.join(metric.aggregates)}"
     )
+
+
+def _read(aggregate: str, metric: ThresholdMetric) -> Statistic | None:
+    known = (kind for kind in STATISTICS if kind.aggregates(metric.unit, metric.better))
+    return next(filter(None, (kind.read(aggregate) for kind in known)), None)
+
+
+def _closed(aggregate: str) -> str:
+    """Return an aggregate such as `p95` or `within2s` with parentheses: `p(95)`, `within(2s)`."""
+    return re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", aggregate)
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
@@ -442,11 +450,9 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     """
     name, _, aggregate = text.partition(":")
     metric = metric_named(name.strip())
-    for statistic in STATISTICS:
-        if names := statistic.aggregates(metric.unit, metric.better):
-            written = aggregate.strip() or (default if "p(N)" in names else names[0])
-            if (parsed := statistic.read(re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", written))) is not None:
-                return metric, parsed
+    written = aggregate.strip() or (default if "p(N)" in metric.aggregates else metric.aggregates[0])
+    if parsed := _read(_closed(written), metric):
+        return metric, parsed
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write {option_of_text('metric', metric.name)}")
     or_share = f" or {metric.name}:within2000" if "within(N)" in metric.aggregates else ""

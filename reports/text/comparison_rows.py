@@ -20,25 +20,17 @@ from reports.text.cells import INFINITE
 from reports.text.verdicts import NOT_SHOWN, in_unit, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
-ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
-
-
-def which_turns(spec: MetricSpec) -> tuple[str, bool]:
-    """Return the turns beyond a quantile, such as `one turn in twenty`, and True if that text is plural."""
-    noun = CATALOGUE[spec.metric].scope
-    text = ONE_IN[spec.p or 0.5]
-    return (f"{text} {noun}s", True) if text.endswith("the") else (text.replace("one", f"one {noun}", 1), False)
-
-
+ONE_IN = {
+    0.5: "half of the {}s", 0.75: "one {} in four", 0.9: "one {} in ten", 0.95: "one {} in twenty",
+    0.99: "one {} in a hundred",
+}  # fmt: skip
+"""The turns beyond a quantile."""
 BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
 }
-"""The names of verdicts if two services are compared, with no baseline. The first of a pair is the name for a latency,
-the
-second is the name for any other metric.
-"""
+"""The names of verdicts if two services are compared, with no baseline: for a latency, and for any other metric."""
 
 
 def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
@@ -56,7 +48,7 @@ def size(d: float, comparison: MetricComparison, *, longer: bool = False) -> str
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
     """
-    more, less = ("longer", "shorter") if longer and is_time(comparison.spec) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and verdicts.is_latency(comparison.spec) else ("more", "less")
     word = more if d >= 0 else less
     if comparison.spec.scale != "ratio":
         return f"{_amount(d, comparison)}{NBSP}{UNITS[comparison.spec.scale]} {word}"
@@ -73,7 +65,7 @@ def range_of(comparison: MetricComparison, *, longer: bool = True) -> str:
     assert difference is not None, "there is a difference"
     if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
         return f"anything ({interval_of(difference)})"
-    more, less = ("longer", "shorter") if longer and is_time(spec) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and verdicts.is_latency(spec) else ("more", "less")
     low, high = (_amount(end, comparison) for end in (difference.low, difference.high))
     unit = f"{NBSP}{UNITS[spec.scale]}"
     if difference.low >= 0:
@@ -92,11 +84,6 @@ def _amount(end: float, comparison: MetricComparison) -> str:
 
 def value_text(value: float, spec: MetricSpec) -> str:
     return ms(value) if spec.unit == "ms" and math.isfinite(value) else in_unit(spec.unit, value)
-
-
-def is_time(spec: MetricSpec) -> bool:
-    """Return whether the metric is a time and less is better."""
-    return spec.unit == "ms" and is_lower(spec)
 
 
 def is_lower(spec: MetricSpec) -> bool:
@@ -250,14 +237,27 @@ def change_text(comparison: MetricComparison) -> str:
 
 def direction_of(comparison: MetricComparison) -> str:
     """Return the direction that is known even if there is no verdict: slower, or worse; "" if it is unknown."""
-    return verdicts.direction_text(comparison.direction, comparison.spec)
+    is_latency = verdicts.is_latency(comparison.spec)
+    return {"worse": "slower", "better": "faster"}.get(comparison.direction, "") if is_latency else comparison.direction
+
+
+NEAR = 0.05
+"""The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
 
 def within(comparison: MetricComparison) -> str:
-    """Return a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" as "no change"."""
-    difference, spec = comparison.difference, comparison.spec
-    value = as_share(difference.d, difference.scale) if difference else None
-    return verdicts.within(comparison.verdict.name, value, spec.scale, spec.margin_text(), direction_of(comparison))
+    """Return a text with the margin for a verdict that a reader could understand as "no change"; otherwise "".
+
+    It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if an equivalent ratio
+    is far from 1.
+    """
+    verdict, difference, accepted = comparison.verdict.name, comparison.difference, comparison.spec.margin_text()
+    if verdict in ("equivalent", "not_regressed") and comparison.direction == "worse":
+        return f" ({direction_of(comparison)}, within {accepted})"
+    if verdict != "equivalent" or difference is None or difference.scale != "ratio":
+        return ""
+    change = as_share(difference.d, difference.scale)
+    return "" if change is None or abs(change) <= NEAR else f" (within {accepted})"
 
 
 def definition(metric: str) -> str:
@@ -305,4 +305,4 @@ def _reason(comparison: MetricComparison) -> str:
         more_than = f"more than {count(MAX_SESSIONS_RATIO * max(comparison.sessions))}"
         number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
         text = f"needs {number_text} {'pairs' if comparison.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(comparison.direction, comparison.spec), text)))
+    return "; ".join(filter(None, (direction_of(comparison), text)))

@@ -9,23 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.metric_comparison import ComparisonEntry, MetricComparison, entry_of
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
 from reports.statistics.verdicts import NOT_AFTER_HOLM
-from reports.text import reasons
+from reports.text import reasons, verdicts
 from reports.text.comparison_rows import (
     ONE_IN,
     change_of,
     direction_of,
     displayed_verdict,
     is_lower,
-    is_time,
     range_of,
     size,
     value_text,
-    which_turns,
 )
 from reports.text.verdicts import NOT_SHOWN, share
 
@@ -49,9 +48,9 @@ def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
 
 def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName | None, list[MetricComparison]]]:
     """Group the primary metrics by candidate, with the worst candidate first. Each group has its joint verdict."""
-    groups = [
-        [one for one in primary if one.candidate == label] for label in dict.fromkeys(c.candidate for c in primary)
-    ]
+    groups: dict[str, list[MetricComparison]] = {}
+    for one in primary:
+        groups.setdefault(one.candidate, []).append(one)
 
     def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
         representative = subject(mine)
@@ -192,9 +191,9 @@ def _so_far(comparison: MetricComparison, more: str) -> str:
     if spec.metric in HAPPENS:
         noun = "replies" if spec.metric == "stall_rate" else "turns"
         return f"{share(difference.candidate)}{NBSP}% of its {noun} {HAPPENS[spec.metric]}, {more}"
-    if spec.p not in ONE_IN or not is_time(spec):
+    if spec.p not in ONE_IN or not verdicts.is_latency(spec):
         return f"{spec.title} is {value}, {more}"
-    which, several = which_turns(spec)
+    which, several = ONE_IN[spec.p].format(CATALOGUE[spec.metric].scope), spec.p == 0.5
     if math.isinf(difference.candidate):
         was = f"on {comparison.baseline} it {'is' if peers else 'was'} {value_text(difference.baseline, spec)}"
         return f"{which} {now}{'fail' if several else 'fails'} ({spec.title}; {was})"

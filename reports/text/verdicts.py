@@ -21,8 +21,6 @@ NOT_SHOWN = "n/a"
 """The text for a value that may not be shown."""
 ZERO_BASELINE = f"{NOT_SHOWN} (baseline is 0)"
 """The text for a ratio to a baseline of 0."""
-NEAR = 0.05
-"""The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
 
 def metric_text(spec: MetricSpec) -> str:
@@ -98,27 +96,9 @@ def margin(spec: MetricSpec, *, sign: bool = False) -> str:
     return spec.margin_text(sign=sign)
 
 
-def direction_text(known: str, spec: MetricSpec) -> str:
-    """Return the direction of a difference. For a latency, "worse" becomes "slower", and "better" becomes "faster"."""
-    return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(spec) else known
-
-
 def is_latency(spec: MetricSpec) -> bool:
     """Return whether the value is a time of which less is better."""
     return (spec.unit, spec.better) == ("ms", "lower")
-
-
-def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
-    """Return a text with the margin for a verdict that needs it; otherwise "".
-
-    It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if an equivalent ratio
-    is far from 1. `word` is the verdict, and `known` is the direction of the whole interval.
-    """
-    if word in ("equivalent", "not_regressed") and known in ("slower", "worse"):
-        return f" ({known}, within {accepted})"
-    if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
-        return ""
-    return f" (within {accepted})"
 
 
 def in_unit(unit: str, value: float) -> str:

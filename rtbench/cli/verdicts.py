@@ -10,13 +10,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, RtbenchError, UsageError
+from bench.base.errors import (
+    FAIL_STATUS,
+    INCONCLUSIVE_STATUS,
+    INVALID_STATUS,
+    OnInconclusive,
+    RtbenchError,
+    UsageError,
+)
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
@@ -24,7 +30,6 @@ from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_wit
 
 if TYPE_CHECKING:
     from reports.analysis.check import baselines
-    from reports.analysis.check.results import CheckResult
 
 baseline = typer.Typer(
     name="baseline",
@@ -35,14 +40,6 @@ baseline = typer.Typer(
 )
 Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="folder of the baselines")]
 BASELINES = Path("baselines")
-
-
-class OnInconclusive(StrEnum):
-    """The effect of an inconclusive verdict on the exit status."""
-
-    FAIL = "fail"
-    PASS = "pass"
-    WARN = "warn"
 
 
 def compare(
@@ -105,9 +102,9 @@ def compare(
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAIL_STATUS):
         raise typer.Exit(comparison.exit_status)
-    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
+    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive == "warn":
         print("rtbench: inconclusive; passes because of --on-inconclusive warn", file=sys.stderr)
-    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
+    if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive == "fail":
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
@@ -237,7 +234,7 @@ def check(
     ] = None,
     on_inconclusive: Annotated[
         OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0 and a clear warning")
-    ] = OnInconclusive.FAIL,
+    ] = "fail",
     write: Annotated[
         list[str] | None,
         typer.Option(
@@ -268,7 +265,14 @@ def check(
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import read_thresholds
-    from reports.pages.check.document import remove_earlier, requested_files, write_check, write_refusal
+    from reports.pages.check.ci import refusal_lines, result_lines
+    from reports.pages.check.document import (
+        append_summary,
+        remove_earlier,
+        requested_files,
+        write_check,
+        write_refusal,
+    )
     from reports.pages.check.report import check_page
     from reports.render.terminal import render_page
 
@@ -277,9 +281,9 @@ def check(
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
         close_if_left(run)
-        result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+        result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
-        report_refusal_to_ci(str(error))
+        sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
         with _optional():
             remove_earlier(run)
         for form, path in files:
@@ -290,7 +294,10 @@ def check(
     with _optional():
         comment = write_check(result, run).markdown
     sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour()))
-    report_to_ci(result, comment)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with _optional():
+            append_summary(result, Path(summary))
+    sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
     for form, path in files:
         save_text(path, form.text(result))
     if comment:
@@ -320,33 +327,6 @@ def _whole_run(name: str) -> Path:
             "thresholds"
         )
     return run_with_name(name)
-
-
-def report_refusal_to_ci(error: str) -> None:
-    """Print the error as an annotation for the CI system, if this process runs in a CI system."""
-    from reports.pages.check import ci
-
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.write(f"{ci.github_command('error', error)}\n")
-    if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
-
-
-def report_to_ci(result: CheckResult, comment: Path | None) -> None:
-    """Print annotations for the CI system, and pass the file `comment` to it, if this process runs in a CI system.
-
-    `comment` is None if it could not be written.
-    """
-    from reports.pages.check import ci
-    from reports.pages.check.document import append_summary
-
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(result))
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with _optional():
-            append_summary(result, Path(summary))
-    if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(result, comment))
 
 
 @baseline.command()

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, get_args
 
 from bench.base.cpu import core_count
-from bench.base.errors import USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, OnInconclusive, UsageError
 from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
@@ -395,7 +395,7 @@ OF_CHECK = (
         "WORD",
         "result of an inconclusive threshold: exit status 3, or 0, or 0 with a warning (default: fail)",
         flag="--on-inconclusive",
-        more={"choices": ("fail", "pass", "warn")},
+        more={"choices": get_args(OnInconclusive)},
     ),
     RunOption(
         "FORMAT=FILE",

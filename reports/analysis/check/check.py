@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.base.errors import PASS_STATUS, UsageError
+from bench.base.errors import PASS_STATUS, OnInconclusive, ScriptError, UsageError
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.record.document import INTERRUPTED
 from reports.analysis.check import relative
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
-from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult, check_result
+from reports.analysis.check.results import CheckResult, ThresholdResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
@@ -27,7 +28,8 @@ from reports.data.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.data.turns import measured_sessions
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
-from reports.metrics.thresholds import Threshold, near, recorded
+from reports.metrics.measurable import refuse_unmeasurable
+from reports.metrics.thresholds import Threshold, by_metric, near, placed_thresholds, recorded
 from reports.results.reason import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
@@ -261,3 +263,62 @@ def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> R
     return Reason("not_started", counts | {
         "planned": outcomes.turns_planned, "target": target.name if len(targets) > 1 else None
     })  # fmt: skip
+
+
+def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the thresholds of a planned run by metric, as run.json stores them.
+
+    They are read before the run starts, so that a mistake in them costs no session. Thresholds of a file replace those
+    of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
+
+    - `file` is the path of the thresholds file, or null
+    - `scripts` is the scripts that have their own thresholds. Each has its `name`, its `path` and, if it is a Python
+    script, its `thresholds`.
+    - `script_names` is the names of all scripts
+    - `baseline` is the value of `--baseline`, or null
+    - `targets` is the names of the targets, in their order
+    - `lacking` is what the scripts can never measure (`reports.metrics.measurable`)
+
+    Raise UsageError if a threshold cannot be read, if the run can never decide it, or if the baseline does not exist.
+    """
+    targets, baseline = request["targets"], request["baseline"]
+    # the run has no folder yet, so no existing folder can be that of the run itself
+    base = relative.baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
+    thresholds = []
+    for path, table, script in _tables(request):
+        try:
+            for value, written in placed_thresholds(table):
+                threshold = _of_script(written, script, request.get("script_names", ()))
+                try:
+                    refuse_unknown_targets([threshold], targets)
+                    refuse_unmeasurable(threshold, request["lacking"])
+                    if base is None:
+                        refuse_without_baseline([threshold])
+                except UsageError as error:
+                    raise value.error(str(error)) from None
+                thresholds.append(threshold)
+        except UsageError as error:
+            raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"thresholds: {error}") from None
+    return by_metric(thresholds)
+
+
+def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Threshold:
+    """Return a threshold of a script. The step that it names is one of this script, also if others have such a step."""
+    is_complete = any(threshold.step.startswith(f"{name}: ") for name in scripts)
+    if not threshold.step or not script or len(set(scripts)) < 2 or is_complete:
+        return threshold
+    return replace(threshold, step=f"{script}: {threshold.step}")
+
+
+def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue, str]]:
+    """Yield each file that contains thresholds, with its table of thresholds and, if it is a script, its name."""
+    if request["file"]:
+        path = Path(request["file"])
+        yield path, read_yaml(path, "the file"), ""
+        return
+    for script in request["scripts"]:
+        path, table = Path(script["path"]), script["thresholds"]
+        root = (
+            read_yaml(path, "the script").nearest("thresholds") if table is None else PythonValue("thresholds", table)
+        )
+        yield path, root, script.get("name", "")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
-from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, OnInconclusive
 from bench.record.document import ValidityStatus
 from reports.analysis.metric_comparison import ComparisonEntry, MetricComparison
 from reports.analysis.sequential.decision import Decision
@@ -26,7 +26,6 @@ from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Conclusion, Resul
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
-OnInconclusive = Literal["fail", "pass", "warn"]
 SCHEMA = 4
 BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 

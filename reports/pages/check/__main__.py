@@ -11,7 +11,7 @@ import sys
 from bench.base.errors import USAGE_STATUS, UsageError
 
 if __name__ == "__main__":
-    from reports.analysis.check.plan import planned_thresholds
+    from reports.analysis.check.check import planned_thresholds
     from reports.pages.check.document import requested_files
 
     try:

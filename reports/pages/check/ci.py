@@ -27,6 +27,22 @@ MAX_ANNOTATIONS = 10
 """The maximum number of annotations of one type that GitHub shows for a step."""
 
 
+def refusal_lines(error: str, environment: Mapping[str, str]) -> Iterable[str]:
+    """Yield the line that reports a user error, which prevented the check, to the CI system of this process."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        yield github_command("error", error)
+    if environment.get("TF_BUILD") == "True":
+        yield azure_command("task.logissue", {"type": "error"}, error)
+
+
+def result_lines(checked: CheckResult, comment: Path | None, environment: Mapping[str, str]) -> Iterable[str]:
+    """Yield the lines that report a check to the CI system of this process. `comment` is as in `azure_commands`."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        yield from github_commands(checked)
+    if environment.get("TF_BUILD") == "True":
+        yield from azure_commands(checked, comment)
+
+
 def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
     """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")

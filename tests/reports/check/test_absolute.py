@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 from scipy.special import ndtri
 
-from bench.base.errors import UsageError
+from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.absolute import evaluate_limit, limit_results
-from reports.analysis.check.check import check_of, dependence
-from reports.analysis.check.plan import planned_thresholds
-from reports.analysis.check.results import OnInconclusive, ThresholdResult, compared_result, limit_result
+from reports.analysis.check.check import check_of, dependence, planned_thresholds
+from reports.analysis.check.results import ThresholdResult, compared_result, limit_result
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares

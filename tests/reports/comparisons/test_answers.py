@@ -14,6 +14,7 @@ from reports.analysis.targets.metric_specs import default_specs, lacking_notices
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
+from reports.text.check_sentences import notices
 from tests.reports.comparisons.build import quick
 from tests.reports.edited import Row
 from tests.reports.synthetic import Plan
@@ -65,7 +66,7 @@ def test_the_metrics_that_a_target_lacks_are_named(tmp_path: Path) -> None:
 
     assert list(lacking_notices(parse_targets([folder]))) == [lacked]
     assert lacked in quick(parse_targets([folder])).notices
-    assert lacked in check_of(folder).notices
+    assert lacked in notices(check_of(folder))
 
 
 def test_targets_that_have_the_same_metrics_have_no_notice(tmp_path: Path) -> None:

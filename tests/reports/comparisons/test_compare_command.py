@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from bench.base.errors import UsageError
-from rtbench.cli.verdicts import OnInconclusive, compare
+from rtbench.cli.verdicts import compare
 from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan
 
@@ -59,9 +59,9 @@ REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 1
         (REGRESSED, {}, 0),
         (REGRESSED, {"fail_on_regression": True}, 1),
         (SHORT, {"fail_on_regression": True}, 0),
-        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.WARN}, 0),
-        (SHORT, {"fail_on_regression": True, "on_inconclusive": OnInconclusive.FAIL}, 3),
-        (Plan(sessions=0), {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 4),
+        (SHORT, {"fail_on_regression": True, "on_inconclusive": "warn"}, 0),
+        (SHORT, {"fail_on_regression": True, "on_inconclusive": "fail"}, 3),
+        (Plan(sessions=0), {"fail_on_regression": True, "on_inconclusive": "pass"}, 4),
     ],
 )
 def test_fail_on_regression_sets_the_exit_status(
@@ -75,13 +75,13 @@ def test_fail_on_regression_sets_the_exit_status(
     else:
         compare(runs, **options)
 
-    warned = options.get("on_inconclusive") is OnInconclusive.WARN
+    warned = options.get("on_inconclusive") == "warn"
     assert ("inconclusive; passes because of --on-inconclusive warn" in capsys.readouterr().err) is warned
 
 
 def test_on_inconclusive_needs_fail_on_regression(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--on-inconclusive needs --fail-on-regression"):
-        compare([str(tmp_path)], on_inconclusive=OnInconclusive.FAIL)
+        compare([str(tmp_path)], on_inconclusive="fail")
 
 
 @pytest.mark.parametrize(
