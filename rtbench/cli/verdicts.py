@@ -268,7 +268,7 @@ def check(
     from reports.pages.check.ci import refusal_lines, result_lines
     from reports.pages.check.document import (
         append_summary,
-        remove_earlier,
+        files_of,
         requested_files,
         write_check,
         write_refusal,
@@ -284,15 +284,13 @@ def check(
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
         sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
-        with _optional():
-            remove_earlier(run)
-        for form, path in files:
+        for file in (*files_of(run), *files):
             with _optional():
-                write_refusal(form, path, str(error))
+                write_refusal(*file, str(error))
         raise
     comment = None
     with _optional():
-        comment = write_check(result, run).markdown
+        comment = write_check(result, run)
     sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour()))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():

@@ -179,7 +179,15 @@ def test_a_run_without_thresholds_and_baseline_is_not_checked() -> None:
     assert check_options(parsed(), {"ttfa": ["p(50)<1s"]}) is None
 
 
-@pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--on-inconclusive", "warn")])
+def test_each_format_of_a_check_is_passed_on() -> None:
+    given = of_command("--write", "junit=a.xml", "--write", "json=a.json", "--junit", "b.xml")
+
+    assert check_options(given, {"ttfa": ["p(50)<1s"]}) == [
+        "--write", "junit=a.xml", "--write", "json=a.json", "--junit", "b.xml"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--write", "json=a"), ("--on-inconclusive", "warn")])
 def test_an_option_of_a_check_without_thresholds_is_refused(option: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
         check_options(of_command(*option), {})

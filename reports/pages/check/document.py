@@ -72,6 +72,8 @@ FORMATS = {
     "junit": CheckFormat(junit_xml, junit_refusal),
     "markdown": CheckFormat(markdown),
 }
+IN_RUN = {"json": "check.json", "markdown": "check.md"}
+"""The formats that are always written, with their files in the folder of the run."""
 
 
 def requested_files(options: Iterable[str]) -> list[tuple[CheckFormat, Path]]:
@@ -87,62 +89,40 @@ def requested_files(options: Iterable[str]) -> list[tuple[CheckFormat, Path]]:
     return files
 
 
-class CheckPaths(NamedTuple):
-    """The paths of the files of a check."""
-
-    json: Path
-    markdown: Path
-
-
-def write_check(checked: CheckResult, folder: Path) -> CheckPaths:
-    """Write check.json and check.md, each atomically.
+def write_check(checked: CheckResult, folder: Path) -> Path:
+    """Write check.json and check.md, each atomically. Return the path of check.md.
 
     If the run has a decision, write decision.json again.
 
     Raise UsageError if a file cannot be written.
     """
-    paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
-    for name, path in paths._asdict().items():
-        save_text(path, FORMATS[name].text(checked))
-    return paths
-
-
-def remove_earlier(folder: Path) -> None:
-    """Remove the files of an earlier check in the folder, which could be mistaken for the results of a refused one.
-
-    Raise UsageError if a file cannot be removed.
-    """
-    try:
-        earlier = paths_in(folder) if is_run(folder) else ()
-    except UsageError:
-        earlier = ()  # the check was refused because of the same folder
-    for path in earlier:
-        _remove(path)
+    for name, file in IN_RUN.items():
+        save_text(folder / file, FORMATS[name].text(checked))
+    return folder / IN_RUN["markdown"]
 
 
 def write_refusal(form: CheckFormat, path: Path, error: str) -> None:
     """Write the user error that prevented the check, or remove the file of an earlier check.
 
-    Raise UsageError if this is not possible.
+    The earlier results could be mistaken for those of the refused check. Raise UsageError if this is not possible.
     """
     if form.refusal is not None:
         save_text(path, form.refusal(error))
-    else:
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
+        return
     try:
         path.unlink(missing_ok=True)
     except OSError as cause:
         raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
 
 
-def paths_in(folder: Path) -> CheckPaths:
-    """Return the paths of the files of a run's check."""
-    return CheckPaths(folder / "check.json", folder / "check.md")
+def files_of(folder: Path) -> list[tuple[CheckFormat, Path]]:
+    """Return the format and the path of each file of a run's check; [] if the folder is not that of a run."""
+    try:
+        return [(FORMATS[name], folder / file) for name, file in IN_RUN.items()] if is_run(folder) else []
+    except UsageError:
+        return []  # the check was refused because of the same folder
 
 
 def append_summary(checked: CheckResult, path: Path) -> None:

@@ -251,6 +251,25 @@ def test_a_refused_check_of_a_read_only_run_writes_its_junit_file(read_only: Pat
     assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).errors == 1
 
 
+def test_a_check_is_written_in_each_requested_format(tmp_path: Path) -> None:
+    folder, other = run(tmp_path / "run", ENOUGH), tmp_path / "other.json"
+    files = [f"json={other}", f"markdown={tmp_path / 'other.md'}", f"junit={tmp_path / 'other.xml'}"]
+    options = [word for file in files for word in ("--write", file)]
+    call_or_raise("check", folder, "--thresholds", limits(tmp_path, "ttfa: med<5s"), *options)
+
+    assert other.read_bytes() == (folder / "check.json").read_bytes()
+    assert (tmp_path / "other.md").read_bytes() == (folder / "check.md").read_bytes()
+    assert JUnitXml.fromfile(str(tmp_path / "other.xml")).tests == 1
+    call("check", folder, "--thresholds", tmp_path / "missing.yaml", *options)
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("option", ["yaml=check.yaml", "json", "junit="])
+def test_a_format_that_does_not_exist_is_refused_with_the_formats(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=f'--write "{option}" is not FORMAT=FILE.* formats: json, junit, markdown'):
+        call_or_raise("check", tmp_path, "--write", option)
+
+
 def test_an_equivalent_result_with_a_large_difference_states_the_margin() -> None:
     far, near = (_equivalent(ratio(1600, 1600 * by, 0.9, 1.3)) for by in (1.29, 1.03))
 
