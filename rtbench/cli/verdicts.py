@@ -239,7 +239,7 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="FORMAT=FILE",
-            help="also write the check to this file, as junit, json, or markdown; may be repeated",
+            help="also write the check to a file in this format, such as junit=junit.xml; may be repeated",
             show_default=False,
         ),
     ] = None,
@@ -276,8 +276,9 @@ def check(
     from reports.pages.check.report import check_page
     from reports.render.terminal import render_page
 
-    run, files = Path(name or FOLDER), requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
+    run, files = Path(name or FOLDER), []
     try:
+        files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
         close_if_left(run)

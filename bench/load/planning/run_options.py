@@ -399,7 +399,7 @@ OF_CHECK = (
     ),
     RunOption(
         "FORMAT=FILE",
-        "also write the check to this file, as junit, json, or markdown; may be repeated",
+        "also write the check to a file in this format, such as junit=junit.xml; may be repeated",
         flag="--write",
         more={"action": "append"},
     ),
