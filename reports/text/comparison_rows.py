@@ -175,12 +175,8 @@ def row(comparison: MetricComparison, *, usable: bool = True) -> ComparisonRow:
 
     `usable` is False if the values must not be used: the row then has no verdict.
     """
-    spec, published, difference, verdict = (
-        comparison.spec,
-        comparison.published,
-        comparison.difference,
-        comparison.verdict,
-    )
+    spec, published = comparison.spec, comparison.published
+    difference, verdict = comparison.difference, comparison.verdict
     scale = 100.0 if spec.scale == "points" else 1.0
     d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
     # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
