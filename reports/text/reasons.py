@@ -88,9 +88,19 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
 
 def document_data(document: JsonEntry) -> dict[str, Any]:
     """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
-    data = to_json_data(document)
-    _add_texts(data)
-    return data
+    return to_json_data(_with_texts(document))
+
+
+def _with_texts(value: Any) -> Any:
+    """Return a value of a document with the text of each reason in it."""
+    if isinstance(value, Reason):
+        return Reason(value.code, _with_texts(value.numbers), reason_text(value).replace(NBSP, " "))
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _with_texts(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, dict):
+        return {key: _with_texts(item) for key, item in value.items()}
+    return [_with_texts(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
@@ -109,17 +119,6 @@ def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = ()
         "reason_numbers": first and msgspec.json.encode(first.numbers).decode(),
         "reason_text": "; ".join(texts).replace(NBSP, " "),
     }
-
-
-def _add_texts(value: dict[str, Any] | list[Any]) -> None:
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list):
-            _add_texts(item)
-    if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
-        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
-
-
-REASON_KEYS = set(Reason.__struct_fields__)
 
 
 def units(reason: Reason) -> str:
