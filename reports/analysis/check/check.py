@@ -213,9 +213,10 @@ def _against_baseline(
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            if unread := "; ".join(recorded(run.metadata).unread.values()):
-                raise _without_baseline(f"this version cannot read the recorded thresholds ({unread}): ")
-            raise _without_baseline(f"there is nothing to check: pass {option('thresholds', 'FILE')}, or ")
+            unread, file = "; ".join(recorded(run.metadata).unread.values()), option("thresholds", "FILE")
+            if unread:
+                raise _without_baseline(f"nothing to check (this version cannot read {unread}): pass {file}, or ")
+            raise _without_baseline(f"there is nothing to check: pass {file}, or ")
         return BaselineResults()
     if thresholds and not relative_thresholds:
         return BaselineResults(notes=(Reason("baseline_not_used"),) if baseline else ())
