@@ -164,7 +164,7 @@ def read_margin(text: str, metric: ThresholdMetric) -> Margin:
 
 
 MARGINS: dict[Unit, str] = {
-    "ms": "+20%, +30ms, or both: +20% and +30ms",
+    "ms": "+20%, or +20% and +30ms",
     "share": "+0.01 or +1pt",
     SLOPE: "+20ms, per 1,000 tokens",
 }

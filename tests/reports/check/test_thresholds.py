@@ -85,7 +85,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("failure_rate", "rate<5", "a rate is from 0 to 1"),
         ("failure_rate", "rate<+1%", r"write \+0.01 or \+1pt"),
         ("ttfa", "p(95)<+1pt", r"\+30ms"),
-        ("ttfa", "p(95)<+20% and +10%", "or both: "),
+        ("ttfa", "p(95)<+20% and +10%", "or \\+20% and \\+30ms"),
         ("ttfa", "p(95)<-5%", "is not a margin"),
         pytest.param("ttfa", f"p(95)<{'5' * 5_000}", "is not a limit", id="a limit of 5,000 digits"),
         pytest.param("ttfa", f"p({'5' * 5_000})<5", "is not an aggregate", id="a quantile of 5,000 digits"),
