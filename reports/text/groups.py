@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.analysis.summary.example_turns import FailedTurnEntry
+from reports.analysis.summary.failures import FailureEntry
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency
 from reports.analysis.summary.metrics import ShareEstimate
 from reports.analysis.summary.summary import Summary
@@ -200,7 +200,7 @@ def rising_failures(summary: Summary) -> str:
     return " ".join(texts)
 
 
-def ids_of(failure: FailedTurnEntry) -> list[tuple[str, str]]:
+def ids_of(failure: FailureEntry) -> list[tuple[str, str]]:
     """Return the IDs of a failed turn that are known, each with its name."""
     ids = (
         *(("session", failure.session), ("the service’s session", failure.service_session)),
@@ -209,11 +209,18 @@ def ids_of(failure: FailedTurnEntry) -> list[tuple[str, str]]:
     return [(name, value) for name, value in ids if value]
 
 
-def failed_turn_text(failure: FailedTurnEntry) -> str:
+def tokens_text(failure: FailureEntry) -> str:
+    """Return the input tokens of a failed turn, such as `9,400` or `≥ 13,900` for a lower bound."""
+    if failure.context_tokens is None:
+        return NONE
+    return f"{f'≥{NBSP}' if failure.is_bound else ''}{count(failure.context_tokens)}"
+
+
+def failed_turn_text(failure: FailureEntry) -> str:
     """Return a failed turn as a text for the service's support: instant, input tokens, outcome, IDs."""
-    tokens = f"{'at least ' if failure.is_bound else ''}{plural(failure.context_tokens, 'input token')}"
     ids = ", ".join(f"{name} {value}" for name, value in ids_of(failure))
-    return f"{failure.target}: {failure.outcome} at {format_utc_ms(failure.started_utc_ns)}, {tokens}; {ids}"
+    started, tokens = format_utc_ms(failure.started_utc_ns), tokens_text(failure)
+    return f"{failure.target}: {failure.outcome} at {started}, {tokens} input tokens; {ids}"
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:

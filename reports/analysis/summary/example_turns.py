@@ -1,4 +1,4 @@
-"""Single turns of a run: slow and failed turns with their IDs, and example turns for the speech timeline.
+"""Single turns of a run: slow turns with their IDs, and example turns for the speech timeline.
 
 Times in the timeline are in seconds after the end of speech. The event log of a session shows when a reply was played.
 The simulated player starts when the jitter buffer's delay after the first audio delta has passed. It plays at the rate
@@ -16,19 +16,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import field
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, open_file, read_json
 from bench.files.sanitize import escape_control, excerpt
 from bench.record.folder import SCHEMAS
 from bench.record.metric_values import measured_from_ns
-from reports.analysis.summary.groups import GroupDifference
 from reports.data.runs import RunFrames, records, response_ids
 from reports.data.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
-from reports.data.turns import FAILED, TurnArrays, values_of
+from reports.data.turns import TurnArrays, values_of
 from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.json_entries import Count, Known, Rounded, described
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 
@@ -156,75 +154,6 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
         )
         slow.append(slow_turn)
     return tuple(slow)
-
-
-class FailedTurnEntry(JsonEntry, frozen=True):
-    """A failed turn of a target that fails more often in longer conversations, with its IDs for the service."""
-
-    target: str
-    step: str
-    turn: Count
-    started_utc_ns: Count
-    outcome: str
-    context_tokens: Count
-    is_bound: Annotated[
-        bool, described("true if these are the input tokens of an earlier turn of the session, so a lower bound")
-    ] = field(name="context_is_lower_bound")
-    session: str
-    service_session: Known
-    response: Known
-    request: Known
-    region: Known
-    event_log: Annotated[Known, described("of the session, relative to the run's folder")]
-
-
-OF_CONTEXT = 3
-"""The maximum number of failed turns that are reported for each target and stratum."""
-
-
-def failures_by_context(
-    run: RunFrames, turns: TurnArrays, differences: Iterable[GroupDifference]
-) -> tuple[FailedTurnEntry, ...]:
-    """Return failed turns of the pools that fail more often from some context length on.
-
-    They are those with the shortest contexts from there on, each of another session.
-    """
-    chosen: list[int] = []
-    tokens, is_bound = turns.context
-    for difference in differences:
-        if (difference.of.by, difference.what) == ("context", "failed"):
-            of = difference.of
-            is_of_pool = (turns.target == of.colour) & turns.steps_in(of.stratum)[turns.step]
-            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.high.bin.low))
-            failed = failed[np.argsort(tokens[failed], kind="stable")]
-            _, first_of_session = np.unique(turns.session[failed], return_index=True)
-            chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
-    if not chosen:
-        return ()
-    rows = turns.rows[chosen]
-    stored = records(turns.frame.iloc[rows])
-    sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist())
-    entries = []
-    for index, turn, response in zip(chosen, stored, responses, strict=True):
-        session = str(turn["session_id"])
-        known = sessions.get(session, {})
-        entry = FailedTurnEntry(
-            target=turns.targets[int(turns.target[index])],
-            step=turns.steps[int(turns.step[index])],
-            turn=int(np.nan_to_num(turn["turn"])),
-            started_utc_ns=int(turn["start_utc_ns"]),
-            outcome=str(turn["outcome"]),
-            context_tokens=int(tokens[index]),
-            is_bound=bool(is_bound[index]),
-            session=session,
-            service_session=text_in(known, "service_session_id"),
-            response=response,
-            request=text_in(known, "request_id"),
-            region=text_in(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
-        )
-        entries.append(entry)
-    return tuple(entries)
 
 
 def sessions_of(

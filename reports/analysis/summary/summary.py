@@ -17,7 +17,8 @@ from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
 from reports.analysis.summary.drift import PoolDrift, drifts
-from reports.analysis.summary.example_turns import FailedTurnEntry, SlowTurn, failures_by_context, slowest_turns
+from reports.analysis.summary.example_turns import SlowTurn, slowest_turns
+from reports.analysis.summary.failures import FailureEntry, failures_by_context
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
 from reports.analysis.summary.load import ArrivalSummary, RateLimitSeries, arriving_of, rate_limits_of
 from reports.analysis.summary.metrics import (
@@ -122,7 +123,7 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
         tuple[PoolDrift, ...], described("the later half of the turns of each pool, relative to the earlier half")
     ] = field(name="drift")
     context_failures: Annotated[
-        tuple[FailedTurnEntry, ...],
+        tuple[FailureEntry, ...],
         described("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
     ]
     breakdowns: tuple[Breakdown, ...] = field(name="segments")

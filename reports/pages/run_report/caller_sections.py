@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from bench.base.units import NS_PER_S
 from reports.analysis.summary.example_turns import ExampleTurn, SlowTurn, example_turns, example_turns_of_steps
 from reports.analysis.summary.groups import GroupedLatency, same_grouping
 from reports.analysis.summary.metrics import ALL, MetricSummary
@@ -369,8 +370,8 @@ def _for_support(summary: Summary) -> list[b.Block]:
     ]
     rows: list[b.Row | b.Line] = []
     for failure in summary.context_failures:
-        tokens = f"{'≥ ' if failure.is_bound else ''}{count(failure.context_tokens)}"
-        parts: b.Line = [f"{failure.step}, {failure.turn}", target_cell(summary, failure.target), tokens]
+        parts: b.Line = [f"{failure.step}, {failure.turn}", target_cell(summary, failure.target)]
+        parts += [groups.tokens_text(failure)]
         parts += [b.Code(failure.outcome), format_utc_ms(failure.started_utc_ns)]
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in groups.ids_of(failure)]
         named += [("events", _log(failure.event_log))] if failure.event_log else []
@@ -533,14 +534,15 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if is_voice_to_voice else []), ms(slow.created_ms)]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
         parts.append(clock(slow.at_s, long=summary.window.duration_s > 180))
-        row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
+        row = [b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")]
+        started = format_utc_ms(summary.window.started_utc_ns + round(slow.at_s * NS_PER_S))
         ids = (
-            *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
+            *(("started", started), ("session", slow.session), ("request", slow.request), ("response", slow.response)),
             *(("the service’s session", slow.service_session), ("region", slow.region)),
         )
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(b.make_row(parts, ids=named, target=target_index, more=[row]))
+        lines.append(b.make_row(parts, ids=named, target=target_index, more=row if slow.row else []))
     return b.table(heads, lines, stacked=True, style="slow")
 
 

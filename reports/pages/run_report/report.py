@@ -237,7 +237,11 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
         caller_sections.slowest,
         context_sections.targets,
     )
-    for make in sections:
+    yield from made_sections(sections, summary)
+
+
+def made_sections(makers: Iterable[SectionMaker], summary: Summary) -> Iterable[b.Section]:
+    for make in makers:
         yield from _made(make, summary)
 
 

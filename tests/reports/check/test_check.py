@@ -412,7 +412,6 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     evidence = evidence_of(summary)
 
     assert [result.threshold for result in found.thresholds] == ["ttfa: p(50)<5s", "failure_rate: rate<9%"]
-    assert [result.threshold for result in evidence.thresholds] == [result.threshold for result in found.thresholds]
     unread = "thresholds that are recorded with the run: ttfa: mode<9, warp_factor: p(50)<1."
     for text in (render_page(check_page(found)), render_page(run_page(summary)), render_page(evidence_page(evidence))):
         assert " ".join(text.split()).count(unread) == 1
@@ -425,7 +424,6 @@ def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(tmp_path: Pa
 
     with pytest.raises(UsageError, match=r"nothing to check: .* cannot read"):
         check_of(folder)
-    assert evidence_of(summarise(load_for_report(folder))).thresholds == ()
 
 
 def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
