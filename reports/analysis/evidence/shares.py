@@ -54,7 +54,7 @@ class PeriodShare(JsonEntry, frozen=True, kw_only=True):
 def failure_shares(summary: Summary) -> Iterable[FailureShare]:
     """Yield the rates of each target, and the share of each failed outcome, first those of turns."""
     yield from _rates(summary)
-    turns, sessions, outcomes = summary.turns, summary.sessions, summary.outcomes
+    turns, sessions, outcomes = summary.turns, summary.sessions, summary.endings
     of_turn = turns.frame["outcome"].to_numpy()[turns.rows]
     none = np.zeros(turns.rows.size, dtype=bool)
     masks = [(end.outcome, of_turn == end.outcome, False) for end in outcomes.turns if end.kind == "failed"]
@@ -78,7 +78,7 @@ def _rates(summary: Summary) -> Iterable[FailureShare]:
     """Yield the failure rate and the throttle rate of each target."""
     throttled, turns = RATES["throttle_rate"], summary.turns
     events, units = rate_counts(turns, throttled.name)
-    for target, known in zip(summary.targets, summary.outcomes.targets, strict=True):
+    for target, known in zip(summary.targets, summary.endings.targets, strict=True):
         share = ShareEstimate(
             known.failed_or_not_started,
             known.turns_planned,
@@ -100,7 +100,7 @@ def period_shares(summary: Summary) -> Iterable[PeriodShare]:
     The periods of a run of at most half an hour are the minutes of UTC.
     """
     turns, sessions = summary.turns, summary.sessions
-    period_s = max(MINUTE_S, time_step(summary.window.duration_s, MAX_PERIODS))
+    period_s = max(MINUTE_S, time_step(summary.duration_s, MAX_PERIODS))
 
     def periods(at_utc_ns: Integers) -> Integers:
         return at_utc_ns // round(period_s * NS_PER_S)

@@ -23,13 +23,14 @@ from reports.analysis.evidence.secrets import without_credentials
 from reports.analysis.evidence.shares import FailureShare, PeriodShare, failure_shares, period_shares
 from reports.analysis.summary.example_turns import SlowTurn, SlowTurnEntry
 from reports.analysis.summary.groups import GroupEntry
+from reports.analysis.summary.run_validity import RunValidity
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.analysis.summary.tools import thresholds_of
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP
 from reports.pages.check.document import ThresholdEntry, threshold_entry
-from reports.pages.run_report.document import RunValidityEntry, run_validity_entry
+from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded, Version, described, text_of
@@ -74,7 +75,7 @@ class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
     ended_utc_ns: Annotated[Count | None, described("null if the run has not ended, or if its end is unknown")]
     warmup_s: Annotated[Rounded, described("the time from the start to the first measured turn")]
     usable: Annotated[bool, described("false if the page must not be used as evidence against the service")]
-    validity: RunValidityEntry
+    validity: RunValidity
     load: Annotated[str, described("the load in words: users or arrivals, calls, turns, and the measured time")]
     endpoints: tuple[EndpointEntry, ...]
     scripts: tuple[ScriptDigest, ...]
@@ -108,7 +109,7 @@ class Evidence:
 
 def evidence_of(summary: Summary) -> Evidence:
     """Return the evidence of a run."""
-    run, window, validity = summary.run, summary.window, summary.validity
+    run, validity = summary.run, summary.validity
     failures, thresholds = failures_of(summary), threshold_results(summary)
     ended = run.metadata.get("ended_utc_ns")
     uncertainty = next((row.p99 for row in summary.load_generator if row.metric == "timestamp_uncertainty"), math.nan)
@@ -119,11 +120,11 @@ def evidence_of(summary: Summary) -> Evidence:
         tool_version=str((run.metadata.get("tool") or {}).get("version") or ""),
         simulated=summary.simulated,
         state=run.metadata.get("state"),
-        started_utc_ns=window.started_utc_ns,
+        started_utc_ns=summary.started_utc_ns,
         ended_utc_ns=int(ended) if ended else None,
-        warmup_s=window.warmup_s,
+        warmup_s=summary.warmup_s,
         usable=validity.status == "valid",
-        validity=run_validity_entry(summary),
+        validity=validity_with_message(summary),
         load=load_line(summary).replace(NBSP, " "),
         endpoints=tuple(_endpoints(summary)),
         scripts=tuple(
@@ -161,7 +162,7 @@ def threshold_results(summary: Summary) -> tuple[ThresholdResult, ...]:
 def _endpoints(summary: Summary) -> Iterable[EndpointEntry]:
     """Yield the endpoint of each target."""
     known = {str(target.get("name")): target for target in summary.run.metadata.get("targets") or []}
-    for facts in summary.target_facts:
+    for facts in summary.target_settings:
         target = known.get(facts.target, {})
         host, query = _address(str(target.get("url") or ""))
         models = sorted({model for of, model in summary.data_notes.models if of == facts.target and model})

@@ -174,7 +174,7 @@ MEANINGS = {
 def _meaning(summary: Summary, entry: FailureShare) -> str:
     """Return what an outcome means. For turns that did not start, add how their sessions ended."""
     if entry.outcome == NOT_STARTED:
-        counts = by_outcome(summary.outcomes.not_started_turns, summary.targets.index(entry.target))
+        counts = by_outcome(summary.endings.not_started_turns, summary.targets.index(entry.target))
         ended = ", ".join(f"{outcome} {count(number)}" for outcome, number in counts.items())
         return f"{MEANINGS[NOT_STARTED]}: {ended}"
     return MEANINGS.get(entry.outcome) or meaning(entry.outcome) or NONE

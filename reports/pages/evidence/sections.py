@@ -225,7 +225,7 @@ def slowest(evidence: Evidence) -> b.Section | None:
     rows = []
     for slow in turns:
         parts: b.Line = [
-            format_utc_ms(summary.window.started_utc_ns + round(slow.at_s * NS_PER_S)),
+            format_utc_ms(summary.started_utc_ns + round(slow.at_s * NS_PER_S)),
             *([target_cell(summary, slow.target)] if several else []),
             f"{slow.step}, {slow.turn}",
             cells.metric_title(slow.metric, slow.stratum),

@@ -28,7 +28,7 @@ def evidence() -> Evidence:
 
 def test_shares_are_those_of_the_report_and_add_up(evidence: Evidence) -> None:
     shares = evidence.document.shares
-    for target, known in zip(evidence.summary.targets, evidence.summary.outcomes.targets, strict=True):
+    for target, known in zip(evidence.summary.targets, evidence.summary.endings.targets, strict=True):
         of_turns = {share.outcome: share.share for share in shares if (share.unit, share.target) == ("turns", target)}
         rate = of_turns.pop("failure_rate")
         of_turns.pop("throttle_rate")
@@ -51,7 +51,7 @@ def test_recorded_turns_are_excluded_or_counted() -> None:
     evidence = evidence_of(summary_of(replace(PLAN, warmup_s=4)))
     summary = evidence.summary
     excluded = {entry.reason: entry.turns or 0 for entry in evidence.document.exclusions if not entry.included}
-    ended = sum(known.turns_planned - known.turns_not_started for known in summary.outcomes.targets)
+    ended = sum(known.turns_planned - known.turns_not_started for known in summary.endings.targets)
 
     assert excluded["warm_up"] > 0
     assert excluded["unfinished"] == 2
