@@ -21,7 +21,7 @@ from bench.catalogue.metrics import Better as Direction
 from bench.record.document import ValidityStatus
 from reports.analysis.summary.cost import money_of
 from reports.analysis.summary.run_validity import TITLES, validity_of
-from reports.analysis.summary.summary import window_of
+from reports.analysis.summary.summary import period_of
 from reports.analysis.targets.clusters import ABSENT
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
@@ -232,7 +232,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     sample = base.sample(latency)
     minimum = metric_spec.statistic.min_sessions(base, metric_spec)
     needed = max(minimum, pilot.needed(spec.distance, spec.power, spec.level))
-    measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
+    measured_s = period_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
     session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, targets)
     variability, (detect, margin) = variability_of(sample, *quantiles(sample, (0.5, 0.95))), spec.written

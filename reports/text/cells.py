@@ -263,9 +263,8 @@ def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
 
 def lasted(summary: Summary) -> str:
     """Return the duration of a run as a text, such as `20 min measured after 3 min of warm-up`."""
-    window = summary.window
-    after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
-    return f"{format_duration(window.measured_s)} measured{after}"
+    after = f" after {format_duration(summary.warmup_s)} of warm-up" if summary.warmup_s else ""
+    return f"{format_duration(summary.measured_s)} measured{after}"
 
 
 class ResultRows(NamedTuple):
@@ -303,13 +302,13 @@ def tables(summary: Summary) -> list[ResultRows]:
     """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
-    audible_end = f"the first audible sample, {settings.player(summary.setup)}"
-    answer_end = f"the first audible sample of the answer, {settings.player(summary.setup)}"
+    audible_end = f"the first audible sample, {settings.player(summary.playback)}"
+    answer_end = f"the first audible sample of the answer, {settings.player(summary.playback)}"
     ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
     main_rows = [
         ResultRows(rows[0].metric, _begin(rows[0].metric, measured_from), ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
-        for waits in (summary.answers, summary.transcript_first)
+        for waits in (summary.results, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     first = (
@@ -430,7 +429,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
 
     If there are several targets, there is a line for each.
     """
-    summaries = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
+    summaries = [f for name in names for f in summary.turn_metrics if f.metric == name and f.step == ALL]
     has_titles = len({f.title for f in summaries}) > 1
     lines = []
     for f in summaries:
@@ -487,7 +486,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
     """Return the summaries of the main metric of a stratum, one for each step and target."""
     main = summary.mains[stratum]
-    return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
+    return [f for f in summary.turn_metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
 
 
 ROLES: dict[Role, str] = {

@@ -43,7 +43,7 @@ def notices(summary: Summary) -> list[str]:
     return [
         *run_notices(summary.run, summary.data_notes),
         *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
-        *unfair_notices(summary.outcomes, summary.targets),
+        *unfair_notices(summary.endings, summary.targets),
         *pooled_notices(summary),
     ]
 

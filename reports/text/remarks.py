@@ -249,9 +249,9 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 
     If the lateness is larger, its share of this median is added to the text of the incident.
     """
-    medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
-    shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
-    for incident in summary.incidents.listed:
+    medians = [answer.at(0.5).value for answer in summary.results if answer.at(0.5).has_interval]
+    shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incident_counts)
+    for incident in summary.incidents:
         late = incident.late_ms
         if not (math.isfinite(late) and math.isfinite(shortest)):
             incidents.append(incident)
@@ -266,7 +266,7 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 def incident_lines(summary: Summary, max_lines: int) -> list[str]:
     """Return the first incidents with their time and worker. If there are more, also return the number of each type."""
     incidents = incidents_that_matter(summary)
-    times = [clock(incident.at_s, long=summary.window.duration_s > 180) for incident in incidents.listed[:max_lines]]
+    times = [clock(incident.at_s, long=summary.duration_s > 180) for incident in incidents.listed[:max_lines]]
     timed = zip(times, incidents.listed, strict=False)
     first = [f"{at} worker {incident.worker} {incident_kind(incident.kind)}: {incident.text}" for at, incident in timed]
     return [*first, f"in total: {incident_kinds(incidents)}"] if incidents.total > len(first) else first
@@ -325,7 +325,7 @@ def round_trips(summary: Summary) -> str:
 def compression(summary: Summary) -> list[str]:
     """Return a sentence for each target with compression: the bytes on the wire for each byte of audio."""
     lines = []
-    for facts in summary.target_facts:
+    for facts in summary.target_settings:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == facts.target}
         texts = [
             f"{format_number(wire / audio)} bytes on the wire per byte of audio {direction}"

@@ -31,13 +31,13 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
     Otherwise they are those of the main metrics.
     """
     heard = _heard(summary)
-    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.answers)) else summary.answers
+    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.results)) else summary.results
 
 
 def _heard(summary: Summary) -> Sequence[MainResult]:
     """Return the results of voice_to_voice. If no successful turn has it, return those of the main metrics."""
     is_heard = any(answer.n > answer.failed for answer in summary.voice_to_voice)
-    return summary.voice_to_voice if is_heard else summary.answers
+    return summary.voice_to_voice if is_heard else summary.results
 
 
 def _has_several(summary: Summary) -> bool:
@@ -56,13 +56,13 @@ def run_headline(summary: Summary) -> str:
     """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
-    if not summary.outcomes.started:
-        sessions = summary.outcomes.opened
+    if not summary.endings.started:
+        sessions = summary.endings.opened
         if no_verdict := within_warmup(summary.run.metadata):
             return f"Nothing was measured: {reason_text(no_verdict)}."
         if not sessions:
             return "This run contains no turns and no sessions."
-        ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
+        ends = {ending.outcome: sum(ending.counts) for ending in summary.endings.sessions}
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several, named = _has_several(summary), len(summary.targets) > 1
@@ -179,7 +179,7 @@ def _counted(summary: Summary) -> list[str]:
     Targets without a successful turn come first. If no turn started, return the outcomes of sessions, such as `10
     sessions connect_failed:401`.
     """
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
     if not outcomes.started and outcomes.sessions:
@@ -202,7 +202,7 @@ NAMED = 3
 
 def run_second(summary: Summary) -> str:
     """Return the sentences after the headline: the numbers of failed, stalled, and excluded turns."""
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     if not outcomes.started:
         return ""
     unfinished, sentences = sum(entry.turns_unfinished for entry in outcomes.targets), _failures(summary)
@@ -230,7 +230,7 @@ def remedy(summary: Summary) -> str:
 
     Return "" unless most of the planned turns failed or did not start.
     """
-    remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
+    remedies, outcomes = summary.endings.remedies(), summary.endings
     mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
@@ -253,8 +253,8 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the longer runs that a median and p95 would need. Return [] if this run is long enough or invalid."""
     if summary.validity.status == "invalid":
         return []
-    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
-    short = [] if decision_notice(summary.run) else with_median or summary.answers
+    with_median = [answer for answer in summary.results if answer.at(0.5).has_interval]
+    short = [] if decision_notice(summary.run) else with_median or summary.results
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [
         (name, max((_required_sessions(summary, answer, p) for answer in short), default=0)) for name, p in quantiles
@@ -275,7 +275,7 @@ def next_step(summary: Summary) -> str:
     """
     if summary.validity.status == "invalid":
         return ""
-    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    with_median = [answer for answer in summary.results if answer.at(0.5).has_interval]
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
@@ -356,7 +356,7 @@ def _failures(summary: Summary) -> list[str]:
 
     Example: `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
     """
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
     if not planned:
         return []
@@ -395,7 +395,7 @@ def _mostly(endings: Sequence[OutcomeCount]) -> str:
 
 def too_few_text(summary: Summary) -> list[str]:
     """Return the names of the targets without a successful turn. Return [] if the run has only one target."""
-    rows = zip(summary.targets, summary.outcomes.targets, strict=True)
+    rows = zip(summary.targets, summary.endings.targets, strict=True)
     failed_targets = [
         name
         for name, entry in rows
@@ -428,7 +428,7 @@ def load_line(summary: Summary) -> str:
 
     Example: `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
     """
-    outcomes, frame = summary.outcomes, summary.turns.frame
+    outcomes, frame = summary.endings, summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"
     scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
     named = [f"{name} {count(number)}" for name, number in scripts if number]

@@ -69,8 +69,9 @@ def verdict_reason(verdict: RunValidity) -> str:
 
     Examples: `every check that applies passed`, `audio was sent late`, `the run has not ended`.
     """
-    if verdict.not_judged is not None:
-        return reason_text(verdict.not_judged)
+    if verdict.status == "no_verdict":
+        (reason,) = verdict.reasons
+        return reason_text(Reason(reason.code, {key: n for key, n in reason.numbers.items() if key != "status"}))
     if verdict.status == "valid":
         return "every check that applies passed"
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"

@@ -114,7 +114,7 @@ def uncertain_run_text(summary: Summary) -> str:
 
     They state that the tool works, and why the values are uncertain.
     """
-    turns, failed = summary.outcomes.started, summary.outcomes.failed
+    turns, failed = summary.endings.started, summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
@@ -173,7 +173,7 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
     if status != INVALID_STATUS or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
-    checks, failed = summary.validity.failed, summary.outcomes.failed
+    checks, failed = summary.validity.failed, summary.endings.failed
     if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
     print(uncertain_run_text(summary), flush=True)

@@ -68,7 +68,7 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     summary = summary_of(RISING)
 
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
-    for one, answer in zip(by_load(summary), summary.answers, strict=True):
+    for one, answer in zip(by_load(summary), summary.results, strict=True):
         calls = np.array(counted(summary, one.label))
         turns = [int(((calls >= level.bin.low) & (calls <= level.bin.high)).sum()) for level in one.groups]
         assert [level.turns for level in one.groups] == turns
@@ -276,7 +276,7 @@ def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:
     sessions = rtbench.load(tmp_path).sessions
     lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
-    assert one.duration_s == pytest.approx(summary.window.duration_s - 1)
+    assert one.duration_s == pytest.approx(summary.duration_s - 1)
     assert one.call_duration_s == pytest.approx(lasted_s.mean())
     assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
     # some calls began before the first arrival

@@ -127,7 +127,7 @@ def test_turns_with_unknown_tokens_are_a_group_of_their_own(tmp_path: Path) -> N
 
     assert latency.unknown is not None
     assert latency.unknown.failed_by_outcome == {"closed:1006": 20}
-    assert sum(group.turns for group in latency.all_groups) == summary.answers[0].turns == 200
+    assert sum(group.turns for group in latency.all_groups) == summary.results[0].turns == 200
     assert [(row["name"], row["from"], row["to"]) for row in rows][-1] == ("unknown", None, None)
     assert sum(row["turns"] for row in rows) == 200
     assert "unknown" in str(section(summary))

@@ -262,8 +262,8 @@ def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
 
 def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
-    sentence = run_second(structs.replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
+    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.endings.turns)
+    sentence = run_second(structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns))))
 
     assert "2 were excluded, because the load generator was not running when a time limit expired" in sentence
     assert "cut by the end" not in sentence

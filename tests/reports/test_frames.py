@@ -46,7 +46,7 @@ def test_curves_contain_the_percentiles_of_the_tables() -> None:
     found = curves(summary.samples["ttfa"], summary.turns.pools)
 
     assert set(PUBLISHED) <= {float(p) for p in CURVE}
-    for curve, answer in zip(found, summary.answers, strict=True):
+    for curve, answer in zip(found, summary.results, strict=True):
         assert (curve.n, curve.failed) == (answer.n, answer.failed)
         named = {e.p: e for e in curve.points}
         assert all(named[e.p] == e for e in answer.quantiles if e.p in named and not e.has_too_few)
@@ -66,7 +66,7 @@ def test_the_plot_over_time_contains_every_turn_once(sessions: int) -> None:
     drawn = int(panel.cells.sum()) if panel.dots is None else panel.dots[0].size
     assert (panel.dots is None) == (every > DOTS)
     assert drawn == every - failed
-    assert (panel.turns, panel.failed) == (summary.answers[0].n, summary.answers[0].failed)
+    assert (panel.turns, panel.failed) == (summary.results[0].n, summary.results[0].failed)
     assert panel.turns < every
 
 
@@ -144,7 +144,7 @@ def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
     frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
     turns = rtbench.load(summary.run.folder).turns
-    at_s = (turns["start_utc_ns"] - summary.window.started_utc_ns) / 1e9
+    at_s = (turns["start_utc_ns"] - summary.started_utc_ns) / 1e9
 
     assert set(frame.steps) == set(STEPS)
     assert {(course.step, course.target) for course in frame.series} == {(step, t) for step in STEPS for t in (0, 1)}
@@ -176,7 +176,7 @@ def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[
 def test_each_turn_is_in_one_group(by: str) -> None:
     summary = summary_of(LONG)
 
-    for one, answer in zip(waits(summary, by), summary.answers, strict=True):
+    for one, answer in zip(waits(summary, by), summary.results, strict=True):
         assert sum(group.n for group in one.groups) == answer.n
         assert sum(group.turns for group in one.groups) == answer.turns
         assert sum(group.failed.count for group in one.groups) == answer.failed

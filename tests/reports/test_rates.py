@@ -186,7 +186,7 @@ def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
 def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.05, refused=3))
     widths = []
-    for one in summary.outcomes.targets:
+    for one in summary.endings.targets:
         assert one.failure_rate == one.failed_or_not_started / one.turns_planned
         assert 0 < one.failure_rate_low < one.failure_rate < one.failure_rate_high < 1
         widths.append(one.failure_rate_high - one.failure_rate_low)
@@ -417,7 +417,7 @@ def test_the_slope_over_uncached_tokens_is_twice_as_steep_if_half_are_cached(sum
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
-    (west, _) = [f for f in summary.metrics if (f.metric, f.step) == ("cached_share", "all")]
+    (west, _) = [f for f in summary.turn_metrics if (f.metric, f.step) == ("cached_share", "all")]
 
     assert (west.unit, west.n) == ("%", 40 * 9)
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)

@@ -21,12 +21,12 @@ from bench.record.calibration import load_calibration, save_calibration
 from bench.record.document import SCHEMA_VERSION
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
-from reports.analysis.summary.summary import summarise
+from reports.analysis.summary.summary import RunResults, summarise
 from reports.analysis.summary.targets import TargetFacts
 from reports.data.runs import load_for_report
 from reports.pages.check.document import CheckDocument
 from reports.pages.comparisons.document import CompareDocument
-from reports.pages.run_report.document import SummaryDocument, summary_data
+from reports.pages.run_report.document import summary_data
 from reports.results.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.text.settings import FACTS
 from tests.calibrate.builders import build_calibration
@@ -170,7 +170,7 @@ def problems_of_lines(name: str, log: Path) -> list[str]:
 
 
 KINDS: dict[str, type[JsonEntry]] = {
-    "summary": SummaryDocument,
+    "summary": RunResults,
     "compare": CompareDocument,
     "decision": DecisionDocument,
     "sample-size": SampleSize,

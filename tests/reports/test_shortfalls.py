@@ -229,7 +229,7 @@ def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
 def test_an_unbounded_median_is_printed_with_its_lower_bound_everywhere() -> None:
     """If there are few sessions and some failures, the interval of the median has no upper bound."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
-    (answer,) = summary.answers
+    (answer,) = summary.results
     p50 = answer.at(0.5)
 
     assert p50.status == "unbounded"

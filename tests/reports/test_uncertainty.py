@@ -96,7 +96,7 @@ def test_an_uncertain_metric_states_its_uncertainty_and_its_limit() -> None:
 def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
-    assert {one.target for one in found.metrics if one.uncertain} == {"gateway"}
+    assert {one.target for one in found.turn_metrics if one.uncertain} == {"gateway"}
     assert NOTE.replace("total may", "total on gateway may") == plain(uncertain_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
 

@@ -158,7 +158,7 @@ def run_reasons(run: RunFrames) -> Iterable[Reason]:
 
 def target_reasons(summary: Summary, target: str) -> Iterable[Reason]:
     """Yield why the sessions and turns of a target are not those of the workload."""
-    throttled = summary.outcomes.targets[summary.targets.index(target)].throttled
+    throttled = summary.endings.targets[summary.targets.index(target)].throttled
     if throttled > FAIR:
         yield Reason("throttled", {"share": throttled})
     sessions = summary.sessions
@@ -184,7 +184,7 @@ def unequal_scripts(sessions: Mapping[str, int]) -> Reason | None:
 def metric_of(summary: Summary, target: str, metric: PublishedMetric) -> MetricSummary | None:
     """Return the summary of a published metric; None if the target has no turns for it."""
     key = metric.name, metric.turn_type, target, ALL
-    found = (row for row in summary.metrics if (row.metric, row.turn_type or "", row.target, row.step) == key)
+    found = (row for row in summary.turn_metrics if (row.metric, row.turn_type or "", row.target, row.step) == key)
     return next(found, None)
 
 

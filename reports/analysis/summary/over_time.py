@@ -69,16 +69,16 @@ class PoolSeries:
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
     """Yield the series of each pool whose median is finite. It is computed from the main metric of the pool."""
-    for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
+    for pool, answer in zip(summary.turns.pools, summary.results, strict=True):
         if (latencies := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = latencies
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S)
 
 
 def not_started_s(summary: Summary, indices: Integers) -> Floats:
     """Return the time of turns that did not start: the end of their session, in seconds after the start of the run."""
-    return (summary.turns.not_started.at_utc_ns[indices] - summary.window.started_utc_ns) / NS_PER_S
+    return (summary.turns.not_started.at_utc_ns[indices] - summary.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
@@ -197,7 +197,7 @@ def over_time(summary: Summary) -> OverTime | None:
     if not pools:
         return None
     ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(not_started for *_, not_started in pools))]
-    duration_s = max(summary.window.duration_s, *ends_s, 1.0)
+    duration_s = max(summary.duration_s, *ends_s, 1.0)
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
@@ -215,7 +215,7 @@ def over_time(summary: Summary) -> OverTime | None:
         )
     slow = slowest_window(pool_series(summary), bin_s)
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
-    return OverTime(metrics, duration_s, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+    return OverTime(metrics, duration_s, summary.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
 def began_s(summary: Summary) -> Floats:
@@ -223,7 +223,7 @@ def began_s(summary: Summary) -> Floats:
 
     There is one element per row of turns, including the warm-up.
     """
-    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.started_utc_ns
     return since_ns / NS_PER_S
 
 
@@ -310,7 +310,7 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.started_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.started_utc_ns / NS_PER_S
     stride = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=np.float64)[::stride]
 
@@ -350,7 +350,7 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[:, steps]
     if not sizes.any():
         return None
-    length_s = max(summary.window.duration_s, float(at_s.max(initial=0.0)), 1.0)
+    length_s = max(summary.duration_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     all_series: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):

@@ -19,6 +19,7 @@ from reports.analysis.summary.targets import transcription_model
 from reports.data.frames import by_label
 from reports.data.runs import RunFrames, hosts_of, stated_validity
 from reports.data.turns import TurnArrays
+from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, described
 from reports.results.reason import Reason
@@ -30,16 +31,14 @@ TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID",
 """The word that reports print for each status."""
 
 
-@dataclass(frozen=True)
-class RunValidity:
-    """The validity of a run's values.
-
-    `not_judged` is the reason why the run has no verdict; None if it has one.
-    """
+class RunValidity(JsonEntry, frozen=True, kw_only=True):
+    """The validity of a run's values."""
 
     status: ValidityStatus
+    reasons: list[Reason]
+    message: Annotated[str, described("the reason in words")]
     checks: tuple[Check, ...]
-    not_judged: Reason | None = None
+    uncertain_metrics: tuple[UncertainMetric, ...] = ()
 
     @property
     def title(self) -> RunWord:
@@ -54,11 +53,25 @@ class RunValidity:
         return tuple(check for check in self.checks if check.result == "fail")
 
 
-def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity of a run."""
+def validity_of(document: dict[str, Any], labels: Sequence[str] = ()) -> RunValidity:
+    """Return the validity of a run. `labels` are its targets, if several runs are compared."""
     validity = stated_validity(document)
-    not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
-    return RunValidity(validity.status, tuple(validity.checks), not_judged)
+    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
+    checks, reasons = tuple(validity.checks), list[Reason]()
+    if validity.status == "no_verdict":
+        not_judged = _not_judged(document, validity)
+        reasons = [Reason(not_judged.code, not_judged.numbers | named | {"state": document.get("state")})]
+    elif validity.status == "invalid":
+        values = ("value", "limit", "unit", "note", "remedy")
+        failed = [check for check in checks if check.result == "fail"]
+        reasons = [Reason(check.name, {key: getattr(check, key) for key in values} | named) for check in failed]
+        reasons = reasons or [Reason("check_failed", named)]
+    return RunValidity(status=validity.status, reasons=reasons, message="", checks=checks)
+
+
+def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
+    """Return why the values of a run may not be used; [] if it is valid. The parameters are those of `validity_of`."""
+    return validity_of(document, labels).reasons
 
 
 def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
@@ -81,24 +94,6 @@ def within_warmup(document: Mapping[str, Any]) -> Reason | None:
     if not turns or totals.get("warmup_turns") != turns:
         return None
     return Reason("within_warmup", {"turns": turns, "warmup_s": document.get("warmup_s") or 0})
-
-
-def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
-    """Return why the values of a run may not be used: a reason for each failed check. Return [] if the run is valid.
-
-    `labels` are the targets of the run, if several runs are compared.
-    """
-    validity = validity_of(document)
-    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
-    if validity.status == "valid":
-        return []
-    if validity.not_judged is not None:
-        state = {"state": document.get("state")}
-        return [Reason(validity.not_judged.code, validity.not_judged.numbers | named | state)]
-    return [
-        Reason(check.name, {key: getattr(check, key) for key in ("value", "limit", "unit", "note", "remedy")} | named)
-        for check in validity.failed
-    ] or [Reason("check_failed", named)]
 
 
 BUSIEST = 10
@@ -333,6 +328,9 @@ class PlaybackSetup(JsonEntry, frozen=True):
     detections: Annotated[
         tuple[dict[str, Any], ...], described("the turn detection settings of these scripts, with the service's names")
     ]
+    packetisation: Annotated[
+        Known, described("why larger chunks increase the latency of VAD turns; null if there are none")
+    ]
 
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
@@ -345,7 +343,8 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     detections = tuple(
         detection for index, detection in enumerate(all_settings) if detection not in all_settings[:index]
     )
-    return PlaybackSetup(distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms"), detections)
+    buffers_ms, chunks_ms = distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms")
+    return PlaybackSetup(buffers_ms, chunks_ms, detections, packetisation="")
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from reports.analysis.check.stored_runs import without_duplicates
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.outcomes import limited
 from reports.analysis.summary.run_validity import TITLES, invalid_reasons, validity_of
-from reports.analysis.summary.summary import summarise
+from reports.analysis.summary.summary import RunResults, summarise
 from reports.analysis.summary.targets import FAIR, TargetFacts
 from reports.analysis.targets.conditions import conditions_in
 from reports.data.runs import RunFrames, document_of, labels_of
@@ -31,7 +31,7 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.pages.run_report.document import SummaryDocument, summary_json
+from reports.pages.run_report.document import summary_json
 from reports.render.blocks import with_marker
 from reports.results.json_entries import read_document
 from reports.results.reason import Counted, Reason, too_few_to_print
@@ -150,7 +150,7 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
-        summary = read_document(summary_json(summarise(run)).encode(), SummaryDocument)
+        summary = read_document(summary_json(summarise(run)).encode(), RunResults)
         return [_point(run.folder, run.metadata, summary, target) for target in summary.targets]
     document, summary = document_of(run), read_summary(run)
     return [_point(run, document, summary, target) for target in summary.targets]
@@ -168,13 +168,13 @@ If a run has no other sessions, whether it was simulated is unknown.
 """
 
 
-def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, target: str) -> TrendPoint:
+def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
     throttling = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
     facts = next(
-        (settings for settings in summary.target_facts if settings.target == target), TargetFacts(target=target)
+        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
@@ -196,35 +196,34 @@ def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, tar
     )
 
 
-def read_summary(folder: Path) -> SummaryDocument:
+def read_summary(folder: Path) -> RunResults:
     """Return the summary in a run's folder. If there is none, raise UsageError with the command that writes it."""
     path = folder / "summary.json"
     try:
-        return read_document(safe_io.read_file(path), SummaryDocument)
+        return read_document(safe_io.read_file(path), RunResults)
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
         raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to rewrite it") from None
 
 
-def _quantiles(summary: SummaryDocument, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
     A key has the instant from which the metric is measured only if the metric is measured from several instants.
     """
-    metrics = (*summary.metrics, *summary.session_metrics)
+    metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
     instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
     by_key = {}
     for row in rows:
         measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
-        quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
         key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
-        by_key[key] = {p: RunValue.of_summary(row, quantile) for p, quantile in quantiles}
+        by_key[key] = {quantile.p: RunValue.of_summary(row, quantile) for quantile in row.quantiles}
     return by_key
 
 
-def _rates(summary: SummaryDocument, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low, high = outcomes.failure_rate_low, outcomes.failure_rate_high

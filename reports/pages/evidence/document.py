@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec.structs import replace as with_fields
 
-from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.catalogue.outcomes import OWN_FAULT
 from reports.analysis.evidence.exclusions import ExclusionEntry, exclusions
 from reports.analysis.evidence.failures import ListedFailures, failures_of
@@ -25,13 +24,14 @@ from reports.analysis.summary.failures import WITH_CONTENT
 from reports.analysis.summary.groups import GroupEntry
 from reports.analysis.summary.metrics import MetricSummary, TurnRate
 from reports.analysis.summary.outcomes import OutcomeCount, OutcomesEntry
+from reports.analysis.summary.run_validity import RunValidity
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP
-from reports.pages.run_report.document import RunValidityEntry, run_validity_entry
+from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, Version, described, text_of
+from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, described, text_of
 from reports.text import cells
 from reports.text.reasons import document_data
 from reports.text.sentences import load_line
@@ -68,26 +68,33 @@ class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
     schema: Literal[3]
     definitions_version: Version
     run_id: str
-    tool_version: Known
     simulated: bool
     state: str | None
     started_utc_ns: Count
+    warmup_s: Number
+    validity: RunValidity
+    turn_metrics: tuple[MetricSummary, ...]
+    rates: tuple[TurnRate, ...]
+    outcomes: dict[str, OutcomesEntry]
+    slowest: Annotated[tuple[SlowTurnEntry, ...], described("the slowest successful turns")]
+    groups: Annotated[tuple[GroupEntry, ...], described("groups of turns by the input tokens of the conversation")]
+    results: Annotated[tuple[MainResult, ...], described("all latencies that callers experience")]
+    tool_version: Known
     ended_utc_ns: Annotated[Count | None, described("null if the run has not ended, or if its end is unknown")]
-    warmup_s: Annotated[Rounded, described("the time from the start to the first measured turn")]
-    validity: RunValidityEntry
     load: Annotated[str, described("the load in words: users or arrivals, calls, turns, and the measured time")]
     endpoints: tuple[EndpointEntry, ...]
     scripts: tuple[ScriptDigest, ...]
     receive_timestamp_source: Known
     timestamp_uncertainty_p99_ms: Rounded
-    results: Annotated[tuple[MainResult, ...], described("the latencies that callers experience")]
-    turn_metrics: tuple[MetricSummary, ...]
-    rates: tuple[TurnRate, ...]
-    outcomes: dict[str, OutcomesEntry]
-    groups: Annotated[tuple[GroupEntry, ...], described("groups of turns by the input tokens of the conversation")]
-    slowest: Annotated[tuple[SlowTurnEntry, ...], described("the slowest successful turns")]
     failures: ListedFailures
     exclusions: tuple[ExclusionEntry, ...]
+
+
+OF_SUMMARY = (
+    *("definitions_version", "simulated", "state", "started_utc_ns", "warmup_s", "turn_metrics", "rates"),
+    *("outcomes", "slowest"),
+)
+"""The results that are those of the run, without any change."""
 
 
 class Evidence(NamedTuple):
@@ -100,20 +107,17 @@ class Evidence(NamedTuple):
 def evidence_of(results: Summary) -> Evidence:
     """Return the evidence of a run."""
     summary = shareable(results)
-    run, window, outcomes = summary.run, summary.window, summary.outcomes.targets
-    metadata, ended = run.metadata, run.metadata.get("ended_utc_ns")
+    metadata, ended = summary.run.metadata, summary.run.metadata.get("ended_utc_ns")
     uncertainty = (row.p99 for row in summary.load_generator if row.metric == "timestamp_uncertainty")
     document = EvidenceDocument(
+        **{name: getattr(summary, name) for name in OF_SUMMARY},
         schema=EVIDENCE_VERSION,
-        definitions_version=metadata.get("definitions_version") or DEFINITIONS_VERSION,
-        run_id=run_id_of(run),
+        run_id=run_id_of(summary.run),
+        validity=validity_with_message(summary),
+        groups=tuple(group for group in summary.groups if group.by == "context"),
+        results=tuple(result for group in cells.tables(summary) for result in group.rows),
         tool_version=str((metadata.get("tool") or {}).get("version") or ""),
-        simulated=summary.simulated,
-        state=metadata.get("state"),
-        started_utc_ns=window.started_utc_ns,
         ended_utc_ns=int(ended) if ended else None,
-        warmup_s=window.warmup_s,
-        validity=run_validity_entry(summary),
         load=load_line(summary).replace(NBSP, " "),
         endpoints=tuple(hidden(list(_endpoints(summary)))),
         scripts=tuple(
@@ -127,12 +131,6 @@ def evidence_of(results: Summary) -> Evidence:
         ),
         receive_timestamp_source=str(metadata.get("receive_timestamp_source") or ""),
         timestamp_uncertainty_p99_ms=next(uncertainty, math.nan),
-        results=tuple(result for group in cells.tables(summary) for result in group.rows),
-        turn_metrics=summary.metrics,
-        rates=summary.rates,
-        outcomes=dict(zip(summary.targets, outcomes, strict=True)),
-        groups=tuple(group for of in summary.grouped_latency if of.by == "context" for group in of.all_groups),
-        slowest=summary.slowest,
         failures=failures_of(summary),
         exclusions=tuple(exclusions(summary)),
     )
@@ -141,17 +139,16 @@ def evidence_of(results: Summary) -> Evidence:
 
 def shareable(summary: Summary) -> Summary:
     """Return the results without credentials, words of conversations, and files that stay in the run's folder."""
-    outcomes = summary.outcomes
+    endings = summary.endings
     without_files = (with_fields(failure, event_log="") for failure in summary.context_failures)
-    turns, sessions = (tuple(map(_shareable_ending, of)) for of in (outcomes.turns, outcomes.sessions))
+    turns, sessions = (tuple(map(_shareable_ending, of)) for of in (endings.turns, endings.sessions))
     return with_fields(
         summary,
         slowest=tuple(hidden(with_fields(slow, event_log="", row=())) for slow in summary.slowest),
         slowest_of_steps=(),
         context_failures=tuple(map(hidden, without_files)),
-        outcomes=replace(
-            outcomes, turns=turns, sessions=sessions, targets=tuple(map(_shareable_outcomes, outcomes.targets))
-        ),
+        endings=replace(endings, turns=turns, sessions=sessions),
+        outcomes={target: _shareable_outcomes(entry) for target, entry in summary.outcomes.items()},
     )
 
 
@@ -167,7 +164,7 @@ def _shareable_outcomes(entry: OutcomesEntry) -> OutcomesEntry:
 def _endpoints(summary: Summary) -> Iterable[EndpointEntry]:
     """Yield the endpoint of each target."""
     known = {str(target.get("name")): target for target in summary.run.metadata.get("targets") or []}
-    for facts in summary.target_facts:
+    for facts in summary.target_settings:
         target = known.get(facts.target, {})
         host, query = _address(str(target.get("url") or ""))
         models = sorted({model for of, model in summary.data_notes.models if of == facts.target and model})

@@ -109,7 +109,7 @@ def headline(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         return f"{MUST_NOT}: {validity.verdict_reason(summary.validity)}."
     parts = []
-    for target, known in zip(summary.targets, summary.outcomes.targets, strict=True):
+    for target, known in summary.outcomes.items():
         if known.turns_planned:
             whose = f" of {target}" if len(summary.targets) > 1 else ""
             ends = cells.interval(known.failure_rate_low, known.failure_rate_high, lambda share: percent(share, 1))

@@ -89,7 +89,7 @@ class ReferenceDocument(ClosedJsonEntry, frozen=True):
 def row_of(listed: ListedTarget, link: str) -> ReferenceRow:
     """Return the row of a target. `link` is the URL of the folder of its run."""
     summary, run = listed.summary, listed.summary.run
-    facts, outcomes = summary.target_facts[listed.index], summary.outcomes.targets[listed.index]
+    facts, outcomes = summary.target_settings[listed.index], summary.endings.targets[listed.index]
     return ReferenceRow(
         form=listed.form,
         workload_version=VERSION,
@@ -101,7 +101,7 @@ def row_of(listed: ListedTarget, link: str) -> ReferenceRow:
         settings=facts.variant_settings or "",
         tool_version=str((run.metadata.get("tool") or {}).get("version") or "unknown"),
         definitions_version=int(run.metadata.get("definitions_version") or 1),
-        started_utc_ns=summary.window.started_utc_ns,
+        started_utc_ns=summary.started_utc_ns,
         load=offered_load(summary).replace(NBSP, " "),
         sessions=outcomes.sessions_started,
         turns_planned=outcomes.turns_planned,

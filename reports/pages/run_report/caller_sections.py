@@ -94,7 +94,7 @@ BRIEF_ROWS = 4
 
 def segments(summary: Summary) -> b.Section | None:
     """Return the section on the segments of voice_to_voice, with bars and a table; None if no segments are known."""
-    rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
+    rows, bands = [row for row in summary.segments if len(row.segments) > 1], summary.segments_around
     if not rows:
         return None
     caption_text = ", in ms, over good turns; their sum is its mean."
@@ -108,7 +108,7 @@ def segments(summary: Summary) -> b.Section | None:
         ),
         _table(summary, rows),
     ]
-    notes = [n for n in (settings.packetisation(summary.setup), cells.COMPARABLE) if n]
+    notes = [n for n in (settings.packetisation(summary.playback), cells.COMPARABLE) if n]
     meanings: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     displayed = all_turns
     if bands:  # typical and slow turns, and each bar in numbers
@@ -122,7 +122,7 @@ def segments(summary: Summary) -> b.Section | None:
         displayed = [around, b.Details("All turns, step by step", all_turns, style="gap")]
     blocks: list[b.Block] = [
         *displayed,
-        *b.note(settings.contained(summary.setup)),
+        *b.note(settings.contained(summary.playback)),
         b.Details("What the segments mean", meanings, style="note"),
     ]
     overall = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
@@ -155,7 +155,7 @@ def playback(summary: Summary) -> b.Section | None:
         stalled = _texts_by_target(
             summary, {c.target: [cells.stalled_cell(c.stalled, c.replies)] for c in summary.counts if c.replies}
         )
-        gaps = [event_metric for event_metric in summary.events if event_metric.metric == "delta_gap"]
+        gaps = [event_metric for event_metric in summary.event_metrics if event_metric.metric == "delta_gap"]
         blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
         if replies:
             blocks += [
@@ -169,12 +169,12 @@ def playback(summary: Summary) -> b.Section | None:
             blocks += [
                 b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not examples, again=True)
             ]
-            blocks += b.note(settings.packetisation_note(summary.setup))
+            blocks += b.note(settings.packetisation_note(summary.playback))
     named = len(summary.targets) > 1
     faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in cells.detection(counts)]
     brief = [
         *b.fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
-        *b.fact("note", [settings.packetisation_note(summary.setup)]),
+        *b.fact("note", [settings.packetisation_note(summary.playback)]),
     ]
     return b.Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
 
@@ -191,7 +191,7 @@ def interruptions(summary: Summary) -> b.Section | None:
 def interrupts(summary: Summary) -> bool:
     """Return whether the run is about interruptions: in at least one turn of five, the caller interrupted the reply."""
     interrupted = sum(row_summary.planned for row_summary in _rows(summary, ("barge_in_yield",)))
-    return 5 * interrupted >= summary.outcomes.started > 0
+    return 5 * interrupted >= summary.endings.started > 0
 
 
 def tools(summary: Summary) -> b.Section | None:
@@ -261,7 +261,7 @@ def _tool_row(summary: Summary, row: ToolTurns) -> b.Row:
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
     """Return the summaries of these metrics over all steps, in the order of `names`."""
-    rows = [f for f in summary.metrics if f.step == ALL and f.metric in names]
+    rows = [f for f in summary.turn_metrics if f.step == ALL and f.metric in names]
     return sorted(rows, key=lambda f: names.index(f.metric))
 
 
@@ -533,9 +533,9 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         parts += [target_cell(summary, slow.target)] if targets else []
         parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if is_voice_to_voice else []), ms(slow.created_ms)]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
-        parts.append(clock(slow.at_s, long=summary.window.duration_s > 180))
+        parts.append(clock(slow.at_s, long=summary.duration_s > 180))
         row = [b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")]
-        started = format_utc_ms(summary.window.started_utc_ns + round(slow.at_s * NS_PER_S))
+        started = format_utc_ms(summary.started_utc_ns + round(slow.at_s * NS_PER_S))
         ids = (
             *(("started", started), ("session", slow.session), ("request", slow.request), ("response", slow.response)),
             *(("the service’s session", slow.service_session), ("region", slow.region)),

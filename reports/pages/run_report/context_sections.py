@@ -17,6 +17,7 @@ from reports.analysis.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost
 from reports.analysis.summary.metrics import measured_seconds
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
+from reports.metrics.strata import Stratum
 from reports.pages.run_report import time_panels
 from reports.pages.run_report.metric_tables import quantiles, target_cell
 from reports.render import blocks as b
@@ -34,7 +35,7 @@ POOLED = (
 def targets(summary: Summary) -> b.Section | None:
     """Return the section that shows the targets in columns; None if the run contains no facts about them."""
     rows = [
-        (fact, [getattr(target_facts, key) or "" for target_facts in summary.target_facts])
+        (fact, [getattr(target_facts, key) or "" for target_facts in summary.target_settings])
         for key, fact in FACTS.items()
     ]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
@@ -136,7 +137,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
 
 def rate_limits(summary: Summary) -> b.Section | None:
     """Return the section on rate limits; None if no turn was throttled and the service reported no limit."""
-    limits = summary.rate_limits
+    limits = summary.throttling
     if not limits.any:
         return None
     figures, interval_text = [], f"in each {format_duration(limits.bin_s)}"
@@ -179,7 +180,7 @@ INCIDENTS = 3
 
 def incidents(summary: Summary) -> b.Section | None:
     """Return the section on incidents; None if there were none."""
-    relevant, long = remarks.incidents_that_matter(summary), summary.window.duration_s > 180
+    relevant, long = remarks.incidents_that_matter(summary), summary.duration_s > 180
     rows: list[b.Line] = []
     for incident in relevant.listed:
         kind, text = b.Cell(remarks.incident_kind(incident.kind), style="nowrap"), b.Cell(incident.text, style="wrap")
@@ -234,7 +235,7 @@ def health(summary: Summary) -> b.Section:
     sentences = [f"Timestamps: {timestamp_source}." if timestamp_source else "The source of the timestamps is unknown."]
     if totals.get("events"):
         sentences.append(
-            f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
+            f"{count(totals['events'])} events{' of the whole run' if summary.warmup_s else ''}, "
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel timestamp."
         )
     seconds = measured_seconds(summary.run.seconds)
@@ -311,11 +312,13 @@ def checks(evaluated: Sequence[Check]) -> list[b.Block]:
 
 def _variability(summary: Summary) -> list[b.Block]:
     rows: list[b.Line] = []
-    for f, variability in summary.variability:
+    rows_of = {(row.metric, row.stratum, row.target): row for row in summary.results}
+    for variability in summary.variability:
+        row = rows_of[variability.metric, Stratum(variability.measured_from, variability.turn_type), variability.target]
         values = (variability.sigma, variability.icc, variability.deff50, variability.deff95)
         texts = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
-        target = target_cell(summary, f.target, cells.row_target(f))
-        rows.append([cells.row_title(f), target, *texts, format_number(variability.effective_sessions)])
+        target = target_cell(summary, row.target, cells.row_target(row))
+        rows.append([cells.row_title(row), target, *texts, format_number(variability.effective_sessions)])
     what = b.Paragraph("Variability of latencies, which determines the sample size of a comparison:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)

@@ -79,7 +79,7 @@ def percentile_curves(summary: Summary) -> b.Section | None:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals are in the table."
     meets = "Beyond the point where a curve meets the red band, all turns failed or did not start."
-    failed = meets if summary.outcomes.failed_or_not_started else ""
+    failed = meets if summary.endings.failed_or_not_started else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "What is the latency of most turns, and of the slowest?"
     return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
@@ -94,7 +94,7 @@ def distributions(summary: Summary) -> b.Section | None:
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
-    if summary.outcomes.failed_or_not_started:
+    if summary.endings.failed_or_not_started:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
     return b.Section("distribution", "Latency distribution", "How are latencies distributed?", [b.Tabs(read, panes)])
 
@@ -107,7 +107,11 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
     has_medians = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
 
     def sort_key(name: str) -> tuple[bool, bool, bool]:
-        return not (has_medians and name == VOICE_TO_VOICE), name != summary.main, name not in summary.mains.values()
+        return (
+            not (has_medians and name == VOICE_TO_VOICE),
+            name != summary.main_metric,
+            name not in summary.mains.values(),
+        )
 
     for name in sorted(summary.plotted, key=sort_key):
         pools = list(summary.samples[name].pools())
@@ -128,15 +132,15 @@ def time(summary: Summary) -> b.Section | None:
     if frame is None:
         return None
     question = "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
-    drift = remarks.drift_text(summary.drifts)
+    drift = remarks.drift_text(summary.drift)
     below = b.note((b.Term("drift"), f": {drift}")) if drift else []
     figure = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
-    brief = b.fact("drift", [remarks.drift_suspected(summary.drifts)])
+    brief = b.fact("drift", [remarks.drift_suspected(summary.drift)])
     return b.Section("time", "Latency over time", question, [figure], brief=brief)
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    titles = dict.fromkeys(cells.row_title(answer) for answer in summary.answers if answer.turns)
+    titles = dict.fromkeys(cells.row_title(answer) for answer in summary.results if answer.turns)
     yield f"{join_words(list(titles))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
@@ -183,7 +187,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         yield b.Figure("", caption, numbers=numbers)
     if frame := steps_over_time(summary, stratum):
         description = f"p50 of the turns that began within each {format_duration(frame.bin_s)}, all steps on one scale."
-        if summary.outcomes.not_started:
+        if summary.endings.not_started:
             description += " A turn that did not start counts as failed at the end of its session."
         yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(frame), description)], open=True)
 
@@ -193,12 +197,12 @@ def other_metrics(summary: Summary) -> b.Section | None:
 
     Return None if no turn or session has such a metric.
     """
-    summaries = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
+    summaries = [f for f in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in summaries if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
-    of_events = [event_metric for event_metric in summary.events if CATALOGUE[event_metric.metric].scope == "event"]
+    of_events = [event for event in summary.event_metrics if CATALOGUE[event.metric].scope == "event"]
     if not of_turns:
         return None
-    names, counted = {f.metric for f in of_turns}, {event_metric.metric for event_metric in of_events}
+    names, counted = {f.metric for f in of_turns}, {event.metric for event in of_events}
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
     text = (
@@ -243,7 +247,7 @@ ENDINGS, QUOTED, REMEDIES = 5, 3, 2
 
 def outcomes(summary: Summary) -> b.Section | None:
     """Return the section on the outcomes of turns and sessions; None if no turn started and no session opened."""
-    run_outcomes = summary.outcomes
+    run_outcomes = summary.endings
     if not run_outcomes.opened and not run_outcomes.started:
         return None
     targets = run_outcomes.targets

@@ -65,7 +65,7 @@ SUSTAINED = "the load generator kept up"
 
 def run_page(summary: Summary) -> b.Page:
     """Return the page of a run. Its parts are in the order in which a reader asks questions."""
-    verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
+    verdict, began = summary.validity, format_utc(summary.started_utc_ns)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
     definition_blocks: list[b.Block] = [
@@ -130,7 +130,7 @@ def main_results(summary: Summary) -> list[b.Block]:
 
     Return [] if no turn started.
     """
-    groups = cells.tables(summary) if summary.outcomes.started else []
+    groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
         return []
     answers = [answer for group in groups for answer in group.rows]
@@ -163,7 +163,7 @@ def main_results(summary: Summary) -> list[b.Block]:
     reading = [
         *([b.ReadingGuide(INTERVAL_MARKS)] if ends else []),
         *b.note(ENDLESS),
-        *b.note(settings.packetisation_note(summary.setup)),
+        *b.note(settings.packetisation_note(summary.playback)),
         *b.note(READING),
     ]
     return [
@@ -263,14 +263,14 @@ def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    names = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
+    names = {f.metric for f in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes)}
     names -= {*metric_sections.OF_WEBSOCKETS} if summary.only_telephone else set()
-    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
+    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     names |= {check.name for check in summary.validity.checks}
     names |= set(summary.mains.values())
     metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
-    chunked = settings.packetisation(summary.setup)
+    chunked = settings.packetisation(summary.playback)
     grown = {"packetisation": chunked} if chunked else {}
     rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}
     return metrics | rates | METHOD | grown

@@ -25,7 +25,7 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     A run without turns has one row, with the heading `no turns`.
     """
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
-    if not summary.outcomes.started:
+    if not summary.endings.started:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
     rows: list[tuple[str, list[Inline]]] = []
     for answer in (answer for group in cells.tables(summary) for answer in group.rows):

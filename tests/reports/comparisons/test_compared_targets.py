@@ -52,7 +52,7 @@ def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
 def test_a_sample_equals_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
     side = targets(plan)[0]
-    reported = next(answer for answer in summarise(side.run).answers)
+    reported = next(answer for answer in summarise(side.run).results)
     found = side.sample(metric_of())
 
     assert (found.n, found.failed) == (reported.n, reported.failed)
@@ -137,7 +137,7 @@ def test_turns_of_a_session_without_a_row_form_a_cluster(tmp_path: Path) -> None
 
 def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
-    outcomes = summarise(side.run).outcomes
+    outcomes = summarise(side.run).endings
     events, wanted = side.counts(FAILURES)
 
     assert events.sum() == outcomes.failed_or_not_started

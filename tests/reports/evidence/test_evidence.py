@@ -44,7 +44,7 @@ def test_recorded_turns_are_excluded_or_counted() -> None:
     evidence = evidence_of(summary_of(replace(PLAN, warmup_s=4)))
     summary = evidence.summary
     excluded = {entry.reason: entry.turns or 0 for entry in evidence.document.exclusions if not entry.included}
-    ended = sum(known.turns_planned - known.turns_not_started for known in summary.outcomes.targets)
+    ended = sum(known.turns_planned - known.turns_not_started for known in summary.outcomes.values())
 
     assert excluded["warm_up"] > 0
     assert excluded["unfinished"] == 2

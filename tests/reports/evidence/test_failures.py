@@ -24,7 +24,7 @@ def test_every_kind_of_failure_has_an_example() -> None:
     summary = summary_of(PLAN)
     failures = failures_of(summary)
     failed = Counter[tuple[str, str, str]]()
-    for ending in summary.outcomes.turns:
+    for ending in summary.endings.turns:
         for target, n in zip(summary.targets, ending.counts, strict=True):
             failed["turn", target, ending.outcome] += n * (ending.kind == "failed")
     failed["session", "east", "connect_failed:401"] = 3

@@ -142,7 +142,7 @@ def _agent(folder: Path) -> Shown:
 
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(rtbench.load(folder, all_columns=False))
-    p95 = str(quantile_cell(summary.answers[0], 0.95, "").text)
+    p95 = str(quantile_cell(summary.results[0], 0.95, "").text)
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 
 
