@@ -266,8 +266,7 @@ WRITES_ENGLISH = {
     "reports.analysis.check.absolute", "reports.analysis.check.baselines", "reports.analysis.check.check",
     "reports.analysis.check.relative", "reports.analysis.check.results", "reports.analysis.comparisons.comparison",
     "reports.analysis.sample_size", "reports.analysis.sequential.decision", "reports.analysis.sequential.plan",
-    "reports.analysis.targets.fairness", "reports.analysis.trends.metric_trend", "reports.analysis.trends.trend",
-    "reports.analysis.trends.trend_point", "reports.text.comparison_sentences",
+    "reports.analysis.targets.fairness", "reports.text.comparison_sentences",
 }  # fmt: skip
 """The modules that compute and still write sentences. They must return codes; no module may be added."""
 

@@ -12,9 +12,10 @@ from reports.analysis.check.results import CheckResult, OnInconclusive
 from reports.analysis.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
 from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
-from reports.analysis.trends.trend import Trend, in_folders, trend_of, trend_spec
+from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
 from reports.api.run import Run
+from reports.api.trend import TrendResult
 from reports.data.runs import RunFrames, load_for_report
 from reports.metrics.argument_names import in_python
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
@@ -68,7 +69,7 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
     return tuple(parse(name, text) for name, texts in texts_by_metric.items() for text in texts)
 
 
-def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
+def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> TrendResult:
     """Return the result of `rtbench trend` for runs, folders of runs, or folders of stored baselines.
 
     `metrics` is `ttfa:p95`, `failure_rate`, …; by default, it is the latencies and the failure rate. Raise UsageError
@@ -85,4 +86,4 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
                 folder_runs, baselines = in_folders([Path(item)])
                 runs += folder_runs
                 stored += baselines
-        return trend_of(runs, stored, specs)
+        return TrendResult(**vars(trend_of(runs, stored, specs)))

@@ -267,6 +267,17 @@ class MetricSpec:
         return self.statistic.title(f"{self.metric} {self.step}".rstrip())
 
     @property
+    def title(self) -> str:
+        """The name with the turns, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
+        if self.stratum is None:
+            return self.name
+        since = self.stratum.measured_from_text
+        if not since:
+            return f"{self.name} of {self.stratum.turns}"
+        start = CATALOGUE[self.metric].begin if self.metric in CATALOGUE else ""
+        return f"{self.name} {'' if start == 'measured_from' else 'of turns '}{since}"
+
+    @property
     def unit(self) -> str:
         return self.statistic.unit(self.metric)
 

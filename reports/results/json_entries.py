@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import reduce
 from operator import or_
 from types import UnionType
@@ -59,6 +59,7 @@ else:
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
 """For each of these types, the value that a reader uses for null."""
 Read = TypeVar("Read", bound=msgspec.Struct)
+AnyValue = TypeVar("AnyValue")
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
@@ -67,6 +68,14 @@ class JsonEntry(msgspec.Struct, frozen=True):
 
 class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
     """An object with a key for each field and no other keys."""
+
+
+def entry_from(kind: type[Read], /, *sources: object, **values: Any) -> Read:
+    """Return an entry with these values. Each other field is the attribute of this name that a source has."""
+    for source in sources:
+        missing = (name for name in kind.__struct_fields__ if name not in values and hasattr(source, name))
+        values |= {name: getattr(source, name) for name in [*missing]}
+    return kind(**values)
 
 
 def to_json_data(document: JsonEntry) -> dict[str, Any]:
@@ -163,3 +172,19 @@ def optional_keys(kind: Any) -> Any:
         may_be_null = name in optional or typing.get_origin(hint) is NotRequired
         keys[name] = optional_keys(hint) | None if may_be_null else optional_keys(hint)
     return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]
+
+
+def map_texts(result: AnyValue, write: Callable[[str], str]) -> AnyValue:
+    """Return a struct, a dataclass, or a collection in which `write` has replaced each text, also the keys."""
+    made: Any = result
+    if isinstance(result, str):
+        made = write(result)
+    elif isinstance(result, tuple | list):
+        made = type(result)(map_texts(item, write) for item in result)
+    elif isinstance(result, dict):
+        made = {map_texts(key, write): map_texts(value, write) for key, value in result.items()}
+    elif isinstance(result, msgspec.Struct):
+        made = msgspec.structs.replace(result, **map_texts(msgspec.structs.asdict(result), write))
+    elif is_dataclass(result) and not isinstance(result, type):
+        made = replace(result, **map_texts(vars(result), write))
+    return cast("AnyValue", made)

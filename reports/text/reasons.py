@@ -297,6 +297,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "not_reported": "not reported",
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
+    "found_again": lambda n: f"{plural(n['targets'], 'target')} of runs found more than once, shown once.",
     **invalid.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

@@ -204,12 +204,11 @@ def trend(
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
     if as_json:
-        from reports.pages.trends.outputs import trend_data
+        from reports.pages.trends.page import trend_data
 
         print(to_safe_json(trend_data(result)))
     else:
-        from reports.pages.trends.outputs import write_trend
-        from reports.pages.trends.page import trend_page
+        from reports.pages.trends.page import trend_page, write_trend
         from reports.render.terminal import render_page
 
         # the page of one run would be in its folder; a page of many runs is next to their folders

@@ -27,12 +27,12 @@ from bench.simulator.ready import ReadyDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
 from reports.analysis.summary.summary import RunResults
+from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline
 from reports.pages.check.document import CheckDocument
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
 from reports.pages.reference.document import ReferenceDocument
-from reports.pages.trends.outputs import TrendDocument
 from reports.results.json_entries import schema_of
 from rtbench.capacity.search import CapacityDocument
 

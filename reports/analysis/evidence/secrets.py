@@ -7,13 +7,10 @@ does not know, such as a signed URL or another client's token in an error body, 
 from __future__ import annotations
 
 import re
-from dataclasses import is_dataclass, replace
-from typing import Any, TypeVar, cast
 
-import msgspec
+from reports.results.json_entries import AnyValue, map_texts
 
 HIDDEN = "***"
-Shown = TypeVar("Shown")
 _KEYS = r"(?:[\w-]*(?:api|access|account|shared|subscription|private|secret)[-_]?key|[\w-]*[_-]token)"
 _PASSWORDS = r"(?:client[-_]secret|password|passwd|(?:set-)?cookie|(?:proxy-)?authorization)"
 _IS = r"\\?[\"']?\s*[:=]\s*\\?[\"']?"
@@ -48,17 +45,6 @@ def without_credentials(text: str) -> str:
     return text
 
 
-def hidden(result: Shown) -> Shown:
+def hidden(result: AnyValue) -> AnyValue:
     """Return a struct, a dataclass, or a collection with hidden credentials in all of its texts."""
-    made: Any = result
-    if isinstance(result, str):
-        made = without_credentials(result)
-    elif isinstance(result, tuple | list):
-        made = type(result)(map(hidden, result))
-    elif isinstance(result, dict):
-        made = {hidden(key): hidden(value) for key, value in result.items()}
-    elif isinstance(result, msgspec.Struct):
-        made = msgspec.structs.replace(result, **hidden(msgspec.structs.asdict(result)))
-    elif is_dataclass(result) and not isinstance(result, type):
-        made = replace(result, **hidden(vars(result)))
-    return cast(Shown, made)
+    return map_texts(result, without_credentials)

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
 from reports.analysis.check import baselines
+from reports.analysis.summary.summary import SUMMARY_VERSION
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
 from reports.analysis.targets.named import targets_of
@@ -29,6 +30,7 @@ from reports.analysis.trends.trend_point import (
 from reports.data import runs
 from reports.metrics.strata import NO_STRATUM
 from reports.text.reasons import reasons_text
+from reports.text.trend_sentences import marker
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
@@ -57,7 +59,7 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
-    assert (direct.marker, direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
+    assert (marker(direct), direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path
 
     assert reasons_text(invalid.excluded).startswith("the run is INVALID: audio was sent late (")
     assert "of turns or sessions were throttled (limit 1" in reasons_text(throttled.excluded)
-    assert (throttled.marker, unjudged.marker) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
+    assert (marker(throttled), marker(unjudged)) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
     assert unjudged.excluded
 
 
@@ -123,6 +125,19 @@ def test_an_unreadable_run_is_named_and_the_others_are_shown(tmp_path: Path, con
     assert [entry.run_id for entry in trend.points] == ["run-000"]
     assert [str(found[1]) in trend.notices[0], str(found[2]) in trend.notices[1]] == [True, True]
     assert all("rtbench report" in notice for notice in trend.notices)
+
+
+def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it(tmp_path: Path) -> None:
+    (run,) = many(tmp_path, [1])
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    (run / "summary.json").write_text(json.dumps({**summary, "schema": 6}), encoding="utf-8")
+
+    with pytest.raises(UsageError) as raised:
+        trend_of([run], [])
+    assert str(raised.value) == (
+        f"there is no run to show in {tmp_path}: {run / 'summary.json'} has the format 6 of another version of "
+        f"rtbench, not {SUMMARY_VERSION}: run `rtbench report {run}` to rewrite it"
+    )
 
 
 def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
