@@ -72,7 +72,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "summary", "metric_comparison", "targets", "sample_size", "sequential", "comparisons", "check", "evidence",
         "trends", "reference",
     ),
-    "reports.pages": ("run_report", "comparisons", "check", "evidence", "trends", "reference"),
+    "reports.pages": (
+        "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
+    ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
 """The layers of each package, from the lowest layer to the highest. A layer contains modules.
@@ -265,7 +267,7 @@ def within(name: str, *packages: str) -> bool:
 WRITES_ENGLISH = {
     "reports.analysis.check.absolute", "reports.analysis.check.baselines", "reports.analysis.check.check",
     "reports.analysis.check.relative", "reports.analysis.check.results", "reports.analysis.comparisons.comparison",
-    "reports.analysis.sample_size", "reports.analysis.sequential.decision", "reports.analysis.sequential.plan",
+    "reports.analysis.sequential.decision", "reports.analysis.sequential.plan",
     "reports.analysis.targets.fairness", "reports.text.comparison_sentences",
 }  # fmt: skip
 """The modules that compute and still write sentences. They must return codes; no module may be added."""

@@ -156,7 +156,8 @@ def sample_size(
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
-    from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+    from reports.analysis.sample_size import power_spec, sample_size
+    from reports.pages.sample_size import sample_size_blocks
     from reports.render.terminal import render_lines
     from reports.results.json_entries import to_json_data
 

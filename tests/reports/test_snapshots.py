@@ -25,7 +25,7 @@ from bench.record.validity import EARLY_REPLIES
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision, analyses, decision_sentence
@@ -35,6 +35,7 @@ from reports.data.runs import load_for_report
 from reports.pages.check.report import check_page
 from reports.pages.comparisons.page import comparison_page
 from reports.pages.run_report.report import run_page
+from reports.pages.sample_size import sample_size_blocks
 from reports.pages.trends.page import trend_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown

@@ -12,7 +12,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
-from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.plan import plan_analyses
 from reports.analysis.targets.named import parse_targets, targets_of
@@ -24,6 +24,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import estimate_rate
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.thresholds import by_metric, parse, parse_all
+from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
 from reports.text.finding_entry import entry_of
@@ -252,7 +253,7 @@ def test_a_sample_size_is_planned_as_that_of_a_rate(tmp_path: Path) -> None:
 
     assert (size.kind, size.deadline_ms, size.sessions_to_pass) == ("within", DEADLINE, 299)
     assert "to detect −3 points with a margin of 1 point" in answer
-    assert "even if no turn is late" in answer
+    assert "to pass, none late" in answer
 
 
 def test_a_trend_has_no_shares() -> None:
