@@ -24,6 +24,7 @@ from bench.record.rows import TranscriptLine
 from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
+from reports.analysis.reference.listing import ReferenceDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
 from reports.analysis.summary.summary import RunResults
@@ -32,7 +33,6 @@ from reports.metrics.stored import Baseline
 from reports.pages.check.document import CheckDocument
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
-from reports.pages.reference.document import ReferenceDocument
 from reports.results.json_entries import schema_of
 from rtbench.capacity.search import CapacityDocument
 
