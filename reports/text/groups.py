@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.analysis.summary.failures import FailureEntry
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency
 from reports.analysis.summary.metrics import ShareEstimate
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NBSP, NONE, count, format_ms_list, format_utc_ms, join_words, ms, percent, plural
+from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.text import cells
 from reports.text.cells import interval
@@ -198,29 +197,6 @@ def rising_failures(summary: Summary) -> str:
     several = len({latency.label for latency in summary.grouped_latency if latency.by == "context"}) > 1
     texts = (f"{f'{item.of.label}: ' if several else ''}{difference_text(item)}." for item in rising)
     return " ".join(texts)
-
-
-def ids_of(failure: FailureEntry) -> list[tuple[str, str]]:
-    """Return the IDs of a failed turn that are known, each with its name."""
-    ids = (
-        *(("session", failure.session), ("the service’s session", failure.service_session)),
-        *(("request", failure.request), ("response", failure.response), ("region", failure.region)),
-    )
-    return [(name, value) for name, value in ids if value]
-
-
-def tokens_text(failure: FailureEntry) -> str:
-    """Return the input tokens of a failed turn, such as `9,400` or `≥ 13,900` for a lower bound."""
-    if failure.context_tokens is None:
-        return NONE
-    return f"{f'≥{NBSP}' if failure.is_bound else ''}{count(failure.context_tokens)}"
-
-
-def failed_turn_text(failure: FailureEntry) -> str:
-    """Return a failed turn as a text for the service's support: instant, input tokens, outcome, IDs."""
-    ids = ", ".join(f"{name} {value}" for name, value in ids_of(failure))
-    started, tokens = format_utc_ms(failure.started_utc_ns), tokens_text(failure)
-    return f"{failure.target}: {failure.outcome} at {started}, {tokens} input tokens; {ids}"
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:

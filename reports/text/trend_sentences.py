@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from calendar import day_abbr
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -135,23 +134,8 @@ def notice_texts(trend: Trend) -> list[str]:
 
 def notes(trend: Trend) -> list[str]:
     """Return all notes on a trend, as sentences."""
-    kinds = (excluded_notes, series_notes, cycle_notes, unmarked_notes, few_runs_notes)
+    kinds = (cycle_notes, unmarked_notes, few_runs_notes)
     return [note for kind in kinds for note in kind(trend)]
-
-
-def excluded_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the number of points that are shown, but not compared, by their verdict."""
-    if counts := Counter(marker(point) for point in trend.points if point.excluded):
-        counted = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
-        yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
-
-
-def series_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the targets that have several series."""
-    numbers = Counter((series.scenario, series.target) for series in trend.series)
-    several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
-    if several:
-        yield f"Runs that are not comparable are separate series: {', '.join(several)}."
 
 
 def cycle_notes(trend: Trend) -> Iterator[str]:

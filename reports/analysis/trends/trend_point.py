@@ -212,7 +212,7 @@ def _unreadable_because(content: bytes, error: JsonError) -> str:
     with suppress(JsonError, AttributeError):
         version = read_json(content).get("schema")
         if isinstance(version, int) and version != SUMMARY_VERSION:
-            return f"has the format {version} of another version of rtbench, not {SUMMARY_VERSION}"
+            return f"has format {version}, not {SUMMARY_VERSION}"
     return f"cannot be read ({error})"
 
 

@@ -5,14 +5,13 @@ Its reader is an engineer of the service who does not know this tool. The sectio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.evidence.exclusions import Exclusion
 from reports.analysis.evidence.failures import ListedFailures
-from reports.analysis.summary.failures import FailureEntry
 from reports.analysis.summary.summary import Summary
 from reports.formatting import (
     NBSP,
@@ -29,9 +28,10 @@ from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import unread_notice
 from reports.pages.evidence.document import Evidence, EvidenceDocument
 from reports.pages.run_report import caller_sections, context_sections, metric_sections
+from reports.pages.run_report.failure_tables import UNKNOWN, failure_table, failure_text, instant
 from reports.pages.run_report.report import METHOD, badges_of, made_sections, main_results
 from reports.render import blocks as b
-from reports.text import cells, groups, validity
+from reports.text import cells, validity
 
 PURPOSE = (
     "This page is for an engineer of the service’s support. It lists failures that a load test received as a client, "
@@ -54,9 +54,6 @@ TIMESTAMPS = {
     "userspace": "Our process timestamps received data, so latencies may include delays of our process.",
     "mixed": "The kernel of our machine timestamps received data on arrival, but our process timestamps some of them.",
 }
-UNKNOWN = "unknown"
-NO_IDS = {"date", "x-ms-region"}
-"""The listed headers that do not identify a request."""
 BRIEF_ROWS = 5
 """The maximum number of examples that a terminal shows."""
 
@@ -137,11 +134,6 @@ def _warning(evidence: Evidence) -> list[b.Block]:
     return [b.Banner(lines)] if lines else []
 
 
-def instant(utc_ns: int | None) -> str:
-    """Return an instant in UTC with its milliseconds."""
-    return UNKNOWN if utc_ns is None else format_utc_ms(utc_ns)
-
-
 def measured(evidence: Evidence) -> b.Section:
     """Return the section on the endpoints and the run."""
     document, summary = evidence
@@ -198,12 +190,12 @@ def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
     heading, question = "Failed turns and sessions", "Which requests failed?"
     if not of.total:
         return b.Section("failures", heading, question, [b.Paragraph("No turn and no session failed.")])
-    blocks: list[b.Block] = [b.Paragraph(CREDENTIALS), *b.line(_unknown_ids(of.listed))]
+    blocks: list[b.Block] = [b.Paragraph(CREDENTIALS)]
     blocks += [b.Heading(f"An example of each kind ({count(len(of.examples))} of {count(of.kinds)})")]
-    blocks += [_failure_table(of.examples, targets)]
+    blocks += [failure_table(of.examples, targets)]
     if of.others:
         title = f"{plural(len(of.others), 'more failure')}, by time"
-        blocks += [b.Details(title, [_failure_table(of.others, targets)])]
+        blocks += [b.Details(title, [failure_table(of.others, targets)])]
     if not_listed := of.total - len(of.listed):
         more: b.Inline = (
             f"{plural(not_listed, 'more failure')} of {count(of.total)} are not listed: ",
@@ -211,83 +203,9 @@ def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
             " writes all rows (turns.csv, sessions.csv).",
         )
         blocks += [b.Paragraph(more)]
-    texts = [_failure_text(entry) for entry in of.examples[:BRIEF_ROWS]]
+    texts = [failure_text(entry) for entry in of.examples[:BRIEF_ROWS]]
     brief = [block for text in texts for block in b.fact("example", [text], 4)]
     return b.Section("failures", heading, question, blocks, brief=brief)
-
-
-def _failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.Table:
-    several = len(targets) > 1
-    heads: list[b.Head] = [
-        b.Column("outcome", left=True, below="failed at (UTC)"),
-        *([b.Column("target", left=True)] if several else []),
-        b.Column("step, turn", left=True),
-        *("input tokens", "HTTP", "close code"),
-    ]
-    rows = []
-    for entry in entries:
-        index = targets.index(entry.target)
-        codes = (NONE if code is None else str(code) for code in (entry.http_status, entry.close_code))
-        parts: b.Line = [
-            b.Cell(b.Code(entry.outcome), instant(entry.failed_utc_ns)),
-            *([b.Cell(entry.target, target=index)] if several else []),
-            f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",
-            groups.tokens_text(entry),
-            *codes,
-        ]
-        rows.append(b.make_row(parts, ids=list(_ids(entry)), target=index))
-    return b.table(heads, rows, stacked=True, style="slow")
-
-
-def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
-    """Yield the error of a failure as received, and its IDs. An ID that the service did not send is `unknown`."""
-    if entry.message:
-        cut = " (cut: only its first characters were stored)" if entry.message_is_cut else ""
-        yield "error", (b.Code(entry.message), cut)
-    if entry.close_reason and entry.close_reason != entry.message:
-        yield "close reason", b.Code(entry.close_reason)
-    yield "started", b.Code(format_utc_ms(entry.started_utc_ns))
-    for name, value in _named_ids(entry):
-        yield name, b.Code(value) if value else UNKNOWN
-
-
-def _named_ids(entry: FailureEntry) -> Iterable[tuple[str, str]]:
-    """Yield the IDs of a failure with their names; "" if an ID is unknown. The headers of the upgrade follow."""
-    yield "our session", entry.session
-    yield "service’s session", entry.service_session
-    if entry.scope == "turn":
-        yield "response", entry.response
-    if entry.request not in entry.headers.values():
-        yield "request", entry.request
-    if entry.region not in entry.headers.values():
-        yield "region", entry.region
-    names: dict[str, list[str]] = {}
-    for name, value in entry.headers.items():
-        names.setdefault(value, []).append(name)
-    yield from ((", ".join(of_value), value) for value, of_value in names.items())
-
-
-def _failure_text(entry: FailureEntry) -> str:
-    """Return a failure as a text of a terminal: the outcome, the instant, the most important IDs, and the error."""
-    ids = (
-        *(("request", entry.request), ("service’s session", entry.service_session), ("response", entry.response)),
-        ("our session", entry.session),
-    )
-    named = ", ".join(f"{name} {value}" for name, value in ids if value)
-    error = f"; {entry.message}" if entry.message else ""
-    return f"{entry.outcome} at {instant(entry.failed_utc_ns)}: {named}{error}"
-
-
-def _unknown_ids(entries: Sequence[FailureEntry]) -> str:
-    """Return how many of the listed failures have no ID of a kind; "" if all have one."""
-    turns = [entry for entry in entries if entry.scope == "turn"]
-    parts = (
-        ("request ID", sum(not (entry.request or entry.headers.keys() - NO_IDS) for entry in entries), len(entries)),
-        ("session ID of the service", sum(not entry.service_session for entry in entries), len(entries)),
-        ("response ID", sum(not entry.response for entry in turns), len(turns)),
-    )
-    missing = [f"the {name} of {count(n)} of {plural(of, 'listed failure')}" for name, n, of in parts if n]
-    return f"Unknown, because the service sent none before the failure: {', '.join(missing)}." if missing else ""
 
 
 class ExclusionText(NamedTuple):

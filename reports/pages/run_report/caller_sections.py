@@ -16,6 +16,7 @@ from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import NONE, change, clock, count, format_number, format_utc_ms, ms, percent, plural
 from reports.metrics.strata import Stratum
 from reports.pages.run_report import bar_charts, charts, speech_timeline
+from reports.pages.run_report.failure_tables import failure_table, failure_text
 from reports.pages.run_report.metric_tables import metrics, target_cell
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
@@ -343,40 +344,23 @@ def context_failures(summary: Summary) -> b.Section | None:
         title = cells.metric_title(frame[0].metric, frame[0].stratum)
         blocks += [b.Heading(title)] if len(frames) > 1 else []
         blocks += groups.failure_blocks(frame, summary.targets)
-    blocks += _for_support(summary)
+    if failures := summary.context_failures:
+        blocks += [b.Heading("For the service’s support"), b.Paragraph(SUPPORT)]
+        blocks += [failure_table(failures, summary.targets)]
     lines = [
         f"{latency.label}: {groups.failures_line(latency)}"
         for frame in frames
         for latency in frame
         if any(group.failed_by_outcome for group in latency.all_groups)
     ]
-    of_targets = {failure.target: failure for failure in reversed(summary.context_failures)}
-    ids = [groups.failed_turn_text(failure) for failure in reversed(of_targets.values())]
+    of_targets = {failure.target: failure for failure in reversed(failures)}
+    ids = map(failure_text, reversed(of_targets.values()))
     brief = [
         *(block for text in lines[:BRIEF_ROWS] for block in b.fact("by context", [text])),
-        *(block for text in ids[:BRIEF_ROWS] for block in b.fact("for support", [text])),
+        *(block for text in [*ids][:BRIEF_ROWS] for block in b.fact("for support", [text])),
     ]
     question = "Do longer conversations fail more often?"
     return b.Section("context-failures", "Failures by context length", question, blocks, brief=brief)
-
-
-def _for_support(summary: Summary) -> list[b.Block]:
-    """Return the failed turns to give to the service's support, with what else it needs; [] if there are none."""
-    if not summary.context_failures:
-        return []
-    heads: list[b.Head] = [
-        *("step, turn", b.Column("target", left=True), "input tokens", b.Column("outcome", left=True)),
-        b.Column("start (UTC)", left=True),
-    ]
-    rows: list[b.Row | b.Line] = []
-    for failure in summary.context_failures:
-        parts: b.Line = [f"{failure.step}, {failure.turn}", target_cell(summary, failure.target)]
-        parts += [groups.tokens_text(failure)]
-        parts += [b.Code(failure.outcome), format_utc_ms(failure.started_utc_ns)]
-        named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in groups.ids_of(failure)]
-        named += [("events", _log(failure.event_log))] if failure.event_log else []
-        rows.append(b.make_row(parts, ids=named, target=summary.targets.index(failure.target)))
-    return [b.Heading("For the service’s support"), b.Paragraph(SUPPORT), b.table(heads, rows, stacked=True)]
 
 
 def by_load(summary: Summary) -> b.Section | None:

@@ -134,9 +134,10 @@ def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it
 
     with pytest.raises(UsageError) as raised:
         trend_of([run], [])
+    path = run / "summary.json"
     assert str(raised.value) == (
-        f"there is no run to show in {tmp_path}: {run / 'summary.json'} has the format 6 of another version of "
-        f"rtbench, not {SUMMARY_VERSION}: run `rtbench report {run}` to rewrite it"
+        f"there is no run to show in {tmp_path}: {path} has format 6, not {SUMMARY_VERSION}: "
+        f"run `rtbench report {run}` to rewrite it"
     )
 
 
