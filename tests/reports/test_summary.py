@@ -93,7 +93,7 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
     assert speed.n == summary.endings.started - speed.failed
-    assert math.isfinite(speed.p50.value)
+    assert math.isfinite(speed.at(0.5).value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
 
@@ -137,7 +137,7 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
 
     gaps = [d for d in summary.event_metrics if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
-    assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
+    assert all(20 < d.at(0.5) < d.at(0.9) < d.at(0.99) <= d.high < 400 for d in gaps)
     assert {d.metric for d in summary.load_generator} == {
         "timestamp_uncertainty",
         "receive_delay",

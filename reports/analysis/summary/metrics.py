@@ -33,6 +33,7 @@ from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
@@ -40,7 +41,6 @@ from reports.statistics.rates import ratio_of
 from reports.statistics.typical_change import theil_sen
 
 ALL = "all"
-PS = (0.5, 0.9, 0.95, 0.99)
 
 
 class MetricSummary(MainMetric, frozen=True, kw_only=True):
@@ -60,10 +60,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     completed_share: Annotated[
         Rounded, described("share of the planned turns that have a value; null if none was planned")
     ]
-    p50: QuantileEstimate
-    p90: QuantileEstimate
-    p95: QuantileEstimate
-    p99: QuantileEstimate
+    __annotations__.update(level_fields(QuantileEstimate))
     low: Annotated[Rounded, described("smallest successful value")] = field(name="min")
     high: Annotated[Rounded, described("largest successful value")] = field(name="max")
     uncertain: Annotated[Reason | None, described("why the values are uncertain in this run; null if they are not")] = (
@@ -72,10 +69,11 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
-        return self.p50, self.p90, self.p95, self.p99
+        return tuple(map(self.at, LEVELS))
 
     def at(self, p: float) -> QuantileEstimate:
-        return self.quantiles[PS.index(p)]
+        estimate: QuantileEstimate = getattr(self, LEVEL_KEYS[p])
+        return estimate
 
 
 def metric_summaries(
@@ -90,7 +88,7 @@ def metric_summaries(
 
     `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
     """
-    succeeded, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
+    succeeded, estimates = sample.succeeded, [estimate.published() for estimate in quantiles(sample, LEVELS)]
     return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),
@@ -104,10 +102,7 @@ def metric_summaries(
         unfinished=sample.unfinished,
         planned=sample.planned,
         completed_share=sample.completed_share,
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
+        **by_level(estimates),
         low=float(succeeded[0]) if succeeded.size else math.nan,
         high=float(succeeded[-1]) if succeeded.size else math.nan,
         uncertain=uncertain_reason(uncertain, target, metric),
@@ -357,7 +352,7 @@ PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay"
 LOAD_GENERATOR = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
 
 
-class HistogramSummary(JsonEntry, frozen=True):
+class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
     """A metric from its histogram; times in ms, rates in B/s; null if nothing was recorded."""
 
     metric: str
@@ -365,13 +360,18 @@ class HistogramSummary(JsonEntry, frozen=True):
     target: str
     step: str
     n: Count
-    p50: Rounded
-    p90: Rounded
-    p95: Rounded
-    p99: Rounded
+    __annotations__.update(level_fields(Rounded))
     high: Rounded = field(name="max")
     out_of_range: Count = 0
     negative: Count = 0
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        return tuple(map(self.at, LEVELS))
+
+    def at(self, p: float) -> float:
+        value: float = getattr(self, LEVEL_KEYS[p])
+        return value
 
 
 class Throughput(JsonEntry, frozen=True):
@@ -400,10 +400,18 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
     key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
     selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
-    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, selected, PS)
-    labels = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
-    outside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return HistogramSummary(*labels, n, p50, p90, p95, p99, high, *outside)
+    n, values, high = histogram_quantiles(run, metric, selected, LEVELS)
+    return HistogramSummary(
+        metric=metric,
+        unit=CATALOGUE[metric].unit,
+        target=ALL if target is None else target,
+        step=step,
+        n=n,
+        **by_level(values),
+        high=high,
+        out_of_range=run.histograms.out_of_range[metric],
+        negative=run.histograms.negative[metric],
+    )
 
 
 def histogram_quantiles(

@@ -17,8 +17,8 @@ from reports.analysis.summary.metrics import MetricSummary
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.levels import TYPICAL_LEVELS
 
-QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
 DEFLATE = "permessage-deflate"
@@ -220,7 +220,7 @@ def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQu
     for answer in answers:
         groups.setdefault((answer.metric, answer.stratum), []).append(answer)
     for (metric, stratum), group in groups.items():
-        for p in QUANTILE_LEVELS:
+        for p in TYPICAL_LEVELS:
             values = {
                 summary.target: summary.at(p).value
                 for summary in group

@@ -112,7 +112,7 @@ def evidence_of(summary: Summary) -> Evidence:
     run, validity = summary.run, summary.validity
     failures, thresholds = failures_of(summary), threshold_results(summary)
     ended = run.metadata.get("ended_utc_ns")
-    uncertainty = next((row.p99 for row in summary.load_generator if row.metric == "timestamp_uncertainty"), math.nan)
+    of_timestamps = (row.at(0.99) for row in summary.load_generator if row.metric == "timestamp_uncertainty")
     document = EvidenceDocument(
         schema=EVIDENCE_VERSION,
         definitions_version=run.metadata.get("definitions_version") or DEFINITIONS_VERSION,
@@ -137,7 +137,7 @@ def evidence_of(summary: Summary) -> Evidence:
             for script in run.metadata.get("scripts") or []
         ),
         receive_timestamp_source=str(run.metadata.get("receive_timestamp_source") or ""),
-        timestamp_uncertainty_p99_ms=uncertainty,
+        timestamp_uncertainty_p99_ms=next(of_timestamps, math.nan),
         shares=tuple(failure_shares(summary)),
         results=tuple(result for group in cells.tables(summary) for result in group.rows),
         thresholds=tuple(map(threshold_entry, thresholds)),

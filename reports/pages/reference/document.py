@@ -117,8 +117,8 @@ def row_of(listed: ListedTarget, link: str) -> ReferenceRow:
                 unit=CATALOGUE[metric.name].unit,
                 turns=values.n,
                 failed=values.failed,
-                p50=values.p50,
-                p95=values.p95,
+                p50=values.at(0.5),
+                p95=values.at(0.95),
             )
             for metric, values in zip(METRICS[listed.form], listed.metrics, strict=True)
         ],

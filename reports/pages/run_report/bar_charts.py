@@ -14,6 +14,7 @@ from reports.formatting import count, excerpt, format_number, log_range, ms, per
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.breakdown import segment_title
 from reports.text.cells import breakdown_title, open_end_sign
@@ -36,9 +37,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
-    estimates = [
-        e for _, group in rows for _, row_summary in group for e in _published(row_summary.p50, row_summary.p95)
-    ]
+    estimates = [e for _, group in rows for _, row in group for e in _published(*map(row.at, TYPICAL_LEVELS))]
     interval_ends = [end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(interval_ends or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
@@ -61,7 +60,7 @@ def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
 
 
 def _step(plot: Plot, row_summary: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
-    estimates = _published(row_summary.p50, row_summary.p95)
+    estimates = _published(*map(row_summary.at, TYPICAL_LEVELS))
     for estimate in estimates:
         _interval(plot, estimate, x, y, colour)
     for estimate in estimates:
@@ -96,7 +95,7 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
     """Return the ends of the scale on which the intervals of all targets are drawn."""
-    estimates = [e for f in summaries for e in f.quantiles if e.has_interval and e.p != 0.9]
+    estimates = [e for f in summaries for e in map(f.at, MAIN_LEVELS) if e.has_interval]
     return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
 
 
@@ -110,13 +109,13 @@ def interval_axis(ends: tuple[float, float]) -> str:
 
 
 def interval_plot(row_summary: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """Return the intervals of p50, p95, and p99 as SVG for a cell of the table. `ends` is the scale of all cells."""
-    title = f"Intervals of p50, p95, p99 of {row_summary.target}"
+    """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of all cells."""
+    title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row_summary.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
-    estimates = [row_summary.at(p) for p in (0.5, 0.95, 0.99)]
+    estimates = [row_summary.at(p) for p in MAIN_LEVELS]
     for estimate in estimates:
         if estimate.has_interval:
             _interval(plot, estimate, x, 15, colour)

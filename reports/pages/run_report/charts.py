@@ -13,11 +13,12 @@ from reports.analysis.summary.groups import GroupedLatency
 from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.results.levels import LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import interval
 from reports.text.groups import description, key_text
 
-MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
+MARKED = {*LEVELS, 0.75}
 LABELLED = 2
 """The maximum number of targets with failures whose names fit into the band of failed turns.
 

@@ -22,6 +22,7 @@ from reports.pages.run_report import time_panels
 from reports.pages.run_report.metric_tables import quantiles, target_cell
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
+from reports.results.levels import LEVEL_NAMES
 from reports.text import cells, groups, remarks, validity
 from reports.text.notices import uncertain_line
 from reports.text.settings import FACTS
@@ -246,7 +247,13 @@ def health(summary: Summary) -> b.Section:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         sentences.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
     sentences += validity.accuracy_notes(summary)
-    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("definition", left=True, style="narrowout"))
+    heads: list[b.Head] = [
+        "metric",
+        "n",
+        *LEVEL_NAMES.values(),
+        "max",
+        b.Column("definition", left=True, style="narrowout"),
+    ]
     rows: list[b.Row | b.Line] = [
         [
             b.Term(distribution.metric),
@@ -265,7 +272,8 @@ def health(summary: Summary) -> b.Section:
         *_variability(summary),
         *b.note(b.coded(" ".join(sentences))),
     ]
-    receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.load_generator if row.metric == "receive_delay"]
+    of_receive = (row for row in summary.load_generator if row.metric == "receive_delay")
+    receive = [f"{format_number(row.at(0.99))}{NBSP}ms" for row in of_receive]
     facts: list[b.Inline] = [cells.check_text(check) for check in verdict.checks if check.value is not None]
     facts += [f"events processed up to {value} after their arrival (p99)" for value in receive]
     brief = b.fact("load generator", [*facts, *map(b.coded, validity.trust(summary.run))])

@@ -34,6 +34,7 @@ from reports.pages.run_report.telephone_sections import PACKETS, SETUP, is_of_ca
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
+from reports.results.levels import LEVEL_NAMES
 from reports.text import cells, remarks
 from reports.text.cells import interval
 from reports.text.sentences import remedy
@@ -176,10 +177,10 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         return
     published = any(e.has_interval for f in rows for e in f.quantiles)
     caption = cells.slowest_step(summary, stratum)
-    heads = ("step", b.Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
+    heads: list[b.Head] = ["step", b.Column("target", left=True), *LEVEL_NAMES.values(), "max", "planned", "completed"]
     summaries = (f for _, group in groups for _, f in group)
     numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in summaries])]
-    yield b.Heading(cells.row_title(rows[0]))
+    yield b.Heading(f"{cells.row_title(rows[0])}, in ms")
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
@@ -355,7 +356,7 @@ def _carried(summary: Summary) -> list[b.Block]:
     rows: list[b.Row | b.Line] = []
     for rate in rates:
         target = target_cell(summary, rate.target)
-        over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
+        over_run = (rate.mean_bytes_per_s, rate.per_second.at(0.5), rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(format_number(value / size) for value in over_run)]
         rows.append([b.Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
     note_text = (

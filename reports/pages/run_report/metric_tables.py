@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.summary.metrics import PS, HistogramSummary, MetricSummary
+from reports.analysis.summary.metrics import HistogramSummary, MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_number
-from reports.render.blocks import Cell, Column, Inline, Line, Table, Term, table
+from reports.render.blocks import Cell, Column, Head, Inline, Line, Table, Term, table
+from reports.results.levels import LEVEL_NAMES, LEVELS
 from reports.text import cells
 
-METRICS = (
-    *("metric", Column("target", left=True), "p50", "p90", "p95", "p99", "max"),
-    *("planned", "completed", "unfinished"),
-)
+METRICS: list[Head] = ["metric", Column("target", left=True), *LEVEL_NAMES.values(), "max"]
+METRICS += ["planned", "completed", "unfinished"]
 
 
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
@@ -34,19 +33,15 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
     return table(METRICS, lines, "quantiles")
 
 
-def quantiles(distribution: HistogramSummary) -> list[Inline]:
-    """Return p50, p90, p95, p99, and the maximum, as texts."""
-    return [
-        format_number(value)
-        for value in (distribution.p50, distribution.p90, distribution.p95, distribution.p99, distribution.high)
-    ]
+def quantiles(row: HistogramSummary) -> list[Inline]:
+    """Return the quantiles and the maximum as texts."""
+    return [*map(format_number, (*row.quantiles, row.high))]
 
 
 def quantile_cells(row_summary: MetricSummary) -> Line:
-    """Return cells with p50, p90, p95, p99, the maximum, the number of planned turns, and the share that completed."""
-    percentiles = [cells.quantile_cell(row_summary, p, "") for p in PS]
+    """Return cells with the quantiles, the maximum, the number of planned turns, and the share that completed."""
     return [
-        *percentiles,
+        *(cells.quantile_cell(row_summary, p, "") for p in LEVELS),
         format_number(row_summary.high),
         count(row_summary.planned),
         cells.completed_share(row_summary),

@@ -16,6 +16,7 @@ from reports.formatting import NBSP, count, format_number, format_utc, plural
 from reports.metrics.rate_metrics import RATES
 from reports.pages.run_report import bar_charts, caller_sections, context_sections, metric_sections, telephone_sections
 from reports.render import blocks as b
+from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, remarks, sentences, settings
 from reports.text.cells import INFINITE
 from reports.text.notices import decision_notice, notices, uncertain_line
@@ -50,7 +51,7 @@ NOTED = 2
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "telephone", "outcomes", "incidents"}
 """The sections that are open at first. The others are folded, so that the page is only a few screens long."""
 
-INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
+INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % intervals over sessions."
 ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
 READING = (
     "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
@@ -135,28 +136,27 @@ def main_results(summary: Summary) -> list[b.Block]:
         return []
     answers = [answer for group in groups for answer in group.rows]
     ends = bar_charts.interval_scale(answers) if any(e.has_interval for f in answers for e in f.quantiles) else None
-    tail = any(result.at(0.99).has_interval for result in answers)
+    # a level beyond p95 has a column only if a target has enough sessions for it
+    ps = [p for p in MAIN_LEVELS if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in answers)]
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
-        b.Column("p50", shorten=7),
-        b.Column("p95", shorten=6, leave_out=8),
-        *([b.Column("p99", shorten=4, leave_out=4)] if tail else []),
+        *(b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1]) for p in ps),
         b.Column("max", leave_out=3),
         b.Column("failed turns", shorten=2),
     ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
         heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
-    ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
     rows: list[b.Line | b.Row] = []
     for group in groups:
         heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
-    required_sessions = [f.at(0.99).required for f in answers if f.at(0.99).status == "too_few_sessions"]
-    caption += f"; p99 needs {count(min(required_sessions))} sessions" if required_sessions and not tail else ""
+    for p in (p for p in MAIN_LEVELS if p not in ps):
+        required = [result.at(p).required for result in answers if result.at(p).status == "too_few_sessions"]
+        caption += f"; {LEVEL_NAMES[p]} needs {count(min(required))} sessions" if required else ""
     if any(result.at(p).status == "in_failures" for result in answers for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
@@ -172,6 +172,8 @@ def main_results(summary: Summary) -> list[b.Block]:
     ]
 
 
+PRIORITIES = dict.fromkeys(MAIN_LEVELS, (4, 4)) | {0.5: (7, 0), 0.95: (6, 8)}
+"""The priorities at which a narrow terminal shortens and leaves out the column of each level."""
 PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 """The styles of the texts that are shown instead of a number."""
 
