@@ -29,10 +29,10 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import measured_turns
-from reports.pages.run_report import metric_sections
 from reports.pages.run_report.bar_charts import segment_bars as draw
-from reports.pages.run_report.caller_sections import along_session as section
 from reports.pages.run_report.charts import latency_lines
+from reports.pages.run_report.sections import latency
+from reports.pages.run_report.sections.conversation import along_session as section
 from reports.statistics.quantiles import Sample, shortfall
 from reports.text.cells import breakdown_title
 from tests.reports import synthetic
@@ -384,5 +384,5 @@ def test_a_histogram_of_equal_values_has_one_bin_for_them(monkeypatch: pytest.Mo
 def test_too_few_turns_have_no_histogram() -> None:
     summary = summary_of(Plan(sessions=1, turns=2))
 
-    assert metric_sections.distributions(summary) is None
-    assert "Latency distribution" in section_html(metric_sections.distributions(summary_of(Plan())))
+    assert latency.distributions(summary) is None
+    assert "Latency distribution" in section_html(latency.distributions(summary_of(Plan())))

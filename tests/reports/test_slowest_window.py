@@ -12,7 +12,7 @@ import pytest
 
 from reports.analysis.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
 from reports.analysis.summary.summary import Summary
-from reports.pages.run_report.metric_sections import time
+from reports.pages.run_report.sections.latency import time
 from reports.render.blocks import Figure
 from reports.statistics.quantiles import quantile
 from tests.examples import trials

@@ -26,13 +26,12 @@ from reports.analysis.targets.fairness import notices_on
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.data.turns import measured_turns
-from reports.formatting import NBSP
-from reports.pages.run_report.context_sections import health
 from reports.pages.run_report.document import summary_data
+from reports.pages.run_report.sections.health import health
 from reports.render.blocks import Paragraph
 from reports.statistics.quantiles import quantile
 from reports.text.notices import decision_notice, notices, run_notices
-from reports.text.remarks import auth_wait, interleaved
+from reports.text.remarks import interleaved
 from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -418,20 +417,6 @@ def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary])
     whole, measured = summaries
 
     assert whole.connect_phases == measured.connect_phases
-
-
-def test_auth_waits_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    assert auth_wait(whole) == auth_wait(measured) == ""
-    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
-
-
-def test_an_auth_wait_in_the_measured_phase_is_reported(tmp_path: Path) -> None:
-    summary = summarise(rtbench.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
-
-    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
-    assert len(summary.sessions) < PLAN.sessions
 
 
 def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:

@@ -12,8 +12,8 @@ from reports.analysis.summary.example_turns import SlowTurnEntry
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_duration, format_utc_ms, ms, plural
 from reports.pages.evidence.document import Evidence
-from reports.pages.run_report.context_sections import checks
 from reports.pages.run_report.metric_tables import target_cell
+from reports.pages.run_report.sections.health import checks
 from reports.render import blocks as b
 from reports.text import cells, groups
 

@@ -1,10 +1,10 @@
-"""Tables of metrics, and cells about targets. Several sections of a report use them."""
+"""Tables of metrics, and other parts that several sections of a report use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.summary.metrics import HistogramSummary, MetricSummary
+from reports.analysis.summary.metrics import ALL, HistogramSummary, MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_number
 from reports.render.blocks import Cell, Column, Head, Inline, Line, Table, Term, table
@@ -13,6 +13,9 @@ from reports.text import cells
 
 METRICS: list[Head] = ["metric", Column("target", left=True), *LEVEL_NAMES.values(), "max"]
 METRICS += ["planned", "completed", "unfinished"]
+
+BRIEF_ROWS = 4
+"""The maximum number of lines of one kind that a terminal shows."""
 
 
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
@@ -55,3 +58,20 @@ def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool =
     """
     index = summary.targets.index(target) if target in summary.targets else 0
     return Cell(text or target, target=index, marked=marked)
+
+
+def rows_of(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
+    """Return the summaries of these metrics over all steps, in the order of `names`."""
+    rows = [f for f in summary.turn_metrics if f.step == ALL and f.metric in names]
+    return sorted(rows, key=lambda f: names.index(f.metric))
+
+
+def texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> str:
+    """Return the texts of all targets as one text, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
+    named = len(summary.targets) > 1
+    parts = [
+        f"{target}: {', '.join(words)}" if named else ", ".join(words)
+        for target, words in texts_of_target.items()
+        if words
+    ]
+    return "; ".join(parts)

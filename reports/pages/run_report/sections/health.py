@@ -1,27 +1,34 @@
-"""The sections on targets, cost, rate limits, incidents, hosts, and the load generator. They compute no values."""
+"""The sections on the load generator, on hosts, on incidents, and on targets."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.pricing import dollars
 from bench.record.document import Check
 from bench.record.validity import LOAD_GENERATOR_CHECKS
-from reports.analysis.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost
 from reports.analysis.summary.metrics import measured_seconds
+from reports.analysis.summary.run_validity import Incident, Incidents
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
-from reports.metrics.strata import Stratum
-from reports.pages.run_report import time_panels
-from reports.pages.run_report.metric_tables import quantiles, target_cell
+from reports.formatting import (
+    NBSP,
+    NONE,
+    clock,
+    count,
+    format_number,
+    join_words,
+    ms,
+    percent,
+)
+from reports.pages.run_report.metric_tables import quantiles
 from reports.render import blocks as b
-from reports.render.svg import plot_figure
 from reports.results.levels import LEVEL_NAMES
 from reports.text import cells, groups, remarks, validity
 from reports.text.notices import uncertain_line
@@ -55,141 +62,20 @@ def targets(summary: Summary) -> b.Section | None:
     return b.Section("targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief)
 
 
-def costs(summary: Summary) -> b.Section | None:
-    """Return the section on tokens and cost; None if the services reported no usage and the user set no budget."""
-    run_cost = summary.cost
-    if not run_cost.is_known and run_cost.budget_usd is None:
-        return None
-    amounts = cells.as_sentence(", ".join(remarks.amounts(run_cost)))
-    simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
-    blocks: list[b.Block] = [b.Paragraph((simulated, amounts))]
-    if run_cost.targets:
-        heads, rows = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS), list[b.Line]()
-        inputs = INPUT if run_cost.has_images else INPUT[:-1]
-        for cost in run_cost.targets:
-            rates = map(format_number, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
-            turns = count(cost.turns), count(cost.turns_without_usage)
-            input_counts, output_counts = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
-            cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
-            usd = NONE if math.isnan(cost.usd) else f"{'≥ ' if cost.is_lower_bound else ''}{dollars(cost.usd)}"
-            rows.append(
-                [
-                    target_cell(summary, cost.target, marked=True),
-                    usd,
-                    *rates,
-                    *turns,
-                    *input_counts,
-                    cached,
-                    *output_counts,
-                ]
-            )
-        blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
-    if run_cost.unplayed_audio is not None:
-        wasted = [
-            b.make_row([target_cell(summary, cost.target, marked=True), *remarks.unplayed_audio(cost.unplayed_audio)])
-            for cost in run_cost.targets
-        ]
-        blocks.append(b.table(("target", *remarks.UNPLAYED_REPLIES), wasted))
-    blocks += [b.Paragraph(text, "note") for text in remarks.cost_notes(summary.cost, simulated=summary.simulated)]
-    prices = [_prices(summary, cost.target, charge) for cost in run_cost.targets for charge in cost.models]
-    blocks += (
-        [b.Details("Prices", [b.table((*PRICES, *_displayed_prices(run_cost).values()), prices)])] if prices else []
-    )
-    return b.Section("money", "Cost", "What did it cost?", blocks)
-
-
-COSTS = (
-    *("target", "USD", "USD per turn", "per session", "per minute"),
-    *("turns", "turns without usage", "text input", "audio input"),
-)
-OF_COSTS = ("cached, of input", "text output", "audio output")
-TOKENS = (
-    "Tokens are those that the service reported in the usage of each turn. A minute is a minute of conversation: the "
-    "time of sessions from the opened connection to the end."
-)
-PRICES = ("USD per million tokens", b.Column("model", left=True), b.Column("source", left=True))
-OF_TOKENS = {
-    **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
-    **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
-}
-
-
-def _displayed_prices(money: RunCost) -> dict[str, str]:
-    """Return the names of the prices to show, with their heads.
-
-    The prices of images, of writes into the cache, and of minutes are shown only if such costs occurred.
-    """
-    images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
-    writes = {"text_cache_write": "cache write"} if money.has_cache_writes else {}
-    minutes = {"usd_per_minute": "USD per minute"} if money.by_minute else {}
-    standby = {"usd_per_standby_minute": "in standby"} if money.has_standby else {}
-    return OF_TOKENS | images | writes | minutes | standby
-
-
-def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
-    run_cost = summary.cost
-    prices = [getattr(charge.prices, name, None) for name in _displayed_prices(run_cost)]
-    price_texts = [NONE if price is None else f"{price:g}" for price in prices]
-    table_of = f"{run_cost.prices.name or 'table'}{f', as of {run_cost.prices.as_of}' if run_cost.prices.as_of else ''}"
-    source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
-    model = f"{charge.model} (backend)" if charge.is_backend else charge.model
-    return [target_cell(summary, target, marked=True), model, source, *price_texts]
-
-
-def rate_limits(summary: Summary) -> b.Section | None:
-    """Return the section on rate limits; None if no turn was throttled and the service reported no limit."""
-    limits = summary.throttling
-    if not limits.any:
-        return None
-    figures, interval_text = [], f"in each {format_duration(limits.bin_s)}"
-    if limits.is_plottable:
-        lines = (
-            "Lines: the minimum share of a limit that the service reported as remaining "
-            f"{interval_text}; tokens solid, requests dashed."
-        )
-        read = [lines] if any(target.remaining for target in limits.targets) else []
-        counted = any(target.counts.any() for target in limits.targets)
-        read += [f"Red: throttled turns and sessions {interval_text}."] if counted else []
-        figures = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
-    rows: list[b.Line] = []
-    for throttling in limits.targets:
-        min_shares = {limit: percent(share, 1) for limit, share in throttling.min_remaining.items()}
-        counts = map(count, (throttling.throttled_turns, throttling.throttled_sessions, throttling.retry_after_count))
-        waits = (
-            ms(1000 * wait) if throttling.waits_s else NONE
-            for wait in (throttling.retry_after_p50_s, throttling.retry_after_max_s)
-        )
-        delays = format_number(throttling.start_delay_s), count(throttling.calls_backed_off)
-        remained = (min_shares.get(limit, NONE) for limit in ("tokens", "requests"))
-        rows.append([target_cell(summary, throttling.target, marked=True), *counts, *waits, *delays, *remained])
-    totals_text = remarks.limits_in_all(limits)
-    what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
-    brief = b.fact("rate limits", [totals_text])
-    blocks: list[b.Block] = [what, *figures, b.table(LIMITS, rows)]
-    return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
-
-
-LIMITS = (
-    *("target", "throttled turns", "throttled sessions", "Retry-After count", "p50", "max", "starts delayed, s"),
-    "calls delayed after failures to connect",
-    *("min tokens remaining", "min requests remaining"),
-)
-
-
 INCIDENTS = 3
 
 
 def incidents(summary: Summary) -> b.Section | None:
     """Return the section on incidents; None if there were none."""
-    relevant, long = remarks.incidents_that_matter(summary), summary.duration_s > 180
+    relevant, long = incidents_that_matter(summary), summary.duration_s > 180
     rows: list[b.Line] = []
     for incident in relevant.listed:
-        kind, text = b.Cell(remarks.incident_kind(incident.kind), style="nowrap"), b.Cell(incident.text, style="wrap")
+        kind, text = b.Cell(incident_kind(incident.kind), style="nowrap"), b.Cell(incident.text, style="wrap")
         rows.append([clock(incident.at_s, long=long), count(incident.worker), kind, text])
     more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
     heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
-    blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(relevant)}.{more}"), b.table(heads, rows)]
-    brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 3)]
+    blocks: list[b.Block] = [b.Paragraph(f"{incident_kinds(relevant)}.{more}"), b.table(heads, rows)]
+    brief = [block for text in incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 3)]
     return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
 
@@ -269,7 +155,6 @@ def health(summary: Summary) -> b.Section:
         *([] if affects_answers(summary) else uncertain_metrics(summary)),
         *checks(verdict.checks),
         *([b.Details("Load generator metrics", body)] if rows else []),
-        *_variability(summary),
         *b.note(b.coded(" ".join(sentences))),
     ]
     of_receive = (row for row in summary.load_generator if row.metric == "receive_delay")
@@ -318,16 +203,48 @@ def checks(evaluated: Sequence[Check]) -> list[b.Block]:
     return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
 
 
-def _variability(summary: Summary) -> list[b.Block]:
-    rows: list[b.Line] = []
-    rows_of = {(row.metric, row.stratum, row.target): row for row in summary.results}
-    for variability in summary.variability:
-        row = rows_of[variability.metric, Stratum(variability.measured_from, variability.turn_type), variability.target]
-        values = (variability.sigma, variability.icc, variability.deff50, variability.deff95)
-        texts = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
-        target = target_cell(summary, row.target, cells.row_target(row))
-        rows.append([cells.row_title(row), target, *texts, format_number(variability.effective_sessions)])
-    what = b.Paragraph("Variability of latencies, which determines the sample size of a comparison:", "q gap")
-    effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
-    heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)
-    return [what, b.table(heads, rows)] if rows else []
+LATE_SHARE = 0.01
+"""The minimum lateness of a simulator that is shown, as a share of the shortest median.
+
+It is the same as the limit for uncertain timestamps.
+"""
+
+
+def incident_kind(kind: str) -> str:
+    """Return the name of a type of incident, such as `token refresh`."""
+    return kind.replace("_", " ")
+
+
+def incident_kinds(incidents: Incidents) -> str:
+    """Return the number of incidents of each type, such as `token refresh × 3 and clock step × 1`."""
+    return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(incidents.counts).most_common()])
+
+
+def incidents_that_matter(summary: Summary) -> Incidents:
+    """Return the incidents of a run, but without those in which a simulator was only slightly late.
+
+    The limit is LATE_SHARE of the shortest median.
+
+    If the lateness is larger, its share of this median is added to the text of the incident.
+    """
+    medians = [answer.at(0.5).value for answer in summary.results if answer.at(0.5).has_interval]
+    shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incident_counts)
+    for incident in summary.incidents:
+        late = incident.late_ms
+        if not (math.isfinite(late) and math.isfinite(shortest)):
+            incidents.append(incident)
+        elif late < LATE_SHARE * shortest:
+            counts[incident.kind] -= 1
+        else:
+            share = f"{percent(late, shortest)} of the shortest median, {ms(shortest)}"
+            incidents.append(replace(incident, text=f"{incident.text} ({share})"))
+    return Incidents(tuple(incidents), +counts)
+
+
+def incident_lines(summary: Summary, max_lines: int) -> list[str]:
+    """Return the first incidents with their time and worker. If there are more, also return the number of each type."""
+    incidents = incidents_that_matter(summary)
+    times = [clock(incident.at_s, long=summary.duration_s > 180) for incident in incidents.listed[:max_lines]]
+    timed = zip(times, incidents.listed, strict=False)
+    first = [f"{at} worker {incident.worker} {incident_kind(incident.kind)}: {incident.text}" for at, incident in timed]
+    return [*first, f"in total: {incident_kinds(incidents)}"] if incidents.total > len(first) else first

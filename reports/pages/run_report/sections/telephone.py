@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
 from reports.analysis.summary.metrics import MetricSummary, ShareEstimate
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NONE, count, format_ms_list, ms, percent, plural
+from reports.formatting import (
+    NONE,
+    count,
+    format_ms_list,
+    ms,
+    percent,
+    plural,
+)
 from reports.pages.run_report.metric_tables import metrics
 from reports.render import blocks as b
 from reports.text import cells
