@@ -28,7 +28,9 @@ from reports.text.reasons import uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
-FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
+FAILURES_DIFFER = (
+    f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine the failures first."
+)
 NAMED = 3
 """The maximum number of metrics that a notice names. If there are more, it has only their number."""
 DECIDED = ("regressed", "not_regressed")
@@ -77,7 +79,7 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
     shares = [f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR]
     if shares:
-        over = f"More than 1{NBSP}% of turns or sessions were throttled"
+        over = f"More than {percent(FAIR, 1)} of turns or sessions were throttled"
         yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 

@@ -77,11 +77,6 @@ def machine(summary: Summary) -> str:
     return " ".join(f"On {host}: {text}." if len(usages) > 1 else as_sentence(text) for host, text in usages)
 
 
-MIN_SHARE = 0.01
-"""The minimum share of CPU time that the hypervisor took in its worst seconds. If it took less, these seconds are not
-mentioned."""
-
-
 def _had_cores(cpu: HostCpu, summary: Summary) -> str:
     loads = [format_number(load) for load in (cpu.load_start, cpu.load_end) if not math.isnan(load)]
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
@@ -91,7 +86,7 @@ def _had_cores(cpu: HostCpu, summary: Summary) -> str:
     simulator = " (including the simulator, if it ran here)" if summary.simulated else ""
     shares = (cpu.this_run, cpu.other_programs, cpu.steal, cpu.total_max)
     own, others, stolen, total = (percent(share, 1) for share in shares)
-    worst = f" ({percent(cpu.steal_max, 1)} in its worst seconds)" if cpu.steal_max >= MIN_SHARE else ""
+    worst = f" ({percent(cpu.steal_max, 1)} in its worst seconds)" if cpu.steal_max > cpu.steal else ""
     return (
         f"{cores}; other programs used {others} of them{simulator}, this run {own}, the hypervisor "
         f"{stolen}{worst}; in the worst seconds, all together used {total}"

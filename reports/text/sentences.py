@@ -24,7 +24,7 @@ from reports.text.validity import remedy_line, verdict_reason
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
-def main_answers(summary: Summary) -> Sequence[MainResult]:
+def main_results_of(summary: Summary) -> Sequence[MainResult]:
     """Return the results that the first sentences of a report use.
 
     They are those of voice_to_voice if any target has its median, or if no metric has a median and a reply was heard.
@@ -36,17 +36,17 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
 
 def _heard(summary: Summary) -> Sequence[MainResult]:
     """Return the results of voice_to_voice. If no successful turn has it, return those of the main metrics."""
-    is_heard = any(answer.n > answer.failed for answer in summary.voice_to_voice)
+    is_heard = any(result.n > result.failed for result in summary.voice_to_voice)
     return summary.voice_to_voice if is_heard else summary.results
 
 
 def _has_several(summary: Summary) -> bool:
     """Return whether the first sentences are about several strata."""
-    return len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
+    return len({result.stratum for result in main_results_of(summary) if result.turns}) > 1
 
 
-def _has_median(answer: MainResult) -> bool:
-    return answer.turns > 0 and answer.at(0.5).has_interval
+def _has_median(result: MainResult) -> bool:
+    return result.turns > 0 and result.at(0.5).has_interval
 
 
 def run_headline(summary: Summary) -> str:
@@ -66,94 +66,94 @@ def run_headline(summary: Summary) -> str:
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several, named = _has_several(summary), len(summary.targets) > 1
-    sentences = [_sentence(answers, named=named, several=several) for answers in medians]
+    sentences = [_sentence(results, named=named, several=several) for results in medians]
     failed_targets = too_few_text(summary)
     if not any(map(_has_median, _heard(summary))):  # the headline is the latency that callers hear, if there is any
-        answers = [answer for answer in _heard(summary) if answer.turns and answer.target not in failed_targets]
-        sentences = [*_no_medians(answers), *sentences]
+        results = [result for result in _heard(summary) if result.turns and result.target not in failed_targets]
+        sentences = [*_no_medians(results), *sentences]
     sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
     return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
     """Return the results that have a median, in one list for each stratum."""
-    answers = list(filter(_has_median, main_answers(summary)))
-    strata = dict.fromkeys(answer.stratum for answer in answers)
-    return [[answer for answer in answers if answer.stratum == stratum] for stratum in strata]
+    results = list(filter(_has_median, main_results_of(summary)))
+    strata = dict.fromkeys(result.stratum for result in results)
+    return [[result for result in results if result.stratum == stratum] for stratum in strata]
 
 
-def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> str:
+def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> str:
     """Return a sentence on the latency of one stratum.
 
     `named` adds the names of the targets; `several` adds the stratum. Example: `Callers hear the reply 0.70 s after
     they stop speaking (median voice_to_voice); p95 1.35 s`.
     """
-    metric, stratum = answers[0].metric, answers[0].stratum
+    metric, stratum = results[0].metric, results[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric in cells.TRANSCRIPT_BEGINS:
         lead, since = "The transcript is finished", cells.TRANSCRIPT_BEGINS[metric]
         since = since if since.startswith("the ") else f"the {since}"
     elif metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
-    p50, *p95 = _quantiles(answers, named=named)
+    p50, *p95 = _quantiles(results, named=named)
     which = f" in {stratum.turns}" if several else ""
     # names of targets such as "after" do not precede the word "after"
     opening = f"{lead} after {since}: {p50}" if named else f"{lead} {p50} after {since}"
     return f"{opening} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
 
 
-def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:
+def _quantiles(results: Sequence[MainResult], *, named: bool) -> list[str]:
     """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit.
 
     If there are more than three targets, a text has only the lowest and the highest value.
     """
-    ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in answers)]
-    displayed = {p: answers if len(answers) <= 3 else _ends(answers, p) for p in ps}
-    times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in displayed[p])))
+    ps = [p for p in (0.5, 0.95) if all(result.at(p).has_interval for result in results)]
+    displayed = {p: results if len(results) <= 3 else _ends(results, p) for p in ps}
+    times = iter(format_ms_list(*(result.at(p).reported_value for p in ps for result in displayed[p])))
     texts = []
     for p in ps:
-        of = [(cells.open_end_sign(answer.at(p)), f" on {answer.target}" if named else "") for answer in displayed[p]]
+        of = [(cells.open_end_sign(result.at(p)), f" on {result.target}" if named else "") for result in displayed[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
-        texts.append(" to ".join(parts) if len(answers) > 3 else join_words(parts))
+        texts.append(" to ".join(parts) if len(results) > 3 else join_words(parts))
     return texts
 
 
-def _ends(answers: Sequence[MainResult], p: float) -> list[MainResult]:
-    ordered = sorted(answers, key=lambda answer: answer.at(p).reported_value)
+def _ends(results: Sequence[MainResult], p: float) -> list[MainResult]:
+    ordered = sorted(results, key=lambda result: result.at(p).reported_value)
     return [ordered[0], ordered[-1]]
 
 
-def _no_medians(answers: Sequence[MainResult]) -> Iterable[str]:
+def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
     """Yield a sentence for each stratum. If all turns failed, yield one for all strata."""
-    strata = dict.fromkeys(answer.stratum for answer in answers)
-    if len(strata) > 1 and any(answer.n > answer.failed for answer in answers):
+    strata = dict.fromkeys(result.stratum for result in results)
+    if len(strata) > 1 and any(result.n > result.failed for result in results):
         for stratum in strata:
             yield _no_median(
-                [answer for answer in answers if answer.stratum == stratum], f" {stratum.turns_text(strata)}"
+                [result for result in results if result.stratum == stratum], f" {stratum.turns_text(strata)}"
             )
-    elif answers:
-        yield _no_median(answers)
+    elif results:
+        yield _no_median(results)
 
 
-def _no_median(answers: Sequence[MainResult], which: str = " turns") -> str:
+def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
     """Return a sentence with the reason why there is no median, and with the values that are known.
 
     `which` is the name of the turns.
     """
-    turns, failed = sum(a.n for a in answers), sum(a.failed for a in answers)
+    turns, failed = sum(a.n for a in results), sum(a.failed for a in results)
     if failed and failed == turns:
         return f"All{which} failed: {count(failed)} of {count(turns)}."
-    if any(a.at(0.5).status == "in_failures" for a in answers):
+    if any(a.at(0.5).status == "in_failures" for a in results):
         return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
-    values = [end for a in answers for end in (a.low, a.high) if math.isfinite(end)]
-    if not values and any(answer.turns_planned > answer.failed_or_not_started for answer in answers):
+    values = [end for a in results for end in (a.low, a.high) if math.isfinite(end)]
+    if not values and any(result.turns_planned > result.failed_or_not_started for result in results):
         return f"There is no latency: no event marks the first output of the successful{which}."
     if not values:
-        started = count(sum(a.turns for a in answers))
+        started = count(sum(a.turns for a in results))
         return f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of the run."
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
     of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
-    return f"Too few sessions for a median: {answers[0].metric} of {of} was {latency}."
+    return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}."
 
 
 def run_essentials(summary: Summary) -> str:
@@ -166,10 +166,10 @@ def run_essentials(summary: Summary) -> str:
         texts = [f"do not use these results: {cells.cause(summary)}"]
     else:
         medians, texts = _with_medians(summary), []
-        for answers in medians:
-            quantiles = zip(("p50", "p95"), _quantiles(answers, named=len(summary.targets) > 1), strict=False)
-            which = f" of {answers[0].stratum.turns}" if _has_several(summary) else ""
-            texts.append(f"{answers[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
+        for results in medians:
+            quantiles = zip(("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False)
+            which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
+            texts.append(f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*cells.run_badges(summary), *texts, *_counted(summary), *spent])
 
 
@@ -253,11 +253,11 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the longer runs that a median and p95 would need. Return [] if this run is long enough or invalid."""
     if summary.validity.status == "invalid":
         return []
-    with_median = [answer for answer in summary.results if answer.at(0.5).has_interval]
+    with_median = [result for result in summary.results if result.at(0.5).has_interval]
     short = [] if decision_notice(summary.run) else with_median or summary.results
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [
-        (name, max((_required_sessions(summary, answer, p) for answer in short), default=0)) for name, p in quantiles
+        (name, max((_required_sessions(summary, result, p) for result in short), default=0)) for name, p in quantiles
     ]
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
@@ -275,7 +275,7 @@ def next_step(summary: Summary) -> str:
     """
     if summary.validity.status == "invalid":
         return ""
-    with_median = [answer for answer in summary.results if answer.at(0.5).has_interval]
+    with_median = [result for result in summary.results if result.at(0.5).has_interval]
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
@@ -290,18 +290,18 @@ def next_step(summary: Summary) -> str:
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 
 
-def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
+def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
     """Return the number of sessions that a target needs for a percentile; 0 if the run has enough.
 
     The number includes sessions that have no turn with the metric.
     """
-    estimate = answer.at(p)
+    estimate = result.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
-    if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
-        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / answer.n))
+    if f"p({p * 100:g})" in _tested(summary) and 0 < result.n < turns_to_decide(p):
+        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / result.n))
     if not required or not estimate.sessions:
         return required
-    played = int((summary.run.sessions["target"] == answer.target).sum())
+    played = int((summary.run.sessions["target"] == result.target).sum())
     return math.ceil(required * max(played, estimate.sessions) / estimate.sessions)
 
 

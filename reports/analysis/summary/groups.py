@@ -20,6 +20,7 @@ from reports.analysis.summary.metrics import ShareEstimate, rate_of
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSample, MetricSamples
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
+from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import MainMetric, Stratum
 from reports.results.json_entries import Count, Rounded, described
 from reports.statistics.counting import dense_codes, distinct, split
@@ -27,11 +28,11 @@ from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate
 
 INSEPARABLE_CORRELATION = 0.9
 """The minimum correlation of turn number and session age at which their effects cannot be separated."""
-MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
+MATTERS, MATTERS_MS = 0.1, 5.0
 """The minimum difference of two groups that is reported.
 
 A difference of latencies must be at least MATTERS times the lower one, and at least MATTERS_MS. A difference of rates
-must be at least MATTERS_POINTS.
+must be at least POINTS.
 """
 
 
@@ -258,7 +259,7 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
     if latency.compared == "below":
         for group in latency.groups:
             below, failed = group.below, group.failed
-            if below and failed.total and below.high < failed.low and failed.share - below.share >= MATTERS_POINTS:
+            if below and failed.total and below.high < failed.low and failed.share - below.share >= POINTS:
                 yield GroupDifference(latency, "failed", structs.replace(latency.groups[0], failed=below), group)
                 break
         return
@@ -276,7 +277,7 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
         rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
         if len(rates) > 1:
             (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].share) for pick in (min, max))
-            if lowest.high < highest.low and highest.share - lowest.share >= MATTERS_POINTS:
+            if lowest.high < highest.low and highest.share - lowest.share >= POINTS:
                 yield GroupDifference(latency, what, low, high)
 
 

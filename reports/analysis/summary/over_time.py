@@ -69,11 +69,11 @@ class PoolSeries:
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
     """Yield the series of each pool whose median is finite. It is computed from the main metric of the pool."""
-    for pool, answer in zip(summary.turns.pools, summary.results, strict=True):
+    for pool, result in zip(summary.turns.pools, summary.results, strict=True):
         if (latencies := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = latencies
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(result.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S)
 
 
 def not_started_s(summary: Summary, indices: Integers) -> Floats:

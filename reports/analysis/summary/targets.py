@@ -98,10 +98,10 @@ def facts_of_targets(
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     reported = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]]
-    answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
-    compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
-    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
-    taken = partly if compressed < len(answers) else DEFLATE
+    results = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
+    compressed = results.str.contains(DEFLATE, regex=False, na=False).sum()
+    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(results), 'session')}; else the service declined"
+    taken = partly if compressed < len(results) else DEFLATE
     voices = [
         _inside(session_settings, "audio", "output", "voice") or session_settings.get("voice") or ""
         for session_settings in settings
@@ -209,7 +209,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_
     return Interleaving(target_count, len(complete), len(members) - len(complete), blocks, unopened, max_start_gap_ms)
 
 
-def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
+def quantiles_of_targets(results: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
     """Yield p50 and p95 of several targets, relative to the baseline.
 
     Quantiles are compared only within a metric and stratum.
@@ -217,8 +217,8 @@ def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQu
     A quantile is left out if fewer than two targets report it.
     """
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
-    for answer in answers:
-        groups.setdefault((answer.metric, answer.stratum), []).append(answer)
+    for result in results:
+        groups.setdefault((result.metric, result.stratum), []).append(result)
     for (metric, stratum), group in groups.items():
         for p in TYPICAL_LEVELS:
             values = {

@@ -30,7 +30,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     An unbounded interval ends in an arrow.
     """
     rows = rows[:MAX_STEPS]
-    targets = {colour: row_summary.target for _, group in rows for colour, row_summary in group}
+    targets = {colour: row.target for _, group in rows for colour, row in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
     height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
@@ -39,17 +39,17 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
     estimates = [e for _, group in rows for _, row in group for e in _published(*map(row.at, TYPICAL_LEVELS))]
     interval_ends = [end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
-    low, high = log_range(interval_ends or [f.high for _, group in rows for _, f in group])
+    low, high = log_range(interval_ends or [row.high for _, group in rows for _, row in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
-    for row, (step, group) in enumerate(rows):
-        middle = plot.y1 + pitch / 2 + row * pitch
+    for line, (step, group) in enumerate(rows):
+        middle = plot.y1 + pitch / 2 + line * pitch
         plot.text(plot.x0 - 10, middle + 4, excerpt(step, int((left - 12) / 7.9)), "rowlab", "end")
-        if row:
+        if line:
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
-        for index, (colour, row_summary) in enumerate(group):
+        for index, (colour, row) in enumerate(group):
             with plot.of(colour):
-                _step(plot, row_summary, colour, x, middle + 18 * (index - (len(group) - 1) / 2), step)
+                _step(plot, row, colour, x, middle + 18 * (index - (len(group) - 1) / 2), step)
     plot.text(0, plot.y0 + 35, "filled p50, open p95", "lab")
     return plot
 
@@ -59,20 +59,20 @@ def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
-def _step(plot: Plot, row_summary: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
-    estimates = _published(*map(row_summary.at, TYPICAL_LEVELS))
+def _step(plot: Plot, row: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
+    estimates = _published(*map(row.at, TYPICAL_LEVELS))
     for estimate in estimates:
         _interval(plot, estimate, x, y, colour)
     for estimate in estimates:
         value_text = f"{open_end_sign(estimate)}{ms(estimate.reported_value)}"
-        tip = f"{row_summary.target}, {step}, p{estimate.p * 100:g}: {value_text}, {row_summary.n} turns"
+        tip = f"{row.target}, {step}, p{estimate.p * 100:g}: {value_text}, {row.n} turns"
         _marker(plot, estimate, x, y, colour, 4.2, tip)
     if not estimates:
-        too_few = f"{row_summary.n} turn{'' if row_summary.n == 1 else 's'}: too few"
+        too_few = f"{row.n} turn{'' if row.n == 1 else 's'}: too few"
         plot.text(
             plot.x0 + 6,
             y + 4,
-            f"{row_summary.failed} of {row_summary.n} failed" if row_summary.failed else too_few,
+            f"{row.failed} of {row.n} failed" if row.failed else too_few,
             "tiny",
         )
 
@@ -95,7 +95,7 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
     """Return the ends of the scale on which the intervals of all targets are drawn."""
-    estimates = [e for f in summaries for e in map(f.at, MAIN_LEVELS) if e.has_interval]
+    estimates = [e for row in summaries for e in map(row.at, MAIN_LEVELS) if e.has_interval]
     return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
 
 
@@ -108,14 +108,14 @@ def interval_axis(ends: tuple[float, float]) -> str:
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
-def interval_plot(row_summary: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
+def interval_plot(row: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
     """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of all cells."""
-    title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row_summary.target}"
+    title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
-    estimates = [row_summary.at(p) for p in MAIN_LEVELS]
+    estimates = [row.at(p) for p in MAIN_LEVELS]
     for estimate in estimates:
         if estimate.has_interval:
             _interval(plot, estimate, x, 15, colour)

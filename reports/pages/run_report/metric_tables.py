@@ -21,11 +21,11 @@ BRIEF_ROWS = 4
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
     """Return a table with a row for each metric of turns or sessions, then a row for each metric of events."""
     lines: list[Line] = []
-    for row_summary in rows:
-        since = cells.measured_from_text(row_summary.metric, row_summary.stratum)
-        head = Cell(Term(row_summary.metric), f"{row_summary.unit},{since}" if since else row_summary.unit)
-        target = target_cell(summary, row_summary.target, cells.row_target(row_summary))
-        lines.append([head, target, *quantile_cells(row_summary), count(row_summary.unfinished)])
+    for row in rows:
+        since = cells.measured_from_text(row.metric, row.stratum)
+        head = Cell(Term(row.metric), f"{row.unit},{since}" if since else row.unit)
+        target = target_cell(summary, row.target, cells.row_target(row))
+        lines.append([head, target, *quantile_cells(row), count(row.unfinished)])
     for event in events:
         counted = ((event.negative, "negative"), (event.out_of_range, "out of range"))
         more = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
@@ -41,13 +41,13 @@ def quantiles(row: HistogramSummary) -> list[Inline]:
     return [*map(format_number, (*row.quantiles, row.high))]
 
 
-def quantile_cells(row_summary: MetricSummary) -> Line:
+def quantile_cells(row: MetricSummary) -> Line:
     """Return cells with the quantiles, the maximum, the number of planned turns, and the share that completed."""
     return [
-        *(cells.quantile_cell(row_summary, p, "") for p in LEVELS),
-        format_number(row_summary.high),
-        count(row_summary.planned),
-        cells.completed_share(row_summary),
+        *(cells.quantile_cell(row, p, "") for p in LEVELS),
+        format_number(row.high),
+        count(row.planned),
+        cells.completed_share(row),
     ]
 
 
@@ -62,8 +62,8 @@ def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool =
 
 def rows_of(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
     """Return the summaries of these metrics over all steps, in the order of `names`."""
-    rows = [f for f in summary.turn_metrics if f.step == ALL and f.metric in names]
-    return sorted(rows, key=lambda f: names.index(f.metric))
+    rows = [row for row in summary.turn_metrics if row.step == ALL and row.metric in names]
+    return sorted(rows, key=lambda row: names.index(row.metric))
 
 
 def texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> str:

@@ -134,10 +134,10 @@ def main_results(summary: Summary) -> list[b.Block]:
     groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
         return []
-    answers = [answer for group in groups for answer in group.rows]
-    ends = bar_charts.interval_scale(answers) if any(e.has_interval for f in answers for e in f.quantiles) else None
+    results = [result for group in groups for result in group.rows]
+    ends = bar_charts.interval_scale(results) if any(e.has_interval for row in results for e in row.quantiles) else None
     # a level beyond p95 has a column only if a target has enough sessions for it
-    ps = [p for p in MAIN_LEVELS if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in answers)]
+    ps = [p for p in MAIN_LEVELS if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)]
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
@@ -152,12 +152,12 @@ def main_results(summary: Summary) -> list[b.Block]:
     for group in groups:
         heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
-        rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+        rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
     for p in (p for p in MAIN_LEVELS if p not in ps):
-        required = [result.at(p).required for result in answers if result.at(p).status == "too_few_sessions"]
+        required = [result.at(p).required for result in results if result.at(p).status == "too_few_sessions"]
         caption += f"; {LEVEL_NAMES[p]} needs {count(min(required))} sessions" if required else ""
-    if any(result.at(p).status == "in_failures" for result in answers for p in ps):
+    if any(result.at(p).status == "in_failures" for result in results for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
@@ -178,18 +178,18 @@ PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 """The styles of the texts that are shown instead of a number."""
 
 
-def _answer(
-    summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+def _result_row(
+    summary: Summary, group: cells.ResultRows, result: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
-    target, distinction = summary.targets.index(answer.target), group.distinction(answer)
-    parts = [cells.quantile_cell(answer, p, "") for p in ps]
+    target, distinction = summary.targets.index(result.target), group.distinction(result)
+    parts = [cells.quantile_cell(result, p, "") for p in ps]
     return [
-        b.Cell(f"{answer.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
-        b.Cell(count(answer.turns), plural(answer.sessions, "session")),
+        b.Cell(f"{result.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
+        b.Cell(count(result.turns), plural(result.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
-        format_number(answer.high),
-        cells.failures(answer),
-        *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
+        format_number(result.high),
+        cells.failures(result),
+        *([b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")] if ends else []),
     ]
 
 
@@ -265,7 +265,7 @@ def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    names = {f.metric for f in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes)}
+    names = {row.metric for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes)}
     names -= {*network.OF_WEBSOCKETS} if summary.only_telephone else set()
     names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}

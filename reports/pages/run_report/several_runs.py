@@ -36,15 +36,15 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     if not summary.endings.started:
         return [("no turns", [run, NONE, "0", *("n/a",) * (len(MAIN_LEVELS) + 1), valid])]
     rows: list[tuple[str, list[Inline]]] = []
-    for answer in (answer for group in cells.tables(summary) for answer in group.rows):
-        quantiles = (cells.quantile_cell(answer, p).text for p in MAIN_LEVELS)
+    for result in (result for group in cells.tables(summary) for result in group.rows):
+        quantiles = (cells.quantile_cell(result, p).text for p in MAIN_LEVELS)
         parts = [
-            excerpt(answer.target, MAX_TARGET_CHARACTERS),
-            count(answer.turns),
+            excerpt(result.target, MAX_TARGET_CHARACTERS),
+            count(result.turns),
             *quantiles,
-            cells.failures(answer).text,
+            cells.failures(result).text,
         ]
-        rows.append((f"{cells.row_title(answer)}, ms", [run, *parts, valid]))
+        rows.append((f"{cells.row_title(result)}, ms", [run, *parts, valid]))
     return rows
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from bench.base.units import NS_PER_S
 from reports.analysis.trends.metric_trend import MetricTrend
 from reports.formatting import format_utc, log_range, ms, percent, plural
+from reports.metrics.metric_spec import POINTS
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.text.reasons import reasons_text
@@ -20,8 +21,6 @@ ROOM_S = 3600.0
 LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
 """The height and the width of the label of a change, and the number of rows in which labels are placed to avoid
 overlaps."""
-RATE_MAX_MIN = 0.01
-"""The minimum upper end of the value axis for a rate. It is one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
 DATE_WIDTH = 170.0
 """The minimum distance between two dates on the time axis."""
@@ -86,7 +85,7 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
     spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
     if spec.scale == "points":
-        scale = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
+        scale = PixelScale(identity, 0.0, max([POINTS, *ends]), plot.y0, plot.y1)
         plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
         return scale
     scale = log_scale(*log_range(ends), plot.y0, plot.y1)

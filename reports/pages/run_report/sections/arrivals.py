@@ -41,14 +41,14 @@ TOGETHER = (
 def by_load(summary: Summary) -> b.Section | None:
     """Return the section on latency and failures by the number of calls in progress; None if it did not change."""
     frames = summary.latency_by("calls")
-    figures = []
+    row = []
     for frame in frames:
         read = BY_LOAD.format(cells.metric_title(frame[0].metric, frame[0].stratum))
         numbers = groups.latency_blocks(frame, summary.targets)
-        figures.append(plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers))
-    blocks: list[b.Block] = [*figures, *b.note(TOGETHER)]
+        row.append(plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers))
+    blocks: list[b.Block] = [*row, *b.note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
-    return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
+    return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if row else None
 
 
 def rate_limits(summary: Summary) -> b.Section | None:
@@ -56,7 +56,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
     limits = summary.throttling
     if not limits.any:
         return None
-    figures, interval_text = [], f"in each {format_duration(limits.bin_s)}"
+    row, interval_text = [], f"in each {format_duration(limits.bin_s)}"
     if limits.is_plottable:
         lines = (
             "Lines: the minimum share of a limit that the service reported as remaining "
@@ -65,7 +65,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
         read = [lines] if any(target.remaining for target in limits.targets) else []
         counted = any(target.counts.any() for target in limits.targets)
         read += [f"Red: throttled turns and sessions {interval_text}."] if counted else []
-        figures = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
+        row = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
     rows: list[b.Line] = []
     for throttling in limits.targets:
         min_shares = {limit: percent(share, 1) for limit, share in throttling.min_remaining.items()}
@@ -80,7 +80,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
     totals_text = limits_in_all(limits)
     what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
     brief = b.fact("rate limits", [totals_text])
-    blocks: list[b.Block] = [what, *figures, b.table(LIMITS, rows)]
+    blocks: list[b.Block] = [what, *row, b.table(LIMITS, rows)]
     return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
 
 
@@ -197,10 +197,10 @@ def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     lines = []
     for load in frame.targets:
         texts = [calls_counted(load), offered_load(frame, load)]
-        for figures in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == load.target):
-            estimates = [e for e in map(figures.at, (0.5, 0.95)) if e.has_interval]
+        for row in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == load.target):
+            estimates = [e for e in map(row.at, (0.5, 0.95)) if e.has_interval]
             percentiles = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in estimates]
-            texts += [f"{figures.metric} {', '.join(percentiles)}"] if percentiles else []
+            texts += [f"{row.metric} {', '.join(percentiles)}"] if percentiles else []
         lines += [f"{load.target}: {text}" if len(frame.targets) > 1 else text for text in texts]
     return lines
 

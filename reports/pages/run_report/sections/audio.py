@@ -144,7 +144,7 @@ def interruptions(summary: Summary) -> b.Section | None:
 
 def interrupts(summary: Summary) -> bool:
     """Return whether the run is about interruptions: in at least one turn of five, the caller interrupted the reply."""
-    interrupted = sum(row_summary.planned for row_summary in rows_of(summary, ("barge_in_yield",)))
+    interrupted = sum(row.planned for row in rows_of(summary, ("barge_in_yield",)))
     return 5 * interrupted >= summary.endings.started > 0
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.document import Check
-from bench.record.validity import LOAD_GENERATOR_CHECKS
+from bench.record.validity import LOAD_GENERATOR_CHECKS, MAX_UNCERTAINTY_SHARE
 from reports.analysis.summary.metrics import measured_seconds
 from reports.analysis.summary.run_validity import Incident, Incidents
 from reports.analysis.summary.summary import Summary
@@ -203,13 +203,6 @@ def checks(evaluated: Sequence[Check]) -> list[b.Block]:
     return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
 
 
-LATE_SHARE = 0.01
-"""The minimum lateness of a simulator that is shown, as a share of the shortest median.
-
-It is the same as the limit for uncertain timestamps.
-"""
-
-
 def incident_kind(kind: str) -> str:
     """Return the name of a type of incident, such as `token refresh`."""
     return kind.replace("_", " ")
@@ -223,17 +216,17 @@ def incident_kinds(incidents: Incidents) -> str:
 def incidents_that_matter(summary: Summary) -> Incidents:
     """Return the incidents of a run, but without those in which a simulator was only slightly late.
 
-    The limit is LATE_SHARE of the shortest median.
+    The limit is that of uncertain timestamps, as a share of the shortest median.
 
     If the lateness is larger, its share of this median is added to the text of the incident.
     """
-    medians = [answer.at(0.5).value for answer in summary.results if answer.at(0.5).has_interval]
+    medians = [result.at(0.5).value for result in summary.results if result.at(0.5).has_interval]
     shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incident_counts)
     for incident in summary.incidents:
         late = incident.late_ms
         if not (math.isfinite(late) and math.isfinite(shortest)):
             incidents.append(incident)
-        elif late < LATE_SHARE * shortest:
+        elif late < MAX_UNCERTAINTY_SHARE * shortest:
             counts[incident.kind] -= 1
         else:
             share = f"{percent(late, shortest)} of the shortest median, {ms(shortest)}"

@@ -77,7 +77,7 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
 
     If voice_to_voice has medians, it is first.
     """
-    has_medians = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
+    has_medians = any(result.at(0.5).has_interval for result in summary.voice_to_voice)
 
     def sort_key(name: str) -> tuple[bool, bool, bool]:
         return (
@@ -113,7 +113,7 @@ def time(summary: Summary) -> b.Section | None:
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    titles = dict.fromkeys(cells.row_title(answer) for answer in summary.results if answer.turns)
+    titles = dict.fromkeys(cells.row_title(result) for result in summary.results if result.turns)
     yield f"{join_words(list(titles))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
@@ -137,21 +137,23 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
 def steps(summary: Summary) -> b.Section | None:
     """Return the section with figures and tables of the steps, by stratum; None if there is only one step."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
-    step_names = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
+    step_names = {row.step for stratum in summary.turns.strata for row in cells.steps_of(summary, stratum)}
     return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(step_names) > 1 else None
 
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     rows = cells.steps_of(summary, stratum)
-    of_steps = ((step, [f for f in rows if f.step == step]) for step in summary.turns.steps)
-    groups = [(step, [(summary.targets.index(f.target), f) for f in group]) for step, group in of_steps if group]
+    of_steps = ((step, [row for row in rows if row.step == step]) for step in summary.turns.steps)
+    groups = [(step, [(summary.targets.index(row.target), row) for row in group]) for step, group in of_steps if group]
     if not groups:
         return
-    published = any(e.has_interval for f in rows for e in f.quantiles)
+    published = any(e.has_interval for row in rows for e in row.quantiles)
     caption = cells.slowest_step(summary, stratum)
     heads: list[b.Head] = ["step", b.Column("target", left=True), *LEVEL_NAMES.values(), "max", "planned", "completed"]
-    summaries = (f for _, group in groups for _, f in group)
-    numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in summaries])]
+    summaries = (row for _, group in groups for _, row in group)
+    numbers = [
+        b.table(heads, [[row.step, target_cell(summary, row.target), *quantile_cells(row)] for row in summaries])
+    ]
     yield b.Heading(f"{cells.row_title(rows[0])}, in ms")
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])

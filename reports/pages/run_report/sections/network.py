@@ -48,10 +48,10 @@ def network(summary: Summary) -> b.Section | None:
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
     for target in summary.targets:
-        target_rows = [f for f in rows if f.target == target and f.at(0.5).has_interval]
+        target_rows = [row for row in rows if row.target == target and row.at(0.5).has_interval]
         names = ("network_rtt", "ttfa_minus_rtt")
         rtt, remainder = (
-            next((f.at(0.5).reported_value for f in target_rows if f.metric == name), 0.0) for name in names
+            next((row.at(0.5).reported_value for row in target_rows if row.metric == name), 0.0) for name in names
         )
         if rtt and remainder:
             named = f" on {target}" if len(summary.targets) > 1 else ""
@@ -86,12 +86,12 @@ def other_metrics(summary: Summary) -> b.Section | None:
 
     Return None if no turn or session has such a metric.
     """
-    summaries = [f for f in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
-    of_turns = [f for f in summaries if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
+    summaries = [row for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes) if row.step == ALL]
+    of_turns = [row for row in summaries if CATALOGUE[row.metric].scope == "turn" or row.metric in OF_CALLS]
     of_events = [event for event in summary.event_metrics if CATALOGUE[event.metric].scope == "event"]
     if not of_turns:
         return None
-    names, counted = {f.metric for f in of_turns}, {event.metric for event in of_events}
+    names, counted = {row.metric for row in of_turns}, {event.metric for event in of_events}
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
     text = (
@@ -105,16 +105,16 @@ def connect(summary: Summary) -> b.Section | None:
     """Return the section on how long connecting takes; None if no session opened."""
     shown_there = {*SETUP, *PACKETS, *PACKETS.values(), *OF_WEBSOCKETS}
     rows = [
-        f
-        for f in summary.connect_phases
-        if f.metric not in OF_CALLS
-        and (f.metric != "auth_wait" or f.high)
-        and not (f.metric in shown_there and is_of_calls(summary, f))
+        row
+        for row in summary.connect_phases
+        if row.metric not in OF_CALLS
+        and (row.metric != "auth_wait" or row.high)
+        and not (row.metric in shown_there and is_of_calls(summary, row))
     ]
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
-    totals, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
+    totals, parts = ([row for row in rows if (row.metric in phases) == of_phase] for of_phase in (False, True))
     ready = [row for row in rows if row.metric == "session_ready" and row.at(0.5).has_interval]
     named = len({row.target for row in rows}) > 1
     medians = [(f"{row.target} " if named else "", row.at(0.5)) for row in ready]
