@@ -10,16 +10,7 @@ from reports.analysis.summary.load import ArrivalSummary
 from reports.analysis.summary.run_validity import HostCpu
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import Interleaving
-from reports.formatting import (
-    NBSP,
-    change,
-    count,
-    format_number,
-    join_words,
-    ms,
-    percent,
-    plural,
-)
+from reports.formatting import NBSP, change, count, format_number, join_words, ms, percent, plural
 from reports.text.cells import as_sentence, interval
 
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"

@@ -92,10 +92,7 @@ def slowest_turns(
     for stratum in turns.strata:
         in_stratum = turns.steps_in(stratum)[turns.step]
         without_audio = in_stratum & np.isnan(turns.value(VOICE_TO_VOICE))
-        for sample, mask in (
-            (samples[VOICE_TO_VOICE], in_stratum),
-            (samples[samples.mains[stratum]], without_audio),
-        ):
+        for sample, mask in ((samples[VOICE_TO_VOICE], in_stratum), (samples[samples.mains[stratum]], without_audio)):
             falling: Integers = np.flatnonzero(np.isfinite(sample.values) & mask[sample.index])[::-1]
             slowest.append(TurnRanking(sample, stratum, falling[:MAX_TURNS]))
             group = turns.group[sample.index[falling]]

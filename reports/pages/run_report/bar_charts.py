@@ -69,12 +69,7 @@ def _step(plot: Plot, row: MetricSummary, colour: int, x: PixelScale, y: float, 
         _marker(plot, estimate, x, y, colour, 4.2, tip)
     if not estimates:
         too_few = f"{row.n} turn{'' if row.n == 1 else 's'}: too few"
-        plot.text(
-            plot.x0 + 6,
-            y + 4,
-            f"{row.failed} of {row.n} failed" if row.failed else too_few,
-            "tiny",
-        )
+        plot.text(plot.x0 + 6, y + 4, f"{row.failed} of {row.n} failed" if row.failed else too_few, "tiny")
 
 
 def _marker(

@@ -7,17 +7,7 @@ import numpy as np
 from reports.analysis.summary.load import ArrivalSummary, OfferedLoad, RateLimitSeries, call_bins
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames
-from reports.formatting import (
-    NBSP,
-    NONE,
-    count,
-    format_duration,
-    format_number,
-    join_words,
-    ms,
-    percent,
-    plural,
-)
+from reports.formatting import NBSP, NONE, count, format_duration, format_number, join_words, ms, percent, plural
 from reports.pages.run_report import charts, time_panels
 from reports.pages.run_report.metric_tables import metrics, target_cell
 from reports.render import blocks as b

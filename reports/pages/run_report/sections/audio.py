@@ -9,19 +9,9 @@ from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.segments import Breakdown
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import (
-    NONE,
-    count,
-    format_number,
-)
+from reports.formatting import NONE, count, format_number
 from reports.pages.run_report import bar_charts, speech_timeline
-from reports.pages.run_report.metric_tables import (
-    BRIEF_ROWS,
-    metrics,
-    rows_of,
-    target_cell,
-    texts_by_target,
-)
+from reports.pages.run_report.metric_tables import BRIEF_ROWS, metrics, rows_of, target_cell, texts_by_target
 from reports.pages.run_report.sections.slowest import log_link
 from reports.render import blocks as b
 from reports.render.svg import plot_figure

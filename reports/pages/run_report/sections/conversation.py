@@ -6,11 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.groups import GroupedLatency, same_grouping
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    change,
-    count,
-    format_utc_ms,
-)
+from reports.formatting import change, count, format_utc_ms
 from reports.pages.run_report import charts
 from reports.pages.run_report.metric_tables import BRIEF_ROWS, metrics, rows_of, target_cell
 from reports.pages.run_report.sections.slowest import log_link

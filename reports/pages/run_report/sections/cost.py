@@ -8,16 +8,7 @@ from collections.abc import Iterable
 from bench.catalogue.pricing import dollars
 from reports.analysis.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost, TargetCost, UnplayedAudio
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    NBSP,
-    NONE,
-    count,
-    format_number,
-    join_words,
-    percent,
-    plural,
-    usd,
-)
+from reports.formatting import NBSP, NONE, count, format_number, join_words, percent, plural, usd
 from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b
 from reports.text import cells

@@ -17,16 +17,7 @@ from bench.record.validity import LOAD_GENERATOR_CHECKS, MAX_UNCERTAINTY_SHARE
 from reports.analysis.summary.metrics import measured_seconds
 from reports.analysis.summary.run_validity import Incident, Incidents
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    NBSP,
-    NONE,
-    clock,
-    count,
-    format_number,
-    join_words,
-    ms,
-    percent,
-)
+from reports.formatting import NBSP, NONE, clock, count, format_number, join_words, ms, percent
 from reports.pages.run_report.metric_tables import quantiles
 from reports.render import blocks as b
 from reports.results.levels import LEVEL_NAMES

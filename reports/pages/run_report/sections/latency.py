@@ -10,13 +10,7 @@ from reports.analysis.summary.over_time import OverTime, over_time, steps_over_t
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import Pool
-from reports.formatting import (
-    NONE,
-    clock,
-    format_duration,
-    join_words,
-    plural,
-)
+from reports.formatting import NONE, clock, format_duration, join_words, plural
 from reports.metrics.strata import Stratum
 from reports.pages.run_report import bar_charts, charts, time_panels
 from reports.pages.run_report.metric_tables import quantile_cells, target_cell

@@ -6,22 +6,8 @@ from bench.base.units import byte_unit
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.metrics import ALL, SLOPES
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    NONE,
-    count,
-    format_number,
-    join_words,
-    ms,
-    percent,
-    plural,
-    quantity,
-)
-from reports.pages.run_report.metric_tables import (
-    metrics,
-    rows_of,
-    target_cell,
-    texts_by_target,
-)
+from reports.formatting import NONE, count, format_number, join_words, ms, percent, plural, quantity
+from reports.pages.run_report.metric_tables import metrics, rows_of, target_cell, texts_by_target
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
 from reports.text import cells

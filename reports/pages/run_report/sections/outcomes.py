@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    NONE,
-    count,
-    percent,
-    plural,
-)
+from reports.formatting import NONE, count, percent, plural
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b

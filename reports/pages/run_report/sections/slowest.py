@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from reports.analysis.summary.example_turns import SlowTurn
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import (
-    clock,
-    count,
-    ms,
-)
+from reports.formatting import clock, count, ms
 from reports.metrics.strata import Stratum
 from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b

@@ -8,14 +8,7 @@ from collections.abc import Sequence
 from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
 from reports.analysis.summary.metrics import MetricSummary, ShareEstimate
 from reports.analysis.summary.summary import Summary
-from reports.formatting import (
-    NONE,
-    count,
-    format_ms_list,
-    ms,
-    percent,
-    plural,
-)
+from reports.formatting import NONE, count, format_ms_list, ms, percent, plural
 from reports.pages.run_report.metric_tables import metrics
 from reports.render import blocks as b
 from reports.text import cells
@@ -88,10 +81,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         if listed:
             columns = ("outcome", b.Column("target", left=True), "calls", b.Column("reason", left=True))
             blocks += [b.Heading(title), b.table(columns, listed)]
-    for title, names in (
-        ("Setup of each call", SETUP),
-        ("Packets of each call", {*PACKETS, *PACKETS.values()}),
-    ):
+    for title, names in (("Setup of each call", SETUP), ("Packets of each call", {*PACKETS, *PACKETS.values()})):
         if of_calls := [row for row in summary.connect_phases if row.metric in names and is_of_calls(summary, row)]:
             blocks += [b.Details(title, [metrics(summary, of_calls)], open=True)]
     answered = [calls for calls in called if calls.answered.count]
@@ -140,11 +130,7 @@ def _counts_text(calls: TelephoneCalls) -> str:
     parts = [f"{count(share.total)} tried, {count(share.count)} answered{rate}"]
     if missing := [
         f"{count(n)} {what}"
-        for n, what in (
-            (calls.refused, "refused"),
-            (calls.unanswered, "not answered"),
-            (calls.failed, "not set up"),
-        )
+        for n, what in ((calls.refused, "refused"), (calls.unanswered, "not answered"), (calls.failed, "not set up"))
         if n
     ]:
         parts.append(f"{', '.join(missing)}: {_reasons_text(calls.not_set_up)}")

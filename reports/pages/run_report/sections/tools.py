@@ -10,12 +10,7 @@ from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.tools import ToolTurns
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
-from reports.formatting import (
-    count,
-    format_number,
-    ms,
-    plural,
-)
+from reports.formatting import count, format_number, ms, plural
 from reports.pages.run_report.metric_tables import metrics, rows_of
 from reports.render import blocks as b
 from reports.text import cells
