@@ -21,9 +21,8 @@ def over_the_limit(share: float) -> str:
 
 
 def endings_text(sessions: Mapping[str, int]) -> str:
-    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
-
-    If there are several outcomes, the text has the count of each.
+    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`. If there are several
+    outcomes, the text has the count of each.
     """
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"

@@ -37,10 +37,8 @@ DECIDED = ("regressed", "not_regressed")
 
 
 def notices(summary: Summary) -> list[str]:
-    """Return all notices to read before the values of a report.
-
-    They are on the run, on uncertain metrics, on differences between targets, and on values that mix different groups
-    of turns.
+    """Return all notices to read before the values of a report. They are on the run, on uncertain metrics, on
+    differences between targets, and on values that mix different groups of turns.
     """
     return [
         *run_notices(summary.run, summary.data_notes),
@@ -84,9 +82,8 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield the notices on a run. Those that its document contains come first.
-
-    The notice on uncertain metrics is not included; `uncertain_line` returns it.
+    """Yield the notices on a run. Those that its document contains come first. The notice on uncertain metrics is not
+    included; `uncertain_line` returns it.
     """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     yield from filter(None, [unread_notice(run.metadata)])
@@ -168,9 +165,8 @@ def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if turns were measured of a target whose protocol has no events for them.
-
-    Also yield a notice if messages were ignored.
+    """Yield a notice if turns were measured of a target whose protocol has no events for them. Also yield a notice if
+    messages were ignored.
     """
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets and len(run.turns):
@@ -203,7 +199,6 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
     """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; "" if there are none.
-
     `metrics` are the metrics to consider; None for all.
     """
     early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
@@ -229,9 +224,8 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
 
 
 def decision_notice(run: RunFrames) -> str:
-    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json.
-
-    Return "" if no analysis decided.
+    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json. Return
+    "" if no analysis decided.
     """
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
@@ -249,9 +243,8 @@ def decision_notice(run: RunFrames) -> str:
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield a notice for each missing worker.
-
-    Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`.
+    """Yield a notice for each missing worker. Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns
+    and 12 calls are missing`.
     """
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]

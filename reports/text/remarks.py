@@ -17,9 +17,8 @@ HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
 
 
 def baseline_text(summary: Summary) -> list[str]:
-    """Return a line for each target other than the baseline: the ratios of its quantiles to those of the baseline.
-
-    If there are more than two targets, a line has only the first quantile. Return [] if the run is invalid.
+    """Return a line for each target other than the baseline: the ratios of its quantiles to those of the baseline. If
+    there are more than two targets, a line has only the first quantile. Return [] if the run is invalid.
     """
     differences = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
@@ -85,9 +84,8 @@ def _had_cores(cpu: HostCpu, summary: Summary) -> str:
 
 
 def rate(per_s: float) -> str:
-    """Return a rate as a text, such as `2/s`, `30/min`, or `4.5/h`.
-
-    The first of these units is used in which it is at least about 1.
+    """Return a rate as a text, such as `2/s`, `30/min`, or `4.5/h`. The first of these units is used in which it is at
+    least about 1.
     """
     for size, name in ((1.0, "s"), (60.0, "min")):
         if per_s * size >= 0.995:
@@ -101,9 +99,8 @@ def requested_load(frame: ArrivalSummary) -> str:
 
 
 def interleaved(interleaving: Interleaving) -> str:
-    """Return a sentence on the pairs of a run.
-
-    Example: `Interleaved: 120 pairs; sessions of a pair started within 12 ms of each other`.
+    """Return a sentence on the pairs of a run. Example: `Interleaved: 120 pairs; sessions of a pair started within 12
+    ms of each other`.
     """
     pair = "pair" if interleaving.targets == 2 else "group"
     pairs = (
@@ -123,9 +120,8 @@ def interleaved(interleaving: Interleaving) -> str:
 
 
 def drift_text(drifts: Sequence[PoolDrift]) -> str:
-    """Return the drift of each pool, and whether drift is suspected, as a text; "" without pools.
-
-    Example: `…: direct −1 % (−4 to +2 %). No drift …`.
+    """Return the drift of each pool, and whether drift is suspected, as a text; "" without pools. Example: `…: direct
+    −1 % (−4 to +2 %). No drift …`.
     """
     if not drifts:
         return ""
@@ -139,9 +135,8 @@ def drift_text(drifts: Sequence[PoolDrift]) -> str:
 
 
 def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
-    """Return a text on the pools in which drift is suspected; "" if there are none.
-
-    Example: `suspected, later half of the turns compared with …: gateway +12 % (+7 to +18 %)`.
+    """Return a text on the pools in which drift is suspected; "" if there are none. Example: `suspected, later half of
+    the turns compared with …: gateway +12 % (+7 to +18 %)`.
     """
     parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"

@@ -25,10 +25,8 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_results_of(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that the first sentences of a report use.
-
-    They are those of voice_to_voice if any target has its median, or if no metric has a median and a reply was heard.
-    Otherwise they are those of the main metrics.
+    """Return the results that the first sentences of a report use. They are those of voice_to_voice if any target has
+    its median, or if no metric has a median and a reply was heard. Otherwise they are those of the main metrics.
     """
     heard = _heard(summary)
     return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.results)) else summary.results
@@ -50,9 +48,8 @@ def _has_median(result: MainResult) -> bool:
 
 
 def run_headline(summary: Summary) -> str:
-    """Return the first sentences of a report: the latency of each stratum with a median.
-
-    If none has one, return the reason.
+    """Return the first sentences of a report: the latency of each stratum with a median. If none has one, return the
+    reason.
     """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
@@ -83,10 +80,8 @@ def _with_medians(summary: Summary) -> list[list[MainResult]]:
 
 
 def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return a sentence on the latency of one stratum.
-
-    `named` adds the names of the targets; `several` adds the stratum. Example: `Callers hear the reply 0.70 s after
-    they stop speaking (median voice_to_voice); p95 1.35 s`.
+    """Return a sentence on the latency of one stratum. `named` adds the names of the targets; `several` adds the
+    stratum. Example: `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`.
     """
     metric, stratum = results[0].metric, results[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
@@ -103,9 +98,8 @@ def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> s
 
 
 def _quantiles(results: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit.
-
-    If there are more than three targets, a text has only the lowest and the highest value.
+    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit. If there are
+    more than three targets, a text has only the lowest and the highest value.
     """
     ps = [p for p in (0.5, 0.95) if all(result.at(p).has_interval for result in results)]
     displayed = {p: results if len(results) <= 3 else _ends(results, p) for p in ps}
@@ -136,9 +130,8 @@ def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
 
 
 def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
-    """Return a sentence with the reason why there is no median, and with the values that are known.
-
-    `which` is the name of the turns.
+    """Return a sentence with the reason why there is no median, and with the values that are known. `which` is the name
+    of the turns.
     """
     turns, failed = sum(a.n for a in results), sum(a.failed for a in results)
     if failed and failed == turns:
@@ -157,10 +150,7 @@ def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
 
 
 def run_essentials(summary: Summary) -> str:
-    """Return a run as one line.
-
-    Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
-    """
+    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
     spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
         texts = [f"do not use these results: {cells.cause(summary)}"]
@@ -174,10 +164,8 @@ def run_essentials(summary: Summary) -> str:
 
 
 def _counted(summary: Summary) -> list[str]:
-    """Return the numbers of turns as texts, such as `412 turns, 3 failed`.
-
-    Targets without a successful turn come first. If no turn started, return the outcomes of sessions, such as `10
-    sessions connect_failed:401`.
+    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. Targets without a successful turn come
+    first. If no turn started, return the outcomes of sessions, such as `10 sessions connect_failed:401`.
     """
     outcomes = summary.endings
     if within_warmup(summary.run.metadata):
@@ -226,9 +214,8 @@ def _outcomes_text(number: int) -> str:
 
 
 def remedy(summary: Summary) -> str:
-    """Return the remedy for the most frequent outcome.
-
-    Return "" unless most of the planned turns failed or did not start.
+    """Return the remedy for the most frequent outcome. Return "" unless most of the planned turns failed or did not
+    start.
     """
     remedies, outcomes = summary.endings.remedies(), summary.endings
     mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
@@ -269,9 +256,8 @@ SUPPORT = (
 
 
 def next_step(summary: Summary) -> str:
-    """Return the next step for the user, as sentences.
-
-    Return "" for an invalid run, because its remedy is shown instead.
+    """Return the next step for the user, as sentences. Return "" for an invalid run, because its remedy is shown
+    instead.
     """
     if summary.validity.status == "invalid":
         return ""
@@ -291,9 +277,8 @@ def next_step(summary: Summary) -> str:
 
 
 def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
-    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough.
-
-    The number includes sessions that have no turn with the metric.
+    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough. The number includes
+    sessions that have no turn with the metric.
     """
     estimate = result.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
@@ -312,10 +297,8 @@ def _tested(summary: Summary) -> str:
 
 
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
-    """Return a longer run with this number of sessions.
-
-    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, or consists of recordings, only
-    the number of sessions is returned.
+    """Return a longer run with this number of sessions. Its options are `--sessions 45`, or `--run-time 5m`, or both.
+    If the run has stages, or consists of recordings, only the number of sessions is returned.
     """
     if summary.recorded:
         return LongerRun(percentile, f"{count(sessions)} recorded calls", "")
@@ -352,9 +335,8 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Return a sentence on the turns that failed or did not start; [] if no turns were planned.
-
-    Example: `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
+    """Return a sentence on the turns that failed or did not start; [] if no turns were planned. Example: `112 of 170
+    planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
     """
     outcomes = summary.endings
     unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
@@ -381,9 +363,8 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """Return the most frequent outcome, such as `most often as closed:1006 (17)`.
-
-    If it is the only outcome, return a text such as `as closed:1006`.
+    """Return the most frequent outcome, such as `most often as closed:1006 (17)`. If it is the only outcome, return a
+    text such as `as closed:1006`.
     """
     commonest = max(endings, key=lambda ending: sum(ending.counts))
     return (
@@ -405,9 +386,8 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a text for each target in which too many replies started before the end of the question.
-
-    It has the remedy.
+    """Return a text for each target in which too many replies started before the end of the question. It has the
+    remedy.
     """
     early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
     targets = summary.run.metadata.get("targets") or []
@@ -424,9 +404,8 @@ SCRIPTS = 5
 
 
 def load_line(summary: Summary) -> str:
-    """Return the load, the numbers of calls and turns, the duration, and the targets as one line.
-
-    Example: `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
+    """Return the load, the numbers of calls and turns, the duration, and the targets as one line. Example: `8 users ·
+    58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
     """
     outcomes, frame = summary.endings, summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"

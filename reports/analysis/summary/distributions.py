@@ -19,10 +19,8 @@ PUBLISHED = tuple(sorted({*LEVELS, 0.75, 0.999}))
 """The levels of the table below a percentile curve."""
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
-"""The percentiles of a curve: those that tables have, and others at equal distances on the axis −log₁₀(1 − p).
-
-If one of the others is close to a percentile of tables, it is left out.
-"""
+"""The percentiles of a curve: those that tables have, and others at equal distances on the axis −log₁₀(1 − p). If one
+of the others is close to a percentile of tables, it is left out."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,8 @@ class HistogramTarget:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram of several targets. All use the same bins, so that they can be compared.
-
-    `edges` are the n + 1 edges of n bins, in ms.
+    """A histogram of several targets. All use the same bins, so that they can be compared. `edges` are the n + 1 edges
+    of n bins, in ms.
     """
 
     edges: Floats

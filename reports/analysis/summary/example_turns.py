@@ -38,9 +38,7 @@ MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
 """OF_STEP is the maximum number of turns of each step on each target. OF_STEPS is the maximum of all steps together.
-
-With many steps, each step has fewer turns.
-"""
+With many steps, each step has fewer turns."""
 
 
 class SlowTurnEntry(MainMetric, frozen=True):
@@ -182,9 +180,8 @@ OF_CONTEXT = 3
 def failures_by_context(
     run: RunFrames, turns: TurnArrays, differences: Iterable[GroupDifference]
 ) -> tuple[FailedTurnEntry, ...]:
-    """Return failed turns of the pools that fail more often from some context length on.
-
-    They are those with the shortest contexts from there on, each of another session.
+    """Return failed turns of the pools that fail more often from some context length on. They are those with the
+    shortest contexts from there on, each of another session.
     """
     chosen: list[int] = []
     tokens, is_bound = turns.context
@@ -282,9 +279,8 @@ class _Line(msgspec.Struct):
 
 
 def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
-    """Yield the arrival and the number of decoded bytes of each audio delta received in a time span.
-
-    Skip damaged lines.
+    """Yield the arrival and the number of decoded bytes of each audio delta received in a time span. Skip damaged
+    lines.
     """
     with suppress(OSError), open_file(log) as lines:
         for text in lines:
@@ -314,9 +310,8 @@ ROLE_METRICS: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "func
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One successful turn in the speech timeline. A time is NaN if it is unknown.
-
-    The positions of stalls within the reply are known only if there is an event log.
+    """One successful turn in the speech timeline. A time is NaN if it is unknown. The positions of stalls within the
+    reply are known only if there is an event log.
     """
 
     role: Role
@@ -348,10 +343,8 @@ class ExampleTurn:
     longest_stall: bool = False
     """True if this turn has the longest stall of all turns, but was chosen for another role."""
     heard: tuple[tuple[float, float], ...] = ()
-    """The start and the end of each part of the reply that was played without a stall, from the event log.
-
-    It is empty if there is no log. The reply is then plotted as one part.
-    """
+    """The start and the end of each part of the reply that was played without a stall, from the event log. It is empty
+    if there is no log. The reply is then plotted as one part."""
 
     @property
     def in_parts(self) -> bool:
@@ -387,9 +380,8 @@ def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ..
 
 
 def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
-    """Return, for each step, the median and the slowest turn of each target.
-
-    Return {} if the run has only one step, or more than MAX_STEPS.
+    """Return, for each step, the median and the slowest turn of each target. Return {} if the run has only one step, or
+    more than MAX_STEPS.
     """
     turns = sample.turns
     indices = sample.index[np.isfinite(sample.values)]
@@ -413,10 +405,8 @@ def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tu
 def _example_turns(
     run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
 ) -> Iterable[ExampleTurn]:
-    """Yield the example turns of the chosen turns.
-
-    `chosen` is the role and the index of each turn. `longest` is the index of the turn with the longest stall; −1 if
-    unknown.
+    """Yield the example turns of the chosen turns. `chosen` is the role and the index of each turn. `longest` is the
+    index of the turn with the longest stall; −1 if unknown.
     """
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
@@ -462,9 +452,8 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply's playback, computed from the length of its audio.
-
-    Return NaN if the length is unknown, or if the reply has several parts.
+    """Return the end of the reply's playback, computed from the length of its audio. Return NaN if the length is
+    unknown, or if the reply has several parts.
     """
     if example.in_parts:
         return np.nan
@@ -478,9 +467,8 @@ def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_
 def _placed(
     run: RunFrames, example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float
 ) -> ExampleTurn:
-    """Return the example turn with the positions of its stalls, read from the event log.
-
-    If the log has another total stall time than the turn's row, return the turn without these positions.
+    """Return the example turn with the positions of its stalls, read from the event log. If the log has another total
+    stall time than the turn's row, return the turn without these positions.
     """
     if not (example.event_log and example.stall_s and rate and turn["ended_at_ns"] > 0):
         return example

@@ -29,11 +29,8 @@ from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate
 INSEPARABLE_CORRELATION = 0.9
 """The minimum correlation of turn number and session age at which their effects cannot be separated."""
 MATTERS, MATTERS_MS = 0.1, 5.0
-"""The minimum difference of two groups that is reported.
-
-A difference of latencies must be at least MATTERS times the lower one, and at least MATTERS_MS. A difference of rates
-must be at least POINTS.
-"""
+"""The minimum difference of two groups that is reported. A difference of latencies must be at least MATTERS times the
+lower one, and at least MATTERS_MS. A difference of rates must be at least POINTS."""
 
 
 class GroupEntry(MainMetric, frozen=True, kw_only=True):
@@ -75,9 +72,8 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
 
 class Group(GroupEntry, frozen=True, kw_only=True):
-    """A group with its position on the axis of its key, `bin`.
-
-    `below` is the share of failed turns of all groups below this one, if the key compares these; otherwise None.
+    """A group with its position on the axis of its key, `bin`. `below` is the share of failed turns of all groups below
+    this one, if the key compares these; otherwise None.
     """
 
     bin: GroupBin
@@ -128,18 +124,16 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may both be printed.
-
-        Empty if there is only one, because one point is not a line.
+        """The groups whose p50 and p95 may both be printed. Empty if there is only one, because one point is not a
+        line.
         """
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
     def thinned(self) -> bool:
-        """True if a group has less than half as many turns as another.
-
-        This happens if sessions end early: late groups then have turns only of the sessions that continued.
+        """True if a group has less than half as many turns as another. This happens if sessions end early: late groups
+        then have turns only of the sessions that continued.
         """
         sizes = [group.n for group in self.groups]
         return bool(sizes) and 2 * min(sizes) < max(sizes)
@@ -162,9 +156,8 @@ class GroupDifference:
 def latency_by(
     run: RunFrames, samples: MetricSamples
 ) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
-    """Return the main metric of each pool, grouped by each key that applies.
-
-    Also return the groups that differ significantly.
+    """Return the main metric of each pool, grouped by each key that applies. Also return the groups that differ
+    significantly.
     """
     grouped, differing = [], []
     for by, key in KEYS.items():
@@ -178,9 +171,8 @@ def latency_by(
 
 
 def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
-    """Return the groups of a pool, with intervals of CONFIDENCE.
-
-    If groups are compared, also return the same groups with the intervals for the comparison.
+    """Return the groups of a pool, with intervals of CONFIDENCE. If groups are compared, also return the same groups
+    with the intervals for the comparison.
     """
     target = sample.turns.targets[pool.target]
     unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())

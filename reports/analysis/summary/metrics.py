@@ -44,9 +44,8 @@ ALL = "all"
 
 
 class MetricSummary(MainMetric, frozen=True, kw_only=True):
-    """A metric of a target and step.
-
-    Quantiles are those of `n` values. If the metric is a latency, failed turns count as +inf.
+    """A metric of a target and step. Quantiles are those of `n` values. If the metric is a latency, failed turns count
+    as +inf.
     """
 
     title: Annotated[str, described("the target, with what distinguishes these turns from others of the run")]
@@ -84,9 +83,8 @@ def metric_summaries(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target.
-
-    `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
+    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target. `uncertain` are
+    the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
     """
     succeeded, estimates = sample.succeeded, [estimate.published() for estimate in quantiles(sample, LEVELS)]
     return MetricSummary(
@@ -126,9 +124,8 @@ def session_metrics(
     uncertain: Collection[UncertainMetric] = (),
     expected: Collection[tuple[str, str]] = (),
 ) -> Iterable[MetricSummary]:
-    """Yield the summaries of metrics of sessions, for each target that has the metric.
-
-    `names` are the metrics. `expected` are the metrics that a target should have, as (metric, target).
+    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are the metrics.
+    `expected` are the metrics that a target should have, as (metric, target).
     """
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
@@ -148,9 +145,8 @@ extrapolation."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES.
-
-    `waits` has the latencies. Only successful turns of these steps are used.
+    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES. `waits` has
+    the latencies. Only successful turns of these steps are used.
     """
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
@@ -161,9 +157,8 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
 
 
 def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the slopes of each pool, computed from its main metric.
-
-    A pool has no slopes if no session's conversation grows enough.
+    """Yield the slopes of each pool, computed from its main metric. A pool has no slopes if no session's conversation
+    grows enough.
     """
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
@@ -210,9 +205,8 @@ class TurnRate(TargetShare, frozen=True, kw_only=True):
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
-    """Yield each rate that is computed from a column, for each target that has turns for it.
-
-    All strata are counted together.
+    """Yield each rate that is computed from a column, for each target that has turns for it. All strata are counted
+    together.
     """
     for rate in OF_COLUMNS:
         events, units = rate_counts(turns, rate.name)
@@ -227,10 +221,8 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 def turn_rate(
     rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers, unit: RateUnit
 ) -> TurnRate:
-    """Return a rate of turns, or of words.
-
-    For each turn, `events` is the number of events, `units` is the number of turns or words, and `sessions` is the
-    session. `unit` is the unit of all `units`.
+    """Return a rate of turns, or of words. For each turn, `events` is the number of events, `units` is the number of
+    turns or words, and `sessions` is the session. `unit` is the unit of all `units`.
     """
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
@@ -241,9 +233,8 @@ def turn_rate(
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
-    """Yield, for each target, the share of its planned turns that failed or did not start.
-
-    `sessions` are the measured sessions.
+    """Yield, for each target, the share of its planned turns that failed or did not start. `sessions` are the measured
+    sessions.
     """
     return planned_shares(turns, sessions, turns.kind == FAILED, with_not_started=True)
 
@@ -272,9 +263,8 @@ def planned_shares(
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the share of turns (or sessions) that are events, with an interval at this confidence.
-
-    The interval is computed from sessions.
+    """Return the share of turns (or sessions) that are events, with an interval at this confidence. The interval is
+    computed from sessions.
     """
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
@@ -282,9 +272,8 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
 def ratio_in(
     events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
 ) -> ShareEstimate:
-    """Return the number of events divided by the number of units, with an interval at this confidence.
-
-    `events`, `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
+    """Return the number of events divided by the number of units, with an interval at this confidence. `events`,
+    `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
     """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
@@ -296,10 +285,7 @@ def ratio_in(
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
 """The outcome of a turn whose response the service cancelled, because the response had been started by a pause of the
-caller.
-
-The turn ends before its second commit.
-"""
+caller. The turn ends before its second commit."""
 
 
 class TurnCounts(JsonEntry, frozen=True):
@@ -417,9 +403,8 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
 def histogram_quantiles(
     run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
-    """Return the number of values, the quantiles, and the maximum of the sum of several histograms.
-
-    Only the measured phase counts.
+    """Return the number of values, the quantiles, and the maximum of the sum of several histograms. Only the measured
+    phase counts.
     """
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:

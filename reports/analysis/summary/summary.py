@@ -201,10 +201,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of the metrics in PLOTTED and of the main metrics.
-
-    Samples of other metrics are not kept, because a sample of a million turns takes 12 MB.
-    """
+    """The samples of the metrics in PLOTTED and of the main metrics. Samples of other metrics are not kept, because a
+    sample of a million turns takes 12 MB."""
     sessions: pd.DataFrame
     """The measured sessions."""
     plotted: tuple[str, ...]
@@ -215,10 +213,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, grouped by each key of `group_keys.KEYS`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups of turns that differ significantly.
-
-    If there are any, the values of the whole run mix different groups.
-    """
+    """The groups of turns that differ significantly. If there are any, the values of the whole run mix different
+    groups."""
     slowest: tuple[SlowTurn, ...]
     """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
@@ -244,10 +240,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum.
-
-        It is ttfa if there is audio, and otherwise ttft. For agents it is voice_to_voice. If sessions only transcribe,
-        it is that of the finished transcript.
+        """The main metric of each stratum. It is ttfa if there is audio, and otherwise ttft. For agents it is
+        voice_to_voice. If sessions only transcribe, it is that of the finished transcript.
         """
         return self.samples.mains
 
@@ -385,9 +379,8 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The object that computes the results for metrics of turns.
-
-    `known` are the metrics that were already computed, by name.
+    """The object that computes the results for metrics of turns. `known` are the metrics that were already computed, by
+    name.
     """
 
     run: RunFrames
@@ -411,9 +404,8 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric for the strata whose main metric is another one.
-
-        Only the steps that have the metric count.
+        """Return the results of a metric for the strata whose main metric is another one. Only the steps that have the
+        metric count.
         """
         mains = self.samples.mains.items()
         return tuple(
@@ -423,9 +415,8 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of a metric for all turns of a pool, including failed turns.
-
-        For `voice_to_voice` and `answer_voice_to_voice`, only turns of steps that have the metric count.
+        """Return the result of a metric for all turns of a pool, including failed turns. For `voice_to_voice` and
+        `answer_voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
@@ -454,9 +445,8 @@ def _main_result(
 
 
 def period_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions.
-
-    A killed run ends with its last stored second.
+    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions. A killed run ends
+    with its last stored second.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))

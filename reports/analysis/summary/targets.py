@@ -26,10 +26,7 @@ SEEN = 200
 """The maximum number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""The columns of sessions that `interleaving_of` needs.
-
-To read all sixty columns takes ten times as long.
-"""
+"""The columns of sessions that `interleaving_of` needs. To read all sixty columns takes ten times as long."""
 
 
 class TargetFacts(JsonEntry, frozen=True, kw_only=True):
@@ -175,9 +172,8 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested settings as a flat dictionary with keys such as `turn_detection.type`.
-
-    Settings whose value is null are left out.
+    """Return nested settings as a flat dictionary with keys such as `turn_detection.type`. Settings whose value is null
+    are left out.
     """
     flat: dict[str, str] = {}
     for key, entry in value.items():
@@ -210,11 +206,8 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_
 
 
 def quantiles_of_targets(results: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
-    """Yield p50 and p95 of several targets, relative to the baseline.
-
-    Quantiles are compared only within a metric and stratum.
-
-    A quantile is left out if fewer than two targets report it.
+    """Yield p50 and p95 of several targets, relative to the baseline. Quantiles are compared only within a metric and
+    stratum. A quantile is left out if fewer than two targets report it.
     """
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for result in results:

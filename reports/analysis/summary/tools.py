@@ -43,9 +43,8 @@ EXPERIENCED = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer
 
 
 class DeadlineShare(TargetShare, frozen=True, kw_only=True):
-    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time.
-
-    Turns that failed or did not start are late. The share is null if there are fewer than ten turns.
+    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time. Turns that
+    failed or did not start are late. The share is null if there are fewer than ten turns.
     """
 
     metric: str
@@ -105,7 +104,6 @@ def thresholds_of(run: RunFrames) -> list[Threshold]:
 
 def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:
     """Return the turns with tools: for each target its turns of all steps, then those of each step if it has several.
-
     The deadline is that of the run's first threshold `within` on the answer, else DEADLINE_MS.
     """
     turns = samples.turns
@@ -174,9 +172,8 @@ class _Rows:
 
 
 def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFrame) -> Iterator[DeadlineShare]:
-    """Yield the shares by a deadline that the thresholds of a run limit, for each target and stratum.
-
-    `sessions` are the measured sessions.
+    """Yield the shares by a deadline that the thresholds of a run limit, for each target and stratum. `sessions` are
+    the measured sessions.
     """
     turns, asked = samples.turns, dict.fromkeys((t.metric, t.statistic, t.step) for t in thresholds_of(run))
     for metric, statistic, step in asked:

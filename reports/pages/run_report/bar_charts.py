@@ -156,9 +156,8 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments, in the order of the instants that end them.
-
-    Of two segments with the same end, the longer one is first.
+    """Return the titles of all segments, in the order of the instants that end them. Of two segments with the same end,
+    the longer one is first.
     """
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
@@ -200,9 +199,8 @@ NAMED = 2
 
 
 def histogram(frame: Histogram, metric: str) -> Plot:
-    """Plot the share of turns in each bin. One target has bars; several targets have outlines.
-
-    The failed turns are shown on the right, beyond the axis.
+    """Plot the share of turns in each bin. One target has bars; several targets have outlines. The failed turns are
+    shown on the right, beyond the axis.
     """
     targets, is_single = frame.targets, len(frame.targets) == 1
     failing = any(target.failed for target in targets)

@@ -52,9 +52,8 @@ def quantile_cells(row: MetricSummary) -> Line:
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
-    """Return a cell in the colour of a target. It has the name of the target, or the given text.
-
-    If `marked`, it also has the marker of the target.
+    """Return a cell in the colour of a target. It has the name of the target, or the given text. If `marked`, it also
+    has the marker of the target.
     """
     index = summary.targets.index(target) if target in summary.targets else 0
     return Cell(text or target, target=index, marked=marked)

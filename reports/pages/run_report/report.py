@@ -127,9 +127,8 @@ def badges_of(summary: Summary) -> list[b.Badge]:
 
 
 def main_results(summary: Summary) -> list[b.Block]:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table.
-
-    Return [] if no turn started.
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table. Return
+    [] if no turn started.
     """
     groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
@@ -248,9 +247,8 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
 
 
 def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
-    """Return the sections that `make` returns. If it raises an error, return a section that states this.
-
-    A section shows texts of a service, which may be anything. An error in one section must not prevent the others.
+    """Return the sections that `make` returns. If it raises an error, return a section that states this. A section
+    shows texts of a service, which may be anything. An error in one section must not prevent the others.
     """
     try:
         made = make(summary)

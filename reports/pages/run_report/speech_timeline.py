@@ -23,9 +23,8 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 
 
 def speech(examples: Sequence[ExampleTurn]) -> Plot:
-    """Plot two lanes for each turn, all on one time axis.
-
-    One lane shows the caller. The other shows the reply with its stalls. The latency is between the two lanes.
+    """Plot two lanes for each turn, all on one time axis. One lane shows the caller. The other shows the reply with its
+    stalls. The latency is between the two lanes.
     """
     spoken = ". ".join(
         f"{example_name(example)}: {example.step} on {example.target}, {_s(example.wait_s)} of latency"
@@ -129,9 +128,8 @@ def _turn(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, repl
 
 
 def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: str) -> None:
-    """Write a text to the right of a marker.
-
-    If it does not fit there, write it at the height `fallback_y`, so that it ends at the right edge of the plot.
+    """Write a text to the right of a marker. If it does not fit there, write it at the height `fallback_y`, so that it
+    ends at the right edge of the plot.
     """
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
@@ -163,9 +161,8 @@ def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: flo
 
 
 def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the played reply as one bar, with its stalls hatched.
-
-    If its end is unknown, mark only the start of each part.
+    """Draw the played reply as one bar, with its stalls hatched. If its end is unknown, mark only the start of each
+    part.
     """
     cls, end_s = f"replyw {colour_class(example.colour)}", example.end_s
     if example.wait_s >= x.high:
@@ -198,9 +195,8 @@ def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None
 
 
 def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list[tuple[float, float]]:
-    """Return the start and end of each stall.
-
-    If they are unknown, return one stall with the total length, in the middle of the reply.
+    """Return the start and end of each stall. If they are unknown, return one stall with the total length, in the
+    middle of the reply.
     """
     if example.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(example.heard)]

@@ -123,9 +123,8 @@ def arriving(summary: Summary) -> b.Section | None:
 
 
 def limits_in_all(quota: RateLimitSeries) -> str:
-    """Return a text on the rate limits of all targets together.
-
-    Example: `3 turns throttled, Retry-After received 4 times (…), …`.
+    """Return a text on the rate limits of all targets together. Example: `3 turns throttled, Retry-After received 4
+    times (…), …`.
     """
     waits_s = sorted(wait for target in quota.targets for wait in target.waits_s)
     delay_s = sum(target.start_delay_s for target in quota.targets if target.start_delay_s > 0)
@@ -154,9 +153,8 @@ OWN_SLOTS = (
 
 
 def calls_counted(load: OfferedLoad) -> str:
-    """Return the numbers of calls as a text.
-
-    Example: `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed`.
+    """Return the numbers of calls as a text. Example: `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1
+    failed to connect, 33 completed`.
     """
     parts = [f"{plural(load.offered, 'call')} arrived", f"{count(load.started)} started"]
     if load.blocked:
@@ -167,9 +165,8 @@ def calls_counted(load: OfferedLoad) -> str:
 
 
 def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
-    """Return the offered and the carried load of a target as a text.
-
-    Example: `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers pause for 12 s per call`.
+    """Return the offered and the carried load of a target as a text. Example: `offered 4.1 erlangs (2.05/s of 2 s
+    each), carried 3.8 on 6 slots; callers pause for 12 s per call`.
     """
     calls = f"{rate(load.per_s)} of {format_number(load.call_duration_s)}{NBSP}s each"
     offered = f"offered {format_number(load.offered_erlangs)}{NBSP}erlangs ({calls})"
@@ -181,7 +178,6 @@ def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
 
 def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     """Return lines for each target: the numbers of calls, the load, and the latencies that are measured from arrival.
-
     An example of the latter is `service_time p50 198 ms`.
     """
     lines = []

@@ -46,9 +46,8 @@ def along_session(summary: Summary) -> b.Section | None:
 
 
 def context(summary: Summary) -> b.Section | None:
-    """Return the section on latency by the number of tokens of the conversation.
-
-    Return None if the conversations have similar lengths.
+    """Return the section on latency by the number of tokens of the conversation. Return None if the conversations have
+    similar lengths.
     """
     long = {frame[0].stratum for frame in _plottable(summary, "context")}
     frames = [frame for frame in _plottable(summary, "turn", "context") if frame[0].stratum in long]
@@ -66,9 +65,8 @@ def context(summary: Summary) -> b.Section | None:
 
 
 def context_failures(summary: Summary) -> b.Section | None:
-    """Return the section on failed turns by the number of tokens of the conversation.
-
-    Return None if no turn failed, or if the conversations have similar lengths.
+    """Return the section on failed turns by the number of tokens of the conversation. Return None if no turn failed, or
+    if the conversations have similar lengths.
     """
     frames = [
         frame

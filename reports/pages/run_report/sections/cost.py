@@ -73,9 +73,8 @@ OF_TOKENS = {
 
 
 def _displayed_prices(money: RunCost) -> dict[str, str]:
-    """Return the names of the prices to show, with their heads.
-
-    The prices of images, of writes into the cache, and of minutes are shown only if such costs occurred.
+    """Return the names of the prices to show, with their heads. The prices of images, of writes into the cache, and of
+    minutes are shown only if such costs occurred.
     """
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
     writes = {"text_cache_write": "cache write"} if money.has_cache_writes else {}
@@ -157,9 +156,8 @@ BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 
 def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
-    """Return the cost of a run with its estimate and budget, as texts.
-
-    Return [] if the run has neither prices nor a budget.
+    """Return the cost of a run with its estimate and budget, as texts. Return [] if the run has neither prices nor a
+    budget.
     """
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []

@@ -24,9 +24,8 @@ READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p
 
 
 def percentile_curves(summary: Summary) -> b.Section | None:
-    """Return the section on latency percentiles; None if no metric has enough turns for a curve.
-
-    It has a pane with curves for each metric that has enough.
+    """Return the section on latency percentiles; None if no metric has enough turns for a curve. It has a pane with
+    curves for each metric that has enough.
     """
     panes = []
     for name, pools, key, title in _panes(summary):
@@ -67,9 +66,8 @@ def distributions(summary: Summary) -> b.Section | None:
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
-    """Yield (metric, pools, key, title) for each plotted metric and stratum.
-
-    If voice_to_voice has medians, it is first.
+    """Yield (metric, pools, key, title) for each plotted metric and stratum. If voice_to_voice has medians, it is
+    first.
     """
     has_medians = any(result.at(0.5).has_interval for result in summary.voice_to_voice)
 

@@ -17,9 +17,8 @@ NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
 def network(summary: Summary) -> b.Section | None:
-    """Return the section on the network between the load generator and the service.
-
-    Return None if the kernel reported no round trips.
+    """Return the section on the network between the load generator and the service. Return None if the kernel reported
+    no round trips.
     """
     rows = rows_of(summary, NETWORK)
     if not any(row.metric == "network_rtt" for row in rows):
@@ -68,9 +67,8 @@ CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of secon
 
 
 def other_metrics(summary: Summary) -> b.Section | None:
-    """Return the section on all metrics except those of connecting, over all steps together.
-
-    Return None if no turn or session has such a metric.
+    """Return the section on all metrics except those of connecting, over all steps together. Return None if no turn or
+    session has such a metric.
     """
     summaries = [row for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes) if row.step == ALL]
     of_turns = [row for row in summaries if CATALOGUE[row.metric].scope == "turn" or row.metric in OF_CALLS]

@@ -14,9 +14,8 @@ from reports.text.validity import ending_text, remedy_line
 
 
 def rates(summary: Summary) -> b.Section | None:
-    """Return the section on rates, which are computed from columns of turns, and on the shares by a deadline.
-
-    The deadlines are those of the run's thresholds. Return None if no turn counts for any rate.
+    """Return the section on rates, which are computed from columns of turns, and on the shares by a deadline. The
+    deadlines are those of the run's thresholds. Return None if no turn counts for any rate.
     """
     if not summary.rates and not summary.within:
         return None

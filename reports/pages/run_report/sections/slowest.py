@@ -21,9 +21,8 @@ BELOW_EACH = (
 
 
 def slowest(summary: Summary) -> b.Section | None:
-    """Return the section on the slowest successful turns; None if there are none.
-
-    It has a table of all steps for each stratum and metric, and a table for each step.
+    """Return the section on the slowest successful turns; None if there are none. It has a table of all steps for each
+    stratum and metric, and a table for each step.
     """
     blocks: list[b.Block] = []
     for index, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):

@@ -159,9 +159,8 @@ def _counts_text(calls: TelephoneCalls) -> str:
 
 
 def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return when calls were set up, such as `ringing after 2.1 ms, answered after 3 s, … (p50)`.
-
-    Without medians, the text has the lowest and the highest values.
+    """Return when calls were set up, such as `ringing after 2.1 ms, answered after 3 s, … (p50)`. Without medians, the
+    text has the lowest and the highest values.
     """
     known = [row for name in SETUP if (row := _row(summary, calls, name))]
     texts, kind = _typical(known)

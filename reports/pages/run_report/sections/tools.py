@@ -106,7 +106,6 @@ ERROR_CHARACTERS = 100
 
 def failed_mcp_calls(summary: Summary) -> list[str]:
     """Return the number of measured turns with a failed MCP call, and the most frequent errors; [] if none failed.
-
     Example: `3 of 40 turns with MCP calls had a failed call`, `docs.search: http_error 503: Busy (2)`.
     """
     frame = summary.run.turns
