@@ -104,7 +104,7 @@ def test_a_slow_turn_names_the_event_log_of_its_session() -> None:
     assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
 
 
-def test_the_slowest_turns_of_each_step_and_target_are_listed_with_their_rows() -> None:
+def test_the_slowest_turns_of_each_step_and_target_are_listed() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.1))
     turns = rtbench.load(summary.run.folder).turns.query("outcome == 'ok'")
     found = summary.slowest_of_steps
@@ -113,12 +113,6 @@ def test_the_slowest_turns_of_each_step_and_target_are_listed_with_their_rows() 
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
         listed = [slow for slow in found if (slow.target, slow.step) == (target, step)]
         assert [slow.value_ms for slow in listed] == mine["voice_to_voice_ms"].nlargest(3).tolist()
-    row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)].to_dict()
-    told_row = dict(found[0].row)
-    assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
-    assert told_row["step"] == found[0].step
-    assert "nan" not in told_row.values()
-    assert "<NA>" not in told_row.values()
 
 
 def test_with_more_steps_fewer_slow_turns_are_listed_per_step(monkeypatch: pytest.MonkeyPatch) -> None:

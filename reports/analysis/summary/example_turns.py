@@ -20,8 +20,7 @@ from msgspec import field
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, open_file, read_json
-from bench.files.sanitize import escape_control, excerpt
-from bench.record.folder import SCHEMAS
+from bench.files.sanitize import escape_control
 from bench.record.metric_values import measured_from_ns
 from reports.analysis.summary.groups import GroupDifference
 from reports.data.runs import RunFrames, records, response_ids
@@ -32,8 +31,6 @@ from reports.results.json_entries import Count, JsonEntry, Known, Rounded, descr
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 
-MAX_TEXT = 200
-COLUMNS = SCHEMAS["turns"].names
 MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
@@ -61,12 +58,6 @@ class SlowTurnEntry(MainMetric, frozen=True):
     network_rtt_ms: Rounded
 
 
-class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
-    """A slow turn, with its row in turns.parquet. Only the columns that reports read are included."""
-
-    row: tuple[tuple[str, str], ...]
-
-
 class TurnRanking(NamedTuple):
     """The turns of one stratum, the slowest first.
 
@@ -80,7 +71,7 @@ class TurnRanking(NamedTuple):
 
 def slowest_turns(
     run: RunFrames, samples: MetricSamples, started_utc_ns: int
-) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
+) -> tuple[tuple[SlowTurnEntry, ...], tuple[SlowTurnEntry, ...]]:
     """Return the slowest successful turns of each stratum, and the slowest turns of each step on each target.
 
     If there are too many steps, the second tuple is empty. Turns are ranked by `voice_to_voice`. Turns without this
@@ -104,7 +95,7 @@ def slowest_turns(
     return slow_turns[:slowest_count], slow_turns[slowest_count:]
 
 
-def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
+def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurnEntry, ...]:
     """Return the turns of all rankings. The rows of all these turns are read together."""
     ranked = [(listing, int(position)) for listing in listings for position in listing.falling]
     if not ranked:
@@ -122,9 +113,8 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
     slow = []
     for (listing, position), row in zip(ranked, at.tolist(), strict=True):
         sample, turn, index = listing.sample, stored[row], listing.sample.index[position]
-        session, resent = str(turn["session_id"]), metrics["retransmits"][row]
-        known = sessions.get(session, {})
-        slow_turn = SlowTurn(
+        resent = metrics["retransmits"][row]
+        slow_turn = SlowTurnEntry(
             sample.metric.name,
             *listing.stratum,
             target=turns.targets[int(turns.target[index])],
@@ -132,22 +122,12 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
             turn=int(np.nan_to_num(turn["turn"])),
             at_s=(int(turn["start_utc_ns"]) - started_utc_ns) / NS_PER_S,
             retransmits=None if np.isnan(resent) else int(resent),
-            session=session,
-            service_session=text_in(known, "service_session_id"),
-            response=responses[row],
-            request=text_in(known, "request_id"),
-            region=text_in(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
             value_ms=float(sample.values[position]),
             ttfa_ms=float(metrics["ttfa"][row]),
             voice_to_voice_ms=float(metrics["voice_to_voice"][row]),
             created_ms=float(created[row]) / NS_PER_MS,
             network_rtt_ms=float(metrics["network_rtt"][row]),
-            row=tuple(
-                (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), MAX_TEXT))
-                for name in COLUMNS
-                if name in turn and (value := turn[name]) == value
-            ),
+            **_ids(turn, sessions, responses[row]),
         )
         slow.append(slow_turn)
     return tuple(slow)
@@ -200,8 +180,6 @@ def failures_by_context(
     sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist())
     entries = []
     for index, turn, response in zip(chosen, stored, responses, strict=True):
-        session = str(turn["session_id"])
-        known = sessions.get(session, {})
         entry = FailedTurnEntry(
             target=turns.targets[int(turns.target[index])],
             step=turns.steps[int(turns.step[index])],
@@ -210,12 +188,7 @@ def failures_by_context(
             outcome=str(turn["outcome"]),
             context_tokens=int(tokens[index]),
             is_bound=bool(is_bound[index]),
-            session=session,
-            service_session=text_in(known, "service_session_id"),
-            response=response,
-            request=text_in(known, "request_id"),
-            region=text_in(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
+            **_ids(turn, sessions, response),
         )
         entries.append(entry)
     return tuple(entries)
@@ -229,6 +202,16 @@ def sessions_of(
     return {
         str(row["session_id"]): row for row in records(run.sessions[list(columns)].iloc[np.flatnonzero(is_session)])
     }
+
+
+def _ids(turn: dict[str, Any], sessions: Mapping[str, dict[str, Any]], response: str) -> dict[str, str]:
+    """Return the session of a turn, its IDs for the service, and the path of its event log."""
+    session = str(turn["session_id"])
+    known = sessions.get(session, {})
+    names = {"service_session": "service_session_id", "request": "request_id", "region": "region"}
+    log = f"events/{session}.jsonl" if known.get("event_log") is True else ""
+    ids = {name: text_in(known, column) for name, column in names.items()}
+    return ids | {"session": session, "response": response, "event_log": log}
 
 
 def text_in(row: Mapping[str, Any], name: str) -> str:

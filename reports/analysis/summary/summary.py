@@ -19,7 +19,6 @@ from reports.analysis.summary.cost import RunCost, money_of
 from reports.analysis.summary.drift import PoolDrift, drifts
 from reports.analysis.summary.example_turns import (
     FailedTurnEntry,
-    SlowTurn,
     SlowTurnEntry,
     failures_by_context,
     slowest_turns,
@@ -192,7 +191,7 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
     rate_limits: tuple[RateLimits, ...]
     incidents: tuple[run_validity.Incident, ...]
     incident_counts: dict[str, Count]
-    slowest: tuple[SlowTurnEntry, ...]
+    slowest: Annotated[tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")]
     notices: tuple[str, ...]
 
 
@@ -215,9 +214,7 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     group_differences: tuple[GroupDifference, ...]
     """The groups of turns that differ significantly. If there are any, the values of the whole run mix different
     groups."""
-    slowest: tuple[SlowTurn, ...]
-    """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
-    slowest_of_steps: tuple[SlowTurn, ...]
+    slowest_of_steps: tuple[SlowTurnEntry, ...]
     endings: Outcomes
     connect_phases: tuple[MetricSummary, ...]
     slopes: tuple[MetricSummary, ...]

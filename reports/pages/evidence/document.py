@@ -21,7 +21,7 @@ from reports.analysis.evidence.exclusions import ExclusionEntry, exclusions
 from reports.analysis.evidence.failures import FailureEntry, Failures, failures_of
 from reports.analysis.evidence.secrets import without_credentials
 from reports.analysis.evidence.shares import FailureShare, PeriodShare, failure_shares, period_shares
-from reports.analysis.summary.example_turns import SlowTurn, SlowTurnEntry
+from reports.analysis.summary.example_turns import SlowTurnEntry
 from reports.analysis.summary.groups import GroupEntry
 from reports.analysis.summary.run_validity import RunValidity
 from reports.analysis.summary.summary import MainResult, Summary
@@ -188,7 +188,7 @@ def _address(url: str) -> tuple[str, dict[str, str]]:
     return f"{host}{port}", dict(parse_qsl(parts.query))
 
 
-def _without_credentials(slow: SlowTurn) -> SlowTurn:
+def _without_credentials(slow: SlowTurnEntry) -> SlowTurnEntry:
     texts = {name: without_credentials(getattr(slow, name)) for name in ("service_session", "response", "request")}
     return structs.replace(slow, region=without_credentials(slow.region), **texts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.analysis.summary.example_turns import SlowTurn
+from reports.analysis.summary.example_turns import SlowTurnEntry
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import clock, count, ms
@@ -45,7 +45,7 @@ def slowest(summary: Summary) -> b.Section | None:
     return b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
-def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> b.Table:
+def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurnEntry]) -> b.Table:
     targets, is_voice_to_voice = len(summary.targets) > 1, metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
     heads: list[b.Head] = ["step, turn", *([b.Column("target", left=True)] if targets else []), metric]
@@ -60,14 +60,13 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if is_voice_to_voice else []), ms(slow.created_ms)]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
         parts.append(clock(slow.at_s, long=summary.duration_s > 180))
-        row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
         ids = (
             *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
             *(("the service’s session", slow.service_session), ("region", slow.region)),
         )
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", log_link(slow.event_log))] if slow.event_log else []
-        lines.append(b.make_row(parts, ids=named, target=target_index, more=[row]))
+        lines.append(b.make_row(parts, ids=named, target=target_index))
     return b.table(heads, lines, stacked=True, style="slow")
 
 
