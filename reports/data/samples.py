@@ -146,7 +146,6 @@ class MetricSample:
             yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
-        """Return the sample of these values, which belong to started turns, and of the turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
         sessions = self.turns.session[index]
         not_started = self.turns.not_started.session[self.not_started(target, steps)]

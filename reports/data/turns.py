@@ -558,7 +558,6 @@ def _majority_kinds(
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
-    """Return the number of turns, by label (row) and kind (column)."""
     table = np.zeros((labels, kinds), dtype=np.int64)
     has_kind = named >= 0
     np.add.at(table, (codes[has_kind], named[has_kind]), 1)

@@ -314,7 +314,6 @@ def tables(summary: Summary) -> list[ResultRows]:
 
 
 def _begin(metric: str, measured_from: str) -> str:
-    """Return the instant from which a main metric is measured, in words."""
     return TRANSCRIPT_BEGINS.get(metric) or MEASURED_FROM_TEXTS[measured_from]
 
 

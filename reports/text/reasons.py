@@ -171,9 +171,6 @@ def _too_few(numbers: Numbers) -> tuple[str, str] | str:
 
 
 def _existing(reason: Reason) -> str:
-    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`. Return `96
-    measured` if all targets have the same number, or if the targets are unknown.
-    """
     there, targets = reason.numbers["there"], reason.numbers.get("targets")
     if not targets or len(set(there)) == 1:
         return f"{min(there):,} measured"

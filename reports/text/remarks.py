@@ -144,5 +144,4 @@ def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
 
 
 def _drift(drift: PoolDrift) -> str:
-    """Return a drift with its interval, such as `+12 % (+7 to +18 %)`."""
     return f"{change(drift.ratio)} ({interval(drift.low or None, drift.high or None, change)})"

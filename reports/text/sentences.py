@@ -39,7 +39,6 @@ def _heard(summary: Summary) -> Sequence[MainResult]:
 
 
 def _has_several(summary: Summary) -> bool:
-    """Return whether the first sentences are about several strata."""
     return len({result.stratum for result in main_results_of(summary) if result.turns}) > 1
 
 
@@ -73,7 +72,6 @@ def run_headline(summary: Summary) -> str:
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
-    """Return the results that have a median, in one list for each stratum."""
     results = list(filter(_has_median, main_results_of(summary)))
     strata = dict.fromkeys(result.stratum for result in results)
     return [[result for result in results if result.stratum == stratum] for stratum in strata]
@@ -118,7 +116,6 @@ def _ends(results: Sequence[MainResult], p: float) -> list[MainResult]:
 
 
 def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
-    """Yield a sentence for each stratum. If all turns failed, yield one for all strata."""
     strata = dict.fromkeys(result.stratum for result in results)
     if len(strata) > 1 and any(result.n > result.failed for result in results):
         for stratum in strata:
@@ -291,7 +288,6 @@ def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
 
 
 def _tested(summary: Summary) -> str:
-    """Return the thresholds with which the run was started, as one text."""
     recorded = summary.run.metadata.get("thresholds") or {}
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 

@@ -21,7 +21,7 @@ from bench.catalogue.metrics import VAD_SEGMENTS, segments
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import Histograms
 from reports.analysis.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
-from reports.analysis.summary.groups import GroupedLatency, same_grouping
+from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.over_time import DOTS, over_time, steps_over_time
 from reports.analysis.summary.segments import Breakdown, breakdowns, percentile_bands
@@ -32,7 +32,6 @@ from reports.data.turns import measured_turns
 from reports.pages.run_report.bar_charts import segment_bars as draw
 from reports.pages.run_report.charts import latency_lines
 from reports.pages.run_report.sections import latency
-from reports.pages.run_report.sections.conversation import along_session as section
 from reports.statistics.quantiles import Sample, shortfall
 from reports.text.cells import breakdown_title
 from tests.reports import synthetic
@@ -182,15 +181,6 @@ def test_turns_after_the_tenth_form_one_group() -> None:
 
     assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
     assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
-
-
-def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() -> None:
-    fixed, alone = summary_of(LONG), summary_of(Plan(sessions=20, turns=1))
-
-    assert same_grouping(fixed.turns, fixed.run.sessions)
-    assert not same_grouping(alone.turns, alone.run.sessions)
-    assert "show which of the two matters" not in str(section(alone))
-    assert "show which of the two matters" in str(section(fixed))
 
 
 def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:

@@ -244,7 +244,6 @@ class UnplayedAudio(JsonEntry, frozen=True):
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
-    """Return the sum of several amounts of unplayed audio."""
     *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(waste, name) for waste in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
@@ -428,7 +427,6 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
 
 
 def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) -> Flags:
-    """Return for each tariff whether it has prices of which `true_of` is True."""
     return np.array([tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool)
 
 

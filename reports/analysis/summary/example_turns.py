@@ -205,7 +205,6 @@ def sessions_of(
 
 
 def _ids(turn: dict[str, Any], sessions: Mapping[str, dict[str, Any]], response: str) -> dict[str, str]:
-    """Return the session of a turn, its IDs for the service, and the path of its event log."""
     session = str(turn["session_id"])
     known = sessions.get(session, {})
     names = {"service_session": "service_session_id", "request": "request_id", "region": "region"}

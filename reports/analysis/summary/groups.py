@@ -12,22 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from msgspec import field, structs
 
-from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
+from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping
 from reports.analysis.summary.metrics import ShareEstimate, rate_of
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSample, MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
+from reports.data.turns import FAILED, UNFINISHED, Pool
 from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import MainMetric, Stratum
 from reports.results.json_entries import Count, Rounded, described
 from reports.statistics.counting import dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate, quantiles
 
-INSEPARABLE_CORRELATION = 0.9
-"""The minimum correlation of turn number and session age at which their effects cannot be separated."""
 MATTERS, MATTERS_MS = 0.1, 5.0
 """The minimum difference of two groups that is reported. A difference of latencies must be at least MATTERS times the
 lower one, and at least MATTERS_MS. A difference of rates must be at least POINTS."""
@@ -116,6 +113,10 @@ class GroupedLatency:
     def all_groups(self) -> tuple[Group, ...]:
         """The groups, and the turns whose group is unknown."""
         return self.groups if self.unknown is None else (*self.groups, self.unknown)
+
+    @property
+    def has_failures(self) -> bool:
+        return any(group.failed_by_outcome for group in self.all_groups)
 
     @property
     def published(self) -> tuple[Group, ...]:
@@ -271,12 +272,3 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
             (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].share) for pick in (min, max))
             if lowest.high < highest.low and highest.share - lowest.share >= POINTS:
                 yield GroupDifference(latency, what, low, high)
-
-
-def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
-    """Return whether turn number and session age are so strongly correlated that their effects cannot be separated."""
-    number, age_s = turns.column("turn"), ages(turns, sessions)
-    known = np.isfinite(number) & np.isfinite(age_s)
-    if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
-        return False
-    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= INSEPARABLE_CORRELATION

@@ -55,7 +55,6 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
 
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
-    """Return the percentiles that have an interval, which are those that the tables show."""
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
@@ -164,7 +163,6 @@ def names_of(rows: Sequence[Breakdown]) -> list[str]:
 
 
 def _extent(row: Breakdown, sign: int) -> float:
-    """Return how far the bar of a row extends from zero, to the right for `sign` 1 and to the left for −1."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
@@ -255,7 +253,6 @@ def histogram(frame: Histogram, metric: str) -> Plot:
 
 
 def _share(number: int, of: int) -> str:
-    """Return a number of turns with its share, such as `12 turns (5.5 %)`."""
     return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 

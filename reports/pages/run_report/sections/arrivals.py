@@ -31,14 +31,14 @@ TOGETHER = (
 def by_load(summary: Summary) -> b.Section | None:
     """Return the section on latency and failures by the number of calls in progress; None if it did not change."""
     frames = summary.latency_by("calls")
-    row = []
+    plots = []
     for frame in frames:
         read = BY_LOAD.format(cells.metric_title(frame[0].metric, frame[0].stratum))
         numbers = groups.latency_blocks(frame, summary.targets)
-        row.append(plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers))
-    blocks: list[b.Block] = [*row, *b.note(TOGETHER)]
+        plots.append(plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers))
+    blocks: list[b.Block] = [*plots, *b.note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
-    return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if row else None
+    return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if plots else None
 
 
 def rate_limits(summary: Summary) -> b.Section | None:
@@ -46,7 +46,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
     limits = summary.throttling
     if not limits.any:
         return None
-    row, interval_text = [], f"in each {format_duration(limits.bin_s)}"
+    plots, interval_text = [], f"in each {format_duration(limits.bin_s)}"
     if limits.is_plottable:
         lines = (
             "Lines: the minimum share of a limit that the service reported as remaining "
@@ -55,7 +55,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
         read = [lines] if any(target.remaining for target in limits.targets) else []
         counted = any(target.counts.any() for target in limits.targets)
         read += [f"Red: throttled turns and sessions {interval_text}."] if counted else []
-        row = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
+        plots = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
     rows: list[b.Line] = []
     for throttling in limits.targets:
         min_shares = {limit: percent(share, 1) for limit, share in throttling.min_remaining.items()}
@@ -70,7 +70,7 @@ def rate_limits(summary: Summary) -> b.Section | None:
     totals_text = limits_in_all(limits)
     what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
     brief = b.fact("rate limits", [totals_text])
-    blocks: list[b.Block] = [what, *row, b.table(LIMITS, rows)]
+    blocks: list[b.Block] = [what, *plots, b.table(LIMITS, rows)]
     return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
 
 

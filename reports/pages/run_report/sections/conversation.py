@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports.analysis.summary.groups import GroupedLatency, same_grouping
+from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.summary import Summary
 from reports.formatting import change, count, format_utc_ms
 from reports.pages.run_report import charts
@@ -15,10 +15,6 @@ from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.text import cells, groups
 
-INSEPARABLE = (
-    "Turn number and session age are inseparable in this run: later turns are older ones, so these plots cannot"
-    " show which of the two matters."
-)
 CONTEXT = (
     "The input tokens of a turn’s first response contain the whole conversation, including cached tokens. In a fixed "
     "script, a longer conversation is also a later step: compare with latency by step, or shuffle the steps."
@@ -39,9 +35,8 @@ def along_session(summary: Summary) -> b.Section | None:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
     tails = "; dashed: p95" if any(latency.tails for frame in frames for latency in frame) else ""
-    alike = f"{INSEPARABLE} " if same_grouping(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
-    blocks = [*_lines(summary, frames), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    blocks = [*_lines(summary, frames), b.ReadingGuide(f"Solid: p50{banded}{tails}. {by_step}")]
     return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
@@ -68,11 +63,7 @@ def context_failures(summary: Summary) -> b.Section | None:
     """Return the section on failed turns by the number of tokens of the conversation. Return None if no turn failed, or
     if the conversations have similar lengths.
     """
-    frames = [
-        frame
-        for frame in summary.latency_by("context")
-        if any(group.failed_by_outcome for latency in frame for group in latency.all_groups)
-    ]
+    frames = [frame for frame in summary.latency_by("context") if any(row.has_failures for row in frame)]
     if not frames:
         return None
     blocks: list[b.Block] = [*b.line(groups.rising_failures(summary) or NO_RISE)]
@@ -81,12 +72,8 @@ def context_failures(summary: Summary) -> b.Section | None:
         blocks += [b.Heading(title)] if len(frames) > 1 else []
         blocks += groups.failure_blocks(frame, summary.targets)
     blocks += _for_support(summary)
-    lines = [
-        f"{latency.label}: {groups.failures_line(latency)}"
-        for frame in frames
-        for latency in frame
-        if any(group.failed_by_outcome for group in latency.all_groups)
-    ]
+    rows = [row for frame in frames for row in frame if row.has_failures]
+    lines = [f"{row.label}: {groups.failures_line(row)}" for row in rows]
     of_targets = {failure.target: failure for failure in reversed(summary.context_failures)}
     ids = [groups.failed_turn_text(failure) for failure in reversed(of_targets.values())]
     brief = [
@@ -130,24 +117,19 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
 
 
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
-    """Return the latencies of each key and stratum, if a target has a median for at least two groups."""
     frames = (frame for key in keys for frame in summary.latency_by(key))
     return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
-    """Return a heading and figures for each stratum. The figures are next to each other."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
         stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
         width = HALF if len(stratum_frames) > 1 else WIDE
         if stratum_frames:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
-            blocks += [
-                b.SideBySide(
-                    [plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in stratum_frames]
-                )
-            ]
+            figures = [plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in stratum_frames]
+            blocks.append(b.SideBySide(figures))
     return blocks
 
 
@@ -156,23 +138,15 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
 
     Example: `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.`
     """
-    change_text, first_and_last = (
-        "",
-        {
-            latency.target: (latency.published[0], latency.published[-1])
-            for latency in frame
-            if len(latency.published) > 1
-        },
-    )
-    ends = {(first.bin, last.bin) for first, last in first_and_last.values()}
-    if len(ends) == 1:
-        first, last = (bin_.name for bin_ in next(iter(ends)))
+    change_text = ""
+    pairs = {row.target: (row.published[0], row.published[-1]) for row in frame if len(row.published) > 1}
+    if len({(first.bin, last.bin) for first, last in pairs.values()}) == 1:
+        first, last = (group.bin.name for group in next(iter(pairs.values())))
         places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
         where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
-        named = len(frame) > 1
         changes = [
-            f"{f'{target} ' if named else ''}{change(late.p50.value / early.p50.value)}"
-            for target, (early, late) in first_and_last.items()
+            f"{f'{target} ' if len(frame) > 1 else ''}{change(late.p50.value / early.p50.value)}"
+            for target, (early, late) in pairs.items()
         ]
         change_text = f"p50 of {where}: {', '.join(changes)}."
     because = "; they become fewer, and only long sessions remain"

@@ -22,37 +22,30 @@ def costs(summary: Summary) -> b.Section | None:
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[b.Block] = [b.Paragraph((simulated, cells.as_sentence(", ".join(amounts(run_cost)))))]
     if run_cost.targets:
-        heads, rows = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS), list[b.Line]()
         inputs = INPUT if run_cost.has_images else INPUT[:-1]
+        heads, rows = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS), list[b.Line]()
         for cost in run_cost.targets:
-            rates = map(format_number, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
-            turns = count(cost.turns), count(cost.turns_without_usage)
-            input_counts, output_counts = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
-            cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
             usd = NONE if math.isnan(cost.usd) else f"{'≥ ' if cost.is_lower_bound else ''}{dollars(cost.usd)}"
-            rows.append(
-                [
-                    target_cell(summary, cost.target, marked=True),
-                    usd,
-                    *rates,
-                    *turns,
-                    *input_counts,
-                    cached,
-                    *output_counts,
-                ]
-            )
+            rates = map(format_number, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
+            numbers = [cost.turns, cost.turns_without_usage, *map(cost.tokens, inputs)]
+            cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
+            outputs = [count(cost.tokens(kind)) for kind in OUTPUT]
+            target = target_cell(summary, cost.target, marked=True)
+            rows.append([target, usd, *rates, *map(count, numbers), cached, *outputs])
         blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
     if run_cost.unplayed_audio is not None:
-        wasted = [
-            b.make_row([target_cell(summary, cost.target, marked=True), *unplayed_audio(cost.unplayed_audio)])
+        wasted: list[b.Line] = [
+            [target_cell(summary, cost.target, marked=True), *unplayed_audio(cost.unplayed_audio)]
             for cost in run_cost.targets
         ]
         blocks.append(b.table(("target", *UNPLAYED_REPLIES), wasted))
     blocks += [b.Paragraph(text, "note") for text in cost_notes(summary.cost, simulated=summary.simulated)]
-    prices = [_prices(summary, cost.target, charge) for cost in run_cost.targets for charge in cost.models]
-    blocks += (
-        [b.Details("Prices", [b.table((*PRICES, *_displayed_prices(run_cost).values()), prices)])] if prices else []
-    )
+    names = OF_TOKENS | (OF_IMAGES if run_cost.has_images else {})
+    names |= {"text_cache_write": "cache write"} if run_cost.has_cache_writes else {}
+    names |= {"usd_per_minute": "USD per minute"} if run_cost.by_minute else {}
+    names |= {"usd_per_standby_minute": "in standby"} if run_cost.has_standby else {}
+    prices = [_prices(summary, cost.target, charge, names) for cost in run_cost.targets for charge in cost.models]
+    blocks += [b.Details("Prices", [b.table((*PRICES, *names.values()), prices)])] if prices else []
     return b.Section("money", "Cost", "What did it cost?", blocks)
 
 
@@ -70,27 +63,17 @@ OF_TOKENS = {
     **{"text_input": "text in", "text_cached_input": "cached", "text_output": "text out"},
     **{"audio_input": "audio in", "audio_cached_input": "cached", "audio_output": "audio out"},
 }
+OF_IMAGES = {"image_input": "image in", "image_cached_input": "cached"}
 
 
-def _displayed_prices(money: RunCost) -> dict[str, str]:
-    """Return the names of the prices to show, with their heads. The prices of images, of writes into the cache, and of
-    minutes are shown only if such costs occurred.
-    """
-    images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
-    writes = {"text_cache_write": "cache write"} if money.has_cache_writes else {}
-    minutes = {"usd_per_minute": "USD per minute"} if money.by_minute else {}
-    standby = {"usd_per_standby_minute": "in standby"} if money.has_standby else {}
-    return OF_TOKENS | images | writes | minutes | standby
-
-
-def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
-    run_cost = summary.cost
-    prices = [getattr(charge.prices, name, None) for name in _displayed_prices(run_cost)]
-    price_texts = [NONE if price is None else f"{price:g}" for price in prices]
-    table_of = f"{run_cost.prices.name or 'table'}{f', as of {run_cost.prices.as_of}' if run_cost.prices.as_of else ''}"
+def _prices(summary: Summary, target: str, charge: Charge, names: Iterable[str]) -> b.Line:
+    used = summary.cost.prices
+    prices = [getattr(charge.prices, name, None) for name in names]
+    table_of = f"{used.name or 'table'}{f', as of {used.as_of}' if used.as_of else ''}"
     source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
     model = f"{charge.model} (backend)" if charge.is_backend else charge.model
-    return [target_cell(summary, target, marked=True), model, source, *price_texts]
+    texts = [NONE if price is None else f"{price:g}" for price in prices]
+    return [target_cell(summary, target, marked=True), model, source, *texts]
 
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."

@@ -33,10 +33,7 @@ POOLED = (
 
 def targets(summary: Summary) -> b.Section | None:
     """Return the section that shows the targets in columns; None if the run contains no facts about them."""
-    rows = [
-        (fact, [getattr(target_facts, key) or "" for target_facts in summary.target_settings])
-        for key, fact in FACTS.items()
-    ]
+    rows = [(fact, [getattr(of, key) or "" for of in summary.target_settings]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
@@ -73,19 +70,10 @@ def incidents(summary: Summary) -> b.Section | None:
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Return the list of metrics that are uncertain in this run, each with its uncertainty; [] if there are none."""
     title, rows = uncertain_line(summary.run), list[b.Line]()
-    for uncertain in (uncertain for uncertain in summary.run.uncertain_metrics if not uncertain.is_early):
-        value = (
-            "without limit" if uncertain.value is None else f"{format_number(uncertain.value)}{NBSP}{uncertain.unit}"
-        )
-        rows.append(
-            [
-                uncertain.metric,
-                uncertain.target,
-                uncertain.host or "all",
-                value,
-                f"{format_number(uncertain.limit)}{NBSP}{uncertain.unit}",
-            ]
-        )
+    for metric in (metric for metric in summary.run.uncertain_metrics if not metric.is_early):
+        value, limit = (f"{format_number(number or 0.0)}{NBSP}{metric.unit}" for number in (metric.value, metric.limit))
+        value = "without limit" if metric.value is None else value
+        rows.append([metric.metric, metric.target, metric.host or "all", value, limit])
     heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
     return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 

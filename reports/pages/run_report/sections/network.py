@@ -32,12 +32,9 @@ def network(summary: Summary) -> b.Section | None:
     sent = texts_by_target(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
+    p50s = {(row.target, row.metric): row.at(0.5).reported_value for row in rows if row.at(0.5).has_interval}
     for target in summary.targets:
-        target_rows = [row for row in rows if row.target == target and row.at(0.5).has_interval]
-        names = ("network_rtt", "ttfa_minus_rtt")
-        rtt, remainder = (
-            next((row.at(0.5).reported_value for row in target_rows if row.metric == name), 0.0) for name in names
-        )
+        rtt, remainder = (p50s.get((target, name), 0.0) for name in ("network_rtt", "ttfa_minus_rtt"))
         if rtt and remainder:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + remainder)} of ttfa")
@@ -51,14 +48,8 @@ def network(summary: Summary) -> b.Section | None:
 
 
 OF_CALLS = (
-    "greeting",
-    "answer_to_greeting",
-    "session_duration",
-    "service_time",
-    "response_time",
-    "renewal_gap",
-    "idle_prompt",
-    *SLOPES,
+    *("greeting", "answer_to_greeting", "session_duration", "service_time", "response_time", "renewal_gap"),
+    *("idle_prompt", *SLOPES),
 )
 """The metrics of sessions that are not about connecting."""
 OF_WEBSOCKETS = ("connect_upgrade", "session_ready")
@@ -76,11 +67,7 @@ def other_metrics(summary: Summary) -> b.Section | None:
     if not of_turns:
         return None
     names, counted = {row.metric for row in of_turns}, {event.metric for event in of_events}
-    parts = [f"{count(len(names))} of turns and sessions"]
-    parts += [f"{count(len(counted))} of every event"] if counted else []
-    text = (
-        f"{plural(len(names | counted), 'metric')}: {join_words(parts)}, separately for each target and start instant."
-    )
+    text = f"{plural(len(names | counted), 'metric')}, separately for each target and start instant."
     blocks: list[b.Block] = [b.Paragraph(text), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return b.Section("all", "All metrics", "What was measured?", blocks)
 
