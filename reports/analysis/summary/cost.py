@@ -202,7 +202,7 @@ def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Inte
 
 INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
 CACHED = tuple(f"cached_{kind}" for kind in INPUT)
-UNNAMED = "a model that was not named"
+UNNAMED = "unnamed model"
 
 
 class Charge(JsonEntry, frozen=True):

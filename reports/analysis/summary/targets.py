@@ -95,10 +95,10 @@ def facts_of_targets(
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     reported = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]]
-    results = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
-    compressed = results.str.contains(DEFLATE, regex=False, na=False).sum()
-    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(results), 'session')}; else the service declined"
-    taken = partly if compressed < len(results) else DEFLATE
+    headers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
+    compressed = headers.str.contains(DEFLATE, regex=False, na=False).sum()
+    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(headers), 'session')}"
+    taken = partly if compressed < len(headers) else DEFLATE
     voices = [
         _inside(session_settings, "audio", "output", "voice") or session_settings.get("voice") or ""
         for session_settings in settings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.files.sanitize import excerpt
 from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.summary import Summary
-from reports.analysis.summary.tools import ToolTurns
+from reports.analysis.summary.tools import ToolLatency, ToolTurns
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import count, format_number, ms, plural
 from reports.pages.run_report.metric_tables import metrics, rows_of
@@ -49,23 +49,28 @@ def tools(summary: Summary) -> b.Section | None:
     return b.Section("tools", "Turns with tools", "When do callers hear the answer?", blocks, brief=brief)
 
 
+LATENCIES = (
+    (b.Column("first sound p50", shorten=4), "first_sound", "p50"),
+    (b.Column("p95", shorten=3), "first_sound", "p95"),
+    (b.Column("answer p50", shorten=6), "answer", "p50"),
+    (b.Column("p95", shorten=6), "answer", "p95"),
+    (b.Column("delegation to answer p50", shorten=1, leave_out=4), "task_to_answer", "p50"),
+    (b.Column("silence p50", shorten=2), "longest_silence", "p50"),
+    (b.Column("p95", shorten=2, leave_out=8), "longest_silence", "p95"),
+    (b.Column("our functions p50", shorten=1, leave_out=3), "own_functions", "p50"),
+)
+"""The columns of latencies: the field of `ToolTurns`, and its quantile."""
+
+
 def _tool_table(summary: Summary, rows: Sequence[ToolTurns], caption: str = "In ms") -> b.Table:
     """Return a table with a row for each target, and below it a row for each of its steps."""
-    deadline = ms(rows[0].in_time.deadline_ms)
     heads: list[b.Head] = [
         b.Column("target, step", min_width=12),
         b.Column("turns", leave_out=5),
-        b.Column("first sound p50", shorten=4),
-        b.Column("p95", shorten=3),
-        b.Column("answer p50", shorten=6),
-        b.Column("p95", shorten=6),
-        b.Column("delegation to answer p50", shorten=1, leave_out=4),
-        b.Column("silence p50", shorten=2),
-        b.Column("p95", shorten=2, leave_out=8),
-        b.Column("our functions p50", shorten=1, leave_out=3),
+        *(column for column, *_ in LATENCIES),
         b.Column("tasks per turn", leave_out=5),
         b.Column("fillers", shorten=2),
-        b.Column(f"within {deadline}", shorten=6),
+        b.Column(f"within {ms(rows[0].in_time.deadline_ms)}", shorten=6),
         b.Column("failed", shorten=1, leave_out=7),
     ]
     return b.table(heads, [_tool_row(summary, row) for row in rows], "tools", stacked=True, caption=caption)
@@ -74,29 +79,13 @@ def _tool_table(summary: Summary, rows: Sequence[ToolTurns], caption: str = "In 
 def _tool_row(summary: Summary, row: ToolTurns) -> b.Row:
     target, whole = summary.targets.index(row.target), row.step == ALL
     name = b.Cell(row.title if whole else f"· {row.step}", target=target, marked=whole)
-    quantiles = [
-        cells.estimate_cell(getattr(latency, p), latency.n, latency.failed, "", uncertain=latency.uncertain is not None)
-        for latency, ps in (
-            (row.first_sound, ("p50", "p95")),
-            (row.answer, ("p50", "p95")),
-            (row.task_to_answer, ("p50",)),
-            (row.longest_silence, ("p50", "p95")),
-            (row.own_functions, ("p50",)),
-        )
-        for p in ps
-    ]
-    return b.make_row(
-        [
-            name,
-            count(row.turns),
-            *quantiles,
-            format_number(row.tasks_per_turn),
-            cells.share_cell(row.fillers),
-            cells.share_cell(row.in_time),
-            cells.failures(row),
-        ],
-        target=target,
-    )
+    parts: b.Line = [name, count(row.turns)]
+    for _, field, p in LATENCIES:
+        latency: ToolLatency = getattr(row, field)
+        estimate, uncertain = getattr(latency, p), latency.uncertain is not None
+        parts.append(cells.estimate_cell(estimate, latency.n, latency.failed, "", uncertain=uncertain))
+    shares = cells.share_cell(row.fillers), cells.share_cell(row.in_time), cells.failures(row)
+    return b.make_row([*parts, format_number(row.tasks_per_turn), *shares], target=target)
 
 
 NAMED_ERRORS = 3
