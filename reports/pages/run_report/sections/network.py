@@ -32,7 +32,8 @@ def network(summary: Summary) -> b.Section | None:
     sent = texts_by_target(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
-    p50s = {(row.target, row.metric): row.at(0.5).reported_value for row in rows if row.at(0.5).has_interval}
+    known = [row for row in reversed(rows) if row.at(0.5).has_interval]  # of several strata, the first counts
+    p50s = {(row.target, row.metric): row.at(0.5).reported_value for row in known}
     for target in summary.targets:
         rtt, remainder = (p50s.get((target, name), 0.0) for name in ("network_rtt", "ttfa_minus_rtt"))
         if rtt and remainder:
