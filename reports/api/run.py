@@ -20,7 +20,7 @@ from bench.base.errors import UsageError
 from bench.base.manual import see
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.document import ValidityStatus
-from reports.analysis.summary.metrics import PS, SLOPES, slope_sample
+from reports.analysis.summary.metrics import SLOPES, slope_sample
 from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.api import tables
@@ -44,6 +44,7 @@ from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.metrics.thresholds import near
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
+from reports.results.levels import LEVELS
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 
@@ -92,7 +93,7 @@ class Run(runs.RunFrames):
         self,
         metric: str | Sequence[str],
         *,
-        p: float | Sequence[float] = PS,
+        p: float | Sequence[float] = LEVELS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
         **values: object,
@@ -172,7 +173,7 @@ class Run(runs.RunFrames):
         """
         return tables.cost_frame(self._summary)
 
-    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+    def distributions(self, *, p: float | Sequence[float] = LEVELS) -> pd.DataFrame:
         """Return the quantiles of metrics that have histograms, but no value for each turn or session.
 
         These are metrics of events, metrics of the load generator, and bytes per second or session. A metric of the

@@ -30,6 +30,7 @@ from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
 POINTS = 0.01
+"""One percentage point: the default margin of a rate, and the minimum difference of shares that is reported."""
 NO_MARGIN = Margin()
 
 

@@ -103,9 +103,8 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type. Raise JsonError if it is invalid.
-
-    If the type was made by `optional_keys`, the document may lack keys, and a key with null counts as missing.
+    """Read a document of this type. Raise JsonError if it is invalid. If the type was made by `optional_keys`, the
+    document may lack keys, and a key with null counts as missing.
     """
     return cast("Read", read_json(data, kind, make_value=_build))
 

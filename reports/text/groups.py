@@ -122,9 +122,8 @@ def difference_text(difference: GroupDifference) -> str:
 
 
 def description(group: Group) -> str:
-    """Return the values of a group as a text.
-
-    Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`.
+    """Return the values of a group as a text. Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24
+    sessions, 0.8 % failed`.
     """
     waits = []
     for estimate in group.quantiles:
@@ -180,9 +179,8 @@ def outcomes_text(group: Group) -> str:
 
 
 def failures_line(latency: GroupedLatency) -> str:
-    """Return the numbers of failed turns of all groups.
-
-    Example: `0 of 80 to 2k, 12 of 40 2k to 4k (closed:1006 12), 3 of 20 unknown (closed:1006 3)`.
+    """Return the numbers of failed turns of all groups. Example: `0 of 80 to 2k, 12 of 40 2k to 4k (closed:1006 12), 3
+    of 20 unknown (closed:1006 3)`.
     """
     parts = []
     for group in latency.all_groups:
@@ -207,9 +205,8 @@ def compared_blocks(summary: Summary, by: str) -> list[Block]:
 
 
 def ungrouped_text(latencies: Sequence[GroupedLatency]) -> str:
-    """Return a note on turns that are in no group; "" if there are none.
-
-    Example: `40 turns did not start and are in none of these groups (40 of west): …`.
+    """Return a note on turns that are in no group; "" if there are none. Example: `40 turns did not start and are in
+    none of these groups (40 of west): …`.
     """
     parts = [(latency.unplaced, latency.target) for latency in latencies if latency.unplaced]
     if not parts:

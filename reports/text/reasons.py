@@ -38,23 +38,18 @@ BOUNDS = {
 OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
 OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
 """The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
+be exactly on the margin. `make benchmark-statistics` measures this error (own_drift)."""
 
 
 def reason_text(reason: Reason | None) -> str:
-    """Return a reason as a text; "" if there is none.
-
-    Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
+    """Return a reason as a text; "" if there is none. Example: `too few turns to decide: p95 needs 400 per target, 96
+    on new`.
     """
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: Reason | None) -> tuple[str, str]:
     """Return a reason as two texts: the reason, and its numbers. The first one is "" if a reason has one text only.
-
     Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
     """
     if reason is None:
@@ -98,10 +93,8 @@ def document_data(document: JsonEntry) -> dict[str, Any]:
 
 
 def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
-    """Return the columns of `frames.USE` for one value.
-
-    `missing` is the reasons why there is no value or no verdict. `invalid` is the reasons why the value may not be
-    used. `note` is a remark that the text contains, too.
+    """Return the columns of `frames.USE` for one value. `missing` is the reasons why there is no value or no verdict.
+    `invalid` is the reasons why the value may not be used. `note` is a remark that the text contains, too.
     """
     refused, absent = unique(invalid), unique(filter(None, missing))
     first = next(iter((*refused, *absent)), None)
@@ -178,10 +171,6 @@ def _too_few(numbers: Numbers) -> tuple[str, str] | str:
 
 
 def _existing(reason: Reason) -> str:
-    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
-
-    Return `96 measured` if all targets have the same number, or if the targets are unknown.
-    """
     there, targets = reason.numbers["there"], reason.numbers.get("targets")
     if not targets or len(set(there)) == 1:
         return f"{min(there):,} measured"

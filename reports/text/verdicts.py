@@ -37,10 +37,8 @@ def metric_text(spec: MetricSpec) -> str:
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """Return a difference in the form in which texts show it: as a share of the baseline, or in points.
-
-    `d` is the log of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return None if `d` is not
-    finite.
+    """Return a difference in the form in which texts show it: as a share of the baseline, or in points. `d` is the log
+    of a ratio if `scale` is "ratio". If `candidate` is 0, the share is −1. Return None if `d` is not finite.
     """
     if d == -math.inf and candidate == 0 and scale == "ratio":
         return -1.0
@@ -115,10 +113,8 @@ def has_zero_baseline(result: Difference) -> bool:
 
 
 def margin(spec: MetricSpec, *, sign: bool = False) -> str:
-    """Return the margin of a metric spec as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
-
-    `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
-    1/0.9.
+    """Return the margin of a metric spec as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`. `sign`
+    adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of 1/0.9.
     """
     accepted = spec.margin
     if spec.scale == "points":

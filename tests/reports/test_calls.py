@@ -20,7 +20,7 @@ from reports.analysis.summary.calls import ReasonCount
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
-from reports.text.remarks import round_trips
+from reports.pages.run_report.sections.network import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text

@@ -14,9 +14,9 @@ from reports.analysis.summary.groups import GroupedLatency, latency_by
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
-from reports.pages.run_report.caller_sections import context as latency_section
-from reports.pages.run_report.caller_sections import context_failures as section
 from reports.pages.run_report.document import summary_data
+from reports.pages.run_report.sections.conversation import context as latency_section
+from reports.pages.run_report.sections.conversation import context_failures as section
 from reports.text.notices import notices
 from reports.text.sentences import next_step
 from tests.examples import trials

@@ -21,10 +21,12 @@ from reports.analysis.summary.cost import KINDS, RunCost, money_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.turns import target_labels
-from reports.pages.run_report import caller_sections, context_sections
-from reports.pages.run_report.context_sections import costs
+from reports.pages.run_report.sections import arrivals, health, network
+from reports.pages.run_report.sections.arrivals import limits_in_all
+from reports.pages.run_report.sections.cost import cost, cost_notes, costs
+from reports.pages.run_report.sections.health import incident_lines, incidents_that_matter
+from reports.pages.run_report.sections.network import round_trips
 from reports.results.json_entries import to_json_data
-from reports.text.remarks import cost, cost_notes, incident_lines, incidents_that_matter, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown
@@ -432,7 +434,7 @@ def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> 
     both = sum(one.throttled_turns for one in summary.throttling.targets)
     printed = limits_in_all(summary.throttling).replace(NBSP, " ")
     assert printed.startswith(f"{both} turns throttled, Retry-After received {both} times")
-    assert f">{len(mine)}</td>" in section_html(context_sections.rate_limits(summary))
+    assert f">{len(mine)}</td>" in section_html(arrivals.rate_limits(summary))
     assert "starts delayed by 48 s in total" in printed
 
 
@@ -453,7 +455,7 @@ def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
 
     printed = limits_in_all(summary.throttling).replace(NBSP, " ")
     assert printed == "2 sessions throttled, Retry-After received 2 times (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(context_sections.rate_limits(summary))
+    assert "Did the service limit the rate?" in section_html(arrivals.rate_limits(summary))
 
 
 def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:
@@ -477,7 +479,7 @@ def test_incidents_without_recorded_text_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
-    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(context_sections.incidents(summary))
+    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(health.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
@@ -488,7 +490,7 @@ def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
     assert ("ttfa_minus_rtt", "b") not in reported
     assert ("network_rtt", "b") in reported
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in section_html(caller_sections.network(summary))
+    assert "on b to the proxy" in section_html(network.network(summary))
     assert "only to the proxy" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 

@@ -19,7 +19,7 @@ from reports.analysis.summary.run_validity import simulator_late_ms
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
-from reports.pages.run_report import metric_sections
+from reports.pages.run_report.sections import latency
 from reports.text.remarks import drift_text
 from tests.examples import trials
 from tests.reports import synthetic
@@ -45,7 +45,7 @@ def test_without_drift_none_is_suspected(tmp_path: Path) -> None:
     assert [one.label for one in summary.drift] == ["direct", "gateway"]
     assert not any(one.suspected for one in summary.drift)
     assert all(one.low < one.ratio < one.high for one in summary.drift)
-    assert "No drift is suspected" in section_html(metric_sections.time(summary))
+    assert "No drift is suspected" in section_html(latency.time(summary))
     assert "\ndrift" not in run_text(summary)
 
 
@@ -55,7 +55,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift is suspected on gateway" in section_html(metric_sections.time(summary))
+    assert "Drift is suspected on gateway" in section_html(latency.time(summary))
     printed = run_text(summary, width=200).replace("\u00a0", " ")
     assert (
         "\ndrift           suspected, later half of the turns compared with the earlier half, p50 by step (98 %"
@@ -128,7 +128,7 @@ def test_too_few_sessions_give_no_statement_about_drift(tmp_path: Path) -> None:
 
     assert summary.drift == ()
     assert drift_text(summary.drift) == ""
-    assert "drift is suspected" not in section_html(metric_sections.time(summary))
+    assert "drift is suspected" not in section_html(latency.time(summary))
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import trend_of_points
 from reports.analysis.trends.trend_point import TrendPoint
-from reports.pages.run_report import caller_sections, metric_sections
 from reports.pages.run_report.document import write_report
 from reports.pages.run_report.report import run_page
+from reports.pages.run_report.sections import latency, slowest
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.text import cells
@@ -270,7 +270,7 @@ def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
 
 
 def test_few_turns_are_dots_and_many_are_shaded_cells() -> None:
-    few, many = (section_html(metric_sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
+    few, many = (section_html(latency.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
     assert few.count('class="point s0"') == 40
     assert 'class="cell s0 k5"' in many
@@ -302,7 +302,7 @@ def test_one_tab_of_each_group_is_selected() -> None:
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
     summary = summary_of(PLANS["mixed"])
-    section = section_html(caller_sections.slowest(summary))
+    section = section_html(slowest.slowest(summary))
 
     assert section.count("<table") > 1
     rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps also have a row of all instants

@@ -33,7 +33,7 @@ from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.metrics.statistic_types.rate import Rate, rate_seen
 from reports.metrics.thresholds import parse
-from reports.pages.run_report import caller_sections
+from reports.pages.run_report.sections import conversation
 from reports.results.json_entries import to_json_data
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
@@ -430,7 +430,7 @@ def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
     assert short.slopes == ()
     assert "context" not in {waits.by for waits in short.grouped_latency}
     for summary in (short, summary_of(Plan(sessions=20, turns=5))):
-        assert caller_sections.context(summary) is None
+        assert conversation.context(summary) is None
 
 
 def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:

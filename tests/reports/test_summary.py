@@ -26,13 +26,12 @@ from reports.analysis.targets.fairness import notices_on
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.data.turns import measured_turns
-from reports.formatting import NBSP
-from reports.pages.run_report.context_sections import health
 from reports.pages.run_report.document import summary_data
+from reports.pages.run_report.sections.health import health
 from reports.render.blocks import Paragraph
 from reports.statistics.quantiles import quantile
 from reports.text.notices import decision_notice, notices, run_notices
-from reports.text.remarks import auth_wait, interleaved
+from reports.text.remarks import interleaved
 from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -93,7 +92,7 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
     assert speed.n == summary.endings.started - speed.failed
-    assert math.isfinite(speed.p50.value)
+    assert math.isfinite(speed.at(0.5).value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
 
@@ -137,7 +136,7 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
 
     gaps = [d for d in summary.event_metrics if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
-    assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
+    assert all(20 < d.at(0.5) < d.at(0.9) < d.at(0.99) <= d.high < 400 for d in gaps)
     assert {d.metric for d in summary.load_generator} == {
         "timestamp_uncertainty",
         "receive_delay",
@@ -418,20 +417,6 @@ def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary])
     whole, measured = summaries
 
     assert whole.connect_phases == measured.connect_phases
-
-
-def test_auth_waits_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    assert auth_wait(whole) == auth_wait(measured) == ""
-    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
-
-
-def test_an_auth_wait_in_the_measured_phase_is_reported(tmp_path: Path) -> None:
-    summary = summarise(rtbench.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
-
-    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
-    assert len(summary.sessions) < PLAN.sessions
 
 
 def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
 WITHOUT_TEXTS = (
-    *("results", "statistics", "metrics/statistic_types"),
+    *("results", "statistics", "metrics/statistic_types", "data", "analysis/summary"),
     *("analysis/evidence", "analysis/trends", "analysis/reference"),
 )
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")

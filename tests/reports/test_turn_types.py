@@ -22,7 +22,7 @@ from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.turns import TurnArrays, measured_turns
 from reports.metrics.strata import Stratum, in_order
-from reports.pages.run_report import caller_sections
+from reports.pages.run_report.sections import network
 from reports.results.json_entries import to_json_data
 from reports.text import settings
 from reports.text.notices import notices, run_notices
@@ -154,7 +154,7 @@ def test_failed_turns_are_infinite_only_for_latency_metrics() -> None:
     for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, metric)
         assert found.failed > 0
-        assert math.isfinite(found.p50.value)
+        assert math.isfinite(found.at(0.5).value)
         assert not any(estimate.in_failures for estimate in found.quantiles)
     assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
 
@@ -165,7 +165,7 @@ def test_request_ack_is_listed_after_network_rtt_and_ignores_failures() -> None:
 
     assert found.failed > 0
     assert {estimate.value for estimate in found.quantiles if not estimate.has_too_few} == {21}
-    page = section_html(caller_sections.network(summary)).rpartition("<table>")[2]
+    page = section_html(network.network(summary)).rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
 

@@ -13,7 +13,7 @@ from bench.catalogue.columns import DETAIL_CHARACTERS
 from bench.catalogue.outcomes import refusal_status
 from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import excerpt
-from reports.analysis.summary.example_turns import sessions_of, text_in
+from reports.analysis.summary.example_turns import ids_of, sessions_of, text_in
 from reports.analysis.summary.groups import GroupDifference
 from reports.data.runs import RunFrames, records, response_ids
 from reports.data.turns import FAILED, TurnArrays
@@ -80,10 +80,9 @@ def failed_turns(run: RunFrames, turns: TurnArrays, chosen: Sequence[int]) -> li
             target=turns.targets[int(turns.target[index])],
             step=turns.steps[int(turns.step[index])],
             turn=int(np.nan_to_num(row["turn"])),
-            response=response,
             context_tokens=None if np.isnan(tokens[index]) else int(tokens[index]),
             is_bound=bool(is_bound[index]),
-            **_shared(row, sessions.get(str(row["session_id"]), {})),
+            **_shared(row, sessions.get(str(row["session_id"]), {}), response),
         )
         for index, row, response in zip(chosen, stored, response_ids(run, rows.tolist()), strict=True)
     ]
@@ -115,12 +114,12 @@ def failures_by_context(
     return tuple(failed_turns(run, turns, chosen))
 
 
-def _shared(row: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
+def _shared(row: Mapping[str, Any], session: Mapping[str, Any], response: str = "") -> dict[str, Any]:
     """Return the fields of an entry that turns and sessions have. `session` is the row of the session."""
     outcome, detail, headers = str(row["outcome"]), text_in(row, "detail"), session.get("response_headers")
     opened, code = (session.get(name, np.nan) for name in ("opened_at_ns", "close_code"))
-    has_content, session_id = outcome in WITH_CONTENT, str(row["session_id"])
-    return {
+    has_content = outcome in WITH_CONTENT
+    return ids_of(str(row["session_id"]), session, response) | {
         "started_utc_ns": int(row["start_utc_ns"]),
         "failed_utc_ns": None if np.isnan(row["ended_at_ns"]) else int(row["start_utc_ns"] + row["ended_at_ns"]),
         "outcome": outcome,
@@ -129,12 +128,7 @@ def _shared(row: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any
         "close_reason": text_in(session, "close_reason"),
         "message": "" if has_content else detail,
         "message_is_cut": not has_content and len(detail) >= DETAIL_CHARACTERS,
-        "session": session_id,
-        "service_session": text_in(session, "service_session_id"),
-        "request": text_in(session, "request_id"),
-        "region": text_in(session, "region"),
         "headers": id_headers(headers if isinstance(headers, str) else ""),
-        "event_log": f"events/{session_id}.jsonl" if session.get("event_log") is True else "",
     }
 
 

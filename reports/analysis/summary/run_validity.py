@@ -102,9 +102,8 @@ BUSIEST = 10
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """Return two maxima over the workers: the number of open sessions, and the number of events per second.
-
-    The number of events per second is the mean of the BUSIEST seconds of a worker.
+    """Return two maxima over the workers: the number of open sessions, and the number of events per second. The number
+    of events per second is the mean of the BUSIEST seconds of a worker.
     """
     if not len(seconds):
         return 0.0, 0.0
@@ -161,9 +160,8 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
-    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none.
-
-    `sessions` are the measured sessions.
+    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none. `sessions`
+    are the measured sessions.
     """
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
@@ -286,9 +284,8 @@ SIMULATOR_LATE = "simulator_late"
 
 
 def _late_ms(entry: Mapping[str, Any]) -> float:
-    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents.
-
-    It is infinite if it is unknown: runs of earlier versions have no number.
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents. It is
+    infinite if it is unknown: runs of earlier versions have no number.
     """
     if isinstance(number := entry.get("late_ms"), int | float):
         return float(number)
@@ -302,9 +299,8 @@ def simulator_late_ms(document: Mapping[str, Any]) -> float:
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
-    """Return the incidents of a run.
-
-    A worker counts all of its incidents, but stores only the texts of the first hundred.
+    """Return the incidents of a run. A worker counts all of its incidents, but stores only the texts of the first
+    hundred.
     """
     unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
@@ -348,9 +344,8 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    """Return the distinct values of one setting, ascending. `key` is the name of the setting.
-
-    Values of None are left out.
+    """Return the distinct values of one setting, ascending. `key` is the name of the setting. Values of None are left
+    out.
     """
     values = (setting.get(key) for setting in settings)
     return tuple(sorted({float(value) for value in values if value is not None}))

@@ -17,7 +17,7 @@ from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
 from reports.analysis.summary.drift import PoolDrift, drifts
-from reports.analysis.summary.example_turns import SlowTurn, SlowTurnEntry, slowest_turns
+from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
 from reports.analysis.summary.failures import FailureEntry, failures_by_context
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, GroupEntry, latency_by
 from reports.analysis.summary.load import ArrivalSummary, RateLimits, RateLimitSeries, arriving_of, rate_limits_of
@@ -101,13 +101,10 @@ class MainVariability(Variability, frozen=True, kw_only=True):
     target: str
 
 
-class RunResults(JsonEntry, frozen=True, kw_only=True):
-    """The results of one run: the content of summary.json. Its texts for people are empty until it is written."""
+class SharedResults(JsonEntry, frozen=True, kw_only=True):
+    """The results of one run that evidence.json has, too."""
 
-    scenario: str
-    labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
     simulated: bool
-    recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     turn_metrics: Annotated[
         tuple[MetricSummary, ...], described("all metrics of turns, for each pool, and for each step of a pool")
     ]
@@ -122,6 +119,27 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
         tuple[MainResult, ...],
         described("first text and lag of transcripts, if sessions only transcribe; otherwise empty"),
     ]
+    rates: Annotated[tuple[TurnRate, ...], described("rates of turns, by column; empty if no turn counts")]
+    definitions_version: Version
+    run_id: str | None
+    state: str | None
+    started_utc_ns: int
+    warmup_s: Number
+    validity: run_validity.RunValidity
+    groups: Annotated[
+        tuple[GroupEntry, ...],
+        described("latencies of groups of turns; keys with the same value for all turns are excluded"),
+    ]
+    outcomes: dict[str, OutcomesEntry]
+    slowest: Annotated[tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")]
+
+
+class RunResults(SharedResults, frozen=True, kw_only=True):
+    """The results of one run: the content of summary.json. Its texts for people are empty until it is written."""
+
+    scenario: str
+    labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
+    recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     transcription: Annotated[
         tuple[Transcription, ...], described("of each target, if sessions only transcribe; otherwise empty")
     ]
@@ -140,7 +158,6 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
     calls: Annotated[
         tuple[TelephoneCalls, ...], described("calls of the targets that are called by telephone; empty if none is")
     ]
-    rates: Annotated[tuple[TurnRate, ...], described("rates of turns, by column; empty if no turn counts")]
     within: Annotated[
         tuple[DeadlineShare, ...], described("shares of turns by a deadline: those that the run's thresholds limit")
     ]
@@ -160,13 +177,7 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
     cost: RunCost
     arrivals: Annotated[ArrivalSummary | None, described("null in a closed loop")]
     schema: Literal[7]
-    definitions_version: Version
-    run_id: str | None
-    state: str | None
-    started_utc_ns: int
     duration_s: Number
-    warmup_s: Number
-    validity: run_validity.RunValidity
     targets: tuple[str, ...]
     main_metric: Annotated[str, described("the latency that callers experience")]
     main_metrics: Annotated[
@@ -174,20 +185,14 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
     ]
     playback: run_validity.PlaybackSetup
     variability: tuple[MainVariability, ...]
-    groups: Annotated[
-        tuple[GroupEntry, ...],
-        described("latencies of groups of turns; keys with the same value for all turns are excluded"),
-    ]
     planned_events: Annotated[
         tuple[run_validity.PlannedEvents, ...],
         described("interruptions, sounds and expectations of scripts; empty if none was planned"),
     ]
     session_metrics: tuple[MetricSummary, ...]
-    outcomes: dict[str, OutcomesEntry]
     rate_limits: tuple[RateLimits, ...]
     incidents: tuple[run_validity.Incident, ...]
     incident_counts: dict[str, Count]
-    slowest: tuple[SlowTurnEntry, ...]
     notices: tuple[str, ...]
 
 
@@ -196,10 +201,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of the metrics in PLOTTED and of the main metrics.
-
-    Samples of other metrics are not kept, because a sample of a million turns takes 12 MB.
-    """
+    """The samples of the metrics in PLOTTED and of the main metrics. Samples of other metrics are not kept, because a
+    sample of a million turns takes 12 MB."""
     sessions: pd.DataFrame
     """The measured sessions."""
     plotted: tuple[str, ...]
@@ -210,13 +213,9 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, grouped by each key of `group_keys.KEYS`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups of turns that differ significantly.
-
-    If there are any, the values of the whole run mix different groups.
-    """
-    slowest: tuple[SlowTurn, ...]
-    """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
-    slowest_of_steps: tuple[SlowTurn, ...]
+    """The groups of turns that differ significantly. If there are any, the values of the whole run mix different
+    groups."""
+    slowest_of_steps: tuple[SlowTurnEntry, ...]
     endings: Outcomes
     connect_phases: tuple[MetricSummary, ...]
     slopes: tuple[MetricSummary, ...]
@@ -239,10 +238,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum.
-
-        It is ttfa if there is audio, and otherwise ttft. For agents it is voice_to_voice. If sessions only transcribe,
-        it is that of the finished transcript.
+        """The main metric of each stratum. It is ttfa if there is audio, and otherwise ttft. For agents it is
+        voice_to_voice. If sessions only transcribe, it is that of the finished transcript.
         """
         return self.samples.mains
 
@@ -380,9 +377,8 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The object that computes the results for metrics of turns.
-
-    `known` are the metrics that were already computed, by name.
+    """The object that computes the results for metrics of turns. `known` are the metrics that were already computed, by
+    name.
     """
 
     run: RunFrames
@@ -406,9 +402,8 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric for the strata whose main metric is another one.
-
-        Only the steps that have the metric count.
+        """Return the results of a metric for the strata whose main metric is another one. Only the steps that have the
+        metric count.
         """
         mains = self.samples.mains.items()
         return tuple(
@@ -418,9 +413,8 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of a metric for all turns of a pool, including failed turns.
-
-        For `voice_to_voice` and `answer_voice_to_voice`, only turns of steps that have the metric count.
+        """Return the result of a metric for all turns of a pool, including failed turns. For `voice_to_voice` and
+        `answer_voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
@@ -449,9 +443,8 @@ def _main_result(
 
 
 def period_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions.
-
-    A killed run ends with its last stored second.
+    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions. A killed run ends
+    with its last stored second.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))

@@ -27,7 +27,7 @@ from reports.analysis.targets.clusters import ABSENT
 from reports.analysis.targets.compared_target import ComparedTarget, TurnWeights
 from reports.data.samples import is_latency
 from reports.data.turns import Flags
-from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.mix import weights_of
@@ -48,11 +48,8 @@ CLASS_RATIO times the number at which the class before it ends."""
 LENGTHS_FOUND = 0.05
 """The type I error of the test for a difference in the length of sessions. It is larger than FOUND, because a missed
 difference may change a verdict."""
-FOUND, POINT = 0.01, 0.01
-"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni).
-
-POINT is the minimum difference that is reported.
-"""
+FOUND = 0.01
+"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
-        if abs(cand.value - base.value) >= POINT and _p_value(sums) < FOUND / len(turns[0]):
+        if abs(cand.value - base.value) >= POINTS and _p_value(sums) < FOUND / len(turns[0]):
             shares_by_step[step] = base.value, cand.value
     return shares_by_step
 

@@ -23,7 +23,7 @@ from reports.analysis.trends.metric_trend import (
     metric_trend,
     series_of,
 )
-from reports.analysis.trends.trend_point import QUANTILE_LEVELS, TrendPoint, TrendRun, points_of_run, stored_points
+from reports.analysis.trends.trend_point import TrendPoint, TrendRun, points_of_run, stored_points
 from reports.data.runs import RunFrames
 from reports.data.samples import VOICE_TO_VOICE
 from reports.metrics.metric_spec import MetricSpec
@@ -32,6 +32,7 @@ from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import Count, JsonEntry, Rounded, described, entry_from
+from reports.results.levels import LEVELS
 from reports.results.reason import Reason
 from reports.statistics.change_points import LEVEL
 
@@ -48,8 +49,8 @@ def trend_spec(text: str) -> MetricSpec:
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric")
-    if statistic.kind != "rate" and statistic.p not in QUANTILE_LEVELS:
-        allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
+    if statistic.kind != "rate" and statistic.p not in LEVELS:
+        allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in LEVELS)
         raise UsageError(f"{quoted(text)} is not in the summaries of runs; allowed: {allowed}")
     return MetricSpec(metric.name, statistic)
 

@@ -31,11 +31,11 @@ from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded, described, map_texts, read_document
+from reports.results.levels import LEVELS
 from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 
-QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """The levels of quantiles that are in a run's summary and in a stored baseline."""
 
 
@@ -277,7 +277,7 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         labels=labels,
         conditions=conditions | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
-            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in QUANTILE_LEVELS}
+            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in LEVELS if p in PS}
             for row in baseline.quantiles
         },
         rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},

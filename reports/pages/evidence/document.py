@@ -19,20 +19,14 @@ from bench.catalogue.outcomes import OWN_FAULT
 from reports.analysis.evidence.exclusions import ExclusionEntry, exclusions
 from reports.analysis.evidence.failures import ListedFailures, failures_of
 from reports.analysis.evidence.secrets import hidden
-from reports.analysis.summary.example_turns import SlowTurnEntry
 from reports.analysis.summary.failures import WITH_CONTENT
-from reports.analysis.summary.groups import GroupEntry
-from reports.analysis.summary.metrics import MetricSummary, TurnRate
 from reports.analysis.summary.outcomes import OutcomeCount, OutcomesEntry
-from reports.analysis.summary.run_validity import RunValidity
-from reports.analysis.summary.summary import MainResult, Summary
-from reports.data.runs import run_id_of
+from reports.analysis.summary.summary import SharedResults, Summary
 from reports.formatting import NBSP
 from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, described, text_of
-from reports.text import cells
+from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described, entry_from, text_of
 from reports.text.reasons import document_data
 from reports.text.sentences import load_line
 
@@ -62,23 +56,10 @@ class ScriptDigest(JsonEntry, frozen=True):
     turns: Count
 
 
-class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
-    """The content of evidence.json. Keys of summary.json have the same values, with hidden credentials."""
+class EvidenceDocument(SharedResults, frozen=True, kw_only=True):
+    """The content of evidence.json. The results are those of summary.json, with hidden credentials."""
 
     schema: Literal[3]
-    definitions_version: Version
-    run_id: str
-    simulated: bool
-    state: str | None
-    started_utc_ns: Count
-    warmup_s: Number
-    validity: RunValidity
-    turn_metrics: tuple[MetricSummary, ...]
-    rates: tuple[TurnRate, ...]
-    outcomes: dict[str, OutcomesEntry]
-    slowest: Annotated[tuple[SlowTurnEntry, ...], described("the slowest successful turns")]
-    groups: Annotated[tuple[GroupEntry, ...], described("groups of turns by the input tokens of the conversation")]
-    results: Annotated[tuple[MainResult, ...], described("all latencies that callers experience")]
     tool_version: Known
     ended_utc_ns: Annotated[Count | None, described("null if the run has not ended, or if its end is unknown")]
     load: Annotated[str, described("the load in words: users or arrivals, calls, turns, and the measured time")]
@@ -88,13 +69,6 @@ class EvidenceDocument(JsonEntry, frozen=True, kw_only=True):
     timestamp_uncertainty_p99_ms: Rounded
     failures: ListedFailures
     exclusions: tuple[ExclusionEntry, ...]
-
-
-OF_SUMMARY = (
-    *("definitions_version", "simulated", "state", "started_utc_ns", "warmup_s", "turn_metrics", "rates"),
-    *("outcomes", "slowest"),
-)
-"""The results that are those of the run, without any change."""
 
 
 class Evidence(NamedTuple):
@@ -108,14 +82,12 @@ def evidence_of(results: Summary) -> Evidence:
     """Return the evidence of a run."""
     summary = shareable(results)
     metadata, ended = summary.run.metadata, summary.run.metadata.get("ended_utc_ns")
-    uncertainty = (row.p99 for row in summary.load_generator if row.metric == "timestamp_uncertainty")
-    document = EvidenceDocument(
-        **{name: getattr(summary, name) for name in OF_SUMMARY},
+    uncertainty = (row.at(0.99) for row in summary.load_generator if row.metric == "timestamp_uncertainty")
+    document = entry_from(
+        EvidenceDocument,
+        summary,
         schema=EVIDENCE_VERSION,
-        run_id=run_id_of(summary.run),
         validity=validity_with_message(summary),
-        groups=tuple(group for group in summary.groups if group.by == "context"),
-        results=tuple(result for group in cells.tables(summary) for result in group.rows),
         tool_version=str((metadata.get("tool") or {}).get("version") or ""),
         ended_utc_ns=int(ended) if ended else None,
         load=load_line(summary).replace(NBSP, " "),
@@ -144,9 +116,10 @@ def shareable(summary: Summary) -> Summary:
     turns, sessions = (tuple(map(_shareable_ending, of)) for of in (endings.turns, endings.sessions))
     return with_fields(
         summary,
-        slowest=tuple(hidden(with_fields(slow, event_log="", row=())) for slow in summary.slowest),
+        slowest=tuple(hidden(with_fields(slow, event_log="")) for slow in summary.slowest),
         slowest_of_steps=(),
         context_failures=tuple(map(hidden, without_files)),
+        groups=tuple(group for group in summary.groups if group.by == "context"),
         endings=replace(endings, turns=turns, sessions=sessions),
         outcomes={target: _shareable_outcomes(entry) for target, entry in summary.outcomes.items()},
     )

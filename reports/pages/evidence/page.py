@@ -13,6 +13,7 @@ from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.evidence.exclusions import Exclusion
 from reports.analysis.evidence.failures import ListedFailures
 from reports.analysis.summary.summary import Summary
+from reports.data.runs import run_id_of
 from reports.formatting import (
     NBSP,
     NONE,
@@ -27,9 +28,9 @@ from reports.formatting import (
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import unread_notice
 from reports.pages.evidence.document import Evidence, EvidenceDocument
-from reports.pages.run_report import caller_sections, context_sections, metric_sections
 from reports.pages.run_report.failure_tables import UNKNOWN, failure_table, failure_text, instant
-from reports.pages.run_report.report import METHOD, badges_of, made_sections, main_results
+from reports.pages.run_report.report import METHOD, badges_of, main_results, sections_by
+from reports.pages.run_report.sections import conversation, health, latency, outcomes, slowest
 from reports.render import blocks as b
 from reports.text import cells, validity
 
@@ -61,29 +62,32 @@ BRIEF_ROWS = 5
 def evidence_page(evidence: Evidence) -> b.Page:
     """Return the page of a run's evidence."""
     document, summary = evidence
-    period = f"{format_utc_ms(document.started_utc_ns)} to {instant(document.ended_utc_ns)}"
+    run_id, period = (
+        run_id_of(summary.run),
+        f"{format_utc_ms(document.started_utc_ns)} to {instant(document.ended_utc_ns)}",
+    )
     terms = _terms(evidence)
     of_report = (
-        metric_sections.outcomes,
-        metric_sections.time,
-        caller_sections.context_failures,
-        caller_sections.slowest,
-        context_sections.health,
+        outcomes.outcomes,
+        latency.time,
+        conversation.context_failures,
+        slowest.slowest,
+        health.health,
     )
     results = main_results(summary)
     definitions = b.Details(plural(len(terms), "definition"), [b.Definitions(list(terms.items()))])
     sections = [
         measured(evidence),
         failures(document.failures, summary.targets),
-        *made_sections(of_report, summary),
+        *(section for make in of_report for section in sections_by(make, summary)),
         excluded(evidence),
         b.Section("how", "Definitions", "What do the words mean?", [definitions]),
     ]
     folded = {"slow", "health"} if document.failures.total else {"health"}
     return b.Page(
-        title=f"Evidence · {summary.validity.title}{' · SIMULATED' if summary.simulated else ''} · {document.run_id}",
+        title=f"Evidence · {summary.validity.title}{' · SIMULATED' if summary.simulated else ''} · {run_id}",
         badges=badges_of(summary),
-        notes=f"Evidence · {document.run_id} · {period}",
+        notes=f"Evidence · {run_id} · {' to '.join(map(instant, ends))}",
         headline=headline(summary),
         lead=[*_warning(evidence), b.Paragraph(NO_SERVICE if summary.simulated else PURPOSE, "lead")],
         answer=[b.Heading("Latency"), *results] if results else [],
@@ -165,7 +169,7 @@ def measured(evidence: Evidence) -> b.Section:
         ("tool", f"rtbench {document.tool_version or UNKNOWN}"),
     ]
     endpoints = b.table([b.Column("target", style="vh"), *columns], rows, style="facts")
-    of_run = b.table([b.Column("run", style="vh"), b.Column(document.run_id, left=True)], run, style="facts")
+    of_run = b.table([b.Column("run", style="vh"), b.Column(run_id_of(summary.run), left=True)], run, style="facts")
     blocks: list[b.Block] = [b.Heading("Endpoints"), endpoints] if columns else []
     hosts = [
         f"{entry.host or UNKNOWN}, {entry.requested or entry.model or 'model unknown'}, "
@@ -268,7 +272,7 @@ def excluded(evidence: Evidence) -> b.Section:
 
 def _terms(evidence: Evidence) -> dict[str, str]:
     """Return the definitions to which the page links."""
-    names = [result.metric for result in evidence.document.results]
+    names = sorted(cells.main_metrics(evidence.summary))
     names += [check.name for check in evidence.summary.validity.checks]
     names += [distribution.metric for distribution in evidence.summary.load_generator]
     metrics = {name: CATALOGUE[name].sentence for name in names if name in CATALOGUE}

@@ -41,11 +41,8 @@ def summary_data(summary: Summary) -> dict[str, Any]:
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder.
-
-    Raise UsageError if a file cannot be written.
-
-    `page` is the page to write; if it is None, it is made from the run.
+    """Write report.html, report.md and summary.json into the run's folder. Raise UsageError if a file cannot be
+    written. `page` is the page to write; if it is None, it is made from the run.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))

@@ -21,7 +21,6 @@ from reports.analysis.targets.conditions import conditions_of
 from reports.analysis.targets.named import targets_of
 from reports.analysis.trends.trend import trend_of
 from reports.analysis.trends.trend_point import (
-    QUANTILE_LEVELS,
     MetricKey,
     point_of_baseline,
     points_of_run,
@@ -29,6 +28,7 @@ from reports.analysis.trends.trend_point import (
 )
 from reports.data import runs
 from reports.metrics.strata import NO_STRATUM
+from reports.results.levels import LEVELS
 from reports.text.reasons import reasons_text
 from reports.text.trend_sentences import marker
 from rtbench.cli.verdicts import trend
@@ -95,7 +95,7 @@ def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
         assert stored.rates["failure_rate"].value == pytest.approx(entry.rates["failure_rate"].value, rel=1e-4)
-        for p in QUANTILE_LEVELS:
+        for p in LEVELS:
             one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
             assert math.isnan(one.value) == math.isnan(other.value)
             if math.isfinite(one.value):

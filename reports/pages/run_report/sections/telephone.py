@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
 from reports.analysis.summary.metrics import MetricSummary, ShareEstimate
@@ -23,6 +23,27 @@ PACKETS = {"rtp_loss": "rtp_jitter", "peer_rtp_loss": "peer_rtp_jitter"}
 """The metrics of the packets of a call: the loss and the jitter of each direction."""
 UNKNOWN = {"rtp_loss": "no packet arrived", "peer_rtp_loss": "the agent sent no RTCP report"}
 """The reason why the loss of a direction is unknown."""
+COUNTS: tuple[tuple[str, Callable[[TelephoneCalls], int], str], ...] = (
+    ("tried", lambda of: of.answered.total, "without those that the end of the run cut before an answer"),
+    ("answered", lambda of: of.answered.count, "200 OK, and the audio was agreed"),
+    ("refused", lambda of: of.refused, "a SIP status instead of an answer"),
+    ("not answered", lambda of: of.unanswered, "no answer within the time limit (timeout:upgrade)"),
+    ("not set up", lambda of: of.failed, "other failures before the answer"),
+    ("answered, no RTP", lambda of: of.without_packets, "no packet with audio ever (timeout:media)"),
+    ("answered, no sound", lambda of: of.without_sound, "packets, but nothing audible (timeout:sound)"),
+    ("hung up by this tool", lambda of: of.hung_up, "before the end of the script (failed:hung_up)"),
+    ("ended by the agent", lambda of: of.ended_by_agent, "before the end of the script (closed:1000)"),
+)
+"""The rows of the table: a name, the number of calls, and its meaning."""
+LOSSES = {
+    "rtp_loss": "missing or late, of the agent's RTP packets",
+    "peer_rtp_loss": "missing, of the caller's packets, by RTCP",
+}
+DISTURBANCES = {
+    "unsent_packets": ("packets not sent", "refused by the kernel of this machine"),
+    "uncounted_pauses": ("pauses not counted", "by the timestamps of the agent's RTP"),
+    "restarts": ("RTP began again", "another source, numbers, timestamps or delay"),
+}
 ALWAYS = 2
 """The number of rows of counts that are shown even if they are 0: the calls tried and answered."""
 NO_WORDS = "no reason given"
@@ -36,40 +57,21 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         return None
     called = summary.calls
     heads: list[b.Head] = ["calls", *(of.target for of in called), b.Column("meaning", left=True, style="narrowout")]
-    counted = (
-        ("tried", [of.answered.total for of in called], "without those that the end of the run cut before an answer"),
-        ("answered", [of.answered.count for of in called], "200 OK, and the audio was agreed"),
-        ("refused", [of.refused for of in called], "a SIP status instead of an answer"),
-        ("not answered", [of.unanswered for of in called], "no answer within the time limit (timeout:upgrade)"),
-        ("not set up", [of.failed for of in called], "other failures before the answer"),
-        ("answered, no RTP", [of.without_packets for of in called], "no packet with audio ever (timeout:media)"),
-        ("answered, no sound", [of.without_sound for of in called], "packets, but nothing audible (timeout:sound)"),
-        ("hung up by this tool", [of.hung_up for of in called], "before the end of the script (failed:hung_up)"),
-        ("ended by the agent", [of.ended_by_agent for of in called], "before the end of the script (closed:1000)"),
-    )
-    rows: list[b.Line] = [
-        [name, *map(count, counts), meaning]
-        for index, (name, counts, meaning) in enumerate(counted)
-        if index < ALWAYS or any(counts)
-    ]
+    rows: list[b.Line] = []
+    for index, (name, number, meaning) in enumerate(COUNTS):
+        if index < ALWAYS or any(map(number, called)):
+            rows.append([name, *(count(number(of)) for of in called), meaning])
     rows.append(["share answered", *(_share_cell(of.answered) for of in called), "of the calls tried"])
     if any(of.answered.count for of in called):
-        rows += [
-            [b.Term(name), *(_packet_cell(of.by_loss[name]) for of in called), meaning]
-            for name, meaning in (
-                ("rtp_loss", "missing or late, of the agent's RTP packets"),
-                ("peer_rtp_loss", "missing, of the caller's packets, by RTCP"),
-            )
-        ]
-    for name, counts, meaning in (
-        ("packets not sent", [of.unsent_packets for of in called], "refused by the kernel of this machine"),
-        ("pauses not counted", [of.uncounted_pauses for of in called], "by the timestamps of the agent's RTP"),
-        ("RTP began again", [of.restarts for of in called], "another source, numbers, timestamps or delay"),
-    ):
+        for name, meaning in LOSSES.items():
+            rows.append([b.Term(name), *(_packet_cell(of.by_loss[name]) for of in called), meaning])
+    for field, (name, meaning) in DISTURBANCES.items():
+        counts = [getattr(of, field) for of in called]
         if any(counts):
             rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
     blocks: list[b.Block] = [b.table(heads, rows)]
-    if others := [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]:
+    others: list[b.Line] = [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]
+    if others:
         named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")
         blocks += [b.Heading("Hosts that only the agent named"), b.table(named, others)]
     for title, reasons in (
@@ -77,14 +79,13 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         ("Calls that the agent ended", [(of, reason) for of in called for reason in of.endings]),
         ("Calls that this tool hung up", [(of, reason) for of in called for reason in of.hang_ups]),
     ):
-        listed = [_reason_row(of, reason) for of, reason in reasons]
+        listed: list[b.Line] = [
+            [b.Code(reason.outcome), of.target, count(reason.calls), reason.text or NO_WORDS] for of, reason in reasons
+        ]
         if listed:
             columns = ("outcome", b.Column("target", left=True), "calls", b.Column("reason", left=True))
             blocks += [b.Heading(title), b.table(columns, listed)]
-    for title, names in (
-        ("Setup of each call", SETUP),
-        ("Packets of each call", {*PACKETS, *PACKETS.values()}),
-    ):
+    for title, names in (("Setup of each call", SETUP), ("Packets of each call", {*PACKETS, *PACKETS.values()})):
         if of_calls := [row for row in summary.connect_phases if row.metric in names and is_of_calls(summary, row)]:
             blocks += [b.Details(title, [metrics(summary, of_calls)], open=True)]
     answered = [calls for calls in called if calls.answered.count]
@@ -122,39 +123,20 @@ def _interval(share: ShareEstimate) -> str:
     return cells.interval(share.low, share.high, lambda end: percent(end, 1))
 
 
-def _reason_row(calls: TelephoneCalls, reason: ReasonCount) -> b.Line:
-    return [b.Code(reason.outcome), calls.target, count(reason.calls), reason.text or NO_WORDS]
-
-
 def _counts_text(calls: TelephoneCalls) -> str:
     """Return how calls were set up and ended, such as `36 tried, 31 answered (86.1 %, 70 to 95 %); 5 refused: …`."""
     share = calls.answered
     rate = f" ({percent(share.count, share.total)}, {_interval(share)})" if share.total else ""
     parts = [f"{count(share.total)} tried, {count(share.count)} answered{rate}"]
-    if missing := [
-        f"{count(n)} {what}"
-        for n, what in (
-            (calls.refused, "refused"),
-            (calls.unanswered, "not answered"),
-            (calls.failed, "not set up"),
-        )
-        if n
-    ]:
+    of_setup = ((calls.refused, "refused"), (calls.unanswered, "not answered"), (calls.failed, "not set up"))
+    if missing := [f"{count(n)} {what}" for n, what in of_setup if n]:
         parts.append(f"{', '.join(missing)}: {_reasons_text(calls.not_set_up)}")
-    parts += [
-        f"{plural(n, 'call')} {what}"
-        for n, what in (
-            (calls.without_packets, "answered without RTP"),
-            (calls.without_sound, "answered without a sound"),
-        )
-        if n
-    ]
-    if calls.unsent_packets:
-        parts.append(f"this machine could not send {plural(calls.unsent_packets, 'packet')}")
-    if calls.uncounted_pauses:
-        parts.append(f"the timestamps of the agent's RTP do not count {plural(calls.uncounted_pauses, 'pause')}")
-    if calls.restarts:
-        parts.append(f"the agent's RTP began again {calls.restarts:,} ×")
+    silent = ((calls.without_packets, "answered without RTP"), (calls.without_sound, "answered without a sound"))
+    parts += [f"{plural(n, 'call')} {what}" for n, what in silent if n]
+    unsent, pauses, restarts = (getattr(calls, name) or 0 for name in DISTURBANCES)
+    parts += [f"this machine could not send {plural(unsent, 'packet')}"] if unsent else []
+    parts += [f"the timestamps of the agent's RTP do not count {plural(pauses, 'pause')}"] if pauses else []
+    parts += [f"the agent's RTP began again {restarts:,} ×"] if restarts else []
     if calls.other_hosts:
         hosts = ", ".join(f"{each.hosts} in {plural(each.calls, 'call')}" for each in calls.other_hosts[:SHOWN_REASONS])
         parts.append(f"hosts that only the agent named: {hosts}")
@@ -166,9 +148,8 @@ def _counts_text(calls: TelephoneCalls) -> str:
 
 
 def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return when calls were set up, such as `ringing after 2.1 ms, answered after 3 s, … (p50)`.
-
-    Without medians, the text has the lowest and the highest values.
+    """Return when calls were set up, such as `ringing after 2.1 ms, answered after 3 s, … (p50)`. Without medians, the
+    text has the lowest and the highest values.
     """
     known = [row for name in SETUP if (row := _row(summary, calls, name))]
     texts, kind = _typical(known)
@@ -177,7 +158,6 @@ def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
 
 
 def _row(summary: Summary, calls: TelephoneCalls, metric: str) -> MetricSummary | None:
-    """Return the summary of a metric of these calls; None if no call has a value."""
     rows = (row for row in summary.connect_phases if (row.target, row.metric) == (calls.target, metric))
     return next((row for row in rows if math.isfinite(row.low)), None)
 
