@@ -62,10 +62,8 @@ BRIEF_ROWS = 5
 def evidence_page(evidence: Evidence) -> b.Page:
     """Return the page of a run's evidence."""
     document, summary = evidence
-    run_id, period = (
-        run_id_of(summary.run),
-        f"{format_utc_ms(document.started_utc_ns)} to {instant(document.ended_utc_ns)}",
-    )
+    run_id = run_id_of(summary.run)
+    period = f"{format_utc_ms(document.started_utc_ns)} to {instant(document.ended_utc_ns)}"
     terms = _terms(evidence)
     of_report = (
         outcomes.outcomes,
@@ -87,7 +85,7 @@ def evidence_page(evidence: Evidence) -> b.Page:
     return b.Page(
         title=f"Evidence · {summary.validity.title}{' · SIMULATED' if summary.simulated else ''} · {run_id}",
         badges=badges_of(summary),
-        notes=f"Evidence · {run_id} · {' to '.join(map(instant, ends))}",
+        notes=f"Evidence · {run_id} · {period}",
         headline=headline(summary),
         lead=[*_warning(evidence), b.Paragraph(NO_SERVICE if summary.simulated else PURPOSE, "lead")],
         answer=[b.Heading("Latency"), *results] if results else [],
