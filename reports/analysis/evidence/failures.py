@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
 from bench.catalogue.outcomes import OWN_FAULT
 from reports.analysis.evidence.secrets import hidden
@@ -53,9 +54,14 @@ def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
     of_turns, of_sessions = (listed[listed["scope"] == scope]["position"] for scope in ("turn", "session"))
     entries = dict(zip(of_turns.index, failed_turns(summary.run, summary.turns, of_turns.tolist()), strict=True))
     entries |= zip(of_sessions.index, failed_sessions(summary.sessions.iloc[of_sessions.tolist()]), strict=True)
-    examples = [hidden(entries.pop(rows[0])) for rows in chosen]
-    others = sorted(map(hidden, entries.values()), key=lambda entry: entry.started_utc_ns)
+    examples = [shareable(entries.pop(rows[0])) for rows in chosen]
+    others = sorted(map(shareable, entries.values()), key=lambda entry: entry.started_utc_ns)
     return ListedFailures(tuple(examples), tuple(others), len(found), len(groups))
+
+
+def shareable(entry: FailureEntry) -> FailureEntry:
+    """Return a failure with hidden credentials and without its event log, which stays in the run's folder."""
+    return hidden(structs.replace(entry, event_log=""))
 
 
 def allocated(sizes: Sequence[int], most: int) -> list[int]:

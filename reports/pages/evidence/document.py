@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec.structs import replace as with_fields
 
 from bench.catalogue.outcomes import OWN_FAULT
+from reports.analysis.evidence import failures
 from reports.analysis.evidence.exclusions import ExclusionEntry, exclusions
-from reports.analysis.evidence.failures import ListedFailures, failures_of
+from reports.analysis.evidence.failures import ListedFailures
 from reports.analysis.evidence.secrets import hidden
 from reports.analysis.summary.failures import WITH_CONTENT
 from reports.analysis.summary.outcomes import OutcomeCount, OutcomesEntry
@@ -103,7 +104,7 @@ def evidence_of(results: Summary) -> Evidence:
         ),
         receive_timestamp_source=str(metadata.get("receive_timestamp_source") or ""),
         timestamp_uncertainty_p99_ms=next(uncertainty, math.nan),
-        failures=failures_of(summary),
+        failures=failures.failures_of(summary),
         exclusions=tuple(exclusions(summary)),
     )
     return Evidence(document, summary)
@@ -112,13 +113,12 @@ def evidence_of(results: Summary) -> Evidence:
 def shareable(summary: Summary) -> Summary:
     """Return the results without credentials, words of conversations, and files that stay in the run's folder."""
     endings = summary.endings
-    without_files = (with_fields(failure, event_log="") for failure in summary.context_failures)
     turns, sessions = (tuple(map(_shareable_ending, of)) for of in (endings.turns, endings.sessions))
     return with_fields(
         summary,
         slowest=tuple(hidden(with_fields(slow, event_log="")) for slow in summary.slowest),
         slowest_of_steps=(),
-        context_failures=tuple(map(hidden, without_files)),
+        context_failures=tuple(map(failures.shareable, summary.context_failures)),
         groups=tuple(group for group in summary.groups if group.by == "context"),
         endings=replace(endings, turns=turns, sessions=sessions),
         outcomes={target: _shareable_outcomes(entry) for target, entry in summary.outcomes.items()},

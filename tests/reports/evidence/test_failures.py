@@ -44,6 +44,7 @@ def test_an_entry_has_the_instants_and_ids_of_its_row(tmp_path: Path) -> None:
         ),
     )
     entries = failures_of(summary).examples
+    assert not any(entry.event_log for entry in entries)
     loaded = rtbench.load(tmp_path)
 
     for entry in (entry for entry in entries if entry.scope == "turn"):
