@@ -263,7 +263,7 @@ def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    names = {row.metric for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes)}
+    names = {row.metric for row in (*summary.turn_metrics, *summary.session_metrics)}
     names -= {*network.OF_WEBSOCKETS} if summary.only_telephone else set()
     names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}

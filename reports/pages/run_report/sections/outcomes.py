@@ -54,20 +54,17 @@ def outcomes(summary: Summary) -> b.Section | None:
     opened = " and ".join(count(target.sessions_started) for target in targets)
     rates = [percent(target.failure_rate, 1) if target.turns_planned else NONE for target in targets]
     sums = [
-        ("started, total", [count(target.turns_started) for target in targets], "every turn has one outcome"),
-        ("failed, total", [count(target.turns_failed) for target in targets], ""),
-        (
-            "not started",
-            [count(target.turns_not_started) for target in targets],
-            "planned, but their session had ended",
-        ),
-        ("failure_rate", rates, "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
-        ("sessions with any failure", [count(target.sessions_with_failure) for target in targets], f"of {opened}"),
+        ("started, total", "turns_started", "every turn has one outcome"),
+        ("failed, total", "turns_failed", ""),
+        ("not started", "turns_not_started", "planned, but their session had ended"),
+        ("failure_rate", "", "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
+        ("sessions with any failure", "sessions_with_failure", f"of {opened}"),
     ]
     heads: list[b.Head] = ["outcome", *summary.targets, b.Column("meaning", left=True, style="narrowout")]
-    sum_rows = [
-        b.make_row([name, *n, meaning], "" if index else "sum") for index, (name, n, meaning) in enumerate(sums)
-    ]
+    sum_rows: list[b.Row] = []
+    for name, field, meaning in sums:
+        numbers = [count(getattr(target, field)) for target in targets] if field else rates
+        sum_rows.append(b.make_row([name, *numbers, meaning], "" if sum_rows else "sum"))
     started = f"{plural(run_outcomes.started, 'turn')} started in the measured phase, one outcome each"
     table = b.table(heads, [*map(_ending, run_outcomes.turns), *sum_rows])
     blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(run_outcomes.not_started)} not started."), table]
