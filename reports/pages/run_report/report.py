@@ -200,7 +200,7 @@ def _facts(summary: Summary) -> list[b.Block]:
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
-        *(health.uncertain_metrics(summary) if health.affects_answers(summary) else []),
+        *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
         *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
     ]
 

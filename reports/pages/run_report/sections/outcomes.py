@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from reports.analysis.summary.metrics import TurnRate
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
+from reports.analysis.summary.tools import DeadlineShare
 from reports.formatting import NONE, count, percent, plural
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.pages.run_report.metric_tables import target_cell
@@ -19,18 +21,21 @@ def rates(summary: Summary) -> b.Section | None:
     """
     if not summary.rates and not summary.within:
         return None
-    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
-    rows: list[b.Line] = []
-    for rate in summary.rates:
-        value_cells: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
-        better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *value_cells, better])
+    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions")
+    named: list[tuple[b.Inline, str, TurnRate | DeadlineShare]]
+    named = [(b.Term(rate.rate), rate.target, rate) for rate in summary.rates]
     for share in summary.within:
-        value_cells = [cells.rate_cell(share), cells.rate_events(share), count(share.sessions)]
-        name: b.Inline = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
-        rows.append([name, target_cell(summary, share.target, share.title), *value_cells, "more"])
-    all_published = all(rate.published for rate in summary.rates) and all(of.published for of in summary.within)
-    few_note = "" if all_published else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
+        name = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
+        named.append((name, share.title, share))
+    rows: list[b.Line] = [
+        [name, target_cell(summary, of.target, title), cells.rate_cell(of), cells.rate_events(of), count(of.sessions)]
+        for name, title, of in named
+    ]
+    few_note = (
+        ""
+        if all(of.published for *_, of in named)
+        else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
+    )
     population = "all turns"
     if any(RATES[rate.rate].words_column for rate in summary.rates):
         population += (
