@@ -137,7 +137,7 @@ def rate_row(
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each quantile."""
     rows = []
-    for sample in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes):
+    for sample in (*summary.turn_metrics, *summary.session_metrics):
         script, step = (None, None) if sample.step == ALL else summary.samples.turns.row_labels[sample.step]
         labels = sample.metric, sample.target, sample.stratum, {"script": script, "step": step}
         rows += [quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles]

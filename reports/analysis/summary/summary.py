@@ -217,10 +217,6 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     groups."""
     slowest_of_steps: tuple[SlowTurnEntry, ...]
     endings: Outcomes
-    connect_phases: tuple[MetricSummary, ...]
-    slopes: tuple[MetricSummary, ...]
-    """The growth of the main metrics with the length of the conversation, for each target and stratum that reports its
-    tokens."""
     carried: tuple[MetricSummary, ...]
     throttling: RateLimitSeries
     data_notes: run_validity.DataNotes
@@ -242,6 +238,15 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
         voice_to_voice. If sessions only transcribe, it is that of the finished transcript.
         """
         return self.samples.mains
+
+    @property
+    def connect_phases(self) -> tuple[MetricSummary, ...]:
+        return tuple(row for row in self.session_metrics if row.metric not in metrics.SLOPES)
+
+    @property
+    def slopes(self) -> tuple[MetricSummary, ...]:
+        """The growth of the main metrics with the length of the conversation, in ms per 1,000 tokens."""
+        return tuple(row for row in self.session_metrics if row.metric in metrics.SLOPES)
 
     @property
     def only_telephone(self) -> bool:
@@ -275,7 +280,6 @@ def summarise(run: RunFrames) -> Summary:
     connecting = tuple(
         metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata))
     )
-    slopes = tuple(metrics.slopes(samples, run.uncertain_metrics))
     grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, started_utc_ns)
     throttling = rate_limits_of(run, targets, started_utc_ns, duration_s)
@@ -338,9 +342,7 @@ def summarise(run: RunFrames) -> Summary:
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tool_turns(run, samples),
         counts=tuple(metrics.turn_counts(turns)),
-        session_metrics=(*connecting, *slopes),
-        connect_phases=connecting,
-        slopes=slopes,
+        session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
         event_metrics=tuple(metrics.events(run, targets)),
         load_generator=tuple(row for name in LOAD_GENERATOR if (row := metrics.distribution(run, name)).n),

@@ -200,7 +200,7 @@ def _facts(summary: Summary) -> list[b.Block]:
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
-        *(health.uncertain_metrics(summary) if health.affects_answers(summary) else []),
+        *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
         *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
     ]
 
@@ -263,7 +263,7 @@ def sections_by(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    names = {row.metric for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes)}
+    names = {row.metric for row in (*summary.turn_metrics, *summary.session_metrics)}
     names -= {*network.OF_WEBSOCKETS} if summary.only_telephone else set()
     names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}

@@ -78,7 +78,7 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
     return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
 
-def affects_answers(summary: Summary) -> bool:
+def affects_results(summary: Summary) -> bool:
     """Return whether one of the main metrics is uncertain. These are in the first table of the page."""
     main_metrics = cells.main_metrics(summary)
     return any(uncertain.metric in main_metrics for uncertain in summary.run.uncertain_metrics)
@@ -131,7 +131,7 @@ def health(summary: Summary) -> b.Section:
     body: list[b.Block] = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
     blocks = [
         b.Paragraph(line),
-        *([] if affects_answers(summary) else uncertain_metrics(summary)),
+        *([] if affects_results(summary) else uncertain_metrics(summary)),
         *checks(verdict.checks),
         *([b.Details("Load generator metrics", body)] if rows else []),
         *b.note(b.coded(" ".join(sentences))),

@@ -62,7 +62,7 @@ def other_metrics(summary: Summary) -> b.Section | None:
     """Return the section on all metrics except those of connecting, over all steps together. Return None if no turn or
     session has such a metric.
     """
-    summaries = [row for row in (*summary.turn_metrics, *summary.connect_phases, *summary.slopes) if row.step == ALL]
+    summaries = [row for row in (*summary.turn_metrics, *summary.session_metrics) if row.step == ALL]
     of_turns = [row for row in summaries if CATALOGUE[row.metric].scope == "turn" or row.metric in OF_CALLS]
     of_events = [event for event in summary.event_metrics if CATALOGUE[event.metric].scope == "event"]
     if not of_turns:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from reports.analysis.summary.metrics import TurnRate
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
+from reports.analysis.summary.tools import DeadlineShare
 from reports.formatting import NONE, count, percent, plural
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.pages.run_report.metric_tables import target_cell
@@ -19,18 +21,21 @@ def rates(summary: Summary) -> b.Section | None:
     """
     if not summary.rates and not summary.within:
         return None
-    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
-    rows: list[b.Line] = []
-    for rate in summary.rates:
-        value_cells: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
-        better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *value_cells, better])
+    heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions")
+    named: list[tuple[b.Inline, str, TurnRate | DeadlineShare]]
+    named = [(b.Term(rate.rate), rate.target, rate) for rate in summary.rates]
     for share in summary.within:
-        value_cells = [cells.rate_cell(share), cells.rate_events(share), count(share.sessions)]
-        name: b.Inline = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
-        rows.append([name, target_cell(summary, share.target, share.title), *value_cells, "more"])
-    all_published = all(rate.published for rate in summary.rates) and all(of.published for of in summary.within)
-    few_note = "" if all_published else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
+        name = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
+        named.append((name, share.title, share))
+    rows: list[b.Line] = [
+        [name, target_cell(summary, of.target, title), cells.rate_cell(of), cells.rate_events(of), count(of.sessions)]
+        for name, title, of in named
+    ]
+    few_note = (
+        ""
+        if all(of.published for *_, of in named)
+        else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
+    )
     population = "all turns"
     if any(RATES[rate.rate].words_column for rate in summary.rates):
         population += (
@@ -54,20 +59,17 @@ def outcomes(summary: Summary) -> b.Section | None:
     opened = " and ".join(count(target.sessions_started) for target in targets)
     rates = [percent(target.failure_rate, 1) if target.turns_planned else NONE for target in targets]
     sums = [
-        ("started, total", [count(target.turns_started) for target in targets], "every turn has one outcome"),
-        ("failed, total", [count(target.turns_failed) for target in targets], ""),
-        (
-            "not started",
-            [count(target.turns_not_started) for target in targets],
-            "planned, but their session had ended",
-        ),
-        ("failure_rate", rates, "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
-        ("sessions with any failure", [count(target.sessions_with_failure) for target in targets], f"of {opened}"),
+        ("started, total", "turns_started", "every turn has one outcome"),
+        ("failed, total", "turns_failed", ""),
+        ("not started", "turns_not_started", "planned, but their session had ended"),
+        ("failure_rate", "", "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
+        ("sessions with any failure", "sessions_with_failure", f"of {opened}"),
     ]
     heads: list[b.Head] = ["outcome", *summary.targets, b.Column("meaning", left=True, style="narrowout")]
-    sum_rows = [
-        b.make_row([name, *n, meaning], "" if index else "sum") for index, (name, n, meaning) in enumerate(sums)
-    ]
+    sum_rows: list[b.Row] = []
+    for name, field, meaning in sums:
+        numbers = [count(getattr(target, field)) for target in targets] if field else rates
+        sum_rows.append(b.make_row([name, *numbers, meaning], "" if sum_rows else "sum"))
     started = f"{plural(run_outcomes.started, 'turn')} started in the measured phase, one outcome each"
     table = b.table(heads, [*map(_ending, run_outcomes.turns), *sum_rows])
     blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(run_outcomes.not_started)} not started."), table]
