@@ -24,15 +24,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import Plot
+from reports.results.verdict import Result
 
 MAX_TRIES = 2
 """The number of tries of a load whose first try gives no verdict or is inconclusive."""
-Verdict = Literal["pass", "fail", "inconclusive"]
-VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
+VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
+"""The results that show something about the service."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,18 @@ class LoadGrid:
 class LevelResult(NamedTuple):
     """The result of one level.
 
-    - `verdict` is None if the level shows nothing.
+    - `verdict` is "not_evaluated" if the level shows nothing.
     - `seems_to_pass` is True if the level's shares pass when the bounds of the shares are ignored.
     """
 
     load: int
-    verdict: Verdict | None
+    verdict: Result
     confirmation_run: bool = False
     seems_to_pass: bool = False
+
+    @property
+    def is_evaluated(self) -> bool:
+        return self.verdict != "not_evaluated"
 
 
 class Bracket(NamedTuple):
@@ -104,7 +109,7 @@ class NextLevel(NamedTuple):
 def bracket_of(results: Iterable[LevelResult]) -> Bracket:
     """Return the combined results of all levels. A load that passed once and failed later fails."""
     known = list(results)
-    judged = [result for result in known if result.verdict is not None]
+    judged = [result for result in known if result.is_evaluated]
     # if a load was tried twice, the later try was longer and counts
     seems = {result.load: result.seems_to_pass for result in judged}
     tries = Counter(result.load for result in known)
@@ -122,7 +127,7 @@ def bracket_of(results: Iterable[LevelResult]) -> Bracket:
 def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | None:
     """Return the next level; None if no level can add information."""
     known = list(results)
-    if known and known[-1].verdict is None and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
+    if known and not known[-1].is_evaluated and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
         return next_level(grid, known[:-1])
     if any(result.confirmation_run for result in known):
         return None
@@ -181,7 +186,7 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
     return 1 + max(_levels_left(grid, _after(bracket, load, verdict)) for verdict in VERDICTS)
 
 
-def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
+def _after(bracket: Bracket, load: int, verdict: Result) -> Bracket:
     """Return the bracket after another level with this load and verdict. The load must be in a gap of the bracket."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
@@ -197,14 +202,14 @@ def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelR
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
-    tries = Counter(result.load for result in known if result.verdict is not None)
+    tries = Counter(result.load for result in known if result.is_evaluated)
     max_tries = 1 if grid.is_single else MAX_TRIES + 1
     return tuple(load for load in bracket.inconclusive if tries[load] < max_tries)
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
     """Return the loads that have two verdicts. If there are such loads, no new loads are tried."""
-    verdicts = Counter(result.load for result in known if result.verdict is not None)
+    verdicts = Counter(result.load for result in known if result.is_evaluated)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
 
 
@@ -232,7 +237,7 @@ def _between(grid: LoadGrid, low: int, high: int) -> int | None:
 _GOOD, _BAD, _UNKNOWN, _OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
 SYMBOLS: Mapping[str, tuple[str, str]] = {
     **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
-    **{"inconclusive": _UNKNOWN, "load_generator": _OWN, "crashed": _OWN},
+    **{"inconclusive": _UNKNOWN, "not_evaluated": _OWN},
 }
 """A mapping from the result of a load, in either search, to its symbol and colour."""
 

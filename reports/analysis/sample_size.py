@@ -33,7 +33,7 @@ from reports.data.turns import measured_sessions
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import metric_option, quoted
 from reports.render.blocks import Block, Fact, Paragraph
 from reports.results.json_entries import ClosedJsonEntry, Number, described
@@ -56,7 +56,6 @@ TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
 """The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other metrics it is TIMES_MARGIN
 times the margin.
 """
-FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)

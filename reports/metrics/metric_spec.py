@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
+Sign = Literal["<", "<=", ">", ">="]
 POINTS = 0.01
 NO_MARGIN = Margin()
 
@@ -119,6 +120,9 @@ class Statistic(ABC):
     is_monotone: ClassVar[bool] = False
     """True if the statistic never decreases, or never increases, when a value of the metric increases."""
 
+    is_grouped: ClassVar[bool] = False
+    """True if all statistics of this kind on a metric are compared together, from one sample."""
+
     @property
     def p(self) -> float | None:
         """The level of the quantile; None if the statistic is no quantile."""
@@ -200,6 +204,14 @@ class Statistic(ABC):
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
         """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
         return None
+
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        """Return the share of turns that may miss a limit; None if the statistic states no share of turns."""
+        return None
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        """Return for each cluster the turns that miss a limit, and all turns. `allowed_misses` states their share."""
+        raise NotImplementedError
 
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         """Return two shares of sessions whose turns all fail, although no session of the run did.
@@ -293,7 +305,7 @@ def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
     """Group the specs so that all specs of a group need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for spec in specs:
-        key = (spec.kind, spec.statistic.deadline_ms, spec.metric, spec.stratum, spec.step)
+        key = (spec.kind if spec.statistic.is_grouped else spec.statistic, spec.metric, spec.stratum, spec.step)
         groups.setdefault(key, []).append(spec)
     return list(groups.values())
 
@@ -302,7 +314,7 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     """The statistic, the metric, and the turns of a value."""
 
     metric: str
-    kind: Annotated[str, described("quantile, mean, rate, within, or typical_change")]
+    kind: Annotated[str, described("the kind of statistic, such as quantile, mean, or rate")]
     p: float | None
     measured_from: Annotated[Known, described("the instant that latency is measured from, if a run has several")]
     turn_type: Annotated[Known, described("the turn type; null for regular turns, and if a run has no others")]

@@ -28,6 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -77,6 +78,15 @@ def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
     return math.ceil(max(needed) / step) * step
 
 
+def spending(t: Sequence[float], a: float) -> list[float]:
+    """Return the part of the error `a` that each analysis may use. The last one may use all the remaining error.
+
+    `t` is as in `critical_values`.
+    """
+    spent = [0.0, *(a * share**2 for share in t[:-1]), a]
+    return [after - before for before, after in pairwise(spent)]
+
+
 def critical_values(t: Sequence[float], a: float) -> list[float]:
     """Return the critical value of each analysis, at the one-sided type I error `a`.
 
@@ -90,12 +100,12 @@ def critical_values(t: Sequence[float], a: float) -> list[float]:
 
 @lru_cache(maxsize=256)
 def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
-    spent = [0.0, *(a * fraction**2 for fraction in t[:-1]), a]
+    increments = spending(t, a)
     nodes, weights = _nodes(PATH_NODES)
     values, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):
         sd = math.sqrt(share - (t[k - 1] if k else 0.0))
-        bound = _bound(at, mass, sd, spent[k + 1] - spent[k])
+        bound = _bound(at, mass, sd, increments[k])
         values.append(bound / math.sqrt(share))
         low = -REACH * math.sqrt(share)
         to = low + (nodes + 1) / 2 * (bound - low)

@@ -89,7 +89,7 @@ class RatioEstimate:
 
         At least 1; 1 if it is unknown.
         """
-        independent = self.value * (1 - self.value) / self.turns
+        independent = self.value * (1 - self.value) / self.turns if self.turns else 0.0
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:

@@ -90,10 +90,10 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
     return " ".join(map(as_sentence, remedies(reasons)))
 
 
-def document_data(document: JsonEntry) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
+def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. `write` writes the texts of its reasons."""
     data = to_json_data(document)
-    _add_texts(data)
+    _add_texts(data, write)
     return data
 
 
@@ -115,12 +115,12 @@ def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = ()
     }
 
 
-def _add_texts(value: dict[str, Any] | list[Any]) -> None:
+def _add_texts(value: dict[str, Any] | list[Any], write: Callable[[Reason], str]) -> None:
     for item in value.values() if isinstance(value, dict) else value:
         if isinstance(item, dict | list):
-            _add_texts(item)
+            _add_texts(item, write)
     if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
-        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
+        value["text"] = write(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
 
 
 REASON_KEYS = set(Reason.__struct_fields__)
@@ -243,10 +243,10 @@ def _older_version(numbers: Numbers) -> str:
 
 
 def _nothing_succeeded(numbers: Numbers) -> str:
-    return f"no turn succeeded; {reason_text(_inner(numbers))}"
+    return f"no turn succeeded; {reason_text(inner(numbers))}"
 
 
-def _inner(numbers: Numbers) -> Reason:
+def inner(numbers: Numbers) -> Reason:
     """Return the reason in the numbers of another one. In a document it is an object."""
     inner = numbers["reason"]
     return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
@@ -261,7 +261,7 @@ def _too_small(numbers: Numbers) -> str:
     texts = []
     for short in numbers["metrics"]:
         level = f" p{100 * short['p']:g}" if "p" in short else ""
-        texts.append(f"{short['metric']}{level}: {reason_text(_inner(short))}")
+        texts.append(f"{short['metric']}{level}: {reason_text(inner(short))}")
     return f"the run is too small: {'; '.join(texts)}"
 
 

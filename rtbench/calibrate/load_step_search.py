@@ -236,7 +236,7 @@ def has_passed(step: LoadStep) -> bool:
 
 def result_of(step: LoadStep) -> LevelResult:
     """Return the result of a step in the form that the search of the load needs."""
-    return LevelResult(step.sessions, "pass" if has_passed(step) else None)
+    return LevelResult(step.sessions, "pass" if has_passed(step) else "not_evaluated")
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
@@ -252,5 +252,5 @@ def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) ->
     """Return the duration, in seconds, of a search on a machine that supports exactly `capacity` sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
-        results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))
+        results.append(LevelResult(step.load, "pass" if step.load <= capacity else "not_evaluated"))
     return sum(seconds(result.load) for result in results)

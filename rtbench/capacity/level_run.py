@@ -23,8 +23,8 @@ from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import locust_files
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
-from rtbench.capacity.conclusion import unit
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
+from rtbench.capacity.text import unit
 from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300

@@ -6,42 +6,40 @@ levels. If a level uses less than its share, the later levels get the rest. The 
 earlier levels. So the errors of all levels together stay below `ERROR` on any path of the search (Bonferroni's
 inequality, applied to each level given the earlier levels).
 
-A level has interim analyses at fixed parts t of its time. `a` is the error of the level. An analysis at t may use the
-part of this error between a·t_before², which belongs to the previous analysis, and a·t². So the error of the analysis
-is a·(t² − t_before²). This is the spending function of `reports.statistics.group_sequential` (Lan, DeMets, "Discrete
-sequential boundaries for clinical trials", 1983). The errors of the analyses are also added by Bonferroni's inequality.
-The usual integration assumes normal values, and counts of few failures are not normal.
+A level has interim analyses at fixed parts of its time, which share the error of the level by the spending function of
+`reports.statistics.group_sequential`. The errors of the analyses are also added by Bonferroni's inequality. The usual
+integration assumes normal values, and counts of few failures are not normal.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import msgspec
+from msgspec import field
 
+from reports.results.json_entries import Count, JsonEntry, Number
+from reports.results.reason import Reason
+from reports.results.verdict import Conclusion, Result
+from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from rtbench.load_search import (
-    VERDICTS,
     LevelResult,
     LoadGrid,
     NextLevel,
-    Verdict,
     bracket_of,
     confirmation_of,
     levels_left,
     next_level,
 )
 
-SCHEMA_VERSION = 2
-Answer = Literal[Verdict, "load_generator", "crashed"]
-"""The result of a level.
-
-`load_generator` and `crashed` show nothing about the service: the load generator was the limit, or the run crashed.
+SCHEMA_VERSION = 3
+CRASHED = "crashed"
+"""The code of the reason for a level whose run crashed. If a level is not evaluated for another reason, the load
+generator was its limit.
 """
 LoadUnit = Literal["concurrency", "arrival_rate"]
 """The unit of levels: concurrent calls, or arriving calls per minute."""
-BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
 """The reason why a search ended.
 
@@ -54,52 +52,63 @@ Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_gene
 """
 
 
-class Interval(msgspec.Struct, frozen=True):
-    """A value with its 95 % interval. An unknown number is null, and so is the end of an unbounded interval."""
+class ViolationShare(JsonEntry, frozen=True, kw_only=True):
+    """A share of turns, with a lower and an upper bound. Each bound is one-sided and has its own error.
 
-    value: float | None
-    low: float | None
-    high: float | None
+    The bounds are 0 and 1 if there are fewer than two sessions. If there are fewer than `SESSIONS` sessions, the bounds
+    exist but decide nothing. `deff` is the design effect: the variance of the share (between sessions or between
+    batches) divided by the variance of independent turns.
+    """
+
+    value: Number
+    low: float
+    high: float
+    turns: Count
+    sessions: Count
+    deff: float = 1.0
 
 
-class SloEntry(msgspec.Struct, frozen=True):
-    """The share of turns that missed an objective.
+class SloEntry(ViolationShare, frozen=True, kw_only=True):
+    """The share of turns that missed an objective, with bounds at the error of the level's last analysis.
 
-    - `low`, `high`: the bounds of the share, each at the error of the level's last analysis
-    - `slow`, `failed`, `throttled`: the turns that missed the objective, by cause; throttled turns are also failed ones
-    - `deff`: the design effect of the level's sessions and of batches of these sessions
+    `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones
     """
 
     slo: str
     allowed: float
-    value: float | None
-    low: float
-    high: float
-    turns: int
-    sessions: int
-    slow: int
-    failed: int
-    throttled: int
-    deff: float = 1.0
+    slow: Count
+    failed: Count
+    throttled: Count
+
+    @property
+    def is_met(self) -> bool:
+        """True if the share is allowed, ignoring its bounds."""
+        return self.value < self.allowed
 
 
-class LevelEntry(msgspec.Struct, frozen=True):
+NO_LATENCY = quantiles(NO_VALUES, [0.5, 0.95])
+
+
+class LevelEntry(JsonEntry, frozen=True):
     """A level and its result.
 
     - `load`: the number of concurrent calls, or of calls per minute
+    - `result`: not_evaluated if it shows nothing about the service, because the load generator was its limit, or
+    because its run crashed
     - `run`: the folder of its run; "" if there is none
     - `duration_s`: the time from the start of its run until the run was finalized
     - `call_s`: the median duration of its calls, in seconds; null if no call ended
     - `in_progress`: the median of concurrent calls over seconds
-    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms
+    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms, with 95 % intervals
+    - `failure_rate`: with a 95 % interval
     - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for the limit
     - `usd`: the cost of its tokens; null if a price is unknown
     """
 
     load: int
     confirmation_run: bool
-    result: Answer
-    why: str
+    result: Result
+    why: Reason | None
     run: str
     duration_s: float
     error: float
@@ -107,26 +116,26 @@ class LevelEntry(msgspec.Struct, frozen=True):
     turns: int = 0
     call_s: float | None = None
     in_progress: float | None = None
-    slo_violations: list[SloEntry] = []
-    latency_p50: Interval = Interval(None, None, None)
-    latency_p95: Interval = Interval(None, None, None)
-    failure_rate: Interval = Interval(None, None, None)
-    rate_limits_remaining: dict[str, float] = {}
+    slo_violations: list[SloEntry] = field(default_factory=list)
+    latency_p50: QuantileEstimate = NO_LATENCY[0]
+    latency_p95: QuantileEstimate = NO_LATENCY[1]
+    failure_rate: ViolationShare = ViolationShare(value=math.nan, low=0.0, high=1.0, turns=0, sessions=0)
+    rate_limits_remaining: dict[str, float] = field(default_factory=dict)
     blocked: int = 0
     simulated: bool = False
     workers: int = 1
     usd: float | None = None
 
+    @property
+    def is_evaluated(self) -> bool:
+        return self.result != "not_evaluated"
 
-class BreakingPoint(msgspec.Struct, frozen=True):
-    """The reason why the lowest failing level failed. `slo`: the objective that was missed by the largest factor."""
-
-    kind: BreakingPointKind
-    slo: str
-    words: str
+    @property
+    def crashed(self) -> bool:
+        return self.why is not None and self.why.code == CRASHED
 
 
-class RoughEstimate(msgspec.Struct, frozen=True):
+class RoughEstimate(JsonEntry, frozen=True):
     """An estimate of the breaking point from the shares of the levels alone.
 
     A field is null if no load passes, or no load fails.
@@ -136,7 +145,7 @@ class RoughEstimate(msgspec.Struct, frozen=True):
     lowest_fail: int | None
 
 
-class SearchPlan(msgspec.Struct, frozen=True):
+class SearchPlan(JsonEntry, frozen=True):
     """The request of a search.
 
     - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
@@ -159,15 +168,16 @@ class SearchPlan(msgspec.Struct, frozen=True):
     call_s: float = 0.0
 
 
-class CapacityDocument(msgspec.Struct, frozen=True):
+class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     """The result of a search.
 
     - `highest_pass`, `lowest_fail`: the loads that the search showed to pass and to fail; null if it showed none
+    - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the objective that was
+    missed by the largest factor
     - `rough_estimate`: null if the search showed both loads, or if no level has a share
     - `confirmed`: true if the confirmation run passed; null if there was none
     - `stable`: false if levels contradict each other by more than chance; then neither load is shown
-    - `exit_status`: 0 a load was shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the
-    limit
+    - `exit_status`: 0 a load passes, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the limit
     """
 
     schema: int
@@ -179,19 +189,12 @@ class CapacityDocument(msgspec.Struct, frozen=True):
     levels: list[LevelEntry]
     highest_pass: int | None
     lowest_fail: int | None
-    breaking_point: BreakingPoint | None
+    breaking_point: Reason | None
     rough_estimate: RoughEstimate | None
     confirmed: bool | None
     stable: bool
     ended: Ended
-    sentence: str
-    notes: list[str]
-    exit_status: int
-
-
-def json_of(capacity: CapacityDocument) -> str:
-    """Return the content of capacity.json."""
-    return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"
+    notes: list[Reason]
 
 
 AROUND_S = 15.0
@@ -274,18 +277,14 @@ def min_ramp_s(load_s: float) -> float:
 
 def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
     return [
-        LevelResult(level.load, verdict_of(level), level.confirmation_run, _seems_to_pass(level.slo_violations))
+        LevelResult(
+            level.load,
+            level.result,
+            level.confirmation_run,
+            bool(level.slo_violations) and all(share.is_met for share in level.slo_violations),
+        )
         for level in levels
     ]
-
-
-def verdict_of(level: LevelEntry) -> Verdict | None:
-    """Return the verdict of a level on the service; None if the level shows nothing about the service."""
-    return next((verdict for verdict in VERDICTS if verdict == level.result), None)
-
-
-def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
-    return bool(shares) and all(share.value is not None and share.value < share.allowed for share in shares)
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
@@ -318,7 +317,7 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
     known = results_of(levels)
     step = next_level(grid_of(plan), known)
     if step is not None and not step.confirmation_run and plan.time_s < min_time_s(plan, levels):
-        again = any(result.load == step.load and result.verdict is not None for result in known)
+        again = any(result.load == step.load and result.is_evaluated for result in known)
         step = step._replace(last=step.last or again)
     if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
         step = confirmation_of(bracket_of(known)) or step
@@ -360,11 +359,3 @@ def share(left: float, levels_left: int) -> float:
     `levels_left` is the number of levels that remain. It includes this level, but not the confirmation run.
     """
     return left / (levels_left + CONFIRMATION_SHARES)
-
-
-def alpha_per_analysis(error: float) -> tuple[float, ...]:
-    """Return the error of each analysis of a level.
-
-    The probability that any of these analyses is wrong is at most `error`.
-    """
-    return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *ANALYSES)))

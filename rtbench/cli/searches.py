@@ -264,7 +264,7 @@ def capacity(
     from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.kind != "rate"]
+    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.is_monotone]
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],
@@ -381,12 +381,14 @@ def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> No
     """Write capacity.json and the page. Raise UsageError if they cannot be written."""
     from bench.files.safe_io import replace_text
     from reports.render.html import render_html
+    from reports.results.json_entries import text_of
     from rtbench.capacity.page import capacity_page
-    from rtbench.capacity.search import json_of
+    from rtbench.capacity.text import document_data
 
-    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": render_html(capacity_page(outcome))}
+    data, page = text_of(document_data(outcome)), render_html(capacity_page(outcome))
+    files = {folder / "capacity.json": data, folder / "capacity.html": page}
     if json_file is not None:
-        files[json_file] = json_of(outcome)
+        files[json_file] = data
     for path, text in files.items():
         try:
             replace_text(path, text)

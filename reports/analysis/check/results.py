@@ -16,8 +16,7 @@ from reports.analysis.sequential.decision import Decision
 from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import title_of
 from reports.formatting import NBSP, plural
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.thresholds import Sign
+from reports.metrics.metric_spec import MetricSpec, Sign
 from reports.render.notebook import frame_html
 from reports.results.reason import Reason, too_few_to_print
 from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Result, VerdictStatus

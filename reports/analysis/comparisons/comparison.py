@@ -35,7 +35,7 @@ from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, fr
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
 from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import NO_LABELS
 from reports.render.notebook import frame_html
 from reports.results.json_entries import ClosedJsonEntry, Count, described
@@ -56,7 +56,6 @@ CHOSEN = (
     "`rtbench check {}` shows the decision of the analyses."
 )
 NAME = "sessions with a failed turn"
-FAILURES = MetricSpec("failure_rate", Rate())
 
 
 def any_failure(

@@ -25,6 +25,7 @@ from bench.files.sanitize import excerpt
 from reports.metrics.metric_spec import (
     MeasuredDifferences,
     MetricSpec,
+    Sign,
     Source,
     Sources,
     Statistic,
@@ -65,6 +66,7 @@ from reports.statistics.quantiles import (
     shortfall,
     upper_with_unseen,
 )
+from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
@@ -76,6 +78,8 @@ MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
 """The default margins. Each key is the level of a quantile. A quantile that is not in this table has the margin of the
 next higher level."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
+MISSES = {"<": np.greater_equal, "<=": np.greater, ">": np.less_equal, ">=": np.less}
+"""The comparison with a limit that is true for a value that misses it, for each sign of a threshold."""
 DRAWS = 2_000
 """The default number of resamples at an interim analysis."""
 TAIL_FROM = 0.9
@@ -88,6 +92,7 @@ larger, the quantile is not tested."""
 @dataclass(frozen=True)
 class Quantile(Statistic):
     kind: ClassVar[str] = "quantile"
+    is_grouped: ClassVar[bool] = True
     per_stratum: ClassVar[bool] = True
     is_monotone: ClassVar[bool] = True
     at: float
@@ -157,6 +162,18 @@ class Quantile(Statistic):
         scope: Literal["turn", "session"] = "session" if CATALOGUE[spec.metric].scope == "session" else "turn"
         sample = source.sample(spec)
         return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
+
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        return self.p if sign in (">", ">=") else round(1 - self.p, 9)
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        sample = source.sample(spec)
+        late = MISSES[sign](sample.values, limit)
+        of_session = partial(np.bincount, minlength=source.sessions)
+        return (
+            of_session(sample.sessions[late]).astype(np.float64),
+            of_session(sample.sessions).astype(np.float64),
+        )
 
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         return lost_shares(source.sample(spec), self.p, limit)

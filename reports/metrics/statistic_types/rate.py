@@ -20,6 +20,7 @@ from reports.metrics.metric_spec import (
     POINTS,
     MeasuredDifferences,
     MetricSpec,
+    Sign,
     Source,
     Sources,
     Statistic,
@@ -141,6 +142,13 @@ class Rate(Statistic):
         all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        return 1 - limit if sign in (">", ">=") else limit
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        counts = self.events(source, spec)
+        return complement(counts) if sign in (">", ">=") else counts
+
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, estimate.value):
@@ -203,6 +211,9 @@ class Rate(Statistic):
             candidate.sessions_if_all_longest,
         )
         return StoredComparison(len(rows), (smallest, counts), difference)
+
+
+FAILURES = MetricSpec("failure_rate", Rate())
 
 
 def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
