@@ -230,7 +230,7 @@ def _within_bounds(numbers: Numbers) -> str:
 
 def _no_step(numbers: Numbers) -> str:
     step, steps = numbers["step"], [(script, own) for script, own in numbers["steps"]]
-    return step_names.refusal(step, steps, f"no turn of a step {step} was measured")
+    return str(step_names.refusal(step, steps, f"no turn of a step {step} was measured"))
 
 
 def _save(what: str, numbers: Numbers) -> str:

@@ -83,10 +83,8 @@ def _allowed(threshold: Threshold, text: str) -> float:
     assert threshold.limit is not None, "it is not relative"
     allowed = threshold.statistic.allowed_misses(threshold.sign, threshold.limit)
     if allowed is None:
-        kind = threshold.statistic.kind
-        raise UsageError(
-            f"--slo {quoted(text)} is about a {kind}, which is not a share of turns: write a quantile or a rate"
-        )
+        name = threshold.statistic.aggregate
+        raise UsageError(f"--slo {quoted(text)}: {name} states no share of turns: write a quantile or a rate")
     if not 0 < allowed < 1:
         raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must be above 0% and below 100%")
     return allowed

@@ -46,7 +46,7 @@ def test_an_slo_may_be_written_as_in_a_thresholds_file() -> None:
     [
         ("ttfa p(95)<+20%", "is relative"),
         ("ttfa{target:west} p(95)<800", "names a target"),
-        ("audio_speed avg>1.2", "about a mean"),
+        ("audio_speed avg>1.2", "avg states no share of turns"),
         ("failure_rate<0%", "no run can show that"),
         ("failure_rate<100%", "no run can show that"),
         ("failure_rate>1%", "less of it is better"),
