@@ -38,6 +38,7 @@ from bench.record import histograms as hdr
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
 from bench.record.document import Validity
 from bench.services.registry import DIALECTS
+from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
     COLUMNS,
@@ -51,6 +52,7 @@ from rtbench.calibrate.ground_truth import (
     read_log,
 )
 from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
+from rtbench.calibrate.text import reason_text
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
@@ -156,12 +158,12 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
     recording = load_pcm(RECORDING)
     truth = read_log(run.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
-    outcome, reason = DIED if simulator_died else ("fail", run.died)
+    outcome, reason = DIED if simulator_died else ("fail", Reason("run_died", {"message": run.died}))
     step = LoadStep(
         kind=kind,
         sessions=sessions,
         result=outcome,
-        why=reason,
+        why=reason_text(reason),
         cpu=run.used.load_generator,
         rss_bytes=run.peak_rss_bytes,
         simulator_cpu=run.used.simulator,
@@ -197,8 +199,8 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
         simulator_late_p99_ms=_late_p99_ms(truth, rows, run),
         left_out=truth.left_out,
     )
-    outcome, reason = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
-    return msgspec.structs.replace(step, result=outcome, why=reason)
+    result, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
+    return msgspec.structs.replace(step, result=result, why=reason_text(why))
 
 
 def _with_request_ids(turns: pa.Table, sessions: pa.Table) -> pa.Table:
@@ -238,10 +240,12 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> f
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
 
-def _failed_check(validity: Validity) -> str:
-    """Return the first failed check, such as `invalid: timestamp_uncertainty 2.3 ms > 1 ms`; "" if none failed."""
+def _failed_check(validity: Validity) -> Reason | None:
+    """Return the first failed check as a reason; None if none failed."""
     failed = next((check for check in validity.checks if check.result == "fail"), None)
-    return f"invalid: {failed.name} {failed.value:.3g} ms > {failed.limit:.3g} ms" if failed else ""
+    if failed is None:
+        return None
+    return Reason("check_failed", {"name": failed.name, "value": failed.value, "limit": failed.limit})
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:

@@ -11,12 +11,13 @@ from typing import Literal
 
 from bench.base.units import BYTES_PER_MB
 from bench.record.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
-from reports.formatting import NONE, count, format_number, log_range, ms, plural
+from reports.formatting import NONE, count, format_number, log_range, ms
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.text.cells import as_sentence
-from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
+from rtbench.calibrate.load_step_search import CAUSES
+from rtbench.calibrate.text import conclusions, notes
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
@@ -45,12 +46,6 @@ def step_lines(step: LoadStep) -> list[str]:
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
     return [SYMBOLS[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
-
-
-def notes(step: LoadStep) -> list[str]:
-    """Return the notes on a step: why it did not pass, and why some of its values are missing or uncertain."""
-    left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
-    return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:

@@ -58,9 +58,10 @@ def calibrate(
     from bench.base.cpu import allowed_cores, assign_cores
     from bench.record.calibration import KINDS, date_of, file_name, machine
     from bench.services.registry import DIALECTS, links_of
-    from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_step_search import calibration_of, is_concluded
     from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
+    from rtbench.calibrate.text import conclusions
     from rtbench.locust_run import terminable
 
     _check_descriptors(max_sessions, links_of(DIALECTS[agent])[0].sockets if agent else 1)
