@@ -17,6 +17,7 @@ from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, Rtb
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
+from rtbench.cli.options import option
 from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
@@ -75,9 +76,7 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def rtbench(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, option("Print the version.", "--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 

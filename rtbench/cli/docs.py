@@ -7,10 +7,9 @@ import sys
 from itertools import groupby
 from typing import Annotated
 
-import typer
-
 from bench.base import manual
 from bench.base.status_line import MAX_WIDTH, text_width
+from rtbench.cli.options import argument
 from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18
@@ -20,12 +19,7 @@ LESS_OPTIONS = "-RFX"
 
 def docs(
     page: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="A page, a section (check#baselines), or an example (ci/azure-steps.yml).",
-            show_default=False,
-        ),
+        str, argument("A page, a section (check#baselines), or an example (ci/azure-steps.yml).", "NAME")
     ] = "",
 ) -> None:
     """Print a page of the documentation; without a name, list the pages.

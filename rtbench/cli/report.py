@@ -11,22 +11,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
-
 from bench.base.errors import UsageError
 from bench.base.manual import see
 from bench.base.status_line import text_width
 from bench.files.sanitize import escape_control
 from bench.record.presence import runs_folder
+from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from reports.analysis.summary.summary import Summary
     from reports.data.export import Format
 
-RunName = Annotated[
-    str,
-    typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
-]
+RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
 COLOURLESS = ("dumb", "unknown")
 """The values of the variable TERM on terminals without colours."""
 
@@ -62,13 +58,9 @@ def newest_valid_run() -> Path:
 
 
 def report(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="folders or names of runs (default: the newest)", show_default=False),
-    ] = None,
+    names: Annotated[list[str] | None, argument("Folders or names of runs (default: the newest).", "[RUN]...")] = None,
     evidence: Annotated[
-        bool,
-        typer.Option("--evidence", help="Write evidence.html, .md and .json for the service's support instead."),
+        bool, option("Write evidence.html, .md and .json for the service's support instead.", "--evidence")
     ] = False,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
@@ -182,16 +174,13 @@ class ReportFormat(StrEnum):
 def export(
     name: RunName = "",
     form: Annotated[
-        ReportFormat, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")
+        ReportFormat, option("Write rows as CSV or Parquet, or the histograms.", "--format")
     ] = ReportFormat.CSV,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
-    ] = None,
+    out: Annotated[Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")] = None,
     metric: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="With hlog: write only the histograms of this metric, such as ttfa."),
+        str | None, option("With hlog: write only the histograms of this metric, such as ttfa.", "NAME")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the files of an earlier export.")] = False,
+    force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 

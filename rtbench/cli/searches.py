@@ -23,6 +23,7 @@ from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, U
 from bench.base.units import NS_PER_S
 from bench.services.names import AgentName
 from bench.target.target_settings import ServiceOptions
+from rtbench.cli.options import argument, option
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
@@ -37,17 +38,11 @@ SPARE_DESCRIPTORS = 100
 
 
 def calibrate(
-    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of sessions.")] = 1600,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Test fewer loads, each for a shorter time, for a rough result.")
-    ] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as a service is called.")] = False,
-    agent: Annotated[
-        AgentName | None, typer.Option(help="Call an agent over this protocol (default: call a model).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also write the page and the data to this folder.")
-    ] = None,
+    max_sessions: Annotated[int, option("Maximum number of sessions.", min=1, max=100_000)] = 1600,
+    quick: Annotated[bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")] = False,
+    tls: Annotated[bool, option("Call the simulator over TLS, as a service is called.", "--tls")] = False,
+    agent: Annotated[AgentName | None, option("Call an agent over this protocol (default: call a model).")] = None,
+    out: Annotated[Path | None, option("Also write the page and the data to this folder.", "FOLDER")] = None,
 ) -> None:
     """Run the load generator against the simulator at rising load; print the highest load at which values are exact.
 
@@ -206,47 +201,34 @@ LOAD_UNITS: Mapping[LevelUnit, LoadUnit] = {
 @with_service_options()
 def capacity(
     service_options: ServiceOptions,
-    locustfile: Annotated[
-        str, typer.Option("-f", "--locustfile", metavar="FILE", help="The YAML script or Locust file to run.")
-    ],
+    locustfile: Annotated[str, option("The YAML script or Locust file to run.", "-f", "--locustfile", "FILE")],
     slo: Annotated[
         list[str],
-        typer.Option(
-            metavar="OBJECTIVE",
-            help='Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.',
+        option(
+            'Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.', "OBJECTIVE"
         ),
     ],
     by: Annotated[
-        LevelUnit, typer.Option(help="concurrency: concurrent calls; arrival-rate: calls per minute.")
+        LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
-    first: Annotated[
-        int, typer.Option("--from", min=1, help="The first level; it is doubled until a level fails.")
-    ] = 1,
-    last: Annotated[int, typer.Option("--to", min=1, max=MAX_LEVEL, help="The highest level.")] = 256,
-    max_time: Annotated[str, typer.Option(metavar="SPAN", help="Maximum duration of the search.")] = "30m",
-    budget: Annotated[float | None, typer.Option(metavar="USD", help="Maximum cost of the search.")] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="SHARE", help="Maximum gap between the levels that pass and fail.")
-    ] = "10%",
+    first: Annotated[int, option("The first level; it is doubled until a level fails.", "--from", min=1)] = 1,
+    last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
+    max_time: Annotated[str, option("Maximum duration of the search.", "SPAN")] = "30m",
+    budget: Annotated[float | None, option("Maximum cost of the search.", "USD")] = None,
+    precision: Annotated[str, option("Maximum gap between the levels that pass and fail.", "SHARE")] = "10%",
     require: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Exit with 0 if this load passes, otherwise with 1, 3 or 4."),
+        int | None, option("Exit with 0 if this load passes, otherwise with 1, 3 or 4.", "N", min=1)
     ] = None,
     max_concurrent: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="With --by arrival-rate: maximum concurrent calls."),
+        int | None, option("With --by arrival-rate: maximum concurrent calls.", "N", min=1)
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json-file", metavar="FILE", help="Also write capacity.json to this path.")
-    ] = None,
+    json_file: Annotated[Path | None, option("Also write capacity.json to this path.", "--json-file", "FILE")] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write the report and all runs to this folder.")
+        Path | None, option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER")
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Allow calls to a host that is not loopback, which may cost money.")
-    ] = False,
+    yes: Annotated[bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")] = False,
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
+        list[str] | None, argument("Further options of each level's run.", "-- [OPTIONS OF LOCUST]")
     ] = None,
 ) -> None:
     """Find the highest load at which the objectives (--slo) pass, and what fails above it.

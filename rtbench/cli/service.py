@@ -22,6 +22,7 @@ from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
 from bench.base.status_line import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -79,13 +80,11 @@ def _parameter(option: TargetOption) -> inspect.Parameter:
 @with_service_options()
 def doctor(
     service_options: ServiceOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    as_json: Annotated[bool, option("Print one JSON document instead of lines.", "--json")] = False,
     turn: Annotated[
-        bool, typer.Option("--turn/--no-turn", help="Send one sentence to the service; it costs about a cent.")
+        bool, option("Send one sentence to the service; it costs about a cent.", "--turn/--no-turn")
     ] = True,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
-    ] = False,
+    offline: Annotated[bool, option("Check only this machine and targets.yaml, without a call.", "--offline")] = False,
 ) -> None:
     """Check this machine, the network and the service, and print each problem with its remedy.
 
@@ -166,25 +165,19 @@ PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection
 @with_service_options()
 def probe(
     service_options: ServiceOptions,
-    text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_TEXT})")] = None,
-    audio: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Send this recording instead; the service finds its end.")
-    ] = None,
+    text: Annotated[str | None, option(f"Send this text (default: {DEFAULT_TEXT})")] = None,
+    audio: Annotated[Path | None, option("Send this recording instead; the service finds its end.", "FILE")] = None,
     manual_commit: Annotated[
-        bool, typer.Option("--manual-commit", help="With --audio: commit the recording and request the response.")
+        bool, option("With --audio: commit the recording and request the response.", "--manual-commit")
     ] = False,
-    voice: Annotated[str | None, typer.Option(help="Voice of the reply.")] = None,
-    instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    voice: Annotated[str | None, option("Voice of the reply.")] = None,
+    instructions: Annotated[str | None, option("The system prompt.")] = None,
     input_transcription: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model (Azure GA: deployment) that transcribes the recording.")
+        str | None, option("Model (Azure GA: deployment) that transcribes the recording.", "MODEL")
     ] = None,
-    save_audio: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
-    event_log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")
-    ] = None,
-    record_audio: Annotated[
-        bool, typer.Option("--record-audio", help="With --event-log: record the audio, too.")
-    ] = False,
+    save_audio: Annotated[Path | None, option("Write the reply's audio as a WAV.", "FILE")] = None,
+    event_log: Annotated[Path | None, option("Write every event, for `rtbench replay`.", "FILE")] = None,
+    record_audio: Annotated[bool, option("With --event-log: record the audio, too.", "--record-audio")] = False,
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
@@ -222,9 +215,9 @@ def probe(
     utterance = audio or (DEFAULT_TEXT if text is None else text)
     limits, greetings = ({}, (False,)) if target.dialect.peer is Peer.SERVICE else (LIMITS, (True, False))
     scripts = [script_of(target, utterance, settings, limits, greets=greets) for greets in greetings]
-    for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
+    for flag, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
-            _refuse_unwritable(option, path)
+            _refuse_unwritable(flag, path)
     if save_audio is not None and save_audio == event_log:
         raise UsageError(f"--save-audio and --event-log are the same file, {save_audio}: choose another name for one")
     for notice in target.notices:
@@ -314,14 +307,13 @@ def _refuse_unwritable(option: str, path: Path) -> None:
 def replay(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="[LOG|RUN]",
-            help="an event log (events/*.jsonl of a run), or a run, for its first log (default: the newest run)",
-            show_default=False,
+        argument(
+            "An event log (events/*.jsonl of a run), or a run, for its first log (default: the newest run).",
+            "[LOG|RUN]",
         ),
     ] = "",
     wav: Annotated[
-        Path | None, typer.Option("--wav", help="Write the call as a WAV: the caller, and what the caller heard.")
+        Path | None, option("Write the call as a WAV: the caller, and what the caller heard.", "--wav")
     ] = None,
 ) -> None:
     """Show the events of a recorded session, and compute its metrics again from the log.

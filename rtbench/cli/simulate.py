@@ -15,6 +15,7 @@ import typer
 from bench.base.clock import monotonic_ns
 from bench.base.errors import FAIL_STATUS, UsageError
 from bench.base.manual import see
+from rtbench.cli.options import option
 
 if TYPE_CHECKING:
     import socket
@@ -28,55 +29,44 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8765,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve wss with a self-made certificate for loopback.")] = False,
-    ca_out: Annotated[
-        Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
-    ] = None,
+    host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, option("Port to listen on; 0: any free port.", min=0, max=65535)] = 8765,
+    tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
+    ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
     profile: Annotated[
-        Path | None,
-        typer.Option(help="YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1."),
+        Path | None, option("YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1.")
     ] = None,
     from_run: Annotated[
-        str | None,
-        typer.Option(metavar="RUN[:TARGET]", help="Use the delays and the pace that this run measured."),
+        str | None, option("Use the delays and the pace that this run measured.", "RUN[:TARGET]")
     ] = None,
-    from_run_step: Annotated[str | None, typer.Option(help="With --from-run: use only the turns of this step.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
+    from_run_step: Annotated[str | None, option("With --from-run: use only the turns of this step.")] = None,
+    seed: Annotated[int, option("Seed of all delays and replies.", min=0)] = 1,
     ttfa_p50_ms: Annotated[
-        float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
+        float | None, option("Median time to first audio, instead of the profile's.", min=0.001, max=60_000)
     ] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0.1, max=1000, help="Seconds of audio generated per second.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Require this key (default: accept every client).")] = None,
+    speed: Annotated[float | None, option("Seconds of audio generated per second.", min=0.1, max=1000)] = None,
+    key: Annotated[str | None, option("Require this key (default: accept every client).")] = None,
     token_lifetime: Annotated[
         float | None,
-        typer.Option(
+        option(
+            "Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
             min=0.5,
             max=86_400,
-            help="Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. "
-            f"See {see('simulator', 'faults')}."
+        option(
+            f"Inject this fault, as in close,code=1011,share=0.1; may be repeated. See {see('simulator', 'faults')}."
         ),
     ] = None,
-    deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages if the client offers it.")] = False,
+    deflate: Annotated[bool, option("Compress messages if the client offers it.", "--deflate")] = False,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core serves.")
+        int, option("Processes that share the port, for more load than one core serves.", min=1, max=64)
     ] = 1,
-    clients: Annotated[bool, typer.Option("--clients", help="Print the code that connects each SDK to it.")] = False,
-    ground_truth: Annotated[
-        Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")
-    ] = None,
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Write JSON with port and URLs to this file when it listens.")
-    ] = None,
+    clients: Annotated[bool, option("Print the code that connects each SDK to it.", "--clients")] = False,
+    ground_truth: Annotated[Path | None, option("Log what was sent and received, and when, as JSON lines.")] = None,
+    ready_file: Annotated[Path | None, option("Write JSON with port and URLs to this file when it listens.")] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line

@@ -10,6 +10,7 @@ import typer
 
 from bench.base.errors import USAGE_STATUS, Mistakes, UsageError, each_error
 from bench.files.sanitize import one_line
+from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from bench.files.yaml_file import YamlValue
@@ -24,12 +25,9 @@ class FileKind(StrEnum):
 
 
 def validate(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Scripts, targets and thresholds files.", show_default=False)
-    ],
+    files: Annotated[list[Path], argument("Scripts, targets and thresholds files.", "FILE…")],
     kind: Annotated[
-        FileKind | None,
-        typer.Option("--as", help="Kind of the files, if their keys do not show it.", show_default=False),
+        FileKind | None, option("Kind of the files, if their keys do not show it.", "--as", show_default=False)
     ] = None,
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
