@@ -31,7 +31,7 @@ from reports.render.svg import Plot
 from reports.results.verdict import Result
 
 MAX_TRIES = 2
-"""The number of tries of a load whose first try gives no verdict or is inconclusive."""
+"""The number of tries of a load that is not evaluated or inconclusive at first."""
 VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
 """The results that show something about the service."""
 
@@ -40,7 +40,7 @@ VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
 class LoadGrid:
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    `precision` is a relative distance, so 0.1 is 10 %. No load is tried between two loads whose distance is not larger.
+    No load is tried between two loads whose relative distance is at most `precision`.
     """
 
     first: int
@@ -55,10 +55,9 @@ class LoadGrid:
 
 
 class LevelResult(NamedTuple):
-    """The result of one level.
+    """The result of one level. `verdict` is "not_evaluated" if it shows nothing.
 
-    - `verdict` is "not_evaluated" if the level shows nothing.
-    - `seems_to_pass` is True if the level's shares pass when the bounds of the shares are ignored.
+    `seems_to_pass` is True if the level's shares pass when their bounds are ignored.
     """
 
     load: int
@@ -74,11 +73,10 @@ class LevelResult(NamedTuple):
 class Bracket(NamedTuple):
     """The combined results of all levels. The fields are loads. 0 and None mean that there is no such load.
 
-    - `highest_pass` is the highest load that passes and is below all loads that fail.
-    - `lowest_fail` is the lowest load that fails.
-    - `ceiling` is the lowest load without a verdict.
+    - `highest_pass` is below all loads that fail.
+    - `ceiling` is the lowest load that was not evaluated.
     - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending order.
-    - `seem_to_pass` is the inconclusive loads that seem to pass.
+    - `seem_to_pass` is those of them that seem to pass.
     - `highest` is the highest load that was tried.
     """
 
@@ -91,15 +89,12 @@ class Bracket(NamedTuple):
 
     @property
     def upper(self) -> int | None:
-        """The load at or above which no other load is tried; None if there is no such load."""
+        """The load at or above which no other load is tried."""
         return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
-    """The next level.
-
-    `last` is True if the level gets all the time left, because no other level will be tried.
-    """
+    """The next level. If it is the `last` one, it gets all the time left."""
 
     load: int
     confirmation_run: bool
@@ -166,10 +161,7 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
 
 
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
-    """Return the maximum number of levels before the confirmation run.
-
-    A repeated level that uses all the time left does not count.
-    """
+    """Return the maximum number of levels before the confirmation run, without one that uses all the time left."""
     known = list(results)
     bracket = bracket_of(known)
     if _doubled(known):
@@ -214,20 +206,14 @@ def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that more time may decide.
-
-    If a level was repeated and is still inconclusive, return only the levels below it.
-    """
+    """Return the inconclusive levels that more time may decide: those below one that was repeated in vain."""
     again = _doubled(known)
     lowest_undecided = min((load for load in bracket.inconclusive if load in again), default=None)
     return tuple(load for load in bracket.inconclusive if lowest_undecided is None or load < lowest_undecided)
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway between two loads on a logarithmic scale.
-
-    Return None if the loads are close to each other, or if no integer is between them.
-    """
+    """Return the load halfway between two loads on a logarithmic scale; None if they are close to each other."""
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))
@@ -243,11 +229,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class LoadPoint(NamedTuple):
-    """A load in a plot.
-
-    - `ends` is the two ends of its interval.
-    - `is_connected` is True if the line through the loads passes through the point.
-    """
+    """A load in a plot, with the ends of its interval. The line through the loads passes it if it is connected."""
 
     x: float
     y: float
@@ -258,21 +240,13 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with a marker and an interval at each load.
-
-    A marker is hollow if the load did not pass.
-    """
+    """Draw a line through loads, with their intervals and markers. The marker of a load that did not pass is hollow."""
     plot.path([(point.x, point.y) for point in points if point.is_connected], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:
             plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}")
-        plot.dot(
-            point.x,
-            point.y,
-            marker_shape(colour),
-            f"mark{'' if point.passes else ' open'} {colour_class(colour)}",
-            tip=point.tip,
-        )
+        look = f"mark{'' if point.passes else ' open'} {colour_class(colour)}"
+        plot.dot(point.x, point.y, marker_shape(colour), look, tip=point.tip)
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:

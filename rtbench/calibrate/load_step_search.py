@@ -27,25 +27,18 @@ from reports.results.reason import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 FULL = 0.95
-"""The CPU use, as a share of the cores of a process, at or above which the process is at its limit."""
+"""The CPU use, as a share of its cores, from which on a process is at its limit."""
 OTHERS = 0.2
-"""The maximum CPU time, in cores, that other programs may use on the cores of the run.
-
-If they use more CPU time, they are the cause of a failed step.
-"""
+"""The CPU time, in cores, above which other programs on the cores of the run are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The maximum share of turns that failed, and of turns without ground truth.
-
-If either share is larger, the step fails, because the turns that are slower than p99 may be among these turns.
-"""
+"""The maximum share of failed turns, and of turns without ground truth. The turns above p99 may be among them."""
 OPEN_SHARE = 0.99
 """The share of the planned sessions that must be open during the whole step. A script lasts longer than a step."""
 DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))
-"""The outcome of a step whose simulator died. Such a step shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """A mapping from each outcome that prevents a verdict on a step to a description of its cause."""
 MAX_SESSIONS_OPTION = "--max-sessions"
-"""The option that limits the loads. It is the reason why the search ended if every load passed."""
+"""The option that ended the search if every load passed."""
 
 
 def outcome_of(
@@ -107,10 +100,9 @@ def calibration_of(
     quick: bool = False,
     agent: AgentName | None = None,
 ) -> Calibration:
-    """Return the calibration that follows from the steps of all kinds of sessions.
+    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step of it has a verdict.
 
-    A kind is left out of `trusted` if none of its steps has a verdict. If the service was an agent, `agent` is the
-    dialect of its calls.
+    `agent` is the dialect of the calls if the service was an agent.
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
@@ -168,10 +160,7 @@ def is_coarse(calibration: Calibration) -> bool:
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
-    """Return by how many bytes the peak memory grows with each session; None if there is only one load.
-
-    The value is the slope of a least-squares fit.
-    """
+    """Return how much the peak memory grows with each session (least squares); None if there is only one load."""
     peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     with suppress(StatisticsError):
         return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
@@ -183,14 +172,13 @@ def has_passed(step: LoadStep) -> bool:
 
 
 def result_of(step: LoadStep) -> LevelResult:
-    """Return the result of a step in the form that the search of the load needs."""
     return LevelResult(step.sessions, "pass" if has_passed(step) else "not_evaluated")
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
     """Return the maximum duration, in seconds, of a search on a machine that supports at least the first load.
 
-    `seconds` is a function that returns the duration of a step from its number of sessions.
+    `seconds` returns the duration of a step with a number of sessions.
     """
     first = min(grid.first, grid.max)
     return max(_duration(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))

@@ -22,10 +22,7 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("uncert.", 9), ("send lag", 10), ("CPU", 6))  # fmt: skip
-"""The columns of a step's line, each as (head, width).
-
-The delays and the timestamp uncertainty are p99. All times are in ms.
-"""
+"""The columns of a step's line: (head, width). The delays and the timestamp uncertainty are p99. Times are in ms."""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
 
@@ -110,10 +107,7 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Return the table rows with the errors of metrics, or with the errors of instants.
-
-    `field` selects one of them. The rows of each metric or instant are sorted by rising load.
-    """
+    """Return the table rows with the errors of metrics, or of instants, sorted by rising load."""
     at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]

@@ -35,10 +35,7 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run above which the notes report that the service drifts.
-
-A second condition is that the 95 % intervals of p50, before the confirmation run and in it, are disjoint.
-"""
+"""The relative change of p50 in the confirmation run above which the service drifts, if the intervals are disjoint."""
 
 
 def conclude(
@@ -89,7 +86,6 @@ def conclude(
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """Return the reason why a search ended that the user did not interrupt."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
@@ -99,10 +95,7 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> VerdictStatus:
-    """Return the exit status of a search.
-
-    The status is `PASS_STATUS` if the load `required` passed, or, if `required` is None, if any load passed.
-    """
+    """Return the exit status of a search. It passes if the load `required` passed; if this is None, if any load did."""
     load = required or 1
     if bracket.highest_pass >= load:
         return PASS_STATUS
@@ -128,10 +121,7 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, end
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
-    """Return a note if the confirmation run differs from the earlier level at the same load.
-
-    Such a difference shows that the service drifts or slows down.
-    """
+    """Return a note if the confirmation run differs from the earlier level at its load: the service drifts."""
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
@@ -220,10 +210,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return (the loads of the levels, the shares of the levels for each objective).
-
-    Only levels that have a share for each objective are included.
-    """
+    """Return (the loads, the shares for each objective) of the levels that have a share for each objective."""
     comparable = [
         level
         for level in levels

@@ -68,18 +68,15 @@ from rtbench.load_search import NextLevel
 BLOCKED_SHARE = 0.01
 """The share of blocked calls above which a level did not deliver its nominal load."""
 CARRIED_SHARE = 0.9
-"""The minimum number of calls in progress, as a share of a level's calls.
-
-If the service delayed starts, and fewer calls are in progress, the level cannot pass.
-"""
+"""The share of a level's calls that must be in progress, if the service delayed starts, so that the level can pass."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """The configuration of a search.
 
-    - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).
-    - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
+    - `max_concurrent` is the maximum number of arriving calls in progress.
+    - `connect_rate` is the maximum number of new connections per minute.
     - `until_ns` is the end of the search, on CLOCK_MONOTONIC.
     """
 
@@ -137,8 +134,7 @@ class _LevelMonitor:
     """The interim analyses of a level while it runs.
 
     - `answer` is the result of the analyses; None if only the final analysis decides.
-    - `parts` has a value for each analysis: the part of the measured time that is over. It is below 0 during the
-    warm-up.
+    - `parts` is the part of the measured time that is over at each analysis. It is below 0 during the warm-up.
     - `hold` is True for a confirmation run, which ends early only if it fails.
     - `last` is True if no other level needs the time.
     """
@@ -152,10 +148,7 @@ class _LevelMonitor:
     answer: Result | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Return whether the level may end after this analysis.
-
-        It may end if its answer is clear, or if no answer can be expected at its end.
-        """
+        """Return whether the level may end: its answer is clear, or no answer can be expected at its end."""
         target = target_of(folder)
         counts, allowed = interim_counts(target, self.slos), [slo.allowed for slo in self.slos]
         answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
@@ -174,7 +167,6 @@ class _LevelMonitor:
 def _evaluated(
     search: SearchConfig, step: NextLevel, budget: LevelBudget, run: FinishedLevel, monitor: _LevelMonitor
 ) -> LevelEntry:
-    """Return the entry of a level whose run has ended."""
     target = target_of(run.folder)
     check_opened(target.run)
     document, slos = target.run.metadata, search.slos
@@ -228,10 +220,7 @@ def _evaluated(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raise UsageError if calls failed, no call opened, and no call was throttled.
-
-    A level whose calls end in this way shows nothing about any load.
-    """
+    """Raise UsageError if calls failed, none opened, and none was throttled: this shows nothing about any load."""
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
@@ -283,9 +272,9 @@ def _is_conclusive(answer: Result, target: ComparedTarget, slos: Sequence[Slo], 
 
 
 def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster:
-    """Return the violations if every value were wrong by its maximum error, in the worse or in the better direction.
+    """Return the violations if every value were wrong by its maximum error. Rates use no timestamps.
 
-    If no error is known, all turns miss the objective, or none does. Rates use no timestamps.
+    If no error is known, all turns miss the objective, or none does.
     """
     if not slo.threshold.statistic.is_monotone:
         return violations(target, slo)
@@ -298,10 +287,7 @@ def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
-    """Return why a run shows nothing about the service; None if it shows something about the service.
-
-    `sure` is True if the answer does not depend on the uncertainty of the timestamps.
-    """
+    """Return why a run shows nothing about the service. `sure`: its answer does not depend on uncertain timestamps."""
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
         check
@@ -319,46 +305,35 @@ def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
 
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""The conditions under which a limit of the service is being used up. All three must be true.
-
-The service reported the limit in at least `DRAIN_SECONDS` different seconds. The remaining share of the limit fell by
-more than `DRAINED_SHARE`. At this rate, nothing will be left within `DRAINS_S` seconds.
+"""A limit of the service is being used up if it was reported in at least so many seconds, its remaining share fell by
+more than this share, and nothing will be left within this time.
 """
 VALUES_ALPHA = 0.05
-"""The probability that a displayed interval does not contain the true value. It is for both ends together."""
+"""The probability that a displayed interval does not contain the true value."""
 
 
 class SessionCounts(NamedTuple):
-    """The counts of turns of a level that is still running.
-
-    Each field has a pair of numbers for each objective and session: the turns that missed the objective, and all turns.
-
-    - `completed` is for the sessions that started before the oldest session that is still open.
-    - `known` is for all sessions.
-    """
+    """The turns that missed each objective, and all turns: of the sessions before the oldest open one, and of all."""
 
     completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
 
 
 def interim_counts(target: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
-    """Return the counts of a run in progress. The sessions that started in its warm-up do not count."""
+    """Return the counts of a run in progress, without the sessions that started in its warm-up."""
     completed = replace(target, clusters=completed_sessions(target))
     return SessionCounts([violations(completed, slo) for slo in slos], [violations(target, slo) for slo in slos])
 
 
 def target_of(folder: Path) -> ComparedTarget:
-    """Return the only target of a level's run."""
     (target,) = targets_of(load_for_report(folder))
     return target
 
 
 def completed_sessions(target: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest session that is still open. This is determined for each
-    worker.
+    """Return the sessions that started before the oldest open session of their worker.
 
-    A worker numbers its sessions from 0. In a run that has ended, the only open sessions are those that the end of the
-    run abandoned.
+    A worker numbers its sessions from 0. In a run that has ended, the end of the run abandoned the open sessions.
     """
     sessions, workers = target.run.sessions, int(target.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
@@ -377,9 +352,7 @@ def completed_sessions(target: ComparedTarget) -> Clusters:
 
 
 def _first_open(ended: Integers) -> int:
-    """Return the lowest session number that is missing in `ended`, the numbers of the ended sessions. Numbers begin at
-    0.
-    """
+    """Return the lowest number, from 0 on, that is missing in the numbers of the ended sessions."""
     gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
     return int(gaps[0]) if gaps.size else ended.size
 
@@ -396,7 +369,7 @@ def violations(target: ComparedTarget, slo: Slo) -> PerCluster:
 
 
 def specs_of(target: ComparedTarget, slo: Slo) -> list[MetricSpec]:
-    """Return the specs of the turns of an objective: those of each stratum, if it names an instant of measurement."""
+    """Return the specs of the turns of an objective: one for each stratum, if it names an instant of measurement."""
     about = slo.threshold.about
     return specs_of_thresholds(slo.threshold, about, [target]) if slo.threshold.measured_from else [about]
 
@@ -423,10 +396,7 @@ def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: i
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> list[QuantileEstimate]:
-    """Return p50 and p95 of a metric, with 95 % intervals, of the stratum with most turns.
-
-    If a report would not publish a percentile, its values are unknown.
-    """
+    """Return p50 and p95 of a metric as a report would publish them, of the stratum with most turns."""
     samples = [target.sample(spec) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
     sample = max(samples, key=lambda sample: sample.n)
     return [estimate.published() for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
@@ -445,9 +415,9 @@ def in_progress(run: RunFrames) -> float | None:
 
 
 def median_call_s(run: RunFrames) -> float | None:
-    """Return the median duration of the successful calls, in seconds; None if there are none.
+    """Return the median duration of the successful calls, in seconds.
 
-    Also return None if the end of the run cut more calls than that, because the long calls are then missing.
+    Return None if there are none, or if the end of the run cut more calls, because the long ones are then missing.
     """
     sessions = run.sessions
     durations_ms = sessions["session_duration_ms"][sessions["outcome_class"] == "success"].dropna()
@@ -463,17 +433,16 @@ def callers_backing_off(run: RunFrames) -> float:
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return a mapping from each limit that the service reported to its lowest remaining share during the run."""
+    """Return the lowest remaining share of each limit that the service reported."""
     started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
-    """Return (a limit of the service that is being used up, seconds until nothing is left at this rate).
+    """Return (a limit of the service that is being used up, seconds until nothing is left); None if there is none.
 
-    Return None if no limit would be used up within `DRAINS_S` seconds. A quota per minute is full when a level starts,
-    so a load that exceeds the quota succeeds at first.
+    A quota per minute is full when a level starts, so a load that exceeds the quota succeeds at first.
     """
     seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
     for limit in LIMITS:
@@ -488,7 +457,6 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
 
 
 def usd_of(run: RunFrames, target: str) -> float | None:
-    """Return the cost of the run's tokens; None if a price is unknown."""
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
 

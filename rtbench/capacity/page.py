@@ -1,7 +1,4 @@
-"""The display of a search: line by line in a terminal of 100 columns, and as a page in the report's style.
-
-The page shows the answer, two charts (latency and failures over the load), and a table of every level.
-"""
+"""The display of a search: line by line in a terminal of 100 columns, and as a page with two charts and tables."""
 
 from __future__ import annotations
 
@@ -35,7 +32,6 @@ SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
-    """Return what a search will do, and what it may cost."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
@@ -70,7 +66,7 @@ def level_heads(plan: SearchPlan) -> str:
 
 
 def level_lines(level: LevelEntry) -> list[str]:
-    """Return the lines of a level: its values, the share of its worst objective, and why the level may show nothing."""
+    """Return the lines of a level: its values, the share of its worst objective, and its reason."""
     waits = [_value(wait, format_number) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
@@ -106,7 +102,6 @@ def _value(interval: Interval, write: Write) -> str:
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    """Return the last lines of a search: first the notes, then the answer."""
     notes = [line for note in capacity.notes for line in _wrapped(reason_text(note), "  ", first="· ")]
     return [*notes, *_wrapped(as_sentence("; ".join(headline_parts(capacity))), "")]
 
@@ -128,7 +123,6 @@ LATENCIES = (
 
 
 def capacity_page(capacity: CapacityDocument) -> Page:
-    """Return the page. It has the answer, how the search found the answer, both charts, and the tables."""
     plan = capacity.plan
     answer, *details = headline_parts(capacity)
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
@@ -269,10 +263,9 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None
 def _curve(
     plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
 ) -> None:
-    """Draw a line through the levels, with a marker and an interval at each level.
+    """Draw a line through the levels. If one ran twice, the line goes through the second run, which was longer.
 
-    The marker of the confirmation run is slightly to the right of its load. If a level ran twice, the line goes through
-    the second run, which was longer.
+    The marker of the confirmation run is slightly to the right of its load.
     """
     markers = []
     later = {level.load: level for level, at in points if not level.confirmation_run and math.isfinite(at.value)}

@@ -41,14 +41,8 @@ generator was its limit.
 LoadUnit = Literal["concurrency", "arrival_rate"]
 """The unit of levels: concurrent calls, or arriving calls per minute."""
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
-"""The reason why a search ended.
-
-- `precision_reached`: both gaps between loads are narrow.
-- `max_reached`: the largest level was tried.
-- `time`, `budget`: the time or the money of the search was used up.
-- `load_generator`: the load generator reached its own limit.
-- `crashed`: the runs of a level crashed.
-- `interrupted`: the user ended the search.
+"""The reason why a search ended: its gaps are narrow, its largest level was tried, its time or its money was used up,
+the load generator reached its limit, the runs of a level crashed, or the user ended it.
 """
 
 
@@ -136,10 +130,7 @@ class LevelEntry(JsonEntry, frozen=True):
 
 
 class RoughEstimate(JsonEntry, frozen=True):
-    """An estimate of the breaking point from the shares of the levels alone.
-
-    A field is null if no load passes, or no load fails.
-    """
+    """An estimate of the breaking point from the shares of the levels alone; null if no load passes, or none fails."""
 
     highest_pass: int | None
     lowest_fail: int | None
@@ -149,9 +140,9 @@ class SearchPlan(JsonEntry, frozen=True):
     """The request of a search.
 
     - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
-    - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
+    - `max_levels`: without the confirmation run and repeated levels
     - `time_s`: the maximum time of all levels together
-    - `call_s`: the expected duration of a call before the search, in seconds
+    - `call_s`: the expected duration of a call, in seconds
     """
 
     by: LoadUnit
@@ -198,21 +189,18 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
 
 
 AROUND_S = 15.0
-"""The time, in seconds, that a level takes in addition to its load.
-
-In this time the run starts, ends its last turns, and is finalized and read.
-"""
+"""The time, in seconds, that a level takes in addition to its load: to start, to end the last turns, to be read."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""The minimum time of the ramp, in which the users start: `RAMP_SHARE` of the level's time, and `RAMP_LEAST_S` seconds.
+"""The minimum time of the ramp, in which the users start: a share of the level's time, and seconds.
 
-The sessions that start in the ramp (the first session of each user) do not count.
+The sessions that start in it, the first one of each user, do not count.
 """
 AFTER_RAMP_S = 1.0
 """The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
 BASE_LEVEL_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + AROUND_S
 """The minimum time of a level with very short calls. Half of its time under load is measured."""
 CALLS_IN_SEQUENCE: dict[LoadUnit, float] = {"concurrency": 2.5, "arrival_rate": 1.5}
-"""The number of calls, one after the other, for which a level has time in addition to `BASE_LEVEL_S`.
+"""The number of consecutive calls for which a level has time in addition to `BASE_LEVEL_S`.
 
 In a closed loop, the first call of each user does not count. Half a call is a reserve for a longer ramp.
 """
@@ -227,9 +215,8 @@ CONFIRMATION_SHARES = 2
 
 
 class LevelBudget(NamedTuple):
-    """The maximum that a level may use.
+    """The maximum that a level may use. `time_s` is the time until its run is finalized.
 
-    `time_s` is the time until its run is finalized, in seconds. `error` is a probability. `budget_usd` is the cost.
     `min_time_s` is the minimum time of a level. A confirmation run may be short, because its level has already passed.
     """
 
@@ -244,7 +231,6 @@ class LevelBudget(NamedTuple):
 
 
 def grid_of(plan: SearchPlan) -> LoadGrid:
-    """Return the loads that a search may try."""
     return LoadGrid(plan.first, plan.max, plan.precision)
 
 
@@ -252,8 +238,8 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
     """Return the minimum time of a level after earlier levels, in seconds.
 
     It depends on the duration of a call, which is that of the level with the shortest calls. As long as this is
-    unknown, it is that of the plan, and at least twice the time under load of the levels. This is an estimate, so the
-    level never needs more than the time of the search.
+    unknown, it is estimated: that of the plan, and at least twice the time under load of the levels. With an estimate,
+    a level never needs more than the time of the search.
     """
     known = [level.call_s for level in levels if level.call_s is not None]
     unfinished = [2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"]
@@ -263,15 +249,11 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
 
 
 def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
-    """Return the time that a search needs to reach the requested precision, if its calls are those of earlier levels.
-
-    A search that has less time is a quick search: it runs levels of the minimum time until its time is over.
-    """
+    """Return the time that a search needs to reach its precision. One with less time runs the shortest levels."""
     return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
 
 
 def min_ramp_s(load_s: float) -> float:
-    """Return the minimum time of the ramp, in which the users start."""
     return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
 
@@ -288,7 +270,7 @@ def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level. It depends on the time, error and money that earlier levels left over."""
+    """Return the budget of the next level: a part of the time and error, and all of the money, that are left."""
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
@@ -303,7 +285,6 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
 
 
 def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> float:
-    """Return the time that the confirmation run of a load takes; 0 if the load did not pass."""
     passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
     return max(CONFIRMATION_SHARES * max(passed), least_s) if passed else 0.0
 
@@ -311,8 +292,8 @@ def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> 
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
     """Return the next level and its budget, even if the budget is too small; None if no level can add information.
 
-    If the time left is only enough for the confirmation run, no level is repeated before the confirmation run. A quick
-    search has no time to repeat several levels for longer, so the first level that is repeated gets all the time left.
+    If the time left is only enough for the confirmation run, no level is repeated before it. In a quick search, the
+    first level that is repeated gets all the time left.
     """
     known = results_of(levels)
     step = next_level(grid_of(plan), known)
@@ -325,7 +306,6 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
 
 
 def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
-    """Return why a search ends before its last level; None if the search does not end early."""
     following = level_within(plan, levels)
     return None if following is None else budget_exhausted(following[1])
 
@@ -340,10 +320,7 @@ def budget_exhausted(budget: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run the levels of a search, append each to `levels`, and yield it.
-
-    `run_level` is a function that runs a level. Its arguments are the number, the load, and the budget of the level.
-    """
+    """Run the levels of a search, append each to `levels`, and yield it. `run_level` gets the number of the level."""
     while (following := level_within(plan, levels)) is not None:
         step, budget = following
         if budget_exhausted(budget):
@@ -354,8 +331,5 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return how much of the remaining budget `left` a level may use.
-
-    `levels_left` is the number of levels that remain. It includes this level, but not the confirmation run.
-    """
+    """Return how much of the remaining budget a level may use. `levels_left` does not include the confirmation run."""
     return left / (levels_left + CONFIRMATION_SHARES)

@@ -44,16 +44,13 @@ from reports.statistics.verdicts import SESSIONS, floor_reason
 from rtbench.capacity.search import ViolationShare
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A pattern for a metric and its condition, with or without the colon that a thresholds file has between them."""
+"""A metric and its condition, with or without the colon that a thresholds file has between them."""
 EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective. `source_text` is its text as the user wrote it.
-
-    `allowed` is the share of turns that may miss the objective. It is above 0 and below 1.
-    """
+    """An objective. `source_text` is its text as the user wrote it, `allowed` the share of turns that may miss it."""
 
     source_text: str
     threshold: Threshold
@@ -61,7 +58,7 @@ class Slo:
 
 
 def slo_of(text: str) -> Slo:
-    """Parse one objective. Raise UsageError if it cannot be checked in one run of one target."""
+    """Parse an objective. Raise UsageError if it cannot be checked in one run of one target."""
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is not an objective: write {EXAMPLES}")
@@ -98,9 +95,8 @@ ROUNDS = 5
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    - `missed` has two numbers for each session: the turns that miss the objective, and all turns. The sessions are in
-    the order of their starts.
-    - `callers` is the number of concurrent callers; infinite if it is unknown.
+    `missed` has the sessions in the order of their starts. `callers` is the number of concurrent callers; infinite if
+    it is unknown.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
@@ -115,13 +111,12 @@ def violation_share(missed: PerCluster, error: float, objectives: int, callers: 
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
-    """Return the share of missed turns, estimated by sessions. With enough sessions, also return it by batches."""
+    """Return the share of missed turns by sessions and, with enough sessions, by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
-    """Return the counts of `missed`, summed over each batch of consecutive sessions."""
     sessions = missed[0].size
     count = min(MAX_BATCHES, max(MIN_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
@@ -130,10 +125,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 
 
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
-    """Return the lower bound of the share.
-
-    If the bound is at most `over`, it need not be exact. The exact computation takes by far the longest.
-    """
+    """Return the lower bound of the share. It is exact, which takes by far the longest, only if it is above `over`."""
     if ratios[0].effective_sessions <= 1:
         return 0.0
     low = min(ratio.value - ratio.reach(error) for ratio in ratios)
@@ -192,9 +184,8 @@ def _floor(ratio: RatioEstimate) -> Reason | None:
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
-"""The number of standard errors by which the final share may be better or worse than the observed share.
-
-`GIVEN_UP` is used if other levels need the time. `GIVEN_UP_LAST` is used if no other level needs it.
+"""The number of standard errors by which the final share may differ from the observed one. The second is for a level
+whose time no other level needs.
 """
 
 
@@ -210,8 +201,7 @@ def is_futile(
     """Return whether no answer can be expected at the end of a level.
 
     - `elapsed` is the share of the level's measured time that is over.
-    - `error` is the error of the level's final analysis.
-    - `doubt` is the number of standard errors by which the final share may be better or worse than the observed share.
+    - `error` is the error of the level's final analysis. `doubt` is `GIVEN_UP`, or `GIVEN_UP_LAST`.
 
     The number of sessions at the end is unknown until every caller has ended a session, or `SESSIONS` sessions are
     complete. Until then, the result is False.
@@ -226,11 +216,7 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:
-    """Return the estimate at the end of a level, if the final share is `shift` standard errors above the observed
-    share.
-
-    `elapsed` is the share of the level's measured time that is over.
-    """
+    """Return the estimate at the end of a level, if its share is `shift` standard errors above the observed share."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + shift * math.sqrt(variance)))
     return RatioEstimate(value, variance * elapsed, ratio.turns / elapsed, round(ratio.clusters / elapsed))
