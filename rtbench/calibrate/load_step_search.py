@@ -67,7 +67,7 @@ def outcome_of(
 
 
 def _simulator(step: LoadStep, workers: int) -> Reason | None:
-    """Return why the simulator's ground truth must not be used; None if it may be used."""
+    """Return why the simulator's ground truth must not be used."""
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
         return Reason("simulator_late", {"p99_ms": step.simulator_late_p99_ms})
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:

@@ -47,10 +47,7 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Return the conclusion of a search from its levels, without texts.
-
-    `interrupted` is True if the user ended the search.
-    """
+    """Return the conclusion of a search from its levels, without texts."""
     tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]

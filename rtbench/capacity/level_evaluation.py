@@ -125,7 +125,6 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
 def _silent(
     step: NextLevel, budget: LevelBudget, why: Reason, run: str = "", answer: Result = "not_evaluated"
 ) -> LevelEntry:
-    """Return the entry of a level that gives no information about the service."""
     return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, budget.error)
 
 
@@ -309,7 +308,7 @@ DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 more than this share, and nothing will be left within this time.
 """
 VALUES_ALPHA = 0.05
-"""The probability that a displayed interval does not contain the true value."""
+"""The error of displayed intervals."""
 
 
 class SessionCounts(NamedTuple):
@@ -426,7 +425,7 @@ def median_call_s(run: RunFrames) -> float | None:
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return the mean number of callers who waited after a refused call, over the seconds of the measured phase."""
+    """Return the mean number of callers who waited after a refused call."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
@@ -462,5 +461,4 @@ def usd_of(run: RunFrames, target: str) -> float | None:
 
 
 def blocked(run: RunFrames) -> int:
-    """Return the number of calls that arrived when no slot was free."""
     return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

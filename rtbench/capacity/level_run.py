@@ -259,7 +259,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
 
 
 def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the plan of a run, with the cost and length of a session. Raise UsageError if the run is impossible."""
+    """Return the plan of a run, with the cost of a session. Raise UsageError if the run is impossible."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
     command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *arguments)

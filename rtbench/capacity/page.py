@@ -81,7 +81,6 @@ def level_lines(level: LevelEntry) -> list[str]:
 
 
 def share_text(share: SloEntry) -> str:
-    """Return a share with its bounds, such as `3.1 % (1.2 to 6.8 %)`."""
     if not share.turns:
         return NONE
     value, low, high = map(_percents, (share.value, share.low, share.high))
@@ -93,7 +92,6 @@ def _percents(share: float) -> str:
 
 
 def as_percent(interval: Interval) -> str:
-    """Return a share as a percentage without its interval, such as `0.78 %`."""
     return _value(interval, lambda share: percent(share, 1).replace(NBSP, " "))
 
 

@@ -27,12 +27,11 @@ EARLY_ENDS: dict[Ended, str] = {
 
 
 def unit(by: LoadUnit, load: int) -> str:
-    """Return a load with its unit, such as `1 concurrent call` or `300 calls per minute`."""
+    """Return a load with its unit, such as `300 calls per minute`."""
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
 def reason_text(reason: Reason | None) -> str:
-    """Return a reason of a search as a text; "" if there is none."""
     if reason is None or reason.code not in SENTENCES:
         return reasons.reason_text(reason)
     sentence = SENTENCES[reason.code]
@@ -123,10 +122,7 @@ def _limit_exhausted(numbers: Numbers) -> str:
 
 
 def _breaking_point(numbers: Numbers) -> str:
-    """Return a text such as `ttfa p(95)<800: 240 of 812 turns were too slow, 3 failed`.
-
-    If the breaking point is a quota, the text also has the share of the quota that remained.
-    """
+    """Return the counts of the missed objective and, for a quota, what remained of it."""
     turns = plural(numbers["turns"], "turn")
     counts = f"{numbers['slo']}: {count(numbers['slow'])} of {turns} were too slow, {count(numbers['failed'])} failed"
     if (remaining := numbers.get("rate_limits_remaining")) is None:

@@ -51,7 +51,6 @@ def _list_pages() -> None:
 
 
 def _show(text: str, *, markdown: bool) -> None:
-    """Show a page in the pager of this terminal."""
     from rich.console import Console
     from rich.markdown import Markdown
 

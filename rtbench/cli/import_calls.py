@@ -14,7 +14,7 @@ from bench.files.sanitize import one_line, slug
 from rtbench.cli.options import argument, option
 
 MAX_LINES = 20
-"""The maximum number of lines about calls. If there are more, the rest is counted."""
+"""The maximum number of lines about calls. Further ones are counted."""
 
 
 def import_calls(

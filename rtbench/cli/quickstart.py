@@ -124,7 +124,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 
 def spare_cores() -> float:
-    """Return how many of the cores that this process may use are free."""
+    """Return how many of the cores of this process are free."""
     start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)

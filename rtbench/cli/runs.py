@@ -107,7 +107,6 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _size(sessions: int | None, turns: int | None) -> str:
-    """Return a text with the size of a run, such as `12 sessions, 48 turns`."""
     return "size unknown" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
 
 

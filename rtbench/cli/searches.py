@@ -1,15 +1,11 @@
-"""`rtbench calibrate` and `rtbench capacity`: two searches for the highest load that is still good.
-
-`calibrate` finds the load up to which values are exact on this machine. `capacity` finds the load up to which SLOs
-pass.
-"""
+"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are exact, or SLOs pass."""
 
 from __future__ import annotations
 
 import os
 import re
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
     from rtbench.calibrate.load_steps import CalibrationPlan
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import PreparedSearch
-    from rtbench.capacity.search import CapacityDocument, LevelEntry, LoadUnit, SearchPlan
+    from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan
 
 SPARE_DESCRIPTORS = 100
 
@@ -83,10 +79,7 @@ def calibrate(
 
 
 def _check_descriptors(max_sessions: int, per_session: int) -> None:
-    """Raise UsageError if a process may not open enough file descriptors for its sessions.
-
-    This check comes before the calibration, because the calibration takes minutes.
-    """
+    """Raise UsageError if a process may not open enough file descriptors for its sessions."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < max_sessions * per_session + SPARE_DESCRIPTORS:
         lower = max(1, (hard - SPARE_DESCRIPTORS) // per_session)
@@ -97,10 +90,7 @@ def _check_descriptors(max_sessions: int, per_session: int) -> None:
 def _writable_folders(out: Path | None) -> list[Path]:
     """Return the folders to write to: the user's folder `out`, and the folder that runs read.
 
-    Both are tested before the calibration, because the calibration takes minutes.
-
-    Raise UsageError if the user's folder cannot be written. If the user named no folder, raise it if the folder that
-    runs read cannot be written.
+    Raise UsageError, before the minutes of the calibration, if the first of them cannot be written.
     """
     from bench.record.calibration import state_folder, writable
 
@@ -134,7 +124,6 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 
 def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
-    """Run every load step. Append each step to `steps`, and print it."""
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
@@ -149,8 +138,7 @@ def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep
 def _error_text(calibration: Calibration, folder: Path) -> str:
     """Save the data and the page. Return why they could not be saved; "" if they were saved.
 
-    A coarse calibration does not replace a calibration of the same machine that is not coarse. Then the result is also
-    "".
+    A coarse calibration does not replace a fuller one of the same machine.
     """
     from bench.files.safe_io import replace_text
     from bench.record.calibration import load_calibration, save_calibration
@@ -159,12 +147,8 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
     from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / calibration.file_name)
-    if (
-        is_coarse(calibration)
-        and before is not None
-        and not is_coarse(before)
-        and before.machine == calibration.machine
-    ):
+    is_fuller = before is not None and not is_coarse(before) and before.machine == calibration.machine
+    if is_coarse(calibration) and before is not None and is_fuller:
         typer.echo(
             f"{folder / calibration.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
             err=True,
@@ -186,16 +170,8 @@ MIN_PRECISION, MAX_PRECISION = 5, 100
 
 
 class LevelUnit(StrEnum):
-    """The unit of a load level."""
-
     CONCURRENCY = "concurrency"
     ARRIVAL_RATE = "arrival-rate"
-
-
-LOAD_UNITS: Mapping[LevelUnit, LoadUnit] = {
-    LevelUnit.CONCURRENCY: "concurrency",
-    LevelUnit.ARRIVAL_RATE: "arrival_rate",
-}
 
 
 @with_service_options()
@@ -250,7 +226,7 @@ def capacity(
     quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.is_monotone]
     plan = _checked(
         SearchPlan(
-            by=LOAD_UNITS[by],
+            by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
             slos=[objective.source_text for objective in slos],
             metric=quantiles[0] if quantiles else "",
             first=first,
@@ -309,10 +285,7 @@ def _span_s(text: str) -> float:
 
 
 def _precision(text: str) -> float:
-    """Return the precision as a fraction of 1.
-
-    Raise UsageError if the text is not a percentage, or if the percentage is outside of the limits.
-    """
+    """Return a percentage as a fraction of 1. Raise UsageError if it is outside of the limits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
     if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
         raise UsageError(f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not {text}")
@@ -320,10 +293,7 @@ def _precision(text: str) -> float:
 
 
 def _folder(out: Path | None, locustfile: str) -> Path:
-    """Create the folder of a search, and the folder of its runs. Return the folder of the search.
-
-    Raise UsageError if the folder already contains a search.
-    """
+    """Create the folders of a search and of its runs. Raise UsageError if they already contain a search."""
     from bench.record.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
@@ -361,7 +331,6 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
 
 
 def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
-    """Write capacity.json and the page. Raise UsageError if they cannot be written."""
     from bench.files.safe_io import replace_text
     from reports.render.html import render_html
     from reports.results.json_entries import text_of

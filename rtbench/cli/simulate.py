@@ -122,10 +122,7 @@ def simulate(
 
 
 def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
-    """Return a warning if others can use the simulator without a key; "" if they cannot.
-
-    `address` is the address that the socket is bound to, so that each spelling of a host is recognized.
-    """
+    """Return a warning if others can use the simulator, bound to this address, without a key; "" if they cannot."""
     from bench.transport.interface import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]
@@ -139,7 +136,6 @@ def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
 def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
-    """Serve until the server ends. If there is a terminal, show a status line."""
     from bench.base.status_line import StatusLine
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
@@ -157,10 +153,7 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, because programs wait until the file exists.
-
-    Raise UsageError if the file is not writable.
-    """
+    """Remove the ready file of an earlier run, because programs wait for it. Raise UsageError if it is not writable."""
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -187,10 +180,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Raise UsageError if the profile has a fault that can never occur.
-
-    If there are several workers, also raise it for limits that apply to the whole service.
-    """
+    """Raise UsageError for a fault that can never occur, and, with several workers, for limits of the whole service."""
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -201,13 +191,9 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
             raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
     if workers == 1:
         return
-    service_limits = {
-        "quota": profile.quota != UNLIMITED,
-        "max_concurrent_responses": profile.max_concurrent_responses is not None,
-        "slowdown": profile.slowdown is not None,
-    }
-    for name, is_set in service_limits.items():
-        if is_set:
+    unset = {"quota": UNLIMITED, "max_concurrent_responses": None, "slowdown": None}
+    for name, value in unset.items():
+        if getattr(profile, name) != value:
             raise UsageError(
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
             )
@@ -265,10 +251,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
 
 
 class ClientSnippet(NamedTuple):
-    """The code that connects one client to the simulator.
-
-    In the code, `{http}` and `{ws}` are replaced by the simulator's address in these schemes, and `{key}` by a key.
-    """
+    """The code that connects a client. `{http}` and `{ws}` stand for its address, `{key}` for a key."""
 
     name: str
     lines: tuple[str, ...]

@@ -36,10 +36,7 @@ KEPT_PATHS = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""The files that have the same path in the tool's `scenarios` folder and in the user's folder.
-
-Documented commands therefore work in both folders.
-"""
+"""The files with the same path in the tool's `scenarios` and the user's folder, so that commands work in both."""
 AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
@@ -49,7 +46,7 @@ AGENT_PATHS = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""The files that have the same path in both folders, for a user who tests an agent."""
+"""Those for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -60,8 +57,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 
 
 class CiSystem(StrEnum):
-    """A CI system for which `init` writes a workflow."""
-
     GITHUB = "github"
     AZURE = "azure"
 
@@ -211,10 +206,7 @@ def options() -> None:
 
 
 class OptionCollector(list[tuple[str, str, str]]):
-    """A list of options that is filled in the same way as Locust's parser.
-
-    Each entry is (the name and value of an option, its variable, its purpose).
-    """
+    """A list of (the name and value of an option, its variable, its purpose) that is filled as Locust's parser is."""
 
     def add_argument(self, name: str, **settings: Any) -> None:
         """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 
 class FileKind(StrEnum):
-    """The kinds of files that can be checked."""
-
     script = "script"
     targets = "targets"
     thresholds = "thresholds"
@@ -85,7 +83,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
-    """Return the kind of a file, which its first line or its keys identify. Raise UsageError if neither does."""
+    """Return the kind of a file by its first line or its keys. Raise UsageError if neither shows it."""
     from bench.plan.script import SCRIPT
     from reports.metrics.thresholds import THRESHOLD_METRICS
 

@@ -1,8 +1,4 @@
-"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
-
-They show the differences between runs, the confidence of these differences, and their trend. They also check a run
-against thresholds and baselines.
-"""
+"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`."""
 
 from __future__ import annotations
 
@@ -106,7 +102,7 @@ def compare(
 
 
 def target_with_name(name: str) -> str:
-    """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
+    """Return RUN or RUN:TARGET with the folder of the run in place of its name."""
     from bench.record.presence import file_status
     from reports.analysis.targets.named import split_name
 
@@ -296,7 +292,7 @@ def _whole_run(name: str) -> Path:
 
 
 def report_refusal_to_ci(error: str) -> None:
-    """Print the error as an annotation for the CI system, if this process runs in a CI system."""
+    """Print the error as an annotation if this process runs in a CI system."""
     from reports.pages.check import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -306,10 +302,7 @@ def report_refusal_to_ci(error: str) -> None:
 
 
 def report_to_ci(result: CheckResult, comment: Path | None) -> None:
-    """Print annotations for the CI system, and pass the file `comment` to it, if this process runs in a CI system.
-
-    `comment` is None if it could not be written.
-    """
+    """Print annotations, and pass on the file `comment` if it was written, if this process runs in a CI system."""
     from reports.pages.check import ci
     from reports.pages.check.document import append_summary
 
@@ -367,10 +360,7 @@ def show(which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder 
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """Return (the baselines of a folder, a line for each file that is not a baseline).
-
-    Raise UsageError if the folder has no baselines.
-    """
+    """Return (the baselines of a folder, a line for each other file). Raise UsageError if it has no baselines."""
     from reports.analysis.check import baselines
     from reports.analysis.check.stored_runs import without_duplicates
 
