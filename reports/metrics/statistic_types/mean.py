@@ -1,7 +1,4 @@
-"""The mean of a metric over successful turns. Failed turns have no value and are only counted.
-
-The bounds of a mean x are x ± t · SE. SE is the standard error computed from sessions.
-"""
+"""The mean x of a metric over successful turns, with bounds x ± t · SE between sessions. Failed turns are counted."""
 
 from __future__ import annotations
 
@@ -94,13 +91,11 @@ class Mean(Statistic):
 
 
 def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
+    """Return a mean with its bounds."""
     mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()
-    counts = TargetCounts(
-        int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.sessions_if_all_longest
-    )
+    counts = of_turns(totals[1], 0)
     printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
     ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
@@ -109,7 +104,7 @@ def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
 def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
-    """Return the statistic of a mean over successful turns at an interim analysis."""
+    """Return the statistic of a mean at an interim analysis."""
     if reason := few_pairs(base, cand):
         return untestable(reason)
     sums = ClusterTotals(base, cand, paired=True)
@@ -118,12 +113,6 @@ def mean_seen(
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(Reason("not_positive"), difference.d)
-    return by_se(
-        difference.d,
-        excess,
-        difference.se,
-        difference.df,
-        1 if better == "lower" else -1,
-        order=difference.order,
-        is_provisional=difference.order is not None and means_drift(sums),
-    )
+    order, is_provisional = difference.order, difference.order is not None and means_drift(sums)
+    statistic = difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1
+    return by_se(*statistic, order=order, is_provisional=is_provisional)
