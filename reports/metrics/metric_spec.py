@@ -231,7 +231,7 @@ class Statistic(ABC):
         self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
-        raise UsageError(f"{spec.name}: stored baselines do not contain it; use a run as the baseline")
+        raise UsageError(f"{spec.name}: stored baselines contain no {self.kind}; use a run as the baseline")
 
 
 @dataclass(frozen=True)

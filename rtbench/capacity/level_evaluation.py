@@ -54,15 +54,7 @@ from rtbench.capacity.search import (
     ViolationShare,
     min_ramp_s,
 )
-from rtbench.capacity.slo import (
-    GIVEN_UP,
-    GIVEN_UP_LAST,
-    Slo,
-    analysis_result,
-    is_futile,
-    too_few,
-    violation_share,
-)
+from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, Slo, analysis_result, is_futile, too_few, violation_share
 from rtbench.load_search import NextLevel
 
 BLOCKED_SHARE = 0.01

@@ -23,15 +23,7 @@ from reports.results.json_entries import Count, JsonEntry, Number
 from reports.results.reason import Reason
 from reports.results.verdict import Conclusion, Result
 from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
-from rtbench.load_search import (
-    LevelResult,
-    LoadGrid,
-    NextLevel,
-    bracket_of,
-    confirmation_of,
-    levels_left,
-    next_level,
-)
+from rtbench.load_search import LevelResult, LoadGrid, NextLevel, bracket_of, confirmation_of, levels_left, next_level
 
 SCHEMA_VERSION = 3
 CRASHED = "crashed"

@@ -9,19 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
-from reports.metrics.metric_spec import (
-    MeasuredDifferences,
-    MetricSpec,
-    Source,
-    Sources,
-    Statistic,
-    StoredComparison,
-    better_direction,
-)
-from reports.metrics.stored import Baseline
+from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, better_direction
 from reports.results.reason import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
@@ -81,13 +71,6 @@ class Mean(Statistic):
     ) -> list[InterimStatistic]:
         base, candidate = (source.totals(group[0]) for source in sources.weighted)
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
-
-    def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
-    ) -> StoredComparison:
-        raise UsageError(
-            f"{spec.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
-        )
 
 
 def estimate_mean(totals: PerCluster) -> ThresholdEstimate:

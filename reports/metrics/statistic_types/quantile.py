@@ -137,10 +137,7 @@ class Quantile(Statistic):
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
-        return MeasuredDifferences(
-            counts,
-            differences(samples, _margins(group), better_direction(group[0]), inference),
-        )
+        return MeasuredDifferences(counts, differences(samples, _margins(group), better_direction(group[0]), inference))
 
     def default_margin(self, metric: str) -> Margin:
         return margin_of(self.p, metric)
