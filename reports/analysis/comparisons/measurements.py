@@ -51,16 +51,14 @@ def step_changes(
     for median, (first, second) in zip(medians, samples, strict=True):
         values = quantile(first.values, 0.5), quantile(second.values, 0.5)
         differences.append(by_change(median.change, base.sessions, values, spec.margin, how.level))
-    judged = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
-    findings = []
-    for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
-        step_spec, counts = replace(spec, step=label), (of_sample(first), of_sample(second))
-        findings.append(
-            MetricComparison(
-                step_spec, cand.label, difference, counts, None, "pair", verdict=verdict, baseline=base.label
-            )
+    decided = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
+    return [
+        MetricComparison(
+            replace(spec, step=label), cand.label, difference, (of_sample(first), of_sample(second)), None, "pair",
+            verdict=verdict, baseline=base.label,
         )
-    return findings
+        for label, difference, verdict, (first, second) in zip(labels, differences, decided, samples, strict=True)
+    ]  # fmt: skip
 
 
 STEP_DRAWS = 2_000
@@ -141,19 +139,21 @@ class RatioCurve:
 class Shift:
     """The values of all targets at each percentile of a metric, and the candidates' differences from the baseline."""
 
-    question: MetricSpec
+    spec: MetricSpec
     curves: tuple[PercentileCurve, ...]
     """The percentile curves of the targets that have turns. The first curve is that of the baseline."""
     ratios: tuple[RatioCurve, ...]
     """The curves of multiples, for the candidates with at least one finite difference."""
 
 
-def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Return the differences at each percentile, for the main metric of these findings.
+def shift_of(
+    targets: Sequence[ComparedTarget], comparisons: Sequence[MetricComparison], how: Inference
+) -> Shift | None:
+    """Return the differences at each percentile, for the main metric of these comparisons.
 
-    Return None if no finding is about a quantile, or if no turn with the metric succeeded.
+    Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
     """
-    spec = main_question(findings)
+    spec = main_spec(comparisons)
     if spec is None:
         return None
     samples = [target.sample(spec) for target in targets]
@@ -161,19 +161,17 @@ def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricCompari
     curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    required_ps = [
-        finding.question.p for finding in findings if finding.question.p and finding.question.metric == spec.metric
-    ]
+    required_ps = [one.question.p for one in comparisons if one.question.p and one.question.metric == spec.metric]
     ratios = ratio_curves(targets, spec, samples, required_ps, how)
     return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
 
-def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
+def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
     """Return the metric spec of the first primary quantile.
 
     If there is none, return that of the first quantile, or None.
     """
-    quantiles = [finding.question for finding in findings if finding.question.p is not None]
+    quantiles = [one.question for one in comparisons if one.question.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 

@@ -14,7 +14,6 @@ from reports.analysis.summary.targets import called_by_telephone
 from reports.analysis.summary.tools import DEADLINE_MS, thresholds_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
-from reports.formatting import join_words
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.statistic_types.mean import Mean
@@ -24,6 +23,7 @@ from reports.metrics.statistic_types.typical_change import TypicalChange
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.metrics.thresholds import Threshold
+from reports.results.reason import Reason
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 
@@ -67,7 +67,7 @@ def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[Metr
     Turns of different types are never in one sample. Turns that differ in `measured_from` are not in one sample either,
     if the metric starts at this instant or at the end of speech. Rates include the turns of all strata. If targets have
     no common stratum, the most frequent stratum of the baseline is used, and its spec has no result. A primary metric
-    also has a spec for each stratum that the baseline has and another target lacks. So no gate disappears.
+    also has a spec for each stratum that the baseline has and another target lacks. So no primary metric disappears.
     """
     if not spec.statistic.per_stratum or CATALOGUE[spec.metric].scope != "turn":
         return [spec]
@@ -239,7 +239,7 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
     return [MetricSpec(metric, statistic, margin, step=step) for metric, statistic, step in dict.fromkeys(known)]
 
 
-def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:
+def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
     """Yield a notice for the targets that lack default metrics of turns which another target has.
 
     A target without any of these metrics has no notice, because all of its turns failed.
@@ -253,8 +253,7 @@ def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:
         if names and (lacked := tuple(name for name in known if name not in names)):
             lacking.setdefault(lacked, []).append(label)
     for lacked, labels in lacking.items():
-        has, these = "has" if len(labels) == 1 else "have", "it is" if len(lacked) == 1 else "these are"
-        yield f"{join_words(labels)} {has} no {join_words(list(lacked))}, so {these} not compared there."
+        yield Reason("lacking_metrics", {"targets": labels, "metrics": list(lacked)})
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal
 
 from bench.catalogue.metrics import SLOPE
+from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.comparisons.measurements import RatioCurve
 from reports.formatting import NBSP, change, excerpt, format_number, nines
-from reports.pages.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
+from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
     HALF,
@@ -23,9 +26,67 @@ from reports.render.svg import (
     linear_ticks,
     log_scale,
 )
-from reports.statistics.differences import Difference
+from reports.statistics.differences import LEVEL, Difference, Scale
+from reports.text import finding_rows
 from reports.text.cells import interval
-from reports.text.finding_rows import FindingRow, definition
+from reports.text.comparison_sentences import interval_text
+from reports.text.finding_rows import FindingRow, definition, is_lower
+
+Axis = Literal["lower", "higher", "points", "more points", "slope"]
+TITLES: dict[Axis, str] = {
+    "lower": "Latencies, in percent",
+    "higher": "Metrics of which more is better, in percent",
+    "points": "Rates, in percentage points",
+    "more points": "Rates of which more is better, in percentage points",
+    "slope": f"Growth of latency with the conversation, in {SLOPE}",
+}
+LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
+HIGHER: tuple[Axis, ...] = ("higher", "more points")
+
+
+@dataclass(frozen=True)
+class ForestPanel:
+    """The rows that share an axis. They are in the order of the comparisons, grouped by candidate.
+
+    Ratios have two panels: one for metrics of which less is better, and one for metrics of which more is better. Rates,
+    whose differences are percentage points, have two such panels too. Slopes have one panel. `colours` are the colours
+    of the targets.
+    """
+
+    axis: Axis
+    rows: tuple[FindingRow, ...]
+    level: float = LEVEL
+    colours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.axis]
+
+
+def colours_of(comparison: Comparison) -> dict[str, int]:
+    """Return the colour of each target: its number among the targets."""
+    return {target.label: index for index, target in enumerate(comparison.targets)}
+
+
+def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
+    """Return the panels of a comparison. Panels without rows are left out."""
+    colours = colours_of(comparison)
+    level, usable = comparison.method.level, not comparison.failed_checks
+    ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.candidate, 0))
+    rows = [finding_rows.row(compared, usable=usable) for compared in ordered]
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
+    return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
+
+
+def axis_of(spec: MetricSpec) -> Axis:
+    """Return the axis on which a metric spec is plotted."""
+    axes: dict[Scale, tuple[Axis, Axis]] = {
+        "points": ("points", "more points"),
+        "ratio": ("lower", "higher"),
+        "slope": ("slope", "slope"),
+    }
+    return axes[spec.scale][not is_lower(spec)]
+
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """The possible ticks of the axis of ratios, in percent. A tick that is too close to another one is left out."""
@@ -80,7 +141,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     _axis(plot, x, panel.axis)
     if not narrow:
         plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
-        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
+        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({interval_text(panel.level)} interval)", "lab")
         plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
     top = float(plot.y1)
     for name, rows in groups:
@@ -215,9 +276,9 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
-        f"Bar: {panels[0].interval} interval of the difference, so each end is a one-sided {bound} bound. Grey zone: "
-        "the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends before it has "
-        "not."
+        f"Bar: {interval_text(panels[0].level)} interval of the difference, so each end is a one-sided {bound} bound. "
+        "Grey zone: the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends "
+        "before it has not."
     ]
     if any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high)):
         parts.append("Arrow: the interval is unbounded there, or extends beyond the axis.")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from reports.pages.comparisons.forest import ForestPanel, panels
 
 from reports.analysis.comparisons import measurements
 from reports.analysis.comparisons.comparison import Comparison
@@ -21,7 +22,6 @@ from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest, forest_rows
-from reports.pages.comparisons.forest_rows import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
@@ -196,11 +196,11 @@ def shift_in(made: Comparison) -> Shift:
 def test_the_first_gated_quantile_is_the_main_question() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = measurements.main_question((rate, findings()[0]))
+    question = measurements.main_spec((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_question((tail,)) == tail.question
-    assert measurements.main_question((rate,)) is None
+    assert measurements.main_spec((tail,)) == tail.question
+    assert measurements.main_spec((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
@@ -218,7 +218,7 @@ def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> N
 def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
-    base, cand = (side.sample(shift_in(made).question) for side in made.targets)
+    base, cand = (side.sample(shift_in(made).spec) for side in made.targets)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
@@ -287,8 +287,8 @@ def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
     made = decision(
         analyses=(
-            analysis_at(0, absent, analysis_at(0).statistics[1]),
-            analysis_at(1, untested, analysis_at(1).statistics[1]),
+            analysis_at(0, absent, analysis_at(0).primary_metrics[1]),
+            analysis_at(1, untested, analysis_at(1).primary_metrics[1]),
             analysis_at(2),
         )
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from reports.pages.comparisons.forest_rows import panels
 
 import rtbench
 from reports.analysis.comparisons.comparison import Comparison, compare_targets
@@ -22,7 +23,6 @@ from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons.forest_rows import panels
 from reports.pages.run_report.document import write_report
 from reports.statistics.differences import Margin
 from reports.text.cells import quantile_cell
@@ -129,7 +129,7 @@ def _decided() -> Comparison:
         else one
         for one in invented.findings()
     )
-    return invented.comparison(decision=made, findings=drifting)
+    return invented.comparison(decision=made, comparisons=drifting)
 
 
 def _agent(folder: Path) -> Shown:
