@@ -238,7 +238,7 @@ class Threshold:
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
-    def question(self) -> MetricSpec:
+    def spec(self) -> MetricSpec:
         """The spec, with the margin, of the value that a relative threshold compares."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)

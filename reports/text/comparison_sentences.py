@@ -105,7 +105,7 @@ def worst_steps(comparison: Comparison) -> list[str]:
     for target in comparison.targets[1:]:
         mine = [compared for compared in comparison.steps if compared.candidate == target.label]
         if mine:
-            worst, spec = row(mine[0], usable=not comparison.failed_checks), mine[0].question
+            worst, spec = row(mine[0], usable=not comparison.failed_checks), mine[0].spec
             metric = metric_text(replace(spec, step=""))
             texts.append(
                 f"{spec.step} of {target.label}, {metric} {worst.change_text}, margin {worst.margin_text}: "
@@ -123,7 +123,7 @@ def written_check(check: FairnessCheck) -> FairnessCheck:
 
 def all_notices(comparison: Comparison) -> list[Reason]:
     """Return the notices on the comparison, then those on each run. Those on a run have only a text."""
-    primary = {compared.question.metric for compared in comparison.primary}
+    primary = {compared.spec.metric for compared in comparison.primary}
     return [*comparison.notices, *run_reasons(comparison.targets, primary)]
 
 

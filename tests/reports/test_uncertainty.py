@@ -103,7 +103,7 @@ def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
 
 def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
-    found = next(one for one in comparison.comparisons if one.question.metric == "response_total")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "response_total")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(reason_text(found.verdict.reason)) == f"{WHY} on sim (other)"
@@ -113,7 +113,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
 def test_an_uncertain_rate_is_not_compared() -> None:
     late = replace(LATE, inexact=("stall_duration",))
     comparison = quick(two(Plan(sessions=60, turns=10), late))
-    found = next(one for one in comparison.comparisons if one.question.metric == "stall_rate")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "stall_rate")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
 
@@ -124,7 +124,7 @@ def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comp
     made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)
     comparison = compare_targets(parse_targets([str(made)]), draws=300)
     wanted = ("response_total", 0.5)
-    return next(f for f in comparison.comparisons if (f.question.metric, f.question.p) == wanted), comparison
+    return next(f for f in comparison.comparisons if (f.spec.metric, f.spec.p) == wanted), comparison
 
 
 def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:

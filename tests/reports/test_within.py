@@ -223,7 +223,7 @@ def test_a_regressed_share_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_stored_baseline_has_no_share(tmp_path: Path) -> None:
     (side,) = targets(Plan(sessions=30, turns=5))
-    spec = parse("ttfa", "within(800)>-1pt").question
+    spec = parse("ttfa", "within(800)>-1pt").spec
 
     with pytest.raises(UsageError, match="stored baselines contain no shares by a deadline"):
         spec.statistic.against_stored(side, spec, [], np.random.default_rng(1), Inference())

@@ -134,7 +134,7 @@ def specs_of(
         return [
             (threshold.source_text, spec, threshold.target)
             for threshold in relative
-            for spec in specs_of_thresholds(threshold, threshold.question, targets)
+            for spec in specs_of_thresholds(threshold, threshold.spec, targets)
         ]
     defaults = []
     for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
@@ -325,7 +325,7 @@ def _results_of_comparison(
     refuse_other_definitions(targets)
     target_pairs, how = matched_to_the_first(targets), inference(targets, LEVEL)
     differences = measurements(target_pairs, list(dict.fromkeys(spec for _, spec, _ in specs)), how)
-    by_spec = {(measurement.question, measurement.candidate): measurement for measurement in differences}
+    by_spec = {(measurement.spec, measurement.candidate): measurement for measurement in differences}
     answers = [
         BaselineResult(
             source_text,
@@ -341,7 +341,7 @@ def _results_of_comparison(
     causes = [cause for cause in causes_of(deciding_checks(targets)) if cause not in own]
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
     lacking = () if thresholds else lacking_notices(targets)
-    primary = {measurement.question.metric for measurement in differences if measurement.question.primary}
+    primary = {measurement.spec.metric for measurement in differences if measurement.spec.primary}
     reasons = [*notices_of_comparison(targets, differences), *run_reasons(targets, primary), *lacking]
     notices = tuple(map(reason_text, reasons))
     return BaselineResults(tuple(answers), tuple(causes), notices=notices, compared_runs=runs)
@@ -405,7 +405,7 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
 
 def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
     """Return the metric spec and the target of a threshold. The target is "" if it is the only candidate."""
-    return threshold.question, "" if threshold.target == candidate else threshold.target
+    return threshold.spec, "" if threshold.target == candidate else threshold.target
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
@@ -417,7 +417,7 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
         source_text = next(
             threshold.source_text
             for threshold in planned_thresholds(decision.plan)
-            if threshold.question in specs
+            if threshold.spec in specs
             and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
         of_targets = (

@@ -134,7 +134,7 @@ class Comparison:
 
     @property
     def primary(self) -> tuple[MetricComparison, ...]:
-        return tuple(compared for compared in self.comparisons if compared.question.primary)
+        return tuple(compared for compared in self.comparisons if compared.spec.primary)
 
     @cached_property
     def shift(self) -> Shift | None:
@@ -194,7 +194,7 @@ def compare_targets(
     chosen = default_specs(targets) if specs is None else specs
     stratum_specs = list(dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets)))
     how, target_pairs = inference(targets, level, draws, run_sd), matched_to_the_first(targets)
-    differences = sorted(measurements(target_pairs, stratum_specs, how), key=lambda one: not one.question.primary)
+    differences = sorted(measurements(target_pairs, stratum_specs, how), key=lambda one: not one.spec.primary)
     comparisons = add_verdicts(differences, base.label, level=level)
     if one_run(targets):
         peers = {target.label: are_peers(base.run, base.name, target.name) for target in targets}
@@ -212,9 +212,7 @@ def compare_targets(
             bootstrap_samples=draws,
             seed=seed_of(run_id_of(base.run)),
             confidence=confidence,
-            holm=sum(
-                one.question.primary and bool(one.difference) and not one.floor(base.label) for one in differences
-            ),
+            holm=sum(one.spec.primary and bool(one.difference) and not one.floor(base.label) for one in differences),
             run_sd=how.run_sd,
             rate_run_sd=how.rate_run_sd,
             observed_s=round(min(target.observed_s for target in targets), 1),
@@ -271,15 +269,15 @@ def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reaso
     by_errors: dict[str, dict[str, None]] = {}
     for one in differences:
         if one.widened_by:
-            by_errors.setdefault(one.widened_by, {})[one.question.metric] = None
+            by_errors.setdefault(one.widened_by, {})[one.spec.metric] = None
     for errors, metrics in by_errors.items():
         yield Reason("widened", {"metrics": list(metrics), "errors": errors})
 
 
 def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
     """Yield a notice on the primary metrics whose change depends on the length of sessions."""
-    changes = (one for one in differences if one.question.primary and one.difference and one.difference.by_length)
-    if metrics := dict.fromkeys(one.question.metric for one in changes):
+    changes = (one for one in differences if one.spec.primary and one.difference and one.difference.by_length)
+    if metrics := dict.fromkeys(one.spec.metric for one in changes):
         yield Reason("by_length", {"metrics": list(metrics)})
 
 
@@ -287,7 +285,7 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
     """Yield a notice on each primary latency whose values have ticks that are a large share of its margin."""
     by_label, known = {target.label: target for target in targets}, set()
     for one in differences:
-        spec, difference = one.question, one.difference
+        spec, difference = one.spec, one.difference
         is_latency = spec.scale == "ratio" and spec.unit == "ms"
         if spec in known or not (spec.primary and is_latency and spec.p and difference and difference.baseline > 0):
             continue
@@ -309,10 +307,10 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]
     """
     unit = "pair" if all(one.unit == "pair" for one in differences) else "session"
     several = len({one.candidate for one in differences}) > 1
-    primary = [one for one in differences if one.question.primary and one.difference]
+    primary = [one for one in differences if one.spec.primary and one.difference]
     for order, code in (("drift", "metrics_drifted"), ("bursts", "metrics_had_bursts")):
         affected = (one for one in primary if one.difference and one.difference.order == order)
-        names = dict.fromkeys((one.question.metric, one.candidate if several else "") for one in affected)
+        names = dict.fromkeys((one.spec.metric, one.candidate if several else "") for one in affected)
         if names:
             yield Reason(code, {"metrics": [list(name) for name in names], "unit": unit})
 

@@ -161,7 +161,7 @@ def shift_of(
     curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    required_ps = [one.question.p for one in comparisons if one.question.p and one.question.metric == spec.metric]
+    required_ps = [one.spec.p for one in comparisons if one.spec.p and one.spec.metric == spec.metric]
     ratios = ratio_curves(targets, spec, samples, required_ps, how)
     return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
@@ -171,7 +171,7 @@ def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
 
     If there is none, return that of the first quantile, or None.
     """
-    quantiles = [one.question for one in comparisons if one.question.p is not None]
+    quantiles = [one.spec for one in comparisons if one.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 

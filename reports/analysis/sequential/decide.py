@@ -150,7 +150,7 @@ def primary_specs(thresholds: Iterable[Threshold], targets: Sequence[ComparedTar
     return tuple(
         spec
         for threshold in thresholds
-        for spec in (specs_of_thresholds(threshold, threshold.question, targets) if targets else [threshold.question])
+        for spec in (specs_of_thresholds(threshold, threshold.spec, targets) if targets else [threshold.spec])
     )
 
 

@@ -152,7 +152,7 @@ def _cannot_pass(threshold: Threshold, pairs: int, step_pairs: int, first: int) 
 
     The reason includes the required number of pairs, if any number is enough.
     """
-    level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), threshold.question.margin
+    level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), threshold.spec.margin
     enough: int | None = pairs
     while enough is not None:
         needed = threshold.statistic.sessions_to_pass(margin, _last_level(analysis_sizes(enough, step_pairs, first)))

@@ -155,7 +155,7 @@ def comparison_frame(comparison: Comparison) -> pd.DataFrame:
     of_steps = {name: labels for target in comparison.targets for name, labels in target.turns.row_labels.items()}
     rows = []
     for compared in (*comparison.comparisons, *comparison.steps):
-        spec, entry = compared.question, entry_of(compared)
+        spec, entry = compared.spec, entry_of(compared)
         difference = entry.difference
         row = structs.asdict(entry) | dict(
             zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True)

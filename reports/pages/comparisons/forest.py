@@ -74,7 +74,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     level, usable = comparison.method.level, not comparison.failed_checks
     ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.candidate, 0))
     rows = [finding_rows.row(compared, usable=usable) for compared in ordered]
-    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.question) == axis) for axis in TITLES}
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.finding.spec) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
 
@@ -165,7 +165,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     It contains the intervals of primary metrics and of conclusive metrics. The interval of a secondary, inconclusive
     metric, such as a p99 of few turns, is truncated if it would make the other intervals too short to read.
     """
-    axis_rows = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
+    axis_rows = [row for row in panel.rows if row.finding.spec.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
     bounds = [end for row in axis_rows for end in (row.low, row.high) if math.isfinite(end)]
     max_margin = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
@@ -232,7 +232,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     """Add the texts of a bar: its name and both values on the left, its difference and its verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.note else 4)
-    plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # shown on hover
+    plot.add(f"<g><title>{clean(definition(row.finding.spec.metric))}</title>")  # shown on hover
     room = LEFT - 26 - VALUE_LETTER * len(measured)
     plot.text(0, upper, excerpt(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")

@@ -68,7 +68,7 @@ RESAMPLED: dict[Design, str] = {
 def definitions(comparison: Comparison) -> dict[str, str]:
     """Return the definitions of the metrics, then of the verdicts, then of the method."""
     method = comparison.method
-    metrics = dict.fromkeys(compared.question.metric for compared in comparison.comparisons)
+    metrics = dict.fromkeys(compared.spec.metric for compared in comparison.comparisons)
     interval_confidence, bound_confidence = (
         interval_text(method.level),
         f"{format_number(100 * method.confidence)}{NBSP}%",
@@ -247,13 +247,13 @@ def _answer(comparison: Comparison) -> b.Section:
     rows = [row for panel in all_panels for row in panel.rows]
     blocks: list[b.Block] = [*_drawings(plotted)]
     blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
-    metrics = dict.fromkeys(row.finding.question.metric for panel in plotted for row in panel.rows)
-    verdict_names = [displayed_verdict(row.verdict_name, row.finding.question, peers=row.finding.peers) for row in rows]
+    metrics = dict.fromkeys(row.finding.spec.metric for panel in plotted for row in panel.rows)
+    verdict_names = [displayed_verdict(row.verdict_name, row.finding.spec, peers=row.finding.peers) for row in rows]
     defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(b.ReadingGuide(("Metrics: ", _terms(metrics), ". Terms: ", _terms(defined), ".")))
-    primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
+    primary, others = ([row for row in rows if row.finding.spec.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
     steps = [finding_rows.row(step, usable=not comparison.failed_checks) for step in comparison.steps]
@@ -282,9 +282,7 @@ def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[For
 
     Panels without such rows are left out.
     """
-    rows = (
-        (panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in all_panels
-    )
+    rows = ((panel, tuple(row for row in panel.rows if row.finding.spec.primary == primary)) for panel in all_panels)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
@@ -321,7 +319,7 @@ def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
 
     `colours` are the colours of the targets; empty if there is only one candidate.
     """
-    finding, metric = row.finding, row.finding.question.metric
+    finding, metric = row.finding, row.finding.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]

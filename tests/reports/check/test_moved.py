@@ -109,7 +109,7 @@ def compared(folder: Path, few_ms: int) -> MetricComparison:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
     found = compare_targets(parse_targets([str(made)]), draws=300).comparisons
-    return next(item for item in found if (item.question.metric, item.question.p) == ("response_total", 0.5))
+    return next(item for item in found if (item.spec.metric, item.spec.p) == ("response_total", 0.5))
 
 
 def test_a_turn_with_a_large_uncertainty_does_not_widen_a_comparison_of_all_turns(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) ->
 def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **changes: Any) -> Comparison:
     """Return a comparison of the targets of an invented run. Its comparisons are those of `findings`."""
     named = candidates or ("gateway",)
-    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
+    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.spec.primary)
     parts: dict[str, Any] = {
         "targets": invented_targets("direct", *named),
         "comparisons": tuple(found),

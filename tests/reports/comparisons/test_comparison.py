@@ -54,7 +54,7 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparis
     return next(
         finding
         for finding in comparison.comparisons
-        if finding.question.name == name and finding.candidate == (candidate or finding.candidate)
+        if finding.spec.name == name and finding.candidate == (candidate or finding.candidate)
     )
 
 
@@ -95,7 +95,7 @@ def test_two_runs_have_verdicts_and_an_exit_status(
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"specs": asked}))
 
-    assert {finding.question.name: finding.verdict.name for finding in comparison.primary} == words
+    assert {finding.spec.name: finding.verdict.name for finding in comparison.primary} == words
     assert comparison.exit_status == status
 
 
@@ -136,7 +136,7 @@ def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over
 
     assert [finding.candidate for finding in comparison.primary] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
-    primary = [finding.question.primary for finding in comparison.comparisons]
+    primary = [finding.spec.primary for finding in comparison.comparisons]
     assert primary == sorted(primary, reverse=True)
 
 
@@ -147,7 +147,7 @@ def test_the_comparison_of_a_candidate_does_not_depend_on_other_candidates() -> 
     for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
         alone = of(quick(filtered_by([sides[0], side]), specs=[TTFA]), "ttfa p50")
         assert alone.difference in [
-            one.difference for one in together.comparisons if found in one.candidate and one.question == alone.question
+            one.difference for one in together.comparisons if found in one.candidate and one.spec == alone.spec
         ]
 
 
@@ -194,7 +194,7 @@ def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
     ]
     comparison = quick(two(RUN), specs=asked)
 
-    assert [finding.question for finding in comparison.comparisons] == asked
+    assert [finding.spec for finding in comparison.comparisons] == asked
     assert [finding.turns for finding in comparison.comparisons] == [(600, 600), (120, 120), (600, 600)]
 
 
@@ -253,7 +253,7 @@ def slowed(times: float, step: str = "") -> Comparison:
 
 
 def centre_of(found: Comparison) -> MetricComparison:
-    return next(one for one in found.comparisons if one.question.kind == "typical_change")
+    return next(one for one in found.comparisons if one.spec.kind == "typical_change")
 
 
 def d_of(finding: MetricComparison) -> float:
@@ -268,7 +268,7 @@ def test_the_typical_change_detects_a_change_in_all_steps() -> None:
     assert after.verdict.name == "regressed"
     assert after.difference is not None
     assert after.difference.candidate / after.difference.baseline == pytest.approx(math.exp(d_of(after)))
-    assert (after.question.name, after.question.primary, after.question.margin.ratio) == (
+    assert (after.spec.name, after.spec.primary, after.spec.margin.ratio) == (
         "ttfa_typical_change",
         False,
         0.1,
@@ -276,13 +276,13 @@ def test_the_typical_change_detects_a_change_in_all_steps() -> None:
 
 
 def test_the_slowed_step_is_the_worst_step_and_is_named() -> None:
-    names = [one.question.step for one in plain().steps]
+    names = [one.spec.step for one in plain().steps]
     slow = names[-1]
     found = slowed(2.0, slow)
 
-    assert [found.steps[0].question.step, found.steps[0].verdict.name] == [slow, "regressed"]
-    assert {one.question.step for one in found.steps} == set(names)
-    assert not any(one.question.primary for one in found.steps)
+    assert [found.steps[0].spec.step, found.steps[0].verdict.name] == [slow, "regressed"]
+    assert {one.spec.step for one in found.steps} == set(names)
+    assert not any(one.spec.primary for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
     assert (
         "✕ regressed (secondary; the worst of 4 steps, with an interval that is not corrected for this choice)"
@@ -291,7 +291,7 @@ def test_the_slowed_step_is_the_worst_step_and_is_named() -> None:
 
 
 def test_the_worst_step_does_not_change_the_exit_status() -> None:
-    found = slowed(2.0, plain().steps[-1].question.step)
+    found = slowed(2.0, plain().steps[-1].spec.step)
 
     assert replace(found, steps=()).exit_status == found.exit_status
 
@@ -302,7 +302,7 @@ def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step(
 
     for found in (two_runs, short):
         assert found.steps == ()
-        assert not any(one.question.kind == "typical_change" for one in found.comparisons)
+        assert not any(one.spec.kind == "typical_change" for one in found.comparisons)
         assert "worst step" not in comparison_text(found)
 
 

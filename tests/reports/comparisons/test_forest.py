@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
-from reports.pages.comparisons.forest import ForestPanel, panels
 
 from reports.analysis.comparisons import measurements
 from reports.analysis.comparisons.comparison import Comparison
@@ -22,6 +21,7 @@ from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest, forest_rows
+from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
@@ -42,7 +42,7 @@ def rows(*found: MetricComparison) -> list[FindingRow]:
 
 
 def panel(*found: MetricComparison) -> ForestPanel:
-    return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
+    return ForestPanel(forest_rows.axis_of(found[0].spec), tuple(rows(*found)))
 
 
 def drawn(found: ForestPanel) -> ET.Element:
@@ -88,7 +88,7 @@ FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
-NAMED = {one.question.name: one for one in findings()}
+NAMED = {one.spec.name: one for one in findings()}
 
 
 def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
@@ -199,7 +199,7 @@ def test_the_first_gated_quantile_is_the_main_question() -> None:
     question = measurements.main_spec((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_spec((tail,)) == tail.question
+    assert measurements.main_spec((tail,)) == tail.spec
     assert measurements.main_spec((rate,)) is None
 
 

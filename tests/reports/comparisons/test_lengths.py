@@ -34,7 +34,7 @@ P50 = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1))
 
 
 def median(comparison: Comparison) -> MetricComparison:
-    return next(one for one in comparison.comparisons if (one.question.metric, one.question.p) == ("ttfa", 0.5))
+    return next(one for one in comparison.comparisons if (one.spec.metric, one.spec.p) == ("ttfa", 0.5))
 
 
 @pytest.mark.parametrize("plans", [(GROWS, LONGER), (LONGER, GROWS)])

@@ -158,7 +158,7 @@ def test_a_turn_type_that_the_candidate_lacks_stays_a_primary_metric() -> None:
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
     primary = [one.stratum for one in default_specs(sides) if one.primary and one.p == 0.95]
     assert primary == [PLAIN, CALLS]
-    words = {f.question.stratum: f.verdict.name for f in quick(sides).primary if f.question.p == 0.95}
+    words = {f.spec.stratum: f.verdict.name for f in quick(sides).primary if f.spec.p == 0.95}
     assert words[CALLS] == "inconclusive"
 
 

@@ -149,7 +149,7 @@ def _run(folder: Path, valid: str) -> Shown:
 def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
     file.write_text(comparison_html(comparison))
     rows = [row for panel in panels(comparison) for row in panel.rows]
-    p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
+    p95 = next(row.measured for row in rows if row.finding.spec.p == 0.95)
     return Shown(file, (valid, "SIMULATED", p95))
 
 
