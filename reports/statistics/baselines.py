@@ -39,15 +39,7 @@ from reports.statistics import differences
 from reports.statistics.autocorrelation import BURST_ALPHA_FACTOR, FOUND, PARTS, log_variances_by_parts, wider
 from reports.statistics.bootstrap import RESAMPLES, resampled_quantiles
 from reports.statistics.counting import Floats
-from reports.statistics.differences import (
-    Better,
-    Difference,
-    Inference,
-    Margin,
-    OneSidedBounds,
-    Order,
-    StandardError,
-)
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 

@@ -259,12 +259,7 @@ def longest_failure(sample: Sample, of_session: Integers) -> int:
 
 
 def upper_with_unseen(
-    sample: Sample,
-    of_session: Integers | Floats,
-    p: float,
-    error: float,
-    high: float,
-    weights: Floats | None = None,
+    sample: Sample, of_session: Integers | Floats, p: float, error: float, high: float, weights: Floats | None = None
 ) -> float:
     """Return the upper end of the p-quantile's interval that allows for an unseen session; +inf if it is open.
 
@@ -286,12 +281,7 @@ def upper_with_unseen(
 
 
 def lower_with_unseen(
-    sample: Sample,
-    of_session: Integers | Floats,
-    p: float,
-    error: float,
-    low: float,
-    weights: Floats | None = None,
+    sample: Sample, of_session: Integers | Floats, p: float, error: float, low: float, weights: Floats | None = None
 ) -> float:
     """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
 

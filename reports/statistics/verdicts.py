@@ -23,10 +23,7 @@ from reports.statistics.differences import LEVEL, Difference, Order
 LATE = {"turn": "late turn", "session": "late session"}
 """The name of the events that a share by a deadline must exclude, as the `metric` of a reason, by what it counts."""
 NOT_AFTER_HOLM = Reason("after_holm")
-BECAUSE_OF: dict[Order, Reason] = {
-    "drift": Reason("drift"),
-    "bursts": Reason("bursts"),
-}
+BECAUSE_OF: dict[Order, Reason] = {"drift": Reason("drift"), "bursts": Reason("bursts")}
 
 SESSIONS = 20
 BEYOND = 20

@@ -155,11 +155,7 @@ def primary_specs(thresholds: Iterable[Threshold], targets: Sequence[ComparedTar
 
 
 def interim_statistics(
-    targets: Sequence[ComparedTarget],
-    specs: Sequence[MetricSpec],
-    draws: int,
-    rng: np.random.Generator,
-    error: float,
+    targets: Sequence[ComparedTarget], specs: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
 ) -> list[InterimStatistic]:
     """Return the statistics of all primary metrics. All quantiles of one metric use the same resamples."""
     by_spec: dict[MetricSpec, InterimStatistic] = {}

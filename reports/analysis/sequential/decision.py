@@ -40,8 +40,7 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     invalid: Annotated[list[Reason], described("why the targets may not be compared; empty if they may")]
     sentence: Annotated[str, described("the headline, and what ended the run")] = ""
     stop_reason: Annotated[
-        Known,
-        described("why the run ended, or interim_analysis; null if it continues, or if that is unknown"),
+        Known, described("why the run ended, or interim_analysis; null if it continues, or if that is unknown")
     ]
     stopped_by_analysis: Annotated[bool, described("true if an interim analysis stopped the run")]
     analyses_made: Annotated[int | None, described("those that took place; `analyses` may have more; null if unknown")]

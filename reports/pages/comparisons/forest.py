@@ -15,17 +15,7 @@ from reports.analysis.comparisons.measurements import RatioCurve
 from reports.formatting import NBSP, change, excerpt, format_number, nines
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
-from reports.render.svg import (
-    HALF,
-    LETTER,
-    WIDE,
-    PixelScale,
-    Plot,
-    clean,
-    identity,
-    linear_ticks,
-    log_scale,
-)
+from reports.render.svg import HALF, LETTER, WIDE, PixelScale, Plot, clean, identity, linear_ticks, log_scale
 from reports.statistics.differences import LEVEL, Difference, Scale
 from reports.text import finding_rows
 from reports.text.cells import interval

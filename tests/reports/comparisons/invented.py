@@ -178,6 +178,7 @@ def decision(
     """
     done = tuple(map(analysis_at, range(3))) if analyses is None else analyses
     used, status = done[-1].pairs if done else 0, STATUSES.get(reason, INCONCLUSIVE_STATUS)
+    ruled = rulings if done else ()
     plan = SequentialPlanEntry(
         pairs=250, analyses=[*LOOKS], primary_metrics={"ttfa": ["p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
         alpha=0.05, spending="a t^2", bootstrap_samples=300,
@@ -186,9 +187,9 @@ def decision(
         run=invented_targets("direct", "gateway")[0].run, run_id="invented", baseline="direct", candidate="gateway",
         simulated=True, ended=True, stopped=reason != "pending", result=RESULT_OF_STATUS[status],
         exit_status=status, headline="", end=reason, invalid=[], stop_reason="", analyses_made=len(done), pairs=used,
-        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=rulings if done else (), specs=gates,
+        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=ruled, specs=gates,
         stopped_by_analysis=is_decided(reason, ()) and reason not in ("final_analysis", "stopped_by_user"),
-        comparisons=tuple(_found(spec, metric) for spec, metric in zip(gates, rulings if done else (), strict=False)),
+        comparisons=tuple(_found(spec, metric) for spec, metric in zip(gates, ruled, strict=False)),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from reports.analysis.comparisons.measurements import RatioCurve, Shift
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons import forest, forest_rows
+from reports.pages.comparisons import forest
 from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
@@ -42,7 +42,7 @@ def rows(*found: MetricComparison) -> list[FindingRow]:
 
 
 def panel(*found: MetricComparison) -> ForestPanel:
-    return ForestPanel(forest_rows.axis_of(found[0].spec), tuple(rows(*found)))
+    return ForestPanel(forest.axis_of(found[0].spec), tuple(rows(*found)))
 
 
 def drawn(found: ForestPanel) -> ET.Element:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from reports.pages.comparisons.forest_rows import panels
 
 import rtbench
 from reports.analysis.comparisons.comparison import Comparison, compare_targets
@@ -23,6 +22,7 @@ from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
+from reports.pages.comparisons.forest import panels
 from reports.pages.run_report.document import write_report
 from reports.statistics.differences import Margin
 from reports.text.cells import quantile_cell
