@@ -23,8 +23,7 @@ from reports.metrics.statistic_types.rate import estimate_rate, rate_seen
 from reports.results.verdict import Result
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.group_sequential import analysis_sizes
-from reports.statistics.interim import by_se
+from reports.statistics.group_sequential import analysis_sizes, by_se
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.verdicts import verdicts

@@ -25,8 +25,7 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
-from reports.statistics.group_sequential import analysis_sizes, critical_values
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.group_sequential import InterimStatistic, analysis_sizes, critical_values
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference

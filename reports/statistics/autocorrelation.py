@@ -73,8 +73,9 @@ a test is significant at FOUND, at the analysis that decides it.
 BURST_ALPHA_FACTOR = 0.6
 """The factor on the type I error of the tests for bursts. It is below 1 because each positive test costs power, and
 because bursts that matter are obvious."""
-MIN_SERIES_LENGTH = 20
-"""The minimum length of a series that is tested."""
+MIN_VALUES = 20
+"""The minimum length of a series that is tested, and the minimum size of each of two samples: with fewer values, the
+steps of D are too large."""
 
 
 def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
@@ -85,11 +86,11 @@ def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
     """Return whether a series is autocorrelated at this type I error. Values that are not finite are left out.
 
-    Return False if the series is shorter than MIN_SERIES_LENGTH, or constant.
+    Return False if the series is shorter than MIN_VALUES, or constant.
     """
     x = series[np.isfinite(series)]
     n = x.size
-    if n < MIN_SERIES_LENGTH or not np.ptp(x) > 0:
+    if n < MIN_VALUES or not np.ptp(x) > 0:
         return False
     deviations, quarter = x - x.mean(), part_of(n)
     squares = float((deviations**2).sum())
@@ -332,8 +333,6 @@ def by_part(totals: PerCluster, parts: int) -> PerCluster:
 
 NEIGHBOUR_ALPHA = 0.35
 """The limit of λ: if λ is below it, two samples are too similar to be independent."""
-MIN_VALUES = 20
-"""The minimum number of values of each sample. With fewer values, the steps of D are too large."""
 
 
 def have_same_distribution(first: Floats, second: Floats) -> bool:

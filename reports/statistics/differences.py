@@ -31,7 +31,7 @@ from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.by_length import changes_by_length, p_value, reaches
 from reports.statistics.counting import Floats
-from reports.statistics.quantiles import quantile
+from reports.statistics.quantiles import Sample, quantile
 
 LEVEL = 0.05
 """The one-sided type I error. Reports print the two-sided interval of 90 %; its two ends are the bounds that decide."""
@@ -325,3 +325,31 @@ def two_digits(number: float) -> int:
     """Round up to two significant digits: 241 → 250."""
     unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit
+
+
+TIED, MIN_TIED = 0.01, 5
+"""The minimum share, and number, of values that are equal to the quantile, if the values have ticks."""
+LARGE = 1 / 3
+"""The share of the margin above which a tick is reported."""
+
+
+def tick_at(sample: Sample, p: float) -> float:
+    """Return the tick of the values at the p-quantile; 0 if they have none.
+
+    It is the smallest distance between two values that occur several times.
+    """
+    values = sample.succeeded
+    if not values.size:
+        return 0.0
+    at = quantile(sample.values, p)
+    tied = int(np.searchsorted(values, at, side="right") - np.searchsorted(values, at))
+    if tied < max(MIN_TIED, TIED * values.size):
+        return 0.0
+    distinct, counts = np.unique(values, return_counts=True)
+    gaps: Floats = np.diff(distinct[counts > 1])
+    return float(gaps.min()) if gaps.size else 0.0
+
+
+def is_large(tick: float, value: float, margin: Margin) -> bool:
+    """Return whether a tick is a large share of a margin on the baseline's `value`, and larger than its `plus`."""
+    return tick > LARGE * max(margin.ratio * value, margin.plus) and tick > margin.plus + 1e-6

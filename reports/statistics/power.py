@@ -40,10 +40,11 @@ from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes
+from reports.statistics.differences import LEVEL
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.statistics.rates import ratio_of
+from reports.statistics.verdicts import SESSIONS
 
-LEVEL = 0.05
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and the failure rate."""
 ORDERED, BURSTING = 0.045, 0.027
@@ -52,7 +53,6 @@ drift; BURSTING is the share of the test for bursts."""
 MAX_DISTANCE = 35.0
 """The largest distance between a margin and an effect that the search considers, in standard errors."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
-MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS = 2_000
 FINITE = 0.9
@@ -91,7 +91,7 @@ class Pilot:
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
         size = self.variance * (shift / distance) ** 2 * self._inflation
-        return max(MIN_SESSIONS, math.ceil(size - 1e-9))
+        return max(SESSIONS, math.ceil(size - 1e-9))
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the power if each target has this many sessions.

@@ -132,20 +132,20 @@ def verdicts(
     """
     tested = {
         index: difference
-        for index, (difference, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
-        if difference is not None and gate and not floor
+        for index, (difference, is_primary, floor) in enumerate(zip(differences, primary, floors, strict=True))
+        if difference is not None and is_primary and not floor
     }
     worse = dict(zip(tested, holm([difference.worse.p for difference in tested.values()], level), strict=True))
     better = dict(zip(tested, holm([difference.better.p for difference in tested.values()], level), strict=True))
-    judged = []
+    decided = []
     for index, (difference, floor) in enumerate(zip(differences, floors, strict=True)):
         verdict = _verdict(difference, floor, worse.get(index, True), better.get(index, True))
         # the error from parts of a run is too small if the dependence is slower than a part
         if difference is not None and difference.order:
             reason = verdict.reason or (BECAUSE_OF[difference.order] if verdict.name == "inconclusive" else None)
             verdict = replace(verdict, provisional=True, reason=reason)
-        judged.append(verdict)
-    return judged
+        decided.append(verdict)
+    return decided
 
 
 def _verdict(difference: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:

@@ -35,9 +35,8 @@ from reports.results.reason import Reason
 from reports.results.verdict import VerdictStatus
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
-from reports.statistics.differences import LEVEL, Inference
+from reports.statistics.differences import LEVEL, Inference, is_large, tick_at
 from reports.statistics.rates import any_event, newcombe
-from reports.statistics.ticks import is_large, tick_at
 
 FAILURES = MetricSpec("failure_rate", Rate())
 

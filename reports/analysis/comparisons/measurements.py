@@ -26,7 +26,7 @@ from reports.statistics.differences import Difference, Inference, Margin, quanti
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
-from reports.statistics.verdicts import verdicts
+from reports.statistics.verdicts import BEYOND, verdicts
 
 
 def step_changes(
@@ -113,9 +113,6 @@ def _bounded(
     return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
 
 
-BEYOND = 20
-"""The minimum number of turns that each target has beyond the last percentile. A decision on a quantile needs the same.
-"""
 FIRST = 0.05
 """The first percentile, which is p11, expressed as −log₁₀(1 − p)."""
 STEPS = 24
@@ -176,7 +173,7 @@ def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). 20 of the n turns lie beyond the last one.
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond the last one.
 
     Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
     """

@@ -26,7 +26,7 @@ from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.differences import LEVEL, Margin, Order, Scale
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.group_sequential import InterimStatistic
 from reports.statistics.verdicts import step_down
 
 End = Literal[

@@ -51,7 +51,7 @@ from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
-from reports.statistics.interim import InterimStatistic, untestable
+from reports.statistics.group_sequential import InterimStatistic, untestable
 from reports.statistics.target_counts import NO_TURNS
 from reports.statistics.verdicts import Verdict
 

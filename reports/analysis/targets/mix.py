@@ -2,7 +2,7 @@
 
 Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger share on one target,
 quantiles over all turns differ although the latency of each step is the same. So if the shares differ by more than
-MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`). A share
+MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.arms`). A share
 that differs significantly is reported.
 
 Latency may also depend on the number of the turn in its session, because the context grows. So if the sessions of two
@@ -28,9 +28,8 @@ from reports.analysis.targets.compared_target import ComparedTarget, TurnWeights
 from reports.data.samples import is_latency
 from reports.data.turns import Flags
 from reports.metrics.metric_spec import MetricSpec
-from reports.statistics.arms import TwoSamples
+from reports.statistics.arms import TwoSamples, weights_of
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.mix import weights_of
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 

@@ -124,18 +124,18 @@ def comparison_page(comparison: Comparison) -> b.Page:
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (
-        _answer(comparison),
+        _changes(comparison),
         _analyses(comparison.decision),
         _percentiles(comparison),
         _fairness(comparison),
         how,
     )
-    judged = [check for check in comparison.checks if check.result != "informational"]
+    decisive = [check for check in comparison.checks if check.result != "informational"]
     if comparison.failed_checks:  # an unfair comparison has no verdict
-        note = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
+        note = f"{len(comparison.failed_checks)} of {plural(len(decisive), 'check')} failed"
         badges = [_badge(sentences.unusable_status(comparison), note)]
     else:
-        note = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        note = f"{plural(len(decisive), 'check')} passed" if decisive else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
     badges += [*([b.SIMULATED] if comparison.simulated else []), *([b.RECORDED] if comparison.recorded else [])]
     if not comparison.failed_checks and any(compared.verdict.provisional for compared in comparison.primary):
@@ -239,7 +239,7 @@ def _sizes(comparison: Comparison) -> str:
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
-def _answer(comparison: Comparison) -> b.Section:
+def _changes(comparison: Comparison) -> b.Section:
     """Return the forest plots of primary metrics, their legend, and their numbers. Secondary metrics are folded."""
     all_panels = panels(comparison)
     main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
@@ -319,15 +319,15 @@ def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
 
     `colours` are the colours of the targets; empty if there is only one candidate.
     """
-    finding, metric = row.finding, row.finding.spec.metric
+    compared, metric = row.finding, row.finding.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
-    counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
-    counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
+    counts = [" / ".join(map(count, numbers)) for numbers in (compared.turns, compared.sessions, compared.failed)]
+    counts.append(" / ".join(percent(share, 1) for share in compared.completed_shares))
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(finding.candidate, target=colours.get(finding.candidate, 1))] if colours else []),
+            *([b.Cell(compared.candidate, target=colours.get(compared.candidate, 1))] if colours else []),
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),

@@ -25,7 +25,7 @@ from reports.results.json_entries import entry_from
 from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS, VerdictName
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
-from reports.statistics.interim import InterimStatistic, by_se
+from reports.statistics.group_sequential import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from tests.reports import synthetic

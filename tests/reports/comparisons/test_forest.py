@@ -26,7 +26,7 @@ from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.interim import by_se, untestable
+from reports.statistics.group_sequential import by_se, untestable
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF

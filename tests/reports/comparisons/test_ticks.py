@@ -10,9 +10,8 @@ import pytest
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.targets.named import parse_targets
 from reports.metrics.thresholds import parse
-from reports.statistics.differences import Margin
+from reports.statistics.differences import Margin, is_large, tick_at
 from reports.statistics.quantiles import sample
-from reports.statistics.ticks import is_large, tick_at
 from tests.reports.comparisons.build import DRAWS, run
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_notices

@@ -36,8 +36,14 @@ from reports.metrics.strata import Stratum
 from reports.pages.comparisons.__main__ import analyse
 from reports.pages.comparisons.interim import analyse_pairs
 from reports.results.reason import Reason, too_few
-from reports.statistics.group_sequential import bound_distance, critical_values, distance
-from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.group_sequential import (
+    InterimStatistic,
+    bound_distance,
+    by_se,
+    critical_values,
+    distance,
+    untestable,
+)
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
