@@ -84,10 +84,7 @@ def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
 
 
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
-    """Return whether a series is autocorrelated at this type I error. Values that are not finite are left out.
-
-    Return False if the series is shorter than MIN_VALUES, or constant.
-    """
+    """Return whether the finite values of a series are autocorrelated: at least MIN_VALUES, not all equal."""
     x = series[np.isfinite(series)]
     n = x.size
     if n < MIN_VALUES or not np.ptp(x) > 0:
@@ -120,10 +117,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns.
-
-    If `value` is infinite, it is the share of infinite turns.
-    """
+    """Return the share of turns above `value`, or of infinite turns, in each cluster; NaN for one without turns."""
     return shares(beyond(sample, value, clusters))
 
 
@@ -298,10 +292,7 @@ def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
 
 
 def part_variance(values: Floats, parts: int) -> float:
-    """Return the variance of a statistic. `values` is the statistic in each resample of the parts of a run.
-
-    Return NaN if too few of the values are finite.
-    """
+    """Return the variance of a statistic from its resamples of parts of a run; NaN if too few of them are finite."""
     return variance(values, FINITE) * parts / (parts - 1)
 
 

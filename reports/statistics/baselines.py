@@ -133,10 +133,7 @@ def against_stored(
 
 
 def no_ratio(difference: Difference) -> bool:
-    """Return whether the ratio is undefined because the candidate is above 0 and the baseline is 0.
-
-    The baseline is 0 if the quantile of at least one stored run is 0.
-    """
+    """Return whether there is no ratio: the candidate is above 0, and the quantile of at least one stored run is 0."""
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
@@ -199,10 +196,7 @@ def rate_against_stored(
 
 
 def vary_by_parts(variances: Sequence[tuple[float, float]], order: Order) -> bool:
-    """Return whether stored runs vary more between their parts than independent sessions explain.
-
-    `variances` has for each run the variance between sessions, and that between parts.
-    """
+    """Return whether stored runs vary more between parts than sessions explain, given both variances of each run."""
     known = np.array([pair for pair in variances if all(map(math.isfinite, pair))]).reshape(-1, 2)
     df = len(known) * (PARTS[order] - 1)
     between_sessions, between_parts = known.sum(axis=0)

@@ -73,10 +73,7 @@ def _lengths(sample: Sample, weights: Floats | None, clusters: int = 0) -> Lengt
 
 
 def _deviates(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[float, float]:
-    """Return the normal deviates of both tests, of one sample or of the second minus the first.
-
-    They are above 0 if long sessions have higher levels.
-    """
+    """Return the normal deviates of both tests, above 0 if long sessions have higher levels."""
     z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
     for sign, turns, of_session in zip((-1, 1)[-len(levels) :], lengths, levels, strict=True):
         z += sign * math.atanh(max(-0.999999, min(0.999999, rank_correlation(turns, of_session))))

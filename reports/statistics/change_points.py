@@ -92,10 +92,7 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class ChangePoints:
-    """The change points of a series, in order of time.
-
-    `unmarked` are further changes: they would be marked if neighbouring runs were independent.
-    """
+    """The change points of a series. `unmarked` would be marked, too, if neighbouring runs were independent."""
 
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
@@ -114,10 +111,7 @@ class ChangePoints:
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return all comparisons of a series of `runs` runs, one per row.
-
-    The columns are the first run before the position, the first run after it, and the last run after it + 1.
-    """
+    """Return all comparisons: the first run before the position, the first after it, the last after it + 1."""
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
     before, position, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int

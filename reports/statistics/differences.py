@@ -65,10 +65,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The lower and the upper bound of a quantity. Each is one-sided, with the same type I error.
-
-    `p` is the p-value of the null hypothesis "the quantity is not above 0".
-    """
+    """One-sided bounds of a quantity, and the p-value of the null hypothesis "the quantity is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -142,10 +139,7 @@ class Inference:
 
     @property
     def run_variance(self) -> float:
-        """The part of a quantile's SE² that comes from the variation between two runs.
-
-        More sessions do not reduce it.
-        """
+        """The part of a quantile's SE² from the variation between two runs, which more sessions do not reduce."""
         return 2 * self.run_sd**2
 
 
@@ -300,10 +294,7 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the whole interval of `bad` lies on one side of the margin.
-
-    If it ends on the margin, return False.
-    """
+    """Return whether the whole interval of `bad` lies on one side of the margin, and does not end on it."""
     return bad.low > 0 or bad.high < 0
 
 
@@ -334,10 +325,7 @@ LARGE = 1 / 3
 
 
 def tick_at(sample: Sample, p: float) -> float:
-    """Return the tick of the values at the p-quantile; 0 if they have none.
-
-    It is the smallest distance between two values that occur several times.
-    """
+    """Return the smallest distance of values that occur several times; 0 if values at the p-quantile have no ticks."""
     values = sample.succeeded
     if not values.size:
         return 0.0

@@ -75,10 +75,7 @@ def pairs_needed(p: float | None, values_per_session: float) -> int:
 
 
 def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
-    """Return the size of the first analysis: the pairs needed to test every metric, rounded up to a multiple of `step`.
-
-    `needed` is the minimum number of pairs for each metric.
-    """
+    """Return the size of the first analysis: the largest of the pairs needed, rounded up to a multiple of `step`."""
     return math.ceil(max(needed) / step) * step
 
 
@@ -136,10 +133,7 @@ def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return the distance beyond the margin as a standard normal deviate: Φ⁻¹(T_df(excess / SE)).
-
-    If SE is 0, the result is ±inf, or 0 without excess.
-    """
+    """Return Φ⁻¹(T_df(excess / SE)), the excess as a normal deviate. If SE is 0: ±inf, or 0 without excess."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
@@ -185,10 +179,7 @@ def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> Condit
 
 
 def is_futile(open_metrics: Sequence[ConditionalPower], all_metrics: Sequence[ConditionalPower]) -> bool:
-    """Return whether a run is futile: one open metric is unlikely to pass, and all metrics are unlikely to fail.
-
-    A stop because of futility does not change the type I error of any verdict.
-    """
+    """Return whether an open metric is unlikely to pass, and all are unlikely to fail."""
     return any(power.passing < FUTILITY_POWER for power in open_metrics) and all(
         power.red < FUTILITY_POWER for power in all_metrics
     )
@@ -218,10 +209,7 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """Return P(w): the probability of an upper stop before the last analysis, or of at least `s` at the last analysis.
-
-    `w` is the drift. `t` and `c` are the shares of N and the critical values of the analyses.
-    """
+    """Return P(w), given the drift, the deciding S, and the shares and critical values of the analyses."""
     bounds = [*(critical * math.sqrt(share) for share, critical in zip(t[:-1], c, strict=False)), s]
     reached, before = 0.0, 0.0
     for (at, mass), bound, share in zip(_open(tuple(t[:-1]), tuple(c)), bounds, t, strict=True):
@@ -284,10 +272,7 @@ class InterimStatistic:
 
     @property
     def z(self) -> float:
-        """The test statistic computed from the standard error; NaN if the metric cannot be tested yet.
-
-        It decides whether the metric fails.
-        """
+        """The test statistic from the standard error, which decides whether the metric fails; NaN if it is untested."""
         return math.nan if self.untested else z_of(self.excess, self.se, self.df)
 
     @property
@@ -314,10 +299,7 @@ class InterimStatistic:
         return ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> Reason | None:
-        """Return why the metric neither passes nor fails at critical value `c`.
-
-        Return None if the interval of the metric shows the reason.
-        """
+        """Return why the metric neither passes nor fails at critical value `c`; None if its interval shows why."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:

@@ -82,10 +82,7 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> int:
-        """Return the number of sessions that each target needs.
-
-        `distance` is the distance from the margin to the effect; it must be above 0.
-        """
+        """Return the number of sessions that each target needs, if the effect is beyond the margin by `distance`."""
         # imported here because the import takes a tenth of the time of a small run's report, which needs no sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
@@ -94,10 +91,7 @@ class Pilot:
         return max(SESSIONS, math.ceil(size - 1e-9))
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the power if each target has this many sessions.
-
-        `distance` is the distance from the margin to the effect.
-        """
+        """Return the power of these sessions in each target, if the effect is beyond the margin by `distance`."""
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
@@ -107,10 +101,7 @@ class Pilot:
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the power to detect an effect.
-
-        `shift` is the distance from the margin to the effect, in standard errors.
-        """
+        """Return the power to detect an effect that is `shift` standard errors beyond the margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -157,10 +148,7 @@ def _rate_variance(rate: float, effect: float) -> float:
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """Return the design effect of a rate, at least 1.
-
-    It is the factor by which the correlation within sessions increases the variance.
-    """
+    """Return the design effect of a rate, at least 1, by the correlation within sessions."""
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
@@ -182,10 +170,7 @@ class Variability(JsonEntry, frozen=True):
 
 
 def icc(values: Floats, clusters: Integers) -> float:
-    """Return the share of the variance of `values` that lies between sessions; NaN if it is unknown.
-
-    `clusters` is the session of each value, as a code.
-    """
+    """Return the share of the variance of `values` between clusters; NaN if it is unknown."""
     code, groups = dense_codes(clusters)
     sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
@@ -200,10 +185,7 @@ def icc(values: Floats, clusters: Integers) -> float:
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95.
-
-    Latencies of 0 and failures are left out, because they have no log.
-    """
+    """Return the variability of a sample, given its p50 and p95. Only finite latencies above 0 have a log."""
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan

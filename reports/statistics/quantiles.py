@@ -172,19 +172,13 @@ def effective_size(turns: Floats | Integers) -> float:
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Return a sample of these values, sorted together with their sessions.
-
-    `censored` is the number of unfinished turns.
-    """
+    """Return a sample of these values, sorted together with their sessions. `censored` turns are unfinished."""
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
 
 def rank(p: float, n: int) -> int:
-    """Return the rank of the p-quantile of n values. The first rank is 1.
-
-    A tolerance of 1e-9 corrects rounding errors such as 0.07 · 100 = 7.000000000000001.
-    """
+    """Return the rank of the p-quantile of n values, from 1. The tolerance corrects 0.07 · 100 = 7.000000000000001."""
     return min(n, max(1, math.ceil(p * n - 1e-9)))
 
 
@@ -303,10 +297,7 @@ def lower_with_unseen(
 def _share_from(
     first: int, sample: Sample, of_session: Integers | Floats, weights: Floats | None
 ) -> tuple[float, float, float]:
-    """Return the first three arguments of `unseen.upper_share`.
-
-    The share is that of the values from index `first` on.
-    """
+    """Return the first three arguments of `unseen.upper_share`, for the values from index `first` on."""
     of_values = None if weights is None else weights[first:]
     turns = np.bincount(sample.sessions[first:], of_values, of_session.size)
     total = float(of_session.sum())
@@ -315,18 +306,12 @@ def _share_from(
 
 
 def nearer(p: float) -> float:
-    """Return the share that is twice as far as p from its end of the distribution, but at most 0.5 from it.
-
-    Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
-    """
+    """Return the share twice as far as p from its end, at most 0.5 from it: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Return the design effect of each of the quantiles `ps`, which must ascend.
-
-    `of_session` is the number of turns of each session. Several quantiles are computed in one step.
-    """
+    """Return the design effect of each of the ascending quantiles `ps`. Several are computed in one step."""
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
@@ -387,10 +372,7 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², the factor that reduces the effective size, because the variance is estimated from few sessions.
-
-    Return 0 if there are too few sessions to estimate the variance.
-    """
+    """Return (z / t)², by which the effective size shrinks with few sessions; 0 if their variance is unknown."""
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
@@ -411,10 +393,7 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
 
 
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
-    """Return the lower and the upper end of each interval; −inf and +inf if open.
-
-    `effective` is the effective number of independent values, one number for each p.
-    """
+    """Return both ends of each interval, ±inf if open, given the effective number of independent values for each p."""
     n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
     first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
     return [
@@ -424,10 +403,7 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the minimum number n of independent values whose largest value is an upper bound of the p-quantile.
-
-    The condition is p^n ≤ a/2, with a = 1 − confidence.
-    """
+    """Return the minimum n, with p^n ≤ a/2, of independent values whose largest is an upper bound of the p-quantile."""
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
@@ -450,10 +426,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Reason | None:
-    """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
-
-    The turns are assumed to be distributed equally over the sessions.
-    """
+    """Return which unit a target lacks to print the quantile, if sessions are equally long; None if it has enough."""
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return too_few_to_print("session", needs, sessions)
     return too_few_to_print("turn", turns_to_publish(p), turns) if turns < turns_to_publish(p) else None

@@ -91,10 +91,7 @@ def _end_distances(ratio: RatioEstimate, level: float) -> tuple[float, float]:
 
 
 def _with_run_variance(ends: tuple[float, float], value: float, q: float, inference: Inference) -> tuple[float, float]:
-    """Return the logs of the ratios of the ends and q, with the assumed variation between runs.
-
-    The squares of both distances from the estimate are added.
-    """
+    """Return the logs of both ends relative to q, with the run-to-run variance added to their squared distances."""
     with np.errstate(divide="ignore"):
         low, high = np.log(np.array(ends) / q)
     d, reach = math.log(value / q), float(ndtri(1 - inference.level)) * math.sqrt(inference.run_variance)

@@ -60,10 +60,7 @@ class SlowChange:
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return the windows of a series of `runs` runs, one per row.
-
-    The columns are the first run, and the last run + 1.
-    """
+    """Return the windows of a series of `runs` runs, one per row: the first run, and the last run + 1."""
     widths = [round(MIN_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_RUNS * 2 ** (k / 2) <= runs]
     ends = np.arange(MIN_RUNS, runs + 1)
     rows = [(first, end) for end in ends for first in {0, *(end - width for width in widths if width <= end)}]
@@ -104,10 +101,7 @@ def clearest(
 
 
 def _refined(values: Floats, days: Floats, first: int, end: int) -> tuple[int, int]:
-    """Return the first run and the last run + 1 of a rise, with which the whole series fits best.
-
-    The search starts at the given runs, and moves one of the two at a time.
-    """
+    """Return the first run and the last run + 1 of a rise with the best fit, moving one of the two at a time."""
     for _ in range(REFINEMENTS):
         starts = np.arange(end - MIN_RUNS + 1)
         first = int(_rss_around(values, days, starts, np.full(starts.size, end)).argmin())

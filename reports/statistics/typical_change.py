@@ -50,10 +50,7 @@ MIN_TURNS = 20
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target. Failed turns are +inf.
-
-    `steps` and `pairs` are the step and the pair of each latency, as codes from 0.
-    """
+    """The latencies of one target, +inf if failed, with the step and the pair of each as codes from 0."""
 
     values: Floats
     steps: Integers
@@ -70,10 +67,7 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """The ratio of the medians of both targets for one step.
-
-    `p_worse` is the p-value of the null hypothesis "not worse than the margin".
-    """
+    """The ratio of both targets' medians of one step, and the p-value of "not worse than the margin"."""
 
     step: int
     change: LogRatio
@@ -104,10 +98,7 @@ def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogR
 
 
 def logs_of(values: Floats) -> Floats:
-    """Return the logs of latencies.
-
-    A latency ≤ 0 has the log −inf: the reply started before the caller had finished.
-    """
+    """Return the logs of latencies. One ≤ 0, a reply before the caller had finished, has −inf."""
     return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
@@ -197,10 +188,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes. Only the `plus` of each margin is used.
-
-    The run-to-run sd of `inference` is not used, because it is relative to a value.
-    """
+    """Compare quantiles of slopes by the `plus` of each margin, without the run-to-run sd, which is relative."""
     base, cand = (
         replace(target_sample, values=np.exp(np.clip(target_sample.values / K, -500, 500)))
         for target_sample in (samples.base, samples.cand)

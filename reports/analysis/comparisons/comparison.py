@@ -162,10 +162,7 @@ CONFIDENCE = 1 - LEVEL
 
 
 def one_sided_alpha(confidence: float) -> float:
-    """Return the type I error of a one-sided bound with this confidence, such as 0.05 for 0.95.
-
-    Raise UsageError unless 0.5 < confidence < 1.
-    """
+    """Return the type I error of a one-sided bound, 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05 is not exact in binary
@@ -230,10 +227,7 @@ def compare_targets(
 def inference(
     targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
-    """Return the settings by which intervals of these targets are computed.
-
-    The seed depends on the baseline's run ID.
-    """
+    """Return the settings of the intervals of these targets. The seed depends on the baseline's run ID."""
     assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
     latency_run_sd = assumed[0] if run_sd is None else run_sd
     return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
@@ -242,10 +236,7 @@ def inference(
 def measurements(
     target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the difference of each metric spec for each candidate.
-
-    An item of `target_pairs` is (baseline, candidate).
-    """
+    """Return the difference of each metric spec for each pair of (baseline, candidate)."""
     return [difference for base, candidate in target_pairs for difference in measured(base, candidate, specs, how)]
 
 
@@ -300,10 +291,7 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
-    """Yield notices on the primary metrics that drifted, or that had bursts, on one target.
-
-    For secondary metrics there is no notice, because the reason of their verdict shows it.
-    """
+    """Yield notices on drift and bursts of primary metrics. Verdicts of secondary ones have them as reasons."""
     unit = "pair" if all(one.unit == "pair" for one in differences) else "session"
     several = len({one.candidate for one in differences}) > 1
     primary = [one for one in differences if one.spec.primary and one.difference]
@@ -329,10 +317,7 @@ def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
 
 
 def notices_of(targets: Sequence[ComparedTarget], decision: Decision | None) -> list[Reason]:
-    """Return a notice for each run that was ended by its interim analyses.
-
-    There is none if their `decision` is used.
-    """
+    """Return a notice for each run that its interim analyses ended, unless their `decision` is used."""
     if decision is not None:
         return []
     folders = dict.fromkeys(target.run.folder for target in targets if was_planned(target.run.metadata))

@@ -146,10 +146,7 @@ class Shift:
 def shift_of(
     targets: Sequence[ComparedTarget], comparisons: Sequence[MetricComparison], how: Inference
 ) -> Shift | None:
-    """Return the differences at each percentile, for the main metric of these comparisons.
-
-    Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
-    """
+    """Return the differences at each percentile of the main metric; None without a quantile or a successful turn."""
     spec = main_spec(comparisons)
     if spec is None:
         return None
@@ -164,10 +161,7 @@ def shift_of(
 
 
 def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
-    """Return the metric spec of the first primary quantile.
-
-    If there is none, return that of the first quantile, or None.
-    """
+    """Return the metric spec of the first primary quantile; if there is none, of the first quantile, or None."""
     quantiles = [one.spec for one in comparisons if one.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 

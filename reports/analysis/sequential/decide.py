@@ -171,10 +171,7 @@ def interim_statistics(
 def _compared(
     run: RunFrames, spec: MetricSpec, decided: DecidedMetricEntry | Reason, targets: Sequence[ComparedTarget]
 ) -> MetricComparison:
-    """Return the comparison of both targets for one primary metric, with its decision, or the reason why it has none.
-
-    `targets` are restricted to the pairs of the analysis that decided. They are empty if no pair has ended.
-    """
+    """Return the comparison for one primary metric at the analysis that decided, or with the reason why none did."""
     known = known_targets(run)
     base, candidate = [spec.statistic.value(target, spec) for target in targets] or [math.nan] * TARGETS
     base_counts, counts = [spec.statistic.counts(target, spec) for target in targets] or [NO_TURNS] * TARGETS
@@ -237,10 +234,7 @@ def _analyses_made(
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """Return the `end` that `run_analyses` takes, from the run's document.
-
-    It is unknown why a killed run ended, so the result is then "by hand".
-    """
+    """Return the `end` that `run_analyses` takes. Why a killed run ended is unknown, so it is then "by hand"."""
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
@@ -286,7 +280,7 @@ def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) 
     turns = samples.turns
     indices = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(subset, turns, indices)
-    assert clusters is not None, "each of these pairs has a session of each target"
+    assert clusters is not None  # each of these pairs has a session of each target
     return tuple(
         ComparedTarget(subset, samples, index, name, name, target_clusters)
         for name, index, target_clusters in zip(targets, indices, clusters, strict=True)

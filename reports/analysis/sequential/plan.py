@@ -51,16 +51,13 @@ def planned_thresholds(plan: SequentialPlanEntry) -> list[Threshold]:
 
 
 def refuse_other_targets(thresholds: Iterable[Threshold], targets: Sequence[str]) -> None:
-    """Raise UsageError if a threshold names a target other than the candidate.
-
-    `targets` are the names of the baseline and of the candidate.
-    """
+    """Raise UsageError if a threshold names a target other than the candidate. `targets` has the baseline first."""
     baseline, candidate = targets
     for threshold in thresholds:
         if (target := threshold.target) not in ("", candidate):
-            reason = f"{baseline} is the baseline" if target == baseline else f"there is no target {target}"
             raise UsageError(
-                f"{threshold.source_text}: {reason}; a threshold may name only the candidate, {candidate}, or no target"
+                f"{threshold.source_text}: a threshold may name only the candidate, {candidate}, or no target: "
+                f"{f'{baseline} is the baseline' if target == baseline else f'there is no target {target}'}"
             )
 
 
@@ -70,10 +67,7 @@ def was_planned(document: Mapping[str, Any]) -> bool:
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlanEntry:
-    """Return the plan in `document`, the content of run.json. `run` is the name of the run as the user wrote it.
-
-    Raise UsageError if there is no plan, or if the plan is not valid.
-    """
+    """Return the plan in the content of run.json. Raise UsageError, which names `run`, without a valid plan."""
     written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
         raise UsageError(
@@ -148,10 +142,7 @@ def plan_analyses(request: dict[str, Any]) -> tuple[SequentialPlanEntry, list[Re
 
 
 def _cannot_pass(threshold: Threshold, pairs: int, step_pairs: int, first: int) -> Reason | None:
-    """Return the reason if a rate cannot pass with this many pairs, even without failures; None if it can pass.
-
-    The reason includes the required number of pairs, if any number is enough.
-    """
+    """Return why a rate cannot pass even without failures, with the pairs that suffice, if any; None if it can pass."""
     level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), threshold.spec.margin
     enough: int | None = pairs
     while enough is not None:
@@ -201,10 +192,7 @@ def _steps(scripts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _values(threshold: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """Return the expected minimum number of values per session for a threshold; 1 if it is unknown.
-
-    For a threshold on a step, return the mean over all scripts.
-    """
+    """Return the expected number of values per session, at least, or of a step the mean; 1 if it is unknown."""
     if THRESHOLD_METRICS[threshold.metric].of_sessions:
         return 1
     if not threshold.step:

@@ -93,10 +93,7 @@ def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Reason, ...]:
 
 
 def own_causes(targets: Sequence[ComparedTarget]) -> tuple[Reason, ...]:
-    """Return the reasons why the values of a run cannot be used in any comparison.
-
-    `targets` are all targets of the run.
-    """
+    """Return the reasons why a run's values cannot be used in any comparison. `targets` are all of its targets."""
     return causes_of((_valid(targets), _measured(targets)))
 
 
@@ -147,10 +144,7 @@ def throttled_cause(target: ComparedTarget) -> Reason:
 
 
 def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheck]:
-    """Yield the check of whether the workload is the same. If it differs, yield one check for each difference.
-
-    `same` is the code of the check if nothing differs.
-    """
+    """Yield the check of the workload, with the code `same`; if it differs, one check for each difference."""
     conditions_of_target = scripts if one_run(targets) else workload
     by_target = [conditions_of_target(target.run.metadata, target.name) for target in targets]
     differing = differing_between(by_target)
@@ -163,10 +157,7 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
 
 
 def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share differs most from the baseline's.
-
-    The element is None if no share differs significantly.
-    """
+    """Return, for each candidate, the step whose share differs most from the baseline's; None without one."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)]
 
 
@@ -186,10 +177,7 @@ def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheck:
 def _informational(
     targets: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None], *, differing_lengths: bool
 ) -> Iterable[FairnessCheck]:
-    """Yield the checks for information: sizes of the targets, differences of their sessions, and other differences.
-
-    The other differences are in the settings of the targets, the version of the tool, and the machine.
-    """
+    """Yield the checks for information: sizes, settings of the targets, the version of the tool, and the machine."""
     outcomes = [None if target.target == ABSENT else target.outcomes.targets[target.target] for target in targets]
     rows: dict[str, Sequence[Any]] = {
         "pairs" if targets[0].paired else "sessions": [target.sessions for target in targets],
@@ -259,10 +247,7 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
 
 
 def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
-    """Yield a notice for each simulator whose values are almost equal to those of a simulated baseline.
-
-    Two simulators with the same seed generate the same delays. A comparison of them shows nothing.
-    """
+    """Yield a notice for each simulator whose values are almost those of a simulated baseline, as with one seed."""
     spec, (first, *others) = next(default_specs(targets)), targets
     for target in others:
         same = first.sample(spec).succeeded, target.sample(spec).succeeded

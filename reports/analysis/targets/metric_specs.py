@@ -113,10 +113,7 @@ def specs_of_thresholds(
 
 
 def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list[str]:
-    """Return the instants from which the turns of a threshold's metric are measured.
-
-    Return [] if there is only one, or if the threshold names an instant.
-    """
+    """Return the instants from which the threshold's turns are measured; [] if one, or if the threshold names it."""
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
@@ -227,10 +224,7 @@ def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> It
 
 
 def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the specs of the shares by a deadline that thresholds of the runs limit.
-
-    Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
-    """
+    """Return the specs of the shares by the deadlines of the runs' thresholds, and of tool answers by DEADLINE_MS."""
     runs = {id(target.run): target.run for target in targets}.values()
     known = [(t.metric, t.statistic, t.step) for run in runs for t in thresholds_of(run) if t.statistic.deadline_ms]
     if all(metric != FUNCTION_VOICE_TO_VOICE for metric, _, _ in known):
@@ -240,10 +234,7 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
 
 
 def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
-    """Yield a notice for the targets that lack default metrics of turns which another target has.
-
-    A target without any of these metrics has no notice, because all of its turns failed.
-    """
+    """Yield notices on targets that lack default metrics of turns which others have, unless all of its turns failed."""
     turn_metrics = (name for name, _ in SECONDARY if CATALOGUE[name].scope == "turn")
     specs = [MetricSpec(name, Quantile(0.5)) for name in dict.fromkeys((*MAINS, *turn_metrics))]
     having = {target.label: [spec.metric for spec in specs if target.sample(spec).succeeded.size] for target in targets}
@@ -257,12 +248,7 @@ def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum that a metric spec must name; None if there is only one.
-
-    `started` are all strata that have turns.
-
-    If all strata have the same `measured_from`, it is left out.
-    """
+    """Return the stratum that a spec must name, without a `measured_from` that all have; None if only one has turns."""
     if len(started) < 2:
         return None
     return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")

@@ -56,10 +56,7 @@ POINT is the minimum difference that is reported.
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs between two targets.
-
-    `shares` has the share on the baseline, and then the share on the candidate.
-    """
+    """A step whose share of the planned turns differs between two targets. `shares` has the baseline's first."""
 
     step: str
     shares: tuple[float, float]
@@ -91,10 +88,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 
 
 def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
-    """Return the number of planned turns of each step (row) in each cluster (column).
-
-    The rows have the order of `labels`.
-    """
+    """Return the number of planned turns of each step (row, in the order of `labels`) in each cluster (column)."""
     planned, size = _planned(target), target.clusters.count
     row = _codes(target, labels)[planned.step]
     counts = np.bincount(row * size + planned.cluster, minlength=len(labels) * size)
@@ -147,10 +141,7 @@ def cells_of(turns: Integers) -> Integers:
 
 
 def differ_in_length(base: PerCluster, cand: PerCluster, *, paired: bool) -> bool:
-    """Return whether the mean class of turn numbers differs significantly between two targets.
-
-    Each target has the sum of the classes, and the number of turns, in each cluster.
-    """
+    """Return whether the mean class of turn numbers differs, given the sums of classes and of turns by cluster."""
     return _p_value(ClusterTotals(base, cand, paired)) < LENGTHS_FOUND
 
 
@@ -332,10 +323,7 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
-
-    Only the planned turns that the metric spec includes count.
-    """
+    """Return the distance between the shares of the spec's steps on two targets; 0 without planned turns."""
     planned = []
     for target in (base, cand):
         not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0

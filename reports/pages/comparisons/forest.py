@@ -100,10 +100,7 @@ line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row for each metric, with its verdict. Each end of an interval is a one-sided bound.
-
-    The estimate is a dot, the interval is a line, and the margin is a zone that ends in a line.
-    """
+    """Plot a row for each metric: the estimate is a dot, the interval a line, and the margin a zone."""
 
     def pitch(row: FindingRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
@@ -182,10 +179,7 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
-    """Return the ticks with their texts. The ticks are round changes between the ends of the axis.
-
-    They are at least `min_distance` pixels from each other and from "same".
-    """
+    """Return round changes with their texts, at least `min_distance` pixels from each other and from "same"."""
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / min_distance)))
         all_ticks = [(value, f"{format_number(abs(value))}", value) for value in values]
@@ -248,10 +242,7 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
-    """Return the lines below a verdict. In most cases there are none.
-
-    They contain `provisional`, and the reason or, for "equivalent", the margin.
-    """
+    """Return the lines below a verdict: `provisional`, and the reason or, for "equivalent", the margin."""
     text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
@@ -283,10 +274,7 @@ RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0,
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`.
-
-    With several candidates, the sentence has such a part for each candidate, with the candidate's name.
-    """
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`, with a part for each candidate."""
     texts = []
     for ratio in ratios:
         finite = [k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)]
@@ -301,10 +289,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
-    """Plot the quantiles of the candidates as multiples of the baseline's quantiles, over the percentiles.
-
-    The axis of percentiles is logarithmic in 1 − p.
-    """
+    """Plot the candidates' quantiles as multiples of the baseline's, over the percentiles on a log scale of 1 − p."""
     plot = Plot(
         HALF,
         304,
@@ -346,10 +331,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
 
 
 def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
-    """Return the ends of the axis of multiples.
-
-    The axis contains all lines, and their bands unless these are too wide.
-    """
+    """Return the ends of the axis of multiples, which contains all lines, and their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
     limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))

@@ -117,10 +117,7 @@ BOUNDS = (
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
-    """Compose the page of a comparison.
-
-    It has the verdict, the forest plots, the interim analyses, the percentiles, and the fairness checks.
-    """
+    """Compose the page: verdict, forest plots, interim analyses, percentiles, and fairness checks."""
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (
@@ -205,10 +202,7 @@ def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return a badge with the verdict of the interim analyses.
-
-    If there were none, it has that of the primary metrics.
-    """
+    """Return a badge with the verdict of the interim analyses or, without them, of the primary metrics."""
     if (decision := comparison.decision) is not None:
         made = NONE if decision.analyses_made is None else count(decision.analyses_made)
         note = f"analysis {made} of {len(decision.plan['analyses'])}"
@@ -227,10 +221,7 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
 
 
 def _sizes(comparison: Comparison) -> str:
-    """Return the numbers of sessions and turns as text.
-
-    Examples: `60 sessions and 600 turns per target`; `30 and 25 sessions, 120 and 100 turns`.
-    """
+    """Return the numbers of sessions and turns, such as `60 sessions and 600 turns per target`."""
     sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
     if len(set(sizes)) == 1:
         sessions, turns = sizes[0]
@@ -278,10 +269,7 @@ def _changes(comparison: Comparison) -> b.Section:
 
 
 def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """Return the panels with only their rows of primary metrics or, if `primary` is False, of secondary metrics.
-
-    Panels without such rows are left out.
-    """
+    """Return the panels with only primary, or only secondary, rows. Panels without such rows are left out."""
     rows = ((panel, tuple(row for row in panel.rows if row.finding.spec.primary == primary)) for panel in all_panels)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
@@ -315,10 +303,7 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
 
 
 def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
-    """Return a row of the table of numbers. `style` is the style of its values.
-
-    `colours` are the colours of the targets; empty if there is only one candidate.
-    """
+    """Return a row of the table of numbers. `colours` are those of the targets; empty if there is one candidate."""
     compared, metric = row.finding, row.finding.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
@@ -348,10 +333,7 @@ def _analyses(decision: Decision | None) -> b.Section | None:
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Return the section with the percentile curves of the main metric and their differences.
-
-    Return None if no turn with the metric succeeded.
-    """
+    """Return the section with the percentile curves and their differences; None if no turn succeeded."""
     shift = comparison.shift
     if shift is None:
         return None
@@ -367,10 +349,7 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
 
 
 def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
-    """Return a figure with the difference at each percentile.
-
-    It has a plot only if enough turns lie beyond the median.
-    """
+    """Return the difference at each percentile, plotted only if enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
         text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
