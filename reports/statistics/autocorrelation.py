@@ -101,10 +101,7 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """Return the median of the logs of each cluster's values.
-
-    It is NaN for a cluster without values. It is infinite if the cluster's median is infinite or 0.
-    """
+    """Return the median log of each cluster's values; NaN without values, infinite if the median is infinite or 0."""
     order = np.lexsort((sample.values, sample.sessions))
     values, counts = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
@@ -154,12 +151,7 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether a target is autocorrelated.
-
-    If sessions are paired, test the differences of the pairs; otherwise, test each target's own series.
-
-    `error` is the type I error of all these tests together.
-    """
+    """Return whether a target is autocorrelated: the differences of pairs, or each series; `error` is for all tests."""
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(values, error / len(series)) for values in series)
@@ -222,11 +214,7 @@ def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> 
 def mean_by_order(
     totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Compare two means as `rates.mean_difference` does.
-
-    If a target drifts, also compute bounds with quarters of the run as clusters, and use the wider bounds. `error` is
-    the type I error of the tests for drift.
-    """
+    """Compare two means. If a target drifts, use the wider bounds of both: of sessions, and of quarters of the run."""
     usual = mean_difference(totals, margin, better, inference)
     if not means_drift(totals, error):
         return usual
@@ -327,18 +315,12 @@ NEIGHBOUR_ALPHA = 0.35
 
 
 def have_same_distribution(first: Floats, second: Floats) -> bool:
-    """Return whether two samples of finite values are too similar to be independent samples.
-
-    Return False if a sample has fewer than MIN_VALUES values.
-    """
+    """Return whether two samples, of at least MIN_VALUES, are too similar to be independent."""
     return min(first.size, second.size) >= MIN_VALUES and kolmogorov_distance(first, second) < NEIGHBOUR_ALPHA
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
-    """Return λ of two samples, as this module's docstring defines it. The samples need not be sorted.
-
-    Each must have a value.
-    """
+    """Return λ of two samples with values, as this module's docstring defines it."""
     a, b = np.sort(first), np.sort(second)
     points = np.concatenate([a, b])
     distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size

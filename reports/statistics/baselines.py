@@ -168,11 +168,7 @@ def rate_against_stored(
     inference: Inference,
     bursts: bool = False,
 ) -> Difference:
-    """Compare a rate of one run with the same rate of stored runs.
-
-    `autocorrelation.with_sixths` computes each of these estimates. `bursts` is True if the events of a run come in
-    bursts.
-    """
+    """Compare a rate with that of stored runs, made by `with_sixths`. `bursts`: events of a run came in bursts."""
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
         return mirrored(
@@ -211,8 +207,7 @@ def _parts_of(order: Order, runs: int) -> tuple[float, float]:
 def _inside_by_parts(by_parts: Sequence[float], sessions: float) -> tuple[float, float]:
     """Return the variance inside the candidate, and that of the mean of the stored runs, with parts as clusters.
 
-    - `by_parts` is the variance of each run with parts as clusters, the candidate first.
-    - `sessions` is the number of the candidate's sessions divided by that of a stored run.
+    `by_parts` has the candidate first. `sessions` is its number of sessions divided by that of a stored run.
     """
     own, mean, runs = by_parts[0], float(np.mean(by_parts[1:])), len(by_parts) - 1
     pooled = (own * sessions + runs * mean) / (runs + 1)

@@ -44,11 +44,7 @@ def seed_of(*run_ids: str) -> int:
 def resampled_quantiles(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
-    """Return the quantiles of resamples of one sample: one row per resample, one column per p.
-
-    The `sessions` of the sample are codes from 0 to `clusters` − 1. Clusters without values are drawn with the same
-    probability as others. If a resample has no values, its quantiles are NaN.
-    """
+    """Return quantiles (columns) of resamples (rows) of one sample; NaN without values, which empty clusters cause."""
     return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 

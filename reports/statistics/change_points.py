@@ -188,12 +188,9 @@ def _errors(runs: int, among: int) -> Floats:
 
 
 def cycle_effects(values: Floats, units: Integers, cycle: Cycle) -> tuple[float, ...]:
-    """Return the effect of each place in a cycle relative to the mean effect. Return () if they do not differ.
+    """Return the effect of each place in a cycle relative to the mean effect; () if they do not differ.
 
-    `units` is the day, or the hour, of each value.
-
-    A place is used only if it has at least MIN_CYCLES values. A unit is used only if each unit of the cycle around it
-    that is at a used place has a value.
+    A place needs MIN_CYCLES values. A unit is used only if all used places of the cycle around it have a value.
     """
     seen, runs = np.unique(units, return_inverse=True)
     by_unit = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
@@ -290,11 +287,7 @@ def _cost(correlation: float) -> float:
 
 
 def variance_of(low: float, value: float, high: float) -> float:
-    """Return the variance of the log of a quantile, computed from its 95 % interval.
-
-    If `low` is not above 0, use only the part of the interval above `value`. Return 0 if `value` is 0 or `high` is
-    infinite.
-    """
+    """Return the variance of the log of a quantile from its 95 % interval; 0 if it is 0, or `high` is infinite."""
     if not (value > 0 and high < math.inf):
         return 0.0
     ends = (low, high) if low > 0 else (value, high)

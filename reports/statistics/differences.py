@@ -227,10 +227,7 @@ def _with_unseen(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1 + ratio)·less, less + plus), where `ratio` and `plus` are those of the margin.
-
-    If both numbers are 0, the result is that of two equal values. It is NaN if both are +inf, or if one is negative.
-    """
+    """Return log more − log max((1 + ratio)·less, less + plus); of two zeros, as of equal values; NaN for two +inf."""
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)
@@ -239,10 +236,7 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return by how much the candidate is worse than the margin allows. `values` has the baseline's values first.
-
-    If `values` has the candidate's values first, the result is by how much the candidate is better than the margin.
-    """
+    """Return by how much the second target is worse than the margin allows; with swapped `values`, better."""
     return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
 
@@ -253,10 +247,7 @@ def log_variance(values: Floats) -> float:
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Return Welch's degrees of freedom of a difference. Each target has one entry in `variances` and in `clusters`.
-
-    For pairs, give the number of pairs as the only entry of `clusters`; the result is this number − 1.
-    """
+    """Return Welch's degrees of freedom from variances and clusters of both targets; for one entry of pairs, n − 1."""
     if len(clusters) == 1:
         return float(clusters[0] - 1)
     squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))

@@ -117,11 +117,7 @@ def distance_of(effect: float, margin: float) -> float:
 
 
 def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a quantile. `samples` has one target, or both targets of pairs.
-
-    With one target, its variance is doubled, because the comparison will have two targets. Both targets of pairs are
-    resampled with the same draws.
-    """
+    """Return the pilot of a quantile of one target, whose variance is doubled, or of both targets in pairs."""
     logs = [np.log(quantiles[:, 0]) for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]

@@ -238,10 +238,7 @@ def quantiles(
 
 
 def fail_together(sample: Sample, of_session: Integers) -> bool:
-    """Return whether in any session at least half of the turns failed, and at least two. This is rarely due to chance.
-
-    `of_session` is the number of turns of each session.
-    """
+    """Return whether at least half of the turns of a session failed, and at least two. This is rarely due to chance."""
     return longest_failure(sample, of_session) > 0
 
 
@@ -277,11 +274,7 @@ def upper_with_unseen(
 def lower_with_unseen(
     sample: Sample, of_session: Integers | Floats, p: float, error: float, low: float, weights: Floats | None = None
 ) -> float:
-    """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
-
-    `low` is the lower end without an unseen session; the result is at most this. The other parameters are those of
-    `upper_with_unseen`.
-    """
+    """Return the lower end, at most `low`, as `upper_with_unseen` does the upper one; −inf if it is open."""
 
     def fails(index: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[index])
@@ -332,13 +325,7 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
 
 
 class Sizes(NamedTuple):
-    """The lengths of sessions.
-
-    - `of_session` is the number of turns of each session.
-    - `others` is, for each session, the number of turns of all other sessions.
-    - `turns` is the total number of turns.
-    - `sessions` is the number of sessions with a turn.
-    """
+    """The turns of each session, those of all other sessions, the total, and the number of sessions with a turn."""
 
     of_session: Floats
     others: Floats
@@ -353,12 +340,7 @@ def sizes_of(of_session: Integers) -> Sizes:
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
-    """Return the design effect of a share: its variance relative to that of independent turns.
-
-    At least 1; NaN with one session.
-
-    `below` is the number of turns in each session that are at most the quantile. For several p, it has one row per p.
-    """
+    """Return the design effect of a share, at least 1; NaN with one session. `below` has a row for each p."""
     of_session, others, n, clusters = sizes
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
@@ -378,11 +360,7 @@ def shrink_of(effective_sessions: float, confidence: float) -> float:
 
 
 def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return, for each p, the shares of values below the lower end and below the upper end of its interval.
-
-    The upper share is NaN if the upper end is open. `effective` is the effective number of independent values, one
-    number for each p.
-    """
+    """Return the shares of values below both ends of each interval; the upper one is NaN if this end is open."""
     a, p = 1 - confidence, np.array(ps)
     lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
     upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
@@ -408,19 +386,12 @@ def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
 
 
 def turns_to_publish(p: float) -> int:
-    """Return the minimum number of turns to print a quantile. It is 50 for p90, 100 for p95, and 500 for p99.
-
-    Up to p50, it is the number of turns that an interval needs.
-    """
+    """Return the minimum number of turns to print a quantile: of an interval up to p50, 100 for p95, 500 for p99."""
     return math.ceil(smallest_publishable(p)) if p <= 0.5 else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Return the minimum number of sessions to print a quantile. `of_session` is the number of turns of each session.
-
-    If sessions are equally long, the median needs 6 sessions with ten turns, p90 20, p95 40, p99 198. With one turn per
-    session, the median needs 9, p90 50, p95 100, p99 500.
-    """
+    """Return the minimum number of sessions, of these numbers of turns, to print a quantile."""
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 

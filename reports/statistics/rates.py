@@ -299,11 +299,7 @@ FAR_FEWER = 2.0
 def _worse(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
 ) -> OneSidedBounds:
-    """Return the bounds of the candidate's rate minus the baseline's and minus `points`.
-
-    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the baseline. The p-value
-    is that of Student's t with a standard error that gives this bound.
-    """
+    """Return the bounds of the excess over `points`. With far fewer sessions, the baseline may have an unseen one."""
     value = cand.value - base.value - points
     bounds = differences.student(value, error.se, error.df, level)
     sessions = base.effective_sessions, cand.effective_sessions

@@ -36,11 +36,7 @@ from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, s
 def share_difference(
     samples: TwoSamples, p: float, margin: Margin, better: Better, inference: Inference
 ) -> Difference | None:
-    """Compare a quantile of two targets. The clusters of `samples` are parts of the run.
-
-    If steps are weighted, S_c is the share of the weights of the candidate's turns. Return None if a quantile is no
-    positive number.
-    """
+    """Compare a quantile, with parts of the run as clusters; None if a quantile is no positive number."""
     values, (q, value) = samples.cand.values, samples.values(p)
     if not (0 < q < math.inf and 0 < value < math.inf):
         return None

@@ -122,11 +122,7 @@ def _rss_around(values: Floats, days: Floats, first: Integers, end: Integers) ->
 
 
 def is_better_than_steps(change: SlowChange, values: Floats, days: Floats, steps: Sequence[int], min_side: int) -> bool:
-    """Return whether a slow change describes a series better than steps do.
-
-    `steps` are the positions of the steps that were found. If there are none, the best single step counts. Each side of
-    it has at least `min_side` runs.
-    """
+    """Return whether a slow change describes a series better than these steps or, without any, the best single step."""
     n = values.size
     choices = [list(steps)] if steps else [[at] for at in range(min_side, n - min_side + 1)]
     rss = min(sum(float(((side - side.mean()) ** 2).sum()) for side in np.split(values, at)) for at in choices)

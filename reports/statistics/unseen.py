@@ -95,10 +95,7 @@ MIN_SESSIONS = 10
 
 
 def differ_by_length(sessions: Integers) -> bool:
-    """Return whether long sessions differ from short ones, and the longest session has enough turns to matter.
-
-    `sessions` is the session of each value. The values are in ascending order.
-    """
+    """Return whether long sessions differ from short ones, and the longest has many turns. Values must ascend."""
     turns = np.bincount(sessions)
     lengths = turns[turns > 0]
     if lengths.size < MIN_SESSIONS or lengths.max() < MAX_LENGTH_RATIO * lengths.mean():

@@ -144,11 +144,7 @@ class Comparison:
 
     @property
     def exit_status(self) -> VerdictStatus:
-        """The exit status that `rtbench check` would have.
-
-        It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary metrics pass, and
-        otherwise 3 (inconclusive).
-        """
+        """The exit status: 4 invalid, 1 a primary metric regressed, 0 all primary metrics pass, 3 inconclusive."""
         if self.failed_checks or not self.primary:
             return INVALID_STATUS
         if self.decision is not None:
@@ -303,11 +299,7 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]
 
 
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
-    """Return the decision of the run's interim analyses; None if the run planned none.
-
-    It is also None unless `targets` is all targets of one run, in the order of the run. Raise UsageError if the plan of
-    the analyses cannot be followed.
-    """
+    """Return the decision of the planned interim analyses; None unless `targets` are all of one run, in its order."""
     run = targets[0].run
     if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
         return None

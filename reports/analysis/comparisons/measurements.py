@@ -167,10 +167,7 @@ def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond the last one.
-
-    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
-    """
+    """Return 24 percentiles, equidistant in −log₁₀(1 − p) or required, with BEYOND turns beyond the last one."""
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
         return ()

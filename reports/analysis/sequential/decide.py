@@ -222,11 +222,7 @@ def _stopped_by_analysis(document: Mapping[str, Any], end: End, invalid: object,
 def _analyses_made(
     document: Mapping[str, Any], result: SequentialResult, invalid: object, *, ended: bool
 ) -> int | None:
-    """Return the number of analyses that took place; None if it is unknown.
-
-    After an early end, the data may be enough for analyses that were not made during the run. In a run that is invalid
-    for another reason, they do not count.
-    """
+    """Return how many analyses took place; None if unknown. In an invalid run, those computed later do not count."""
     if not ended or is_decided(result.reason, invalid) or not invalid:
         return len(result.analyses)
     during = document.get("interim_analyses")

@@ -164,11 +164,7 @@ def _last_level(sizes: Sequence[int]) -> float:
 
 
 def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Return the relative thresholds, from the file if there is one, otherwise from the scripts.
-
-    Absolute thresholds are left out, because `rtbench check` decides on them. If there is no file, and the scripts have
-    no relative threshold, return the default thresholds.
-    """
+    """Return the relative thresholds of the file or, without a file, of the scripts; by default, three thresholds."""
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     primary = [threshold for threshold in written if threshold.margin is not None]
     if not primary and file is None:

@@ -81,10 +81,7 @@ DIGEST = 12
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the workload of one target, as texts. A setting that the document does not contain is left out.
-
-    If a run has no arrivals or no stages, their text is "none". So an open loop differs from a closed loop.
-    """
+    """Return the workload of one target, as texts. A closed loop has arrivals and stages "none"."""
     closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
@@ -216,11 +213,7 @@ def conditions_in(
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return a text for each condition in which a run differs from a baseline, although it may not.
-
-    `now` has the conditions of the run, `then` those of the baseline, and `allowed` the groups of conditions that may
-    differ. Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
-    """
+    """Return a text for each condition outside the `allowed` groups in which a run differs from a baseline."""
     texts = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)

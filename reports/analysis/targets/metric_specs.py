@@ -162,14 +162,13 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
 
 
 def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
-    """Yield the default metric specs. The primary metrics come first.
+    """Yield the default metric specs, one by one, because it takes long to find the metrics that the targets have.
 
-    The primary metrics are the failure rate, p50 and p95 of the main metric, and of the answer of turns with function
-    calls (`_answers`). They are compared in the most frequent
-    common stratum, and in each stratum that the baseline has and another target lacks. If targets have no common
-    stratum, the main metric is `voice_to_voice`, because its definition is the same for all ways to start a reply. The
-    secondary metrics are the latencies of all strata, and all other metrics for the turn type of the most frequent
-    stratum. Specs are yielded one by one, because it takes long to find the metrics that the targets have.
+    The primary metrics come first: the failure rate, p50 and p95 of the main metric, and of the answer of turns with
+    function calls (`_answers`), in the most frequent common stratum, and in each that the baseline has and another
+    target lacks. If targets have no common stratum, the main metric is `voice_to_voice`, which is the same for all ways
+    to start a reply. The secondary metrics are the latencies of all strata, and all other metrics for the turn type of
+    the most frequent stratum.
     """
     strata = common_strata(targets)
     started = {stratum for target in targets for stratum, n in target.turns_started.items() if n}
@@ -255,11 +254,7 @@ def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None
 
 
 def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
-    """Return the main metric of a stratum.
-
-    If targets differ in it, return the first of MAINS that all targets with turns of the stratum have. If they have
-    none in common, return that of most of these targets.
-    """
+    """Return the main metric of a stratum: the first of MAINS that all targets with its turns have, or that of most."""
     having = [target for target in targets if target.turns_started.get(stratum)]
     named = [target.main_metrics[stratum] for target in having]
     if len(set(named)) == 1:
@@ -270,11 +265,7 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
 
 
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and at least one other target have a value of the metric.
-
-    For a throttle rate or a packet loss, return whether there was any on any target. In telephone calls, session_ready
-    repeats connect_total.
-    """
+    """Return whether the baseline and a candidate have a value. Rates of throttling and losses must have an event."""
     if spec.metric == "session_ready" and all(t.name in called_by_telephone(t.run.metadata) for t in targets):
         return False
     if spec.metric == "throttle_rate":

@@ -186,11 +186,7 @@ def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Int
 
 
 def table_weights(turns: Integers) -> Floats:
-    """Return the weight of a turn of each target, step, and class. The argument is that of `cells_of`.
-
-    The candidate has the baseline's shares of cells. The weight of turns that are not compared is 0. If nothing would
-    remain, all weights are 1.
-    """
+    """Return the weight of a turn of each target, step, and class: 0 if not compared; 1 if nothing would remain."""
     cells = cells_of(turns)
     compared = cells != EXCLUDED
     if not turns[:, compared].sum(axis=1).all():
@@ -271,11 +267,7 @@ class ComparedTargets:
         return _with_weights(*both) if self.is_weighted_by_number else both
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return the samples of both targets.
-
-        If the candidate's turns must be weighted, the result has the cell of each value: its step, or its step and its
-        turn number. Values of excluded cells are left out.
-        """
+        """Return both samples. If turns are weighted, they have the cell of each value, without excluded cells."""
         both = self.base, self.candidate
         two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[spec.metric]
@@ -297,11 +289,7 @@ class ComparedTargets:
 
 
 def in_cells(samples: TwoSamples, codes: Sequence[tuple[Integers, Integers]]) -> TwoSamples:
-    """Return the samples with the cell of each value, without the excluded values.
-
-    `codes` has the steps and the classes of the turn numbers of the values of each target. If nothing would remain,
-    return the samples unchanged.
-    """
+    """Return the samples with the cell of each value, without the excluded ones, unless nothing would remain."""
     cells = cells_of(_table(codes))
     first, second = (cells[step, number_class] for step, number_class in codes)
     if not ((first >= 0).any() and (second >= 0).any()):

@@ -93,11 +93,7 @@ def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Return the run and the name of each target that a user names. Each run is read only once.
-
-    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen, or if fewer than
-    two targets are named.
-    """
+    """Return the run and name of each named target. Raise UsageError if one is unknown, or for fewer than two."""
     read: dict[Path, RunFrames] = {}
     targets: list[tuple[RunFrames, str]] = []
     texts = [str(item.folder) if isinstance(item, RunFrames) else str(item) for item in named]
@@ -203,11 +199,7 @@ def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
 
 
 def _different_parts(names: Sequence[str]) -> dict[str, str]:
-    """Return for each name of a run the shortest part that differs from all others, because pages shorten long labels.
-
-    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of day (UTC), such as
-    `03:02:31`. Otherwise it is the name.
-    """
+    """Return the shortest part of each name that differs: the label, or else the time of day, or else the name."""
     found = [_RUN_NAME.fullmatch(name) for name in names]
     times = [match for match in found if match]
     if len(times) == len(names):
