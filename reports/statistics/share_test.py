@@ -95,10 +95,7 @@ def _with_run_variance(ends: tuple[float, float], value: float, q: float, infere
 
 
 def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
-    """Return the number of turns beyond the cut, and the number of turns, in each cluster.
-
-    If there are weights, return their sums. If the cut is infinite, the turns beyond it are the infinite ones.
-    """
+    """Return turns (or weights) beyond the cut, and all, by cluster. Beyond an infinite cut are infinite turns."""
     first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
     turns = np.bincount(sample.sessions, weights, clusters).astype(np.float64)
     above = None if weights is None else weights[first:]

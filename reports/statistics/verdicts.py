@@ -90,7 +90,7 @@ def both_infinite(difference: Difference) -> bool:
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return whether Holm's step-down test rejects each null hypothesis: p-values at level/m, level/(m−1), and so on."""
+    """Return which null hypotheses Holm's test rejects: p-values are compared with level/m, level/(m−1), and so on."""
     return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
 
 
