@@ -185,6 +185,10 @@ def _ended_by_analyses(numbers: Numbers) -> str:
     )
 
 
+def _run_notice(numbers: Numbers) -> str:
+    return f"{numbers['target']}: {numbers['notice']}" if "target" in numbers else str(numbers["notice"])
+
+
 SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
     "unequal_sessions": _unequal_sessions,
     "step_shares_differ": _step_shares,
@@ -203,4 +207,5 @@ SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
     "metrics_drifted": _drifted,
     "metrics_had_bursts": _had_bursts,
     "ended_by_analyses": _ended_by_analyses,
+    "run_notice": _run_notice,
 }

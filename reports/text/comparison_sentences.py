@@ -122,7 +122,7 @@ def written_check(check: FairnessCheck) -> FairnessCheck:
 
 
 def all_notices(comparison: Comparison) -> list[Reason]:
-    """Return the notices on the comparison, then those on each run. Those on a run have only a text."""
+    """Return the notices on the comparison, then those on each run, which have no code of their own."""
     primary = {compared.spec.metric for compared in comparison.primary}
     return [*comparison.notices, *run_reasons(comparison.targets, primary)]
 
@@ -132,9 +132,9 @@ def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> 
     reasons = []
     for target in {id(target.run): target for target in targets}.values():
         notes = data_notes(target.run, target.turns, measured_sessions(target.run))
-        where = "" if one_run(targets) else f"{target.label}: "
+        label = {} if one_run(targets) else {"target": target.label}
         lines = [*run_notices(target.run, notes), *filter(None, [uncertain_line(target.run, metrics)])]
-        reasons += [Reason("run_notice", {"target": target.label}, f"{where}{line}") for line in lines]
+        reasons += [Reason("run_notice", label | {"notice": line}) for line in lines]
     return reasons
 
 

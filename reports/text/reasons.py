@@ -111,7 +111,7 @@ def _add_texts(value: dict[str, Any] | list[Any]) -> None:
         if isinstance(item, dict | list):
             _add_texts(item)
     if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
-        value["text"] = reason_text(Reason(value["code"], value["numbers"], value["text"] or "")).replace(NBSP, " ")
+        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
 
 
 REASON_KEYS = set(Reason.__struct_fields__)

@@ -175,7 +175,7 @@ def run_of(label: str) -> str:
 def comparison_of(label: str) -> str:
     checks = (FairnessCheck(label, [label, label], "informational"),)
     return compared(
-        targets=invented_targets(label, "gateway"), notices=(Reason("run_notice", {}, label),), checks=checks
+        targets=invented_targets(label, "gateway"), notices=(Reason("run_notice", {"notice": label}),), checks=checks
     )
 
 

@@ -291,11 +291,12 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]
     unit = "pair" if all(one.unit == "pair" for one in differences) else "session"
     several = len({one.candidate for one in differences}) > 1
     primary = [one for one in differences if one.spec.primary and one.difference]
-    for order, code in (("drift", "metrics_drifted"), ("bursts", "metrics_had_bursts")):
+    for order in ("drift", "bursts"):
         affected = (one for one in primary if one.difference and one.difference.order == order)
         names = dict.fromkeys((one.spec.metric, one.candidate if several else "") for one in affected)
         if names:
-            yield Reason(code, {"metrics": [list(name) for name in names], "unit": unit})
+            numbers = {"metrics": [list(name) for name in names], "unit": unit}
+            yield Reason("metrics_drifted" if order == "drift" else "metrics_had_bursts", numbers)
 
 
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
