@@ -15,7 +15,7 @@ from reports.text.settings import FACTS
 from reports.text.verdicts import OWN_DRIFT, difference_interval
 
 MAX_TEXT_CHARACTERS = 90
-"""The maximum number of characters of a text in a row."""
+"""The maximum number of characters of a condition that differs. It may be a long text."""
 CHECK_NAMES = {
     "run_valid": "run valid",
     "turns": "turns",
@@ -42,8 +42,10 @@ def check_name(check: FairnessCheck) -> str:
 
 def check_texts(check: FairnessCheck) -> list[str]:
     """Return the text of each target."""
-    write = VALUES.get(check.code, lambda value: excerpt(str(value or NONE), MAX_TEXT_CHARACTERS))
-    return [write(value) for value in check.values]
+    if write := VALUES.get(check.code):
+        return [write(value) for value in check.values]
+    texts = [str(value or NONE) for value in check.values]
+    return [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts] if check.result == "fail" else texts
 
 
 def _status(status: Any) -> str:
