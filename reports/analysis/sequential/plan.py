@@ -56,8 +56,9 @@ def refuse_other_targets(thresholds: Iterable[Threshold], targets: Sequence[str]
     for threshold in thresholds:
         if (target := threshold.target) not in ("", candidate):
             raise UsageError(
-                f"{threshold.source_text}: a threshold may name only the candidate, {candidate}, or no target: "
-                f"{f'{baseline} is the baseline' if target == baseline else f'there is no target {target}'}"
+                f"{threshold.source_text}: "
+                f"{f'{baseline} is the baseline' if target == baseline else f'there is no target {target}'}; "
+                f"a threshold may name only the candidate, {candidate}, or no target"
             )
 
 
