@@ -13,12 +13,11 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.session_facts import PlannedEvents
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
 from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
 from bench.observe.turn_observation import all_instants
-from bench.observe.turn_parts import NOT_DONE, NOT_SPOKEN
+from bench.observe.turn_parts import NOT_DONE, NOT_ENDED, NOT_SPOKEN
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT

@@ -8,11 +8,10 @@ from bench.base.clock import Arrival
 from bench.catalogue.outcomes import EXPECTED
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe.input_speech import SPEECH_INSTANTS
-from bench.observe.mcp_calls import MCP_KINDS, tool_name
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
-from bench.observe.turn_parts import CALL_INSTANTS, DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
+from bench.observe.turn_parts import CALL_INSTANTS, DELEGATION_KINDS, MCP_KINDS, NO_FUNCTIONS, NOT_DONE, tool_name
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
