@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
-        "datagrams", "listener", "names", "fast", "parser", "tcp", "tls", "connect", "websocket",
+        "datagrams", "listener", "fast", "parser", "tcp", "tls", "connect", "websocket",
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (

@@ -53,8 +53,8 @@ from bench.target.network_path import PROXIED
 from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
+from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
-from bench.transport.names import warm_up
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured

@@ -36,7 +36,7 @@ from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.session.dial import RunEnded
 from bench.target.tokens import Keyring
-from bench.transport.names import warm_up
+from bench.transport.connect import warm_up
 
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
