@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
-        "datagrams", "listener", "fast", "parser", "tcp", "tls", "connect", "websocket",
+        "datagrams", "listener", "parser", "fast", "tcp", "tls", "connect", "websocket",
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (
@@ -102,8 +102,7 @@ NAMED_IN = {
     "soxr": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
     "hdrh": ("bench.record.histograms",),
     "azure": ("bench.target.identity",),
-    "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.transport.fast.frames",
-     "bench.simulator"),
+    "websockets": ("bench.transport.websocket", "bench.transport.parser", "bench.simulator"),
     "python_socks": ("bench.transport.connect",),
     "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
