@@ -47,8 +47,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "siblings", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "_loop_interpreted", "event_loop",
-        "datagrams", "listener", "parser", "fast", "tcp", "tls", "connect", "websocket",
+        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
+        "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (
