@@ -28,7 +28,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.dial import Dialer, RunEnded, connect
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target

@@ -23,8 +23,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bench.services.openai.dialect import GA
 from bench.services.openai.events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
-from bench.services.openai.ga import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS, SERVICES
 from bench.wire.audio import AudioFormat
@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
-        "siblings", "openai_hosts", "agents", "telephone", "registry",
+        "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
@@ -763,11 +763,8 @@ KERNEL = tuple(
 """The packages that measure any service, and name none."""
 REGISTRY = ("bench.services.registry", "bench.services.names")
 IMPORT_A_SERVICE = {
-    ("bench.doctor.diagnosis", "bench.services.siblings"),
-    ("bench.doctor.service_findings", "bench.services.siblings"),
-    ("bench.target.address", "bench.services.azure.service"),  # the key `endpoint` is Azure's
+    ("bench.target.address", "bench.services.azure"),  # the key `endpoint` is Azure's
     ("rtbench.calibrate.ground_truth", "bench.services.openai.dialect"),  # reads what the simulator sent
-    ("rtbench.calibrate.ground_truth", "bench.services.openai.ga"),
     ("rtbench.calibrate.ground_truth", "bench.services.openai.preview"),
 }
 """The modules that still import a service without the registry. This set may only become smaller."""

@@ -41,7 +41,7 @@ from bench.catalogue.pricing import undated
 from bench.observe.pending_turns import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
-from bench.services.telephone.remedies import OF_SIP, REMEDIES, ROWS
+from bench.services.telephone import OF_SIP, REMEDIES, ROWS
 from bench.target.price_table import load_price_table
 from tests.faults.cells import cells
 

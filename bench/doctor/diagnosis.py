@@ -35,8 +35,7 @@ from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
-from bench.services.registry import DIALECTS, SERVICES, agent_dialects, route_at
-from bench.services.siblings import UNGREETED, dialect_remedy
+from bench.services.registry import DIALECTS, SERVICES, UNGREETED, agent_dialects, dialect_remedy, route_at
 from bench.target.address import known_path
 from bench.target.credentials import Credential
 from bench.target.target import EntraSignIn, Target

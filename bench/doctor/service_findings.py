@@ -24,8 +24,7 @@ from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.services.registry import retirement_of
-from bench.services.siblings import REMEDIES, SIBLINGS, UNGREETED, shape_of
+from bench.services.registry import REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
 from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat

@@ -13,7 +13,7 @@ from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
-from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
+from bench.services.azure import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.sip_uri import host_text, sip_uri

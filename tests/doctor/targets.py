@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target.credentials import Credential
 from bench.target.target import Auth, Target
 

@@ -28,10 +28,10 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
-from bench.services.agents.dialects import TWILIO
-from bench.services.openai.ga import GA
+from bench.services.agents import TWILIO
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.siblings import REMEDIES
+from bench.services.registry import REMEDIES
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.services.openai import ga_session
 from bench.target.credentials import Credential

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from bench.doctor.diagnosis import Refusal, explain
 from bench.doctor.service_findings import in_other_dialect
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS
-from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
+from bench.services.registry import DIALECTS, OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
 from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION

@@ -25,7 +25,7 @@ from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
 from bench.record.folder import SCHEMAS, create
 from bench.record.spool import Spool
 from bench.record.worker_part import parts
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target.credentials import Credential
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor

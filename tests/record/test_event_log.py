@@ -20,7 +20,7 @@ from bench.observe.inputs import SessionStart
 from bench.record import event_log, rows
 from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.record.replay import AnyLine, LoggedAudio, replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential
 from bench.wire.connection import MatchedDelta, ReceivedMessage

@@ -13,7 +13,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.credentials import Credential, redacted
 from bench.target.target import EntraSignIn, Target

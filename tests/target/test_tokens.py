@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token

@@ -34,7 +34,7 @@ from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import tcp, websocket

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.xai import XAI
 from bench.wire.dialect import Dialect

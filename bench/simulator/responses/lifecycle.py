@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS
-from bench.services.voice_live.dialect import SPOKEN_FORMATS
+from bench.services.voice_live import SPOKEN_FORMATS
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
     NOTHING,

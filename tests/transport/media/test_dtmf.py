@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.services.agents.dialects import DIGITS
+from bench.services.agents import DIGITS
 from bench.transport.media.codecs import CODECS
 from bench.transport.media.dtmf import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
 from bench.transport.media.reception import ReceivedPacket, RtpReceiver

@@ -22,7 +22,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
 from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.exchange import TelephoneExchange

@@ -37,9 +37,8 @@ from bench.files.values import (
     string_in,
 )
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
+from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
-from bench.services.openai.ga import ga_format
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
 from bench.wire.dialect import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
 from bench.wire.events import (
