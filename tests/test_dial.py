@@ -35,7 +35,7 @@ from bench.target.target import Auth, Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
 from bench.wire.connection import Connected
-from bench.wire.rate_limits import wait_of
+from bench.wire.events import wait_of
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy

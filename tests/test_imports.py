@@ -125,9 +125,7 @@ CLOCK_FREE = (
     "bench.simulator.serving.credentials", "bench.simulator.serving.handshake", "bench.simulator.simulated_session",
     *(f"bench.simulator.services.{name}" for name in (
         "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
-        *(f"telephone.{part}" for part in (
-            "answer_plan", "call_faults", "called_party", "exchange", "packet_path",
-        )),
+        *(f"telephone.{part}" for part in ("answer_plan", "call_faults", "called_party", "exchange")),
     )),
     "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",

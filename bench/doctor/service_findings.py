@@ -29,8 +29,7 @@ from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
-from bench.wire.events import TokenUsage
-from bench.wire.rate_limits import RateLimit, wait_of
+from bench.wire.events import RateLimit, TokenUsage, wait_of
 from bench.wire.settings import backend_model
 
 MINUTE_S = 60

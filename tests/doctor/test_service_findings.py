@@ -35,8 +35,7 @@ from bench.target.credentials import Credential
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import SIMULATOR_VALUE
-from bench.wire.events import TokenUsage
-from bench.wire.rate_limits import RateLimit
+from bench.wire.events import RateLimit, TokenUsage
 from tests.doctor.targets import build_target
 from tests.helpers import MS, S, build_observation
 

@@ -17,16 +17,21 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.xai import XAI
 from bench.wire.dialect import Dialect
 from bench.wire.events import (
+    MAX_WAIT_S,
     UNREAD,
     ErrorScope,
     EventKind,
+    RateLimit,
     ServerEvent,
     ServiceFailure,
     StrippedAudio,
     TokenUsage,
     audio_payload,
+    limits_in,
+    rate_limits,
+    wait_in,
+    wait_of,
 )
-from bench.wire.rate_limits import MAX_WAIT_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,

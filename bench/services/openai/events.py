@@ -43,9 +43,9 @@ from bench.wire.events import (
     ServiceFailure,
     TokenUsage,
     base64_bytes,
+    rate_limits,
     text_characters,
 )
-from bench.wire.rate_limits import rate_limits
 
 SHARED_KINDS = {
     "session.created": EventKind.SESSION_CREATED,

@@ -41,7 +41,6 @@ import numpy as np
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.media.codecs import Codec
 from bench.transport.media.offset import (
     MIN_STEP_NS,
     RESYNC_NS,
@@ -51,7 +50,7 @@ from bench.transport.media.offset import (
     Standstill,
 )
 from bench.transport.media.reception import ReceivedPacket
-from bench.transport.media.rtp import TIMESTAMPS
+from bench.transport.media.rtp import TIMESTAMPS, Codec
 from bench.wire.audio import AudioFormat
 
 MAX_FILLED_NS = 200 * NS_PER_MS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.catalogue.outcomes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.interface import UNSPECIFIED, HostPort
-from bench.transport.media.codecs import CODECS
+from bench.transport.media.rtp import CODECS
 from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
 from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 

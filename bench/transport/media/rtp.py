@@ -1,4 +1,7 @@
-"""RTP packets (RFC 3550 §5.1): their parser, and the sender of one stream. Pure.
+"""RTP packets (RFC 3550 §5.1): the codecs of their payloads, their parser, and the sender of one stream. Pure.
+
+A codec converts a payload to the session's audio and back. The duration of a payload follows from the number of bytes
+only if the codec encodes each sample for itself, as G.711 does.
 
 The parser never raises an error. It returns None for data that is not an RTP packet, and its caller counts these.
 """
@@ -6,10 +9,42 @@ The parser never raises an error. It returns None for data that is not an RTP pa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
-from bench.transport.media.codecs import Codec
+from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
+
+AUDIO = G711_ULAW
+"""The format of the session's audio. PCMU is the same on the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A codec. `encode` and `decode` are None if a payload is the session's audio without a change."""
+
+    payload_type: int
+    """The payload type that this side offers."""
+    clock_hz: int
+    """The number of units of the timestamp (ticks) per second."""
+    ticks: Callable[[bytes], int]
+    """The function that returns the duration of a payload in ticks; 0 if the payload is not valid."""
+    encode: Callable[[bytes], bytes] | None = None
+    decode: Callable[[bytes], bytes] | None = None
+
+
+def _conversion(source: AudioFormat, target: AudioFormat) -> Callable[[bytes], bytes]:
+    """Return the function that converts the samples of a format, each of which is one byte."""
+    table = target.encode(source.decode(bytes(range(256))))
+    return lambda audio: audio.translate(table)
+
+
+CODECS = {
+    "PCMU": Codec(0, G711_ULAW.rate_hz, len),
+    "PCMA": Codec(8, G711_ALAW.rate_hz, len, _conversion(AUDIO, G711_ALAW), _conversion(G711_ALAW, AUDIO)),
+}
+"""The codecs, by their names in session descriptions. All codecs of a call have the same clock."""
+
 
 VERSION = 2
 MAX_PACKET_BYTES = 2_048

@@ -28,7 +28,7 @@ from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDema
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress, media_sockets, udp_socket
 from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, Transport, bracketed
-from bench.transport.media.dtmf import parse_event
+from bench.transport.media.call_media import parse_event
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
