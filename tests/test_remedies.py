@@ -39,7 +39,7 @@ from bench.catalogue.outcomes import (
 )
 from bench.catalogue.outcomes import OUTCOMES as TABLE
 from bench.catalogue.pricing import undated
-from bench.observe.pending_turns import UNDETECTED
+from bench.observe.turn_events import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone import OF_SIP, REMEDIES, ROWS

@@ -28,10 +28,9 @@ from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.pending_turns import PendingTurns
+from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
-from bench.observe.session_endings import SessionEndings, UnansweredAudio
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success

@@ -21,11 +21,7 @@ from typing import NamedTuple
 from websockets.client import ClientProtocol
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import (
-    Frame,
-    Opcode,
-    apply_mask,  # type: ignore[attr-defined]  # it masks in C if available
-)
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import ExtensionParameter

@@ -381,7 +381,7 @@ class Ga(OpenAIDialect):
 
     name = family = GA_NAME
     parts, other_kinds = GA_PARTS, PREVIEW_PARTS
-    own_kinds = MappingProxyType(
+    own_kinds: Mapping[str, EventKind] = MappingProxyType(
         {
             "mcp_list_tools.in_progress": EventKind.NOTED,
             "mcp_list_tools.completed": EventKind.MCP_LISTED,
