@@ -25,9 +25,17 @@ from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.interface import HostPort
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.reception import ReceivedPacket, RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import AUDIO, CODECS, HEADER_BYTES, TIMESTAMPS, RtpSender, StreamNumbers
+from bench.transport.media.rtp import (
+    AUDIO,
+    CODECS,
+    HEADER_BYTES,
+    TIMESTAMPS,
+    ReceivedPacket,
+    RtpReceiver,
+    RtpSender,
+    StreamNumbers,
+)
 from bench.transport.media.srtp import PacketEncryption
 
 KEYS = "0123456789*#ABCD"

@@ -49,8 +49,7 @@ from bench.transport.media.offset import (
     OffsetEstimate,
     Standstill,
 )
-from bench.transport.media.reception import ReceivedPacket
-from bench.transport.media.rtp import TIMESTAMPS, Codec
+from bench.transport.media.rtp import TIMESTAMPS, Codec, ReceivedPacket
 from bench.wire.audio import AudioFormat
 
 MAX_FILLED_NS = 200 * NS_PER_MS

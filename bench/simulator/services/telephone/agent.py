@@ -35,9 +35,8 @@ from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.call_media import KeyReceiver
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpSender, StreamNumbers
+from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
 from bench.wire.audio import AudioFormat
 
