@@ -329,20 +329,16 @@ def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
 
 
 AUDIBLE_S, MAX_RESPONSE_S = 12, 40
-"""Two maximum times, in seconds, for a greeting or an answer of an agent.
-
-AUDIBLE_S is the time until it is audible. MAX_RESPONSE_S is the time until it ends.
-"""
+"""Two maximum times, in seconds, for a greeting or an answer of an agent. AUDIBLE_S is the time until it is audible.
+MAX_RESPONSE_S is the time until it ends."""
 _OWN_TIMEOUT = re.compile(r"\(timeout `(first_delta|response|turn)`\)")
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sample rates that are common in telephony and for models."""
 NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
-"""PAUSE_NS is the shortest pause that separates two segments of audio.
-
-MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio is measured.
-"""
+"""PAUSE_NS is the shortest pause that separates two segments of audio. MIN_SEGMENT_NS is the minimum duration of a
+segment in which the pace of audio is measured."""
 UNANSWERED = frozenset({"timeout:first_delta", NO_MEDIA, NO_SOUND})
 """The outcomes of a greeting that did not come."""
 UNSENT = (

@@ -273,10 +273,8 @@ MAX_DELAY_S = 0.6
 REACH_S = 0.064
 """The duration of the impulse response before and after its largest value."""
 SIGNIFICANT = 25.0
-"""The minimum ratio of the largest value of an impulse response to its median magnitude.
-
-In 80 constructed calls without an echo the ratio was at most 23. With an echo of −30 dB in noise it was at least 32.
-"""
+"""The minimum ratio of the largest value of an impulse response to its median magnitude. In 80 constructed calls
+without an echo the ratio was at most 23. With an echo of −30 dB in noise it was at least 32."""
 MIN_LEVEL_DB = -50.0
 """The minimum level of an echo that is removed. A quieter echo is not audible."""
 LOUD_QUANTILE = 0.7

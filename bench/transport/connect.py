@@ -56,17 +56,13 @@ from bench.transport.tls import shake_hands
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MAX_LOOKUPS = 500
-"""The maximum number of lookups in progress in a process.
-
-After its timeout, a lookup still occupies its thread until the resolver gives up.
-"""
+"""The maximum number of lookups in progress in a process. After its timeout, a lookup still occupies its thread until
+the resolver gives up."""
 IDLE_S = 60.0
 """The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""The maximum delay after which a wait normally ends.
-
-If the delay was longer, this process did not run, and neither did the lookup's thread.
-"""
+"""The maximum delay after which a wait normally ends. If the delay was longer, this process did not run, and neither
+did the lookup's thread."""
 
 
 class Lookup(NamedTuple):

@@ -41,15 +41,11 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
-"""The event of gevent's watchers for readable files.
-
-It is also EPOLLIN of linux/eventpoll.h. gevent removes that constant from the module select.
-"""
+"""The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h. gevent removes that
+constant from the module select."""
 CHECK_PERIOD_NS = 200_000
-"""The minimum time between two checks while the loop handles events.
-
-A check finds sockets that have become readable.
-"""
+"""The minimum time between two checks while the loop handles events. A check finds sockets that have become
+readable."""
 ACCOUNT_NS = 100_000
 """The maximum error of the times that the kernel reports for a thread. They do not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
@@ -58,10 +54,8 @@ MIN_PASS_INTERVAL_NS = 600_000
 """The minimum time between the starts of two passes. So a callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
-"""The period of polls while a reply is streaming.
-
-A read has one timestamp. A delta in the read may have arrived earlier than that, by up to one period.
-"""
+"""The period of polls while a reply is streaming. A read has one timestamp. A delta in the read may have arrived
+earlier than that, by up to one period."""
 
 
 class HubLocal:
@@ -116,10 +110,8 @@ class LoopMonitor(HubLocal):
         """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since they were last read.
-
-        The value is the snapshot before that check.
-        """
+        """The sockets that a check has found readable since they were last read. The value is the snapshot before that
+        check."""
         self._switches = self._awake_ns = self._used_ns = 0
         """The number of context switches, the time awake, and the clock, when the last quiet poll began."""
         self._loop = gevent.get_hub().loop

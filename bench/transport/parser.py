@@ -40,10 +40,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""The pattern of a content length: at most 18 digits, so that `int` can read it.
-
-The length may be larger than any body that the client waits for.
-"""
+"""The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be larger than any body
+that the client waits for."""
 _STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?", re.IGNORECASE)
 # RFC 9112 §2.2: the end of a line may be a single LF
 _LINE_END, _HEAD_END = re.compile(rb"\r?\n"), re.compile(rb"\r?\n\r?\n")

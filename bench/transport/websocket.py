@@ -68,10 +68,8 @@ CAUSES: Mapping[int, CloseCause] = {
 }
 """The cause of an end without a close frame, by the error number."""
 GOODBYE_NS = 1_000_000_000
-"""The maximum duration of closing a connection.
-
-In this time, data that was half sent must be completed, our close frame sent, and the peer's answer received.
-"""
+"""The maximum duration of closing a connection. In this time, data that was half sent must be completed, our close
+frame sent, and the peer's answer received."""
 CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
 """The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
 TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")

@@ -285,10 +285,8 @@ class Composer:
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""The delay from the end of a response with function calls to the filler (an assumption).
-
-The filler is sent only if no other response follows within this delay.
-"""
+"""The delay from the end of a response with function calls to the filler (an assumption). The filler is sent only if no
+other response follows within this delay."""
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
 
 

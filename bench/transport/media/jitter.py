@@ -53,10 +53,8 @@ from bench.transport.media.rtp import TIMESTAMPS, Codec, ReceivedPacket
 from bench.wire.audio import AudioFormat
 
 MAX_FILLED_NS = 200 * NS_PER_MS
-"""The longest silence that is filled.
-
-A playout queue takes a shorter gap for a delay on the network (`bench.observe.reply_detector.GAP_NS`).
-"""
+"""The longest silence that is filled. A playout queue takes a shorter gap for a delay on the network
+(`bench.observe.reply_detector.GAP_NS`)."""
 MAX_CONCEALED_FRAMES = 200
 """The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
 
