@@ -10,17 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import (
-    EXPECTED,
-    HANG_UP,
-    INAUDIBLE,
-    NO_AUDIO,
-    NO_MESSAGE,
-    NO_PACKET,
-    ONLY_TONES,
-    SERVICE_REPORTED,
-    outcome_class,
-)
+from bench.catalogue import outcomes
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
@@ -148,7 +138,7 @@ class PendingTurns:
         """Remove a delivered turn. After the wait for late events, missing events fail the check of its truncation."""
         self.all.remove(turn)
         self.events.occur("expectations", turn.met_expectations)
-        if outcome_class(turn.outcome) == "unfinished":
+        if outcomes.outcome_class(turn.outcome) == "unfinished":
             self.events.withdraw("expectations", len(turn.expected))
             if turn is self.interrupted:
                 self.events.withdraw_awaited()
@@ -233,7 +223,7 @@ class PendingTurns:
                 turn.check.failed = True
 
 
-UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
+UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
 """The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
 
 
@@ -264,7 +254,7 @@ class SessionEndings:
         """Return the detail of an ending, with the last error before it if the outcome does not state its cause."""
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
-        return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
+        return "; ".join(filter(None, (detail, outcomes.SERVICE_REPORTED + self.last_error.detail)))
 
     def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         detail = self.explain(outcome, detail)
@@ -339,7 +329,7 @@ class SessionEndings:
         elif code == TOO_LARGE and closed.ours:
             self.fail("protocol_error:too_large", at_ns, reason)
         elif is_hang_up:
-            self.fail(HANG_UP, at_ns, reason)
+            self.fail(outcomes.HANG_UP, at_ns, reason)
         else:
             self.fail(f"closed:{closed.cause or code}", at_ns, reason)
 
@@ -381,12 +371,12 @@ class UnansweredAudio:
         """Return the text for the detail of a turn whose reply never began. `audio` is the format of the reply."""
         messages, size, tones = (count - earlier for count, earlier in zip(self._received, self._before, strict=True))
         if not messages:
-            return NO_PACKET if self._has_track else NO_MESSAGE
+            return outcomes.NO_PACKET if self._has_track else outcomes.NO_MESSAGE
         arrivals = f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)} came"
         if not size:
-            return f"{arrivals}, {NO_AUDIO}"
+            return f"{arrivals}, {outcomes.NO_AUDIO}"
         seconds = audio.duration_ns(size) / NS_PER_S
         if tones:
-            return f"{arrivals} with {seconds:.1f} s of audio, {ONLY_TONES} ({tones})"
+            return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.ONLY_TONES} ({tones})"
         causes = f"silence, even noise, or another format than {audio.name}"
-        return f"{arrivals} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
+        return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.INAUDIBLE} ({causes})"
