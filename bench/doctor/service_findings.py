@@ -24,7 +24,7 @@ from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.services.registry import REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
+from bench.services.registry import DIALECT_REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
 from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
@@ -180,7 +180,7 @@ def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(dialect):
         message = f"session.created has the form of the {shape.name} dialect, but the target uses {dialect.name}"
-        yield CheckFinding("dialect", "warning", message, REMEDIES[shape])
+        yield CheckFinding("dialect", "warning", message, DIALECT_REMEDIES[shape])
 
 
 def duration_text(seconds: float) -> str:

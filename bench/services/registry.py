@@ -111,7 +111,7 @@ UNGREETED: Mapping[str, Any] = MappingProxyType({})
 """The session object if the service has not described its session."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
 """The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left out."""
-REMEDIES: dict[Dialect, str] = {
+DIALECT_REMEDIES: dict[Dialect, str] = {
     GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
     f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {PREVIEW_ROUTE.path}",
     PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
@@ -146,4 +146,4 @@ def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mappi
             is_confused |= dialect is PREVIEW and "'session.type'" in message
         case "unknown_parameter" if match := _PARAMETER.search(message):
             is_confused |= match[1] in OWN_PARAMETERS[dialect]
-    return REMEDIES[other] if is_confused else ""
+    return DIALECT_REMEDIES[other] if is_confused else ""

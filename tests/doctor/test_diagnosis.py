@@ -31,7 +31,7 @@ from bench.record.replay import ReplayedSession, replay_log
 from bench.services.agents import TWILIO
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import REMEDIES
+from bench.services.registry import DIALECT_REMEDIES
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.services.openai import ga_session
 from bench.target.credentials import Credential
@@ -286,7 +286,7 @@ def test_a_greeting_in_the_other_dialect_has_a_hint_with_or_without_a_target(
     greeting = message("session.created", session=ga_session("s", "m", 0))
     ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
 
-    assert hint(ended, target) == REMEDIES[GA]
+    assert hint(ended, target) == DIALECT_REMEDIES[GA]
 
 
 def test_a_successful_session_has_no_hint(tmp_path: Path) -> None:
