@@ -38,8 +38,7 @@ from bench.record.replay import ReplayedSession
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, route_at
 from bench.services.siblings import UNGREETED, dialect_remedy
 from bench.target.address import known_path
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind

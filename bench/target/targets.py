@@ -25,19 +25,21 @@ from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.services.registry import PUBLIC_CLOUD, SERVICES, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
+    check_headers,
     check_transcription,
     endpoint_address,
     fill_variables,
+    further_headers,
+    is_of_upgrade,
     percent_encoded,
+    subprotocols,
     url_address,
     with_model,
 )
-from bench.target.credentials import Credential, clean, unquoted
-from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.price_table import load_price_table
 from bench.target.sip_uri import caller_address, sip_uri
-from bench.target.target import Address, Auth, EntraSignIn, Target, as_label
+from bench.target.target import Address, Auth, Credential, EntraSignIn, Target, as_label, clean, unquoted
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,

@@ -26,7 +26,7 @@ from bench.record.folder import SCHEMAS, create
 from bench.record.spool import Spool
 from bench.record.worker_part import parts
 from bench.services.openai.ga import GA
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun

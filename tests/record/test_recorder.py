@@ -26,7 +26,7 @@ from bench.record.rows import TURN_COLUMNS, session_row
 from bench.record.spool import Spool, path_of, prepare
 from bench.record.worker_part import FACTS, parts
 from bench.services.openai.ga import GA
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import SIMULATOR_VALUE
 from bench.wire.events import UNREAD, TokenUsage
