@@ -39,9 +39,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "simulator", "load", "probe", "recorded_calls", "doctor",
     ),
     "bench.base": (
-        "units", "errors", "installation", "standard_streams", "manual", "clock", "cpu", "status_line",
+        "units", "errors", "installation", "standard_streams", "clock", "cpu",
     ),
-    "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
+    "bench.files": ("sanitize", "safe_io", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
         "siblings", "openai_hosts", "agents", "telephone", "registry",
@@ -79,7 +79,7 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.base.errors", "bench.base.manual", "bench.base.units",
+    "bench.base.errors", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
@@ -114,7 +114,7 @@ NAMED_IN = {
 }  # fmt: skip
 
 CLOCK_FREE = (
-    "bench.files.sanitize", "bench.files.values",
+    "bench.files.sanitize",
     "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation",

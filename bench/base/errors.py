@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose.
+"""The errors that this package raises on purpose, and the reference to a page that their messages end with.
 
 RtbenchError
 ├── UsageError          a request of the user that cannot be fulfilled: one line, exit status 2
@@ -93,3 +93,8 @@ class ConnectError(RtbenchError):
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{outcome}: {detail}")
         self.outcome, self.detail, self.headers = outcome, detail, headers or {}
+
+
+def see(page: str, section: str = "") -> str:
+    """Return the command that prints a page of the documentation, or a section. Messages end with this command."""
+    return f"`rtbench docs {page}{'#' if section else ''}{section}`"

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlunsplit
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.files.sanitize import excerpt
 from bench.files.validation import (
     Converted,

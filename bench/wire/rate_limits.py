@@ -15,7 +15,7 @@ from email.utils import formatdate, mktime_tz, parsedate_tz
 import msgspec
 
 from bench.base.units import NS_PER_S
-from bench.files.values import MAX_ID_CHARACTERS
+from bench.files.sanitize import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
 """The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its column."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from bench.base.status_line import StatusLine, StatusPart, fitted
+from bench.base.standard_streams import StatusLine, StatusPart, fitted
 from bench.catalogue.pricing import dollars
 from bench.files.sanitize import one_line
 from bench.load.execution.progress import ProgressReport
