@@ -21,7 +21,7 @@ from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric, Sc
 from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from bench.record.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
-from bench.record.worker_part import PartLike
+from bench.record.spool import PartLike
 
 CARRIED = {
     f"{kind}_{direction}": f"{kind}_bytes_{direction}"

@@ -37,8 +37,8 @@ from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.presence import permission_to_close
+from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
-from bench.record.worker_part import parts
 
 ANSWER_S = 120.0
 MAX_CHILD_S, AGAIN_S = 600.0, 1.0

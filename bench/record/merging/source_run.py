@@ -31,7 +31,7 @@ from bench.record.histograms import Histograms, read
 from bench.record.integrity import repeated, wrong_column
 from bench.record.merging.merged_document import PairStarts, RunNumbering, first_starts, worker_of
 from bench.record.provenance import leader_of, recorded_by
-from bench.record.worker_part import TRANSCRIPT, PartFacts, WorkerPart, parts
+from bench.record.spool import TRANSCRIPT, PartFacts, WorkerPart, parts
 
 BATCH_ROWS = 10_000
 KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
