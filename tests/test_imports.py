@@ -84,8 +84,8 @@ REPORTS_MAY_USE = {
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
     "bench.catalogue.timeouts",
-    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
-    "bench.record.metric_values", "bench.record.presence", "bench.record.run_list", "bench.record.spool",
+    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
+    "bench.record.presence", "bench.record.run_list", "bench.record.spool",
     "bench.record.validity", "bench.record.validity_data",
     "bench.services.registry",
 }  # fmt: skip
