@@ -467,7 +467,7 @@ def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
     for name in ("execution.session_registry", "execution.progress", *(f"runners.{name}" for name in (
-        "otel_exporter", "live_totals", "terminal", "monitor", "web_ui")))
+        "otel_exporter", "live_totals", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 

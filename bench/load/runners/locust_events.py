@@ -30,8 +30,8 @@ from bench.load.planning.run_options import Environment, add_options, fork_for_a
 from bench.load.runners import messages, worker_link
 from bench.load.runners.connected_workers import ConnectedWorkers
 from bench.load.runners.leader import Leader
+from bench.load.runners.monitor import print_log_in
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.terminal import print_log_in
 from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
