@@ -80,11 +80,10 @@ class Mistakes:
 
 def each_error(error: RtbenchError) -> list[RtbenchError]:
     """Return an error and the errors in its `others`, in the order of their positions in the file."""
-    return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
-
-
-def _place(error: RtbenchError) -> tuple[int, int]:
-    return (error.line or 0, error.column or 0) if isinstance(error, ScriptError) else (0, 0)
+    return sorted(
+        [error, *(error.others if isinstance(error, UsageError) else ())],
+        key=lambda each: (each.line or 0, each.column or 0) if isinstance(each, ScriptError) else (0, 0),
+    )
 
 
 class ConnectError(RtbenchError):
