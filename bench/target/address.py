@@ -56,7 +56,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise refuse(f"must end before the `?`; for transcription set {names['url']}, e.g. {EXAMPLE_TRANSCRIPTION}")
     if parts.query:
         raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
-    path = url_path(parts)
+    path = parts.path.rstrip("/")
     is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
@@ -97,7 +97,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    host, path = parts.hostname or "", known_path(url_path(parts))
+    host, own_path = parts.hostname or "", parts.path.rstrip("/")
+    path = known_path(own_path)
     if parts.scheme in (link.schemes[0] for link in links) and not is_loopback(host):
         raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -116,7 +117,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         raise refuse(f"must be a {usual.address_form}, {reason}, e.g. {usual.example}")
     if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, known, source)
-    is_behind_gateway = path != url_path(parts)
+    is_behind_gateway = path != own_path
     notices = _query_notices(route, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
     if settings.dialect is None and route is None and (known is None or not known.url):
         key = names["dialect"]
@@ -277,10 +278,6 @@ def is_host(parts: SplitResult) -> bool:
 
 def percent_encoded(text: str) -> str:
     return quote(text, safe="")
-
-
-def url_path(parts: SplitResult) -> str:
-    return parts.path.rstrip("/")
 
 
 def is_variable(text: str) -> bool:

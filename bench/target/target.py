@@ -109,7 +109,6 @@ def unquoted(text: str) -> str:
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies, which only transcribes."""
-_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
     {"model", "deployment", "api-version", "call_id", "intent"}
     | {"agent-name", "agent-version", "agent-project-name", "agent_id", "project_id"}
@@ -297,11 +296,6 @@ class Target(Address):
 def requests_transcription(query: str) -> bool:
     """Return whether a query requests a session that only transcribes, in which no turn is answered."""
     return any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query))
-
-
-def as_label(text: str) -> str:
-    """Return a text as a label: each character that a label must not have becomes `_`."""
-    return _NOT_IN_LABELS.sub("_", text)
 
 
 def _masked(parameter: str) -> str:
