@@ -37,11 +37,11 @@ coverage: .venv/dev ## make test, and branch coverage of the pure core, and of p
 	$(BIN)/coverage report --include 'bench/record/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/recorded_calls/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
-	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
-	$(BIN)/coverage report --include 'reports/targets/*' --fail-under 98
-	$(BIN)/coverage report --include 'reports/comparisons/*' --fail-under 97
-	$(BIN)/coverage report --include 'reports/check/*' --fail-under 96.5
-	$(BIN)/coverage report --include 'reports/sequential/*' --fail-under 96.5
+	$(BIN)/coverage report --include 'reports/analysis/summary/*' --fail-under 95
+	$(BIN)/coverage report --include 'reports/analysis/targets/*' --fail-under 98
+	$(BIN)/coverage report --include 'reports/analysis/comparisons/*,reports/pages/comparisons/*' --fail-under 97
+	$(BIN)/coverage report --include 'reports/analysis/check/*' --fail-under 96.5
+	$(BIN)/coverage report --include 'reports/analysis/sequential/*' --fail-under 96.5
 
 PURE := tests/observe tests/wire tests/services tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \

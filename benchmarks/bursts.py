@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from reports.check.absolute import evaluate_limit
-from reports.statistic_types.rate import estimate_rate
+from reports.analysis.check.absolute import evaluate_limit
+from reports.metrics.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order, rate_by_order
 from reports.statistics.counting import Floats

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.record.histograms import Histograms
-from reports.runs import RunFrames, second_frame, session_frame, turn_frame
-from reports.samples import samples_of
-from reports.summary.groups import GroupDifference, GroupedLatency, latency_by
+from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
+from reports.data.runs import RunFrames, second_frame, session_frame, turn_frame
+from reports.data.samples import samples_of
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

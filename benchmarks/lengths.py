@@ -18,9 +18,9 @@ import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.on_the_margin import Row, at_most, error, generator, print_rows, shown
-from reports.check.absolute import evaluate_limit
-from reports.statistic_types.quantile import estimate_quantile
-from reports.statistic_types.rate import estimate_rate
+from reports.analysis.check.absolute import evaluate_limit
+from reports.metrics.statistic_types.quantile import estimate_quantile
+from reports.metrics.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantiles, sample

@@ -1,7 +1,7 @@
 """Time and memory of recording, finalizing and reporting a million synthetic turns. Each part runs in a new process.
 
-`reports/runs.py` and docs/run-folder.md quote the sizes. The turns are always the same. One of the runs is finalized
-only from its spool, as after a kill.
+`reports/data/runs.py` and docs/run-folder.md quote the sizes. The turns are always the same. One of the runs is
+finalized only from its spool, as after a kill.
 """
 
 from __future__ import annotations

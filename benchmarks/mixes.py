@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.analysis.targets.mix import FOUND as STATED
+from reports.analysis.targets.mix import differing
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample
 from reports.statistics.verdicts import verdicts
-from reports.targets.mix import FOUND as STATED
-from reports.targets.mix import differing
 
 REPETITIONS, DRAWS, SESSIONS, TURNS = 400, 500, 150, 10
 SIGMA, ICC, SLOW_MS, QUICK_MS = 0.4, 0.3, 1200.0, 600.0

@@ -15,11 +15,11 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from reports.check.absolute import evaluate_limit
+from reports.analysis.check.absolute import evaluate_limit
+from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.statistic_types.rate import estimate_rate, rate_seen
 from reports.results.verdict import Result
-from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.statistic_types.quantile import quantiles_seen
-from reports.statistic_types.rate import estimate_rate, rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.group_sequential import analysis_sizes

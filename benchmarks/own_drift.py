@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.sequential.analysis import AnalysisSchedule, run_analyses
-from reports.statistic_types.quantile import quantiles_seen
+from reports.analysis.sequential.analysis import AnalysisSchedule, run_analyses
+from reports.metrics.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.on_the_margin import error
 from benchmarks.stored_bursts import TURNS, Case, latencies_of
-from reports.statistic_types.quantile import quantiles_seen
+from reports.metrics.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats

@@ -17,9 +17,9 @@ from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import error, of_looks
-from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.statistic_types.quantile import quantiles_seen
-from reports.statistic_types.rate import rate_seen
+from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.check.absolute import evaluate_limit
-from reports.statistic_types.quantile import estimate_quantile, lost_shares
+from reports.analysis.check.absolute import evaluate_limit
+from reports.metrics.statistic_types.quantile import estimate_quantile, lost_shares
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5

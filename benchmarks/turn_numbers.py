@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from benchmarks.lengths import Lengths, equal
 from benchmarks.on_the_margin import error
+from reports.analysis.targets.mix import classes_of, differ_in_length, in_cells, table_weights
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.counting import Floats, Integers
@@ -23,7 +24,6 @@ from reports.statistics.differences import Inference, Margin, quantile_differenc
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals
 from reports.statistics.verdicts import verdicts
-from reports.targets.mix import classes_of, differ_in_length, in_cells, table_weights
 
 REPETITIONS, DRAWS, SESSIONS, SEED = 300, 500, 150, 20270104
 GROWTH, SIGMA, ICC = 0.08, 0.4, 0.3

@@ -1,8 +1,8 @@
 """Verdicts on limits if each value has its own maximum error (docs/metrics.md, Valid or not). In memory, seeded.
 
 Few values have a large error, all others a small one. The bounds are those of all v − e and of all v + e
-(`reports.targets.moved`). The program prints how often a limit at the truth passes or fails, and how often a limit
-above the truth passes: with the error of each value, and with the largest error of all values.
+(`reports.analysis.targets.moved`). The program prints how often a limit at the truth passes or fails, and how often a
+limit above the truth passes: with the error of each value, and with the largest error of all values.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.on_the_margin import at_most, generator, print_rows, shown
-from reports.check.absolute import evaluate_limit
-from reports.statistic_types.quantile import estimate_quantile
+from reports.analysis.check.absolute import evaluate_limit
+from reports.metrics.statistic_types.quantile import estimate_quantile
 from reports.statistics.quantiles import sample
 from reports.statistics.threshold_estimate import ThresholdEstimate
 

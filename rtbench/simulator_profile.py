@@ -19,8 +19,8 @@ import pandas as pd
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
 from bench.simulator.profile import Profile, measured_profile
-from reports.runs import RunFrames
-from reports.turns import target_labels
+from reports.data.runs import RunFrames
+from reports.data.turns import target_labels
 
 MIN_TURNS = 5
 MAX_STEPS = 100

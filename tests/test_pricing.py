@@ -29,8 +29,8 @@ from bench.catalogue.pricing import (
 from bench.doctor.service_findings import check_reply
 from bench.load.execution.progress import CostMeter
 from bench.wire.events import TokenUsage
-from reports.runs import RunFrames
-from reports.summary.cost import UNNAMED, money_of
+from reports.analysis.summary.cost import UNNAMED, money_of
+from reports.data.runs import RunFrames
 from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 from tests.reports import synthetic

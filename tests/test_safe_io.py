@@ -32,10 +32,10 @@ from bench.target.identity import public_claims
 from bench.transport.parser import service_message
 from bench.wire.events import FunctionCall
 from bench.wire.settings import FunctionTool
-from reports.check.baselines import read_file as read_baseline
-from reports.summary.example_turns import playback_spans
-from reports.summary.targets import transcription_model
-from reports.trends.trend_point import read_summary
+from reports.analysis.check.baselines import read_file as read_baseline
+from reports.analysis.summary.example_turns import playback_spans
+from reports.analysis.summary.targets import transcription_model
+from reports.analysis.trends.trend_point import read_summary
 from tests.attack.hostile_files import LOG, read_log
 
 

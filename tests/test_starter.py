@@ -13,9 +13,9 @@ from bench.plan.script import load_script
 from bench.plan.steps import PauseStep
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
+from reports.metrics.thresholds import read_thresholds
 from reports.statistics import unseen, verdicts
 from reports.statistics.differences import LEVEL
-from reports.thresholds import read_thresholds
 from rtbench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
 from tests.command_line import call
 

@@ -18,7 +18,7 @@ from bench.simulator.profile import load_profile
 from bench.target.price_table import load_price_table
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from reports import thresholds as grammar
+from reports.metrics import thresholds as grammar
 
 READERS: dict[str, Callable[[Path], object]] = {
     "script": load_script,

@@ -1,7 +1,7 @@
 """The columns of a run's tables: the name, type, source, meaning and file of each column.
 
 Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.record.folder`), the
-rows (`bench.record.rows`), the dtypes of frames (`reports.runs`), and the tables of docs/run-folder.md and
+rows (`bench.record.rows`), the dtypes of frames (`reports.data.runs`), and the tables of docs/run-folder.md and
 docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. Others are counts, shares or
 texts.
 """

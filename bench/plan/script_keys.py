@@ -88,7 +88,7 @@ THRESHOLDS = MapOf(
     "a table (`metric: threshold`), as in ttfa: p(95)<800",
     1,
 )
-"""The thresholds of a run. `reports.thresholds` defines the permitted metrics and the form of a threshold."""
+"""The thresholds of a run. `reports.metrics.thresholds` defines the permitted metrics and the form of a threshold."""
 MAX_TOKENS = 1_000_000
 TOKENS = OrKeyword(Integer(1, MAX_TOKENS, "of tokens (or inf)"), "inf")
 

@@ -40,9 +40,9 @@ from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.serving.service import ServerConfig
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from benchmarks.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
+from reports.analysis.summary.summary import summarise
+from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
-from reports.run_report.report import run_page
-from reports.summary.summary import summarise
 from tests.attack.hostile_files import READERS, check
 from tests.helpers import (
     receive,

@@ -12,8 +12,8 @@ import numpy as np
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.presence import file_status, runs_folder
-from reports.runs import RunFrames
-from reports.targets.named import split_name
+from reports.analysis.targets.named import split_name
+from reports.data.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:

@@ -19,7 +19,9 @@ import pandas as pd
 from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.document import ValidityStatus
-from reports import runs
+from reports.analysis.summary.metrics import PS, SLOPES, slope_sample
+from reports.analysis.summary.run_validity import validity_of
+from reports.analysis.summary.summary import Summary, summarise
 from reports.api import tables
 from reports.api.arguments import metrics_with_names, quantile_levels
 from reports.api.selection import (
@@ -32,19 +34,17 @@ from reports.api.selection import (
     selected_turns,
     target_names,
 )
-from reports.frames import concat, frame_of
-from reports.notebook import frame_html
-from reports.rate_metrics import RATES
+from reports.data import runs
+from reports.data.frames import concat, frame_of
+from reports.data.samples import OF_SAMPLE, MetricSamples, rate_counts, rate_unit, samples_of, session_sample
+from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
+from reports.metrics.rate_metrics import RATES
+from reports.metrics.strata import NO_STRATUM, Stratum
+from reports.metrics.thresholds import near
 from reports.render.blocks import source_marks, with_marker
-from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, rate_unit, samples_of, session_sample
+from reports.render.notebook import frame_html
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
-from reports.strata import NO_STRATUM, Stratum
-from reports.summary.metrics import PS, SLOPES, slope_sample
-from reports.summary.run_validity import validity_of
-from reports.summary.summary import Summary, summarise
-from reports.thresholds import near
-from reports.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
 
 
 class _Group(NamedTuple):

@@ -16,10 +16,8 @@ from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import MEASURED_FROM, TURN_TYPES, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
 from reports.api.arguments import given_texts
-from reports.runs import RunFrames
-from reports.statistics.counting import Integers
-from reports.thresholds import near
-from reports.turns import (
+from reports.data.runs import RunFrames
+from reports.data.turns import (
     FAILED,
     NOT_STARTED_COLUMNS,
     Flags,
@@ -28,6 +26,8 @@ from reports.turns import (
     not_started_of,
     turn_numbers,
 )
+from reports.metrics.thresholds import near
+from reports.statistics.counting import Integers
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
 """A selection of rows of a frame. It is a query such as "turn > 1", a mask such as `run.turns["turn"] > 1`, or a

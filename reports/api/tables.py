@@ -14,15 +14,8 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import remedy_of
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED
-from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
-from reports.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
-from reports.results.reason import Counted, Reason, too_few_to_print
-from reports.runs import RunFrames, run_id_of
-from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import QuantileEstimate, Sample
-from reports.strata import NO_LABELS, Stratum
-from reports.summary.cost import KINDS
-from reports.summary.metrics import (
+from reports.analysis.summary.cost import KINDS
+from reports.analysis.summary.metrics import (
     ALL,
     LOAD_GENERATOR,
     PER_EVENT,
@@ -31,10 +24,17 @@ from reports.summary.metrics import (
     histogram_quantiles,
     turn_rate,
 )
-from reports.summary.run_validity import invalid_reasons, validity_of
-from reports.summary.summary import Summary
-from reports.uncertainty import uncertain_reason
-from reports.wording.reasons import use
+from reports.analysis.summary.run_validity import invalid_reasons, validity_of
+from reports.analysis.summary.summary import Summary
+from reports.data.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
+from reports.data.runs import RunFrames, run_id_of
+from reports.data.uncertainty import uncertain_reason
+from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
+from reports.metrics.strata import NO_LABELS, Stratum
+from reports.results.reason import Counted, Reason, too_few_to_print
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import QuantileEstimate, Sample
+from reports.text.reasons import use
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile. Values that differ in one of these labels are never pooled."""

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import get_args
 
 from bench.base.errors import UsageError
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import CheckResult, OnInconclusive
+from reports.analysis.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
+from reports.analysis.targets.conditions import allowed
+from reports.analysis.targets.named import parse_targets
+from reports.analysis.trends.trend import Trend, in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
 from reports.api.run import Run
-from reports.argument_names import in_python
-from reports.check.check import check_of
-from reports.check.results import CheckResult, OnInconclusive
-from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
-from reports.runs import RunFrames, load_for_report
-from reports.targets.conditions import allowed
-from reports.targets.named import parse_targets
-from reports.thresholds import Threshold, parse, read_thresholds
-from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
+from reports.data.runs import RunFrames, load_for_report
+from reports.metrics.argument_names import in_python
+from reports.metrics.thresholds import Threshold, parse, read_thresholds
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import field
 
-from reports.json_entries import ClosedJsonEntry, Known, about
+from reports.results.json_entries import ClosedJsonEntry, Known, described
 
 Counted = Literal["session", "pair", "turn", "word"]
 
@@ -15,14 +15,14 @@ Counted = Literal["session", "pair", "turn", "word"]
 class Reason(ClosedJsonEntry, frozen=True):
     """A reason. Programs read its code and its numbers, people read its text.
 
-    `reports.wording.reasons` has all codes, and writes the texts. Only documents contain a text.
+    `reports.text.reasons` has all codes, and writes the texts. Only documents contain a text.
     """
 
     code: str
-    numbers: Annotated[dict[str, Any], about("the numbers and names of the reason, by name")] = field(
+    numbers: Annotated[dict[str, Any], described("the numbers and names of the reason, by name")] = field(
         default_factory=dict
     )
-    text: Annotated[Known, about("the reason as a sentence")] = ""
+    text: Annotated[Known, described("the reason as a sentence")] = ""
 
     @property
     def needed(self) -> int:

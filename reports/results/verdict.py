@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.json_entries import JsonEntry, about
+from reports.results.json_entries import JsonEntry, described
 
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 """Whether a threshold, a check, or a comparison passes."""
@@ -35,6 +35,6 @@ RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
 class Conclusion(JsonEntry, frozen=True, kw_only=True):
     """The verdict of a document, in the same form in each of them."""
 
-    result: Annotated[Result, about("not_evaluated: the values may not be used, or there are none")]
-    exit_status: Annotated[VerdictStatus, about("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")]
-    headline: Annotated[str, about("the verdict as a sentence")]
+    result: Annotated[Result, described("not_evaluated: the values may not be used, or there are none")]
+    exit_status: Annotated[VerdictStatus, described("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")]
+    headline: Annotated[str, described("the verdict as a sentence")]

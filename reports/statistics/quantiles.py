@@ -42,7 +42,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
-from reports.json_entries import Count, JsonEntry, Rounded, about
+from reports.results.json_entries import Count, JsonEntry, Rounded, described
 from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
@@ -112,18 +112,19 @@ class QuantileEstimate(JsonEntry, frozen=True):
     value: Rounded
     low: Rounded
     high: Rounded
-    deff: Annotated[Rounded, about("design effect")]
+    deff: Annotated[Rounded, described("design effect")]
     reason: Annotated[
-        Reason | None, about("null if it is reported with an interval that has two ends; unbounded: an end is missing")
+        Reason | None,
+        described("null if it is reported with an interval that has two ends; unbounded: an end is missing"),
     ]
-    sessions: Annotated[Count, about("those with a value")] = 0
-    effective_sessions: Annotated[Rounded, about("Kish's effective number of these sessions")] = 0.0
-    by_length: Annotated[bool, about("long sessions differ from short ones, and a few contain many of the turns")] = (
-        False
-    )
-    in_failures: Annotated[bool, about("the quantile is infinite because too many turns failed")] = False
-    reported: Annotated[bool, about("can be compared: it has an interval with two ends")] = False
-    successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
+    sessions: Annotated[Count, described("those with a value")] = 0
+    effective_sessions: Annotated[Rounded, described("Kish's effective number of these sessions")] = 0.0
+    by_length: Annotated[
+        bool, described("long sessions differ from short ones, and a few contain many of the turns")
+    ] = False
+    in_failures: Annotated[bool, described("the quantile is infinite because too many turns failed")] = False
+    reported: Annotated[bool, described("can be compared: it has an interval with two ends")] = False
+    successes: Annotated[Rounded, described("the same quantile of successful turns alone")] = math.nan
 
     def published(self) -> QuantileEstimate:
         """Return a copy in which the numbers that may not be printed are NaN. A value of +inf may be printed."""

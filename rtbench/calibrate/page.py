@@ -15,7 +15,7 @@ from reports.formatting import NONE, count, format_number, log_range, ms, plural
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
-from reports.wording.cells import as_sentence
+from reports.text.cells import as_sentence
 from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 

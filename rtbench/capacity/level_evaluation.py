@@ -22,23 +22,23 @@ from bench.catalogue.outcomes import is_throttled, remedy_of
 from bench.load.planning.run_plan import Concurrency, process_advice
 from bench.record.document import Validity
 from bench.services.registry import dialect_of
-from reports.metric_spec import MetricSpec
-from reports.runs import RunFrames, load_for_report
-from reports.samples import ALWAYS
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import Rate
+from reports.analysis.summary.cost import money_of
+from reports.analysis.summary.load import LIMITS, rate_limits_of
+from reports.analysis.targets.clusters import Clusters
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.metric_specs import by_stratum, specs_of_thresholds
+from reports.analysis.targets.moved import moved
+from reports.analysis.targets.named import targets_of
+from reports.data.runs import RunFrames, load_for_report
+from reports.data.samples import ALWAYS
+from reports.data.turns import Flags, not_started_of
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.thresholds import Sign, Threshold
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
-from reports.summary.cost import money_of
-from reports.summary.load import LIMITS, rate_limits_of
-from reports.targets.clusters import Clusters
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.metric_specs import by_stratum, specs_of_thresholds
-from reports.targets.moved import moved
-from reports.targets.named import targets_of
-from reports.thresholds import Sign, Threshold
-from reports.turns import Flags, not_started_of
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
 from rtbench.capacity.search import (
     AFTER_RAMP_S,

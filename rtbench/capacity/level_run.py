@@ -200,7 +200,7 @@ class PreparedSearch:
     - `call_s` is the expected duration of a call, in seconds.
     - `costs` is the lines about cost, which are printed before the search starts.
     - `missing_features` has an entry for each script: what can never be measured with that script
-    (`reports.measurable`).
+    (`reports.metrics.measurable`).
     """
 
     locust: LocustCommand

@@ -12,7 +12,7 @@ from reports.formatting import NBSP, NONE, count, format_duration, format_number
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
-from reports.wording.cells import as_sentence
+from reports.text.cells import as_sentence
 from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
     CapacityDocument,

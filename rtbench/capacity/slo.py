@@ -37,10 +37,10 @@ import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
-from reports.rate_metrics import RATES
+from reports.metrics.rate_metrics import RATES
+from reports.metrics.thresholds import SIGNS, Threshold, parse, quoted
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS
-from reports.thresholds import SIGNS, Threshold, parse, quoted
 from rtbench.capacity.search import Answer
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)

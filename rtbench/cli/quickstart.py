@@ -34,10 +34,10 @@ from bench.target.price_table import load_price_table
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_frames as load_run
 from reports.formatting import join_words, plural
-from reports.runs import load_frames as load_run
-from reports.summary.summary import Summary, summarise
-from reports.wording import cells
+from reports.text import cells
 from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
 
 RUN_S = 3_600.0

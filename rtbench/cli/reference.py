@@ -47,8 +47,8 @@ def reference(
     Exit status: 0 at least one target is listed; 4 none is. Runs that were killed are finalized first. The last line is
     the path of reference.html.
     """
-    from reports.reference.run_digest import run_digest
-    from reports.targets.named import split_name
+    from reports.analysis.reference.run_digest import run_digest
+    from reports.analysis.targets.named import split_name
 
     chosen = [split_name(target_with_name(name)) for name in names or [""]]
     folders = list(dict.fromkeys(folder for folder, _ in chosen))
@@ -58,7 +58,7 @@ def reference(
         for folder in folders:
             print(f"{run_digest(folder)}  {escape_control(str(folder))}")
         return
-    from reports.reference.table import reference_table, write_table
+    from reports.pages.reference.table import reference_table, write_table
     from reports.render.terminal import render_page
 
     page_folder = out or folders[-1]

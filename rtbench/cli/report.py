@@ -19,8 +19,8 @@ from bench.files.sanitize import escape_control
 from bench.record.presence import runs_folder
 
 if TYPE_CHECKING:
-    from reports.export import Format
-    from reports.summary.summary import Summary
+    from reports.analysis.summary.summary import Summary
+    from reports.data.export import Format
 
 RunName = Annotated[
     str,
@@ -89,10 +89,10 @@ def report(
         _side_by_side(list(dict.fromkeys(runs)))
         return
     from reports.formatting import NBSP
+    from reports.pages.run_report.document import write_report
+    from reports.pages.run_report.report import run_page
     from reports.render.terminal import render_page
-    from reports.run_report.report import run_page
-    from reports.text.document import write_report
-    from reports.wording.sentences import run_essentials
+    from reports.text.sentences import run_essentials
 
     summary = summarise(runs[0])
     page = run_page(summary)
@@ -103,8 +103,8 @@ def report(
 
 def _evidence(run: Path) -> None:
     """Write the evidence of a run for the service's support. Print a short form and the paths of the files."""
-    from reports.evidence.document import evidence_of, write_evidence
-    from reports.evidence.page import evidence_page
+    from reports.pages.evidence.document import evidence_of, write_evidence
+    from reports.pages.evidence.page import evidence_page
     from reports.render.terminal import render_page
 
     made = evidence_of(summarise(run))
@@ -117,8 +117,8 @@ def _evidence(run: Path) -> None:
 def _side_by_side(runs: list[Path]) -> None:
     """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
     from bench.record.folder import read_document
-    from reports.run_report.several_runs import rows_of, several
-    from reports.text.document import write_report
+    from reports.pages.run_report.document import write_report
+    from reports.pages.run_report.several_runs import rows_of, several
 
     for run in runs:
         read_document(run)  # refuse a folder that is no run before anything is written
@@ -136,8 +136,8 @@ def summarise(run: Path) -> Summary:
     Finalize the run first if the process that wrote it is gone, or is the parent that lets this process close the run.
     """
     from bench.record import presence
-    from reports import runs
-    from reports.summary.summary import summarise
+    from reports.analysis.summary.summary import summarise
+    from reports.data import runs
 
     close_if_left(run, by_writer=presence.may_close(run))
     return summarise(runs.load_for_report(run))
@@ -198,9 +198,9 @@ def export(
     so far are written.
     """
     from bench.catalogue.metrics import CATALOGUE
-    from reports.export import export_log, export_tables
-    from reports.runs import document_of
-    from reports.summary.run_validity import validity_of
+    from reports.analysis.summary.run_validity import validity_of
+    from reports.data.export import export_log, export_tables
+    from reports.data.runs import document_of
 
     if form is not ReportFormat.HLOG and metric is not None:
         raise UsageError("--metric needs --format hlog: rows contain every metric; leave --metric out")

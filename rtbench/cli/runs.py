@@ -57,7 +57,7 @@ def open_run(
             raise UsageError(
                 f"{path} is in progress and has no report yet: run `rtbench report {path}` for the rows so far"
             )
-        from reports.text.document import write_report
+        from reports.pages.run_report.document import write_report
         from rtbench.cli.report import summarise
 
         write_report(summarise(path))

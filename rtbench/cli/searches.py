@@ -255,8 +255,8 @@ def capacity(
     """
     import msgspec
 
-    from reports.measurable import refuse_unmeasurable
-    from reports.thresholds import quoted
+    from reports.metrics.measurable import refuse_unmeasurable
+    from reports.metrics.thresholds import quoted
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.page import opening

@@ -187,8 +187,8 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
         return load_profile(path) if path else default_profile()
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
-    from reports.runs import load_frames
-    from reports.targets.named import split_name
+    from reports.analysis.targets.named import split_name
+    from reports.data.runs import load_frames
     from rtbench.simulator_profile import simulator_profile
 
     folder, target = split_name(like)

@@ -55,8 +55,8 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     from bench.files.yaml_file import parsed_yaml, read_text
     from bench.plan.script import load_script
     from bench.target.targets import check_targets
-    from reports.measurable import refuse_unknown_step
-    from reports.thresholds import placed_thresholds, read_thresholds
+    from reports.metrics.measurable import refuse_unknown_step
+    from reports.metrics.thresholds import placed_thresholds, read_thresholds
 
     if path.suffix == ".py":
         raise UsageError(
@@ -89,7 +89,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 def _recognized(root: YamlValue, text: str) -> FileKind:
     """Return the kind of a file, which its first line or its keys identify. Raise UsageError if neither does."""
     from bench.plan.script import SCRIPT
-    from reports.thresholds import THRESHOLD_METRICS
+    from reports.metrics.thresholds import THRESHOLD_METRICS
 
     first = text.partition("\n")[0]
     for kind in (FileKind.script, FileKind.targets):

@@ -23,8 +23,8 @@ from bench.record.presence import FOLDER, runs_folder
 from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
 
 if TYPE_CHECKING:
-    from reports.check import baselines
-    from reports.check.results import CheckResult
+    from reports.analysis.check import baselines
+    from reports.analysis.check.results import CheckResult
 
 baseline = typer.Typer(
     name="baseline",
@@ -86,11 +86,11 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons.comparison import compare_targets, one_sided_alpha
-    from reports.comparisons.document import write_comparison
-    from reports.comparisons.page import comparison_page
+    from reports.analysis.comparisons.comparison import compare_targets, one_sided_alpha
+    from reports.analysis.targets.named import parse_targets, split_name
+    from reports.pages.comparisons.document import write_comparison
+    from reports.pages.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.targets.named import parse_targets, split_name
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
     target_names = [target_with_name(name) for name in names or [""]]
@@ -114,7 +114,7 @@ def compare(
 def target_with_name(name: str) -> str:
     """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
     from bench.record.presence import file_status
-    from reports.targets.named import split_name
+    from reports.analysis.targets.named import split_name
 
     folder, target = split_name(name)
     if name and file_status(folder):
@@ -156,9 +156,9 @@ def sample_size(
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
-    from reports.json_entries import to_json_data
+    from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
     from reports.render.terminal import render_lines
-    from reports.sample_size import power_spec, sample_size, sample_size_blocks
+    from reports.results.json_entries import to_json_data
 
     named = target_with_name(pilot) if pilot else str(newest_valid_run())
     result = sample_size(named, power_spec(metric, detect, margin, power, primary))
@@ -197,20 +197,20 @@ def trend(
     Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of the page.
     """
     from bench.record.presence import is_run
-    from reports.trends.trend import in_folders, trend_of, trend_spec
+    from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
     folders = folder or [runs_folder()]
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
     if as_json:
-        from reports.trends.outputs import trend_data
+        from reports.pages.trends.outputs import trend_data
 
         print(to_safe_json(trend_data(result)))
     else:
+        from reports.pages.trends.outputs import write_trend
+        from reports.pages.trends.page import trend_page
         from reports.render.terminal import render_page
-        from reports.trends.outputs import write_trend
-        from reports.trends.page import trend_page
 
         # the page of one run would be in its folder; a page of many runs is next to their folders
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
@@ -257,13 +257,13 @@ def check(
     yet, 4 invalid or no data.
     """
     from bench.files.safe_io import save_text
-    from reports.check.check import check_of
-    from reports.check.ci import junit_refusal, junit_xml
-    from reports.check.document import remove_earlier, write_check
-    from reports.check.report import check_page
+    from reports.analysis.check.check import check_of
+    from reports.analysis.targets.conditions import allowed
+    from reports.metrics.thresholds import read_thresholds
+    from reports.pages.check.ci import junit_refusal, junit_xml
+    from reports.pages.check.document import remove_earlier, write_check
+    from reports.pages.check.report import check_page
     from reports.render.terminal import render_page
-    from reports.targets.conditions import allowed
-    from reports.thresholds import read_thresholds
 
     run = Path(name or FOLDER)
     try:
@@ -304,7 +304,7 @@ def _optional() -> Iterator[None]:
 def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no such run."""
     from bench.record.presence import file_status, is_folder
-    from reports.targets.named import split_name
+    from reports.analysis.targets.named import split_name
 
     folder, target = split_name(name)
     if not file_status(Path(name)) and is_folder(folder):
@@ -317,7 +317,7 @@ def _whole_run(name: str) -> Path:
 
 def report_refusal_to_ci(error: str) -> None:
     """Print the error as an annotation for the CI system, if this process runs in a CI system."""
-    from reports.check import ci
+    from reports.pages.check import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.write(f"{ci.github_command('error', error)}\n")
@@ -330,8 +330,8 @@ def report_to_ci(result: CheckResult, comment: Path | None) -> None:
 
     `comment` is None if it could not be written.
     """
-    from reports.check import ci
-    from reports.check.document import append_summary
+    from reports.pages.check import ci
+    from reports.pages.check.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(result))
@@ -348,9 +348,9 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 
     A run that is invalid, without a verdict or without data is refused.
     """
-    from reports.check import baselines
-    from reports.runs import load_for_report
-    from reports.targets.named import targets_of
+    from reports.analysis.check import baselines
+    from reports.analysis.targets.named import targets_of
+    from reports.data.runs import load_for_report
 
     run = run_with_name(name)
     close_if_left(run)
@@ -364,7 +364,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 @baseline.command(name="list")
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
-    from reports.check.baselines import list_baselines
+    from reports.analysis.check.baselines import list_baselines
     from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
@@ -376,7 +376,7 @@ def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
-    from reports.check.baselines import describe_baselines
+    from reports.analysis.check.baselines import describe_baselines
     from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
@@ -393,8 +393,8 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
 
     Raise UsageError if the folder has no baselines.
     """
-    from reports.check import baselines
-    from reports.check.stored_runs import without_duplicates
+    from reports.analysis.check import baselines
+    from reports.analysis.check.stored_runs import without_duplicates
 
     stored, notices = without_duplicates(baselines.read_baselines(folder))
     if not stored:

@@ -21,7 +21,7 @@ from bench.simulator.profile import load_profile
 from bench.target.price_table import load_price_table
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from reports import thresholds
+from reports.metrics import thresholds
 from rtbench.cli.session_text import session_text
 from tests.helpers import png
 

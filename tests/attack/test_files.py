@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import rtbench
 from benchmarks.fuzz.damage import HOSTILE, WRONG, dumped
-from reports.summary.summary import summarise
-from reports.text.document import write_report
+from reports.analysis.summary.summary import summarise
+from reports.pages.run_report.document import write_report
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
 from tests.examples import some
 from tests.reports import synthetic

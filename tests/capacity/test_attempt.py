@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from bench.base.errors import UsageError
-from reports.runs import RunFrames
+from reports.data.runs import RunFrames
 from rtbench.capacity import level_evaluation as playing
 from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level, median_call_s
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
@@ -105,7 +105,9 @@ def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
     verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
     for off_ms, answer in ((12.0, "pass"), (59_900.0, "load_generator")):
         errors = np.full(plan.sessions * plan.turns, off_ms)
-        monkeypatch.setattr("reports.targets.moved.bounds_of_rows", lambda folder, metric, errors=errors: errors)
+        monkeypatch.setattr(
+            "reports.analysis.targets.moved.bounds_of_rows", lambda folder, metric, errors=errors: errors
+        )
         played = evaluate(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
 
         assert played.result == answer

@@ -15,13 +15,13 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.outcomes import outcome_class, remedy_of
-from reports.metric_spec import MetricSpec
-from reports.runs import RunFrames, load_frames
-from reports.statistic_types.quantile import Quantile
+from reports.analysis.targets.clusters import Clusters
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import RunFrames, load_frames
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.strata import Stratum
 from reports.statistics.quantiles import quantiles
-from reports.strata import Stratum
-from reports.targets.clusters import Clusters
-from reports.targets.compared_target import ComparedTarget
 from rtbench.capacity.level_evaluation import (
     _backed_off,
     _LevelMonitor,

@@ -24,16 +24,16 @@ from bench.record.rows import TranscriptLine
 from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
-from reports.check.document import CheckDocument
-from reports.comparisons.document import CompareDocument
-from reports.evidence.document import EvidenceDocument
-from reports.json_entries import schema_of
-from reports.reference.document import ReferenceDocument
-from reports.sample_size import SampleSize
-from reports.sequential.decision import DecisionDocument
-from reports.stored import Baseline
-from reports.text.document import SummaryDocument
-from reports.trends.outputs import TrendDocument
+from reports.analysis.sample_size import SampleSize
+from reports.analysis.sequential.decision import DecisionDocument
+from reports.metrics.stored import Baseline
+from reports.pages.check.document import CheckDocument
+from reports.pages.comparisons.document import CompareDocument
+from reports.pages.evidence.document import EvidenceDocument
+from reports.pages.reference.document import ReferenceDocument
+from reports.pages.run_report.document import SummaryDocument
+from reports.pages.trends.outputs import TrendDocument
+from reports.results.json_entries import schema_of
 from rtbench.capacity.search import CapacityDocument
 
 FOLDER = Path(reports.__file__).parent / "schemas"

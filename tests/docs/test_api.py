@@ -14,7 +14,7 @@ import rtbench
 from bench.catalogue.columns import UNCERTAINTY_COLUMNS
 from bench.record.folder import SCHEMAS, TableName
 from reports.api.run import Run
-from reports.runs import SESSION_METRICS, TURN_METRICS
+from reports.data.runs import SESSION_METRICS, TURN_METRICS
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan

@@ -43,7 +43,10 @@ LOCUST = (
     "import bench.record.finalize\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.record.finalize, reports.comparisons.document, reports.check.document, reports.sequential.decide"
+REPORT = (
+    "import bench.record.finalize, reports.pages.comparisons.document, reports.pages.check.document\n"
+    "import reports.analysis.sequential.decide"
+)
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
 from bench.simulator import recorded_replies
@@ -88,7 +91,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
     ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.record.replay",
     ("rtbench.cli.decision",): REPORT,
-    ("reports.sequential",): REPORT,
+    ("reports.analysis.sequential",): REPORT,
 }
 """The preparation for each module. The key is the module, and in some cases the first argument of the command."""
 PROGRAMS = {

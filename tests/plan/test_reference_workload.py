@@ -16,7 +16,7 @@ from bench.catalogue.reference_workload import (
     ReferenceWorkload,
 )
 from bench.plan.script import Script, load_script
-from reports.reference.listing import PINNED_SETTINGS
+from reports.analysis.reference.listing import PINNED_SETTINGS
 
 FOLDERS = {"spoken": EXAMPLES / "reference", "typed": EXAMPLES / "reference" / "typed"}
 MAX_BYTES = 3_000_000

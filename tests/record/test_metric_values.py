@@ -18,7 +18,7 @@ from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.metric_values import values_ns
 from bench.record.rows import session_row
-from reports.runs import session_frame, turn_frame
+from reports.data.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)

@@ -13,7 +13,7 @@ from bench.base.errors import UsageError
 from bench.record.merging.merge import run_folders_of
 from bench.record.presence import is_folder, is_run
 from bench.record.run_list import list_runs, newest_run
-from reports.trends.trend import in_folders
+from reports.analysis.trends.trend import in_folders
 from rtbench.cli.app import main
 from tests.command_line import call
 from tests.locked import lock

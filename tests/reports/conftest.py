@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from reports.comparisons.comparison import compare_targets, inference
+from reports.analysis.comparisons.comparison import compare_targets, inference
 from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
@@ -22,8 +22,8 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
-    monkeypatch.setattr("reports.check.baselines.RESAMPLES", DRAWS)
-    monkeypatch.setattr("reports.comparisons.measurements.DRAWS", DRAWS)
+    monkeypatch.setattr("reports.analysis.check.baselines.RESAMPLES", DRAWS)
+    monkeypatch.setattr("reports.analysis.comparisons.measurements.DRAWS", DRAWS)
 
 
 @pytest.fixture

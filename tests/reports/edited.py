@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.runs import load_for_report
-from reports.summary.summary import Summary, summarise
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
 
 
 class Columns(dict[str, list[Any]]):

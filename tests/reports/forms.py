@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reports.comparisons.comparison import Comparison
-from reports.comparisons.page import comparison_page
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.summary.summary import Summary
+from reports.analysis.trends.trend import Trend
+from reports.pages.comparisons.page import comparison_page
+from reports.pages.run_report.report import run_page
+from reports.pages.trends.page import trend_page
 from reports.render.blocks import Page, Section
 from reports.render.html import render_html
 from reports.render.markdown import markdown_blocks, render_markdown
 from reports.render.terminal import render_page
-from reports.run_report.report import run_page
-from reports.summary.summary import Summary
-from reports.trends.page import trend_page
-from reports.trends.trend import Trend
 
 
 def run_html(summary: Summary) -> str:

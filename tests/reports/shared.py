@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.catalogue.metrics import CATALOGUE
-from reports.runs import RunFrames, load_for_report
-from reports.summary.metrics import MetricSummary
-from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_json
+from reports.analysis.summary.metrics import MetricSummary
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import RunFrames, load_for_report
+from reports.pages.run_report.document import summary_json
 from tests.reports import synthetic
 from tests.reports.forms import run_html
 from tests.reports.synthetic import Plan

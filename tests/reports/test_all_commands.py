@@ -19,8 +19,8 @@ from bench.record import finalize
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
 from bench.services.openai.ga import GA
-from reports.runs import load_for_report
-from reports.summary.summary import summarise
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
 from rtbench.cli.report import report
 from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise

@@ -24,17 +24,17 @@ import rtbench
 from bench.base.errors import UsageError
 from bench.catalogue.columns import UNCERTAINTY_COLUMNS
 from bench.record.folder import SCHEMAS, STORED
-from reports.check.check import check_of
-from reports.check.document import check_data
-from reports.comparisons.comparison import compare_targets
-from reports.comparisons.document import comparison_data
-from reports.summary.summary import summarise
-from reports.targets.named import parse_targets
-from reports.text.document import summary_json
-from reports.thresholds import read_thresholds
-from reports.turns import target_labels
-from reports.uncertainty import uncertain_reason
-from reports.wording.reasons import reason_text
+from reports.analysis.check.check import check_of
+from reports.analysis.comparisons.comparison import compare_targets
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.named import parse_targets
+from reports.data.turns import target_labels
+from reports.data.uncertainty import uncertain_reason
+from reports.metrics.thresholds import read_thresholds
+from reports.pages.check.document import check_data
+from reports.pages.comparisons.document import comparison_data
+from reports.pages.run_report.document import summary_json
+from reports.text.reasons import reason_text
 from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary

@@ -19,17 +19,17 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
-from reports.run_report import metric_sections
-from reports.run_report.caller_sections import by_load as section
-from reports.runs import load_for_report
-from reports.samples import session_sample
-from reports.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
-from reports.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
-from reports.summary.load import call_bins
-from reports.summary.metrics import ShareEstimate
-from reports.summary.summary import Summary, summarise
-from reports.wording.notices import pooled_notices
-from reports.wording.remarks import arrivals, rate
+from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
+from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
+from reports.analysis.summary.load import call_bins
+from reports.analysis.summary.metrics import ShareEstimate
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
+from reports.data.samples import session_sample
+from reports.pages.run_report import metric_sections
+from reports.pages.run_report.caller_sections import by_load as section
+from reports.text.notices import pooled_notices
+from reports.text.remarks import arrivals, rate
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited

@@ -14,13 +14,13 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import ADDED
 from bench.catalogue.outcomes import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
 from bench.services.telephone.dialect import TELEPHONE
-from reports.check.check import check_of
-from reports.comparisons.comparison import compare_targets
-from reports.runs import load_for_report
-from reports.summary.calls import ReasonCount
-from reports.summary.summary import Summary, summarise
-from reports.targets.named import parse_targets
-from reports.wording.remarks import round_trips
+from reports.analysis.check.check import check_of
+from reports.analysis.comparisons.comparison import compare_targets
+from reports.analysis.summary.calls import ReasonCount
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report
+from reports.text.remarks import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text

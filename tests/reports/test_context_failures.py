@@ -10,15 +10,15 @@ import pytest
 
 import rtbench
 from bench.catalogue.outcomes import remedy_of
-from reports.run_report.caller_sections import context as latency_section
-from reports.run_report.caller_sections import context_failures as section
-from reports.runs import load_for_report
-from reports.samples import samples_of
-from reports.summary.groups import GroupedLatency, latency_by
-from reports.summary.summary import Summary
-from reports.text.document import summary_data
-from reports.wording.notices import notices
-from reports.wording.sentences import next_step
+from reports.analysis.summary.groups import GroupedLatency, latency_by
+from reports.analysis.summary.summary import Summary
+from reports.data.runs import load_for_report
+from reports.data.samples import samples_of
+from reports.pages.run_report.caller_sections import context as latency_section
+from reports.pages.run_report.caller_sections import context_failures as section
+from reports.pages.run_report.document import summary_data
+from reports.text.notices import notices
+from reports.text.sentences import next_step
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited

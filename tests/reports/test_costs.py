@@ -17,14 +17,14 @@ import rtbench
 from bench.catalogue.columns import token_column
 from bench.catalogue.pricing import Prices, cost_usd
 from bench.record.recorder import SIMULATOR_OVERLOADED
-from reports.json_entries import to_json_data
-from reports.run_report import caller_sections, context_sections
-from reports.run_report.context_sections import costs
-from reports.runs import RunFrames, load_for_report
-from reports.summary.cost import KINDS, RunCost, money_of
-from reports.summary.summary import Summary, summarise
-from reports.turns import target_labels
-from reports.wording.remarks import cost, cost_notes, incident_lines, incidents_that_matter, limits_in_all, round_trips
+from reports.analysis.summary.cost import KINDS, RunCost, money_of
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import RunFrames, load_for_report
+from reports.data.turns import target_labels
+from reports.pages.run_report import caller_sections, context_sections
+from reports.pages.run_report.context_sections import costs
+from reports.results.json_entries import to_json_data
+from reports.text.remarks import cost, cost_notes, incident_lines, incidents_that_matter, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown

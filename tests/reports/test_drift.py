@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from reports.run_report import metric_sections
-from reports.runs import load_for_report
-from reports.samples import samples_of
-from reports.summary.drift import PoolDrift, drifts, is_suspected
-from reports.summary.run_validity import simulator_late_ms
-from reports.summary.summary import Summary, summarise
-from reports.wording.remarks import drift_text
+from reports.analysis.summary.drift import PoolDrift, drifts, is_suspected
+from reports.analysis.summary.run_validity import simulator_late_ms
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
+from reports.data.samples import samples_of
+from reports.pages.run_report import metric_sections
+from reports.text.remarks import drift_text
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import slowed

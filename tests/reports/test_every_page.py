@@ -26,17 +26,17 @@ import rtbench
 from bench.catalogue.outcomes import STARVED
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_document, write_document
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.named import parse_targets
+from reports.analysis.trends.trend import trend_of_points
+from reports.analysis.trends.trend_point import TrendPoint
+from reports.pages.run_report import caller_sections, metric_sections
+from reports.pages.run_report.document import write_report
+from reports.pages.run_report.report import run_page
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
-from reports.run_report import caller_sections, metric_sections
-from reports.run_report.report import run_page
-from reports.summary.summary import summarise
-from reports.targets.named import parse_targets
-from reports.text.document import write_report
-from reports.trends.trend import trend_of_points
-from reports.trends.trend_point import TrendPoint
-from reports.wording import cells
-from reports.wording.sentences import next_step, run_headline, run_second
+from reports.text import cells
+from reports.text.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
 from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched

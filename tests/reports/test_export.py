@@ -21,8 +21,8 @@ from bench.record import histograms as hdr
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
 from bench.record.spool import HISTOGRAMS, path_of
-from reports import export as export_rows
-from reports.export import TABLES, Format, export_log, export_schema, export_tables, write_table
+from reports.data import export as export_rows
+from reports.data.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -20,21 +20,21 @@ import rtbench
 from bench.catalogue.metrics import VAD_SEGMENTS, segments
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import Histograms
-from reports.run_report import metric_sections
-from reports.run_report.bar_charts import segment_bars as draw
-from reports.run_report.caller_sections import along_session as section
-from reports.run_report.charts import latency_lines
-from reports.runs import RunFrames, session_frame, turn_frame
-from reports.samples import VOICE_TO_VOICE
+from reports.analysis.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
+from reports.analysis.summary.groups import GroupedLatency, same_grouping
+from reports.analysis.summary.metrics import ALL
+from reports.analysis.summary.over_time import DOTS, over_time, steps_over_time
+from reports.analysis.summary.segments import Breakdown, breakdowns, percentile_bands
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import RunFrames, session_frame, turn_frame
+from reports.data.samples import VOICE_TO_VOICE
+from reports.data.turns import measured_turns
+from reports.pages.run_report import metric_sections
+from reports.pages.run_report.bar_charts import segment_bars as draw
+from reports.pages.run_report.caller_sections import along_session as section
+from reports.pages.run_report.charts import latency_lines
 from reports.statistics.quantiles import Sample, shortfall
-from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
-from reports.summary.groups import GroupedLatency, same_grouping
-from reports.summary.metrics import ALL
-from reports.summary.over_time import DOTS, over_time, steps_over_time
-from reports.summary.segments import Breakdown, breakdowns, percentile_bands
-from reports.summary.summary import Summary, summarise
-from reports.turns import measured_turns
-from reports.wording.cells import breakdown_title
+from reports.text.cells import breakdown_title
 from tests.reports import synthetic
 from tests.reports.forms import section_html
 from tests.reports.shared import page_of, summary_of
@@ -124,7 +124,7 @@ def test_the_slowest_turns_of_each_step_and_target_are_listed_with_their_rows() 
 def test_with_more_steps_fewer_slow_turns_are_listed_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
     run = summary_of(Plan()).run
     for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
-        monkeypatch.setattr("reports.summary.example_turns.OF_STEPS", most)
+        monkeypatch.setattr("reports.analysis.summary.example_turns.OF_STEPS", most)
         assert len(summarise(run).slowest_of_steps) == each * 4
 
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.record.histograms import MAX_STEPS
-from reports.runs import load_for_report
-from reports.summary.group_keys import KEYS
-from reports.summary.groups import GroupedLatency
-from reports.summary.over_time import over_time, pool_series, steps_over_time
-from reports.summary.summary import Summary, summarise
-from reports.text.document import summary_data
-from reports.turns import not_started_of, turns_not_started
-from reports.wording.sentences import run_essentials, run_headline, run_second
+from reports.analysis.summary.group_keys import KEYS
+from reports.analysis.summary.groups import GroupedLatency
+from reports.analysis.summary.over_time import over_time, pool_series, steps_over_time
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
+from reports.data.turns import not_started_of, turns_not_started
+from reports.pages.run_report.document import summary_data
+from reports.text.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_forms, run_text

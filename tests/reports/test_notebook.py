@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import rtbench
-from reports.notebook import MAX_ROWS, frame_html
+from reports.render.notebook import MAX_ROWS, frame_html
 from tests.reports import synthetic
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan

@@ -9,13 +9,13 @@ import pytest
 import rtbench
 from bench.catalogue.outcomes import HUNG_UP, SERVICE_REPORTED
 from bench.services.telephone.remedies import OF_SIP, ROWS
-from reports.evidence.document import evidence_of
+from reports.analysis.summary.summary import Summary
+from reports.pages.evidence.document import evidence_of
+from reports.pages.run_report import metric_sections
+from reports.pages.run_report.report import SECTION_MISSING, run_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
-from reports.run_report import metric_sections
-from reports.run_report.report import SECTION_MISSING, run_page
-from reports.summary.summary import Summary
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import built, outputs
 from tests.reports.synthetic import Plan

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reports.check.check import check_of
-from reports.runs import load_for_report, load_frames
-from reports.summary.summary import summarise
-from reports.targets.named import parse_targets
-from reports.text.document import write_report
-from reports.thresholds import parse
+from reports.analysis.check.check import check_of
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report, load_frames
+from reports.metrics.thresholds import parse
+from reports.pages.run_report.document import write_report
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.edited import Row, edit

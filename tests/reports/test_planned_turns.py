@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.planned_turns import planned_turns
+from reports.data.planned_turns import planned_turns
 
 TURN = {"step": "say", "measured_from": "speech_end", "greeting": False}
 DOCUMENT = {"scripts": [{"target": "west", "name": name, "plan": [TURN]} for name in ("a", "b")]}

@@ -17,26 +17,26 @@ from bench.base.errors import UsageError
 from bench.catalogue.outcomes import is_throttled
 from bench.record.folder import SCHEMAS
 from bench.record.metric_values import CARRIED
-from reports.check.absolute import limit_results
-from reports.check.baselines import baseline_of
-from reports.check.check import check_of
-from reports.json_entries import to_json_data
-from reports.metric_spec import MetricSpec, better_direction
-from reports.rate_metrics import OF_COLUMNS, RATES
-from reports.run_report import caller_sections
-from reports.runs import load_for_report, load_frames
-from reports.sample_size import power_spec
-from reports.samples import session_sample
-from reports.sequential.plan import plan_analyses
-from reports.statistic_types.rate import Rate, rate_seen
+from reports.analysis.check.absolute import limit_results
+from reports.analysis.check.baselines import baseline_of
+from reports.analysis.check.check import check_of
+from reports.analysis.sample_size import power_spec
+from reports.analysis.sequential.plan import plan_analyses
+from reports.analysis.summary.outcomes import limited
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.named import parse_targets, targets_of
+from reports.analysis.trends.trend_point import point_of_baseline, points_of_run
+from reports.data.runs import load_for_report, load_frames
+from reports.data.samples import session_sample
+from reports.metrics.metric_spec import MetricSpec, better_direction
+from reports.metrics.rate_metrics import OF_COLUMNS, RATES
+from reports.metrics.statistic_types.rate import Rate, rate_seen
+from reports.metrics.thresholds import parse
+from reports.pages.run_report import caller_sections
+from reports.results.json_entries import to_json_data
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
-from reports.summary.outcomes import limited
-from reports.summary.summary import Summary, summarise
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.named import parse_targets, targets_of
-from reports.thresholds import parse
-from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
 from tests.reports.check.examples import ENOUGH, flat, thresholds
 from tests.reports.check.examples import run as run_of_carried
@@ -397,7 +397,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(folder: Path) -> Summary:
-    from reports.summary.summary import summarise
+    from reports.analysis.summary.summary import summarise
 
     return summarise(load_for_report(folder))
 

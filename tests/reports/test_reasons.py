@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.json_entries import JsonEntry
+from reports.results.json_entries import JsonEntry
 from reports.results.reason import Reason, too_few, too_few_to_print
-from reports.wording.cells import CHECKS
-from reports.wording.reasons import SENTENCES, document_data, reason_text
+from reports.text.cells import CHECKS
+from reports.text.reasons import SENTENCES, document_data, reason_text
 
 ROOT = Path(__file__).parents[2] / "reports"
 BOUNDS = {"lower": 610.0, "upper": 890.0, "unit": "ms", "bounds_from": "parts"}
@@ -39,7 +39,7 @@ def test_a_reason_has_one_sentence(text: str) -> None:
 
 def test_every_code_has_a_sentence_and_every_sentence_has_a_reason() -> None:
     codes = set()
-    for path in set(ROOT.rglob("*.py")) - {ROOT / "wording" / "reasons.py"}:  # this module reads reasons of documents
+    for path in set(ROOT.rglob("*.py")) - {ROOT / "text" / "reasons.py"}:  # this module reads reasons of documents
         for call in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(call, ast.Call)

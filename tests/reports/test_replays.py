@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.check.check import check_of
+from reports.analysis.check.check import check_of
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import edit
 

@@ -25,11 +25,11 @@ from bench.record.folder import SCHEMAS
 from bench.record.histograms import HistogramKey
 from bench.record.replay import replay_log
 from bench.record.spool import FACTS, HISTOGRAMS, path_of
-from reports import runs
-from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
-from reports.summary.summary import summarise
-from reports.text.document import summary_json
-from reports.turns import column_of, measured_turns
+from reports.analysis.summary.summary import summarise
+from reports.data import runs
+from reports.data.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
+from reports.data.turns import column_of, measured_turns
+from reports.pages.run_report.document import summary_json
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -134,7 +134,7 @@ def test_a_table_does_not_depend_on_how_many_columns_are_read_at_once(
 ) -> None:
     synthetic.write(tmp_path, Plan(usage=True))
     every = turn_frame(run_folder.read_table(tmp_path, "turns"))
-    monkeypatch.setattr("reports.runs.TOGETHER", together)
+    monkeypatch.setattr("reports.data.runs.TOGETHER", together)
 
     run = rtbench.load(tmp_path)
     pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(UNCERTAINTY_COLUMNS)))

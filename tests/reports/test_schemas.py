@@ -19,16 +19,16 @@ from msgspec import inspect
 from bench.record import folder as run_folder
 from bench.record.calibration import load_calibration, save_calibration
 from bench.record.document import SCHEMA_VERSION
-from reports.check.document import CheckDocument
-from reports.comparisons.document import CompareDocument
-from reports.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
-from reports.runs import load_for_report
-from reports.sample_size import SampleSize
-from reports.sequential.decision import DecisionDocument
-from reports.summary.summary import summarise
-from reports.summary.targets import TargetFacts
-from reports.text.document import SummaryDocument, summary_data
-from reports.wording.settings import FACTS
+from reports.analysis.sample_size import SampleSize
+from reports.analysis.sequential.decision import DecisionDocument
+from reports.analysis.summary.summary import summarise
+from reports.analysis.summary.targets import TargetFacts
+from reports.data.runs import load_for_report
+from reports.pages.check.document import CheckDocument
+from reports.pages.comparisons.document import CompareDocument
+from reports.pages.run_report.document import SummaryDocument, summary_data
+from reports.results.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
+from reports.text.settings import FACTS
 from tests.calibrate.builders import build_calibration
 from tests.docs.schemas import schema_text, schemas, write
 from tests.reports import synthetic

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.metrics import sessions_to_publish
+from reports.analysis.summary.distributions import PUBLISHED, curves
+from reports.analysis.summary.metrics import MetricSummary
+from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP
+from reports.metrics.strata import NO_STRATUM
+from reports.pages.run_report import bar_charts
 from reports.render.blocks import Cell
 from reports.results.reason import Reason, too_few_to_print
-from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, quantiles, sample, shortfall
-from reports.strata import NO_STRATUM
-from reports.summary.distributions import PUBLISHED, curves
-from reports.summary.metrics import MetricSummary
-from reports.summary.summary import Summary
-from reports.wording.cells import estimate_cell
-from reports.wording.sentences import longer_runs, next_step, run_essentials, run_headline
+from reports.text.cells import estimate_cell
+from reports.text.sentences import longer_runs, next_step, run_essentials, run_headline
 from tests.examples import few
 from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import summary_of

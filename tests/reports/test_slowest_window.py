@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from reports.analysis.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
+from reports.analysis.summary.summary import Summary
+from reports.pages.run_report.metric_sections import time
 from reports.render.blocks import Figure
-from reports.run_report.metric_sections import time
 from reports.statistics.quantiles import quantile
-from reports.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
-from reports.summary.summary import Summary
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited

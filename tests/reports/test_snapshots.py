@@ -22,26 +22,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.record.validity import EARLY_REPLIES
-from reports.check.check import check_of
-from reports.check.report import check_page
-from reports.check.results import CheckResult
-from reports.comparisons.comparison import Comparison
-from reports.comparisons.page import comparison_page
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import CheckResult
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sequential.analysis import End
+from reports.analysis.sequential.decide import decision_of
+from reports.analysis.sequential.decision import Decision, analyses, decision_sentence
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.trends.trend import trend_of_points
+from reports.data.runs import load_for_report
+from reports.pages.check.report import check_page
+from reports.pages.comparisons.page import comparison_page
+from reports.pages.run_report.report import run_page
+from reports.pages.trends.page import trend_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
-from reports.run_report.report import run_page
-from reports.runs import load_for_report
-from reports.sample_size import power_spec, sample_size, sample_size_blocks
-from reports.sequential.analysis import End
-from reports.sequential.decide import decision_of
-from reports.sequential.decision import Decision, analyses, decision_sentence
-from reports.summary.summary import Summary, summarise
-from reports.trends.page import trend_page
-from reports.trends.trend import trend_of_points
-from reports.wording.sentences import run_essentials
+from reports.text.sentences import run_essentials
 from tests.reports import synthetic
 from tests.reports.check import examples
 from tests.reports.comparisons import invented

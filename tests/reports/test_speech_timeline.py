@@ -23,13 +23,13 @@ from bench.record import folder as run_folder
 from bench.record import replay
 from bench.record.spool import path_of
 from bench.services.openai.dialect import FORMATS
-from reports.run_report import speech_timeline
-from reports.run_report.caller_sections import playback
-from reports.runs import load_for_report, response_ids
-from reports.samples import VOICE_TO_VOICE
-from reports.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps, playback_spans
-from reports.summary.summary import Summary, summarise
-from reports.wording.cells import example_name
+from reports.analysis.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps, playback_spans
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report, response_ids
+from reports.data.samples import VOICE_TO_VOICE
+from reports.pages.run_report import speech_timeline
+from reports.pages.run_report.caller_sections import playback
+from reports.text.cells import example_name
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import summary_in, summary_of

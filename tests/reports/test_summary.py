@@ -19,21 +19,21 @@ import rtbench
 from bench.catalogue.outcomes import NO_OWN, outcome_class, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
+from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, message_of
+from reports.analysis.summary.run_validity import data_notes
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.targets.fairness import notices_on
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
+from reports.data.turns import measured_turns
 from reports.formatting import NBSP
+from reports.pages.run_report.context_sections import health
+from reports.pages.run_report.document import summary_data
 from reports.render.blocks import Paragraph
-from reports.run_report.context_sections import health
-from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.statistics.quantiles import quantile
-from reports.summary.outcomes import OutcomeCount, Outcomes, message_of
-from reports.summary.run_validity import data_notes
-from reports.summary.summary import Summary, summarise
-from reports.targets.fairness import notices_on
-from reports.targets.named import parse_targets
-from reports.text.document import summary_data
-from reports.turns import measured_turns
-from reports.wording.notices import decision_notice, notices, run_notices
-from reports.wording.remarks import auth_wait, interleaved
-from reports.wording.validity import remedy_line, verdict_reason
+from reports.text.notices import decision_notice, notices, run_notices
+from reports.text.remarks import auth_wait, interleaved
+from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.shared import figures, summary_in, summary_of

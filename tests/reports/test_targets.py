@@ -17,21 +17,21 @@ import pytest
 import rtbench
 from bench.record import folder as files
 from bench.record.merging.merge import merge_runs
-from reports.runs import load_for_report
+from reports.analysis.summary.group_keys import NOT_REPORTED
+from reports.analysis.summary.groups import Group
+from reports.analysis.summary.run_validity import data_notes
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.targets.clusters import by_session
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report
+from reports.data.turns import measured_turns
+from reports.pages.run_report.document import summary_data
 from reports.statistics.quantiles import quantile, sample
-from reports.summary.group_keys import NOT_REPORTED
-from reports.summary.groups import Group
-from reports.summary.run_validity import data_notes
-from reports.summary.summary import Summary, summarise
-from reports.targets.clusters import by_session
-from reports.targets.named import parse_targets
-from reports.text.document import summary_data
-from reports.turns import measured_turns
-from reports.wording import remarks
-from reports.wording.notices import notices, run_notices
-from reports.wording.reasons import reason_text
-from reports.wording.sentences import next_step
-from reports.wording.validity import accuracy_notes
+from reports.text import remarks
+from reports.text.notices import notices, run_notices
+from reports.text.reasons import reason_text
+from reports.text.sentences import next_step
+from reports.text.validity import accuracy_notes
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text

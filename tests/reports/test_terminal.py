@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
+from reports.analysis.summary.run_validity import busiest
+from reports.data.runs import RunFrames
 from reports.formatting import NBSP
+from reports.pages.run_report.report import run_page
 from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragraph, make_row, table
 from reports.render.terminal import coloured, render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
-from reports.run_report.report import run_page
-from reports.runs import RunFrames
-from reports.summary.run_validity import busiest
-from reports.wording.validity import trust
+from reports.text.validity import trust
 from rtbench.cli.report import wants_colour
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, write

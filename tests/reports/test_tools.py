@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.summary.tools import ToolTurns
+from reports.data.runs import load_for_report
 from reports.formatting import NBSP
-from reports.run_report import caller_sections, metric_sections
-from reports.runs import load_for_report
-from reports.summary.summary import Summary, summarise
-from reports.summary.tools import ToolTurns
-from reports.text.document import summary_json
+from reports.pages.run_report import caller_sections, metric_sections
+from reports.pages.run_report.document import summary_json
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_text, section_html, section_markdown
 from tests.reports.synthetic import STEPS, Plan

@@ -17,16 +17,16 @@ import rtbench
 from bench.record.folder import SCHEMAS, row_reader
 from bench.record.histograms import HistogramKey, Histograms
 from bench.record.metric_values import record_rows
-from reports.json_entries import to_json_data
-from reports.run_report import caller_sections
-from reports.runs import RunFrames, session_frame, turn_frame
-from reports.strata import Stratum, in_order
-from reports.summary.run_validity import data_notes
-from reports.summary.summary import Summary
-from reports.turns import TurnArrays, measured_turns
-from reports.wording import settings
-from reports.wording.notices import notices, run_notices
-from reports.wording.sentences import run_headline
+from reports.analysis.summary.run_validity import data_notes
+from reports.analysis.summary.summary import Summary
+from reports.data.runs import RunFrames, session_frame, turn_frame
+from reports.data.turns import TurnArrays, measured_turns
+from reports.metrics.strata import Stratum, in_order
+from reports.pages.run_report import caller_sections
+from reports.results.json_entries import to_json_data
+from reports.text import settings
+from reports.text.notices import notices, run_notices
+from reports.text.sentences import run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_forms, run_html, run_text, section_html

@@ -20,39 +20,38 @@ from bench.base.errors import UsageError
 from bench.record.folder import TableName
 from bench.record.validity import EARLY_REPLIES, EarlyReplies
 from bench.record.validity_data import early_replies
-from reports.check import sentences as check_sentences
-from reports.check.baselines import baseline_of
-from reports.check.check import check_of
-from reports.check.report import check_page
-from reports.check.results import CheckResult, compared_result
-from reports.check.sentences import inconclusive_text, interval_text, limit_text
-from reports.comparisons import sentences as compare_sentences
-from reports.comparisons.comparison import Comparison, compare_targets
-from reports.comparisons.page import comparison_page
-from reports.finding_rows import row
+from reports.analysis.check.baselines import baseline_of
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import CheckResult, compared_result
+from reports.analysis.comparisons.comparison import Comparison, compare_targets
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.sample_size import power_spec, sample_size
+from reports.analysis.sequential.decide import analyse_pairs
+from reports.analysis.summary.drift import PoolDrift
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.named import parse_targets
+from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.formatting import NBSP, change, format_number, ms
-from reports.metric_comparison import MetricComparison
-from reports.metric_spec import MetricSpec
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.strata import Stratum
+from reports.pages.check.report import check_page
+from reports.pages.comparisons.page import comparison_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
-from reports.sample_size import power_spec, sample_size
-from reports.sequential.decide import analyse_pairs
-from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import Verdict
-from reports.strata import Stratum
-from reports.summary.drift import PoolDrift
-from reports.summary.summary import summarise
-from reports.targets.named import parse_targets
-from reports.uncertainty import UncertainMetric, uncertain_reason
-from reports.wording import verdicts
-from reports.wording.cells import interval
-from reports.wording.notices import notices, uncertain_line
-from reports.wording.reasons import reason_text
-from reports.wording.remarks import drift_suspected
+from reports.text import check_sentences, verdicts
+from reports.text import comparison_sentences as compare_sentences
+from reports.text.cells import interval
+from reports.text.check_sentences import inconclusive_text, interval_text, limit_text
+from reports.text.finding_rows import row
+from reports.text.notices import notices, uncertain_line
+from reports.text.reasons import reason_text
+from reports.text.remarks import drift_suspected
 from tests.reports import shared, synthetic
 from tests.reports.check.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.comparisons.build import quick, two

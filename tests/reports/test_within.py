@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 
 from bench.base.errors import UsageError
-from reports.check.check import check_of
-from reports.finding_entry import entry_of
-from reports.finding_sentences import sentence
+from reports.analysis.check.check import check_of
+from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sequential.decide import decision_of
+from reports.analysis.sequential.plan import plan_analyses
+from reports.analysis.targets.named import parse_targets, targets_of
+from reports.analysis.trends.trend import trend_spec
+from reports.data.runs import load_for_report
 from reports.formatting import NBSP
-from reports.metric_spec import MetricSpec
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.rate import estimate_rate
+from reports.metrics.statistic_types.within import Within
+from reports.metrics.thresholds import by_metric, parse, parse_all
 from reports.render.terminal import render_lines
-from reports.runs import load_for_report
-from reports.sample_size import power_spec, sample_size, sample_size_blocks
-from reports.sequential.decide import decision_of
-from reports.sequential.plan import plan_analyses
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import estimate_rate
-from reports.statistic_types.within import Within
 from reports.statistics.differences import Inference, Margin
-from reports.targets.named import parse_targets, targets_of
-from reports.thresholds import by_metric, parse, parse_all
-from reports.trends.trend import trend_spec
+from reports.text.finding_entry import entry_of
+from reports.text.finding_sentences import sentence
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.slo import slo_of
 from tests.reports import synthetic

@@ -28,7 +28,7 @@ from bench.wire.audio import (
     resolve_format,
     ulaw,
 )
-from reports.summary.example_turns import BYTES_PER_S
+from reports.analysis.summary.example_turns import BYTES_PER_S
 from tests.examples import thorough
 from tests.observe.test_playback import raw
 

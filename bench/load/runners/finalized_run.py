@@ -181,7 +181,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "lacking": plan.missing_features,
     }
     thresholds: Thresholds = child_output(
-        [*python_command("reports.check"), json.dumps(request)],
+        [*python_command("reports.analysis.check"), json.dumps(request)],
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )

@@ -1,10 +1,10 @@
 """The interim analyses of a run that stops when its comparison is decided: their plan, and their child processes.
 
-`reports.sequential` plans the analyses and evaluates the run folder; this process computes no statistic. While the load
-generator is overloaded, no analysis starts. Overload means that the run would be invalid if it ended now. If the
-overload lasts for a tenth of the planned pairs (at least ten pairs), the run is ended as invalid. But no run is ended
-before its two targets together have 200 turns. The reason is that the validity checks use p99, and p99 of fewer than
-100 turns is their maximum.
+`reports.analysis.sequential` plans the analyses and evaluates the run folder; this process computes no statistic. While
+the load generator is overloaded, no analysis starts. Overload means that the run would be invalid if it ended now. If
+the overload lasts for a tenth of the planned pairs (at least ten pairs), the run is ended as invalid. But no run is
+ended before its two targets together have 200 turns. The reason is that the validity checks use p99, and p99 of fewer
+than 100 turns is their maximum.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from bench.record.validity import MORE_PROCESSES
 MIN_PAIRS, MIN_TURNS = 10, 200
 """A run is ended as invalid only after this many pairs during the overload, and this many turns of both targets."""
 MAX_OF_PLAN = 0.1
-PLAN, ANALYSIS = python_command("reports.sequential", "plan"), python_command("reports.sequential", "look")
+PLAN, ANALYSIS = (
+    python_command("reports.analysis.sequential", "plan"),
+    python_command("reports.analysis.sequential", "look"),
+)
 
 
 def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from bench.catalogue.metrics import CATALOGUE
-from reports.check.baselines import baseline_of, save
-from reports.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
-from reports.metric_comparison import MetricComparison
+from reports.analysis.check.baselines import baseline_of, save
+from reports.analysis.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.named import targets_of
+from reports.data.runs import RunFrames
+from reports.metrics.stored import Baseline
+from reports.metrics.thresholds import Threshold, parse
 from reports.results.reason import Reason
 from reports.results.verdict import Result
-from reports.runs import RunFrames
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
-from reports.stored import Baseline
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.named import targets_of
-from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import ratio
 from tests.reports.shared import frames_of
@@ -61,7 +61,7 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
     """Return the baselines of one run, which contain only the metrics that tests use. All tests share them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reports.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
+        patch.setattr("reports.analysis.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
         return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]
 
 

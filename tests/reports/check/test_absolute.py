@@ -15,24 +15,24 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from bench.base.errors import UsageError
-from reports.check.absolute import evaluate_limit, limit_results
-from reports.check.check import check_of, dependence_notice
-from reports.check.plan import planned_thresholds
-from reports.check.results import OnInconclusive, ThresholdResult, compared_result
-from reports.check.sentences import interval_text, limit_text, value_text
-from reports.metric_spec import MetricSpec
+from reports.analysis.check.absolute import evaluate_limit, limit_results
+from reports.analysis.check.check import check_of, dependence_notice
+from reports.analysis.check.plan import planned_thresholds
+from reports.analysis.check.results import OnInconclusive, ThresholdResult, compared_result
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import estimate_mean
+from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
+from reports.metrics.statistic_types.rate import Rate, estimate_rate
+from reports.metrics.statistic_types.within import Within
 from reports.results.reason import Reason
-from reports.statistic_types.mean import estimate_mean
-from reports.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
-from reports.statistic_types.rate import Rate, estimate_rate
-from reports.statistic_types.within import Within
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
-from reports.wording import verdicts
-from reports.wording.reasons import reason_text
+from reports.text import verdicts
+from reports.text.check_sentences import interval_text, limit_text, value_text
+from reports.text.reasons import reason_text
 from tests.reports.check.examples import (
     ENOUGH,
     FAILED,

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from reports.check.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
-from reports.check.check import check_of
-from reports.check.report import check_page
-from reports.check.results import CheckResult
-from reports.check.sentences import interval_text
+from reports.analysis.check.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import CheckResult
+from reports.analysis.targets.conditions import allowed, conditions_of, differing_conditions
+from reports.data.runs import load_for_report
+from reports.metrics.stored import PS
+from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines, render_page
-from reports.runs import load_for_report
-from reports.stored import PS
-from reports.targets.conditions import allowed, conditions_of, differing_conditions
+from reports.text.check_sentences import interval_text
 from tests.docs.schemas import schemas
 from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.edited import slowed

@@ -10,23 +10,23 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.record import folder as run_folder
-from reports.check.check import check_of
-from reports.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
-from reports.check.report import check_page
-from reports.check.sentences import interval_text, remark, value_text
-from reports.evidence.document import evidence_of
-from reports.evidence.page import evidence_page
-from reports.metric_comparison import MeasuredDifference
-from reports.metric_spec import MetricSpec
+from reports.analysis.check.check import check_of
+from reports.analysis.check.relative import ASSUMED, STORE_FIVE, BaselineResult, results_of
+from reports.analysis.metric_comparison import MeasuredDifference
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.pages.check.report import check_page
+from reports.pages.evidence.document import evidence_of
+from reports.pages.evidence.page import evidence_page
+from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
-from reports.run_report.report import run_page
-from reports.runs import load_for_report
-from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.summary.summary import summarise
-from reports.wording.reasons import reason_line, reason_text
+from reports.text.check_sentences import interval_text, remark, value_text
+from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from reports.check.check import check_of
-from reports.check.results import ThresholdResult
-from reports.comparisons.comparison import compare_targets
-from reports.metric_comparison import MetricComparison
-from reports.targets.named import parse_targets
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import ThresholdResult
+from reports.analysis.comparisons.comparison import compare_targets
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.targets.named import parse_targets
 from tests.reports import synthetic
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit

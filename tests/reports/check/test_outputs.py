@@ -19,11 +19,11 @@ from junitparser import JUnitXml
 from bench.base.errors import UsageError
 from bench.files import safe_io
 from bench.files.sanitize import escape_control
-from reports.check import ci
-from reports.check.ci import junit_xml
-from reports.check.document import append_summary, check_data, write_check
-from reports.check.report import check_page
-from reports.check.results import CheckResult, ThresholdResult, compared_result
+from reports.analysis.check.results import CheckResult, ThresholdResult, compared_result
+from reports.pages.check import ci
+from reports.pages.check.ci import junit_xml
+from reports.pages.check.document import append_summary, check_data, write_check
+from reports.pages.check.report import check_page
 from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from bench.base.errors import UsageError
-from reports.check.absolute import limit_results
-from reports.check.check import check_of, failed_by_chance, unequal_lengths
-from reports.check.results import CheckResult, ThresholdResult
-from reports.runs import RunFrames
-from reports.sequential.decide import decision_of
-from reports.sequential.decision import decision_data
+from reports.analysis.check.absolute import limit_results
+from reports.analysis.check.check import check_of, failed_by_chance, unequal_lengths
+from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.sequential.decide import decision_of
+from reports.analysis.sequential.decision import decision_data
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.data.runs import RunFrames
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
-from reports.targets.compared_target import ComparedTarget
 from tests.reports.check import examples
 from tests.reports.check.examples import PASSED, flat, limited, targets_of_plan, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned

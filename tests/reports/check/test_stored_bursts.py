@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from reports.check.baselines import baseline_of, save
-from reports.check.check import check_of
-from reports.check.results import CheckResult
-from reports.runs import load_for_report
+from reports.analysis.check.baselines import baseline_of, save
+from reports.analysis.check.check import check_of
+from reports.analysis.check.results import CheckResult
+from reports.analysis.targets.named import targets_of
+from reports.data.runs import load_for_report
+from reports.metrics.stored import BY_PARTS
 from reports.statistics.autocorrelation import with_sixths
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.rates import PerCluster
-from reports.stored import BY_PARTS
-from reports.targets.named import targets_of
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE, SLOPE
-from reports.measurable import refuse_unmeasurable
+from reports.metrics.measurable import refuse_unmeasurable
+from reports.metrics.strata import Stratum
+from reports.metrics.thresholds import THRESHOLD_METRICS, parse, read_thresholds
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
-from reports.thresholds import THRESHOLD_METRICS, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]
 

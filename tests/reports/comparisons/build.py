@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from reports.comparisons.comparison import Comparison, compare_targets
-from reports.runs import document_of
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.named import filtered_by, targets_of
+from reports.analysis.comparisons.comparison import Comparison, compare_targets
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.named import filtered_by, targets_of
+from reports.data.runs import document_of
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import frames_of

@@ -8,24 +8,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reports.comparisons.comparison import Comparison, Method
-from reports.metric_comparison import MetricComparison
-from reports.metric_spec import MetricSpec
+from reports.analysis.comparisons.comparison import Comparison, Method
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
+from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.plan import SequentialPlan
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.named import parse_targets
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.rate import Rate
 from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import VerdictName
-from reports.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
-from reports.sequential.decision import Decision
-from reports.sequential.plan import SequentialPlan
-from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.fairness import FairnessCheckEntry
-from reports.targets.named import parse_targets
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 

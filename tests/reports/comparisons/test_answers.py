@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from reports.check.check import check_of
-from reports.runs import load_for_report
-from reports.samples import samples_of
-from reports.targets.conditions import differing_between, scripts
-from reports.targets.metric_specs import default_specs, lacking_notices
-from reports.targets.named import parse_targets
+from reports.analysis.check.check import check_of
+from reports.analysis.targets.conditions import differing_between, scripts
+from reports.analysis.targets.metric_specs import default_specs, lacking_notices
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report
+from reports.data.samples import samples_of
 from tests.reports.comparisons.build import quick
 from tests.reports.edited import Row
 from tests.reports.synthetic import Plan

@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 import rtbench
 from bench.base.errors import UsageError
 from bench.catalogue.outcomes import is_throttled
-from reports.comparisons.measurements import measured
-from reports.metric_spec import MetricSpec
-from reports.runs import load_for_report
-from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile, margin_of
-from reports.statistic_types.rate import Rate
+from reports.analysis.comparisons.measurements import measured
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.fairness import checks_of, notices_on
+from reports.analysis.targets.mix import ComparedTargets, changed_shares
+from reports.analysis.targets.named import parse_targets, split_name, target_titles, targets_of
+from reports.data.runs import load_for_report
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.quantile import Quantile, margin_of
+from reports.metrics.statistic_types.rate import Rate
 from reports.statistics.differences import Inference, Margin
-from reports.summary.summary import summarise
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.fairness import checks_of, notices_on
-from reports.targets.mix import ComparedTargets, changed_shares
-from reports.targets.named import parse_targets, split_name, target_titles, targets_of
 from rtbench.cli.verdicts import check
 from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit

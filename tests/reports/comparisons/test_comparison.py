@@ -14,24 +14,24 @@ import numpy as np
 import pytest
 
 from bench.base.errors import UsageError
-from reports.check.check import check_of
-from reports.comparisons import document
-from reports.comparisons.comparison import Comparison, drift_notices
-from reports.comparisons.page import comparison_page
-from reports.metric_comparison import MeasuredDifference, MetricComparison
-from reports.metric_spec import MetricSpec
+from reports.analysis.check.check import check_of
+from reports.analysis.comparisons.comparison import Comparison, drift_notices
+from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison
+from reports.analysis.sequential.decision import decision_headline
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.named import filtered_by, parse_targets
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.quantile import Quantile, margin_of
+from reports.metrics.statistic_types.rate import Rate
+from reports.pages.comparisons import document
+from reports.pages.comparisons.page import comparison_page
 from reports.render.terminal import essentials
-from reports.sequential.decision import decision_headline
-from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile, margin_of
-from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.fairness import FairnessCheckEntry
-from reports.targets.named import filtered_by, parse_targets
 from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES

@@ -14,23 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from reports import finding_rows
-from reports.comparisons import forest, forest_rows, measurements
-from reports.comparisons.comparison import Comparison
-from reports.comparisons.forest_rows import ForestPanel, panels
-from reports.comparisons.interim import interim_analyses
-from reports.comparisons.measurements import RatioCurve, Shift
-from reports.finding_rows import FindingRow
-from reports.metric_comparison import MetricComparison
+from reports.analysis.comparisons import measurements
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.comparisons.measurements import RatioCurve, Shift
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.sequential.decision import Decision
+from reports.metrics.strata import Stratum
+from reports.pages.comparisons import forest, forest_rows
+from reports.pages.comparisons.forest_rows import ForestPanel, panels
+from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
-from reports.sequential.decision import Decision
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.interim import by_se, untestable
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
-from reports.strata import Stratum
+from reports.text import finding_rows
+from reports.text.finding_rows import FindingRow
 from tests.reports.comparisons.invented import analysis_at, comparison, decision, finding, findings, points, ratio
 
 NBSP = "\u00a0"

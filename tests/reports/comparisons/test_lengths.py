@@ -7,16 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.comparisons.comparison import Comparison
-from reports.metric_comparison import MetricComparison
-from reports.metric_spec import MetricSpec
-from reports.statistic_types.mean import Mean
-from reports.statistic_types.quantile import Quantile
-from reports.statistic_types.rate import Rate
-from reports.statistic_types.within import Within
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.targets.compared_target import TurnWeights
+from reports.analysis.targets.mix import (
+    EXCLUDED,
+    ComparedTargets,
+    cells_of,
+    classes_of,
+    differ_in_length,
+    table_weights,
+)
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.within import Within
 from reports.statistics.differences import Inference, Margin
-from reports.targets.compared_target import TurnWeights
-from reports.targets.mix import EXCLUDED, ComparedTargets, cells_of, classes_of, differ_in_length, table_weights
 from tests.reports.comparisons.build import quick, two
 from tests.reports.synthetic import Plan
 

@@ -11,19 +11,19 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
-from reports.metric_spec import MetricSpec
-from reports.runs import load_for_report
-from reports.statistic_types.quantile import Quantile, margin_of
-from reports.statistic_types.rate import Rate
+from reports.analysis.targets import fairness
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.conditions import differing_between, workload
+from reports.analysis.targets.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
+from reports.analysis.targets.metric_specs import by_stratum, default_specs
+from reports.analysis.targets.named import filtered_by, parse_targets, targets_of
+from reports.data.runs import load_for_report
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile, margin_of
+from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.strata import Stratum
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
-from reports.targets import fairness
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.conditions import differing_between, workload
-from reports.targets.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
-from reports.targets.metric_specs import by_stratum, default_specs
-from reports.targets.named import filtered_by, parse_targets, targets_of
-from reports.wording.reasons import reason_text
+from reports.text.reasons import reason_text
 from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder

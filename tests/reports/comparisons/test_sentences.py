@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import finding_sentences
-from reports.comparisons import sentences
-from reports.comparisons.comparison import Comparison
-from reports.comparisons.document import comparison_data
-from reports.comparisons.forest_rows import finding_row
-from reports.comparisons.page import design
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
+from reports.analysis.targets import fairness
+from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.named import parse_targets
 from reports.formatting import NBSP
-from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
-from reports.metric_spec import MetricSpec
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.rate import Rate, none_seen
+from reports.pages.comparisons.document import comparison_data
+from reports.pages.comparisons.forest_rows import finding_row
+from reports.pages.comparisons.page import design
 from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS
-from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
-from reports.targets import fairness
-from reports.targets.fairness import FairnessCheckEntry
-from reports.targets.named import parse_targets
-from reports.wording.reasons import reason_text as said_of_unseen
+from reports.text import comparison_sentences as sentences
+from reports.text import finding_sentences
+from reports.text.reasons import reason_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.comparisons.comparison import compare_targets
+from reports.analysis.comparisons.comparison import compare_targets
+from reports.analysis.targets.named import parse_targets
+from reports.metrics.thresholds import parse
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import sample
 from reports.statistics.ticks import is_large, tick_at
-from reports.targets.named import parse_targets
-from reports.thresholds import parse
 from tests.reports.comparisons.build import DRAWS, run
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.evidence.document import Evidence, evidence_json
-from reports.evidence.page import evidence_page
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
+from reports.pages.evidence.document import Evidence, evidence_json
+from reports.pages.evidence.page import evidence_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
-from reports.runs import load_for_report
-from reports.summary.summary import Summary, summarise
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.base.errors import UsageError
-from reports.evidence.document import Evidence, evidence_json, evidence_of, write_evidence
-from reports.evidence.page import MUST_NOT, evidence_page
+from reports.pages.evidence.document import Evidence, evidence_json, evidence_of, write_evidence
+from reports.pages.evidence.page import MUST_NOT, evidence_page
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
 from tests.reports.edited import Row

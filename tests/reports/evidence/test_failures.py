@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.catalogue.columns import DETAIL_CHARACTERS
-from reports.evidence.document import evidence_json, evidence_of
-from reports.evidence.failures import MAX_LISTED, allocated, distributed, failures_of
+from reports.analysis.evidence.failures import MAX_LISTED, allocated, distributed, failures_of
+from reports.pages.evidence.document import evidence_json, evidence_of
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
 from tests.reports.shared import summary_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.evidence.secrets import HIDDEN, without_credentials
+from reports.analysis.evidence.secrets import HIDDEN, without_credentials
 
 SECRET = "aB3dE5fG7hI9jK1lM3nO5"
 HIDES = (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bench.catalogue.reference_workload import SPOKEN, TYPED, WORKLOADS, ReferenceWorkload
-from reports.reference.listing import ListedTarget, UnlistedTarget, listing_of, run_reasons, workload_of
-from reports.runs import RunFrames, load_for_report
-from reports.wording.reasons import reason_text
+from reports.analysis.reference.listing import ListedTarget, UnlistedTarget, listing_of, run_reasons, workload_of
+from reports.data.runs import RunFrames, load_for_report
+from reports.text.reasons import reason_text
 from tests.reports.edited import Row, edit
 from tests.reports.reference.builders import reference_plan, scripts_of, write_reference
 from tests.reports.synthetic import document, rows, write

@@ -14,14 +14,14 @@ import typer
 from msgspec import structs
 
 from bench.base.errors import UsageError
+from reports.analysis.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
+from reports.analysis.summary.cost import money_of
+from reports.analysis.targets.named import split_name
+from reports.data.runs import load_for_report
 from reports.formatting import NBSP
-from reports.json_entries import to_json_data
+from reports.metrics.statistic_types.quantile import margin_of
 from reports.render.terminal import render_lines
-from reports.runs import load_for_report
-from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
-from reports.statistic_types.quantile import margin_of
-from reports.summary.cost import money_of
-from reports.targets.named import split_name
+from reports.results.json_entries import to_json_data
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
 from tests.reports import synthetic

@@ -24,18 +24,18 @@ from bench.base.errors import UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
 from bench.record.folder import SCHEMAS
 from bench.record.spool import path_of, rows_of
-from reports.check.check import check_of
+from reports.analysis.check.check import check_of
+from reports.analysis.sequential.__main__ import analyse
+from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.analysis.sequential.decide import analyse_pairs, decision_of, end_of
+from reports.analysis.sequential.decision import Decision, decision_sentence
+from reports.data.runs import load_for_report
+from reports.metrics.strata import Stratum
 from reports.results.reason import Reason, too_few
-from reports.runs import load_for_report
-from reports.sequential.__main__ import analyse
-from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.sequential.decide import analyse_pairs, decision_of, end_of
-from reports.sequential.decision import Decision, decision_sentence
 from reports.statistics.group_sequential import bound_distance, critical_values, distance
 from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.verdicts import NOT_AFTER_HOLM
-from reports.strata import Stratum
-from reports.wording.notices import decision_notice
+from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import OnInconclusive, check
 from tests.docs.schemas import schemas
 from tests.reports import synthetic

@@ -10,10 +10,10 @@ import math
 import numpy as np
 import pytest
 
+from reports.metrics.statistic_types.mean import mean_seen
+from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.statistic_types.rate import rate_seen
 from reports.results.reason import Reason, too_few
-from reports.statistic_types.mean import mean_seen
-from reports.statistic_types.quantile import quantiles_seen
-from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin

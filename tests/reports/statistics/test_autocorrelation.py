@@ -11,8 +11,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.check.absolute import evaluate_limit
-from reports.statistic_types.quantile import estimate_quantile, quantiles_seen
+from reports.analysis.check.absolute import evaluate_limit
+from reports.metrics.statistic_types.quantile import estimate_quantile, quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (
     BATCHES,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.on_the_margin import failing
-from reports.statistic_types.rate import estimate_rate
+from reports.metrics.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, student
 from reports.statistics.quantiles import effective_size, fail_together, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (

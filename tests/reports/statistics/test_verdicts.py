@@ -31,7 +31,7 @@ from reports.statistics.verdicts import (
     holm,
     verdicts,
 )
-from reports.wording.reasons import reason_text
+from reports.text.reasons import reason_text
 from tests.reports.statistics.samples import Floats, sample_of, waits
 
 p_values = st.lists(st.floats(0, 1), max_size=12)

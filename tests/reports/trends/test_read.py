@@ -14,15 +14,21 @@ from jsonschema import Draft202012Validator
 
 from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
-from reports import runs
-from reports.check import baselines
-from reports.strata import NO_STRATUM
-from reports.targets.compared_target import ComparedTarget
-from reports.targets.conditions import conditions_of
-from reports.targets.named import targets_of
-from reports.trends.trend import trend_of
-from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_baseline, points_of_run, stored_points
-from reports.wording.reasons import reasons_text
+from reports.analysis.check import baselines
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.conditions import conditions_of
+from reports.analysis.targets.named import targets_of
+from reports.analysis.trends.trend import trend_of
+from reports.analysis.trends.trend_point import (
+    QUANTILE_LEVELS,
+    MetricKey,
+    point_of_baseline,
+    points_of_run,
+    stored_points,
+)
+from reports.data import runs
+from reports.metrics.strata import NO_STRATUM
+from reports.text.reasons import reasons_text
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan

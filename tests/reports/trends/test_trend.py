@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
+from reports.analysis.trends.metric_trend import MetricTrend, days_of, series_of
+from reports.analysis.trends.trend import Trend, trend_of_points, trend_spec
+from reports.analysis.trends.trend_point import MetricKey, RunValue, TrendPoint
+from reports.metrics.strata import NO_STRATUM, Stratum
+from reports.pages.trends.page import trend_page
 from reports.render.terminal import render_page
 from reports.results.reason import too_few_to_print
 from reports.statistics.change_points import number_of_comparisons
-from reports.strata import NO_STRATUM, Stratum
-from reports.trends.metric_trend import MetricTrend, days_of, series_of
-from reports.trends.page import trend_page
-from reports.trends.sentences import (
+from reports.text.trend_sentences import (
     change_sentence,
     change_size,
     cycle_notes,
@@ -30,12 +32,6 @@ from reports.trends.sentences import (
     headline,
     unmarked_notes,
 )
-from reports.trends.trend import (
-    Trend,
-    trend_of_points,
-    trend_spec,
-)
-from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.forms import trend_html
 from tests.reports.synthetic import BEGAN_NS
 from tests.reports.trends.examples import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped

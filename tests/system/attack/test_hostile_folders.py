@@ -19,7 +19,7 @@ import pytest
 from bench.record import folder as files
 from bench.record.folder import SCHEMAS, open_rows
 from bench.record.spool import WORKERS
-from reports.export import LOG
+from reports.data.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.steering import PLAN, output_of, unsafe_text_in

@@ -19,8 +19,8 @@ import pytest
 from bench.record import folder as files
 from bench.record.document import RunDocument
 from bench.record.spool import FACTS, path_of
-from reports.stored import Baseline
-from reports.text.document import SummaryDocument
+from reports.metrics.stored import Baseline
+from reports.pages.run_report.document import SummaryDocument
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic

@@ -8,8 +8,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from reports.runs import load_for_report
-from reports.text.document import write_report
+from reports.data.runs import load_for_report
+from reports.pages.run_report.document import write_report
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import started

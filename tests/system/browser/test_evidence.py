@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.evidence.document import evidence_of, write_evidence
-from reports.evidence.page import MUST_NOT, evidence_page
-from reports.runs import load_for_report
-from reports.summary.summary import summarise
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
+from reports.pages.evidence.document import evidence_of, write_evidence
+from reports.pages.evidence.page import MUST_NOT, evidence_page
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.synthetic import Plan

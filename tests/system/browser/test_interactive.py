@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports.runs import load_for_report
-from reports.summary.summary import summarise
-from reports.text.document import write_report
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
+from reports.pages.run_report.document import write_report
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page

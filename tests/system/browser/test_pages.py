@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 import pytest
 
 import rtbench
-from reports.comparisons.comparison import Comparison, compare_targets
-from reports.comparisons.forest_rows import panels
-from reports.metric_spec import MetricSpec
-from reports.runs import load_for_report
-from reports.statistic_types.quantile import Quantile
+from reports.analysis.comparisons.comparison import Comparison, compare_targets
+from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.named import parse_targets
+from reports.data.runs import load_for_report
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.strata import Stratum
+from reports.pages.comparisons.forest_rows import panels
+from reports.pages.run_report.document import write_report
 from reports.statistics.differences import Margin
-from reports.strata import Stratum
-from reports.summary.summary import summarise
-from reports.targets.named import parse_targets
-from reports.text.document import write_report
-from reports.wording.cells import quantile_cell
+from reports.text.cells import quantile_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.edited import edited

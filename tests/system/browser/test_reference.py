@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.catalogue.reference_workload import TYPED
-from reports.reference.table import reference_table, write_table
+from reports.pages.reference.table import reference_table, write_table
 from tests.reports.reference.builders import reference_plan, write_reference
 from tests.system.browser.chromium import CONTRAST, Browser
 

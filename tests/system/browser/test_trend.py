@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.trends.outputs import write_trend
-from reports.trends.page import trend_page
-from reports.trends.trend import trend_of_points
+from reports.analysis.trends.trend import trend_of_points
+from reports.pages.trends.outputs import write_trend
+from reports.pages.trends.page import trend_page
 from tests.reports.trends.examples import invalid, nights, stepped
 from tests.system.browser.chromium import CONTRAST, Browser, Page
 

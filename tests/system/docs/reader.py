@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from reports import runs
-from reports.text.document import write_report
+from reports.data import runs
+from reports.pages.run_report.document import write_report
 from tests import forked
 from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.reports import synthetic

@@ -14,8 +14,8 @@ import pytest
 from bench.record import folder as files
 from bench.record.finalize import finalize
 from bench.record.spool import FACTS, HISTOGRAMS, path_of, rows_of
-from reports.runs import load_for_report
-from reports.summary.summary import summarise
+from reports.analysis.summary.summary import summarise
+from reports.data.runs import load_for_report
 from tests.reports.forms import run_text
 from tests.system.record.parts import build_part
 

@@ -27,7 +27,7 @@ from bench.record.merging.merge import merge_runs
 from bench.record.provenance import named_host, opening_document
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import EVENTS, SPOOL, Spool
-from reports.runs import load_for_report
+from reports.data.runs import load_for_report
 from rtbench.cli.runs import merge
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_session

@@ -1,0 +1,209 @@
+"""The measured differences between a baseline and a candidate: for each metric spec, and at each percentile. Pure.
+
+All quantiles of one metric are resampled together. Each metric has its own random generator, made from the seed of the
+comparison, so that no verdict depends on the other metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison
+from reports.analysis.summary.distributions import PercentileCurve, curve_of
+from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
+from reports.analysis.targets.mix import ComparedTargets, changed_lengths
+from reports.analysis.targets.moved import moved
+from reports.formatting import join_words, nines
+from reports.metrics.metric_spec import MetricSpec, by_sample
+from reports.metrics.statistic_types.quantile import Quantile
+from reports.metrics.statistic_types.typical_change import by_change, step_latencies, step_sample
+from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
+from reports.statistics.quantiles import Sample, quantile
+from reports.statistics.target_counts import of_sample
+from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
+from reports.statistics.verdicts import verdicts
+
+
+def step_changes(
+    base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
+) -> list[MetricComparison]:
+    """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
+
+    Return [] if the targets are not paired, if their sessions differ in length, or if fewer than two steps have enough
+    turns. `about` is a spec that has the metric and the stratum to compare.
+    """
+    if not base.paired or changed_lengths(base, cand):
+        return []
+    spec = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
+    latencies = step_latencies(base, spec), step_latencies(cand, spec)
+    rng = np.random.default_rng(how.seed)
+    medians = worst_step(*latencies, base.sessions, rng, draws=min(how.resamples, STEP_DRAWS))
+    if len(medians) < 2:
+        return []
+    labels = [base.step_names[median.step] for median in medians]
+    samples = [(step_sample(base, spec, label), step_sample(cand, spec, label)) for label in labels]
+    differences = []
+    for median, (first, second) in zip(medians, samples, strict=True):
+        values = quantile(first.values, 0.5), quantile(second.values, 0.5)
+        differences.append(by_change(median.change, base.sessions, values, spec.margin, how.level))
+    judged = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
+    findings = []
+    for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
+        step_spec, counts = replace(spec, step=label), (of_sample(first), of_sample(second))
+        findings.append(
+            MetricComparison(
+                step_spec, cand.label, difference, counts, None, "pair", verdict=verdict, baseline=base.label
+            )
+        )
+    return findings
+
+
+STEP_DRAWS = 2_000
+"""The number of resamples for the standard error of a step's median."""
+
+
+def measured(
+    base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
+) -> list[MeasuredDifference]:
+    """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
+
+    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of each value. If the
+    errors may change any difference, the result has none.
+    """
+    by_spec: dict[MetricSpec, MeasuredDifference] = {}
+    sources = ComparedTargets(base, cand)
+    unit: Literal["session", "pair"] = "pair" if base.paired else "session"
+    for group in by_sample(dict.fromkeys(specs)):
+        counts, differences = group[0].statistic.compare(sources, group, how)
+        uncertain, widened_by = uncertain_reason((base, cand), group[0]), ""
+        if uncertain:
+            differences, widened_by = _bounded(base, cand, group, differences, how)
+        for spec, difference in zip(group, differences, strict=True):
+            unfit = uncertain if difference is None else None
+            by_spec[spec] = MeasuredDifference(spec, cand.label, difference, counts, unfit, unit, widened_by)
+    return [by_spec[spec] for spec in specs]
+
+
+def _bounded(
+    base: ComparedTarget,
+    cand: ComparedTarget,
+    group: Sequence[MetricSpec],
+    differences: Sequence[Difference | None],
+    how: Inference,
+) -> tuple[list[Difference | None], str]:
+    """Return the differences with bounds that allow for the maximum error of each value, and a text with the errors.
+
+    The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
+    the other higher by their own maximum error. A difference is None if no error is known, or if the errors are so
+    large that a value may be 0 or infinite.
+    """
+    of_base, of_cand = moved(base, group[0]), moved(cand, group[0])
+    if of_base is None or of_cand is None:
+        return [None] * len(group), ""
+    wider = list(differences)
+    for sources in ComparedTargets(of_base.higher, of_cand.lower), ComparedTargets(of_base.lower, of_cand.higher):
+        extremes = group[0].statistic.compare(sources, group, how).differences
+        wider = [
+            a.wider_of(b) if a and b and (math.isfinite(b.d) or not math.isfinite(a.d)) else None
+            for a, b in zip(wider, extremes, strict=True)
+        ]
+    return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
+
+
+BEYOND = 20
+"""The minimum number of turns that each target has beyond the last percentile. A decision on a quantile needs the same.
+"""
+FIRST = 0.05
+"""The first percentile, which is p11, expressed as −log₁₀(1 − p)."""
+STEPS = 24
+DRAWS = 2_000
+
+
+@dataclass(frozen=True)
+class RatioCurve:
+    """The quantiles of one candidate as multiples of the baseline's quantiles, with their intervals."""
+
+    candidate: str
+    colour: int
+    ps: tuple[float, ...]
+    differences: tuple[Difference, ...]
+
+    def at(self, p: float) -> Difference | None:
+        return next((d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The values of all targets at each percentile of a metric, and the candidates' differences from the baseline."""
+
+    question: MetricSpec
+    curves: tuple[PercentileCurve, ...]
+    """The percentile curves of the targets that have turns. The first curve is that of the baseline."""
+    ratios: tuple[RatioCurve, ...]
+    """The curves of multiples, for the candidates with at least one finite difference."""
+
+
+def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
+    """Return the differences at each percentile, for the main metric of these findings.
+
+    Return None if no finding is about a quantile, or if no turn with the metric succeeded.
+    """
+    spec = main_question(findings)
+    if spec is None:
+        return None
+    samples = [target.sample(spec) for target in targets]
+    both = zip(targets, samples, strict=True)
+    curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
+    if not any(curve.n > curve.failed for curve in curves):
+        return None
+    required_ps = [
+        finding.question.p for finding in findings if finding.question.p and finding.question.metric == spec.metric
+    ]
+    ratios = ratio_curves(targets, spec, samples, required_ps, how)
+    return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
+
+
+def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
+    """Return the metric spec of the first primary quantile.
+
+    If there is none, return that of the first quantile, or None.
+    """
+    quantiles = [finding.question for finding in findings if finding.question.p is not None]
+    return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
+
+
+def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). 20 of the n turns lie beyond the last one.
+
+    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
+    """
+    last = 1 - BEYOND / n if n else 0.0
+    if last < 0.5:
+        return ()
+    ps = 1 - 10.0 ** -np.linspace(FIRST, nines(last), STEPS)
+    for p in required_ps:
+        if p <= last:
+            ps[np.abs(nines(p) + np.log10(1 - ps)).argmin()] = p
+    return tuple(float(p) for p in np.unique(ps))
+
+
+def ratio_curves(
+    targets: Sequence[ComparedTarget],
+    spec: MetricSpec,
+    samples: Sequence[Sample],
+    required_ps: Sequence[float],
+    how: Inference,
+) -> Iterable[RatioCurve]:
+    """Compare each candidate with the baseline at each percentile of `grid`, by the method that verdicts use."""
+    for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
+        ps = grid(min(samples[0].n, sample.n), required_ps)
+        if ps:
+            two_samples = ComparedTargets(targets[0], target).targets(spec, (samples[0], sample))
+            settings = replace(how, resamples=min(DRAWS, how.resamples))
+            differences = quantile_differences(two_samples, [(p, Margin()) for p in ps], "lower", settings)
+            yield RatioCurve(target.label, index, ps, tuple(differences))

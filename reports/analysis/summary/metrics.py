@@ -1,0 +1,453 @@
+"""The metrics of a run: quantiles, slopes, rates with their intervals, histograms, and throughput."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from msgspec import field
+
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CATALOGUE
+from bench.record import histograms as hdr
+from bench.record.histograms import MEASURED, HistogramKey
+from bench.record.metric_values import CARRIED, floats
+from reports.data.runs import RunFrames
+from reports.data.samples import MetricSample, MetricSamples, rate_counts, rate_unit, session_sample
+from reports.data.turns import (
+    FAILED,
+    UNFINISHED,
+    Flags,
+    Pool,
+    TurnArrays,
+    column_of,
+    not_started_of,
+    position_of,
+    session_codes,
+)
+from reports.data.uncertainty import UncertainMetric, uncertain_reason
+from reports.metrics.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
+from reports.metrics.strata import NO_STRATUM, MainMetric
+from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.reason import Reason
+from reports.statistics.counting import Floats, Integers, dense_codes, distinct
+from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
+from reports.statistics.rates import ratio_of
+from reports.statistics.typical_change import theil_sen
+
+ALL = "all"
+PS = (0.5, 0.9, 0.95, 0.99)
+
+
+class MetricSummary(MainMetric, frozen=True, kw_only=True):
+    """A metric of a target and step.
+
+    Quantiles are those of `n` values. If the metric is a latency, failed turns count as +inf.
+    """
+
+    title: Annotated[str, described("the target, with what distinguishes these turns from others of the run")]
+    unit: str
+    step: str
+    n: Count
+    failed: Count
+    not_started: Annotated[Count, described("failed turns that did not start")]
+    unfinished: Count
+    planned: Annotated[Count, described("values, plus all failed turns")]
+    completed_share: Annotated[
+        Rounded, described("share of the planned turns that have a value; null if none was planned")
+    ]
+    p50: QuantileEstimate
+    p90: QuantileEstimate
+    p95: QuantileEstimate
+    p99: QuantileEstimate
+    low: Annotated[Rounded, described("smallest successful value")] = field(name="min")
+    high: Annotated[Rounded, described("largest successful value")] = field(name="max")
+    uncertain: Annotated[Reason | None, described("why the values are uncertain in this run; null if they are not")] = (
+        None
+    )
+
+    @property
+    def quantiles(self) -> tuple[QuantileEstimate, ...]:
+        return self.p50, self.p90, self.p95, self.p99
+
+    def at(self, p: float) -> QuantileEstimate:
+        return self.quantiles[PS.index(p)]
+
+
+def metric_summaries(
+    sample: Sample,
+    metric: str,
+    target: str,
+    uncertain: Iterable[UncertainMetric] = (),
+    step: str = ALL,
+    pool: Pool | None = None,
+) -> MetricSummary:
+    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target.
+
+    `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
+    """
+    succeeded, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
+    return MetricSummary(
+        metric,
+        *(pool.stratum if pool else NO_STRATUM),
+        target=target,
+        title=pool.label if pool else target,
+        unit=CATALOGUE[metric].unit,
+        step=step,
+        n=sample.n,
+        failed=sample.failed,
+        not_started=sample.not_started,
+        unfinished=sample.unfinished,
+        planned=sample.planned,
+        completed_share=sample.completed_share,
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        low=float(succeeded[0]) if succeeded.size else math.nan,
+        high=float(succeeded[-1]) if succeeded.size else math.nan,
+        uncertain=uncertain_reason(uncertain, target, metric),
+    )
+
+
+def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
+    """Yield the summaries of a metric of turns: for each pool, and for each step that has the metric in this pool."""
+    for pool in sample.pools():
+        label, name = sample.turns.targets[pool.target], sample.metric.name
+        pool_values = sample.part(pool.target, pool.steps)
+        yield metric_summaries(sample.of(pool.target, pool.steps, pool_values), name, label, uncertain, pool=pool)
+        for step, step_sample in sample.by_step(pool.target, pool.steps, pool_values):
+            yield metric_summaries(step_sample, name, label, uncertain, sample.turns.steps[step], pool)
+
+
+def session_metrics(
+    sessions: pd.DataFrame,
+    targets: Sequence[str],
+    names: Sequence[str],
+    uncertain: Collection[UncertainMetric] = (),
+    expected: Collection[tuple[str, str]] = (),
+) -> Iterable[MetricSummary]:
+    """Yield the summaries of metrics of sessions, for each target that has the metric.
+
+    `names` are the metrics. `expected` are the metrics that a target should have, as (metric, target).
+    """
+    columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
+    measured, target = sessions[columns], sessions["target"]
+    of_target = {label: measured[(target == label).to_numpy()] for label in targets}
+    for name in names:
+        for label, rows in of_target.items():
+            sample = session_sample(rows, name, expected=(name, label) in expected)
+            if sample is not None:
+                yield metric_summaries(sample, name, label, uncertain)
+
+
+SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
+"""The slopes over input tokens. If the value is True, the slope ignores cached tokens."""
+SPAN_K = 1.0
+"""The minimum range of input tokens in a session, in thousands. With a smaller range, the slope would be an
+extrapolation."""
+
+
+def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
+    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES.
+
+    `waits` has the latencies. Only successful turns of these steps are used.
+    """
+    values, index = waits.part(target, steps)
+    tokens = waits.turns.column("context_tokens")
+    cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
+    at_k = ((tokens - cached) / 1000)[index]
+    known = np.isfinite(values) & ~np.isnan(at_k)
+    return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
+
+
+def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
+    """Yield the slopes of each pool, computed from its main metric.
+
+    A pool has no slopes if no session's conversation grows enough.
+    """
+    turns = samples.turns
+    if np.isnan(turns.column("context_tokens")).all():
+        return
+    for pool in turns.pools:
+        for name in SLOPES:
+            sample = slope_sample(samples[samples.mains[pool.stratum]], pool.target, pool.steps, name)
+            if sample.n:
+                yield metric_summaries(sample, name, turns.targets[pool.target], uncertain, pool=pool)
+
+
+class ShareEstimate(JsonEntry, frozen=True):
+    """A share with its interval; null without any units."""
+
+    count: Count
+    total: Count
+    share: Rounded
+    low: Rounded
+    high: Rounded
+
+
+class TargetShare(JsonEntry, frozen=True, kw_only=True):
+    """A share of one target's units, with its 95 % interval over sessions, which is null with too few sessions."""
+
+    target: str
+    count: Count
+    total: Count
+    unit: RateUnit | Literal["sessions"]
+    sessions: Count
+    value: Rounded
+    low: Rounded
+    high: Rounded
+
+    @property
+    def published(self) -> bool:
+        """True if there are enough units to print the share. Otherwise only the two counts may be printed."""
+        return self.total >= MIN_RATE_UNITS
+
+
+class TurnRate(TargetShare, frozen=True, kw_only=True):
+    """A rate of one target's turns, or words."""
+
+    rate: str
+
+
+def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
+    """Yield each rate that is computed from a column, for each target that has turns for it.
+
+    All strata are counted together.
+    """
+    for rate in OF_COLUMNS:
+        events, units = rate_counts(turns, rate.name)
+        counted = ~np.isnan(units)
+        for index, target in enumerate(turns.targets):
+            rows = np.flatnonzero(counted & (turns.target == index))
+            if rows.size:
+                unit = rate_unit(turns, rate.name, rows)
+                yield turn_rate(rate, target, events[rows], units[rows], turns.session[rows], unit)
+
+
+def turn_rate(
+    rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers, unit: RateUnit
+) -> TurnRate:
+    """Return a rate of turns, or of words.
+
+    For each turn, `events` is the number of events, `units` is the number of turns or words, and `sessions` is the
+    session. `unit` is the unit of all `units`.
+    """
+    estimate = ratio_in(events, units, sessions, CONFIDENCE)
+    has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
+    reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
+    counts = {"count": estimate.count, "total": estimate.total, "sessions": distinct(sessions).size}
+    value, low, high = reported
+    return TurnRate(rate=rate.name, target=target, unit=unit, value=value, low=low, high=high, **counts)
+
+
+def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
+    """Yield, for each target, the share of its planned turns that failed or did not start.
+
+    `sessions` are the measured sessions.
+    """
+    return planned_shares(turns, sessions, turns.kind == FAILED, with_not_started=True)
+
+
+def planned_shares(
+    turns: TurnArrays, sessions: pd.DataFrame, chosen: Flags, *, with_not_started: bool
+) -> Iterable[ShareEstimate]:
+    """Yield, for each target, the share of its planned turns that are `chosen`.
+
+    If `with_not_started`, the turns that did not start are also counted as events. `chosen` is a mask of the measured
+    turns, of which the unfinished ones do not count. `sessions` are the measured sessions.
+    """
+    codes = session_codes(turns.frame, sessions)
+    ended, not_started, target = (
+        turns.kind != UNFINISHED,
+        not_started_of(sessions),
+        position_of(sessions["target"], turns.targets),
+    )
+    for index in range(len(turns.targets)):
+        target_turns, target_sessions = ended & (turns.target == index), target == index
+        events = np.concatenate(
+            [chosen[target_turns].astype(np.float64), not_started[target_sessions] * with_not_started]
+        )
+        units = np.concatenate([np.ones(int(target_turns.sum())), not_started[target_sessions]])
+        yield ratio_in(events, units, np.concatenate([turns.session[target_turns], codes[target_sessions]]), CONFIDENCE)
+
+
+def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
+    """Return the share of turns (or sessions) that are events, with an interval at this confidence.
+
+    The interval is computed from sessions.
+    """
+    return ratio_in(events, np.ones(events.size), sessions, confidence)
+
+
+def ratio_in(
+    events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
+) -> ShareEstimate:
+    """Return the number of events divided by the number of units, with an interval at this confidence.
+
+    `events`, `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
+    """
+    if not events.size:
+        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
+    codes, _ = dense_codes(sessions)
+    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, units).astype(np.float64)))
+    tail = (1 - confidence) / 2
+    return ShareEstimate(int(events.sum()), int(units.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+
+
+CANCELLED_SPLIT = "cancelled:turn_detected"
+"""The outcome of a turn whose response the service cancelled, because the response had been started by a pause of the
+caller.
+
+The turn ends before its second commit.
+"""
+
+
+class TurnCounts(JsonEntry, frozen=True):
+    """Counts of one target's measured turns: playback, turn detection, TCP retransmissions."""
+
+    target: str
+    replies: Annotated[Count, described("good turns whose reply the simulated player played")]
+    stalled: Annotated[Count, described("of these, replies in which playback stalled")]
+    end_detected: Annotated[Count, described("turns in which the service detected an end of speech, with any outcome")]
+    end_detected_early: Annotated[
+        Count, described("of these, turns in which it did so before the caller's speech ended")
+    ]
+    turns_split: Annotated[Count, described("turns that the service split into two or more")]
+    splits: Annotated[Count, described("commits beyond the first, of all turns")]
+    turns_with_tcp_info: Annotated[Count, described("turns for which the kernel reported retransmissions")]
+    retransmits: Annotated[Count, described("TCP segments that the load generator retransmitted")]
+    turns_with_retransmits: Annotated[Count, described("turns with a retransmission")]
+
+    @property
+    def any(self) -> bool:
+        return bool(self.replies or self.end_detected or self.turns_split or self.turns_with_tcp_info)
+
+
+def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
+    counts = []
+    good, stall_count = turns.succeeded, turns.value("stall_count")
+    by_a_sound = turns.column("false_yield") > 0
+    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
+    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
+    for index, label in enumerate(turns.targets):
+        mine = turns.target == index
+        counts.append(
+            TurnCounts(
+                target=label,
+                replies=int((mine & good & ~np.isnan(stall_count)).sum()),
+                stalled=int((mine & good & (stall_count > 0)).sum()),
+                end_detected=int((mine & ~np.isnan(detection)).sum()),
+                end_detected_early=int((mine & (detection < 0)).sum()),
+                turns_split=int((mine & (cancelled | (splits > 0))).sum()),
+                splits=int(np.nansum(splits[mine])),
+                turns_with_tcp_info=int((mine & ~np.isnan(resent)).sum()),
+                retransmits=int(np.nansum(resent[mine])),
+                turns_with_retransmits=int((mine & (resent > 0)).sum()),
+            )
+        )
+    return tuple(counts)
+
+
+PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")
+LOAD_GENERATOR = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
+
+
+class HistogramSummary(JsonEntry, frozen=True):
+    """A metric from its histogram; times in ms, rates in B/s; null if nothing was recorded."""
+
+    metric: str
+    unit: str
+    target: str
+    step: str
+    n: Count
+    p50: Rounded
+    p90: Rounded
+    p95: Rounded
+    p99: Rounded
+    high: Rounded = field(name="max")
+    out_of_range: Count = 0
+    negative: Count = 0
+
+
+class Throughput(JsonEntry, frozen=True):
+    """The bytes in one direction: total, mean rate of the measured phase, distributions over seconds and sessions."""
+
+    metric: str
+    target: str
+    total_bytes: Count
+    mean_bytes_per_s: Rounded
+    per_second: HistogramSummary
+    per_session: HistogramSummary
+
+
+def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
+    """Yield the summary of each metric of PER_EVENT, for each target that has values of it."""
+    summaries = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
+    return (summary for summary in summaries if summary.n)
+
+
+def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
+    """Return the summary of the histogram of a metric, for one target.
+
+    If `target` is None, all targets are added up.
+
+    """
+    key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
+    keys = (key for key, _ in run.histograms.items() if key.metric == metric)
+    selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
+    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, selected, PS)
+    labels = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
+    outside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
+    return HistogramSummary(*labels, n, p50, p90, p95, p99, high, *outside)
+
+
+def histogram_quantiles(
+    run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
+) -> tuple[int, list[float], float]:
+    """Return the number of values, the quantiles, and the maximum of the sum of several histograms.
+
+    Only the measured phase counts.
+    """
+    total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
+    for key in keys:
+        histogram = run.histograms.get(key)
+        if key.phase == MEASURED and histogram is not None:
+            total.add(histogram)
+    n = int(total.get_total_count())
+    values = [(hdr.quantile(total, p) or 0) / scale if n else np.nan for p in ps]
+    return n, values, total.get_max_value() / scale if n else np.nan
+
+
+def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
+    """Yield the throughput of each target in each direction, without the warm-up."""
+    seconds = measured_seconds(run.seconds)
+    if not len(run.seconds):
+        return
+    lasted = recorded_s(seconds)
+    rows = {label: (seconds["target"] == label).to_numpy() for label in targets}
+    for metric, column in CARRIED.items():
+        carried = floats(seconds, column)
+        for label, mine in rows.items():
+            total = int(np.nansum(carried[mine]))
+            parts = distribution(run, metric, label, "run"), distribution(run, metric, label, "session")
+            if total or parts[0].n:
+                yield Throughput(metric, label, total, total / lasted, *parts)
+
+
+def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
+    return seconds[(seconds["phase"] == MEASURED).to_numpy()]
+
+
+def recorded_s(seconds: pd.DataFrame) -> float:
+    """Return the recorded duration in seconds, of the worker that recorded longest.
+
+    A row may cover less than a second.
+
+    """
+    length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
+    return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

@@ -1,0 +1,357 @@
+"""The validity of a run, and facts about its data: timestamps, clock and cores of each host, incidents, settings."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
+from bench.record.document import Check, Validity, ValidityStatus
+from reports.analysis.summary.targets import transcription_model
+from reports.data.frames import by_label
+from reports.data.runs import RunFrames, hosts_of, stated_validity
+from reports.data.turns import TurnArrays
+from reports.render.blocks import MARKS
+from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, described
+from reports.results.reason import Reason
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantile
+
+RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
+TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
+"""The word that reports print for each status."""
+
+
+@dataclass(frozen=True)
+class RunValidity:
+    """The validity of a run's values.
+
+    `not_judged` is the reason why the run has no verdict; None if it has one.
+    """
+
+    status: ValidityStatus
+    checks: tuple[Check, ...]
+    not_judged: Reason | None = None
+
+    @property
+    def title(self) -> RunWord:
+        return TITLES[self.status]
+
+    @property
+    def marker(self) -> str:
+        return MARKS[self.title].marker
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.result == "fail")
+
+
+def validity_of(document: dict[str, Any]) -> RunValidity:
+    """Return the validity of a run."""
+    validity = stated_validity(document)
+    not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
+    return RunValidity(validity.status, tuple(validity.checks), not_judged)
+
+
+def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
+    state = document.get("state")
+    if state == "running":
+        return Reason("run_not_ended")
+    if state == "closing":
+        return Reason("run_not_finalized")
+    if taken := within_warmup(document):
+        return taken
+    if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
+        return Reason("check_not_evaluated", {"note": note})
+    return Reason("run_killed" if state == "killed" else "nothing_measured")
+
+
+def within_warmup(document: Mapping[str, Any]) -> Reason | None:
+    """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise None."""
+    totals = document.get("totals") or {}
+    turns = sum((totals.get("turns") or {}).values())
+    if not turns or totals.get("warmup_turns") != turns:
+        return None
+    return Reason("within_warmup", {"turns": turns, "warmup_s": document.get("warmup_s") or 0})
+
+
+def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
+    """Return why the values of a run may not be used: a reason for each failed check. Return [] if the run is valid.
+
+    `labels` are the targets of the run, if several runs are compared.
+    """
+    validity = validity_of(document)
+    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
+    if validity.status == "valid":
+        return []
+    if validity.not_judged is not None:
+        state = {"state": document.get("state")}
+        return [Reason(validity.not_judged.code, validity.not_judged.numbers | named | state)]
+    return [
+        Reason(check.name, {key: getattr(check, key) for key in ("value", "limit", "unit", "note", "remedy")} | named)
+        for check in validity.failed
+    ] or [Reason("check_failed", named)]
+
+
+BUSIEST = 10
+"""The number of seconds whose event rate is compared with the calibration. They are the seconds with the most events.
+"""
+
+
+def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
+    """Return two maxima over the workers: the number of open sessions, and the number of events per second.
+
+    The number of events per second is the mean of the BUSIEST seconds of a worker.
+    """
+    if not len(seconds):
+        return 0.0, 0.0
+    rate = seconds["events"] / seconds["duration_ns"].clip(lower=1) * NS_PER_S
+    by_second = seconds.assign(rate=rate.where(seconds["duration_ns"] > 5e8, 0.0)).groupby(["worker", "second"])
+    totals = by_second[["sessions_active", "rate"]].sum()
+    rates = [np.sort(of["rate"].to_numpy())[-BUSIEST:].mean() for _, of in totals.groupby("worker")]
+    return float(totals["sessions_active"].max()), float(max(rates))
+
+
+class HostAccuracy(JsonEntry, frozen=True):
+    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null if unknown."""
+
+    name: str
+    workers: Count
+    sessions: Count
+    turns: Count
+    timestamp_uncertainty_p99_ms: Rounded
+    start_delay_p99_ms: Rounded
+    event_loop_delay_p99_ms: Rounded
+    send_delay_p99_ms: Rounded
+    clock_offset_ms: Annotated[Rounded, described("how far its clock was ahead of the leader's clock")]
+    clock_offset_error_ms: Rounded
+    calibrated: Annotated[Known, described("date")]
+
+
+class HostCpu(JsonEntry, frozen=True):
+    """The use of a host's cores during the run, as shares of the time of all cores; null if not reported."""
+
+    host: str
+    cores: Count
+    load_start: Annotated[Rounded, described("average of the previous minute")]
+    load_end: Rounded
+    this_run: Annotated[Rounded, described("this run's workers")]
+    all_programs: Annotated[Rounded, described("all programs and the kernel, including this run")]
+    other_programs: Annotated[Rounded, described("all other programs, including a simulator")]
+    steal: Annotated[Rounded, described("the hypervisor")]
+    total_max: Annotated[Rounded, described("all together, in the worst few seconds")]
+    steal_max: Rounded
+
+
+SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_max", "steal_max")
+
+
+def machines(run: RunFrames) -> Iterable[HostCpu]:
+    """Yield the core use of each host whose core use was recorded."""
+    for entry in hosts_of(run.metadata):
+        watched = entry.get("cpu_use")
+        if watched is not None:
+            shares = {name: _or_nan(watched.get(name)) for name in SHARES}
+            own, programs = shares["this_run"], shares["all_programs"]
+            others = max(0.0, programs - own) if own == own else math.nan
+            yield HostCpu(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
+
+
+def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
+    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none.
+
+    `sessions` are the measured sessions.
+    """
+    entries = hosts_of(run.metadata)
+    for entry in entries if len(entries) > 1 else ():
+        name = str(entry.get("name"))
+        mine = (turns.frame["host"] == name).to_numpy()[turns.rows]
+        of_host = sessions[(sessions["host"] == name).to_numpy()]
+        yield HostAccuracy(
+            name=name,
+            workers=int(entry.get("workers") or 0),
+            sessions=len(of_host),
+            turns=int(mine.sum()),
+            timestamp_uncertainty_p99_ms=_p99(
+                turns.column("timestamp_uncertainty_ns")[mine & turns.succeeded] / NS_PER_MS
+            ),
+            start_delay_p99_ms=_p99(of_host["start_delay_ms"].to_numpy(dtype=np.float64)),
+            event_loop_delay_p99_ms=_or_nan(entry.get("event_loop_delay_p99_ms")),
+            send_delay_p99_ms=_or_nan(entry.get("send_delay_p99_ms")),
+            clock_offset_ms=_or_nan(entry.get("clock_offset_ns")) / NS_PER_MS,
+            clock_offset_error_ms=_or_nan(entry.get("clock_offset_uncertainty_ns")) / NS_PER_MS,
+            calibrated=str((entry.get("calibration") or {}).get("date") or ""),
+        )
+
+
+def _p99(values: Floats) -> float:
+    return quantile(np.sort(values[~np.isnan(values)]), 0.99)
+
+
+def _or_nan(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+FILLER = "filler"
+"""A word in the name of a turn type. It shows that a filler may come before the answer."""
+
+
+class PlannedEvents(JsonEntry, frozen=True):
+    """The interruptions, sounds or expectations that the scripts of a target planned."""
+
+    target: str
+    event: PlannedEvent
+    planned: Annotated[Count, described("without those that the end of the run prevented")]
+    missed: Annotated[Count, described("those that did not take place")]
+
+
+def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
+    """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
+    counted = sessions[["target", *chain.from_iterable(PLANNED_COLUMNS.values())]]
+    for target, rows in counted.groupby("target", observed=True, sort=False):
+        for event, columns in PLANNED_COLUMNS.items():
+            planned, missed = (int(rows[column].sum()) for column in columns)
+            if planned:
+                yield PlannedEvents(str(target), event, planned, missed)
+
+
+@dataclass(frozen=True)
+class DataNotes:
+    """Facts about the data of a run that are not metrics."""
+
+    turns: int
+    left_out: int
+    """The number of turns that were left out because they were in the warm-up. It is 0 if all turns were in the
+    warm-up."""
+    filled_in: int
+    """The number of measured turns in which a filler may have come before the answer."""
+    unattributed_commits: int
+    """The number of commits that belong to no turn of the script."""
+    planned_events: tuple[PlannedEvents, ...]
+    models: tuple[tuple[str, str], ...]
+    """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
+    the caller's speech."""
+
+
+def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
+    """Return facts about the data of a run. `sessions` are the measured sessions."""
+    models: list[tuple[str, str]] = []
+    filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
+    named = sessions[["target", "model", "backend_model", "effective_settings"]].drop_duplicates().astype(object)
+    for target, model, backend, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
+        models += [(str(target), str(name)) for name in (model, backend, transcription_model(settings))]
+    return DataNotes(
+        turns=len(run.turns),
+        left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
+        filled_in=int(filled[turns.rows].sum()),
+        unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
+        planned_events=tuple(planned_events(sessions)),
+        models=tuple(dict.fromkeys(models)),
+    )
+
+
+class Incident(JsonEntry, frozen=True):
+    """An event other than a measurement, with a text; `at_s` is the time after the start of the run."""
+
+    at_s: float
+    worker: Count
+    kind: str
+    text: str
+    late_ms: Annotated[Number, described("how late a simulator was; null if unknown, and for other incidents")] = (
+        math.nan
+    )
+
+
+@dataclass(frozen=True)
+class Incidents:
+    """The incidents of a run.
+
+    - `listed` are the incidents whose texts are stored, in order of time.
+    - `counts` is the number of incidents of each type, including those whose texts are not stored.
+    """
+
+    listed: tuple[Incident, ...]
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+SIMULATOR_LATE = "simulator_late"
+"""The type of incidents in which a simulator was late."""
+
+
+def _late_ms(entry: Mapping[str, Any]) -> float:
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents.
+
+    It is infinite if it is unknown: runs of earlier versions have no number.
+    """
+    if isinstance(number := entry.get("late_ms"), int | float):
+        return float(number)
+    return math.inf if entry.get("kind") == SIMULATOR_LATE else math.nan
+
+
+def simulator_late_ms(document: Mapping[str, Any]) -> float:
+    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late, inf if unknown."""
+    delays_ms = [incident.late_ms for incident in incidents_of(document, 0).listed if not math.isnan(incident.late_ms)]
+    return max(delays_ms, default=0.0)
+
+
+def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
+    """Return the incidents of a run.
+
+    A worker counts all of its incidents, but stores only the texts of the first hundred.
+    """
+    unsorted: list[Incident] = []
+    for entry in document.get("incidents") or []:
+        at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S
+        incident = at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")
+        unsorted.append(Incident(*incident, _late_ms(entry)))
+    incidents = tuple(sorted(unsorted, key=lambda incident: incident.at_s))
+    counts = (document.get("totals") or {}).get("incident_counts") or {}
+    counted = Counter(incident.kind for incident in incidents) | Counter(counts)
+    return Incidents(incidents, dict(counted))
+
+
+BY_SERVICE = ("server_vad", "semantic_vad")
+
+
+class PlaybackSetup(JsonEntry, frozen=True):
+    """Settings of the run's scripts that affect the values."""
+
+    jitter_buffers_ms: tuple[float, ...]
+    vad_chunks_ms: Annotated[tuple[float, ...], described("audio per message in VAD turns; empty if none started")]
+    detections: Annotated[
+        tuple[dict[str, Any], ...], described("the turn detection settings of these scripts, with the service's names")
+    ]
+
+
+def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
+    scripts = document.get("scripts") or []
+    # scripts with speech, in real time, in a measured turn
+    spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
+    started_scripts = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
+    vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in started_scripts]
+    all_settings = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
+    detections = tuple(
+        detection for index, detection in enumerate(all_settings) if detection not in all_settings[:index]
+    )
+    return PlaybackSetup(distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms"), detections)
+
+
+def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
+    """Return the distinct values of one setting, ascending. `key` is the name of the setting.
+
+    Values of None are left out.
+    """
+    values = (setting.get(key) for setting in settings)
+    return tuple(sorted({float(value) for value in values if value is not None}))

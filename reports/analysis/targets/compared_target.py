@@ -1,0 +1,250 @@
+"""A target of a run in a comparison: its sessions, its turns, and their samples by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import CATALOGUE, SLOPE
+from reports.analysis.summary.metrics import slope_sample
+from reports.analysis.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
+from reports.analysis.targets.clusters import ABSENT, NO_SESSION, Clusters
+from reports.data import uncertainty
+from reports.data.runs import RunFrames
+from reports.data.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
+from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, not_started_of
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.strata import Stratum
+from reports.results.reason import Reason
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import NO_VALUES, Sample
+from reports.statistics.rates import PerCluster
+
+
+class TurnWeights(NamedTuple):
+    """The weight of each turn of the run that started, and of each that did not start."""
+
+    started: Floats
+    not_started: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedTarget:
+    """A target in a comparison.
+
+    - `target` is the index of the target in `turns`; ABSENT if no row of the run contains it.
+    - `label` is the printed name of the target.
+    """
+
+    run: RunFrames
+    samples: MetricSamples
+    """The samples of the metrics of the run. All targets of the run share this object."""
+    target: int
+    label: str
+    name: str = ""
+    """The name of the target in its run."""
+    clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
+    weights: TurnWeights | None = None
+    """The weights of turns in rates and means; None if all are 1. Quantiles have other weights (`TwoSamples`)."""
+
+    @property
+    def turns(self) -> TurnArrays:
+        return self.samples.turns
+
+    @property
+    def main_metrics(self) -> Mapping[Stratum, str]:
+        """The main metric of each stratum of the run."""
+        return self.samples.mains
+
+    @property
+    def sessions(self) -> int:
+        """The number of clusters. A cluster is a session or a pair."""
+        return self.clusters.count
+
+    @property
+    def paired(self) -> bool:
+        return self.clusters.pairs is not None
+
+    @cached_property
+    def turn_mask(self) -> Flags:
+        """A mask of the turns in `turns`. It is True for the turns of this target that are in a cluster."""
+        if self.target == ABSENT:
+            return np.zeros(self.turns.rows.size, dtype=bool)
+        flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
+        return flags
+
+    @cached_property
+    def session_rows(self) -> pd.DataFrame:
+        """The rows of the target's sessions that are in a cluster."""
+        return self.run.sessions.iloc[self.clusters.rows]
+
+    @property
+    def observed_s(self) -> float:
+        """The time from the start of the target's first session to the end of its last session.
+
+        A verdict cannot detect changes that are slower than this.
+        """
+        rows = self.run.sessions[["start_utc_ns", "ended_at_ns"]].iloc[self.clusters.rows]
+        ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
+        return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
+
+    @cached_property
+    def turns_started(self) -> dict[Stratum, int]:
+        """The number of the target's turns in each stratum of the run."""
+        return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
+
+    def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
+        """Return the number of the target's turns in each stratum of the run.
+
+        `steps` is a mask of the steps that count.
+        """
+        of_step = self.turns_started_by_step
+        return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
+
+    @cached_property
+    def turns_started_by_step(self) -> Integers:
+        """The number of the target's turns in each step of the run."""
+        return np.bincount(self.turns.step[self.turn_mask], minlength=len(self.turns.steps))
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """The outcomes of the measured turns and sessions of the run, for all of its targets.
+
+        Those of this target are at the index `target`.
+        """
+        return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION), self.run.metadata)
+
+    @property
+    def simulated(self) -> bool:
+        """True if the target is `rtbench simulate`. The rows of its turns contain this.
+
+        If there are none, the run's document does.
+        """
+        flags = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
+        return bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
+
+    def steps(self, spec: MetricSpec) -> Flags:
+        """Return a mask of the steps of the run. It is True for the steps that the metric spec includes."""
+        mask = self.turns.steps_named(spec.step) if spec.step else np.ones(len(self.turns.steps), dtype=bool)
+        return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
+
+    def sample(self, spec: MetricSpec) -> Sample:
+        """Return the values of a metric in ascending order, with the cluster of each value. Failed turns are +inf.
+
+        If the spec has no stratum, turns of all strata are included. So if the run has several strata, the spec should
+        name one.
+        """
+        metric = CATALOGUE[spec.metric]
+        if metric.unit == SLOPE:
+            # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
+            if self.target == ABSENT:
+                return NO_VALUES
+            stratum = spec.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
+            main = next(
+                (name for turn_stratum, name in self.main_metrics.items() if stratum.covers(turn_stratum)), ALWAYS
+            )
+            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), spec.metric)
+            clusters = self.clusters.of_code[slopes.sessions]
+            return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
+        if metric.scope == "session":
+            # for a metric of sessions, each session contributes one value to its cluster
+            frame = self.session_rows
+            sample = session_sample(frame, spec.metric) if column_of(spec.metric) in frame.columns else None
+            if sample is None:
+                return NO_VALUES
+            return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
+        if self.target == ABSENT or metric.scope != "turn":
+            return NO_VALUES
+        samples, steps = self.samples[spec.metric], self.steps(spec)
+        sample, not_started = samples.of(self.target, steps), self._not_started(steps & samples.applies[self.target])
+        clusters = self.clusters.of_code[sample.sessions]
+        counted = clusters >= 0
+        if counted.all():
+            return replace(sample, sessions=clusters)
+        values = sample.values[counted]
+        failed = int(np.isinf(values).sum()) if is_latency(metric) else sample.failed
+        return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
+
+    def counts(self, spec: MetricSpec) -> PerCluster:
+        """Return the number of events and the number of units (turns or words) of a rate in each cluster."""
+        turns, steps = self.turns, self.steps(spec)
+        counts = rate_counts(turns, spec.metric)
+        mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
+        clusters, size = self.clusters.of_code[turns.session[mine]], self.clusters.count
+        weight, others = (1.0, None) if self.weights is None else (self.weights.started[mine], self.weights.not_started)
+        events, units = (np.bincount(clusters, weight * per_turn[mine], size).astype(np.float64) for per_turn in counts)
+        not_started = self._not_started(steps, others) if spec.metric == "failure_rate" else 0
+        return events + not_started, units + not_started
+
+    def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
+        """Return the number of turns that have a metric by a deadline in each cluster, and of all that should have it.
+
+        Failed turns, and planned turns that did not start, should have it. For a metric of sessions, sessions count.
+        """
+        weight = None
+        if CATALOGUE[spec.metric].scope == "session":
+            sample = self.sample(spec)
+            in_time, clusters = sample.values <= deadline, sample.sessions
+        elif self.target == ABSENT:
+            in_time, clusters = np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+        else:
+            in_time, started, others = self.samples[spec.metric].in_time(self.target, self.steps(spec), deadline)
+            sessions = np.append(self.turns.session[started], self.turns.not_started.session[others])
+            clusters = self.clusters.of_code[sessions]
+            counted = clusters >= 0
+            if self.weights is not None:
+                weight = np.append(self.weights.started[started], self.weights.not_started[others])[counted]
+            in_time, clusters = in_time[counted], clusters[counted]
+        in_time = in_time if weight is None else weight * in_time
+        events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
+        return events.astype(np.float64), turns.astype(np.float64)
+
+    def totals(self, spec: MetricSpec) -> PerCluster:
+        """Return the sum and the number of the values of a metric in each cluster. Failed turns have no value."""
+        sample = self.sample(spec)
+        succeeded = sample.succeeded
+        clusters, size, weight = sample.sessions[: succeeded.size], self.clusters.count, None
+        if self.weights is not None and CATALOGUE[spec.metric].scope == "turn" and sample.n:
+            _, index = self.samples[spec.metric].part(self.target, self.steps(spec))
+            index = index[self.clusters.of_code[self.turns.session[index]] >= 0]
+            weight = self.weights.started[index[: succeeded.size]]
+            succeeded = weight * succeeded
+        totals: Floats = np.bincount(clusters, succeeded, minlength=size).astype(np.float64)
+        return totals, np.bincount(clusters, weight, size).astype(np.float64)
+
+    def _not_started(self, steps: Flags, weights: Floats | None = None) -> Integers | Floats:
+        """Return the number of planned turns that did not start in each cluster, or the sum of their weights.
+
+        `steps` is a mask of the steps that count.
+        """
+        if not steps.size:  # no turn of the run started
+            return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
+                np.int64
+            )
+        not_started = self.turns.not_started
+        mine = not_started.of(self.target, steps)
+        clusters = self.clusters.of_code[not_started.session[mine]]
+        counted = clusters >= 0
+        of_turns = None if weights is None else weights[mine][counted]
+        sums: Integers | Floats = np.bincount(clusters[counted], of_turns, self.clusters.count)
+        return sums
+
+    def uncertain_reason(self, spec: MetricSpec) -> Reason | None:
+        """Return the reason why the metric is not exact in this run and cannot decide; None if it is exact."""
+        return uncertainty.uncertain_reason(self.run.uncertain_metrics, self.name, spec.metric)
+
+    @property
+    def step_names(self) -> list[str]:
+        """The distinct names of the run's steps. Steps of different strata may have the same name."""
+        return list(dict.fromkeys(self.turns.steps))
+
+
+def uncertain_reason(targets: Sequence[ComparedTarget], spec: MetricSpec) -> Reason | None:
+    """Return why targets may not be compared by a metric: it is not exact in their runs. Return None if they may."""
+    return uncertainty.joint_reason((target.uncertain_reason(spec), target.label) for target in targets)

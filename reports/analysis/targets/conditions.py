@@ -1,0 +1,271 @@
+"""The conditions under which a target was measured, from the run's document. Some of them are the workload.
+
+Two targets can be compared only if their workload is the same: the scripts with their audio, pacing, turn detection and
+limits, the number of concurrent sessions, and the length of the warm-up. Properties that a comparison is about are
+never part of the workload: the target, its model and region, and the settings of a variant. A stored baseline contains
+only runs under the same conditions, including the workload. The user may allow some conditions to differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import DEFINITIONS_VERSION
+from reports.analysis.summary.targets import TargetFacts, facts_of_targets
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.formatting import NONE
+from reports.metrics.argument_names import option
+from reports.metrics.thresholds import near, quoted
+
+EXTRA = "extra"
+"""The key of session settings that the tool sends without knowing their meaning.
+
+Their text is JSON. So different settings always have different texts.
+"""
+FILLERS = "fillers"
+"""The key of the settings for fillers: speech that fills the time while callers wait.
+
+With fillers, the latency of the first sound is that of the filler. So variants may not differ in this setting.
+"""
+TIMEOUTS = "timeouts"
+OF_SCRIPTS = {
+    "turns": "turns of a session",
+    "output": "kind of output",
+    "chunk_ms": "pacing, ms of a chunk",
+    "turn_detection": "turn detection",
+    "turn_detection_settings": "turn detection’s settings",
+    "input_format": "input format",
+    "output_format": "output format",
+    EXTRA: "further session settings",
+    FILLERS: "fillers (interim_response)",
+    "jitter_buffer_ms": "jitter buffer, ms",
+    "reply_silence_ms": "silence that ends a reply, ms",
+    "answer_min_ms": "minimum duration of an answer, ms",
+    "background_snr_db": "background noise, dB",
+    "variables": "rows of variables",
+    TIMEOUTS: "timeouts, s",
+}
+"""The keys of a script's settings in a document, and the text for each. The digest of the script is not included."""
+OF_ONSET_DETECTION = ("reply_silence_ms", "answer_min_ms")
+"""The keys of settings that only targets without turn events have. For other targets they are null, and no condition.
+"""
+OF_VARIANTS = {
+    "turn_detection": ("turn_detection", "turn_detection_settings"),
+    "input_format": ("input_format",),
+    "output_format": ("output_format",),
+    "output": ("output",),
+    EXTRA: (EXTRA,),
+}
+"""The settings that a variant can replace. For each, the keys that are then not part of the workload."""
+OF_LOAD = {
+    "num_users": "users",
+    "spawn_rate": "users started a second",
+    "session_pause": "pause between a user’s sessions, s",
+    "processes": "processes",
+    "profile": "load profile",
+    "user_classes": "user classes",
+    "equal_weights": "equal weights",
+    "tags": "tags",
+    "exclude_tags": "tags left out",
+}
+"""The options that determine the number of concurrent sessions, and the text for each."""
+OF_DEMAND = {"arrivals": "calls that arrive", "stages": "stages of sessions"}
+"""The keys of a document for load other than a constant number of users, and the text for each."""
+WARMUP = "warm-up, s"
+DIGEST = 12
+"""The number of characters of a digest that are printed."""
+
+
+def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
+    """Return the workload of one target, as texts. A setting that the document does not contain is left out.
+
+    If a run has no arrivals or no stages, their text is "none". So an open loop differs from a closed loop.
+    """
+    closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
+    return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
+
+
+def warmup(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the length of the warm-up as a condition."""
+    return {WARMUP: setting_text(document.get("warmup_s") or 0)}
+
+
+def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
+    """Return the conditions that determine the number of concurrent sessions, as texts.
+
+    An option without a value is "none".
+    """
+    settings, entry = document.get("settings") or {}, _entry(document, target)
+    conditions = {text: setting_text(settings.get(name)) for name, text in OF_LOAD.items() if settings}
+    conditions |= {text: demand(document[key]) for key, text in OF_DEMAND.items() if document.get(key)}
+    if "connect_rate" in entry:
+        conditions["connection starts a minute"] = setting_text(entry["connect_rate"])
+    return conditions
+
+
+def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """Return the arrivals of calls, or the stages of a load, as a text. Their start time is left out."""
+    if not isinstance(entry, Mapping):
+        return "; ".join(setting_text(dict(stage)) for stage in entry)
+    settings = {key: value for key, value in entry.items() if key != "started_utc_ns"}
+    return setting_text(settings | ({"stages": demand(settings["stages"])} if settings.get("stages") else {}))
+
+
+def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Return the conditions that differ between targets. `targets` has the conditions of each target.
+
+    Each condition has one text per target. The text is a dash if the target lacks the condition.
+    """
+    names = dict.fromkeys(name for conditions in targets for name in conditions)
+    differing = (name for name in names if len({conditions[name] for conditions in targets if name in conditions}) > 1)
+    return {name: tuple(conditions.get(name, NONE) for conditions in targets) for name in differing}
+
+
+def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
+    entries = [entry for entry in document.get("targets") or [] if isinstance(entry, dict)]
+    return next((entry for entry in entries if entry.get("name") == target), {})
+
+
+def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
+    """Return the settings of each script that the target played, as texts.
+
+    Settings that a variant replaces are left out.
+    """
+    scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
+    mine = [script for script in scripts if script["target"] == target]
+    own = _entry(document, target).get("session") or {}
+    varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
+    conditions = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
+    for script in mine:
+        whose = f" of {script.get('name')}" if len(mine) > 1 else ""
+        conditions[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
+        unused = {key for key in OF_ONSET_DETECTION if script.get(key) is None}
+        settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied | unused}
+        conditions |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
+    return conditions
+
+
+def _setting(key: str, value: object) -> str:
+    return json.dumps(value, sort_keys=True) if key in (EXTRA, FILLERS) and value else setting_text(value)
+
+
+def setting_text(value: object) -> str:
+    """Return a setting as text: `10`, `0.5`, `yes`, or `silence_duration_ms 500, type server_vad`. None is `none`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting_text(item) for item in value)
+    if isinstance(value, dict):
+        parts = (f"{key} {_setting(key, item)}" for key, item in sorted(value.items()) if item is not None)
+        return ", ".join(parts) or "none"
+    return str(value)
+
+
+OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
+"""The conditions that form a group of their own. The user allows them to differ by their own name.
+
+All other conditions are settings of a workload, such as `users`.
+"""
+SETTINGS = "settings of the target"
+"""The condition whose text is the settings of a variant. These settings replace those of the script."""
+FIXED = ("simulated", "definitions", "fillers")
+"""The conditions that must be equal: the user cannot allow them to differ."""
+ALLOWABLE = (
+    *("service", "model", "region", "api_version", "voice", "client_version"),
+    *("scripts", "pacing", "concurrency", "warmup"),
+)
+PACING = ("pacing", "jitter buffer")
+"""Beginnings of the names of conditions. These conditions affect when audio is sent and played."""
+UNKNOWN = "unknown"
+
+
+def conditions_of(target: ComparedTarget) -> dict[str, str]:
+    """Return the conditions of a target's run, including the workload, as texts."""
+    document = target.run.metadata
+    facts = facts_of_targets(document, target.session_rows, [target.name])[0]
+    return conditions_in(document, target.name, facts, simulated=target.run.simulated)
+
+
+def conditions_in(
+    document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool | None
+) -> dict[str, str]:
+    """Return the conditions in a run's document, as texts.
+
+    `facts` has settings of the target's sessions, such as the voice. `simulated` is None if it is unknown.
+    """
+    entry = _entry(document, target)
+    own = entry.get("session")
+    versions = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
+    # older stored baselines lack these conditions, because no run set them at that time
+    later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
+    return {
+        "service": str(entry.get("service") or ""),
+        "model": facts.model or "",
+        "region": facts.region or "",
+        "API version": versions[0] if versions else str(entry.get("dialect") or ""),
+        "voice": facts.voice or "",
+        "client version": str((document.get("tool") or {}).get("version") or ""),
+        "simulated": "" if simulated is None else "yes" if simulated else "no",
+        "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
+        **({SETTINGS: setting_text(own)} if own else {}),
+        **{name: text for name, text in played.items() if text != "none" or not name.startswith(later)},
+        **warmup(document),
+        **{f"load: {name}": text for name, text in load_conditions(document, target).items()},
+    }
+
+
+def differing_conditions(
+    now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return a text for each condition in which a run differs from a baseline, although it may not.
+
+    `now` has the conditions of the run, `then` those of the baseline, and `allowed` the groups of conditions that may
+    differ. Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
+    """
+    texts = {}
+    for key in dict.fromkeys([*now, *then]):
+        name, group = key.removeprefix("load: "), group_of(key)
+        if group not in allowed and now.get(key, "") != then.get(key, ""):
+            option = "" if group in FIXED else f" (--allow-different {group})"
+            texts[name] = (
+                f"{name}: {now.get(key) or UNKNOWN} in this run, {then.get(key) or UNKNOWN} in the baseline{option}"
+            )
+    return texts
+
+
+def group_of(key: str) -> str:
+    """Return the name of the group to which a condition belongs. `--allow-different` takes these names."""
+    if key in OWN:
+        return key.lower().replace(" ", "_")
+    if key.startswith("load: "):
+        return "concurrency"
+    if key == WARMUP:
+        return "warmup"
+    if key.startswith(OF_SCRIPTS[FILLERS]):
+        return "fillers"
+    return "pacing" if key.startswith(PACING) else "scripts"
+
+
+def allowed(text: str) -> tuple[str, ...]:
+    """Return the names in a text such as `model,region`, the value of `--allow-different`.
+
+    Raise UsageError if a name is unknown, or if its conditions may not differ.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name in FIXED:
+            raise UsageError(
+                f"{option('allow-different')} {name}: runs that differ in it cannot be compared; save a new baseline"
+            )
+        if name not in ALLOWABLE:
+            what = f"{quoted(name)} is unknown{near(name, ALLOWABLE)}"
+            raise UsageError(f"{option('allow-different', what)} allowed: {', '.join(ALLOWABLE)}")
+    return names

@@ -1,0 +1,338 @@
+"""One metric over a series of comparable runs: its value in each run, and the runs at which its level changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+
+from bench.base.units import NS_PER_S
+from reports.analysis.summary import drift
+from reports.analysis.targets.conditions import OF_LOAD, differing_between, group_of
+from reports.analysis.trends.trend_point import RunValue, TrendPoint
+from reports.formatting import NONE, excerpt
+from reports.metrics.metric_spec import POINTS, MetricSpec
+from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.reason import Reason
+from reports.statistics import change_points
+from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
+from reports.statistics.counting import Integers
+from reports.statistics.slow_changes import SlowChange
+from reports.text.verdicts import as_share
+
+BOTH_SIDES = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
+"""The number of runs before and after a change that are required to find it, as a text."""
+FREE = ("service", "model", "region", "api_version", "voice", "client_version")
+"""The conditions that may change within a series. The trend shows the effect of such a change."""
+USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
+CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
+"""The maximum number of conditions in the name of a series, and the maximum number of characters of each condition."""
+
+
+@dataclass(frozen=True)
+class RunSeries:
+    """Comparable runs of a target, the oldest first.
+
+    `name` is the name of the target. If the target has several series, the name also shows how this series differs.
+    """
+
+    scenario: str
+    target: str
+    name: str
+    points: tuple[TrendPoint, ...]
+
+    @property
+    def simulated(self) -> bool:
+        return any(point.simulated for point in self.points)
+
+
+def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
+    """Return the series of all points, ordered by scenario.
+
+    Within a scenario, targets are in the order of their first run.
+
+    A run belongs to the first series of its target that has the same workload. If there is none, the run starts another
+    series. A setting that is known for only one of two workloads does not count as a difference.
+    """
+    by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
+    for point in sorted(points, key=lambda point: (point.started_utc_ns, point.run_id)):
+        workload = {key: text for key, text in point.conditions.items() if text and group_of(key) not in FREE}
+        groups = by_target.setdefault((point.scenario, point.target), [])
+        for known, members in groups:
+            if not differing_between([known, workload]):
+                known.update(workload)
+                members.append(point)
+                break
+        else:
+            groups.append((workload, [point]))
+    return [
+        RunSeries(scenario, target, name, tuple(members))
+        for (scenario, target), groups in sorted(by_target.items(), key=lambda item: item[0][0])
+        for name, (_, members) in zip(_names(target, [known for known, _ in groups]), groups, strict=True)
+    ]
+
+
+def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names of a target's series. `workloads` has the workload of each series.
+
+    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two series.
+    """
+    differing = differing_between(workloads)
+    if USERS in differing:  # the spawn rate follows from the number of users
+        differing.pop(SPAWN_RATE, None)
+    names: list[str] = []
+    for index in range(len(workloads)):
+        parts = [_phrase(key, texts[index]) for key, texts in differing.items() if texts[index] != NONE]
+        if differing and "simulated" not in workloads[index]:
+            parts.insert(0, "never connected")
+        if len(parts) > CONDITIONS_MAX:
+            parts[CONDITIONS_MAX:] = [f"{len(parts) - CONDITIONS_MAX} more"]
+        name = f"{target} ({', '.join(parts)})" if parts else target
+        names.append(f"{name}, series {index + 1}" if name in names else name)
+    return names
+
+
+def _phrase(key: str, text: str) -> str:
+    """Return a condition as a text, such as `simulated`, `8 users`, or `voice marin`."""
+    if key == "simulated":
+        return "simulated" if text == "yes" else "a real service"
+    name = key.removeprefix("load: ")
+    if text == "1":
+        name = name.replace("users", "user", 1).replace("processes", "process", 1)
+    return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
+
+
+class SizedChange(JsonEntry, frozen=True, kw_only=True):
+    """A change of a metric with its interval: a share of the value before it; for rates, the difference.
+
+    `first_run` and `last_run` of a change between two runs are the first run after it, and the last run before it.
+    Those of a slow change are its first run and its last run.
+    """
+
+    first_run: str
+    first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
+    change: Rounded
+    low: Rounded
+    high: Rounded
+    worse: Annotated[bool | None, described("null if neither more nor less is better")]
+
+
+class TrendChange(SizedChange, frozen=True, kw_only=True):
+    """A change between two runs."""
+
+    runs_before: Annotated[Count, described("that were compared")]
+    runs_after: Count
+    also_changed: Annotated[list[str], described("conditions that changed at the same time: model: a → b")]
+
+
+class TrendSegment(JsonEntry, frozen=True):
+    """The runs between two changes, with their mean (geometric for latencies) without the effect of hours and weekdays.
+
+    During a slow change, it is the line of this change.
+    """
+
+    value: Rounded
+    last_value: Annotated[Rounded, described("at the last run; differs from `value` during a slow change")]
+    first_run: str
+    first_started_utc_ns: int
+    last_run: str
+    last_started_utc_ns: int
+
+
+class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
+    """A steady rise or fall over several runs."""
+
+    runs: Count
+
+
+@dataclass(frozen=True)
+class MetricTrend:
+    """A metric over the runs of a series.
+
+    - `values` is the value of each point of the series.
+    - `compared` are the indices of the points that are compared.
+    - `changes` are the changes that were found. `unmarked_changes` are further changes: they would be found if
+    neighbouring runs were independent.
+    - `segments` are the levels between changes.
+    - `effective_runs` is the number of independent runs that give as much information as the compared runs.
+    - `slow` is the steady rise or fall that was found; None if there is none.
+    - `weekdays` is the effect of each weekday relative to the mean, Monday first, and `hours` that of each hour of the
+    day. These effects are subtracted. Each is empty if its parts do not differ.
+    """
+
+    spec: MetricSpec
+    series: RunSeries
+    values: tuple[RunValue, ...]
+    compared: tuple[int, ...]
+    changes: tuple[TrendChange, ...] = ()
+    unmarked_changes: tuple[TrendChange, ...] = ()
+    segments: tuple[TrendSegment, ...] = ()
+    autocorrelation: float = 0.0
+    effective_runs: int = 0
+    slow: SlowTrendChange | None = None
+    weekdays: tuple[float, ...] = ()
+    hours: tuple[float, ...] = ()
+
+    @property
+    def comparisons(self) -> int:
+        return change_points.number_of_comparisons(len(self.compared))
+
+    @property
+    def not_searched(self) -> Reason | None:
+        """The reason why no changes are searched for; None if they are."""
+        runs = len(self.compared)
+        return None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH})
+
+    def levels_at(self, change: TrendChange) -> tuple[float, float]:
+        """Return the levels before and after a change."""
+        starts = [(segment.first_run, segment.first_started_utc_ns) for segment in self.segments]
+        at = starts.index((change.first_run, change.first_started_utc_ns))
+        return self.segments[at - 1].last_value, self.segments[at].value
+
+    @property
+    def ends_of_slow_change(self) -> tuple[float, float]:
+        """The levels at the first and at the last run of the slow change."""
+        assert self.slow is not None
+        (first,) = (s.value for s in self.segments if s.first_started_utc_ns == self.slow.first_started_utc_ns)
+        (last,) = (s.last_value for s in self.segments if s.last_started_utc_ns == self.slow.last_started_utc_ns)
+        return first, last
+
+    def changes_at(self, point: TrendPoint) -> list[TrendChange]:
+        """Return the change that begins with the run of a point, as a list; [] if there is none."""
+        return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
+
+
+def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
+    """Return the trend of a metric with the value of each run. Changes are not searched for."""
+    values = tuple(point.value(spec) for point in series.points)
+    compared = tuple(
+        index
+        for index, (point, run) in enumerate(zip(series.points, values, strict=True))
+        if not point.excluded and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
+    )
+    return MetricTrend(spec, series, values, compared)
+
+
+def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
+    """Return the trends with their changes. All trends share one probability of a false change."""
+    searched = sum(not trend.not_searched for trend in trends)
+    return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
+
+
+def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
+    points, logs = [trend.series.points[index] for index in trend.compared], trend.spec.scale == "ratio"
+    runs = [trend.values[index] for index in trend.compared]
+    values = np.array([math.log(run.value) if logs else run.value for run in runs])
+    variances = np.array([run.variance for run in runs])
+    started = np.array([point.started_utc_ns for point in points], dtype=np.int64)
+    days, hours = days_of(started), hours_of(started)
+    min_change = math.log1p(drift.MIN_DIFFERENCE) if logs else POINTS
+    result = change_points.find_changes(values, variances, days, hours, among=searched, min_change=min_change)
+    times, slow = hours / DAY.size, result.slow
+    course = slow.course(times) if slow else np.zeros(values.size)
+    starts = sorted({0, *(change.at for change in result.changes), *((slow.first, slow.end) if slow else ())})
+    ends = [*starts[1:], values.size]
+    rest = without_cycle(without_cycle(values, hours, DAY, result.hours), days, WEEK, result.weekdays) - course
+    level = np.exp if logs else np.asarray
+    return replace(
+        trend,
+        changes=tuple(_change(trend.spec, change, points) for change in result.changes),
+        unmarked_changes=tuple(_change(trend.spec, change, points) for change in result.unmarked),
+        segments=tuple(
+            TrendSegment(
+                float(level(rest[start:end].mean() + course[start])),
+                float(level(rest[start:end].mean() + course[end - 1])),
+                *_run(points[start]),
+                *_run(points[end - 1]),
+            )
+            for start, end in zip(starts, ends, strict=True)
+            if start < end
+        ),
+        autocorrelation=result.autocorrelation,
+        effective_runs=result.effective_runs(len(points)),
+        slow=_slow_change(trend.spec, slow, points) if slow else None,
+        weekdays=_shares(result.weekdays, trend.spec),
+        hours=_shares(result.hours, trend.spec),
+    )
+
+
+def _shares(effects: Sequence[float], spec: MetricSpec) -> tuple[float, ...]:
+    return tuple(as_share(effect, spec.scale) or 0.0 for effect in effects)
+
+
+def _slow_change(spec: MetricSpec, slow: SlowChange, points: Sequence[TrendPoint]) -> SlowTrendChange:
+    change, low, high = (as_share(size, spec.scale) or 0.0 for size in (slow.d, slow.low, slow.high))
+    return SlowTrendChange(
+        **_runs(points[slow.first], points[slow.end - 1]),
+        runs=slow.end - slow.first,
+        change=change,
+        low=low,
+        high=high,
+        worse=_is_worse(spec, slow.d),
+    )
+
+
+def _is_worse(spec: MetricSpec, d: float) -> bool | None:
+    return None if spec.better == "neither" else (d > 0) == (spec.better == "lower")
+
+
+def _run(point: TrendPoint) -> tuple[str, int]:
+    return point.run_id, point.started_utc_ns
+
+
+def _runs(first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
+    ids = {"first_run": first.run_id, "last_run": last.run_id}
+    return ids | {"first_started_utc_ns": first.started_utc_ns, "last_started_utc_ns": last.started_utc_ns}
+
+
+def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
+    last, first = points[change_point.at - 1], points[change_point.at]
+    change, low, high = (as_share(d, spec.scale) or 0.0 for d in (change_point.d, change_point.low, change_point.high))
+    free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
+    both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
+    return TrendChange(
+        **_runs(first, last),
+        change=change,
+        low=low,
+        high=high,
+        runs_before=change_point.before,
+        runs_after=change_point.after,
+        worse=_is_worse(spec, change_point.d),
+        also_changed=[f"{key}: {was or NONE} → {now or NONE}" for key, was, now in both if was != now],
+    )
+
+
+NS_PER_HOUR = 3_600 * NS_PER_S
+
+
+def days_of(started_utc_ns: Integers) -> Integers:
+    """Return the day of each run, as the number of days since 1970. The weekday follows from it.
+
+    A day usually begins at midnight UTC. But if runs start within an hour of midnight, a nightly job that must wait
+    would start on one day or on the next. So in this case, days begin at the hour around which the fewest runs start.
+    If there are several such hours, the one farthest from midnight is used. A day has the date on which most runs
+    start.
+    """
+    hours = started_utc_ns // NS_PER_HOUR % DAY.size
+    starts = np.bincount(hours, minlength=DAY.size)
+    near = starts + np.roll(starts, 1)
+    start_hour = min(range(DAY.size), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY.size - hour)))
+    days: Integers = (started_utc_ns - start_hour * NS_PER_HOUR) // (DAY.size * NS_PER_HOUR)
+    return days + int(2 * np.count_nonzero(hours < start_hour) > hours.size)
+
+
+def hours_of(started_utc_ns: Integers) -> Integers:
+    """Return the hour of each run, as the number of hours since 1970.
+
+    A scheduled job that must wait would start in one hour or in the next. So hours begin half an hour before the mean
+    minute at which runs start.
+    """
+    angles = 2 * np.pi * (started_utc_ns % NS_PER_HOUR) / NS_PER_HOUR
+    mean_ns = float(np.angle(np.exp(1j * angles).mean())) / (2 * np.pi) * NS_PER_HOUR
+    hours: Integers = (started_utc_ns - round(mean_ns) + NS_PER_HOUR // 2) // NS_PER_HOUR
+    return hours

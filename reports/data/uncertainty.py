@@ -1,0 +1,80 @@
+"""The uncertain metrics of a run.
+
+They are read from the run's validity or, before it has one, computed from its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from bench.catalogue.metrics import CATALOGUE
+from bench.record import folder as files
+from bench.record.validity import EARLY_REPLIES, uncertain_metrics
+from bench.record.validity_data import early_replies, metric_uncertainties
+from reports.results.json_entries import JsonEntry, Known, described, entries_of
+from reports.results.reason import Reason
+
+GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
+"""The rates and counts that have the uncertainty of another metric. The value is the name of that metric."""
+
+
+class UncertainMetric(JsonEntry, frozen=True):
+    """A metric whose uncertainty in this run has a p99 above the limit; the p99 is null if it is unbounded."""
+
+    target: str
+    metric: str
+    value: Annotated[
+        float | None, described("p99 of its uncertainty; for early_replies, their share of the replies, in percent")
+    ]
+    limit: float
+    unit: str
+    host: Annotated[Known, described("the host; null: all hosts")] = ""
+    reason: Annotated[
+        Known,
+        described("early_replies: replies started before their question ended; null: timestamps are too uncertain"),
+    ] = ""
+
+    @property
+    def is_early(self) -> bool:
+        """True if replies began so early that values may belong to another question."""
+        return self.reason == EARLY_REPLIES
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of the metric in a reason."""
+        known = {"value": self.value, "limit": self.limit, "unit": self.unit}
+        return known | {key: text for key in ("host", "reason") if (text := getattr(self, key))}
+
+
+def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
+    """Return the uncertain metrics of a run from its document; if it has no validity yet, from its rows."""
+    validity = document.get("validity")
+    if validity is None:
+        rows = files.row_reader(folder)
+        entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, document))
+    else:
+        entries = validity.get("uncertain_metrics") or []
+    return tuple(metric for metric in entries_of(entries, UncertainMetric) if metric.metric in CATALOGUE)
+
+
+def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: str) -> Reason | None:
+    """Return why a metric or rate of a target is too uncertain for a decision; None if it is certain enough."""
+    named = GOES_WITH.get(metric, metric)
+    found = (each for each in metrics if (each.target, each.metric) == (target, named))
+    return next((Reason("uncertain", {"metrics": [each.numbers]}) for each in found), None)
+
+
+def joint_reason(reasons: Iterable[tuple[Reason | None, str]]) -> Reason | None:
+    """Return why a metric of several targets is too uncertain; None if it is certain enough on all of them.
+
+    Each item is the reason of one target, and the name of the target, which is "" if it is not needed.
+    """
+    metrics = [
+        each | ({"on": label} if label else {})
+        for reason, label in reasons
+        if reason
+        for each in reason.numbers["metrics"]
+    ]
+    return Reason("uncertain", {"metrics": metrics}) if metrics else None

@@ -1,0 +1,316 @@
+"""The specification of a value to compare: its statistic, its metric, the turns that it covers, and its margin.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, SLOPE
+from bench.catalogue.metrics import Better as Direction
+from reports.metrics.stored import Baseline
+from reports.metrics.strata import NO_STRATUM, Stratum
+from reports.results.json_entries import JsonEntry, Known, described
+from reports.results.reason import Reason
+from reports.statistics.arms import TwoSamples
+from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
+from reports.statistics.group_sequential import pairs_needed
+from reports.statistics.interim import InterimStatistic
+from reports.statistics.power import Pilot
+from reports.statistics.quantiles import Sample
+from reports.statistics.rates import PerCluster
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate
+
+POINTS = 0.01
+NO_MARGIN = Margin()
+
+
+class Source(Protocol):
+    """The turns of one target, grouped by cluster. A cluster is a session, or a pair of sessions."""
+
+    @property
+    def sessions(self) -> int:
+        """The number of clusters."""
+
+    @property
+    def paired(self) -> bool:
+        """True if the clusters are pairs."""
+
+    @property
+    def step_names(self) -> list[str]: ...
+
+    def sample(self, spec: MetricSpec) -> Sample:
+        """Return the values of a metric. A failed turn has the value +inf."""
+
+    def totals(self, spec: MetricSpec) -> PerCluster:
+        """Return for each cluster the sum of the values of a metric and the number of values."""
+
+    def counts(self, spec: MetricSpec) -> PerCluster:
+        """Return for each cluster the events and the trials of a rate."""
+
+    def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
+        """Return for each cluster the turns that have a metric by a deadline, and all turns that should have it."""
+
+
+class Sources(Protocol):
+    """A baseline and a candidate that have the same kind of clusters."""
+
+    @property
+    def base(self) -> Source: ...
+
+    @property
+    def candidate(self) -> Source: ...
+
+    @property
+    def is_weighted_by_number(self) -> bool:
+        """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
+
+    @property
+    def weighted(self) -> tuple[Source, Source]:
+        """The baseline and the candidate. In rates and means, their turns are weighted if sessions differ in length."""
+
+    def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+        """Return the samples of both targets.
+
+        The steps are included if the candidate's turns must be weighted to the shares that the steps, or the steps and
+        the turn numbers, have in the baseline.
+        """
+
+
+class MeasuredDifferences(NamedTuple):
+    """The result of a comparison for several specs that have the same statistic and metric."""
+
+    counts: tuple[TargetCounts, TargetCounts]
+    differences: Sequence[Difference | None]
+    """One difference for each spec; None if a target has no value of the metric."""
+
+
+class StoredComparison(NamedTuple):
+    """The result of a comparison with stored runs. `runs` is the number of stored runs that have the metric."""
+
+    runs: int
+    counts: tuple[TargetCounts, TargetCounts]
+    """The counts of the stored runs and of the target. Those of the stored runs are the smallest counts of any of these
+    runs,
+    so that they show whether every run has enough.
+    """
+    difference: Difference | None
+
+
+class Statistic(ABC):
+    """A statistic of a metric, such as a quantile.
+
+    Each kind of statistic is a subclass that computes and compares values.
+
+    A method raises UsageError with a remedy if the kind of statistic does not support it.
+    """
+
+    kind: ClassVar[str]
+    per_stratum: ClassVar[bool] = False
+    """True if the statistic is computed separately for each stratum of turns."""
+    is_monotone: ClassVar[bool] = False
+    """True if the statistic never decreases, or never increases, when a value of the metric increases."""
+
+    @property
+    def p(self) -> float | None:
+        """The level of the quantile; None if the statistic is no quantile."""
+        return None
+
+    @property
+    def deadline_ms(self) -> float | None:
+        """The deadline of a share of turns by a deadline; None for other statistics."""
+        return None
+
+    @property
+    def aggregate(self) -> str:
+        """The name of the statistic in a threshold, such as `p(95)`, `rate`, or `avg`."""
+        return self.kind
+
+    @classmethod
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
+        """Return the names of the statistic in thresholds on a metric; () if it has none.
+
+        `unit` is the unit of the metric, and `better` is its better direction.
+        """
+        return ()
+
+    @classmethod
+    def read(cls, aggregate: str) -> Statistic | None:
+        """Return the statistic that a threshold names; None if the text names no statistic of this class."""
+        return None
+
+    @abstractmethod
+    def title(self, metric: str) -> str:
+        """Return the name of the statistic of a metric, such as `ttfa p95`."""
+
+    def unit(self, metric: str) -> str:
+        return CATALOGUE[metric].unit
+
+    def shown_unit(self, metric: str) -> str:
+        """Return the unit in which the statistic is displayed."""
+        return self.unit(metric)
+
+    def better(self, metric: str) -> Direction:
+        """Return which values of the statistic are better: `lower`, `higher`, or `neither`."""
+        return CATALOGUE[metric].better
+
+    def scale(self, metric: str) -> Scale:
+        """Return the scale on which two values of the statistic are compared."""
+        return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
+
+    @abstractmethod
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        """Return how many turns and sessions of a target the statistic is computed from."""
+
+    @abstractmethod
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        """Return the value of the statistic for a target; NaN if the target has no such turns."""
+
+    @abstractmethod
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        """Compare a candidate with its baseline.
+
+        The specs in `group` differ only in their quantile level and margin.
+        """
+
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
+        """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
+        return None
+
+    def bad_event(self, metric: str) -> str:
+        """Return the name of the events that a pass must exclude, as `metric` of a reason; "" if unnamed."""
+        return ""
+
+    def nothing_seen(self, spec: MetricSpec, difference: Difference, candidate: TargetCounts) -> Reason | None:
+        """Return the reason if a comparison is inconclusive because the candidate had no event; None otherwise."""
+        return None
+
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+        """Return the value of the statistic for a target, and the bounds that are compared with a limit."""
+        raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
+
+    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
+        """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
+        return None
+
+    def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
+        """Return two shares of sessions whose turns all fail, although no session of the run did.
+
+        From the first share on, the value would be above an upper limit. The second is the upper bound of the share.
+        Return None if no session can matter that a run has none of by chance.
+        """
+        return None
+
+    def default_margin(self, metric: str) -> Margin:
+        """Return the margin that is used if the user gives no margin."""
+        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
+
+    def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
+        """Return how many sessions are needed to pass if no turn fails; None if no number of sessions is enough."""
+        return 0
+
+    def min_sessions(self, source: Source, spec: MetricSpec) -> int:
+        """Return the minimum number of sessions for a decision, if the sessions are like those of `source`."""
+        return pairs_needed(None, 1.0)
+
+    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+        """Return the variance of a difference, estimated from a pilot run.
+
+        `sources` has one target, or two targets whose sessions are paired.
+        """
+        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
+
+    def interim(
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+    ) -> list[InterimStatistic]:
+        """Return the statistic of each spec at an interim analysis. `error` is the type I error of the drift tests."""
+        names = ", ".join(spec.name for spec in group)
+        raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
+
+    def against_stored(
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
+    ) -> StoredComparison:
+        """Compare a target with stored runs."""
+        raise UsageError(f"{spec.name}: stored baselines do not contain it; use a run as the baseline")
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """The specification of a value to compare. `stratum` is None for all turns. `step` is "" for all steps."""
+
+    metric: str
+    statistic: Statistic
+    margin: Margin = NO_MARGIN
+    primary: bool = False
+    stratum: Stratum | None = None
+    step: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.statistic.kind
+
+    @property
+    def p(self) -> float | None:
+        return self.statistic.p
+
+    @property
+    def name(self) -> str:
+        """The displayed name, such as `ttfa p95`, `failure_rate`, or `audio_speed mean`."""
+        return self.statistic.title(f"{self.metric} {self.step}".rstrip())
+
+    @property
+    def unit(self) -> str:
+        return self.statistic.unit(self.metric)
+
+    @property
+    def shown_unit(self) -> str:
+        return self.statistic.shown_unit(self.metric)
+
+    @property
+    def scale(self) -> Scale:
+        return self.statistic.scale(self.metric)
+
+    @property
+    def better(self) -> Direction:
+        return self.statistic.better(self.metric)
+
+    @property
+    def entry_fields(self) -> dict[str, Any]:
+        """The values of the fields of a `MetricSpecEntry`, by their names."""
+        own = {"metric": self.metric, "kind": self.kind, "p": self.p, "deadline_ms": self.statistic.deadline_ms}
+        return own | (self.stratum or NO_STRATUM)._asdict()
+
+
+def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
+    """Group the specs so that all specs of a group need the same sample."""
+    groups: dict[tuple[object, ...], list[MetricSpec]] = {}
+    for spec in specs:
+        key = (spec.kind, spec.statistic.deadline_ms, spec.metric, spec.stratum, spec.step)
+        groups.setdefault(key, []).append(spec)
+    return list(groups.values())
+
+
+class MetricSpecEntry(JsonEntry, frozen=True):
+    """The statistic, the metric, and the turns of a value."""
+
+    metric: str
+    kind: Annotated[str, described("quantile, mean, rate, within, or typical_change")]
+    p: float | None
+    measured_from: Annotated[Known, described("the instant that latency is measured from, if a run has several")]
+    turn_type: Annotated[Known, described("the turn type; null for regular turns, and if a run has no others")]
+    deadline_ms: Annotated[float | None, described("of within, the share of turns that have the metric by a deadline")]
+
+
+def better_direction(spec: MetricSpec) -> Better:
+    """Return which values of the metric are better: `lower` or `higher`. Raise UsageError if neither is better."""
+    if spec.better == "neither":
+        raise UsageError(f"{spec.metric} cannot be compared: neither more nor less of it is better")
+    return spec.better

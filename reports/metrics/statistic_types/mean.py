@@ -1,0 +1,129 @@
+"""The mean of a metric over successful turns. Failed turns have no value and are only counted.
+
+The bounds of a mean x are x ± t · SE. SE is the standard error computed from sessions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import SLOPE
+from bench.catalogue.metrics import Better as Direction
+from reports.metrics.metric_spec import (
+    MeasuredDifferences,
+    MetricSpec,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_direction,
+)
+from reports.metrics.stored import Baseline
+from reports.results.reason import Reason
+from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
+from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
+from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
+from reports.statistics.quantiles import CONFIDENCE
+from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
+from reports.statistics.target_counts import TargetCounts, of_turns
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
+
+
+@dataclass(frozen=True)
+class Mean(Statistic):
+    kind: ClassVar[str] = "mean"
+    per_stratum: ClassVar[bool] = True
+
+    @property
+    def aggregate(self) -> str:
+        return "avg"
+
+    @classmethod
+    def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
+        return () if unit in ("share", "ms", SLOPE) else ("avg",)
+
+    @classmethod
+    def read(cls, aggregate: str) -> Mean | None:
+        return cls() if aggregate == "avg" else None
+
+    def title(self, metric: str) -> str:
+        return f"{metric} mean"
+
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        sample = source.sample(spec)
+        return of_turns(source.totals(spec)[1], sample.failed, sample.completed_share)
+
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        amounts, turns = source.totals(spec)
+        return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
+
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base, sources.candidate
+        counts = self.counts(base, group[0]), self.counts(candidate, group[0])
+        if not (counts[0].turns and counts[1].turns):
+            return MeasuredDifferences(counts, [None] * len(group))
+        first, second = (source.totals(group[0]) for source in sources.weighted)
+        sums = ClusterTotals(first, second, base.paired)
+        return MeasuredDifferences(
+            counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
+        )
+
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+        mean, sample = estimate_mean(source.totals(spec)), source.sample(spec)
+        counts = replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
+        return replace(mean, counts=counts)
+
+    def interim(
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+    ) -> list[InterimStatistic]:
+        base, candidate = (source.totals(group[0]) for source in sources.weighted)
+        return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
+
+    def against_stored(
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
+    ) -> StoredComparison:
+        raise UsageError(
+            f"{spec.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
+        )
+
+
+def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
+    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
+    mean = ratio_of(totals)
+    if not mean.turns:
+        return no_estimate()
+    counts = TargetCounts(
+        int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.sessions_if_all_longest
+    )
+    printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
+    ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
+    return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
+
+
+def mean_seen(
+    base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
+) -> InterimStatistic:
+    """Return the statistic of a mean over successful turns at an interim analysis."""
+    if reason := few_pairs(base, cand):
+        return untestable(reason)
+    sums = ClusterTotals(base, cand, paired=True)
+    difference = mean_by_order(sums, margin, better, Inference(), error)
+    means = np.array([difference.baseline]), np.array([difference.candidate])
+    excess = float(excess_over_margin(means, margin, better)[0])
+    if not math.isfinite(excess):
+        return untestable(Reason("not_positive"), difference.d)
+    return by_se(
+        difference.d,
+        excess,
+        difference.se,
+        difference.df,
+        1 if better == "lower" else -1,
+        order=difference.order,
+        is_provisional=difference.order is not None and means_drift(sums),
+    )

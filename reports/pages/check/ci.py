@@ -1,0 +1,140 @@
+"""The output of a check for CI systems: annotations of GitHub, issues and summary of Azure, and JUnit XML for all.
+
+In a workflow command of GitHub Actions, a message is escaped with `%25`, `%0D`, `%0A`. A property, such as the title,
+is also escaped with `%3A` and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). In a logging
+command of Azure Pipelines, a message is escaped with `%AZP25`, `%0D`, `%0A`, and a property also with `%5D` and `%3B`
+(learn.microsoft.com, "Logging commands"; azure-pipelines-task-lib, `taskcommand.ts`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.junitparser import FinalResult
+
+from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
+from bench.files.sanitize import escape_control
+from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.formatting import NBSP
+from reports.text.check_sentences import check_headline, displayed_result, remarks, result_sentence
+
+MAX_ANNOTATIONS = 10
+"""The maximum number of annotations of one type that GitHub shows for a step."""
+
+
+def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
+    """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
+    yield "error", checked.of("fail")
+    if checked.on_inconclusive != "pass":
+        yield "error" if checked.exit_status == INCONCLUSIVE_STATUS else "warning", checked.of("inconclusive")
+
+
+def github_commands(checked: CheckResult) -> Iterable[str]:
+    """Yield the workflow commands of GitHub for a check. They are lines of the step's output."""
+    if checked.exit_status == INVALID_STATUS:
+        yield github_command("error", check_headline(checked))
+        return
+    yield from (github_command("warning", warning) for warning in checked.warnings)
+    for kind, items in _annotations(checked):
+        for item in items[:MAX_ANNOTATIONS]:
+            yield github_command(kind, result_sentence(item), f"{item.title} {displayed_result(item)}")
+
+
+def github_command(kind: str, message: str, title: str = "rtbench check") -> str:
+    """Return a workflow command of GitHub: `::error title=…::…`."""
+    title = _escaped(title, "%25").replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={title}::{_escaped(message, '%25')}"
+
+
+def azure_commands(checked: CheckResult, comment: Path | None) -> Iterable[str]:
+    """Yield the logging commands of Azure for a check. They are lines of the step's output.
+
+    `comment` is the path of check.md, which Azure shows below the run; None if it was not written.
+    """
+    if checked.exit_status == INVALID_STATUS:
+        issues = [("error", check_headline(checked))]
+    else:
+        issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]
+    issues += [("warning", warning) for warning in checked.warnings]
+    yield from (azure_command("task.logissue", {"type": kind}, text) for kind, text in issues)
+    if comment:
+        yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
+    if checked.warns:
+        yield azure_command("task.complete", {"result": "SucceededWithIssues"}, check_headline(checked))
+
+
+def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
+    """Return a logging command of Azure Pipelines: `##vso[task.logissue type=error;]…`."""
+    escaped = {
+        key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B") for key, text in properties.items()
+    }
+    properties_text = "".join(f"{key}={value};" for key, value in escaped.items())
+    return f"##vso[{name}{' ' if properties_text else ''}{properties_text}]{_escaped(message, '%AZP25')}"
+
+
+def _escaped(text: str, percent: str) -> str:
+    return escape_control(text.replace(NBSP, " ").replace("%", percent).replace("\r", "%0D").replace("\n", "%0A"))
+
+
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""The characters that XML 1.0 does not allow."""
+
+
+def junit_xml(checked: CheckResult) -> str:
+    """Return the text of the JUnit XML file.
+
+    A failed threshold is a failure. An inconclusive threshold is a failure, or is skipped if `--on-inconclusive` is not
+    `fail`. An invalid threshold, or one that was not evaluated, is an error.
+    """
+    suite = TestSuite("rtbench check")
+    suite.add_property("run", _plain(checked.run_id))
+    suite.add_property("simulated", "yes" if checked.simulated else "no")
+    suite.add_property("recorded", "yes" if checked.recorded else "no")
+    invalid = " ".join(remarks(checked)) if checked.causes or checked.differs else ""
+    if not checked.thresholds:
+        _add(suite, "run", checked.scenario, [Error(_plain(invalid or "nothing was checked"), "invalid")])
+    for item in checked.thresholds:
+        name = f"{item.threshold} [{item.target}, {item.title}]"
+        _add(suite, name, checked.scenario, _results(item, checked, invalid))
+    return _text(suite)
+
+
+def junit_refusal(error: str) -> str:
+    """Return the text of the JUnit XML file after a user error, which prevented the check."""
+    suite = TestSuite("rtbench check")
+    _add(suite, "run", "check", [Error(_plain(error), "usage")])
+    return _text(suite)
+
+
+def _text(suite: TestSuite) -> str:
+    document = JUnitXml("rtbench")
+    document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    document.write(buffer, pretty=True)
+    return buffer.getvalue().decode()
+
+
+def _add(suite: TestSuite, name: str, scenario: str, results: list[FinalResult]) -> None:
+    case = TestCase(_plain(name), classname=f"rtbench.{_plain(scenario)}", time=0.0)
+    case.result = results
+    suite.add_testcase(case)
+
+
+def _results(item: ThresholdResult, checked: CheckResult, invalid: str) -> list[FinalResult]:
+    text = _plain(result_sentence(item))
+    if invalid or item.result == "not_evaluated":
+        return [Error(_plain(invalid) or text, "invalid")]
+    if item.result == "fail":
+        return [Failure(text, item.finding.verdict.name if item.finding else item.result)]
+    if item.result == "inconclusive":
+        return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
+    return []
+
+
+def _plain(text: str) -> str:
+    return _NO_XML.sub("�", text.replace(NBSP, " "))

@@ -1,0 +1,144 @@
+"""The document compare.json, and the writing of all files of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from reports.analysis.comparisons.comparison import Comparison, Method
+from reports.analysis.sequential.decision import decision_sentence
+from reports.analysis.targets.fairness import Fairness, definitions_version
+from reports.data.runs import run_id_of
+from reports.pages.comparisons.page import comparison_page
+from reports.render.files import PagePaths, write_page
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, text_of
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, VerdictName
+from reports.text import comparison_sentences as sentences
+from reports.text.finding_entry import ComparisonEntry, entry_of
+from reports.text.reasons import document_data
+from reports.text.validity import ValidityEntry, validity_entry
+
+COMPARE_VERSION: Literal[4] = 4
+
+
+class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
+    """A compared target."""
+
+    title: str
+    target: Known
+    run_id: str
+    folder: Annotated[str, described("name of the run's folder")]
+    sessions: Annotated[Count, described("sessions that count; in an interleaved run, those of complete pairs")]
+    turns: Count
+    pairs_incomplete: Annotated[Count, described("incomplete pairs, which do not count")]
+    simulated: bool
+    recorded: bool
+
+
+class FairnessEntry(ClosedJsonEntry, frozen=True):
+    """A check of whether the comparison was fair."""
+
+    name: str
+    texts: Annotated[list[str], described("one per target")]
+    result: Fairness
+    remedy: Known
+
+
+class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
+    """The decision of planned interim analyses; decision.json has all of it."""
+
+    analysis: Annotated[int | None, described("interim analyses made so far; null if unknown")]
+    analyses: Annotated[int, described("interim analyses planned")]
+    pairs: Annotated[int, described("pairs in the verdict")]
+
+
+class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
+    """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
+
+    schema: Literal[4]
+    validity: Annotated[
+        ValidityEntry, described("whether and why not the targets may be compared; if invalid, use no value")
+    ]
+    simulated: bool
+    recorded: bool
+    definitions_version: Version
+    compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
+    verdicts: Annotated[
+        dict[str, VerdictName | None],
+        described("verdict on all primary metrics per candidate, the worst first; null if it has none"),
+    ]
+    comparisons: list[ComparisonEntry]
+    steps: Annotated[
+        list[ComparisonEntry],
+        described(
+            "p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the worst first"
+        ),
+    ]
+    sequential: Annotated[
+        SequentialEntry | None,
+        described(
+            "the result of interim analyses, which is then the overall verdict; `comparisons` has one test over "
+            "all pairs"
+        ),
+    ]
+    fairness_checks: list[FairnessEntry]
+    method: Method
+    notices: list[str]
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """Return the document compare.json as lists, dictionaries, strings and numbers."""
+    planned = None
+    if (decision := comparison.decision) is not None:
+        finished, analyses = decision.analyses_made, len(decision.plan.analyses)
+        planned = SequentialEntry(
+            result=RESULT_OF_STATUS[decision.exit_status],
+            exit_status=decision.exit_status,
+            headline=decision_sentence(decision),
+            analysis=finished,
+            analyses=analyses,
+            pairs=decision.used,
+        )
+    return document_data(
+        CompareDocument(
+            schema=COMPARE_VERSION,
+            result=RESULT_OF_STATUS[comparison.exit_status],
+            exit_status=comparison.exit_status,
+            validity=validity_entry("valid", comparison.invalid_reasons),
+            simulated=comparison.simulated,
+            recorded=comparison.recorded,
+            headline=sentences.comparison_headline(comparison),
+            definitions_version=definitions_version(comparison.targets[0]),
+            compared=[
+                ComparedTargetEntry(
+                    title=target.label,
+                    target=target.name,
+                    run_id=run_id_of(target.run),
+                    folder=target.run.folder_name,
+                    sessions=target.sessions,
+                    turns=int(target.turn_mask.sum()),
+                    pairs_incomplete=target.clusters.cut,
+                    simulated=target.simulated,
+                    recorded=target.run.recorded,
+                )
+                for target in comparison.targets
+            ],
+            verdicts=dict(sentences.candidates(comparison)),
+            comparisons=[entry_of(finding) for finding in comparison.findings],
+            steps=[entry_of(finding) for finding in comparison.steps],
+            sequential=planned,
+            fairness_checks=[
+                FairnessEntry(check.name, list(check.texts), check.result, check.remedy) for check in comparison.checks
+            ],
+            method=comparison.method,
+            notices=list(comparison.notices),
+        )
+    )
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
+    """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not writable."""
+    paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
+    return write_page(comparison_page(comparison), text_of(comparison_data(comparison)), paths, "the comparison")

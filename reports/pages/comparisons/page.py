@@ -1,0 +1,405 @@
+"""The page compare.html, made of blocks. This module decides no verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from bench.files.sanitize import escape_control
+from reports.analysis.comparisons.comparison import Comparison, Design
+from reports.analysis.comparisons.measurements import BEYOND, Shift
+from reports.analysis.sequential.decision import Decision, end_sentence
+from reports.data.runs import titles_of
+from reports.formatting import (
+    NBSP,
+    NONE,
+    count,
+    format_duration,
+    format_number,
+    format_utc,
+    join_words,
+    percent,
+    plural,
+)
+from reports.pages.comparisons import forest, interim
+from reports.pages.comparisons.forest_rows import ForestPanel, colours_of, finding_row, panels
+from reports.pages.run_report.charts import percentiles
+from reports.render import blocks as b
+from reports.render.svg import HALF, drawing, plot_figure
+from reports.text import cells
+from reports.text import comparison_sentences as sentences
+from reports.text.cells import measured_from_text
+from reports.text.comparison_sentences import verdict_title
+from reports.text.finding_rows import FindingRow, definition, displayed_verdict
+from reports.text.finding_sentences import WORST, overall
+from reports.text.reasons import remedies_text
+
+VERDICTS = {
+    "regressed": "The whole interval is worse than the margin.",
+    "slower": "Of two services: the whole interval is worse than the margin.",
+    "worse": "Of two services, by a metric that is not a latency: the whole interval is worse than the margin.",
+    "not slower": "Of two services: the interval ends before the margin.",
+    "not worse": "Of two services, by a metric that is not a latency: the interval ends before the margin.",
+    "faster": "Of two services: the whole interval is better than the margin.",
+    "better": "Of two services, by a metric that is not a latency: the whole interval is better than the margin.",
+    "not regressed": "The interval ends before the margin: the metric did not get worse by more than the margin.",
+    "equivalent": "Both ends of the interval lie within the margin.",
+    "improved": "The whole interval is better than the margin.",
+    "inconclusive": "None of these: the interval contains the margin, or there are too few turns. It is not a pass.",
+}
+DEFINITIONS = {
+    "margin": "The largest accepted change for the worse, agreed before the run: a share of the baseline’s value, "
+    "or percentage points for rates.",
+    "provisional": "The run-to-run variation was assumed, not estimated, because too few runs of the baseline are "
+    "stored; or the latency of one target drifted, and the run is too short to measure the drift.",
+    "Holm": "Several primary metrics increase the chance of a false alarm. For “regressed” or “slower”, the strongest "
+    "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided "
+    "by one less, and so on.",
+    "failed turns": cells.FAILED_TURNS,
+}
+RESAMPLED: dict[Design, str] = {
+    "pairs": "pairs of sessions that started together, one of each target, are resampled together",
+    "sessions": "whole sessions are resampled, separately for each target",
+}
+
+
+def definitions(comparison: Comparison) -> dict[str, str]:
+    """Return the definitions of the metrics, then of the verdicts, then of the method."""
+    method = comparison.method
+    metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
+    interval_confidence, bound_confidence = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
+    metric_definitions = {name: definition(name) for name in metrics if definition(name)}
+    interval = (
+        f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}. "
+        f"{RESAMPLED[method.design].capitalize()}; quantiles and "
+        "means are compared by the log of their ratio, shown as a percentage, and rates by their difference."
+    )
+    variation = {}
+    if method.run_sd:
+        assumed = f"{format_number(100 * method.run_sd)}{NBSP}%"
+        variation = {
+            "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
+        }
+    return metric_definitions | VERDICTS | {"interval": interval} | DEFINITIONS | variation
+
+
+def method(comparison: Comparison) -> str:
+    """Return the method of the comparison as a text.
+
+    Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary metrics.
+    """
+    method = comparison.method
+    parts = [
+        f"Seed {method.seed}",
+        f"{count(method.bootstrap_samples)} resamples of {method.design} ({count(method.unit)})",
+        f"{format_number(100 * method.confidence)}{NBSP}% confidence one-sided",
+        f"Holm over {plural(method.holm, 'primary metric')}",
+    ]
+    versions = {str(target.run.metadata.get("definitions_version") or "") for target in comparison.targets} - {""}
+    defined = f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
+    return f"{', '.join(parts)}.{defined}"
+
+
+TURNS_OF = (
+    "Turns, sessions, failed turns (including those that did not start), and the share of the planned turns that have "
+    "the metric: baseline / candidate."
+)
+MAX_ROWS = 10
+"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass are first in it."""
+BOUNDS = (
+    "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
+)
+
+
+def comparison_page(comparison: Comparison) -> b.Page:
+    """Compose the page of a comparison.
+
+    It has the verdict, the forest plots, the interim analyses, the percentiles, and the fairness checks.
+    """
+    defined = definitions(comparison)
+    how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
+    sections = (
+        _answer(comparison),
+        _analyses(comparison.decision),
+        _percentiles(comparison),
+        _fairness(comparison),
+        how,
+    )
+    judged = [check for check in comparison.checks if check.result != "informational"]
+    if comparison.failed_checks:  # an unfair comparison has no verdict
+        note = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
+        badges = [_badge(sentences.unusable_status(comparison), note)]
+    else:
+        note = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
+    badges += [*([b.SIMULATED] if comparison.simulated else []), *([b.RECORDED] if comparison.recorded else [])]
+    if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
+        badges.append(_badge("inconclusive", "", "PROVISIONAL"))
+    title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
+    first, *others = [target.label for target in comparison.targets]
+    files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
+    return b.Page(
+        title=f"{' · '.join(title_parts)} · {join_words(others)} against {first}",
+        badges=badges,
+        notes=f"{join_words(others)} against {first} · {design(comparison)}",
+        headline=sentences.comparison_headline(comparison),
+        lead=_lead(comparison),
+        sections=list(filter(None, sections)),
+        definitions=defined,
+        footer=(b.MEASURED_AGAINST if comparison.simulated else "", files),
+        struck=bool(comparison.failed_checks),
+    )
+
+
+def design(comparison: Comparison) -> str:
+    """Return the number of pairs or sessions as text.
+
+    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`;
+    `100 sessions over 82 s, and 40 sessions over 2 min`.
+    """
+    sizes = [target.sessions for target in comparison.targets]
+    durations = [format_duration(target.observed_s) if target.observed_s else "" for target in comparison.targets]
+    if comparison.method.design == "pairs":
+        shortest = comparison.method.observed_s
+        over = f" over {format_duration(shortest)}" if shortest else ""
+        return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
+    if len(set(durations)) > 1:
+        *first, last = [
+            f"{plural(size, 'session')}{f' over {duration}' if duration else ''}"
+            for size, duration in zip(sizes, durations, strict=True)
+        ]
+        return f"{', '.join(first)}, and {last}"
+    over = f" over {durations[0]}" if durations[0] else ""
+    if len(set(sizes)) == 1:
+        return f"{plural(sizes[0], 'session')} per target{over}"
+    return f"{join_words([count(size) for size in sizes])} sessions{over}"
+
+
+def _lead(comparison: Comparison) -> list[b.Block]:
+    """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
+    remedies = remedies_text(comparison.invalid_reasons)
+    second, decision = sentences.comparison_second(comparison), comparison.decision
+    if comparison.failed_checks:  # the banner has the remedies
+        is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
+        second = end_sentence(decision) if decision and is_ended else ""
+    notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
+    documents = [target.run.metadata for target in comparison.targets]
+    began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
+    about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
+    return [
+        *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
+        *([b.Paragraph(second, "lead")] if second else []),
+        b.Paragraph(" · ".join(filter(None, about)), "meta"),
+        *([b.Bullets([*map(b.coded, notices)])] if notices else []),
+    ]
+
+
+def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
+    """Return a badge for a verdict. `displayed` is the text of the badge if it differs from `word`."""
+    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (displayed or word).upper(), note)
+
+
+def _verdict_badge(comparison: Comparison) -> b.Badge:
+    """Return a badge with the verdict of the interim analyses.
+
+    If there were none, it has that of the primary metrics.
+    """
+    if (decision := comparison.decision) is not None:
+        made = NONE if decision.analyses_made is None else count(decision.analyses_made)
+        note = f"analysis {made} of {len(decision.plan.analyses)}"
+        if decision.invalid:
+            return _badge(sentences.unusable_status(comparison), note)
+        if decision.result.reason == "pending":
+            return _badge("PENDING", note)
+        return _badge(decision.verdict, note, verdict_title(comparison))
+    primary, word = comparison.primary, overall(comparison.primary)
+    if word is None:
+        return _badge("NO VERDICT", "no primary metric")
+    # any better verdict than not_regressed also counts as not_regressed
+    verdicts = [finding.verdict for finding in primary]
+    same = sum(verdict.name == word or (word == "not_regressed" and verdict.passes) for verdict in verdicts)
+    return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison))
+
+
+def _sizes(comparison: Comparison) -> str:
+    """Return the numbers of sessions and turns as text.
+
+    Examples: `60 sessions and 600 turns per target`; `30 and 25 sessions, 120 and 100 turns`.
+    """
+    sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
+    if len(set(sizes)) == 1:
+        sessions, turns = sizes[0]
+        return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
+    counts = [join_words([count(number) for number in numbers]) for numbers in zip(*sizes, strict=True)]
+    return f"{counts[0]} sessions, {counts[1]} turns"
+
+
+def _answer(comparison: Comparison) -> b.Section:
+    """Return the forest plots of primary metrics, their legend, and their numbers. Secondary metrics are folded."""
+    all_panels = panels(comparison)
+    main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
+    plotted, folded = (main, secondary) if main else (secondary, ())
+    rows = [row for panel in all_panels for row in panel.rows]
+    blocks: list[b.Block] = [*_drawings(plotted)]
+    blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
+    metrics = dict.fromkeys(row.finding.question.metric for panel in plotted for row in panel.rows)
+    verdict_names = [displayed_verdict(row.verdict_name, row.finding.question, peers=row.finding.peers) for row in rows]
+    defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
+    defined += ["Holm"] if any(row.after_holm for row in rows) else []
+    defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
+    blocks.append(b.ReadingGuide(("Metrics: ", _terms(metrics), ". Terms: ", _terms(defined), ".")))
+    primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
+    primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
+    first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
+    steps = [finding_row(step, comparison) for step in comparison.steps]
+    parts = {
+        f"{plural(len(more), 'more primary metric')}": more,
+        plural(len(others), "secondary metric"): others,
+        "Step with the largest change. Secondary": steps,
+    }
+    folds = [
+        b.Details(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
+        for title, mine in parts.items()
+        if mine
+    ]
+    numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
+    first_block: b.Block = b.Paragraph("The targets have no metric in common.")
+    if plotted:
+        first_block = b.Figure("", forest.reading_guide(plotted), below=blocks, numbers=numbers)
+    brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
+    brief += [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
+    brief += b.fact("worst step", sentences.worst_steps(comparison))
+    return b.Section("answer", "Differences", "What changed, and by how much?", [first_block, *folds], brief=brief)
+
+
+def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
+    """Return the panels with only their rows of primary metrics or, if `primary` is False, of secondary metrics.
+
+    Panels without such rows are left out.
+    """
+    rows = (
+        (panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in all_panels
+    )
+    return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
+
+
+def _drawings(plotted: Sequence[ForestPanel]) -> Iterable[b.Block]:
+    for index, panel in enumerate(plotted):
+        head = "" if not index and panel.axis == "lower" else panel.title
+        yield drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
+
+
+def _terms(names: Iterable[str]) -> b.Inline:
+    """Return these words as terms that link to their definitions, separated by dots."""
+    return tuple(piece for name in names for piece in (" · ", b.Term(name)))[1:]
+
+
+def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
+    several, (base, candidate) = len(comparison.targets) > 2, comparison.targets[:2]
+    verdict, interval = b.Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
+    heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
+    heads += [
+        b.Column(base.label, below="baseline"),
+        "its value" if several else b.Column(candidate.label, below="candidate"),
+        "difference",
+        interval,
+        b.Column("margin", leave_out=4),
+        verdict,
+        *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
+    ]
+    style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
+    return b.table(heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows])
+
+
+def _row(row: FindingRow, style: str, colours: Mapping[str, int]) -> b.Row:
+    """Return a row of the table of numbers. `style` is the style of its values.
+
+    `colours` are the colours of the targets; empty if there is only one candidate.
+    """
+    finding, metric = row.finding, row.finding.question.metric
+    suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
+    values = [*row.values, row.change, row.interval]
+    counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
+    counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
+    return b.make_row(
+        [
+            b.Cell((b.Term(metric), suffix), row.turns_text),
+            *([b.Cell(finding.candidate, target=colours.get(finding.candidate, 1))] if colours else []),
+            *(b.Cell(text, style=style) for text in values),
+            b.Cell(row.margin_text, style="nowrap"),
+            b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),
+            *(b.Cell(text, style="nowrap") for text in counts),
+        ]
+    )
+
+
+def _analyses(decision: Decision | None) -> b.Section | None:
+    """Return the section with the estimates at the interim analyses; None if there are no estimates."""
+    table = interim.interim_analyses(decision) if decision else None
+    if not decision or table is None:
+        return None
+    lines = interim.verdict_lines(decision)
+    guide: list[b.Block] = [b.Bullets(tuple(lines)), b.ReadingGuide(BOUNDS)] if lines else []
+    blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), *guide, table]
+    return b.Section("analyses", "Interim analyses", "When was it decided?", blocks)
+
+
+def _percentiles(comparison: Comparison) -> b.Section | None:
+    """Return the section with the percentile curves of the main metric and their differences.
+
+    Return None if no turn with the metric succeeded.
+    """
+    shift = comparison.shift
+    if shift is None:
+        return None
+    spec, metric = shift.question, shift.question.metric
+    strata = {stratum for target in comparison.targets for stratum in target.turns.strata}
+    mine = [stratum for stratum in strata if spec.stratum is None or spec.stratum.covers(stratum)]
+    counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
+    of_step = f", {spec.step}" if spec.step else ""
+    read = (b.Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
+    figure = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
+    curves: list[b.Block] = [b.SideBySide([figure, _differences(comparison, shift)])]
+    return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
+
+
+def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
+    """Return a figure with the difference at each percentile.
+
+    It has a plot only if enough turns lie beyond the median.
+    """
+    head = "The difference at each percentile"
+    if not shift.ratios:
+        text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
+        return b.Figure("", head=head, below=[b.Paragraph(text)])
+    read = (
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
+        f"The line ends at the last percentile with {BEYOND} turns of each target beyond it."
+    )
+    return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
+
+
+def _fairness(comparison: Comparison) -> b.Section:
+    """Return the section with the fairness checks. Each check has a text for each target."""
+    heads: list[b.Head] = ["check"]
+    for index, target in enumerate(comparison.targets):
+        below = f"{'candidate' if index else 'baseline'}, {escape_control(target.run.folder.resolve().name)}"
+        heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
+    heads.append(b.Column("result", left=True))
+    rows = []
+    for check in comparison.checks:
+        word, style = cells.result(check.result)
+        remedy = check.remedy if check.result == "fail" else ""
+        rows.append(b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")]))
+    checks = b.table(heads, rows, "facts", stacked=True)
+    nothing = b.Paragraph("Nothing was checked.")
+    brief = [
+        *b.fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
+        *b.fact("not fair", [f"✕ {check.name}" for check in comparison.failed_checks]),
+    ]
+    for check in comparison.checks:
+        if check.result == "informational" and len(set(check.texts)) > 1:
+            texts = [f"{target.label} {text}" for target, text in zip(comparison.targets, check.texts, strict=True)]
+            brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])
+    blocks = [checks if comparison.checks else nothing]
+    return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)

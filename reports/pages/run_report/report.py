@@ -1,0 +1,299 @@
+"""The page report.html: the summary of a run as blocks, from the headline to the definitions. It computes no values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from markupsafe import Markup
+
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
+from bench.files.sanitize import escape_control
+from reports.analysis.summary.summary import MainResult, Summary
+from reports.formatting import NBSP, count, format_number, format_utc, plural
+from reports.metrics.rate_metrics import RATES
+from reports.pages.run_report import bar_charts, caller_sections, context_sections, metric_sections, telephone_sections
+from reports.render import blocks as b
+from reports.text import cells, remarks, sentences, settings
+from reports.text.cells import INFINITE
+from reports.text.notices import decision_notice, notices, uncertain_line
+from reports.text.validity import verdict_count
+from reports.text.verdicts import NOT_SHOWN
+
+METHOD = {
+    "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
+    "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
+    "because turns of one session resemble each other more than those of different sessions.",
+    "failed turns": cells.FAILED_TURNS,
+    "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 up or down.",
+    "ICC": "The share of the variance of log latencies that is between sessions: at 0, turns of one session resemble "
+    "each other no more than other turns; at 1, all turns of a session are equal.",
+    "design effect": "The factor by which the variance of a percentile is larger than with independent turns: at "
+    "2, 2,000 turns contain as much information as 1,000 independent ones.",
+    "effective sessions": "(Σn)² ÷ Σn² for sessions with n turns: the number of equally long sessions with the same "
+    "information. For 60 sessions, one of which has half of all turns, it is 4.",
+    "drift": "The ratio of the median latencies of the later and the earlier half of the turns. Each latency is "
+    "divided by the median of its step, so that the order of steps does not matter. Drift is suspected if the 98 % "
+    "interval of the ratio (of all targets together) excludes 1 and the ratio differs from 1 by more than 5 %; each "
+    "half needs 20 sessions. It is not suspected in an invalid run.",
+    "n/a": "A percentile is shown only if there are enough sessions to bound it. With ten turns per session, p90 needs "
+    "20 sessions, p95 40, and p99 198; with one turn per session, 50, 100, and 500; more if sessions differ much.",
+    "not started": "Planned turns of the script that did not start because their session had ended.",
+    "failure_rate": "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the run cut "
+    "and starved turns.",
+}
+
+NOTED = 2
+"""The maximum number of remarks that are shown below the first table. Further remarks are folded."""
+OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "telephone", "outcomes", "incidents"}
+"""The sections that are open at first. The others are folded, so that the page is only a few screens long."""
+
+INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
+ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
+READING = (
+    "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
+    "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
+    "not from a schedule."
+)
+SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
+SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
+SUSTAINED = "the load generator kept up"
+"""The meaning of VALID. It is not a statement about the service."""
+
+
+def run_page(summary: Summary) -> b.Page:
+    """Return the page of a run. Its parts are in the order in which a reader asks questions."""
+    verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
+    sections = list(sections_of(summary))
+    definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
+    definition_blocks: list[b.Block] = [
+        b.ReadingGuide("Words with a dotted underline link to these definitions."),
+        b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
+        b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
+    ]
+    sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks))
+    opened = OPEN | (set() if verdict.status == "valid" else {"health"})
+    opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
+    opened |= {"context-failures"} if summary.context_failures else set()
+    made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
+    files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
+    version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
+    simulated = b.MEASURED_AGAINST if summary.simulated else ""
+    kinds = ["telephone call (SIP and RTP)"] if summary.calls else []
+    kinds += ["WebSocket connection"] if len(summary.calls) < len(summary.targets) else []
+    sessions = "recorded call" if summary.recorded else " or a ".join(kinds)
+    ends = f". Every session was a {sessions}. Version of the metric definitions: {version}. All times UTC."
+    # failed checks first, then the results, then what failed and the remedy
+    failed_checks: list[b.Inline] = []
+    for check, remedy in cells.with_remedies(summary.validity.failed):
+        failed_checks.append(
+            (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
+        )
+        if remedy:
+            failed_checks.append((b.Strong("What to do:"), f" {remedy}"))
+    texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
+    longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    badges = badges_of(summary)
+    return b.Page(
+        title=" · ".join([verdict.title, *(badge.text for badge in badges[1:]), f"{summary.scenario}, {began}"]),
+        badges=badges,
+        notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
+        headline=sentences.run_headline(summary),
+        lead=[
+            *([b.Banner(failed_checks)] if failed_checks else []),
+            *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
+        ],
+        answer=[*main_results(summary), *_facts(summary)],
+        next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
+        sections=[replace(section, folded=section.anchor not in opened) for section in sections],
+        definitions=definitions,
+        footer=(simulated, made_from, ". The same values are in ", files, ends),
+        targets=summary.targets if len(summary.targets) > 1 else (),
+    )
+
+
+def badges_of(summary: Summary) -> list[b.Badge]:
+    """Return the badges of a run's page: its verdict, and its source if that is no live service."""
+    verdict = summary.validity
+    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
+    reason = verdict_count(verdict)
+    if verdict.status == "valid":
+        reason = "no check failed" if summary.recorded else SUSTAINED
+    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
+    return [verdict_badge, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
+
+
+def main_results(summary: Summary) -> list[b.Block]:
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table.
+
+    Return [] if no turn started.
+    """
+    groups = cells.tables(summary) if summary.outcomes.started else []
+    if not groups:
+        return []
+    answers = [answer for group in groups for answer in group.rows]
+    ends = bar_charts.interval_scale(answers) if any(e.has_interval for f in answers for e in f.quantiles) else None
+    tail = any(result.at(0.99).has_interval for result in answers)
+    heads: list[b.Head] = [
+        b.Column("target", style="vh"),
+        b.Column("turns", shorten=1, leave_out=5),
+        b.Column("p50", shorten=7),
+        b.Column("p95", shorten=6, leave_out=8),
+        *([b.Column("p99", shorten=4, leave_out=4)] if tail else []),
+        b.Column("max", leave_out=3),
+        b.Column("failed turns", shorten=2),
+    ]
+    if ends:
+        axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
+        heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
+    ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
+    rows: list[b.Line | b.Row] = []
+    for group in groups:
+        heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
+        rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+    caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
+    required_sessions = [f.at(0.99).required for f in answers if f.at(0.99).status == "too_few_sessions"]
+    caption += f"; p99 needs {count(min(required_sessions))} sessions" if required_sessions and not tail else ""
+    if any(result.at(p).status == "in_failures" for result in answers for p in ps):
+        caption += f"; {INFINITE}: a failed turn counts as infinite latency"
+    style = "struck" if summary.validity.status == "invalid" else ""
+    reading = [
+        *([b.ReadingGuide(INTERVAL_MARKS)] if ends else []),
+        *b.note(ENDLESS),
+        *b.note(settings.packetisation_note(summary.setup)),
+        *b.note(READING),
+    ]
+    return [
+        b.table(heads, rows, style, stacked=True, caption=caption, answers=True),
+        b.Details("How to read this table", reading, style="note"),
+    ]
+
+
+PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
+"""The styles of the texts that are shown instead of a number."""
+
+
+def _answer(
+    summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+) -> b.Line:
+    target, distinction = summary.targets.index(answer.target), group.distinction(answer)
+    parts = [cells.quantile_cell(answer, p, "") for p in ps]
+    return [
+        b.Cell(f"{answer.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
+        b.Cell(count(answer.turns), plural(answer.sessions, "session")),
+        *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
+        format_number(answer.high),
+        cells.failures(answer),
+        *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
+    ]
+
+
+def _facts(summary: Summary) -> list[b.Block]:
+    inexact = uncertain_line(summary.run, cells.main_metrics(summary))
+    remaining_notices = [notice for notice in notices(summary) if notice != inexact]
+    return [
+        *b.fact("differences", remarks.baseline_text(summary)),
+        *b.fact("machine", [remarks.machine(summary)]),
+        *b.fact("transcribed", remarks.transcription(summary)),
+        *b.fact("throughput", remarks.throughput(summary)),
+        *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
+        *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
+        *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
+    ]
+
+
+def sections_of(summary: Summary) -> Iterable[b.Section]:
+    """Yield the sections below the results, without empty ones, in the order in which a reader asks questions."""
+    sections = (
+        metric_sections.distributions,
+        metric_sections.percentile_curves,
+        metric_sections.arriving,
+        metric_sections.time,
+        caller_sections.by_load,
+        caller_sections.segments,
+        caller_sections.playback,
+        caller_sections.interruptions,
+        caller_sections.tools,
+        metric_sections.rates,
+        metric_sections.steps,
+        caller_sections.along_session,
+        caller_sections.context,
+        caller_sections.context_failures,
+        telephone_sections.telephone_calls,
+        metric_sections.outcomes,
+        context_sections.rate_limits,
+        context_sections.costs,
+        metric_sections.connect,
+        caller_sections.network,
+        metric_sections.flow,
+        metric_sections.other_metrics,
+        caller_sections.by_others,
+        context_sections.hosts,
+        context_sections.health,
+        context_sections.incidents,
+        caller_sections.slowest,
+        context_sections.targets,
+    )
+    for make in sections:
+        yield from _made(make, summary)
+
+
+def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
+    """Return the sections that `make` returns. If it raises an error, return a section that states this.
+
+    A section shows texts of a service, which may be anything. An error in one section must not prevent the others.
+    """
+    try:
+        made = make(summary)
+        return [made] if isinstance(made, b.Section) else list(made or ())
+    except UsageError:
+        raise
+    except Exception as error:
+        name = make.__name__.replace("_", " ")
+        text = f"{SECTION_MISSING} ({type(error).__name__})."
+        heading = f"{name.capitalize()}: not shown"
+        return [b.Section(make.__name__, heading, "", [b.Paragraph(text)], brief=b.fact(name, [text]))]
+
+
+def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
+    names = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
+    names -= {*metric_sections.OF_WEBSOCKETS} if summary.only_telephone else set()
+    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
+    names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
+    names |= {check.name for check in summary.validity.checks}
+    names |= set(summary.mains.values())
+    metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
+    chunked = settings.packetisation(summary.setup)
+    grown = {"packetisation": chunked} if chunked else {}
+    rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}
+    return metrics | rates | METHOD | grown
+
+
+KEYS = (
+    *("run_id", "scenario", "labels", "state", "stop_reason", "tool", "targets"),
+    *("scripts", "settings", "host", "workers", "part_of", "parts"),
+)
+"""The entries of run.json that the page shows unchanged."""
+
+
+def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
+    """Yield the settings of the run as (name, text). A list in run.json has a line for each of its entries."""
+    document = summary.run.metadata
+    for key in KEYS:
+        value = document.get(key)
+        for index, entry in enumerate(value if isinstance(value, list) else [value]):
+            if entry not in (None, "", {}, []):
+                yield key if index == 0 else "", _flat(entry)
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        shown = {key: entry for key, entry in value.items() if key != "plan"}  # it has every turn of a script
+        parts = ((key, _flat(entry)) for key, entry in shown.items() if entry not in (None, "", {}, []))
+        return ", ".join(f"{key} {text}" for key, text in parts)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

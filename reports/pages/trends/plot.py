@@ -1,0 +1,142 @@
+"""A plot of one metric over time. It shows each run with its interval, and the changes between runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from bench.base.units import NS_PER_S
+from reports.analysis.trends.metric_trend import MetricTrend
+from reports.formatting import format_utc, log_range, ms, percent, plural
+from reports.render.markers import colour_class, curve_class, marker_shape
+from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
+from reports.text.reasons import reasons_text
+from reports.text.trend_sentences import change_sentence, change_size, day, number_text, value_text
+from reports.text.verdicts import metric_text
+
+ROOM_S = 3600.0
+"""The time before and after the run that the plot shows if there is only one run, in seconds."""
+LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
+"""The height and the width of the label of a change, and the number of rows in which labels are placed to avoid
+overlaps."""
+RATE_MAX_MIN = 0.01
+"""The minimum upper end of the value axis for a rate. It is one percentage point."""
+RADIUS, CROSS = 4.0, 4.5
+DATE_WIDTH = 170.0
+"""The minimum distance between two dates on the time axis."""
+
+
+def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -> Plot:
+    """Return the plot of one metric for several series.
+
+    Each run is a marker with its interval, each level is a line, and each change is a dashed line between two runs.
+    `numbers` is the number of each series on the page.
+    """
+    changes = sum(len(metric.changes) for metric in metrics)
+    counts = "; ".join(
+        f"{metric.series.name}: {plural(len(metric.compared), 'run')} compared, {plural(len(metric.changes), 'change')}"
+        for metric in metrics
+    )
+    title, desc = f"{metric_text(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
+    named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
+    top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
+    plot = Plot(WIDE, 300, named, left=60, right=60, top=top, title=title, desc=desc)
+    started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
+    low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
+    room = (high - low) * 0.02 or ROOM_S
+    x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
+    dated = started[:1]
+    for start in started:
+        if x(start / NS_PER_S) >= x(dated[-1] / NS_PER_S) + DATE_WIDTH:
+            dated.append(start)
+    texts = {start / NS_PER_S: day(start) for start in dated}
+    plot.x_axis(x, list(texts), texts.__getitem__, "start of run, UTC")
+    y = _value_axis(metrics, plot)
+    for metric in metrics:
+        number = numbers[metric.series.name]
+        with plot.of(number):
+            _runs(plot, metric, number, x, y)
+            for level in metric.segments if not metric.not_searched else ():
+                ends = [
+                    (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
+                    (x(level.last_started_utc_ns / NS_PER_S), y.clip(level.last_value)),
+                ]
+                plot.path(ends, curve_class(number))
+    _changes(plot, metrics, numbers, x)
+    lines = []
+    for metric in metrics:
+        read: dict[int, str] = {}
+        for point, run in zip(metric.series.points, metric.values, strict=True):
+            # the text is then, for example, 612 (590 – 640), ✕ INVALID
+            suffix = f", {point.marker}" if point.excluded else ""
+            read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{suffix}"
+        lines.append((metric.series.name, read))
+    plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
+    return plot
+
+
+def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
+    """Return the value axis, and draw it. It contains all compared runs with their intervals.
+
+    Values outside the axis are drawn at its end.
+    """
+    runs = [metric.values[index] for metric in metrics for index in metric.compared]
+    runs = runs or [run for metric in metrics for run in metric.values]
+    ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
+    spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
+    if spec.scale == "points":
+        scale = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
+        plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
+        return scale
+    scale = log_scale(*log_range(ends), plot.y0, plot.y1)
+    write = ms if unit == "ms" else lambda value: f"{number_text(value, spec)} {unit}"
+    plot.y_axis(scale, log_ticks(scale.low, scale.high), write)
+    return scale
+
+
+def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale) -> None:
+    """Draw the runs of a series. Lines connect the compared runs in order of time.
+
+    A run that is INVALID is drawn as a cross. A run is drawn as a ring if it has NO VERDICT, was throttled, or has its
+    value among failed turns.
+    """
+    points, colour, shape = metric.series.points, colour_class(number), marker_shape(number)
+    positions = [
+        (x(point.started_utc_ns / NS_PER_S), y.clip(run.value))
+        for point, run in zip(points, metric.values, strict=True)
+    ]
+    for before, after in pairwise(metric.compared):
+        plot.line(*positions[before], *positions[after], f"run {colour}")
+    for index, (point, run) in enumerate(zip(points, metric.values, strict=True)):
+        if math.isnan(run.value):
+            continue
+        at, value = positions[index]
+        verdict = ": ".join(filter(None, (point.marker, reasons_text(point.excluded))))
+        tip = f"{point.name}: {value_text(run, metric.spec)}, {verdict}"
+        if index in metric.compared:
+            if not math.isnan(run.low):
+                plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
+            plot.dot(at, value, shape, f"mark {colour}", RADIUS, tip)
+        elif point.validity == "invalid":
+            cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
+            plot.dot(at, value, shape, "k0", RADIUS, tip)
+            plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
+        else:
+            plot.dot(at, value, shape, f"mark open {colour}", RADIUS, tip)
+
+
+def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
+    """Draw each change with its size above it. The sizes are placed in several rows, so that they do not overlap."""
+    free = [-math.inf] * LABEL_ROWS
+    changes = [(metric, change) for metric in metrics for change in metric.changes]
+    for metric, change in sorted(changes, key=lambda item: item[1].first_started_utc_ns):
+        at = (x(change.last_started_utc_ns / NS_PER_S) + x(change.first_started_utc_ns / NS_PER_S)) / 2
+        row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
+        free[row] = at + LABEL_WIDTH
+        colour = {True: "w-regressed", False: "w-improved", None: ""}[change.worse]
+        top, anchor = plot.y1 - LABEL_HEIGHT * row, "end" if at > plot.x1 - 60 else "start"
+        with plot.of(numbers[metric.series.name]):
+            plot.line(at, plot.y0, at, top - 4, "moved")
+            plot.text(at + 4, top - 5, change_size(change, metric.spec), f"num {colour}", anchor)
+            plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", change_sentence(metric, change))

@@ -1,0 +1,165 @@
+"""JSON documents that programs read. One Python type defines a document: its JSON and its JSON Schema are made from it.
+
+    class Row(JsonEntry):
+        target: str
+        failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
+        usd_per_turn: Rounded
+
+This module is the only place where NaN and infinity become null. `optional_keys` makes the type of a reader that
+accepts documents with missing keys.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeAlias, TypedDict, TypeVar, cast
+
+import msgspec
+
+from bench.files.safe_io import read_json
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+DIGITS = 6
+
+
+def described(description: str) -> msgspec.Meta:
+    """Return a description of a field for the schema, to use in `Annotated`."""
+    return msgspec.Meta(description=description)
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Version = Annotated[int, msgspec.Meta(ge=1), described("version of the metrics' definitions")]
+
+
+if TYPE_CHECKING:
+    Number: TypeAlias = float
+    Rounded: TypeAlias = float
+    Known: TypeAlias = str
+else:
+
+    class Number(float):
+        """An unrounded number; null if it is NaN or infinite."""
+
+    class Rounded(float):
+        """A value that is rounded to six digits; null if it is NaN or infinite."""
+
+    class Known(str):
+        """A text; null if it is empty."""
+
+        __slots__ = ()
+
+
+ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
+"""For each of these types, the value that a reader uses for null."""
+Read = TypeVar("Read", bound=msgspec.Struct)
+
+
+class JsonEntry(msgspec.Struct, frozen=True):
+    """An object with a key for each field. Later versions may add keys, which readers of this version skip."""
+
+
+class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
+    """An object with a key for each field and no other keys."""
+
+
+def to_json_data(document: JsonEntry) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. Raise ValidationError if a type is wrong."""
+    plain = msgspec.to_builtins(document, enc_hook=_builtin)
+    try:
+        return _through_json(plain, type(document))
+    except UnicodeEncodeError:
+        return _through_json(_unicode(plain), type(document))
+
+
+def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
+    typed = msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value))
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed, enc_hook=_plain))
+    return data
+
+
+def _unicode(value: Any) -> Any:
+    r"""Return the value with each byte that is not valid UTF-8 written as `\udcff`. File names may contain any byte."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
+    return [_unicode(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def read_document(data: bytes, kind: type[Read]) -> Read:
+    """Read a document of this type. Raise JsonError if it is invalid.
+
+    If the type was made by `optional_keys`, the document may lack keys, and a key with null counts as missing.
+    """
+    return cast("Read", read_json(data, kind, make_value=_build))
+
+
+def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
+    """Convert objects of a document that was already read to entries. Raise ValidationError if a type is wrong."""
+    return msgspec.convert(data, list[kind], dec_hook=_build)  # type: ignore[valid-type]
+
+
+def _build(kind: type, value: Any) -> Any:
+    return kind(ABSENT[kind] if value is None else value)
+
+
+def text_of(data: dict[str, Any]) -> str:
+    """Return the text to write to the file of a document."""
+    # msgspec makes the indents, because the json module makes them in Python, which takes five times as long
+    return msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
+
+
+def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
+    """Return the JSON Schema of a document of this type."""
+    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(kind, schema_hook=_schema)
+
+
+def _builtin(value: Any) -> Any:
+    """Convert a value of numpy or of the types above to a str, float, int, or list of Python."""
+    if isinstance(value, str | float | int):
+        return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
+    return value.tolist()
+
+
+def _plain(value: Any) -> Any:
+    """Return the JSON value for a value of the types above."""
+    if isinstance(value, Known):
+        return str(value) or None
+    return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    return {"type": ["string" if issubclass(kind, str) else "number", "null"]}
+
+
+def optional_keys(kind: Any) -> Any:
+    """Return the same type with optional keys. A key that may be missing may also be null."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is NotRequired:
+        return optional_keys(inner[0])
+    if origin is Annotated:
+        return Annotated[optional_keys(inner[0]), *kind.__metadata__]
+    if origin is UnionType:
+        return reduce(or_, map(optional_keys, inner))
+    if origin in (list, dict):
+        return origin[tuple(map(optional_keys, inner))]
+    if is_dataclass(kind):
+        optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
+    elif not typing.is_typeddict(kind):
+        return kind
+    else:
+        optional = set()
+    keys = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        may_be_null = name in optional or typing.get_origin(hint) is NotRequired
+        keys[name] = optional_keys(hint) | None if may_be_null else optional_keys(hint)
+    return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]

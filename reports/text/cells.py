@@ -1,0 +1,524 @@
+"""Cells of tables, and phrases, which several forms of a report use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
+from bench.record.document import Check, CheckName
+from reports.analysis.summary.example_turns import ExampleTurn, Role
+from reports.analysis.summary.metrics import ALL, MetricSummary, ShareEstimate, TurnCounts, TurnRate
+from reports.analysis.summary.segments import Breakdown, PercentileBand
+from reports.analysis.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
+from reports.analysis.summary.tools import DeadlineShare, ToolTurns
+from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
+from reports.formatting import (
+    NBSP,
+    NONE,
+    capitalize,
+    count,
+    format_duration,
+    format_number,
+    join_words,
+    ms,
+    percent,
+    plural,
+)
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.rate_metrics import MIN_RATE_UNITS
+from reports.metrics.statistic_types.within import Within
+from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
+from reports.render.blocks import MARKS, Cell, source_marks, with_marker
+from reports.statistics.quantiles import QuantileEstimate
+from reports.text import settings
+from reports.text.breakdown import segment_title
+
+
+class CheckText(NamedTuple):
+    """The texts for a validity check.
+
+    - `title` is the name of the check.
+    - `failure` is the text if the check failed.
+    - `consequence` is what the failure means for the run.
+    """
+
+    title: str
+    failure: str
+    consequence: str
+    value: str
+    """A text with the placeholder {} for the measured value."""
+
+
+CHECKS: dict[CheckName, CheckText] = {
+    "timestamp_uncertainty": CheckText("Timestamps are accurate", "timestamps are too uncertain",
+        "the load generator fell behind incoming data", "timestamps may be off by {}"),
+    "event_loop_delay": CheckText("Event loop keeps up", "the event loop was delayed",
+        "the load generator could not keep up", "event loop delayed by up to {}"),
+    "send_delay": CheckText("Audio is sent on time", "audio was sent late",
+        "the load generator could not keep up", "audio sent up to {} late"),
+    "start_delay": CheckText("Calls start on time", "calls started late",
+        "the load differed from the planned load", "calls started up to {} late"),
+    "missing_data": CheckText("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
+}  # fmt: skip
+SLOPE_OF_ALL = "latency_slope"
+KINDS = {"ttfa": "audio", "ttft": "text"}
+TRANSCRIPT_ENDS = {
+    **dict.fromkeys(TRANSCRIPT_METRICS, "the finished transcript"),
+    "input_transcript_first": "the first text of the transcript",
+    "transcript_lag": "the delta with the word; the median of a turn",
+}
+"""The ends of the metrics of transcripts, in words."""
+TRANSCRIPT_BEGINS = {
+    "input_transcript_total": "end of speech",
+    "input_transcript": "the commit",
+    "input_transcript_first": "start of speech",
+    "transcript_lag": "the end of a word (even pace assumed)",
+}
+"""Their beginnings."""
+COMPARABLE = (
+    "ttfa of VAD turns and of manual turns cannot be compared: it is measured from the end of speech in "
+    "VAD turns, from response.create in manual turns. voice_to_voice has one definition, but with VAD it includes "
+    "silence_duration_ms, which manual turns do not have."
+)
+
+
+def run_badges(summary: Summary) -> list[str]:
+    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and its source if that is no live
+    service.
+    """
+    return [with_marker(summary.validity.title), *source_marks(simulated=summary.simulated, recorded=summary.recorded)]
+
+
+def result(result: str) -> tuple[str, str]:
+    """Return the text for the result of a check, and its style.
+
+    The texts are `✓ pass`, `✕ fail`, and `– not evaluated`.
+    """
+    if result not in ("pass", "fail"):
+        return f"– {result.replace('_', ' ')}", "soft"
+    return with_marker(result), MARKS[result].colour
+
+
+FAILED_TURNS = (
+    "Failed turns count as infinite latencies in every percentile. Turns cut by the end of the run, and those that "
+    "ended as starved, are excluded and counted separately."
+)
+"""The explanation of failed turns on a page."""
+INFINITE = "∞"
+UNBOUNDED = "unbounded"
+"""The text for an interval that is open on both sides."""
+
+
+def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
+    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or `up to +12 %`.
+
+    An end that is infinite or None is open. `write` returns the text of an end; `between` is the text between both
+    ends.
+    """
+    first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
+    if not first and not last:
+        return UNBOUNDED
+    if not first or not last:
+        return f"up to {last}" if last else f"from {first}, no upper bound"
+    _, space, unit = last.rpartition(NBSP)
+    return f"{first.removesuffix(f'{NBSP}{unit}') if space else first}{between}{last}"
+
+
+def observed(seconds: float) -> str:
+    """Return a text with the time for which the service was observed.
+
+    A verdict cannot detect changes that are slower.
+
+    """
+    return f"observed for {format_duration(seconds)}" if seconds else ""
+
+
+def shortfall_text(there: int, noun: str, needs: int) -> str:
+    """Return the reason why a value is missing, such as `20 sessions; needs 40`."""
+    return f"{plural(there, noun)}; needs {count(needs)}"
+
+
+def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
+    """Return the cell of a percentile: a value such as `986` above its interval `969 – 1,010`, or why there is none.
+
+    `noun` is the unit of a value. If it is "", the reason does not include the number of failures.
+    """
+    return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
+
+
+def estimate_cell(
+    estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
+) -> Cell:
+    """Return the cell of a percentile of n turns.
+
+    If it is infinite, the cell also has the percentile of successful turns. If its values are uncertain, the cell
+    states that they are.
+    """
+    if uncertain:
+        cell = estimate_cell(estimate, n, failed, noun)
+        return replace(cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run"))))
+    if estimate.reported:
+        return Cell(format_number(estimate.value), _interval(estimate))
+    if not n:
+        return Cell("n/a", f"no {noun or 'turn'}")
+    failures = f"{count(failed)} of {count(n)} failed" if noun else ""
+    if estimate.status == "in_failures":
+        successes = f"successes {format_number(estimate.successes)}" if math.isfinite(estimate.successes) else ""
+        return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
+    if estimate.status == "unbounded":
+        lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
+        reason = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
+        needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else reason
+        return Cell(f"{open_end_sign(estimate)}{format_number(estimate.reported_value)}", f"{lacks}{needs}", lacks)
+    units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
+    return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
+
+
+def open_end_sign(estimate: QuantileEstimate) -> str:
+    """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has no lower bound.
+
+    Return "" if it has both.
+    """
+    if estimate.status != "unbounded":
+        return ""
+    return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
+
+
+def failures(answer: MainResult | ToolTurns) -> Cell:
+    """Return a cell with the share of planned turns that failed or did not start, above the counts.
+
+    Example: `52.9 %` above `45 of 85`.
+    """
+    return Cell(
+        percent(answer.failed_or_not_started, answer.turns_planned),
+        f"{count(answer.failed_or_not_started)} of {count(answer.turns_planned)}",
+    )
+
+
+def completed_share(figures: MetricSummary) -> Cell:
+    """Return a cell with the share of planned turns that have the metric, above the number of turns that lack it.
+
+    Example: `71.2 %` above `115 failed, …`.
+    """
+    never = f", {count(figures.not_started)} not started" if figures.not_started else ""
+    return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
+
+
+def _interval(estimate: QuantileEstimate) -> str:
+    return interval(estimate.low, estimate.high, format_number, " – ")
+
+
+def cause(summary: Summary) -> str:
+    """Return the reason why a run is invalid.
+
+    If timestamps are too uncertain, the reason includes their uncertainty.
+
+    """
+    if not summary.validity.failed:
+        return "a check failed"
+    first = summary.validity.failed[0]
+    consequence = CHECKS[first.name].consequence
+    return f"{consequence}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else consequence
+
+
+def check_value(check: Check, value: float | None) -> str:
+    """Return a value with the unit of a check, such as `14.2 ms`."""
+    return NONE if value is None else f"{format_number(value)}{NBSP}{check.unit}"
+
+
+def check_values(check: Check) -> str:
+    """Return the value, the limit, and the note of a check.
+
+    Example: `send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk`.
+    """
+    named = f"{check.name} p99" if check.unit == "ms" else "turns"
+    note = f"; {check.note}" if check.note else ""
+    return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
+
+
+def check_text(check: Check) -> str:
+    """Return the value and the limit of a check as a text, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
+    text = CHECKS[check.name].value.format(check_value(check, check.value))
+    if check.name == "timestamp_uncertainty" and check.note:
+        text = text.replace("timestamps", check.note, 1)
+        for origin, origin_text in MEASURED_FROM_TEXTS.items():
+            text = text.replace(f"from {origin}", f"from {origin_text}")
+    p99 = "p99; " if check.unit == "ms" else ""
+    return f"{text} ({p99}limit {check_value(check, check.limit)})"
+
+
+def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
+    """Yield each check with its remedy as a sentence; "" if it has none.
+
+    If several checks have the same remedy, only the last of them gets it.
+    """
+    last = {check.remedy: check for check in checks}
+    for check in checks:
+        yield check, f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else ""
+
+
+def lasted(summary: Summary) -> str:
+    """Return the duration of a run as a text, such as `20 min measured after 3 min of warm-up`."""
+    window = summary.window
+    after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
+    return f"{format_duration(window.measured_s)} measured{after}"
+
+
+class ResultRows(NamedTuple):
+    """Rows of the first table of a report, for one metric. There is one row for each target and stratum.
+
+    `measured_from` and `end` are the names of the instants at which the metric starts and ends.
+    """
+
+    metric: str
+    measured_from: str
+    end: str
+    rows: Sequence[MainResult]
+
+    def distinction(self, answer: MainResult) -> str:
+        """Return how a row differs from other rows of its target, such as `with function calls`.
+
+        If its values are uncertain, the text includes `uncertain in this run`.
+        """
+        which = answer.title.removeprefix(answer.target).lstrip(" ·")
+        if CATALOGUE[self.metric].begin == "measured_from":
+            several = len({row.stratum.turn_type for row in self.rows}) > 1
+            which = answer.stratum.turn_type_text or (REGULAR if several else "")
+        return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain else ""]))
+
+
+def main_metrics(summary: Summary) -> set[str]:
+    """Return the names of the metrics in the first table."""
+    return {answer.metric for group in tables(summary) for answer in group.rows}
+
+
+def tables(summary: Summary) -> list[ResultRows]:
+    """Return the rows of the first table, grouped by metric and by the instant from which it is measured.
+
+    The groups are in this order: voice_to_voice, first deltas and transcripts, transcripts of the caller, greetings.
+    """
+    strata = summary.turns.strata
+    ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
+    audible_end = f"the first audible sample, {settings.player(summary.setup)}"
+    answer_end = f"the first audible sample of the answer, {settings.player(summary.setup)}"
+    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
+    main_rows = [
+        ResultRows(rows[0].metric, _begin(rows[0].metric, measured_from), ends[rows[0].metric], rows)
+        for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
+        for waits in (summary.answers, summary.transcript_first)
+        if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
+    ]
+    first = (
+        ResultRows(VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], audible_end, summary.voice_to_voice),
+        ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answer_end, summary.answered),
+    )
+    greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeting)
+    streamed = (
+        ResultRows(
+            name, TRANSCRIPT_BEGINS[name], TRANSCRIPT_ENDS[name], [a for a in summary.transcripts if a.metric == name]
+        )
+        for name in TRANSCRIPT_RESULTS
+    )
+    groups = [answers for answers in (*first, *main_rows, *streamed, greeted) if answers.rows]
+    planned = [answers for answers in groups if any(row.turns or row.turns_planned for row in answers.rows)]
+    return planned or groups
+
+
+def _begin(metric: str, measured_from: str) -> str:
+    """Return the instant from which a main metric is measured, in words."""
+    return TRANSCRIPT_BEGINS.get(metric) or MEASURED_FROM_TEXTS[measured_from]
+
+
+def as_sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop. Return "" for ""."""
+    return f"{capitalize(text)}." if text else ""
+
+
+def metric_title(metric: str, stratum: Stratum) -> str:
+    """Return the name of a metric, such as `ttfa from end of speech`.
+
+    The name has the instant from which the metric is measured, if turns differ in it.
+    """
+    return f"{metric}{measured_from_text(metric, stratum)}"
+
+
+def measured_from_text(metric: str, stratum: Stratum) -> str:
+    """Return the instant from which a metric is measured, such as ` from end of speech`.
+
+    Return "" if the metric always has the same start.
+    """
+    return (
+        f" {stratum.measured_from_text}"
+        if CATALOGUE[metric].begin == "measured_from" and stratum.measured_from_text
+        else ""
+    )
+
+
+def row_title(figures: MetricSummary) -> str:
+    """Return the title of a row: its metric, in the form that `metric_title` returns."""
+    return metric_title(figures.metric, figures.stratum)
+
+
+def row_target(figures: MetricSummary) -> str:
+    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this run`.
+
+    If the title of the row (`row_title`) does not contain the stratum, this text contains it.
+    """
+    name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
+    return f"{name} · uncertain in this run" if figures.uncertain else name
+
+
+def stalled_cell(stalled: int, replies: int) -> str:
+    """Return the number of stalled replies as a text, such as `3 of 40 replies stalled while playing (7.5 %)`."""
+    of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
+    return f"{of} stalled while playing ({percent(stalled, replies)})"
+
+
+def rate_events(rate: TurnRate | DeadlineShare) -> str:
+    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words, or `1 of 8 characters`."""
+    units = "" if rate.unit == "turns" else f"{NBSP}{rate.unit}"
+    return f"{count(rate.count)} of {count(rate.total)}{units}"
+
+
+def rate_cell(rate: TurnRate | DeadlineShare) -> Cell:
+    """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10 turns`."""
+    if not rate.published:
+        return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
+    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
+
+
+def deadline_title(share: DeadlineShare) -> str:
+    """Return the name of a share by a deadline, such as `ttfa greeting within 800 ms`."""
+    step = "" if share.step == ALL else share.step
+    return MetricSpec(share.metric, Within(share.deadline_ms), step=step).name
+
+
+def share_cell(share: ShareEstimate | DeadlineShare) -> Cell:
+    """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the two counts."""
+    counts = f"{count(share.count)} of {count(share.total)}"
+    if not share.total:
+        return Cell("n/a", "no turn")
+    return Cell(percent(share.count, share.total), counts) if share.total >= MIN_RATE_UNITS else Cell(counts)
+
+
+OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
+"""The rates that all runs have, even if the script does not need them. They are printed only if an event occurred."""
+
+
+def rate_lines(summary: Summary) -> list[str]:
+    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`.
+
+    If there are several targets, a line begins with the target.
+    """
+    lines, several = [], len(summary.targets) > 1
+    rates = [rate for rate in summary.rates if rate.count or rate.rate not in OF_EVERY_TURN]
+    named: list[tuple[str, str, TurnRate | DeadlineShare]] = [(rate.target, rate.rate, rate) for rate in rates]
+    named += [(share.title, deadline_title(share), share) for share in summary.within]
+    for title, name, rate in named:
+        cell = rate_cell(rate)
+        value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
+        lines.append(f"{f'{title}: ' if several or title != rate.target else ''}{name} {value}")
+    return lines
+
+
+def medians(summary: Summary, names: Sequence[str]) -> list[str]:
+    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120), max 180 ms`.
+
+    If there are several targets, there is a line for each.
+    """
+    summaries = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
+    has_titles = len({f.title for f in summaries}) > 1
+    lines = []
+    for f in summaries:
+        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if has_titles else ""
+        value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
+        reached_by = f", completed by {completed_share(f).text}" if f.failed else ""
+        lines.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
+    return lines
+
+
+def slope_lines(summary: Summary) -> list[str]:
+    """Return a line for each slope that may be printed.
+
+    Example: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`.
+
+    Only slopes over all input tokens are included, not those without cached tokens.
+    """
+    slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).has_interval]
+    several = len({f.stratum for f in slopes}) > 1
+    return [
+        f"{f.metric} p50{f' on {f.title if several else f.target}' if len(slopes) > 1 else ''} "
+        f"{format_number(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
+        for f in slopes
+    ]
+
+
+def detection(counts: TurnCounts) -> list[str]:
+    """Return the errors of the service's turn detection, with their counts; [] if there are none."""
+    faults = []
+    if counts.turns_split:
+        commits = "commit" if counts.splits == 1 else "commits"
+        extra = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
+        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{extra}")
+    if counts.end_detected_early:
+        early = f"{count(counts.end_detected_early)} of {plural(counts.end_detected, 'turn')}"
+        faults.append(f"end of speech detected too early in {early}")
+    return faults
+
+
+def slowest_step(summary: Summary, stratum: Stratum) -> str:
+    """Return a sentence on the slowest step, such as `Slowest step by p50: order_status on direct (785 ms)`."""
+    slowest = []
+    for label in summary.targets:
+        published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]
+        if len(published) > 1:
+            top = max(published, key=lambda f: f.at(0.5).value)
+            where = f" on {label}" if len(summary.targets) > 1 else ""
+            slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
+    if not slowest:
+        return "Too few turns per step to rank steps by their median."
+    return f"Slowest step by p50: {join_words(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
+
+
+def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
+    """Return the summaries of the main metric of a stratum, one for each step and target."""
+    main = summary.mains[stratum]
+    return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
+
+
+ROLES: dict[Role, str] = {
+    **{"median": "median turn", "slowest": "slowest", "second": "second slowest", "stall": "longest stall"},
+    **{"interrupted": "interrupted", "calls": "with a function call", "only": "its only turn"},
+}
+
+
+def example_name(example: ExampleTurn) -> str:
+    """Return the reason why an example turn was chosen, such as `median turn, longest stall`."""
+    return f"{ROLES[example.role]}{', longest stall' if example.longest_stall else ''}"
+
+
+def breakdown_title(row: Breakdown) -> str:
+    """Return the title of a breakdown.
+
+    Examples: `order_status, VAD turns`; `all steps, manual turns (incomplete)`; `typical (p50), VAD turns, …`.
+    """
+    of = "all steps" if row.step == ALL else row.step
+    if isinstance(row, PercentileBand):
+        of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
+    kind = f"{of}, {'VAD' if row.has_end_detection else 'manual'} turns{'' if row.is_complete else ' (incomplete)'}"
+    return f"{kind}, {turn_type_text(row.turn_type)}" if row.turn_type else kind
+
+
+def breakdown(row: Breakdown, summary: Summary) -> str:
+    """Return a breakdown as one line: the mean of each segment, and the total.
+
+    Example: `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
+    """
+    parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
+    where = f" on {row.target}" if len(summary.targets) > 1 else ""
+    of = f" {turn_type_text(row.turn_type)}" if row.turn_type else ""
+    return f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

@@ -1,0 +1,296 @@
+"""The texts and axis positions of a metric comparison: its values, difference, interval, margin, and verdict. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bench.catalogue.metrics import CATALOGUE, REGULAR, SLOPE
+from reports.analysis.metric_comparison import MetricComparison
+from reports.formatting import NBSP, NONE, count, excerpt, format_number, ms
+from reports.metrics.metric_spec import MetricSpec, better_direction
+from reports.metrics.rate_metrics import RATES
+from reports.render.blocks import MARKS
+from reports.results.reason import Reason
+from reports.results.verdict import VerdictName
+from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale
+from reports.statistics.verdicts import NOT_AFTER_HOLM
+from reports.text import reasons, verdicts
+from reports.text.cells import INFINITE
+from reports.text.verdicts import NOT_SHOWN, as_share, in_unit, interval_of, share
+
+UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
+ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
+
+
+def which_turns(spec: MetricSpec) -> tuple[str, bool]:
+    """Return the turns beyond a quantile, such as `one turn in twenty`, and True if that text is plural."""
+    noun = CATALOGUE[spec.metric].scope
+    text = ONE_IN[spec.p or 0.5]
+    return (f"{text} {noun}s", True) if text.endswith("the") else (text.replace("one", f"one {noun}", 1), False)
+
+
+BETWEEN_PEERS: dict[str, tuple[str, str]] = {
+    "regressed": ("slower", "worse"),
+    "improved": ("faster", "better"),
+    "not_regressed": ("not slower", "not worse"),
+}
+"""The names of verdicts if two services are compared, with no baseline. The first of a pair is the name for a latency,
+the
+second is the name for any other metric.
+"""
+
+
+def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
+    """Return the displayed name of a verdict, such as `slower` or `not regressed`.
+
+    `peers` is True if neither of the two targets is the baseline, as in `MetricComparison`.
+    """
+    if not peers or name not in BETWEEN_PEERS:
+        return name.replace("_", " ")
+    return BETWEEN_PEERS[name][0 if verdicts.is_latency(spec) else 1]
+
+
+def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
+    """Return the size of a difference `d`, such as `65 % more` or `4 % less`.
+
+    If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
+    """
+    more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
+    word = more if d >= 0 else less
+    if finding.question.scale != "ratio":
+        return f"{_amount(d, finding)}{NBSP}{UNITS[finding.question.scale]} {word}"
+    return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
+
+
+def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
+    """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
+
+    An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
+    otherwise with more and less.
+    """
+    difference, spec = finding.difference, finding.question
+    assert difference is not None, "there is a difference"
+    if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
+        return f"anything ({interval_of(difference)})"
+    more, less = ("longer", "shorter") if longer and is_time(spec) else ("more", "less")
+    low, high = (_amount(end, finding) for end in (difference.low, difference.high))
+    unit = f"{NBSP}{UNITS[spec.scale]}"
+    if difference.low >= 0:
+        return f"{low} to {high}{unit} {more}"
+    if difference.high <= 0:
+        return f"{high} to {low}{unit} {less}"
+    return f"from {low}{unit} {less} to {high}{unit} {more}"
+
+
+def _amount(end: float, finding: MetricComparison) -> str:
+    scale = finding.question.scale
+    if scale == "slope":
+        return format_number(abs(end))
+    return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
+
+
+def value_text(value: float, spec: MetricSpec) -> str:
+    return ms(value) if spec.unit == "ms" and math.isfinite(value) else in_unit(spec.unit, value)
+
+
+def is_time(spec: MetricSpec) -> bool:
+    """Return whether the metric is a time and less is better."""
+    return spec.unit == "ms" and is_lower(spec)
+
+
+def is_lower(spec: MetricSpec) -> bool:
+    return better_direction(spec) == "lower"
+
+
+ROOM = 33
+"""The maximum number of characters in the text below the name of a metric."""
+NO_VERDICT = "not evaluated"
+NOT_JUDGED = f"– {NO_VERDICT}"
+"""The text that replaces the verdict if the values must not be used."""
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """A comparison as a row of texts and axis positions.
+
+    `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
+
+    - `values` is the value of the baseline and of the candidate, with its unit
+    - `d` is the difference; NaN if there is none
+    - `reason` is the reason why the verdict is inconclusive
+    - `is_doubted` is True if the verdict is provisional because one target drifted
+    - `within` is a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" alone as "no
+    change"
+    - `known` is the direction that is known even if there is no verdict: slower, or worse
+    """
+
+    name: str
+    turns_text: str
+    values: tuple[str, str]
+    unit: str
+    change: str
+    interval: str
+    margin_text: str
+    d: float
+    low: float
+    high: float
+    margin: float
+    verdict_name: VerdictName
+    outcome: str
+    within: str
+    reason: str
+    known: str
+    after_holm: bool
+    is_doubted: bool
+    finding: MetricComparison
+
+    @property
+    def note(self) -> str:
+        """The text below the name if the row has little room, such as `from end of speech, secondary`."""
+        text = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
+        return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
+
+    @property
+    def change_text(self) -> str:
+        """The difference with its interval, such as `+65 % (+47 to +87 %)`."""
+        return f"{self.change} ({self.interval})" if self.interval else self.change
+
+    @property
+    def verdict(self) -> str:
+        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
+        return f"{self.signed}{' (provisional)' if self.is_doubted else ''}"
+
+    @property
+    def signed(self) -> str:
+        """The verdict with its sign but without the word `provisional`, such as `? inconclusive (Holm)`."""
+        return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict with its sign and, if it is needed, its margin, such as `≈ equivalent (within 40 %)`."""
+        return self.verdict + self.within
+
+    @property
+    def short(self) -> str:
+        """The difference with its interval, without the unit, which the axis next to it shows."""
+        return self.change_text.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
+
+    @property
+    def measured(self) -> str:
+        """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
+        (base, candidate), unit = self.values, f"{NBSP}{self.unit}"
+        base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
+        return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
+
+
+def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
+    """Return a comparison as a row of texts.
+
+    `usable` is False if the values must not be used: the row then has no verdict.
+    """
+    spec, published, shortfall = finding.question, finding.published, finding.shortfall
+    scale = 100.0 if spec.scale == "points" else 1.0
+    d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
+    difference, verdict = finding.difference, finding.verdict
+    values = NONE, NONE
+    if difference is not None:
+        base_shortfall, candidate_shortfall = finding.shortfalls
+        values = (
+            _value(difference.baseline, base_shortfall, spec),
+            _value(difference.candidate, candidate_shortfall, spec),
+        )
+    # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
+    holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
+    name = verdict.name if usable else "inconclusive"
+    value = as_share(difference.d, difference.scale) if difference else None
+    accepted = verdicts.margin(spec)
+    known = verdicts.direction_text(finding.direction, spec)
+    outcome = displayed_verdict(name, spec, peers=finding.peers) + (" (Holm)" if holm else "")
+    # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
+    doubted = usable and verdict.provisional and difference is not None and difference.order is not None
+    return FindingRow(
+        name=spec.name,
+        turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
+        values=values,
+        unit=spec.shown_unit if difference else "",
+        change=verdicts.difference(published),
+        interval=f"needs {count(shortfall.needed)}{NBSP}{reasons.units(shortfall)}"
+        if shortfall
+        else "uncertain in this run"
+        if finding.uncertain
+        else ""
+        if published and verdicts.has_zero_baseline(published)
+        else verdicts.interval_of(published),
+        margin_text=accepted,
+        d=d * scale,
+        low=low * scale,
+        high=high * scale,
+        margin=_margin_position(spec, published),
+        verdict_name=name,
+        outcome=outcome if usable else NO_VERDICT,
+        within=verdicts.within(name, value, spec.scale, accepted, known),
+        reason=_reason(finding) if usable else "",
+        known=known if usable else "",
+        after_holm=holm,
+        is_doubted=doubted,
+        finding=finding,
+    )
+
+
+def shares_of(difference: Difference) -> list[float | None]:
+    """Return a difference and the two ends of its interval as numbers for documents.
+
+    0.2 is +20 % or, for a rate, 20 points. None means unbounded.
+    """
+    return [
+        as_share(d, difference.scale, difference.candidate) for d in (difference.d, difference.low, difference.high)
+    ]
+
+
+def definition(metric: str) -> str:
+    """Return the definition of a metric from the catalogue; "" for an unknown metric."""
+    known = CATALOGUE.get(metric) or RATES.get(metric)
+    return known.sentence if known else ""
+
+
+def _value(value: float, shortfall: Reason | None, spec: MetricSpec) -> str:
+    """Return a value with its unit. If there are too few turns for a rate, return the two counts, such as `3 of 4`."""
+    if math.isnan(value):
+        return NOT_SHOWN
+    if spec.scale == "points":
+        return f"{round(value * shortfall.there)} of {shortfall.there}" if shortfall else f"{share(value)}{NBSP}%"
+    if shortfall or value == math.inf:
+        return NOT_SHOWN if shortfall else INFINITE
+    return f"{format_number(value)}{NBSP}{spec.shown_unit}".rstrip()
+
+
+def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
+    """Return the axis position of the margin.
+
+    A margin `plus` in ms is first converted to a share of the baseline's value. If the margin also has a ratio, the
+    larger one is the position, because a regression must exceed both.
+    """
+    margin = spec.margin
+    if spec.scale == "points":
+        return 100 * margin.points
+    if spec.scale == "slope":
+        return margin.plus
+    plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
+    return math.log1p(max(margin.ratio, plus))
+
+
+def _reason(finding: MetricComparison) -> str:
+    """Return the direction of an inconclusive metric and the sessions that would decide it.
+
+    Example: `slower; needs about 370 pairs`. For other verdicts, return "".
+    """
+    verdict, needed = finding.verdict, finding.required_sessions
+    if verdict.name != "inconclusive":
+        return ""
+    text = reasons.reason_text(verdict.reason)
+    if not verdict.reason and not math.isnan(needed):
+        more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
+        number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
+        text = f"needs {number_text} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
+    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question), text)))

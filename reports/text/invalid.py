@@ -1,0 +1,169 @@
+"""The sentences and the remedies of the reasons why values may not be used, or why a run has no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from bench.record.document import Check
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.text.cells import CHECKS, check_values
+
+Numbers = Mapping[str, Any]
+RUN = "the run"
+
+
+def over_the_limit(share: float) -> str:
+    """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled (limit 1 %)`."""
+    return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
+
+
+def endings_text(sessions: Mapping[str, int]) -> str:
+    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
+
+    If there are several outcomes, the text has the count of each.
+    """
+    ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
+    return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
+
+
+def run_title(labels: list[str]) -> str:
+    """Return the name of a run in a sentence: `the run`, or such as `the run of new` if the targets are named."""
+    return f"{RUN} of {join_words(labels)}" if labels else RUN
+
+
+def _of_run(write: str | Callable[[Numbers], str], numbers: Numbers) -> str:
+    """Return why a run is invalid or has no verdict. The text names the run, unless the sentence is about no run."""
+    text = write if isinstance(write, str) else write(numbers)
+    if "status" not in numbers:
+        return text
+    is_invalid = numbers["status"] == "invalid"
+    return f"{run_title(numbers['labels'])} {'is INVALID' if is_invalid else 'has no verdict'}: {text}"
+
+
+def _check(name: Any, numbers: Numbers) -> str:
+    check = Check(name, numbers["value"], numbers["limit"], "fail", numbers["note"], "", numbers["unit"])
+    return f"{CHECKS[check.name].failure} ({check_values(check)})"
+
+
+def _within_warmup(numbers: Numbers) -> str:
+    turns = "the only turn" if numbers["turns"] == 1 else f"all {plural(numbers['turns'], 'turn')}"
+    took = f"the warm-up of {format_duration(numbers['warmup_s'])} contains {turns}"
+    return f"{took}: no session started after it; use a longer run or --warmup 0"
+
+
+def _without_turns(numbers: Numbers) -> str:
+    outcomes = numbers["outcomes"]
+    return f"{numbers['target']} has no turns{f': {endings_text(outcomes)}' if outcomes else ''}"
+
+
+def _throttled(numbers: Numbers) -> str:
+    target = numbers.get("target")
+    return f"{f'{target}: ' if target else ''}{over_the_limit(numbers['share'])}"
+
+
+def _workload_differs(numbers: Numbers) -> str:
+    values = ", ".join(f"{target} {text}" for target, text in numbers["values"].items())
+    return f"the targets differ in {numbers['condition']} ({values})"
+
+
+def _simulated_differs(numbers: Numbers) -> str:
+    simulated = numbers["simulated"]
+    return f"only {join_words(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
+
+
+def _not_started(numbers: Numbers) -> str:
+    target, lost = numbers["target"], numbers["failed_or_not_started"]
+    failed = "did not start" if numbers["not_started"] == lost else "failed or did not start"
+    what = f"{percent(lost, numbers['planned'])} of the planned turns{f' of {target}' if target else ''} {failed}"
+    return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
+
+
+def _other_digest(numbers: Numbers) -> str:
+    return (
+        f"the script {numbers['script']} has the digest {numbers['digest'] or 'none'}, but in version "
+        f"{numbers['version']} of the workload, {numbers['form']}, it has {numbers['pinned']}"
+    )
+
+
+def _other_definitions(numbers: Numbers) -> str:
+    return (
+        f"its metrics have version {numbers['version']} of the definitions, but this tool has {numbers['tool_version']}"
+    )
+
+
+def _no_function_calls(numbers: Numbers) -> str:
+    called = f"the service called a function in {percent(numbers['called'], numbers['turns'])} of the turns"
+    return f"{called} of {numbers['script']} (required: {percent(numbers['required'], 1)})"
+
+
+def _unequal_scripts(numbers: Numbers) -> str:
+    counts = ", ".join(f"{name} {number}" for name, number in sorted(numbers["sessions"].items()))
+    return f"the scripts do not have equal numbers of sessions: {counts}"
+
+
+OF_RUN: Mapping[str, str | Callable[[Numbers], str]] = {
+    **{name: partial(_check, name) for name in CHECKS},
+    "within_warmup": _within_warmup,
+    "run_not_ended": "the run has not ended",
+    "run_not_finalized": "the run has not been finalized",
+    "run_killed": "the run was killed before it was evaluated",
+    "check_not_evaluated": lambda n: str(n["note"]),
+    "check_failed": "a check failed",
+    "nothing_measured": "nothing was measured",
+}
+SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+    **{code: partial(_of_run, sentence) for code, sentence in OF_RUN.items()},
+    "target_without_turns": _without_turns,
+    "no_turns_and_sessions": "the run has no turns and no sessions",
+    "no_turn_started": "no turn started",
+    "no_pair_ended": "no pair of sessions ended",
+    "aborted": lambda n: str(n["because"]),
+    "throttled": _throttled,
+    "workload_differs": _workload_differs,
+    "simulated_differs": _simulated_differs,
+    "conditions_differ": lambda n: (
+        f"The stored baselines were measured under other conditions: {'; '.join(n['conditions'])}"
+    ),
+    "not_started": _not_started,
+    "mixed_forms": "the run mixes spoken and typed scripts of the workload",
+    "not_reference": "the run contains no script of the reference workload",
+    "other_digest": _other_digest,
+    "missing_script": lambda n: f"the run lacks {join_words(n['scripts'])}",
+    "other_script": lambda n: f"the run also contains {join_words(n['scripts'])}",
+    "other_settings": lambda n: f"the target replaces settings: {join_words(n['settings'])}",
+    "other_definitions": _other_definitions,
+    "no_function_calls": _no_function_calls,
+    "unequal_scripts": _unequal_scripts,
+}
+"""The sentence of each code, or a function that writes it from the numbers of the reason."""
+
+
+def _of_verdict(numbers: Numbers) -> str:
+    ended = numbers.get("state") == "ended"
+    return "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
+
+
+def _reference_scripts(numbers: Numbers) -> str:
+    return f"use `rtbench run {numbers['workload']}`"
+
+
+AGAIN = ("run_not_ended", "run_not_finalized", "run_killed", "check_not_evaluated", "nothing_measured")
+REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
+    **{name: lambda n: str(n["remedy"]) for name in CHECKS},
+    **dict.fromkeys(AGAIN, _of_verdict),
+    "target_without_turns": "run `rtbench report` to see why no turn started",
+    "throttled": f"lower the load until at most 1{NBSP}% of turns and sessions are throttled, or raise the quota, and "
+    "run it again",
+    "workload_differs": "run both targets with the same scripts, audio, load and warm-up",
+    "simulated_differs": "measure both targets in the same way",
+    "conditions_differ": "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different",
+    "mixed_forms": "run each form separately",
+    **dict.fromkeys(("not_reference", "other_digest", "missing_script", "other_script"), _reference_scripts),
+    "other_settings": "remove them from the target's `session`",
+    "other_definitions": "use the version of the tool that made the run",
+    "unequal_scripts": "end the run by --sessions, not by --run-time",
+    "too_small": "use more --sessions",
+}
+"""The remedy of each code that has one, or a function that writes it from the numbers of the reason."""

@@ -1,0 +1,267 @@
+"""The notices that a report prints before its values, for example on missing data or on groups that differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from bench.base.units import NS_PER_S
+from bench.catalogue.metrics import PlannedEvent
+from bench.catalogue.model_retirements import SOON_DAYS
+from bench.files.safe_io import read_file, read_json
+from bench.files.sanitize import top_counts
+from bench.record.document import ORDINARY_ENDS
+from bench.services.registry import retirement_of
+from reports.analysis.summary.outcomes import Outcomes
+from reports.analysis.summary.run_validity import DataNotes, PlannedEvents
+from reports.analysis.summary.summary import Summary
+from reports.analysis.summary.targets import FAIR
+from reports.data.runs import RunFrames, hosts_of
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.metrics.thresholds import unread_notice
+from reports.text import cells
+from reports.text.groups import difference_text, key_text
+from reports.text.reasons import uncertainty_text
+
+LARGE_CLOCK_OFFSET_NS = NS_PER_S
+"""The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
+FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
+NAMED = 3
+"""The maximum number of metrics that a notice names. If there are more, it has only their number."""
+DECIDED = ("regressed", "not_regressed")
+
+
+def notices(summary: Summary) -> list[str]:
+    """Return all notices to read before the values of a report.
+
+    They are on the run, on uncertain metrics, on differences between targets, and on values that mix different groups
+    of turns.
+    """
+    return [
+        *run_notices(summary.run, summary.data_notes),
+        *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
+        *unfair_notices(summary.outcomes, summary.targets),
+        *pooled_notices(summary),
+    ]
+
+
+def pooled_notices(summary: Summary) -> list[str]:
+    """Return the notices on values of the whole run that mix groups of turns. These groups differ significantly."""
+    texts = []
+    for _, several in groupby(
+        summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
+    ):
+        group = list(several)
+        of, differences = group[0].of, "; ".join(map(difference_text, group))
+        alone = len({(latency.by, latency.label) for latency in summary.grouped_latency if latency.by == of.by}) == 1
+        if of.compared == "pairs":
+            pooled = "Pooled" if alone else f"{of.label}: pooled"
+            places = f"{len(of.places)} {key_text(of.by).head}s"
+            texts.append(f"{pooled} over {places} that differ: {differences}.")
+        else:
+            texts.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
+    return texts
+
+
+def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
+    """Yield the reasons why targets may not be comparable: their failure rates differ, or one of them was throttled."""
+    if len(targets) < 2:
+        return
+    rows = list(zip(targets, outcomes.targets, strict=True))
+    failures = {name: entry.failure_rate for name, entry in rows if not math.isnan(entry.failure_rate)}
+    if failures and max(failures.values()) - min(failures.values()) > FAIR:
+        ends = min(failures, key=failures.__getitem__), max(failures, key=failures.__getitem__)
+        yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
+    shares = [f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR]
+    if shares:
+        over = f"More than 1{NBSP}% of turns or sessions were throttled"
+        yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
+
+
+def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
+    """Yield the notices on a run. Those that its document contains come first.
+
+    The notice on uncertain metrics is not included; `uncertain_line` returns it.
+    """
+    yield from (str(notice) for notice in run.metadata.get("notices") or [])
+    yield from filter(None, [unread_notice(run.metadata)])
+    totals = run.metadata.get("totals") or {}
+    started = totals.get("turns_started")
+    if isinstance(started, int) and started > len(run.turns):
+        yield f"{started:,} turns started, but only {len(run.turns):,} were recorded: the other outcomes are unknown."
+    fallbacks = totals.get("timestamp_fallbacks")
+    if fallbacks:
+        yield f"{fallbacks:,} events had no usable kernel timestamp; the load generator timestamped them."
+    yield from _unknown(run.metadata)
+    for host in hosts_of(run.metadata):
+        ahead_ns = host.get("clock_offset_ns") or 0
+        if abs(ahead_ns) >= LARGE_CLOCK_OFFSET_NS:
+            offset = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            led = "that of the leader"
+            corrected = "its seconds and phases are corrected, its own logs are not"
+            yield f"The clock of {host.get('name')} was {offset} {led}; {corrected}."
+    if run.metadata.get("state") == "running" and not run.finalized:
+        yield "This run is in progress: the report covers the data written so far."
+    elif not run.finalized or run.metadata.get("state") == "killed":
+        yield "This run did not end cleanly: the report covers the data written before it ended."
+    stopped = str(run.metadata.get("stop_reason") or "")
+    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decision_notice(run):
+        yield f"This run ended early: {stopped.rstrip('.')}."
+    yield from _retirements(run, known)
+    if known.left_out:  # if no turn is left, the headline reports it
+        are = "is" if known.left_out == 1 else "are"
+        yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} excluded as warm-up."
+    yield from _audio_only(run)
+    yield from _replayed(run)
+    if known.filled_in:
+        are = "1 turn is" if known.filled_in == 1 else f"{known.filled_in:,} turns are"
+        yield (
+            f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and "
+            "voice_to_voice, may belong to a filler; events do not distinguish them."
+        )
+    yield from _missed(known.planned_events)
+    if known.unattributed_commits:
+        made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
+        yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+
+
+def _replayed(run: RunFrames) -> Iterable[str]:
+    """Yield a notice if sessions play the callers of recorded calls, and a call is played by several sessions."""
+    scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or [] if script.get("recorded_call")}
+    played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
+    sessions = [name for name in played if name in scripts]
+    if sessions and len(sessions) > len(calls := set(sessions)) * len(run.metadata.get("targets") or [{}]):
+        yield (
+            f"{plural(len(sessions), 'session')} replay {plural(len(calls), 'recorded call')}: intervals and verdicts "
+            f"hold for {'this call' if len(calls) == 1 else f'these {len(calls):,} calls'}, not for other calls."
+        )
+
+
+NO_CUE = (
+    "did not take place: the reply was over before the cue, or the session failed. Check the script's `after`, "
+    "`after_share` or `after_text`"
+)
+MISSED: dict[PlannedEvent, str] = {
+    "interruptions": NO_CUE,
+    "sounds": NO_CUE,
+    "expectations": "were not met: the event did not arrive in time, or the session failed",
+}
+"""Why planned events did not take place, for each kind."""
+
+
+def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
+    """Yield a notice for each kind of planned event of which some did not take place."""
+    several = len({event.target for event in planned_events}) > 1
+    for kind, text in MISSED.items():
+        counts = [event for event in planned_events if event.event == kind]
+        if any(event.missed for event in counts):
+            shares = [
+                f"{count(event.missed)} of {count(event.planned)}{f' on {event.target}' if several else ''}"
+                for event in counts
+            ]
+            yield f"Of the planned {kind}, {join_words(shares)} {text}."
+
+
+def _audio_only(run: RunFrames) -> Iterable[str]:
+    """Yield a notice if turns were measured of a target whose protocol has no events for them.
+
+    Also yield a notice if messages were ignored.
+    """
+    targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
+    if targets and len(run.turns):
+        whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
+        yield (
+            f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
+            "audio onset detection; ttfa, transcripts, turn detection, tokens of speech and ids are absent, not zero."
+        )
+    unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
+    if targets and unknown:
+        yield f"Messages that the dialect does not define were ignored: {top_counts(unknown)}."
+
+
+def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
+    """Yield a notice for each model that its service retires soon after the run.
+
+    It may produce replies or transcripts.
+
+    """
+    if run.simulated:
+        return
+    today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
+    services = {str(target.get("name")): str(target.get("service")) for target in run.metadata.get("targets") or []}
+    for target, model in known.models:
+        retirement = retirement_of(services.get(target, ""), model)
+        if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
+            whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
+            yield f"{whose}{model} {retirement.text(today)}, as of the day of this run."
+
+
+def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
+    """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; "" if there are none.
+
+    `metrics` are the metrics to consider; None for all.
+    """
+    early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
+    uncertain = [
+        entry
+        for entry in run.uncertain_metrics
+        if entry.metric not in early and (metrics is None or entry.metric in metrics)
+    ]
+    names = list(dict.fromkeys(entry.metric for entry in uncertain))
+    if not names:
+        return ""
+    # the uncertainty relative to its limit
+    worst = max(
+        uncertain, key=lambda entry: entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
+    )
+    which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
+    them = "it" if len(names) == 1 else "them"
+    on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
+    return (
+        f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on {them} include the "
+        f"uncertainty: {worst.metric}{on} may be off {uncertainty_text(worst.numbers)}."
+    )
+
+
+def decision_notice(run: RunFrames) -> str:
+    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json.
+
+    Return "" if no analysis decided.
+    """
+    try:
+        decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        invalid = decision["invalid"]
+        if not decision.get("stopped_by_analysis"):
+            is_open = decision["end"] in ("pending", "no_analysis") or invalid
+            return "" if is_open else str(decision["sentence"])
+        completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
+        kind = "final" if completed == planned else "interim"
+        how = "Decided" if decision["end"] in DECIDED and not invalid else "Ended"
+        pairs = plural(decision["pairs"], "pair")
+        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['headline']}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _unknown(document: dict[str, Any]) -> Iterable[str]:
+    """Yield a notice for each missing worker.
+
+    Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`.
+    """
+    for worker in document.get("missing_workers") or []:
+        counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
+        missing = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
+        host = f" on {worker['host']}" if worker.get("host") else ""
+        what = "went missing"
+        if worker.get("since_utc_ns") is not None:
+            into_s = (worker["since_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
+            what += f" {max(0.0, into_s):.0f} s into the run"
+        if worker.get("why"):
+            what = f"wrote damaged data ({worker['why']})"
+        unknown = "the number of its missing turns is unknown"
+        if worker.get("turns") is not None:
+            unknown = f"up to {' and '.join(missing)} are missing"
+        yield f"Worker {worker['worker']}{host} {what}: {unknown}."

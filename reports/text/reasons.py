@@ -1,0 +1,302 @@
+"""The sentences of reasons. Every reason has a code in `SENTENCES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from bench.record.validity import EARLY_REPLIES
+from reports.formatting import NBSP, count, format_number, join_words, plural
+from reports.metrics import step_names
+from reports.results.json_entries import JsonEntry, to_json_data
+from reports.results.reason import Reason, unique
+from reports.statistics.change_points import MIN_SIDE_RUNS
+from reports.statistics.verdicts import LATE
+from reports.text import invalid
+from reports.text.cells import as_sentence, interval
+from reports.text.invalid import Numbers
+from reports.text.verdicts import in_unit, share
+
+NOT_STORED = ("no_run_stored", "only_checked_run_stored", "stored_by_older_version")
+"""The codes of the reasons why a target has no stored baseline."""
+NOUNS = {
+    "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
+    "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
+    "input_wer": "word error", "reply_wer": "word error", **{name: name for name in LATE.values()},
+}  # fmt: skip
+BOUNDS = {
+    "uncertainty": "that allow for the uncertainty of each value",
+    "parts": "that parts of the run give",
+    "sessions": "that the variance between sessions gives",
+}
+"""The causes of bounds that lie outside the printed interval."""
+
+
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
+
+`make benchmark-statistics` measures this error (own_drift).
+"""
+
+
+def reason_text(reason: Reason | None) -> str:
+    """Return a reason as a text; "" if there is none.
+
+    Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
+    """
+    return ": ".join(filter(None, parts(reason)))
+
+
+def parts(reason: Reason | None) -> tuple[str, str]:
+    """Return a reason as two texts: the reason, and its numbers. The first one is "" if a reason has one text only.
+
+    Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
+    """
+    if reason is None:
+        return "", ""
+    if reason.text:  # it was read from a document
+        return "", reason.text
+    written = SENTENCES[reason.code]
+    if isinstance(written, str):
+        return "", written
+    text = written(reason.numbers)
+    return ("", text) if isinstance(text, str) else text
+
+
+def reason_line(reason: Reason) -> str:
+    """Return a reason with its remedy, such as `the run is INVALID: audio was sent late (…). Lower the load.`."""
+    return " ".join(filter(None, (f"{reason_text(reason).rstrip('.')}.", remedies_text([reason]))))
+
+
+def reasons_text(reasons: Iterable[Reason]) -> str:
+    """Return the texts of reasons, each text once."""
+    return "; ".join(dict.fromkeys(map(reason_text, reasons)))
+
+
+def remedies(reasons: Iterable[Reason]) -> list[str]:
+    """Return the known remedies of reasons, each one once and without a full stop."""
+    written = ((invalid.REMEDIES.get(reason.code, ""), reason.numbers) for reason in reasons)
+    texts = (remedy if isinstance(remedy, str) else remedy(numbers) for remedy, numbers in written)
+    return list(dict.fromkeys(text.rstrip(". ") for text in texts if text))
+
+
+def remedies_text(reasons: Iterable[Reason]) -> str:
+    """Return all remedies as sentences, each one once; "" if none is known."""
+    return " ".join(map(as_sentence, remedies(reasons)))
+
+
+def document_data(document: JsonEntry) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
+    data = to_json_data(document)
+    _add_texts(data)
+    return data
+
+
+def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
+    """Return the columns of `frames.USE` for one value.
+
+    `missing` is the reasons why there is no value or no verdict. `invalid` is the reasons why the value may not be
+    used. `note` is a remark that the text contains, too.
+    """
+    refused, absent = unique(invalid), unique(filter(None, missing))
+    first = next(iter((*refused, *absent)), None)
+    texts = filter(None, (*map(reason_text, absent), note, *map(reason_text, refused)))
+    return {
+        "published": published,
+        "usable": published and not refused,
+        "reason": first and first.code,
+        "reason_numbers": first and msgspec.json.encode(first.numbers).decode(),
+        "reason_text": "; ".join(texts).replace(NBSP, " "),
+    }
+
+
+def _add_texts(value: dict[str, Any] | list[Any]) -> None:
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, dict | list):
+            _add_texts(item)
+    if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
+        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
+
+
+REASON_KEYS = set(Reason.__struct_fields__)
+
+
+def units(reason: Reason) -> str:
+    """Return the unit of a reason in the plural. Words of scripts without spaces are characters."""
+    return "words or characters" if reason.unit == "word" else f"{reason.unit}s"
+
+
+def uncertainty_text(metric: Numbers) -> str:
+    """Return the uncertainty of a metric as text, such as `by 31 ms (p99; limit 20 ms)`."""
+    value, unit, host = metric["value"], metric["unit"], metric.get("host")
+    amount = "by an unknown amount" if value is None else f"by {format_number(value)}{NBSP}{unit}"
+    on = f" on {host}" if host else ""
+    return f"{amount} (p99; limit {format_number(metric['limit'])}{NBSP}{unit}){on}"
+
+
+def early_text(metric: Numbers) -> str:
+    """Return the text `12 % of the replies started before their question had ended (limit 1 %)`, with its numbers."""
+    early, limit = (f"{format_number(metric[name] or 0.0)}{NBSP}%" for name in ("value", "limit"))
+    return f"{early} of the replies started before their question had ended (limit {limit})"
+
+
+def _uncertain(numbers: Numbers) -> str:
+    texts = []
+    for metric in numbers["metrics"]:
+        is_early = metric.get("reason") == EARLY_REPLIES
+        why = early_text(metric) if is_early else f"it may be off {uncertainty_text(metric)}"
+        on = f" on {metric['on']}" if metric.get("on") else ""
+        texts.append(f"uncertain in this run: {why}{on}")
+    named = f"{numbers['metric']} is " if "metric" in numbers else ""
+    return f"{named}{'; '.join(texts)}"
+
+
+def _too_few(numbers: Numbers) -> tuple[str, str] | str:
+    reason = Reason("too_few", dict(numbers))
+    unit, p, about, there = reason.unit, numbers.get("p"), numbers.get("about_sessions"), numbers["there"]
+    if side := numbers.get("interval"):  # the whole interval is on one side of a limit
+        on = "" if p is None else f" on p{p * 100:g}"
+        sessions = f" (about {plural(about, 'session')})" if about else ""
+        needs = f"needs {plural(reason.needed, unit)}{sessions}"
+        return f"the interval is {side} the limit, but a verdict{on} {needs}; this run has {count(there[0])}"
+    if (events := numbers.get("events")) is not None:
+        lead, rate = f"too few {units(reason)} to decide", f"a rate needs {reason.needed} {units(reason)}"
+        return lead, f"{events} of {there[0]}; {rate}"
+    lead = f"too few {unit}s to decide"
+    if unit == "pair":
+        return lead, f"{reason.needed} needed, {reason.there:,} measured"
+    needs = f"needs {reason.needed:,}" if p is None else f"p{p * 100:g} needs {reason.needed:,}"
+    if len(there) == 1:  # the number of one target, compared with a limit
+        return lead, f"{needs}{f' (about {about:,} sessions)' if about else ''}, this run has {there[0]:,}"
+    needed = f"{reason.needed} needed" if p is None else needs
+    return lead, f"{needed} per target, {_existing(reason)}"
+
+
+def _existing(reason: Reason) -> str:
+    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
+
+    Return `96 measured` if all targets have the same number, or if the targets are unknown.
+    """
+    there, targets = reason.numbers["there"], reason.numbers.get("targets")
+    if not targets or len(set(there)) == 1:
+        return f"{min(there):,} measured"
+    both = zip(there, targets, strict=True)
+    return " and ".join(f"{n:,} on {target}" for n, target in both if n < reason.needed)
+
+
+def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
+    """Return a text such as "60 sessions of unequal length count as 3.9"."""
+    counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
+    return f"{sessions:,} {unit}s of unequal length count as {counted}"
+
+
+def _unequal(numbers: Numbers) -> tuple[str, str]:
+    unit = numbers["unit"]
+    return unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit), f"{numbers['needed']} needed"
+
+
+def _no_event(numbers: Numbers, *, is_limit: bool) -> tuple[str, str]:
+    # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
+    metric, end = numbers["metric"], numbers["upper"]
+    observed = f"with no {NOUNS.get(metric, f'{metric} turn')} in {plural(numbers['there'][0], 'session')}"
+    may_be = "the upper bound is" if is_limit else "the rate may still be up to"
+    if metric in LATE.values():  # the rate is that of the other turns
+        may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
+    bound, needed = f"{observed} {may_be} {share(end)}{NBSP}%", numbers.get("needed")
+    return (bound, f"about {plural(needed, 'session')} are needed") if needed else ("", bound)
+
+
+def _few_baseline(numbers: Numbers) -> tuple[str, str]:
+    lead = f"worse than the margin, but the baseline has only {plural(numbers['there'][0], 'session')}"
+    return lead, f"it needs about {count(numbers['needed'])}"
+
+
+def _no_analysis(numbers: Numbers) -> tuple[str, str]:
+    return "no interim analysis", f"{count(numbers['there'][0])} of {plural(numbers['needed'], 'pair')} ended"
+
+
+def _within_bounds(numbers: Numbers) -> str:
+    if not numbers:
+        return "the limit lies within the interval"
+    lower, upper = numbers["lower"], numbers["upper"]
+    bounds = interval(lower, upper, partial(in_unit, numbers["unit"]), " and ")
+    return f"the limit lies between the bounds {BOUNDS[numbers['bounds_from']]}, {bounds}"
+
+
+def _no_step(numbers: Numbers) -> str:
+    step, steps = numbers["step"], [(script, own) for script, own in numbers["steps"]]
+    return step_names.refusal(step, steps, f"no turn of a step {step} was measured")
+
+
+def _save(what: str, numbers: Numbers) -> str:
+    return f"save {what} with `rtbench baseline save RUN --baselines-dir {numbers['baselines_dir']}`"
+
+
+def _older_version(numbers: Numbers) -> str:
+    runs = plural(numbers["stored_runs"], "stored run")
+    return f"{runs} of an older version cannot show bursts or drift during a run: {_save('the run again', numbers)}"
+
+
+def _nothing_succeeded(numbers: Numbers) -> str:
+    return f"no turn succeeded; {reason_text(_inner(numbers))}"
+
+
+def _inner(numbers: Numbers) -> Reason:
+    """Return the reason in the numbers of another one. In a document it is an object."""
+    inner = numbers["reason"]
+    return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
+
+
+def _too_few_runs(numbers: Numbers) -> str:
+    runs, side = plural(numbers["there"][0], "run"), MIN_SIDE_RUNS
+    return f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and {side} after it"
+
+
+def _too_small(numbers: Numbers) -> str:
+    texts = []
+    for short in numbers["metrics"]:
+        level = f" p{100 * short['p']:g}" if "p" in short else ""
+        texts.append(f"{short['metric']}{level}: {reason_text(_inner(short))}")
+    return f"the run is too small: {'; '.join(texts)}"
+
+
+SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
+    "too_few": _too_few,
+    "too_few_to_print": lambda n: f"needs {count(n['needed'])}{NBSP}{units(Reason('', dict(n)))}",
+    "unequal": _unequal,
+    "none_seen": partial(_no_event, is_limit=False),
+    "no_event": partial(_no_event, is_limit=True),
+    "few_baseline": _few_baseline,
+    "no_turns": lambda n: f"no {n['metric']} on {join_words(n['targets'])}",
+    "no_analysis": _no_analysis,
+    "would_stay_inconclusive": lambda n: f"would stay inconclusive at {n['needed']} pairs",
+    "uncertain": _uncertain,
+    "no_step": _no_step,
+    "within_bounds": _within_bounds,
+    "nothing_succeeded": _nothing_succeeded,
+    "no_value": "not measured on both targets",
+    "no_value_here": "the run or its baseline has no such value",
+    "no_ratio": "the value of the stored runs is 0, so there is no ratio",
+    "in_failures": "the quantile is infinite: too many turns failed",
+    "failure_rate_decides": "the quantile is infinite because too many turns failed: failure_rate decides",
+    "after_holm": "worse than the margin by itself, but not after Holm’s correction",
+    "drift": "latency of one target drifted during the run",
+    "bursts": "failures or slow turns of one target occurred in bursts",
+    "not_positive": "a mean is not positive",
+    "no_run_stored": lambda n: f"no run is stored in {n['folder']} yet: {_save('one', n)}",
+    "only_checked_run_stored": lambda n: (
+        f"the only run stored in {n['folder']} is the checked run: {_save('another', n)}"
+    ),
+    "stored_by_older_version": _older_version,
+    "too_small": _too_small,
+    "not_reported": "not reported",
+    "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
+    "too_few_runs": _too_few_runs,
+    **invalid.SENTENCES,
+}
+"""The sentence of each code, or a function that writes it from the numbers of the reason."""

@@ -1,0 +1,205 @@
+"""The texts of a trend: values, changes, the headline, and notes. They are the same on a terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from calendar import day_abbr
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from bench.base.units import NS_PER_S
+from reports.analysis.trends.metric_trend import BOTH_SIDES, NS_PER_HOUR, MetricTrend, SlowTrendChange, TrendChange
+from reports.analysis.trends.trend import Trend
+from reports.analysis.trends.trend_point import RunValue
+from reports.formatting import format_number, format_utc, join_words, percent, plural
+from reports.metrics.metric_spec import MetricSpec
+from reports.statistics.change_points import DAY, ENOUGH
+from reports.text import verdicts
+from reports.text.cells import INFINITE, interval
+from reports.text.reasons import reason_text
+from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
+
+
+def unit_text(spec: MetricSpec) -> str:
+    """Return the unit that is printed next to the values of a metric; "" for a rate, whose values include the unit."""
+    return "" if spec.unit == "share" else spec.shown_unit
+
+
+def number_text(number: float, spec: MetricSpec) -> str:
+    """Return a value as a text without its unit, such as `612`, `∞`, or `n/a`. A rate has its unit: `0.8 %`."""
+    if math.isnan(number):
+        return NOT_SHOWN
+    if math.isinf(number):
+        return INFINITE
+    return percent(number, 1) if spec.unit == "share" else format_number(number)
+
+
+def interval_text(run: RunValue, spec: MetricSpec) -> str:
+    """Return the interval of a value, such as `590 – 640`. If there is no value, return the reason.
+
+    Return "" if there is a value, but no interval.
+    """
+    if run.missing:
+        return reason_text(run.missing)
+    if math.isnan(run.low) or math.isinf(run.value):
+        return ""
+    return interval(run.low, run.high, partial(number_text, spec=spec), " – ")
+
+
+def value_text(run: RunValue, spec: MetricSpec) -> str:
+    """Return a value with its interval, such as `612 (590 – 640)` or `n/a (needs 40 sessions)`."""
+    below = interval_text(run, spec)
+    return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
+
+
+def change_size(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
+    """Return the size of a change, such as `+12 %` or `+1.5 points`."""
+    return signed(change.change, spec.scale)
+
+
+def change_interval(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
+    """Return the interval of a change, such as `+4 to +21 %`."""
+    return difference_interval(change.low, change.high, spec.scale)
+
+
+def change_text(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
+    """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`."""
+    return f"{change_size(change, spec)} ({change_interval(change, spec)})"
+
+
+def changes_text(changes: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
+    """Return several changes with their metrics.
+
+    Example: `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`.
+
+    """
+    return ", ".join(
+        f"{verdicts.metric_text(metric.spec)} {change_text(change, metric.spec)}" for metric, change in changes
+    )
+
+
+def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
+    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
+    since = format_utc(change.first_started_utc_ns)
+    return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
+
+
+def slow_change_text(change: SlowTrendChange, spec: MetricSpec) -> str:
+    """Return the size of a slow change with its interval, such as `+40 % (+22 to +61 %) in 32 days`."""
+    duration_ns = change.last_started_utc_ns - change.first_started_utc_ns
+    return f"{change_text(change, spec)} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
+
+
+def slow_change_sentence(metric: MetricTrend, change: SlowTrendChange) -> str:
+    """Return a slow change as a text, such as `ttfa p50 of sim changes slowly: +40 % (+22 to +61 %) in 32 days …`."""
+    since = format_utc(change.first_started_utc_ns)
+    return f"{metric_name(metric)} changes slowly: {slow_change_text(change, metric.spec)} since {since}"
+
+
+def metric_name(metric: MetricTrend) -> str:
+    """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
+    return f"{verdicts.metric_text(metric.spec)} of {metric.series.name}"
+
+
+def headline(trend: Trend) -> str:
+    """Return the result of a trend as a sentence.
+
+    It contains the newest change. If there is none, it states that no change was found, or that there are too few runs
+    to find one.
+    """
+    if slow := trend.slow_changes:
+        steps = len(trend.changes_by_run)
+        further = [f"{len(slow) - 1} more slow"] if slow[1:] else []
+        further += [plural(steps, "sudden change")] if steps else []
+        return f"{slow_change_sentence(*slow[0])}{f'; also {join_words(further)}' if further else ''}."
+    if groups := trend.changes_by_run:
+        newest, *more = groups[0]
+        others = f", with {plural(len(more), 'more change')}" if more else ""
+        sentence = f"{change_sentence(*newest)}{others}."
+        return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
+    if trend.comparisons:
+        return f"No change found in {plural(trend.runs, 'run')}."
+    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {BOTH_SIDES}."
+
+
+def day(utc_ns: int) -> str:
+    """Return a start time as a text that sorts by time, such as `2026-11-12 02:00` (UTC)."""
+    return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
+
+
+def period(trend: Trend) -> str:
+    """Return the start of the first and of the last run, such as `3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC`."""
+    points = trend.points
+    return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
+
+
+def notes(trend: Trend) -> list[str]:
+    """Return all notes on a trend, as sentences."""
+    kinds = (excluded_notes, series_notes, cycle_notes, unmarked_notes, few_runs_notes)
+    return [note for kind in kinds for note in kind(trend)]
+
+
+def excluded_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note with the number of points that are shown, but not compared, by their verdict."""
+    if counts := Counter(point.marker for point in trend.points if point.excluded):
+        counted = ", ".join(f"{number} {marker}" for marker, number in counts.items())
+        yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
+
+
+def series_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note with the targets that have several series."""
+    numbers = Counter((series.scenario, series.target) for series in trend.series)
+    several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
+    if several:
+        yield f"Runs that are not comparable are separate series: {', '.join(several)}."
+
+
+def cycle_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note with the metrics that differ between weekdays, and one with those that differ between hours.
+
+    For each metric, it has the weekdays or hours with the lowest and highest value.
+    """
+    hours = [f"{hour:02}:00" for hour in range(DAY.size)]
+    cycles = (
+        ("Weekdays", list(day_abbr), [metric.weekdays for metric in trend.metrics]),
+        ("Hours of the day (UTC)", hours, [metric.hours for metric in trend.metrics]),
+    )
+    for what, names, effects_of_metrics in cycles:
+        differing = list[str]()
+        for metric, effects in zip(trend.metrics, effects_of_metrics, strict=True):
+            if effects:
+                ends = (effects.index(end(effects)) for end in (min, max))
+                low, high = (f"{names[at]} {signed(effects[at], metric.spec.scale)}" for at in ends)
+                differing.append(f"{metric_name(metric)} ({low}, {high})")
+        if differing:
+            yield f"{what} differ, so their effect is subtracted before the search for changes: {'; '.join(differing)}."
+
+
+def unmarked_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note for each change that is not marked, because neighbouring runs are autocorrelated."""
+    for metric in trend.metrics:
+        for change in metric.unmarked_changes:
+            yield (
+                f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by "
+                f"{format_utc(change.first_started_utc_ns)}, but is not marked: neighbouring runs are autocorrelated "
+                f"({metric.autocorrelation:.2f}), so {plural(len(metric.compared), 'run')} count as "
+                f"{metric.effective_runs}."
+            )
+
+
+def few_runs_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note with the series, or metrics of a series, that have too few comparable runs to find a change."""
+    shortages = []
+    for series, metrics in trend.by_series:
+        name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")
+        max_compared = max((len(metric.compared) for metric in metrics), default=0)
+        if max_compared < ENOUGH:
+            shortages.append(f"{name}: {max_compared} of {runs}")
+            continue
+        for metric in metrics:
+            if metric.not_searched and metric.compared:
+                shortages.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
+    if shortages:
+        yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."
