@@ -43,7 +43,7 @@ from bench.simulator.profile import (
 )
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from bench.target.tokens import Keyring
 from bench.wire.dialect import Dialect
 from bench.wire.settings import McpServer, TurnDetection

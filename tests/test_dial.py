@@ -30,8 +30,7 @@ from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.session.dial import Dialer, RunEnded, connect
-from bench.target.credentials import Credential
-from bench.target.target import Auth, Target
+from bench.target.target import Auth, Credential, Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
 from bench.wire.connection import Connected

@@ -39,9 +39,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "simulator", "load", "probe", "recorded_calls", "doctor",
     ),
     "bench.base": (
-        "units", "errors", "installation", "standard_streams", "manual", "clock", "cpu", "status_line",
+        "units", "errors", "installation", "standard_streams", "clock", "cpu",
     ),
-    "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
+    "bench.files": ("sanitize", "safe_io", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
         "openai_hosts", "agents", "telephone", "registry",
@@ -81,14 +81,14 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.base.errors", "bench.base.manual", "bench.base.units",
+    "bench.base.errors", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
     "bench.catalogue.timeouts",
-    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.integrity",
-    "bench.record.metric_values", "bench.record.presence", "bench.record.run_list", "bench.record.validity",
-    "bench.record.validity_data", "bench.record.worker_part",
+    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
+    "bench.record.presence", "bench.record.run_list", "bench.record.spool",
+    "bench.record.validity", "bench.record.validity_data",
     "bench.services.registry",
 }  # fmt: skip
 
@@ -115,7 +115,7 @@ NAMED_IN = {
 }  # fmt: skip
 
 CLOCK_FREE = (
-    "bench.files.sanitize", "bench.files.values",
+    "bench.files.sanitize",
     "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation",
@@ -477,7 +477,7 @@ def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
     for name in ("execution.session_registry", "execution.progress", *(f"runners.{name}" for name in (
-        "otel_exporter", "live_totals", "terminal", "monitor", "web_ui")))
+        "otel_exporter", "live_totals", "monitor", "web_ui")))
 )  # fmt: skip
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 

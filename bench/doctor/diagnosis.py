@@ -23,8 +23,7 @@ from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
 from bench.services.registry import DIALECTS, SERVICES, UNGREETED, agent_dialects, dialect_remedy, route_at
 from bench.target.address import known_path
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind

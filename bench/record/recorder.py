@@ -36,8 +36,7 @@ from bench.record.rows import (
     turn_columns,
     turn_row,
 )
-from bench.record.spool import BatchWriter, Spool, columns_of
-from bench.record.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
+from bench.record.spool import FACTS, HISTOGRAMS, TRANSCRIPT, BatchWriter, PartFacts, Spool, columns_of, rows_of
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import is_simulated, simulator_late_ms
 from bench.wire.events import EventKind, ServerEvent, limits_in

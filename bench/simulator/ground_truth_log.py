@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.base.errors import UsageError
-from bench.base.status_line import StatusLine, StatusPart, fitted
+from bench.base.standard_streams import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.simulator.faults.injection import FaultEntry

@@ -34,8 +34,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECT_REMEDIES
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.services.openai import ga_session
-from bench.target.credentials import Credential
-from bench.target.target import Auth, EntraSignIn, Target
+from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect

@@ -22,8 +22,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.services.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.target.target_settings import TargetSettings
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import Dialect

@@ -25,7 +25,7 @@ from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.voice_live import VOICE_LIVE
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from bench.transport.parser import service_message
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
