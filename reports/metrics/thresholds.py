@@ -16,8 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError
-from bench.base.manual import see
+from bench.base.errors import Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, read_yaml

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
-from bench.base.status_line import text_width
+from bench.base.errors import UsageError, see
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from bench.record.presence import runs_folder
 

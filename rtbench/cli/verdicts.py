@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, RtbenchError, UsageError
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
 from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour

@@ -13,7 +13,7 @@ import pytest
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import ADDED
 from bench.catalogue.outcomes import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
-from bench.services.telephone.dialect import TELEPHONE
+from bench.services.telephone import TELEPHONE
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.summary.calls import ReasonCount

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
 from bench.record.folder import SCHEMAS
-from bench.record.spool import path_of
-from bench.record.worker_part import rows_of
+from bench.record.spool import path_of, rows_of
 from reports.analysis.check.check import check_of
 from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.analysis.sequential.decide import decision_of, end_of
