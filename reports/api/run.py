@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.document import ValidityStatus
 from reports.analysis.summary.metrics import PS, SLOPES, slope_sample

@@ -12,8 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import MEASURED_FROM, TURN_TYPES, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
 from reports.api.arguments import given_texts

@@ -18,8 +18,7 @@ from reports.results.json_entries import JsonEntry, Known, described
 from reports.results.reason import Reason
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
-from reports.statistics.group_sequential import pairs_needed
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.group_sequential import InterimStatistic, pairs_needed
 from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import PerCluster

@@ -16,8 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError
-from bench.base.manual import see
+from bench.base.errors import Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, read_yaml
@@ -239,7 +238,7 @@ class Threshold:
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
-    def question(self) -> MetricSpec:
+    def spec(self) -> MetricSpec:
         """The spec, with the margin, of the value that a relative threshold compares."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)

@@ -15,7 +15,7 @@ from reports.results.json_entries import JsonEntry, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
-from reports.text import invalid
+from reports.text import comparability, invalid
 from reports.text.cells import as_sentence, interval
 from reports.text.invalid import Numbers
 from reports.text.verdicts import in_unit, share
@@ -33,15 +33,6 @@ BOUNDS = {
     "sessions": "that the variance between sessions gives",
 }
 """The causes of bounds that lie outside the printed interval."""
-
-
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
 
 
 def reason_text(reason: Reason | None) -> str:
@@ -252,6 +243,12 @@ def inner(numbers: Numbers) -> Reason:
     return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
 
 
+def _cannot_pass(numbers: Numbers) -> str:
+    pairs, enough = count(numbers["pairs"]), numbers.get("needed")
+    text = f"{numbers['threshold']} cannot pass with {pairs} pairs, because {reason_text(inner(numbers))}"
+    return f"{text}: raise --sessions to {enough} or more, or widen the margin" if enough else text
+
+
 def _too_few_runs(numbers: Numbers) -> str:
     runs, side = plural(numbers["there"][0], "run"), MIN_SIDE_RUNS
     return f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and {side} after it"
@@ -297,6 +294,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "not_reported": "not reported",
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
+    "cannot_pass": _cannot_pass,
     **invalid.SENTENCES,
+    **comparability.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

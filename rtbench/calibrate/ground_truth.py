@@ -31,8 +31,7 @@ from bench.catalogue.outcomes import SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
 from bench.record.calibration import Percentiles
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth

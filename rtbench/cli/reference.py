@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.base.errors import INVALID_STATUS
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from rtbench.cli.options import argument, option
 from rtbench.cli.report import close_if_left, wants_colour

@@ -8,9 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
-from bench.base.status_line import text_width
+from bench.base.errors import UsageError, see
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from bench.record.presence import runs_folder
 from rtbench.cli.options import argument, option

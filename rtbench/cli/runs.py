@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.base.errors import INVALID_STATUS, UsageError
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER
 from rtbench.cli.options import argument, option

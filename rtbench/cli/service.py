@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
 from rtbench.cli.options import argument, option

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import FAIL_STATUS, UsageError
-from bench.base.manual import see
+from bench.base.errors import FAIL_STATUS, UsageError, see
 from rtbench.cli.options import option
 
 if TYPE_CHECKING:
@@ -136,7 +135,8 @@ def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
 def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
-    from bench.base.status_line import StatusLine
+    """Serve until the server ends. If there is a terminal, show a status line."""
+    from bench.base.standard_streams import StatusLine
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers

@@ -14,7 +14,7 @@ import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli.options import argument, option

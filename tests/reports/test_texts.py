@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
-WITHOUT_TEXTS = ("results", "statistics", "metrics/statistic_types")
+WITHOUT_TEXTS = ("results", "statistics", "metrics/statistic_types", "analysis/comparisons", "analysis/sequential")
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")
 
 

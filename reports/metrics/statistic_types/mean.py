@@ -15,7 +15,7 @@ from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source,
 from reports.results.reason import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
-from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
+from reports.statistics.group_sequential import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
 from reports.statistics.target_counts import TargetCounts, of_turns

@@ -48,11 +48,9 @@ from reports.statistics.autocorrelation import (
 )
 from reports.statistics.baselines import StoredValue, against_stored, stored_quantile, vary_by_parts
 from reports.statistics.bootstrap import variance
-from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, Order, excess_over_margin, log_ratio
-from reports.statistics.group_sequential import pairs_needed
-from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.group_sequential import InterimStatistic, by_se, pairs_needed, untestable
 from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import (
     CONFIDENCE,
@@ -69,7 +67,7 @@ from reports.statistics.quantiles import (
 from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
+from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions, with_equal_weights
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decide

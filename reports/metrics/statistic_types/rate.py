@@ -40,7 +40,7 @@ from reports.statistics.autocorrelation import (
 )
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
-from reports.statistics.interim import InterimStatistic, few_pairs, untestable
+from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points

@@ -437,7 +437,7 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
     )
     counts = TargetCounts(400, 40, 0), TargetCounts(4000, 400, 200)
     (threshold,) = thresholds("failure_rate: rate<+1pt")
-    measured = MeasuredDifference(threshold.question, "today", difference, counts)
+    measured = MeasuredDifference(threshold.spec, "today", difference, counts)
     (result,) = results_of([BaselineResult(threshold.source_text, measured)])
 
     assert result.result == "inconclusive"
