@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
-WITHOUT_TEXTS = ("results", "statistics", "metrics/statistic_types", "data", "analysis/summary")
+WITHOUT_TEXTS = (
+    "results", "statistics", "metrics/statistic_types", "data", "analysis/summary", "analysis/comparisons",
+    "analysis/sequential",
+)  # fmt: skip
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")
 
 

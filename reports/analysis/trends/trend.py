@@ -30,7 +30,7 @@ from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import NBSP, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import NO_LABELS, Stratum
 from reports.metrics.thresholds import metric_option, quoted
 from reports.render.notebook import frame_html
@@ -62,7 +62,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
     return [
         *(MetricSpec(name, Quantile(p)) for name in latencies for p in HEADLINE),
-        MetricSpec("failure_rate", Rate()),
+        FAILURES,
     ]
 
 
