@@ -26,7 +26,7 @@ class MeasuredDifference:
     Pairs of values have the baseline first.
     """
 
-    question: MetricSpec
+    spec: MetricSpec
     candidate: str
     difference: Difference | None
     """The difference; None if a target has no value of the metric, or the metric is too uncertain in a run."""
@@ -46,11 +46,11 @@ class MeasuredDifference:
             return self.uncertain
         names = [baseline, self.candidate]
         if lacking := [name for name, target in zip(names, self.targets, strict=True) if not target.turns]:
-            return Reason("no_turns", {"metric": self.question.metric, "targets": lacking})
+            return Reason("no_turns", {"metric": self.spec.metric, "targets": lacking})
         counts = [(target.turns, target.sessions, target.effective_sessions) for target in self.targets]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
-        reason = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
-        if reason and reason.unit == "turn" and CATALOGUE[self.question.metric].scope == "session":
+        reason = floor_reason(self.spec.p, turns, sessions, self.unit, names, effective_sessions)
+        if reason and reason.unit == "turn" and CATALOGUE[self.spec.metric].scope == "session":
             return Reason(reason.code, reason.numbers | {"unit": "session"})
         return reason or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
@@ -81,7 +81,7 @@ class MetricComparison(MeasuredDifference):
         if difference is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
         if difference.low > 0 or difference.high < 0:
-            return "worse" if (difference.low > 0) == (better_direction(self.question) == "lower") else "better"
+            return "worse" if (difference.low > 0) == (better_direction(self.spec) == "lower") else "better"
         return ""
 
     @property
@@ -130,7 +130,7 @@ class MetricComparison(MeasuredDifference):
         """
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
-        statistic, metric = self.question.statistic, self.question.metric
+        statistic, metric = self.spec.statistic, self.spec.metric
         base, candidate = (statistic.shortfall(metric, target.turns, target.sessions) for target in self.targets)
         return base, candidate
 
@@ -154,15 +154,15 @@ def add_verdicts(
     """
     judged = verdicts(
         [measurement.difference for measurement in differences],
-        [measurement.question.primary for measurement in differences],
+        [measurement.spec.primary for measurement in differences],
         [measurement.floor(baseline) for measurement in differences],
         level=level,
     )
     findings = []
     for measurement, verdict in zip(differences, judged, strict=True):
         if verdict.name == "inconclusive" and not verdict.reason and measurement.difference:
-            unseen = measurement.question.statistic.nothing_seen(
-                measurement.question, measurement.difference, measurement.targets[1]
+            unseen = measurement.spec.statistic.nothing_seen(
+                measurement.spec, measurement.difference, measurement.targets[1]
             )
             if needed := measurement.difference.baseline_sessions:
                 unseen = Reason("few_baseline", {"needed": needed, "there": [measurement.targets[0].sessions]})

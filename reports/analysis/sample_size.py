@@ -33,26 +33,25 @@ from reports.data.turns import measured_sessions
 from reports.formatting import NBSP, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import ClosedJsonEntry, Number, described, entry_from
 from reports.statistics.bootstrap import seed_of
-from reports.statistics.differences import Margin
+from reports.statistics.differences import LEVEL, Margin
 from reports.statistics.power import (
-    LEVEL,
-    MIN_SESSIONS,
+    BETTER_SESSIONS,
     PRIMARY_METRICS,
     distance_of,
     variability_of,
 )
 from reports.statistics.quantiles import quantiles
+from reports.statistics.verdicts import SESSIONS
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
 """The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other metrics it is TIMES_MARGIN
 times the margin.
 """
-FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,9 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     """
     targets = _pilot_targets(run, target)
     base, sessions = targets[0], targets[0].sessions
-    if sessions < MIN_SESSIONS:
+    if sessions < SESSIONS:
         there = plural(sessions, "pair" if len(targets) == 2 else "session").replace(NBSP, " ")
-        raise UsageError(f"{named} has {there}: a pilot needs at least {MIN_SESSIONS}, better 200")
+        raise UsageError(f"{named} has {there}: a pilot needs at least {SESSIONS}, better {BETTER_SESSIONS}")
     metric_spec = by_stratum(spec.spec, targets)[0]
     if any(compared_target.uncertain_reason(metric_spec) for compared_target in targets):
         raise UsageError(

@@ -21,12 +21,7 @@ from reports.results.levels import LEVELS
 
 
 class Runs(tuple[Run, ...]):
-    """Several runs, in the order of loading.
-
-    A frame has the same columns as the frame of one run, and the rows of all runs.
-
-    The column `run_id` is the run of a row.
-    """
+    """Several runs, in the order of loading. A frame has the rows of all runs; `run_id` is the run of a row."""
 
     __slots__ = ()
 

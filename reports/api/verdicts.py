@@ -9,11 +9,12 @@ from typing import get_args
 from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult, OnInconclusive
-from reports.analysis.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
+from reports.analysis.comparisons.comparison import CONFIDENCE, compare_targets, one_sided_alpha
 from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
+from reports.api.comparison import CompareResult
 from reports.api.run import Run
 from reports.api.trend import TrendResult
 from reports.data.runs import RunFrames, load_for_report
@@ -21,7 +22,7 @@ from reports.metrics.argument_names import in_python
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
 
 
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> CompareResult:
     """Return the result of `rtbench compare`. Each argument is a run, or `RUN:TARGET`.
 
     If the only argument is an interleaved run, its targets are compared. `confidence` applies to each verdict: a
@@ -30,7 +31,8 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     90 % for 0.95. Raise UsageError as the command does. Write no files.
     """
     one_sided_alpha(confidence)
-    return compare_targets(parse_targets([found_run(run) for run in (baseline, *candidates)]), confidence=confidence)
+    targets = parse_targets([found_run(run) for run in (baseline, *candidates)])
+    return CompareResult(**vars(compare_targets(targets, confidence=confidence)))
 
 
 def check(
@@ -57,7 +59,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds of a file, or of a dict from metrics to texts. Raise UsageError for other arguments."""
+    """Return the thresholds of a file, or of a dict from metrics to texts."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):

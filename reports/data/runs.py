@@ -34,9 +34,16 @@ from bench.record import histograms as hdr
 from bench.record.document import RunDocument, Validity, is_recorded
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.histograms import MEASURED, Histograms
-from bench.record.integrity import repeated, wrong_column
-from bench.record.metric_values import CARRIED, all_histograms, bytes_per_s, measured_from_ns, values_ns
-from bench.record.worker_part import parts
+from bench.record.metric_values import (
+    CARRIED,
+    all_histograms,
+    bytes_per_s,
+    measured_from_ns,
+    repeated,
+    values_ns,
+    wrong_column,
+)
+from bench.record.spool import parts
 from reports.data.frames import by_label
 from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
 from reports.metrics.rate_metrics import OF_COLUMNS

@@ -16,13 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError
-from bench.base.manual import see
+from bench.base.errors import Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, read_yaml
 from reports.metrics.argument_names import option_of_text
-from reports.metrics.metric_spec import MetricSpec, Statistic
+from reports.metrics.metric_spec import MetricSpec, Sign, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
@@ -195,8 +194,9 @@ def _allowed(primary: ThresholdMetric) -> str:
     )
 
 
-Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_SHORT = re.compile(r"^([a-z]+)(\d{1,18}(?:\.\d{1,18})?m?s?)$")
+"""A statistic with its number but without brackets, such as p95 or within2000ms."""
 FILTERS = ("step", "target", "turn_type", "measured_from")
 SHAPE = 'write a metric with one threshold or a list, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
@@ -238,7 +238,7 @@ class Threshold:
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
-    def question(self) -> MetricSpec:
+    def spec(self) -> MetricSpec:
         """The spec, with the margin, of the value that a relative threshold compares."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
@@ -424,9 +424,8 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
     for statistic in STATISTICS:
         if statistic.aggregates(metric.unit, metric.better) and (parsed := statistic.read(text)) is not None:
             return parsed
-    meant = re.fullmatch(r"(p)(\d{1,2}(?:\.\d{1,3})?)|(within)(\d{1,18}m?s?)", text)
-    name, number = (meant[1] or meant[3], meant[2] or meant[4]) if meant else ("", "")
-    hint = f"; did you mean {name}({number})?" if f"{name}(N)" in metric.aggregates else ";"
+    meant = _SHORT.sub(r"\1(\2)", text)
+    hint = f"; did you mean {meant}?" if meant != text and _SHORT.sub(r"\1(N)", text) in metric.aggregates else ";"
     raise UsageError(
         f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed: {', '.join(metric.aggregates)}"
     )
@@ -442,7 +441,7 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     for statistic in STATISTICS:
         if names := statistic.aggregates(metric.unit, metric.better):
             written = aggregate.strip() or (default if "p(N)" in names else names[0])
-            if (parsed := statistic.read(re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", written))) is not None:
+            if (parsed := statistic.read(_SHORT.sub(r"\1(\2)", written))) is not None:
                 return metric, parsed
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write {option_of_text('metric', metric.name)}")

@@ -34,7 +34,7 @@ def value_text(result: ThresholdResult) -> str:
         noun = "words or character" if shortfall.unit == "word" else shortfall.unit
         return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
     return (
-        in_unit(result.question.unit, result.estimate.value)
+        in_unit(result.spec.unit, result.estimate.value)
         if result.estimate and result.estimate.counts.turns
         else NO_RESULT
     )
@@ -56,7 +56,7 @@ def interval_text(result: ThresholdResult) -> str:
         return NO_RESULT
     if result.estimate.low == math.inf:
         return INFINITE
-    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question.unit))
+    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.spec.unit))
 
 
 def completed_text(result: ThresholdResult) -> str:
@@ -68,12 +68,12 @@ def completed_text(result: ThresholdResult) -> str:
 def limit_text(result: ThresholdResult) -> str:
     """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
     if result.limit is None:
-        return margin(result.question, sign=True)
+        return margin(result.spec, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
     text = (
         f"{format_number(100 * limit)}{NBSP}%"
-        if result.question.scale == "points" and limit
-        else in_unit(result.question.unit, limit)
+        if result.spec.scale == "points" and limit
+        else in_unit(result.spec.unit, limit)
     )
     return f"{sign}{NBSP}{text}"
 
@@ -165,8 +165,8 @@ def more(result: ThresholdResult) -> str:
 def remark(result: ThresholdResult) -> str:
     """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
-    if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
+    if finding and (corrected := as_share(finding.corrected, finding.spec.scale)) is not None:
+        parts.insert(0, f"corrected {signed(corrected, finding.spec.scale)}, analysis {finding.analysis}")
     share = result.counts.completed_share if result.counts else math.nan
     if not math.isnan(share) and share != 1:
         of = "sessions" if THRESHOLD_METRICS[result.metric].of_sessions else "planned turns"

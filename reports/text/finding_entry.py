@@ -89,7 +89,7 @@ class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
 
 def entry_of(finding: MetricComparison) -> ComparisonEntry:
     """Return a comparison as an entry of a document."""
-    spec, difference, verdict, difference_entry = finding.question, finding.published, finding.verdict, None
+    spec, difference, verdict, difference_entry = finding.spec, finding.published, finding.verdict, None
     if difference:
         estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))
         difference_entry = DifferenceEntry(

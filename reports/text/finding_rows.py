@@ -56,10 +56,10 @@ def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
     """
-    more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
+    more, less = ("longer", "shorter") if longer and is_time(finding.spec) else ("more", "less")
     word = more if d >= 0 else less
-    if finding.question.scale != "ratio":
-        return f"{_amount(d, finding)}{NBSP}{UNITS[finding.question.scale]} {word}"
+    if finding.spec.scale != "ratio":
+        return f"{_amount(d, finding)}{NBSP}{UNITS[finding.spec.scale]} {word}"
     return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
@@ -69,7 +69,7 @@ def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
     An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
     otherwise with more and less.
     """
-    difference, spec = finding.difference, finding.question
+    difference, spec = finding.difference, finding.spec
     assert difference is not None, "there is a difference"
     if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
         return f"anything ({interval_of(difference)})"
@@ -84,7 +84,7 @@ def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
 
 
 def _amount(end: float, finding: MetricComparison) -> str:
-    scale = finding.question.scale
+    scale = finding.spec.scale
     if scale == "slope":
         return format_number(abs(end))
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
@@ -148,7 +148,7 @@ class FindingRow:
     @property
     def note(self) -> str:
         """The text below the name if the row has little room, such as `from end of speech, secondary`."""
-        text = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
+        text = ", ".join(filter(None, (self.turns_text, "" if self.finding.spec.primary else "secondary")))
         return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 
     @property
@@ -189,7 +189,7 @@ def row(finding: MetricComparison, *, usable: bool = True) -> FindingRow:
 
     `usable` is False if the values must not be used: the row then has no verdict.
     """
-    spec, published, shortfall = finding.question, finding.published, finding.shortfall
+    spec, published, shortfall = finding.spec, finding.published, finding.shortfall
     scale = 100.0 if spec.scale == "points" else 1.0
     d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
     difference, verdict = finding.difference, finding.verdict
@@ -293,4 +293,4 @@ def _reason(finding: MetricComparison) -> str:
         more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
         number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
         text = f"needs {number_text} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question), text)))
+    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.spec), text)))

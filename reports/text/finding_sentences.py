@@ -66,7 +66,7 @@ def displayed_overall(primary: Sequence[MetricComparison]) -> str:
 
 def displayed(finding: MetricComparison) -> str:
     """Return the displayed verdict of a comparison."""
-    return displayed_verdict(finding.verdict.name, finding.question, peers=finding.peers)
+    return displayed_verdict(finding.verdict.name, finding.spec, peers=finding.peers)
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
@@ -106,7 +106,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
         numbers.append(f"{'at least' if is_minimum else 'about'} {count(int(f.required_sessions))}")
     if not numbers:
         return ""
-    names = [metric_text(f.question) for f in (*endless, *finite)]
+    names = [metric_text(f.spec) for f in (*endless, *finite)]
     others = [f"{name} {number}" for name, number in zip(names[1:], numbers[1:], strict=True)]
     needs = join_words([f"{names[0]} needs {numbers[0]}", *others])
     if endless:
@@ -124,7 +124,7 @@ def sentence(finding: MetricComparison) -> str:
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the first sentence, with the verdict. It is about `finding`, which represents all metrics of `primary`."""
-    finding_row, name, label, base = row(finding), metric_text(finding.question), finding.candidate, finding.baseline
+    finding_row, name, label, base = row(finding), metric_text(finding.spec), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
@@ -153,7 +153,7 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    finding_row, reason, name = row(finding), finding.verdict.reason, metric_text(finding.question)
+    finding_row, reason, name = row(finding), finding.verdict.reason, metric_text(finding.spec)
     lead, details = reasons.parts(reason)
     if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
@@ -161,7 +161,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
         worse = f"{finding.candidate} is {finding_row.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {finding_row.margin_text} is inconclusive{after}."
     if reason and reason.code == "none_seen":
-        passed = join_words([metric_text(f.question) for f in primary if f.verdict.passes])
+        passed = join_words([metric_text(f.spec) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
@@ -184,7 +184,7 @@ def _conclusive(finding: MetricComparison) -> str:
     if difference is None or finding.verdict.name != "regressed":
         return ""
     sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
-    bound = difference.low if is_lower(finding.question) else difference.high
+    bound = difference.low if is_lower(finding.spec) else difference.high
     minimum = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
     return f"{minimum} margin is {row(finding).margin_text}."
 
@@ -194,7 +194,7 @@ def _so_far(finding: MetricComparison, more: str) -> str:
 
     Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
     """
-    difference, spec, now = finding.difference, finding.question, "" if finding.peers else "now "
+    difference, spec, now = finding.difference, finding.spec, "" if finding.peers else "now "
     assert difference is not None, "what became worse has a difference"
     if spec.metric in HAPPENS:
         noun = "replies" if spec.metric == "stall_rate" else "turns"
@@ -228,14 +228,14 @@ def _reach(finding: MetricComparison) -> float:
 
     If an interim analysis decided the metric, the difference itself is used instead of the bound.
     """
-    difference, margin = finding.difference, finding.question.margin
+    difference, margin = finding.difference, finding.spec.margin
     if difference is None:
         return math.inf
     bound = {"regressed": difference.worse.low, "improved": difference.better.low}.get(
         finding.verdict.name, difference.worse.high
     )
     if finding.analysis is not None:
-        bound = difference.d if is_lower(finding.question) else -difference.d
+        bound = difference.d if is_lower(finding.spec) else -difference.d
     accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[difference.scale]
     return bound / max(accepted, 0.005)
 
@@ -248,8 +248,7 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
             group = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(finding.question)} {row(finding).change}".removesuffix(f" {NOT_SHOWN}")
-                for finding in group
+                f"{metric_text(finding.spec)} {row(finding).change}".removesuffix(f" {NOT_SHOWN}") for finding in group
             )
             details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
@@ -260,7 +259,7 @@ def _undecided(finding: MetricComparison) -> str:
 
     For a rate of which no event occurred, the text has the values that the rate may have.
     """
-    name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
+    name, difference, reason = metric_text(finding.spec), finding.difference, finding.verdict.reason
     lead, details = reasons.parts(reason)
     if reason and reason.code == "none_seen":
         return f"{name}: {lead or details}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.record.document import Check
 from reports.analysis.summary.targets import FAIR
-from reports.formatting import count, format_duration, join_words, percent, plural
+from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
 from reports.text.cells import CHECKS, check_values
 
 Numbers = Mapping[str, Any]
@@ -64,7 +64,7 @@ def _throttled(numbers: Numbers) -> str:
 
 
 def _workload_differs(numbers: Numbers) -> str:
-    values = ", ".join(f"{target} {text}" for target, text in numbers["values"].items())
+    values = ", ".join(f"{target} {excerpt(text, 90)}" for target, text in numbers["values"].items())
     return f"the targets differ in {numbers['condition']} ({values})"
 
 

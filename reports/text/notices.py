@@ -23,14 +23,12 @@ from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from reports.metrics.thresholds import unread_notice
 from reports.text import cells
+from reports.text.comparability import FAILURES_DIFFER
 from reports.text.groups import difference_text, key_text
 from reports.text.reasons import uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
-FAILURES_DIFFER = (
-    f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine the failures first."
-)
 NAMED = 3
 """The maximum number of metrics that a notice names. If there are more, it has only their number."""
 DECIDED = ("regressed", "not_regressed")

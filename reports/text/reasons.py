@@ -15,7 +15,7 @@ from reports.results.json_entries import JsonEntry, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
-from reports.text import invalid
+from reports.text import comparability, invalid
 from reports.text.cells import as_sentence, interval
 from reports.text.invalid import Numbers
 from reports.text.verdicts import in_unit, share
@@ -33,12 +33,6 @@ BOUNDS = {
     "sessions": "that the variance between sessions gives",
 }
 """The causes of bounds that lie outside the printed interval."""
-
-
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin. `make benchmark-statistics` measures this error (own_drift)."""
 
 
 def reason_text(reason: Reason | None) -> str:
@@ -85,10 +79,10 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
     return " ".join(map(as_sentence, remedies(reasons)))
 
 
-def document_data(document: JsonEntry) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
+def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. `write` writes the texts of its reasons."""
     data = to_json_data(document)
-    _add_texts(data)
+    _add_texts(data, write)
     return data
 
 
@@ -108,12 +102,12 @@ def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = ()
     }
 
 
-def _add_texts(value: dict[str, Any] | list[Any]) -> None:
+def _add_texts(value: dict[str, Any] | list[Any], write: Callable[[Reason], str]) -> None:
     for item in value.values() if isinstance(value, dict) else value:
         if isinstance(item, dict | list):
-            _add_texts(item)
+            _add_texts(item, write)
     if isinstance(value, dict) and "numbers" in value and value.keys() == REASON_KEYS:
-        value["text"] = reason_text(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
+        value["text"] = write(Reason(value["code"], value["numbers"])).replace(NBSP, " ")
 
 
 REASON_KEYS = set(Reason.__struct_fields__)
@@ -219,7 +213,7 @@ def _within_bounds(numbers: Numbers) -> str:
 
 def _no_step(numbers: Numbers) -> str:
     step, steps = numbers["step"], [(script, own) for script, own in numbers["steps"]]
-    return step_names.refusal(step, steps, f"no turn of a step {step} was measured")
+    return str(step_names.refusal(step, steps, f"no turn of a step {step} was measured"))
 
 
 def _save(what: str, numbers: Numbers) -> str:
@@ -232,13 +226,19 @@ def _older_version(numbers: Numbers) -> str:
 
 
 def _nothing_succeeded(numbers: Numbers) -> str:
-    return f"no turn succeeded; {reason_text(_inner(numbers))}"
+    return f"no turn succeeded; {reason_text(inner(numbers))}"
 
 
-def _inner(numbers: Numbers) -> Reason:
+def inner(numbers: Numbers) -> Reason:
     """Return the reason in the numbers of another one. In a document it is an object."""
     inner = numbers["reason"]
     return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
+
+
+def _cannot_pass(numbers: Numbers) -> str:
+    pairs, enough = count(numbers["pairs"]), numbers.get("needed")
+    text = f"{numbers['threshold']} cannot pass with {pairs} pairs, because {reason_text(inner(numbers))}"
+    return f"{text}: raise --sessions to {enough} or more, or widen the margin" if enough else text
 
 
 def _too_few_runs(numbers: Numbers) -> str:
@@ -250,7 +250,7 @@ def _too_small(numbers: Numbers) -> str:
     texts = []
     for short in numbers["metrics"]:
         level = f" p{100 * short['p']:g}" if "p" in short else ""
-        texts.append(f"{short['metric']}{level}: {reason_text(_inner(short))}")
+        texts.append(f"{short['metric']}{level}: {reason_text(inner(short))}")
     return f"the run is too small: {'; '.join(texts)}"
 
 
@@ -287,6 +287,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
     "found_again": lambda n: f"{plural(n['targets'], 'target')} of runs found more than once, shown once.",
+    "cannot_pass": _cannot_pass,
     **invalid.SENTENCES,
+    **comparability.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

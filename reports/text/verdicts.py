@@ -24,6 +24,14 @@ ZERO_BASELINE = f"{NOT_SHOWN} (baseline is 0)"
 NEAR = 0.05
 """The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
+
+`make benchmark-statistics` measures this error (own_drift).
+"""
+
 
 def metric_text(spec: MetricSpec) -> str:
     """Return the name of a metric, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""

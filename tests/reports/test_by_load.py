@@ -17,8 +17,7 @@ import rtbench
 from bench.record import folder as run_folder
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, TableName
-from bench.record.spool import path_of
-from bench.record.worker_part import rows_of
+from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency, group_differences

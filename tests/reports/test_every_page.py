@@ -27,6 +27,7 @@ from bench.catalogue.outcomes import STARVED
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_document, write_document
 from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import trend_of_points
 from reports.analysis.trends.trend_point import TrendPoint
@@ -35,6 +36,7 @@ from reports.pages.run_report.report import run_page
 from reports.pages.run_report.sections import latency, slowest
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
+from reports.results.reason import Reason
 from reports.text import cells
 from reports.text.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
@@ -42,8 +44,8 @@ from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
-from tests.reports.comparisons.invented import CHECKS, comparison, invented_targets
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
+from tests.reports.comparisons.invented import comparison, invented_targets
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, section_html, trend_html
 from tests.reports.shared import folder, page_of, summary_of
@@ -171,8 +173,10 @@ def run_of(label: str) -> str:
 
 
 def comparison_of(label: str) -> str:
-    checks = (replace(CHECKS[0], name=label, texts=(label, label)),)
-    return compared(targets=invented_targets(label, "gateway"), notices=(label,), checks=checks)
+    checks = (FairnessCheck(label, [label, label], "informational"),)
+    return compared(
+        targets=invented_targets(label, "gateway"), notices=(Reason("run_notice", {"notice": label}),), checks=checks
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 import rtbench
 from bench.catalogue.outcomes import HUNG_UP, SERVICE_REPORTED
-from bench.services.telephone.remedies import OF_SIP, ROWS
+from bench.services.telephone import OF_SIP, ROWS
 from reports.analysis.summary.summary import Summary
 from reports.pages.evidence.document import evidence_of
 from reports.pages.run_report import report

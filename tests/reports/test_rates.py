@@ -116,7 +116,7 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
 
 def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
     comparison = quick(compared_targets)
-    finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
+    finding = next(f for f in comparison.comparisons if f.spec.metric == "yield_rate")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None
@@ -180,7 +180,7 @@ def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
     threshold = parse("yield_rate", "rate>-1pt")
 
     assert (threshold.margin, threshold.limit) == (POINT, None)
-    assert better_direction(threshold.question) == "higher"
+    assert better_direction(threshold.spec) == "higher"
 
 
 def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> None:
@@ -434,7 +434,7 @@ def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
 
 
 def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:
-    finding = next(f for f in quick(parse_targets([folder])).findings if f.question.metric == "latency_slope")
+    finding = next(f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None

@@ -226,10 +226,10 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.tuples(*map(values_of, kind.item_types))
         case inspect.DictType():
             return st.dictionaries(values_of(kind.key_type), values_of(kind.value_type), max_size=2)
-        case inspect.StructType():
+        case inspect.StructType() | inspect.DataclassType():
             return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
-        case inspect.DataclassType():
-            return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
+        case inspect.TypedDictType():
+            return st.fixed_dictionaries({field.encode_name: values_of(field.type) for field in kind.fields})
     raise AssertionError(kind)
 
 

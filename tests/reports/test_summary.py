@@ -22,7 +22,6 @@ from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, message_of
 from reports.analysis.summary.run_validity import data_notes
 from reports.analysis.summary.summary import Summary, summarise
-from reports.analysis.targets.fairness import notices_on
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.data.turns import measured_turns
@@ -35,6 +34,7 @@ from reports.text.remarks import interleaved
 from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import target_notices
 from tests.reports.shared import figures, summary_in, summary_of
 from tests.reports.synthetic import MS, Plan
 
@@ -426,7 +426,7 @@ def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summar
     assert whole.interleaving is not None
     assert whole.interleaving == measured.interleaving
     assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
-    assert interleaved(whole.interleaving) in notices_on(sides)
+    assert interleaved(whole.interleaving) in target_notices(sides)
     assert whole.target_settings == measured.target_settings
 
 

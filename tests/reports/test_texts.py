@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
 WITHOUT_TEXTS = (
-    *("results", "statistics", "metrics/statistic_types", "data", "analysis/summary"),
-    *("analysis/evidence", "analysis/trends", "analysis/reference"),
-)
+    "results", "statistics", "metrics/statistic_types", "data", "analysis/summary", "analysis/comparisons",
+    "analysis/sequential", "analysis/evidence", "analysis/trends", "analysis/reference",
+)  # fmt: skip
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")
 
 

@@ -26,7 +26,6 @@ from reports.analysis.check.results import CheckResult, compared_result
 from reports.analysis.comparisons.comparison import Comparison, compare_targets
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sample_size import power_spec, sample_size
-from reports.analysis.sequential.decide import analyse_pairs
 from reports.analysis.summary.drift import PoolDrift
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
@@ -38,6 +37,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import Stratum
 from reports.pages.check.report import check_page
+from reports.pages.comparisons.interim import analyse_pairs
 from reports.pages.comparisons.page import comparison_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
@@ -103,7 +103,7 @@ def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
 
 def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
-    found = next(one for one in comparison.findings if one.question.metric == "response_total")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "response_total")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(reason_text(found.verdict.reason)) == f"{WHY} on sim (other)"
@@ -113,7 +113,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
 def test_an_uncertain_rate_is_not_compared() -> None:
     late = replace(LATE, inexact=("stall_duration",))
     comparison = quick(two(Plan(sessions=60, turns=10), late))
-    found = next(one for one in comparison.findings if one.question.metric == "stall_rate")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "stall_rate")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
 
@@ -124,7 +124,7 @@ def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comp
     made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)
     comparison = compare_targets(parse_targets([str(made)]), draws=300)
     wanted = ("response_total", 0.5)
-    return next(f for f in comparison.findings if (f.question.metric, f.question.p) == wanted), comparison
+    return next(f for f in comparison.comparisons if (f.spec.metric, f.spec.p) == wanted), comparison
 
 
 def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Pa
 
     assert analyse_pairs(planned_run(tmp_path / "exact", gates)).exit_status == 1
     found = analyse_pairs(planned_run(tmp_path / "late", gates, late))
-    assert (found.exit_status, found.result.decisions[0].verdict) == (3, "inconclusive")
-    assert WHY in plain(reason_text(found.result.decisions[0].reason))
+    assert (found.exit_status, found.primary_metrics[0].verdict) == (3, "inconclusive")
+    assert WHY in plain(reason_text(found.primary_metrics[0].reason))
 
 
 def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:

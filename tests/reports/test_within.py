@@ -29,6 +29,7 @@ from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
 from reports.text.finding_entry import entry_of
 from reports.text.finding_sentences import sentence
+from reports.text.reasons import reason_text
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.slo import slo_of
 from tests.reports import synthetic
@@ -191,7 +192,7 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     (found,) = quick(
         sides, specs=[MetricSpec("voice_to_voice", Within(DEADLINE), Margin(points=margin), True)]
-    ).findings
+    ).comparisons
 
     assert found.difference is not None
     assert (found.difference.baseline, found.difference.candidate) == (1.0, 0.9)
@@ -202,7 +203,7 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
 def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path) -> None:
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     asked = [MetricSpec("voice_to_voice", Within(d), Margin(points=0.05), True) for d in (DEADLINE, 2_500)]
-    findings = quick(sides, specs=asked).findings
+    findings = quick(sides, specs=asked).comparisons
 
     assert [round(f.difference.d, 6) for f in findings if f.difference] == [-0.1, 0]
     assert [entry_of(f).deadline_ms for f in findings] == [DEADLINE, 2_500]
@@ -223,7 +224,7 @@ def test_a_regressed_share_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_stored_baseline_has_no_share(tmp_path: Path) -> None:
     (side,) = targets(Plan(sessions=30, turns=5))
-    spec = parse("ttfa", "within(800)>-1pt").question
+    spec = parse("ttfa", "within(800)>-1pt").spec
 
     with pytest.raises(UsageError, match="stored baselines contain no shares by a deadline"):
         spec.statistic.against_stored(side, spec, [], np.random.default_rng(1), Inference())
@@ -234,14 +235,15 @@ def test_interim_analyses_decide_a_share(tmp_path: Path, late: dict[str, int], r
     plan = planned({"voice_to_voice": ["within(2000)>-5pt"]})
     folder = answered(tmp_path, replace(PAIRED, sessions=240), late, sequential_plan=plan)
 
-    assert decision_of(load_for_report(folder)).result.reason == result
+    assert decision_of(load_for_report(folder)).end == result
 
 
 def test_a_plan_that_cannot_pass_names_the_pairs_that_can(tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     file.write_text("ttfa: within(800)>-1pt\n", encoding="utf-8")
     request = {"thresholds": str(file), "targets": ["a", "b"], "scripts": [], "pairs": 100, "every": 50, "metric": ""}
-    (notice,) = plan_analyses(request)["notices"]
+    _, (reason,) = plan_analyses(request)
+    notice = reason_text(reason).replace("\u00a0", " ")
 
     assert "cannot pass with 100 pairs, because with no late turn in 100 pairs" in notice.replace("sessions", "pairs")
 

@@ -20,8 +20,8 @@ from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.moved import moved
 from reports.data.samples import is_latency
 from reports.formatting import NBSP, count
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.thresholds import Sign, Threshold
+from reports.metrics.metric_spec import MetricSpec, Sign
+from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.threshold_estimate import ThresholdEstimate

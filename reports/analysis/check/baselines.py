@@ -36,7 +36,7 @@ from reports.formatting import NBSP, NONE, count, format_number, format_utc, plu
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES, Rate
 from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
@@ -77,7 +77,7 @@ def baseline_of(target: ComparedTarget) -> Baseline:
     if causes := invalid_reasons(document):
         raise UsageError(f"{target.run.folder} cannot be a baseline: {reason_line(causes[0])}".replace(NBSP, " "))
     turns = int(target.turn_mask.sum())
-    failures = target.counts(MetricSpec("failure_rate", Rate()))
+    failures = target.counts(FAILURES)
     if not turns or failures[0].sum() == failures[1].sum():
         what = "none of its turns succeeded" if turns else "it has no turns"
         raise UsageError(f"{target.run.folder} cannot be a baseline of {target.name or 'any target'}: {what}")

@@ -33,7 +33,8 @@ from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
 from reports.text.finding_sentences import answer
 from reports.text.notices import run_notices, uncertain_line
-from reports.text.reasons import OWN_DRIFT, reason_text, unequal_reason
+from reports.text.reasons import reason_text, unequal_reason
+from reports.text.verdicts import OWN_DRIFT
 
 DEPENDENCE: dict[Order, str] = {
     "drift": "{} drifted during the run",

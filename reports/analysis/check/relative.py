@@ -17,6 +17,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_folder, is_run
@@ -24,7 +26,8 @@ from reports.analysis.check.results import ThresholdResult, compared_result
 from reports.analysis.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
 from reports.analysis.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision, analysis_place, decision_headline, made_text
+from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.plan import planned_thresholds
 from reports.analysis.summary.drift import PoolDrift, drifts
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
@@ -46,9 +49,11 @@ from reports.metrics.thresholds import Threshold, near, quoted
 from reports.results.reason import Reason, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
-from reports.text.reasons import OWN_DRIFT_INTERIM
+from reports.text.comparison_sentences import run_reasons
+from reports.text.decision_sentences import analysis_place, decision_headline, made_text
+from reports.text.reasons import reason_text
 from reports.text.remarks import drift_suspected
-from reports.text.verdicts import RUN_TO_RUN, margin
+from reports.text.verdicts import OWN_DRIFT_INTERIM, RUN_TO_RUN, margin
 from reports.text.verdicts import metric_text as figure_name
 
 ASSUMED = (
@@ -129,7 +134,7 @@ def specs_of(
         return [
             (threshold.source_text, spec, threshold.target)
             for threshold in relative
-            for spec in specs_of_thresholds(threshold, threshold.question, targets)
+            for spec in specs_of_thresholds(threshold, threshold.spec, targets)
         ]
     defaults = []
     for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
@@ -162,7 +167,7 @@ def mark_provisional(
     `targets` is the targets of the checked run. `before` is the targets of the run that is the baseline; [] if the
     baseline is stored runs.
     """
-    drifted, chosen = _drifts(targets), notices_of(targets, None)
+    drifted, chosen = _drifts(targets), [*map(reason_text, notices_of(targets, None))]
     doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
     assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
     notices = [
@@ -320,7 +325,7 @@ def _results_of_comparison(
     refuse_other_definitions(targets)
     target_pairs, how = matched_to_the_first(targets), inference(targets, LEVEL)
     differences = measurements(target_pairs, list(dict.fromkeys(spec for _, spec, _ in specs)), how)
-    by_spec = {(measurement.question, measurement.candidate): measurement for measurement in differences}
+    by_spec = {(measurement.spec, measurement.candidate): measurement for measurement in differences}
     answers = [
         BaselineResult(
             source_text,
@@ -336,7 +341,9 @@ def _results_of_comparison(
     causes = [cause for cause in causes_of(deciding_checks(targets)) if cause not in own]
     runs = tuple(dict.fromkeys(target.run.folder for target in targets))
     lacking = () if thresholds else lacking_notices(targets)
-    notices = (*notices_of_comparison(targets, differences), *lacking)
+    primary = {measurement.spec.metric for measurement in differences if measurement.spec.primary}
+    reasons = [*notices_of_comparison(targets, differences), *run_reasons(targets, primary), *lacking]
+    notices = tuple(map(reason_text, reasons))
     return BaselineResults(tuple(answers), tuple(causes), notices=notices, compared_runs=runs)
 
 
@@ -349,25 +356,25 @@ def by_analyses(
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
-        decision = replace(decision, findings=tuple(replace(finding, peers=False) for finding in decision.findings))
+        declared = tuple(replace(compared, peers=False) for compared in decision.comparisons)
+        decision = structs.replace(decision, comparisons=declared)
     _refuse_others(decision, base, thresholds, str(run.folder))
-    stopped = made_text(decision).removeprefix("; ") or "their number is unknown"
-    if not decision.result.analyses:
+    stopped = made_text(decision) or "their number is unknown"
+    if not decision.analyses:
         stopped = "none was made"
     elif decision.is_decided_by_analysis or not decision.ended:
         stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
-    rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
-    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
+    both = zip(decision.specs, decision.primary_metrics, strict=False)
+    drifting = [figure_name(spec) for spec, decided in both if decided.provisional]
     notices = [DRIFTED_INTERIM.format(join_words(drifting))] if drifting else []
-    if decision.is_decided_by_analysis and decision.after:
-        notices.append(
-            f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
-        )
-    notices += one_seed(filtered_by([target for name in decision.targets for target in targets if target.name == name]))
+    if decision.is_decided_by_analysis and (after := decision.pairs_after):
+        notices.append(f"{plural(after, 'complete pair')} ended after that analysis; the verdict excludes them.")
+    named = [target for name in (decision.baseline, decision.candidate) for target in targets if target.name == name]
+    notices += map(reason_text, one_seed(filtered_by(named)))
     return BaselineResults(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
-        invalid_reasons=decision.invalid,
+        invalid_reasons=tuple(decision.invalid),
         notices=tuple(notices),
         baseline_text=f"{base.target}, in the same run, by its interim analyses: {stopped}",
         decision=decision,
@@ -376,12 +383,13 @@ def by_analyses(
 
 def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
     """Raise UsageError if the baseline or the thresholds differ from those of the plan."""
-    first, second = decision.targets
+    first, second = decision.baseline, decision.candidate
+    thresholds_of_plan = planned_thresholds(decision.plan)
     if base.target != first:
         raise UsageError(
             f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove {option('baseline')}"
         )
-    planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
+    planned = {_requested(threshold, second) for threshold in thresholds_of_plan}
     requested = {_requested(threshold, second): threshold for threshold in thresholds}
     remedy = f"remove {option('thresholds')}, or all relative ones from its file"
     for key, threshold in requested.items():
@@ -389,9 +397,7 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
             raise UsageError(
                 f"{threshold.source_text} is not a primary metric of the interim analyses of {run}: {remedy}"
             )
-    if requested and (
-        left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in requested]
-    ):
+    if requested and (left := [t.source_text for t in thresholds_of_plan if _requested(t, second) not in requested]):
         raise UsageError(
             f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
         )
@@ -399,26 +405,26 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
 
 def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
     """Return the metric spec and the target of a threshold. The target is "" if it is the only candidate."""
-    return threshold.question, "" if threshold.target == candidate else threshold.target
+    return threshold.spec, "" if threshold.target == candidate else threshold.target
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield a result for each gate. Before the first analysis, a gate is not evaluated."""
-    for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
+    for gate, finding in zip(decision.specs, decision.comparisons, strict=True):
         of_turn_type = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold has several gates if turns are measured from several instants
         specs = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_turn_type, None)]
         source_text = next(
             threshold.source_text
-            for threshold in decision.plan.thresholds
-            if threshold.question in specs
+            for threshold in planned_thresholds(decision.plan)
+            if threshold.spec in specs
             and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
         of_targets = (
             (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, gate.metric), "")
-            for target in decision.targets
+            for target in (decision.baseline, decision.candidate)
         )
-        if decision.pairs and (uncertain := uncertainty.joint_reason(of_targets)):
+        if decision.pairs_ended and (uncertain := uncertainty.joint_reason(of_targets)):
             undecided = Verdict("inconclusive", uncertain)
             finding = replace(finding, uncertain=uncertain, difference=None, verdict=undecided, corrected=math.nan)
         yield compared_result(source_text, finding)

@@ -16,8 +16,7 @@ from reports.analysis.sequential.decision import Decision
 from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import title_of
 from reports.formatting import NBSP, plural
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.thresholds import Sign
+from reports.metrics.metric_spec import MetricSpec, Sign
 from reports.render.notebook import frame_html
 from reports.results.reason import Reason, too_few_to_print
 from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Result, VerdictStatus
@@ -66,7 +65,7 @@ class ThresholdResult:
 
     threshold: str
     target: str
-    question: MetricSpec
+    spec: MetricSpec
     result: Result
     reason: Reason | None = None
     note: str = ""
@@ -77,12 +76,12 @@ class ThresholdResult:
 
     @property
     def metric(self) -> str:
-        return self.question.metric
+        return self.spec.metric
 
     @property
     def title(self) -> str:
         """The name of the metric, such as "ttfa p95 from end of speech"."""
-        return figure_name(self.question)
+        return figure_name(self.spec)
 
     @property
     def relative(self) -> bool:
@@ -112,9 +111,9 @@ class ThresholdResult:
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
             return None
         counts = self.estimate.counts
-        if self.question.p is not None and counts.sessions < self.estimate.required:
+        if self.spec.p is not None and counts.sessions < self.estimate.required:
             return too_few_to_print("session", self.estimate.required, counts.sessions)
-        return self.question.statistic.shortfall(self.metric, counts.turns, counts.sessions)
+        return self.spec.statistic.shortfall(self.metric, counts.turns, counts.sessions)
 
     @property
     def reason_text(self) -> str:
@@ -130,7 +129,7 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
         "title": result.title,
         "target": result.target,
         "metric": result.metric,
-        "unit": result.question.unit,
+        "unit": result.spec.unit,
         "result": result.result,
         "provisional": result.provisional,
         "in_failures": False,
@@ -149,10 +148,10 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
     if finding is not None:
         row |= {
             "verdict": finding.verdict.name,
-            "margin": verdicts.margin(finding.question, sign=True),
+            "margin": verdicts.margin(finding.spec, sign=True),
             "direction": finding.direction or None,
             "analysis": finding.analysis,
-            "corrected": as_share(finding.corrected, finding.question.scale),
+            "corrected": as_share(finding.corrected, finding.spec.scale),
             "sentence": finding_sentences.sentence(finding) if finding.difference else None,
             "more_sessions": finding.verdict.more_sessions,
             "effective_sessions": min((of.effective_sessions for of in finding.targets if of.sessions), default=None),
@@ -285,7 +284,7 @@ def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResul
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else Reason("no_value_here")
     note = f"the bounds allow for the uncertainty of each value: {finding.widened_by}" if finding.widened_by else ""
-    return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, note, finding=finding)
+    return ThresholdResult(threshold, finding.candidate, finding.spec, result, reason, note, finding=finding)
 
 
 def finite(value: float) -> float | None:

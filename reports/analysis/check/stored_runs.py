@@ -40,6 +40,7 @@ from reports.results.reason import Reason
 from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference
+from reports.text.reasons import reason_text
 
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
@@ -166,7 +167,7 @@ def against_stored_runs(
         answers += [
             _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
         ]
-    notices += drift_notices([answer.measured for answer in answers])
+    notices += map(reason_text, drift_notices([answer.measured for answer in answers]))
     answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
     return mark_provisional(answered, targets)
 

@@ -28,7 +28,7 @@ from reports.data.runs import RunFrames
 from reports.data.samples import VOICE_TO_VOICE
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
 from reports.results.json_entries import Count, JsonEntry, Rounded, described, entry_from
@@ -62,7 +62,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
     return [
         *(MetricSpec(name, Quantile(p)) for name in latencies for p in HEADLINE),
-        MetricSpec("failure_rate", Rate()),
+        FAILURES,
     ]
 
 

@@ -13,9 +13,9 @@ from bench.files.safe_io import save_text
 from bench.record.presence import is_run
 from reports.analysis.check.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.analysis.check.results import make_row as flat_row
-from reports.analysis.sequential.decision import write_decision
-from reports.metrics.thresholds import Sign
+from reports.metrics.metric_spec import Sign
 from reports.pages.check.report import BY_SEVERITY, check_page
+from reports.pages.comparisons.interim import write_decision
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described, text_of
 from reports.results.reason import Reason

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.check.results import CheckResult, ThresholdResult
-from reports.analysis.sequential.decision import analyses
 from reports.formatting import count
+from reports.pages.comparisons.interim import z_scores
 from reports.render import blocks as b
 from reports.results.verdict import Result
 from reports.statistics.target_counts import NO_TURNS
@@ -31,7 +31,7 @@ def check_page(checked: CheckResult) -> b.Page:
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
     headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
     notes = remarks[1:] if len(remarks) > len(checked.notices) else remarks  # the headline has the first reason
-    decided = list(analyses(checked.decision)) if checked.decision else []
+    decided = list(z_scores(checked.decision)) if checked.decision else []
     intervals = [INTERVALS] if any(not result.relative for result in results) else []
     intervals += [DIFFERENCES] if any(result.relative for result in results) else []
     reasons = _reasons(results, checked, headline)

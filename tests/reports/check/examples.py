@@ -112,7 +112,7 @@ NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason
 REGRESSED = compared_result(
     "ttfa: p(95)<+20%",
     MetricComparison(
-        replace(thresholds("ttfa: p(95)<+20%")[0].question, primary=True),
+        replace(thresholds("ttfa: p(95)<+20%")[0].spec, primary=True),
         "after",
         ratio(1600, 2640, 1.47, 1.87),
         (SIXTY, SIXTY),

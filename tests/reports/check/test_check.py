@@ -283,7 +283,7 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
         (("ttfa: med<+10%",), "nowhere", "is not a run, a folder of stored baselines"),
         (("ttfa: p(80)<+10%",), "STORED", r"stored baselines contain only p\(50\)"),
         (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
-        (("audio_speed: avg>-10%",), "STORED", "contain no means"),
+        (("audio_speed: avg>-10%",), "STORED", "contain no mean"),
         (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; its targets are: sim"),
         (("ttfa: med<+10%",), "RUN", "is the checked run itself"),
         (("ttfa: med<+10%",), "COPY", "a run cannot be compared with itself"),
@@ -435,7 +435,7 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
     )
     counts = TargetCounts(400, 40, 0), TargetCounts(4000, 400, 200)
     (threshold,) = thresholds("failure_rate: rate<+1pt")
-    measured = MeasuredDifference(threshold.question, "today", difference, counts)
+    measured = MeasuredDifference(threshold.spec, "today", difference, counts)
     (result,) = results_of([BaselineResult(threshold.source_text, measured)])
 
     assert result.result == "inconclusive"

@@ -108,8 +108,8 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
 def compared(folder: Path, few_ms: int) -> MetricComparison:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
-    found = compare_targets(parse_targets([str(made)]), draws=300).findings
-    return next(item for item in found if (item.question.metric, item.question.p) == ("response_total", 0.5))
+    found = compare_targets(parse_targets([str(made)]), draws=300).comparisons
+    return next(item for item in found if (item.spec.metric, item.spec.p) == ("response_total", 0.5))
 
 
 def test_a_turn_with_a_large_uncertainty_does_not_widen_a_comparison_of_all_turns(tmp_path: Path) -> None:

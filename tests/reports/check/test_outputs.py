@@ -261,8 +261,8 @@ def test_an_equivalent_result_with_a_large_difference_states_the_margin() -> Non
 
 def _equivalent(difference: Difference) -> ThresholdResult:
     assert REGRESSED.finding is not None
-    question = replace(REGRESSED.question, margin=Margin(ratio=0.4))
-    found = replace(REGRESSED.finding, question=question, difference=difference, verdict=Verdict("equivalent"))
+    question = replace(REGRESSED.spec, margin=Margin(ratio=0.4))
+    found = replace(REGRESSED.finding, spec=question, difference=difference, verdict=Verdict("equivalent"))
     return compared_result("ttfa: p(95)<+40%", found)
 
 

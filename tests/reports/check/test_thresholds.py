@@ -147,7 +147,7 @@ def test_a_printed_threshold_reads_back(name: str, p: object, number: str, relat
     assert (found.metric, found.sign, found.limit is None) == (name, sign, relative)
     assert parse(*found.source_text.split(": ", 1)) == found
     if relative:
-        assert found.question.primary
+        assert found.spec.primary
     else:
         assert found.limit == float(number)
 

@@ -20,13 +20,13 @@ from reports.analysis.comparisons.measurements import RatioCurve, Shift
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons import forest, forest_rows
-from reports.pages.comparisons.forest_rows import ForestPanel, panels
+from reports.pages.comparisons import forest
+from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.interim import by_se, untestable
+from reports.statistics.group_sequential import by_se, untestable
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
@@ -42,7 +42,7 @@ def rows(*found: MetricComparison) -> list[FindingRow]:
 
 
 def panel(*found: MetricComparison) -> ForestPanel:
-    return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
+    return ForestPanel(forest.axis_of(found[0].spec), tuple(rows(*found)))
 
 
 def drawn(found: ForestPanel) -> ET.Element:
@@ -88,7 +88,7 @@ FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
-NAMED = {one.question.name: one for one in findings()}
+NAMED = {one.spec.name: one for one in findings()}
 
 
 def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
@@ -196,11 +196,11 @@ def shift_in(made: Comparison) -> Shift:
 def test_the_first_gated_quantile_is_the_main_question() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = measurements.main_question((rate, findings()[0]))
+    question = measurements.main_spec((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_question((tail,)) == tail.question
-    assert measurements.main_question((rate,)) is None
+    assert measurements.main_spec((tail,)) == tail.spec
+    assert measurements.main_spec((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
@@ -218,7 +218,7 @@ def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> N
 def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
-    base, cand = (side.sample(shift_in(made).question) for side in made.targets)
+    base, cand = (side.sample(shift_in(made).spec) for side in made.targets)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
@@ -287,8 +287,8 @@ def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
     made = decision(
         analyses=(
-            analysis_at(0, absent, analysis_at(0).statistics[1]),
-            analysis_at(1, untested, analysis_at(1).statistics[1]),
+            analysis_at(0, absent, analysis_at(0).primary_metrics[1]),
+            analysis_at(1, untested, analysis_at(1).primary_metrics[1]),
             analysis_at(2),
         )
     )

@@ -18,8 +18,7 @@ import pytest
 
 from bench.record import folder as files
 from bench.record.document import RunDocument
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, path_of
 from reports.analysis.summary.summary import RunResults
 from reports.metrics.stored import Baseline
 from tests.attack.hostile_files import places, with_value

@@ -22,7 +22,7 @@ from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons.forest_rows import panels
+from reports.pages.comparisons.forest import panels
 from reports.pages.run_report.document import write_report
 from reports.statistics.differences import Margin
 from reports.text.cells import quantile_cell
@@ -129,7 +129,7 @@ def _decided() -> Comparison:
         else one
         for one in invented.findings()
     )
-    return invented.comparison(decision=made, findings=drifting)
+    return invented.comparison(decision=made, comparisons=drifting)
 
 
 def _agent(folder: Path) -> Shown:
@@ -149,7 +149,7 @@ def _run(folder: Path, valid: str) -> Shown:
 def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
     file.write_text(comparison_html(comparison))
     rows = [row for panel in panels(comparison) for row in panel.rows]
-    p95 = next(row.measured for row in rows if row.finding.question.p == 0.95)
+    p95 = next(row.measured for row in rows if row.finding.spec.p == 0.95)
     return Shown(file, (valid, "SIMULATED", p95))
 
 

@@ -8,11 +8,9 @@ from typing import Any, get_args
 
 from bench.catalogue.pricing import Billing
 from bench.files.validation import Boolean, Choice, Field, Integer, Number, String, StructOf
-from bench.services.openai.dialect import VOICE_LIVE_NAME
+from bench.services.openai.dialect import NO_MCP, VOICE_LIVE_NAME, Ga
 from bench.services.openai.events import FILLERS
-from bench.services.openai.ga import OF_MCP
 from bench.services.openai.preview import Preview
-from bench.services.openai.variants import NO_MCP
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormatName, by_name
 from bench.wire.dialect import Feature
 from bench.wire.events import EventKind
@@ -40,7 +38,7 @@ OF_VOICE_LIVE = dict.fromkeys(
         *("response.file_search_call.completed", "response.web_search_call.in_progress"),
         *("response.web_search_call.searching", "response.web_search_call.completed"),
         "output_audio_buffer.cleared",
-        *OF_MCP,
+        *Ga.own_kinds,
     ),
     EventKind.NOTED,
 )

@@ -1,8 +1,17 @@
-"""The remedies for telephone calls: what a SIP server reports, and the statuses with which it refuses a call. Pure."""
+"""The dialect of telephone calls (SIP and RTP), which have audio and keys, but no events, and their remedies. Pure.
+
+The transport (`bench.transport.sip`) is the caller's telephone: it has the signalling and the packets. It exchanges
+audio in binary messages with the session, one for each packet. A pressed key is a text message.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from bench.catalogue.outcomes import (
     FOREIGN_HOST,
@@ -37,6 +46,11 @@ from bench.catalogue.outcomes import (
     OutcomeRow,
     OwnRemedies,
 )
+from bench.services.agents import AUDIO, FRAME_MS, AgentDialect, PcmAgent
+from bench.wire.audio import G711_ULAW, by_name
+from bench.wire.dialect import AwaitedEvent, ClientMessage, MessageKind
+from bench.wire.service import SIP, Service
+from bench.wire.settings import SessionSettings
 
 LOGIN = (
     "the agent requires a user and a password: set `auth: basic` (--auth basic), and `api_key_env` (--api-key-env) to "
@@ -189,3 +203,30 @@ def _of_refusal(detail: str) -> str:
 
 
 REMEDIES = OwnRemedies(ROWS, _of_refusal)
+KEY = "dtmf"
+
+
+class Telephone(PcmAgent):
+    """An agent that answers a telephone. The transport converts its audio to PCMA, if the call agreed on it."""
+
+    name = "sip"
+    title = "an agent on a telephone"
+    has_track, remedies = True, REMEDIES
+    one_format = True
+    settings = AgentDialect.settings - {"extra"}
+    frame_ms = FRAME_MS
+    input_formats = output_formats = by_name(G711_ULAW)
+    message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+        return ()
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return AgentDialect.unsupported_event(self, event, settings)
+
+    def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
+        return ClientMessage(MessageKind.RAW, KEY, msgspec.json.encode({"type": KEY, "digit": event["digit"]}))
+
+
+TELEPHONE = Telephone()
+SERVICE = Service(TELEPHONE.name, TELEPHONE.title, TELEPHONE, "sip:agent@localhost", links=(SIP,))

@@ -25,21 +25,20 @@ import msgspec
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import Billing
-from bench.files.sanitize import slug
-from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
-from bench.files.values import (
+from bench.files.sanitize import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
     get_object,
     get_text,
     object_in,
     shortened_settings,
+    slug,
     string_in,
 )
+from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
 from bench.services.full_duplex import FullDuplexDialect
-from bench.services.openai.dialect import GPT_LIVE_NAME, tool_choice
+from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of
-from bench.services.openai.ga import ga_format
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, by_name
 from bench.wire.dialect import NOT_JSON, AwaitedEvent, ClientMessage, MessageKind, decode_again
 from bench.wire.events import (
