@@ -25,7 +25,7 @@ from bench.session.session import Session
 from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
-from bench.transport.names import warm_up
+from bench.transport.connect import warm_up
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EventKind, ServerEvent, audio_payload

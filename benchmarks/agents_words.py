@@ -21,7 +21,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.services.agents.dialects import ACS
+from bench.services.agents import ACS
 from benchmarks.frameworks import Framework, in_node, in_python
 from tests.services.test_agents_words import CASES, KEPT, check_answer, questions
 

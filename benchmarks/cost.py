@@ -30,7 +30,7 @@ from bench.plan.turn_plan import TurnPlan
 from bench.record import folder as files
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, Transmitted

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.record import folder as files
-from bench.services.gpt_live.dialect import AUDIO_DELTA, DELEGATED
+from bench.services.gpt_live import AUDIO_DELTA, DELEGATED
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from benchmarks.locust_runs import quantiles

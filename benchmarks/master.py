@@ -27,8 +27,7 @@ from locust.rpc.zmqrpc import Client
 from bench.load.execution.progress import ProgressReport
 from bench.load.runners.messages import CHUNK, HERE, PROGRESS, host_facts
 from bench.record.replica import ChunkAck, PartSource, new_key
-from bench.record.spool import path_of, prepare
-from bench.record.worker_part import rows_of
+from bench.record.spool import path_of, prepare, rows_of
 from benchmarks.locust_runs import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 

@@ -23,8 +23,7 @@ from bench.record import folder as files
 from bench.record.finalize import finalize
 from bench.record.provenance import opening_document
 from bench.record.recorder import Recorder, RowContext
-from bench.record.spool import Spool, path_of
-from bench.record.worker_part import FACTS, HISTOGRAMS
+from bench.record.spool import FACTS, HISTOGRAMS, Spool, path_of
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from reports.analysis.check.absolute import evaluate_limit
 from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.metrics.statistic_types.rate import estimate_rate, rate_seen
 from reports.results.verdict import Result
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.group_sequential import analysis_sizes
-from reports.statistics.interim import by_se
+from reports.statistics.group_sequential import analysis_sizes, by_se
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.verdicts import verdicts
@@ -32,6 +32,7 @@ Floats = npt.NDArray[np.float64]
 Row = tuple[str, str, str, bool]
 """(case, result, goal, whether it is met)"""
 
+P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 SEED = 20261203
 NOMINAL = 0.05
 REPETITIONS, LOOKED, DRAWS, IDEAL = 1000, 400, 500, 1500
@@ -169,7 +170,7 @@ def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, interval: in
         base, cand = ((events[:size], turns[:size]) for events, turns in targets)
         return [rate_seen(base, cand, margin)]
 
-    return run_analyses(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(pairs, sizes, (P95,)), see, len(sizes))  # type: ignore[arg-type]
 
 
 def corrections() -> Iterable[Row]:
@@ -215,7 +216,7 @@ def corrections_of_families() -> Iterable[Row]:
                 se = 0.1 / math.sqrt(size / 200)
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, index]]
 
-            result = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            result = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), (P95,) * gates), see, 4)  # type: ignore[arg-type]
             above += result.decisions[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above the truth"
@@ -238,7 +239,7 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, interval: int) 
             )
         )
 
-    return run_analyses(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(pairs, sizes, (P95,)), see, len(sizes))  # type: ignore[arg-type]
 
 
 # The data of turns.

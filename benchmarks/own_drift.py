@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from reports.analysis.sequential.analysis import AnalysisSchedule, run_analyses
-from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
@@ -24,6 +25,7 @@ from reports.statistics.group_sequential import analysis_sizes
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.verdicts import verdicts
 
+P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 REPETITIONS, ANALYSED_RUNS, DRAWS, TURNS = 600, 300, 500, 10
 SIGMA, ICC, STALLED, KEEP = 0.5, 0.3, 0.03, 0.95
 GATES = ((0.5, 0.10), (0.95, 0.20))
@@ -154,7 +156,7 @@ def interim_analyses() -> Iterable[Row]:
 def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max_error: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
     sizes = analysis_sizes(case.pairs)
-    schedule = AnalysisSchedule(case.pairs, sizes, len(gates))
+    schedule = AnalysisSchedule(case.pairs, sizes, (P95,) * len(gates))
     for seed in range(ANALYSED_RUNS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         waits = both_targets(rng, case)

@@ -23,7 +23,7 @@ from bench.observe.observation import TurnObservation
 from bench.record.histograms import HistogramKey, Histograms
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target.tokens import Keyring
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent

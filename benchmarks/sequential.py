@@ -18,19 +18,20 @@ from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 from benchmarks import own_drift
 from benchmarks.on_the_margin import error, of_looks
 from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.metrics.statistic_types.quantile import quantiles_seen
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile, quantiles_seen
 from reports.metrics.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
-from reports.statistics.group_sequential import analysis_sizes, critical_values
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.group_sequential import InterimStatistic, analysis_sizes, critical_values
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.verdicts import verdicts
 
+P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 TURNS, SIGMA, STEPS_SHARE, ICC = 10, 0.5, 0.25, 0.3
 STALLED, FAILED, CORRELATION = 0.03, 0.003, 0.2
 DRIFT_SD, DRIFT_S, PAIR_EVERY_S = 0.10, 300.0, 4.5
@@ -287,7 +288,7 @@ def _courses(
     gates: int,
     see: See,
 ) -> list[SequentialResult]:
-    schedule, results = AnalysisSchedule(PAIRS, analysis_sizes(PAIRS, EVERY), gates), []
+    schedule, results = AnalysisSchedule(PAIRS, analysis_sizes(PAIRS, EVERY), (P95,) * gates), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * float(np.mean(factor))), seed])
         base, cand = both_targets(rng, factor, failed)

@@ -63,22 +63,17 @@ def usd(value: float) -> str:
 
 
 def ms(value: float) -> str:
-    """Return a time in ms or s, such as `640 ms` or `1.24 s`, for axes, labels, and single values."""
+    """Return a time in ms or s, such as `640 ms` or `1.24 s`."""
     if not math.isfinite(value):
         return format_number(value)
     return f"{format_number(value)}{NBSP}ms" if abs(value) < 999.5 else f"{format_number(value / 1000)}{NBSP}s"
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Return several durations of one sentence in the same unit, such as `0.99 s` and `1.07 s`.
-
-    The unit is ms if seconds would be too coarse.
-    """
+    """Return several durations of one sentence in the same unit, which is ms if seconds would be too coarse."""
     if max(values, default=0) >= 999.5 and min(values) >= 95:
-        return [
-            f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"
-            for value in values
-        ]
+        seconds = [f"{value / 1000:.2f}" if value < 9995 else format_number(value / 1000) for value in values]
+        return [f"{value}{NBSP}s" for value in seconds]
     return [f"{format_number(value)}{NBSP}ms" for value in values]
 
 
@@ -120,10 +115,7 @@ def clock(seconds: float, *, long: bool) -> str:
 
 
 def instant(seconds: float, step_s: float) -> str:
-    """Return the label of a tick of a time axis, such as 0, 20 s, or 2 min.
-
-    If the step between ticks is not a multiple of a minute, labels from one minute on have the form 2:30.
-    """
+    """Return the label of a tick of a time axis: 0, 20 s, 2 min, or 2:30 if the step is no multiple of a minute."""
     if not seconds:
         return "0"
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
@@ -141,8 +133,7 @@ def capitalize(text: str) -> str:
 def excerpt(label: str, length: int = 18) -> str:
     """Return a label, shortened to fit next to a plot.
 
-    The part after the dot stays, because it identifies the variant. A part in brackets at the end stays, because it
-    identifies the run.
+    The part after the dot, which identifies the variant, and brackets at the end, which identify the run, stay.
     """
     if len(label) <= length:
         return label

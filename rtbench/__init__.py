@@ -8,11 +8,10 @@
 A name is imported at its first use. The users need Locust, which patches the standard library. The runs need pandas.
 Users do not need pandas, and runs do not need Locust.
 
-The code behind the names is in the packages `bench` and `reports`. A file next to a Locust file or a notebook may have
-the same name as a package, and its folder comes first on the path. So these packages are imported from the parent
-folder of this package. If another module with such a name is already loaded, an error reports it. To install the
-packages below `rtbench` (`package-dir`) was tried: mypy does not accept it, and a checkout would have `bench` twice,
-with different classes.
+The code behind the names is in the packages `bench` and `reports`. The folder of a Locust file or a notebook is first
+on the path, and may contain a module of the same name. So these packages are imported from the parent folder of this
+package. If another module with such a name is already loaded, an error reports it. To install the packages below
+`rtbench` (`package-dir`) was tried: mypy does not accept it, and a checkout would have `bench` twice.
 """
 
 from __future__ import annotations
@@ -67,10 +66,7 @@ NAME_TAKEN_STATUS = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use. `__version__` is the version of the installed package.
-
-    Exit the process on Windows. Also exit it if another module has the name of one of our packages.
-    """
+    """Import a public name at its first use. Exit on Windows, or if another module has the name of our package."""
     if name == "__version__":
         _claim("bench")
         globals()[name] = importlib.import_module("bench.base.installation").tool_version()
@@ -90,10 +86,7 @@ def __dir__() -> list[str]:
 
 
 def _claim(name: str) -> None:
-    """Import one of our packages, even if a folder on the path has another module of the same name.
-
-    Exit the process if such a module is already loaded.
-    """
+    """Import one of our packages. Exit the process if another module of this name is already loaded."""
     loaded = sys.modules.get(name)
     if loaded is None:
         sys.path.insert(0, str(HOME))

@@ -24,22 +24,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import Plot
+from reports.results.verdict import Result
 
 MAX_TRIES = 2
-"""The number of tries of a load whose first try gives no verdict or is inconclusive."""
-Verdict = Literal["pass", "fail", "inconclusive"]
-VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
+"""The number of tries of a load that is not evaluated or inconclusive at first."""
+VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
+"""The results that show something about the service."""
 
 
 @dataclass(frozen=True)
 class LoadGrid:
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    `precision` is a relative distance, so 0.1 is 10 %. No load is tried between two loads whose distance is not larger.
+    No load is tried between two loads whose relative distance is at most `precision`.
     """
 
     first: int
@@ -54,26 +55,28 @@ class LoadGrid:
 
 
 class LevelResult(NamedTuple):
-    """The result of one level.
+    """The result of one level. `verdict` is "not_evaluated" if it shows nothing.
 
-    - `verdict` is None if the level shows nothing.
-    - `seems_to_pass` is True if the level's shares pass when the bounds of the shares are ignored.
+    `seems_to_pass` is True if the level's shares pass when their bounds are ignored.
     """
 
     load: int
-    verdict: Verdict | None
+    verdict: Result
     confirmation_run: bool = False
     seems_to_pass: bool = False
+
+    @property
+    def is_evaluated(self) -> bool:
+        return self.verdict != "not_evaluated"
 
 
 class Bracket(NamedTuple):
     """The combined results of all levels. The fields are loads. 0 and None mean that there is no such load.
 
-    - `highest_pass` is the highest load that passes and is below all loads that fail.
-    - `lowest_fail` is the lowest load that fails.
-    - `ceiling` is the lowest load without a verdict.
+    - `highest_pass` is below all loads that fail.
+    - `ceiling` is the lowest load that was not evaluated.
     - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending order.
-    - `seem_to_pass` is the inconclusive loads that seem to pass.
+    - `seem_to_pass` is those of them that seem to pass.
     - `highest` is the highest load that was tried.
     """
 
@@ -86,15 +89,12 @@ class Bracket(NamedTuple):
 
     @property
     def upper(self) -> int | None:
-        """The load at or above which no other load is tried; None if there is no such load."""
+        """The load at or above which no other load is tried."""
         return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
-    """The next level.
-
-    `last` is True if the level gets all the time left, because no other level will be tried.
-    """
+    """The next level. If it is the `last` one, it gets all the time left."""
 
     load: int
     confirmation_run: bool
@@ -104,7 +104,7 @@ class NextLevel(NamedTuple):
 def bracket_of(results: Iterable[LevelResult]) -> Bracket:
     """Return the combined results of all levels. A load that passed once and failed later fails."""
     known = list(results)
-    judged = [result for result in known if result.verdict is not None]
+    judged = [result for result in known if result.is_evaluated]
     # if a load was tried twice, the later try was longer and counts
     seems = {result.load: result.seems_to_pass for result in judged}
     tries = Counter(result.load for result in known)
@@ -122,7 +122,7 @@ def bracket_of(results: Iterable[LevelResult]) -> Bracket:
 def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | None:
     """Return the next level; None if no level can add information."""
     known = list(results)
-    if known and known[-1].verdict is None and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
+    if known and not known[-1].is_evaluated and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
         return next_level(grid, known[:-1])
     if any(result.confirmation_run for result in known):
         return None
@@ -161,10 +161,7 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
 
 
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
-    """Return the maximum number of levels before the confirmation run.
-
-    A repeated level that uses all the time left does not count.
-    """
+    """Return the maximum number of levels before the confirmation run, without one that uses all the time left."""
     known = list(results)
     bracket = bracket_of(known)
     if _doubled(known):
@@ -181,7 +178,7 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
     return 1 + max(_levels_left(grid, _after(bracket, load, verdict)) for verdict in VERDICTS)
 
 
-def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
+def _after(bracket: Bracket, load: int, verdict: Result) -> Bracket:
     """Return the bracket after another level with this load and verdict. The load must be in a gap of the bracket."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
@@ -197,32 +194,26 @@ def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelR
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
-    tries = Counter(result.load for result in known if result.verdict is not None)
+    tries = Counter(result.load for result in known if result.is_evaluated)
     max_tries = 1 if grid.is_single else MAX_TRIES + 1
     return tuple(load for load in bracket.inconclusive if tries[load] < max_tries)
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
     """Return the loads that have two verdicts. If there are such loads, no new loads are tried."""
-    verdicts = Counter(result.load for result in known if result.verdict is not None)
+    verdicts = Counter(result.load for result in known if result.is_evaluated)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that more time may decide.
-
-    If a level was repeated and is still inconclusive, return only the levels below it.
-    """
+    """Return the inconclusive levels that more time may decide: those below one that was repeated in vain."""
     again = _doubled(known)
     lowest_undecided = min((load for load in bracket.inconclusive if load in again), default=None)
     return tuple(load for load in bracket.inconclusive if lowest_undecided is None or load < lowest_undecided)
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway between two loads on a logarithmic scale.
-
-    Return None if the loads are close to each other, or if no integer is between them.
-    """
+    """Return the load halfway between two loads on a logarithmic scale; None if they are close to each other."""
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))
@@ -232,17 +223,13 @@ def _between(grid: LoadGrid, low: int, high: int) -> int | None:
 _GOOD, _BAD, _UNKNOWN, _OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
 SYMBOLS: Mapping[str, tuple[str, str]] = {
     **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
-    **{"inconclusive": _UNKNOWN, "load_generator": _OWN, "crashed": _OWN},
+    **{"inconclusive": _UNKNOWN, "not_evaluated": _OWN},
 }
 """A mapping from the result of a load, in either search, to its symbol and colour."""
 
 
 class LoadPoint(NamedTuple):
-    """A load in a plot.
-
-    - `ends` is the two ends of its interval.
-    - `is_connected` is True if the line through the loads passes through the point.
-    """
+    """A load in a plot, with the ends of its interval. The line through the loads passes it if it is connected."""
 
     x: float
     y: float
@@ -253,21 +240,13 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with a marker and an interval at each load.
-
-    A marker is hollow if the load did not pass.
-    """
+    """Draw a line through loads, with their intervals and markers. The marker of a load that did not pass is hollow."""
     plot.path([(point.x, point.y) for point in points if point.is_connected], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:
             plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}")
-        plot.dot(
-            point.x,
-            point.y,
-            marker_shape(colour),
-            f"mark{'' if point.passes else ' open'} {colour_class(colour)}",
-            tip=point.tip,
-        )
+        look = f"mark{'' if point.passes else ' open'} {colour_class(colour)}"
+        plot.dot(point.x, point.y, marker_shape(colour), look, tip=point.tip)
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:

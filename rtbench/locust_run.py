@@ -1,7 +1,6 @@
-"""The processes that commands start: a headless Locust run, and a simulator for the run to call.
+"""The processes that commands start: a headless Locust run, as users start it, and a simulator for the run to call.
 
-The run is started in the same way as users start it. Each process ends with the command. If a process does not start or
-fails, the error contains the last line of its output.
+Each process ends with the command. If one does not start, the error contains the last line of its output.
 """
 
 from __future__ import annotations
@@ -27,49 +26,32 @@ from bench.record import folder as files
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
-"""The exit statuses of a run that reached its end.
-
-The run was valid, had failed turns, was invalid, or was interrupted (a search interrupts a run, for example).
-"""
+"""The exit statuses of a run that reached its end. A search interrupts runs."""
 LOG_LINES = 300
 
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A started run.
-
-    - `log` is the file with the run's output; None if the run prints to this terminal.
-    - `spawned_ns` is the start of the process, on CLOCK_MONOTONIC.
-    """
+    """A started run. `log` is the file with its output; None if it prints to this terminal."""
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
     spawned_ns: int = 0
 
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
-        """Wait until the run's folder exists in `runs`, and return it.
-
-        Raise UsageError if no run starts. If a name is given, the run must have this name.
-        """
+        """Wait until the folder of the run, of this name if one is given, exists. Raise UsageError if no run starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         run_text = f"the run{name and f' of {name}'}"
         return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
 
     def started_ns(self, folder: Path) -> int:
-        """Return when the run started, on CLOCK_MONOTONIC.
-
-        Call this method as soon as the run has started: run.json has the start in UTC, and the UTC clock may be set
-        later.
-        """
+        """Return when the run started, on CLOCK_MONOTONIC. Call it early, because the UTC clock may be set later."""
         now_ns = monotonic_ns()
         recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if recorded_ns is None else min(now_ns, max(self.spawned_ns, recorded_ns))
 
     def wait_for_end(self, folder: Path, within_s: float) -> str:
-        """Wait until the run's folder is finalized.
-
-        Return "" if the run reached its end; otherwise return how it ended.
-        """
+        """Wait until the run's folder is finalized. Return how the run ended; "" if it reached its end."""
         try:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
@@ -83,11 +65,9 @@ class LocustRun:
 def locust_run(
     arguments: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """Run Locust with the command line `arguments` in `folder`. If the run has not ended at the end of the block, kill
-    it.
+    """Run Locust in `folder`, and kill it at the end of the block if it has not ended.
 
-    With a `log`, the run has no terminal, and only this process receives Ctrl-C. Without a `log`, both processes
-    receive it.
+    With a `log`, the run has no terminal, and only this process receives Ctrl-C.
     """
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
@@ -145,10 +125,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 
 
 def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
-    """Call `check` until it returns a result, and return the result.
-
-    Raise UsageError if the process ends before that, or takes too long. `name` is the name of the process in the error.
-    """
+    """Return the first result of `check`. Raise UsageError if the process, which errors call `name`, ends before it."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:
@@ -158,9 +135,6 @@ def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes],
 
 
 def last_lines(printed: str | Path | None) -> str:
-    """Return the end of the last line that a process printed; "" if it printed nothing.
-
-    `printed` is the output of the process, or the path of its log.
-    """
+    """Return the end of the last line that a process printed, or that is in its log; "" if there is none."""
     text = printed.read_text(encoding="utf-8", errors="replace") if isinstance(printed, Path) else printed
     return last_line(text or "")[-LOG_LINES:]

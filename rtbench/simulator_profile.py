@@ -1,11 +1,7 @@
 """`rtbench simulate --from-run`: a simulator profile with the delays that a run measured.
 
-Each delay becomes a list of quantiles at equal shares. They are the quantiles of the successful, measured turns (or
-sessions). The delays include the network path to the service, as the client's latency does. Each delay is sampled
-independently of the other delays, as in every profile of the simulator.
-
-This code is not in the simulator, because the simulator may not import `reports`, which knows the measured and
-successful turns.
+Each delay becomes a list of quantiles, at equal shares, of the successful, measured turns (or sessions). The delays
+include the network path to the service. This code is not in the simulator, which may not import `reports`.
 """
 
 from __future__ import annotations
@@ -37,10 +33,7 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
-"""A mapping from each delay of a turn to its start and its end, as (names of instants, name of an instant).
-
-The delay starts at the first of the listed instants that the turn has. It ends at the other instant.
-"""
+"""A mapping from each delay of a turn to its start, the first of these instants that the turn has, and its end."""
 SESSION_DELAYS = {
     "session_created": (("opened",), "session_created"),
     "session_updated": (("update_sent",), "session_updated"),
@@ -48,10 +41,9 @@ SESSION_DELAYS = {
 
 
 def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
-    """Return the profile of a run. If `target` or `step` is given, use only the turns of this target or of this step.
+    """Return the profile of a run, or of one of its targets or steps.
 
-    Raise UsageError if the run has no such target, if it has several targets and `target` is None, or if it has too few
-    successful turns.
+    Raise UsageError if a target must be named, or is unknown, or if there are too few successful turns.
     """
     labels = target_labels(run)
     if target is None and len(labels) > 1:

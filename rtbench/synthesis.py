@@ -1,7 +1,7 @@
 """The missing WAVs of scripts: each text to say is synthesized once, by a command or by a service.
 
-A WAV is made in a temporary folder. It gets its place only after the check that also applies to recordings. Therefore a
-failed synthesis leaves nothing. Texts from the command or the service may contain secrets, which are hidden.
+A WAV is made in a temporary folder, and gets its place after the check that also applies to recordings. So a failed
+synthesis leaves nothing. Texts from the command or the service may contain secrets, which are hidden.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import Mistakes, ScriptError, UsageError, each_error
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_json
-from bench.files.sanitize import excerpt
-from bench.files.values import get_object, get_text
+from bench.files.sanitize import excerpt, get_object, get_text
 from bench.load.planning.command_line import LOCUST_SUFFIX
 from bench.plan.recordings import load_pcm
 from bench.plan.script import Script, load_script
 from bench.plan.synthesizer import CommandSynthesizer, HttpSynthesizer, SpeechText, missing_speech
-from bench.target.credentials import Credential, redacted, variable_secret
+from bench.target.target import Credential, redacted, variable_secret
 from bench.transport.interface import is_loopback
 
 LIMIT_S = 120.0
@@ -59,10 +58,9 @@ class SynthesizerError(UsageError):
 
 @dataclass
 class SynthesizedFile:
-    """The WAVs of one file's texts.
+    """The WAVs of one file's texts, those that were made now, and the number of those that are still missing.
 
-    `texts` has the text of each WAV. `made` are the WAVs that were made now. `not_made` is the number of WAVs that are
-    still missing. If `is_complete` is False, further WAVs may be missing.
+    If `is_complete` is False, further WAVs may be missing.
     """
 
     texts: dict[Path, str] = field(default_factory=dict)
@@ -83,7 +81,7 @@ def synthesize_file(
 ) -> tuple[SynthesizedFile, list[UsageError]]:
     """Make the missing WAVs of a script or a Locust file. Return the WAVs, and the failures.
 
-    `show` prints a line for each WAV. If the file has any other mistake, nothing is made, and UsageError is raised.
+    If the file has any other mistake, nothing is made, and UsageError is raised.
     """
     result, mistakes = SynthesizedFile(), Mistakes()
     while True:  # a rehearsal ends at its first missing WAV, so a task in Python needs several
@@ -139,7 +137,7 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
                 maker = speech.synthesizer.command[0]
                 _run_command(speech.synthesizer, speech, file, environ, limit_s)
             else:
-                maker = _host_of(speech.synthesizer)
+                maker = urlsplit(speech.synthesizer.url).netloc
                 _request_wav(speech.synthesizer, speech, file, environ, limit_s)
             try:
                 seconds = load_pcm(file).seconds
@@ -172,7 +170,7 @@ def _texts_of(scripts: Iterable[Script]) -> Iterator[tuple[Path, str]]:
 
 
 def _missing(error: UsageError) -> dict[Path, tuple[UsageError, SpeechText]]:
-    """Return the missing WAVs, each with its first error and its text. Raise the other errors, if there are any."""
+    """Return the missing WAVs, each with its first error and its text. Raise the other errors."""
     missing: dict[Path, tuple[UsageError, SpeechText]] = {}
     others = Mistakes()
     for problem in each_error(error):
@@ -206,14 +204,9 @@ def _run_command(
             stdin.seek(0)
         try:
             process = subprocess.Popen(
-                synthesizer.words(speech.text, speech.voice, file),
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                cwd=speech.path.parent.parent,
-                env=dict(environ),
-                start_new_session=True,
-            )
+                synthesizer.words(speech.text, speech.voice, file), stdin=stdin, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, cwd=speech.path.parent.parent, env=dict(environ), start_new_session=True,
+            )  # fmt: skip
         except FileNotFoundError:
             remedy = "install it, or change `command` of `synthesizer`"
             raise SynthesizerError(f"{program} is not installed: {remedy}") from None
@@ -265,7 +258,7 @@ def _request_wav(
     synthesizer: HttpSynthesizer, speech: SpeechText, file: Path, environ: Mapping[str, str], limit_s: float
 ) -> None:
     """Request the speech of a text, and write the response to `file`. Raise UsageError if that fails."""
-    host = _host_of(synthesizer)
+    host = urlsplit(synthesizer.url).netloc
     body = {"model": synthesizer.model, "input": speech.text, "voice": speech.voice, "response_format": "wav"}
     headers, secrets = {"Content-Type": "application/json", "User-Agent": "rtbench"}, list[Credential]()
     if synthesizer.api_key_env is not None:
@@ -330,10 +323,6 @@ def _message(error: HTTPError) -> str:
     texts = (get_text(get_object(content, "error"), "message", MAX_MESSAGE_BYTES),
              *(get_text(content, name, MAX_MESSAGE_BYTES) for name in ("error", "message", "detail")))  # fmt: skip
     return next(filter(None, texts), "")
-
-
-def _host_of(synthesizer: HttpSynthesizer) -> str:
-    return urlsplit(synthesizer.url).netloc
 
 
 def _public(text: str, environ: Mapping[str, str], secrets: Iterable[Credential] = ()) -> str:

@@ -29,8 +29,7 @@ from bench.plan.script import Script
 from bench.plan.turn_plan import TurnPlan
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.record.rows import IDENTITY, TextSanitizer, turn_columns, turn_row
-from bench.services.openai.dialect import OpenAIDialect
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA, OpenAIDialect
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.session.session import Session

@@ -16,10 +16,9 @@ import msgspec
 from websockets.frames import Frame, Opcode
 
 from bench.base.clock import Arrival, SendTime
-from bench.transport.fast.frames import MASK_BYTES
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
-from bench.transport.parser import frame_bytes
+from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.socket_read import SocketRead
 from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted
 from bench.wire.events import ServerEvent

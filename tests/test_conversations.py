@@ -30,8 +30,7 @@ from bench.plan.turns import Step
 from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.record.replay import replay_log
 from bench.record.rows import session_row
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
 from bench.simulator.profile import (
@@ -44,7 +43,7 @@ from bench.simulator.profile import (
 )
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from bench.target.tokens import Keyring
 from bench.wire.dialect import Dialect
 from bench.wire.settings import McpServer, TurnDetection

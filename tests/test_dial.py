@@ -28,14 +28,13 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.dial import Dialer, RunEnded, connect
-from bench.target.credentials import Credential
-from bench.target.target import Auth, Target
+from bench.target.target import Auth, Credential, Target
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
 from bench.wire.connection import Connected
-from bench.wire.rate_limits import wait_of
+from bench.wire.events import wait_of
 from tests.helpers import AT_NS
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy

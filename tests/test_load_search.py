@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.results.verdict import Result
 from rtbench.load_search import (
     MAX_TRIES,
     VERDICTS,
     LevelResult,
     LoadGrid,
     NextLevel,
-    Verdict,
     bracket_of,
     levels_left,
     next_level,
@@ -26,14 +26,14 @@ grids = st.builds(
     st.sampled_from([0.05, 0.1, 0.25, 0.5, 3.0]),
     st.sampled_from([2, 4]),
 )
-RISING: tuple[tuple[int, Verdict], ...] = ((8, "pass"), (16, "inconclusive"), (32, "inconclusive"), (64, "fail"))
+RISING: tuple[tuple[int, Result], ...] = ((8, "pass"), (16, "inconclusive"), (32, "inconclusive"), (64, "fail"))
 
 
-def results(*played: tuple[int, Verdict | None]) -> list[LevelResult]:
+def results(*played: tuple[int, Result]) -> list[LevelResult]:
     return [LevelResult(*one) for one in played]
 
 
-def play_search(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> list[LevelResult]:
+def play_search(grid: LoadGrid, limit: int, beyond: Result = "fail") -> list[LevelResult]:
     """Return the levels of a search. All loads up to `limit` pass, and all higher loads get the verdict `beyond`."""
     known: list[LevelResult] = []
     while (step := next_level(grid, known)) is not None:
@@ -47,13 +47,13 @@ def play_search(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> 
         (LoadGrid(1, 100), 1000, "fail", [1, 2, 4, 8, 16, 32, 64, 100, 100]),
         (LoadGrid(8, 64), 20, "fail", [8, 16, 32, 23, 19, 21, 20, 20]),
         (GRID, 0, "fail", [1]),
-        (LoadGrid(100, 1600, precision=0.25), 650, None, [100, 200, 400, 800, 800, 566, 673, 673, 566]),
-        (LoadGrid(100, 1600, precision=3.0, factor=4), 650, None, [100, 400, 1600, 1600, 400]),
-        (LoadGrid(100, 1600, precision=0.25), 30, None, [100, 100, 50, 50, 25, 35, 35, 30, 30]),
+        (LoadGrid(100, 1600, precision=0.25), 650, "not_evaluated", [100, 200, 400, 800, 800, 566, 673, 673, 566]),
+        (LoadGrid(100, 1600, precision=3.0, factor=4), 650, "not_evaluated", [100, 400, 1600, 1600, 400]),
+        (LoadGrid(100, 1600, precision=0.25), 30, "not_evaluated", [100, 100, 50, 50, 25, 35, 35, 30, 30]),
     ],
 )
 def test_a_search_multiplies_the_load_until_it_fails_then_bisects_and_confirms(
-    grid: LoadGrid, limit: int, beyond: Verdict | None, loads: list[int]
+    grid: LoadGrid, limit: int, beyond: Result, loads: list[int]
 ) -> None:
     assert [result.load for result in play_search(grid, limit, beyond)] == loads
 
@@ -78,6 +78,7 @@ FINE = results((20, "pass"), (40, "fail"), (28, "fail"), (23, "fail"), (21, "inc
 FEW = results((40, "inconclusive"), (80, "fail"), (20, "inconclusive"))
 BELOW = results(*RISING, (11, "pass"), (13, "inconclusive"), (12, "pass"))
 COARSE, DOUBLE = LoadGrid(8, 64, precision=1.0), LoadGrid(40, 80, precision=1.0)
+UNHELD = LevelResult(1, "not_evaluated", confirmation_run=True)
 NEXT: dict[str, tuple[LoadGrid, list[LevelResult], NextLevel | None]] = {
     "the gap below inconclusive levels is narrowed": (GRID, results(*RISING), NextLevel(11, False)),
     "the gap above them is narrowed after it": (GRID, BELOW, NextLevel(45, False)),
@@ -90,7 +91,7 @@ NEXT: dict[str, tuple[LoadGrid, list[LevelResult], NextLevel | None]] = {
         COARSE, [*TWICE, *results((32, "inconclusive"), (16, "inconclusive"))], NextLevel(8, True)
     ),
     "a crash is no answer of a level that is played on": (
-        COARSE, [*TWICE, *results((32, "inconclusive"), (16, None))], NextLevel(16, False, last=True)
+        COARSE, [*TWICE, *results((32, "inconclusive"), (16, "not_evaluated"))], NextLevel(16, False, last=True)
     ),
     "none is played on if the answer is precise without it": (LoadGrid(20, 40, 0.1), FINE, NextLevel(20, True)),
     "one is if it is not": (LoadGrid(20, 40, 0.05), FINE, NextLevel(21, False, last=True)),
@@ -100,9 +101,9 @@ NEXT: dict[str, tuple[LoadGrid, list[LevelResult], NextLevel | None]] = {
     "not below a level that seems to pass": (LoadGrid(8, 16), SEEMS, NextLevel(16, False)),
     "above it": (LoadGrid(8, 16), [SEEMS[0], *results((16, "fail"))], NextLevel(11, False)),
     "a confirmation run without a verdict is repeated": (
-        GRID, [*results((1, "pass"), (2, "fail")), LevelResult(1, None, confirmation_run=True)], NextLevel(1, True)
+        GRID, [*results((1, "pass"), (2, "fail")), UNHELD], NextLevel(1, True)
     ),
-    "once": (GRID, [*results((1, "pass"), (2, "fail")), *[LevelResult(1, None, confirmation_run=True)] * 2], None),
+    "once": (GRID, [*results((1, "pass"), (2, "fail")), UNHELD, UNHELD], None),
 }  # fmt: skip
 
 
@@ -114,13 +115,13 @@ def test_the_next_level_follows_from_the_results_so_far(
 
 
 def test_a_level_without_a_verdict_is_tried_twice_and_sets_no_bound() -> None:
-    once = results((8, "pass"), (16, None))
+    once = results((8, "pass"), (16, "not_evaluated"))
 
     assert MAX_TRIES == 2
     assert next_level(GRID, once) == NextLevel(16, confirmation_run=False)
     assert bracket_of(once).upper is None
     assert next_level(GRID, [*once, LevelResult(16, "pass")]) == NextLevel(32, confirmation_run=False)
-    twice = [*once, LevelResult(16, None)]
+    twice = [*once, LevelResult(16, "not_evaluated")]
     assert next_level(GRID, twice) == NextLevel(11, confirmation_run=False)
     assert (bracket_of(twice).lowest_fail, bracket_of(twice).ceiling) == (None, 16)
 
@@ -132,10 +133,8 @@ def test_a_level_that_fails_in_the_confirmation_run_fails() -> None:
     assert (bracket_of(known).highest_pass, bracket_of(known).lowest_fail) == (8, 10)
 
 
-@given(grids, st.integers(0, 400), st.sampled_from(["fail", None]))
-def test_the_bounds_of_a_result_are_as_close_as_the_precision(
-    grid: LoadGrid, limit: int, beyond: Verdict | None
-) -> None:
+@given(grids, st.integers(0, 400), st.sampled_from(["fail", "not_evaluated"]))
+def test_the_bounds_of_a_result_are_as_close_as_the_precision(grid: LoadGrid, limit: int, beyond: Result) -> None:
     known = play_search(grid, limit, beyond)
     bracket, upper = bracket_of(known), bracket_of(known).upper
 
@@ -153,7 +152,7 @@ def test_the_bounds_of_a_result_are_as_close_as_the_precision(
 
 
 @given(grids, st.lists(st.sampled_from(VERDICTS), min_size=100, max_size=100))
-def test_a_search_needs_at_most_the_levels_counted_beforehand(grid: LoadGrid, verdicts: list[Verdict]) -> None:
+def test_a_search_needs_at_most_the_levels_counted_beforehand(grid: LoadGrid, verdicts: list[Result]) -> None:
     known: list[LevelResult] = []
     most = levels_left(grid, known)
     while (step := next_level(grid, known)) is not None and not step.confirmation_run and not step.last:
@@ -165,8 +164,8 @@ def test_a_search_needs_at_most_the_levels_counted_beforehand(grid: LoadGrid, ve
     assert len(known) <= most
 
 
-@given(grids, st.lists(st.sampled_from([*VERDICTS, None]), min_size=200))
-def test_every_search_ends(grid: LoadGrid, verdicts: list[Verdict | None]) -> None:
+@given(grids, st.lists(st.sampled_from([*VERDICTS, "not_evaluated"]), min_size=200))
+def test_every_search_ends(grid: LoadGrid, verdicts: list[Result]) -> None:
     known: list[LevelResult] = []
     while (step := next_level(grid, known)) is not None:
         known.append(LevelResult(step.load, verdicts[len(known)], step.confirmation_run))

@@ -19,7 +19,7 @@ import pytest
 from bench.record import folder as files
 from bench.record.histograms import read
 from bench.record.metric_values import all_histograms
-from bench.record.worker_part import parts
+from bench.record.spool import parts
 from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.app import main
 from tests.hosted_run import hosted_run

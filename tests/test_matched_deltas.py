@@ -14,7 +14,7 @@ from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import AudioTurn
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.settings import TurnDetection
 from tests.helpers import (
     LOUD,

@@ -9,7 +9,7 @@ import pytest
 
 from bench.base.clock import Arrival
 from bench.probe import ReplyAudioListener
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EMPTY
 from tests.helpers import AT_NS, delta

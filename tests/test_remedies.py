@@ -22,6 +22,7 @@ from bench.catalogue.outcomes import (
     NO_OWN,
     NO_PATH,
     NO_READ,
+    NO_WAY,
     NOT_COMPUTED,
     NOT_REFRESHED,
     OTHER_CODEC,
@@ -38,10 +39,10 @@ from bench.catalogue.outcomes import (
 )
 from bench.catalogue.outcomes import OUTCOMES as TABLE
 from bench.catalogue.pricing import undated
-from bench.observe.pending_turns import UNDETECTED
+from bench.observe.turn_events import UNDETECTED
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
-from bench.services.telephone.remedies import OF_SIP, REMEDIES, ROWS
+from bench.services.telephone import OF_SIP, REMEDIES, ROWS
 from bench.target.price_table import load_price_table
 from tests.faults.cells import cells
 
@@ -286,7 +287,7 @@ def test_the_close_reason_of_a_websocket_never_has_a_remedy_of_telephones(reason
 OF_TELEPHONES = {
     *OF_SIP.values(),
     *(remedy for row in ROWS.values() for remedy in (*row.causes.values(), row.remedy) if remedy),
-}
+} - {NO_WAY}  # a WebSocket has it, too
 OF_WEBSOCKETS = {
     *(NO_PATH, *(TABLE[code].remedy for code in ("timeout:upgrade", "timeout:tcp", "connect_failed:upgrade"))),
     *TABLE["connect_failed:upgrade"].causes.values(),

@@ -27,7 +27,7 @@ from bench.record.folder import read_document
 from bench.record.merging.merged_document import RunNumbering, first_starts, numbered_by_start
 from bench.record.replay import replay_log
 from bench.record.run_list import list_runs
-from bench.record.worker_part import FACTS, PartFacts, WorkerPart
+from bench.record.spool import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
 from bench.transport.parser import service_message
 from bench.wire.events import FunctionCall

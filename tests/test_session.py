@@ -19,7 +19,7 @@ from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
 from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep, SendStep
 from bench.plan.turns import Step
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.transport.interface import SendReceipt
 from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted

@@ -16,7 +16,7 @@ from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import LogHeader, ReplayedSession, replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.wire.connection import ReceivedMessage

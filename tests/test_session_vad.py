@@ -16,7 +16,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe.timeline import Timeline
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.transport.interface import SendReceipt
 from bench.wire.connection import ConnectionClosed
 from bench.wire.settings import TurnDetection

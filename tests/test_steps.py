@@ -22,7 +22,7 @@ from bench.plan.prepared import PreparedPause, PreparedScript
 from bench.plan.script import load_script, with_target_settings
 from bench.plan.script_keys import SECONDS
 from bench.plan.turns import Step
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.session import HANDLERS, Session
 from tests.helpers import MS, Played
 from tests.load.actors import actor

@@ -21,7 +21,7 @@ from bench.base.clock import monotonic_ns
 from bench.catalogue.outcomes import STARVED
 from bench.catalogue.timeouts import Timeouts
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import kernel_timestamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created

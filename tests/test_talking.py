@@ -50,10 +50,9 @@ from bench.plan.steps import (
 )
 from bench.plan.turn_plan import SOUNDS, InterruptTrigger
 from bench.plan.turns import AudioTurn, Step
-from bench.services.openai.dialect import FORMATS, OpenAIDialect
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import FORMATS, GA, OpenAIDialect
 from bench.services.qwen import QWEN as QWEN_DIALECT
-from bench.services.voice_live.dialect import VOICE_LIVE as VOICE_LIVE_DIALECT
+from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.services.xai import XAI as XAI_DIALECT
 from bench.session.session import Session
 from bench.simulator.behaviour import Behaviour, WireDialect

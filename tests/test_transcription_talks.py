@@ -12,7 +12,7 @@ import pytest
 from bench.observe.observation import TurnObservation
 from bench.plan.steps import PauseStep
 from bench.plan.turns import AudioTurn
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.simulator.profile import Profile, TranscriptSettings, default_profile
 from bench.simulator.server_events import OutgoingEvent

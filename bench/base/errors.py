@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose.
+"""The errors that this package raises on purpose, and the reference to a page that their messages end with.
 
 RtbenchError
 ├── UsageError          a request of the user that cannot be fulfilled: one line, exit status 2
@@ -83,11 +83,10 @@ class Mistakes:
 
 def each_error(error: RtbenchError) -> list[RtbenchError]:
     """Return an error and the errors in its `others`, in the order of their positions in the file."""
-    return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
-
-
-def _place(error: RtbenchError) -> tuple[int, int]:
-    return (error.line or 0, error.column or 0) if isinstance(error, ScriptError) else (0, 0)
+    return sorted(
+        [error, *(error.others if isinstance(error, UsageError) else ())],
+        key=lambda each: (each.line or 0, each.column or 0) if isinstance(each, ScriptError) else (0, 0),
+    )
 
 
 class ConnectError(RtbenchError):
@@ -96,3 +95,8 @@ class ConnectError(RtbenchError):
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{outcome}: {detail}")
         self.outcome, self.detail, self.headers = outcome, detail, headers or {}
+
+
+def see(page: str, section: str = "") -> str:
+    """Return the command that prints a page of the documentation, or a section. Messages end with this command."""
+    return f"`rtbench docs {page}{'#' if section else ''}{section}`"

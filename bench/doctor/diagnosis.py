@@ -16,30 +16,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.catalogue.outcomes import (
-    CHALLENGE,
-    NO_CREDIT,
-    NO_MEDIA,
-    NO_QUOTA,
-    NO_READ,
-    NO_SOUND,
-    OTHER_LOGIN,
-    OUT_OF_ORDER,
-    OUTCOMES,
-    computed,
-    refusal_status,
-    remedy_of,
-    service_code,
-)
+from bench.catalogue import outcomes
 from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
-from bench.services.registry import DIALECTS, SERVICES, agent_dialects, route_at
-from bench.services.siblings import UNGREETED, dialect_remedy
+from bench.services.registry import DIALECTS, SERVICES, UNGREETED, agent_dialects, dialect_remedy, route_at
 from bench.target.address import known_path
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
@@ -118,7 +102,7 @@ def lines(finding: CheckFinding, width: int) -> Iterator[str]:
     yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
 
 
-RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", NO_MEDIA, NO_SOUND})
+RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {
@@ -146,7 +130,7 @@ class Refusal:
     greeting: Mapping[str, Any] = field(default_factory=dict)
 
 
-@computed
+@outcomes.computed
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
     cause = refusal.outcome.partition(":")[2]
@@ -154,7 +138,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     own = target.dialect.remedies
     if own.of_refusal is not None:
-        return remedy_of(refusal.outcome, refusal.message, own)
+        return outcomes.remedy_of(refusal.outcome, refusal.message, own)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
     if own.in_doctor and (remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)):
@@ -163,17 +147,17 @@ def explain(refusal: Refusal, target: Target) -> str:
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
-        if OTHER_LOGIN in refusal.message:
-            return remedy_of(refusal.outcome, refusal.message)
+        if outcomes.OTHER_LOGIN in refusal.message:
+            return outcomes.remedy_of(refusal.outcome, refusal.message)
         login = "if it requires user and password, put them into its URL"
         return f"the proxy refuses the connection: see its message; {login}; {requirement}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
         return "the service ends sessions before a turn can be complete: check the deployment's limits"
-    if (status := refusal_status(refusal.outcome)) is not None:
+    if (status := outcomes.refusal_status(refusal.outcome)) is not None:
         return _status(status, refusal, target)
-    return remedy_of(refusal.outcome, refusal.message)
+    return outcomes.remedy_of(refusal.outcome, refusal.message)
 
 
 def _agent_remedy(outcome: str, target: Target) -> str:
@@ -225,13 +209,13 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
                 "that of the dialect"
             )
         case _ if status >= 500:
-            return _later(OUT_OF_ORDER, refusal.wait_s)
-    return OUTCOMES["connect_failed"].remedy
+            return _later(outcomes.OUT_OF_ORDER, refusal.wait_s)
+    return outcomes.OUTCOMES["connect_failed"].remedy
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:
-    if service_code(refusal.message) == NO_QUOTA:
-        return NO_CREDIT
+    if outcomes.service_code(refusal.message) == outcomes.NO_QUOTA:
+        return outcomes.NO_CREDIT
     advice = "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the turns"
     if refusal.outcome == "throttled:handshake":
         advice = ("the deployment's quota of connections (preview) or requests per minute is spent: raise it on the "
@@ -267,8 +251,8 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
     """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies and none for it."""
     own = dialect.remedies
-    if not own.in_doctor or outcome in RECEIVED or NO_READ in detail:
-        return remedy_of(outcome, detail, own)
+    if not own.in_doctor or outcome in RECEIVED or outcomes.NO_READ in detail:
+        return outcomes.remedy_of(outcome, detail, own)
     return own.in_doctor.get(outcome, "")
 
 
@@ -320,7 +304,7 @@ def _other_sign_in(message: str, target: Target) -> str:
     """
     remedies = []
     (header, scheme), known = _sent_header(target), target.known_service
-    for name, parameters in challenges(message.partition(CHALLENGE)[2]):
+    for name, parameters in challenges(message.partition(outcomes.CHALLENGE)[2]):
         key = excerpt(parameters.get("name", ""))
         if key and parameters.get("type", "").lower() == "query":
             if f"{key}=" in target.resource:

@@ -29,10 +29,9 @@ from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import CheckFinding, Refusal, explain, warning_unless
 from bench.target.target import Target
-from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
+from bench.transport.connect import connect_first, kernel_timestamps, look_up, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
-from bench.transport.names import look_up
 from bench.transport.tls import shake_hands, tls_context
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096

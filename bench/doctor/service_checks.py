@@ -53,14 +53,13 @@ from bench.target.network_path import PROXIED
 from bench.target.target import Target
 from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
+from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
-from bench.transport.names import warm_up
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import SOUND, Peer
-from bench.wire.events import EventKind, ServerEvent
-from bench.wire.rate_limits import RateLimit, limits_in
+from bench.wire.events import EventKind, RateLimit, ServerEvent, limits_in
 from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40

@@ -24,14 +24,12 @@ from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.services.registry import retirement_of
-from bench.services.siblings import REMEDIES, SIBLINGS, UNGREETED, shape_of
+from bench.services.registry import DIALECT_REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
 from bench.target.price_table import GIVE_PRICES
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
-from bench.wire.events import TokenUsage
-from bench.wire.rate_limits import RateLimit, wait_of
+from bench.wire.events import RateLimit, TokenUsage, wait_of
 from bench.wire.settings import backend_model
 
 MINUTE_S = 60
@@ -182,7 +180,7 @@ def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(dialect):
         message = f"session.created has the form of the {shape.name} dialect, but the target uses {dialect.name}"
-        yield CheckFinding("dialect", "warning", message, REMEDIES[shape])
+        yield CheckFinding("dialect", "warning", message, DIALECT_REMEDIES[shape])
 
 
 def duration_text(seconds: float) -> str:
@@ -331,20 +329,16 @@ def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
 
 
 AUDIBLE_S, MAX_RESPONSE_S = 12, 40
-"""Two maximum times, in seconds, for a greeting or an answer of an agent.
-
-AUDIBLE_S is the time until it is audible. MAX_RESPONSE_S is the time until it ends.
-"""
+"""Two maximum times, in seconds, for a greeting or an answer of an agent. AUDIBLE_S is the time until it is audible.
+MAX_RESPONSE_S is the time until it ends."""
 _OWN_TIMEOUT = re.compile(r"\(timeout `(first_delta|response|turn)`\)")
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sample rates that are common in telephony and for models."""
 NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
-"""PAUSE_NS is the shortest pause that separates two segments of audio.
-
-MIN_SEGMENT_NS is the minimum duration of a segment in which the pace of audio is measured.
-"""
+"""PAUSE_NS is the shortest pause that separates two segments of audio. MIN_SEGMENT_NS is the minimum duration of a
+segment in which the pace of audio is measured."""
 UNANSWERED = frozenset({"timeout:first_delta", NO_MEDIA, NO_SOUND})
 """The outcomes of a greeting that did not come."""
 UNSENT = (

@@ -17,9 +17,8 @@ from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
 from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import is_address
-from bench.transport.media.codecs import CODECS
 from bench.transport.media.offset import MAX_DRIFT_PPM
-from bench.transport.media.rtp import TIMESTAMPS, parse_packet
+from bench.transport.media.rtp import CODECS, TIMESTAMPS, parse_packet
 from bench.transport.sip.call_record import CallFacts
 from bench.wire.connection import RtpMeasured
 

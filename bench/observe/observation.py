@@ -37,8 +37,7 @@ from bench.catalogue.outcomes import REFUSED, SUCCESSFUL, is_throttled, outcome_
 from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
 from bench.wire.connection import RtpMeasured
-from bench.wire.events import FunctionCall, TokenUsage
-from bench.wire.rate_limits import wait_in, wait_of
+from bench.wire.events import FunctionCall, TokenUsage, wait_in, wait_of
 from bench.wire.settings import backend_model
 
 

@@ -42,11 +42,8 @@ from bench.wire.audio import Samples
 PAUSE_NS = 200 * NS_PER_MS
 """The silence that separates two sounds. It is longer than the silence within a word."""
 RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
-"""The minimum ratios of energy to the background, as (numerator, denominator).
-
-`RISE` is for the start of a sound. `FALL` is for the continuation of a sound. `EDGE` is for the first blocks of a
-sound, before its first loud block.
-"""
+"""The minimum ratios of energy to the background, as (numerator, denominator). `RISE` is for the start of a sound.
+`FALL` is for the continuation of a sound. `EDGE` is for the first blocks of a sound, before its first loud block."""
 WINDOW, LOUD = 16, 8
 """A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24

@@ -1,104 +1,28 @@
-"""The turns of a session that have started and are not yet delivered, with their deadlines. Pure.
+"""The turns that have started and are not yet delivered, and the endings of their session. Pure.
 
 At most two turns are open: the current turn, and the turn whose reply the current turn interrupts. All other turns have
-ended and wait for late events.
+ended and wait for late events. An ending of the session (an error of the service, the close of the connection, a
+failure) also ends its open turns. An error may instead end one turn, or be counted only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD, outcome_class
+from bench.catalogue import outcomes
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
-from bench.observe.mcp_calls import NOT_ENDED
-from bench.observe.session_facts import PlannedEvents
+from bench.observe.attribution import Attributor
+from bench.observe.reply_detector import ReplyDetector
+from bench.observe.session_facts import PlannedEvents, SessionFacts
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
-from bench.observe.turn_events import failed_expectation, output_sent, transcript_ending
+from bench.observe.turn_events import deadline, output_sent
 from bench.observe.turn_observation import all_instants
-from bench.observe.turn_parts import NOT_DONE, NOT_SPOKEN
-from bench.wire.dialect import SOUND
-from bench.wire.events import EventKind, ServiceFailure
-from bench.wire.settings import ONLY_TRANSCRIPT
-
-UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-NOTHING = "nothing came"
-NO_MORE = "neither another item nor response.done came"
-NO_END = "response.done did not come"
-NOT_OVER = "the turn was not over"
-NO_TRANSCRIPT = "no transcript of the caller's audio came"
-NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the caller's audio came"
-
-
-def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None without one."""
-    deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
-    if turn.state is State.PLAYING:
-        deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
-    elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
-        deadlines.append(_timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED))
-    elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
-        waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
-        deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
-    elif turn.state is State.CALLING and turn.delegations.awaits_backend:
-        deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
-    elif (transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None) is not None:
-        deadlines.append((transcribed_ns, *transcript_ending(turn)))
-    elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
-        due_ns, outcome, detail = _timeout(turn, limits)
-        # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
-        # service must act.
-        deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
-    soonest = min(deadlines, default=None)
-    latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
-    if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
-        missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
-        return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
-    return soonest
-
-
-def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
-    has_events, instants = turn.turn_source is not SOUND, turn.input_speech.instants
-    if turn.state is State.UNNOTICED:
-        missing = UNDETECTED if "speech_started" in instants else UNHEARD
-        timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
-    elif turn.state is State.WAITING:
-        request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
-        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
-        if turn.delegations.result_ns:
-            waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
-            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
-                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
-            missing = NOT_SPOKEN
-        missing = NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
-        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
-    elif turn.is_between_items:
-        timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
-    else:
-        # If the service sends no turn events, no delta is due before the received audio has been played.
-        played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        missing = NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else NOTHING
-        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing)
-    if turn.reply.created_ns is None:
-        return timeout
-    no_end = NO_END if has_events else NO_PAUSE
-    response_timeout = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
-    return timeout if timeout[0] < response_timeout[0] else response_timeout
-
-
-def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
-    limit_ns, outcome, detail = _limit(limit_s, stage, missing)
-    return from_ns + limit_ns, outcome, detail
-
-
-@cache
-def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
-    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
-
+from bench.transport.interface import BAD_FRAME, TOO_LARGE
+from bench.wire.audio import AudioFormat
+from bench.wire.dialect import SESSION_PREFIX, SOUND
+from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
 STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
@@ -214,7 +138,7 @@ class PendingTurns:
         """Remove a delivered turn. After the wait for late events, missing events fail the check of its truncation."""
         self.all.remove(turn)
         self.events.occur("expectations", turn.met_expectations)
-        if outcome_class(turn.outcome) == "unfinished":
+        if outcomes.outcome_class(turn.outcome) == "unfinished":
             self.events.withdraw("expectations", len(turn.expected))
             if turn is self.interrupted:
                 self.events.withdraw_awaited()
@@ -297,3 +221,162 @@ class PendingTurns:
                 turn.interruption.unconfirmed_truncations -= 1
             if turn.check is not None and not failure.event_id.endswith(CANCEL):
                 turn.check.failed = True
+
+
+UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
+"""The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
+
+
+class SessionEndings:
+    """The endings of one session.
+
+    `renewable` is True if the call continues in another session when this session expires. `expiry` is the close code
+    of an expired session, and a part of its reason; None if the service reports the expiry in no such way.
+    """
+
+    __slots__ = ("_expiry", "_facts", "_owners", "_renewable", "_turns", "last_error")
+
+    def __init__(
+        self,
+        facts: SessionFacts,
+        turns: PendingTurns,
+        owners: Attributor,
+        *,
+        renewable: bool,
+        expiry: tuple[int, str] | None,
+    ) -> None:
+        self._facts, self._turns, self._owners = facts, turns, owners
+        self._renewable, self._expiry = renewable, expiry
+        self.last_error: ServiceFailure | None = None
+        """The last error since the last turn started that ended neither a turn nor the session."""
+
+    def explain(self, outcome: str, detail: str) -> str:
+        """Return the detail of an ending, with the last error before it if the outcome does not state its cause."""
+        if self.last_error is None or not outcome.startswith(UNEXPLAINED):
+            return detail
+        return "; ".join(filter(None, (detail, outcomes.SERVICE_REPORTED + self.last_error.detail)))
+
+    def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
+        detail = self.explain(outcome, detail)
+        self._facts.end(outcome, at_ns, detail)
+        for turn in self._turns.all:
+            turn.end(outcome, at_ns, detail)
+
+    def _expire(self, at_ns: int, detail: str) -> None:
+        """End a session that reached its age limit. It has not failed if the call continues in another session."""
+        if self._renewable and self._facts.is_ready:
+            self._facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
+        self.fail("session_expired", at_ns, detail)
+
+    def apply_error(self, failure: ServiceFailure, at_ns: int) -> None:
+        """Apply an error. The error ends the session, ends the turn whose message it names, or is only counted."""
+        cause, effect = failure.cause or "unknown", failure.effect
+        if effect is ErrorScope.EXPIRED:
+            self._expire(at_ns, failure.detail)
+        elif effect is ErrorScope.FATAL:
+            self.fail(f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
+        elif failure.event_id.startswith(SESSION_PREFIX):
+            self.fail(f"failed:{cause}", at_ns, failure.detail)
+        elif effect is ErrorScope.UNANSWERED and not failure.event_id and self._owners.service_responds:
+            if (unanswered := self._owners.drop_answer()) is not None:
+                unanswered.input_speech.answered += 1
+            self._count(failure)
+        elif failure.event_id.endswith(STOPS_REPLY):
+            self._count(failure)
+            self._turns.note_uncancelled(failure)
+        else:
+            self._apply_turn_error(failure, at_ns)
+
+    def _apply_turn_error(self, failure: ServiceFailure, at_ns: int) -> None:
+        """End the turn of an error. Drop the request or commit that the error answers, or doubt the request.
+
+        An error belongs to the turn of the message that it names. An error without a message id ends the current turn
+        if a limit was reached, or if its effect is that the turn has failed.
+        """
+        if failure.event_id:
+            named = (turn for turn in self._turns.open if failure.event_id.startswith(turn.plan.event_prefix))
+            turn = next(named, None)
+            self._owners.drop_event(failure.event_id)
+        else:
+            ends_turn = failure.effect in (ErrorScope.THROTTLED, ErrorScope.TURN_FAILED)
+            turn = self._turns.current if ends_turn else None
+            if turn is not None:
+                self._owners.doubt(turn)
+                self._owners.drop_commit(turn)
+        if turn is None:
+            self._count(failure)
+        else:
+            turn.end(_outcome(failure, "failed"), at_ns, failure.detail)
+
+    def _count(self, failure: ServiceFailure) -> None:
+        self._facts.service_errors += 1
+        self.last_error = failure
+
+    def close(self, closed: inputs.ConnectionClosed) -> None:
+        """Apply the end of the connection. If the session has already ended, its outcome does not change."""
+        code, at_ns, reason, facts = closed.code, closed.at_ns, closed.reason, self._facts
+        is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
+        facts.is_closed = True
+        if not is_hang_up:  # these columns have the words of a service that closes
+            facts.close_code, facts.close_reason = code, reason
+        if self._expiry and code == self._expiry[0] and self._expiry[1] in reason:
+            self._expire(at_ns, reason)
+        # a service that refuses a session reports an error and then closes the connection
+        elif self.last_error and not facts.is_ready:
+            self.fail(_outcome(self.last_error, "connect_failed"), at_ns, self.last_error.detail)
+        elif code == BAD_FRAME:
+            self.fail("protocol_error:frame", at_ns, reason)
+        elif code == TOO_LARGE and closed.ours:
+            self.fail("protocol_error:too_large", at_ns, reason)
+        elif is_hang_up:
+            self.fail(outcomes.HANG_UP, at_ns, reason)
+        else:
+            self.fail(f"closed:{closed.cause or code}", at_ns, reason)
+
+
+def _outcome(failure: ServiceFailure, kind: str) -> str:
+    return "throttled:error" if failure.effect is ErrorScope.THROTTLED else f"{kind}:{failure.cause or 'unknown'}"
+
+
+class UnansweredAudio:
+    """The messages, audio and tones that arrived after the last reply or the caller's speech ended, and are no reply.
+
+    `detector` is None if the service names its replies. `has_track` is True if the audio arrives in packets.
+    """
+
+    __slots__ = ("_before", "_detector", "_facts", "_has_track", "_turns")
+
+    def __init__(
+        self, facts: SessionFacts, turns: PendingTurns, detector: ReplyDetector | None, *, has_track: bool
+    ) -> None:
+        self._facts, self._turns, self._detector, self._has_track = facts, turns, detector, has_track
+        self._before = 0, 0, 0
+
+    def restart(self) -> None:
+        """Count from now on, because the caller's speech or a reply has ended."""
+        self._before = self._received
+
+    @property
+    def _received(self) -> tuple[int, int, int]:
+        """The (number of events, number of decoded bytes of audio, number of tones) of the session.
+
+        If the service is full-duplex, the bytes are those of the whole stream. Otherwise they are those of all turns.
+        """
+        audio_bytes = self._facts.audio_bytes_received
+        if self._detector is not None:
+            return self._facts.events, audio_bytes, self._detector.tones
+        return self._facts.events, audio_bytes + sum(turn.audio_bytes_received for turn in self._turns.all), 0
+
+    def description(self, audio: AudioFormat) -> str:
+        """Return the text for the detail of a turn whose reply never began. `audio` is the format of the reply."""
+        messages, size, tones = (count - earlier for count, earlier in zip(self._received, self._before, strict=True))
+        if not messages:
+            return outcomes.NO_PACKET if self._has_track else outcomes.NO_MESSAGE
+        arrivals = f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)} came"
+        if not size:
+            return f"{arrivals}, {outcomes.NO_AUDIO}"
+        seconds = audio.duration_ns(size) / NS_PER_S
+        if tones:
+            return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.ONLY_TONES} ({tones})"
+        causes = f"silence, even noise, or another format than {audio.name}"
+        return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.INAUDIBLE} ({causes})"

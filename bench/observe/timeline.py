@@ -27,16 +27,14 @@ from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
-from bench.observe.mcp_calls import NOT_ENDED
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.pending_turns import PendingTurns
+from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
-from bench.observe.session_endings import SessionEndings, UnansweredAudio
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
-from bench.observe.turn_parts import DELEGATED_OUTSIDE
+from bench.observe.turn_parts import DELEGATED_OUTSIDE, NOT_ENDED
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage

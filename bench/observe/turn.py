@@ -100,10 +100,8 @@ class PendingTurn(Instants):
     input_complete_ns: int = 0
     """The instant of the last input or request before the reply to the whole turn; 0 if it is not sent yet."""
     doubted: str = ""
-    """The name of a limit that may have expired before an event arrived, after which the turn continued; "" if none.
-
-    It is uncertain whether the limit had expired, because this process did not run at that time.
-    """
+    """The name of a limit that may have expired before an event arrived, after which the turn continued; "" if none. It
+    is uncertain whether the limit had expired, because this process did not run at that time."""
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
     met_expectations: int = 0

@@ -1,18 +1,28 @@
-"""The effect of received events on an open turn: the functions return its ending, or None. Pure."""
+"""The effect of received events and of deadlines on an open turn: the functions return its ending, or None. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from bench.base.clock import Arrival
-from bench.catalogue.outcomes import EXPECTED
-from bench.catalogue.timeouts import MAX_ITEMS
+from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import EXPECTED, NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
+from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.input_speech import SPEECH_INSTANTS
-from bench.observe.mcp_calls import MCP_KINDS, tool_name
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
-from bench.observe.turn_parts import CALL_INSTANTS, DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE
+from bench.observe.turn_parts import (
+    CALL_INSTANTS,
+    DELEGATION_KINDS,
+    MCP_KINDS,
+    NO_FUNCTIONS,
+    NOT_DONE,
+    NOT_ENDED,
+    NOT_SPOKEN,
+    tool_name,
+)
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
@@ -313,3 +323,82 @@ def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
 def failed_expectation(kind: EventKind) -> Ending:
     event = kind.name.lower()
     return EXPECTED + event, f"the script expects {event}, and it did not come in time"
+
+
+# Deadlines.
+
+UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+NOTHING = "nothing came"
+NO_MORE = "neither another item nor response.done came"
+NO_END = "response.done did not come"
+NOT_OVER = "the turn was not over"
+NO_TRANSCRIPT = "no transcript of the caller's audio came"
+NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the caller's audio came"
+
+
+def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
+    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None without one."""
+    deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
+    if turn.state is State.PLAYING:
+        deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
+    elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
+        deadlines.append(_timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED))
+    elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
+        waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
+        deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
+    elif turn.state is State.CALLING and turn.delegations.awaits_backend:
+        deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
+    elif (transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None) is not None:
+        deadlines.append((transcribed_ns, *transcript_ending(turn)))
+    elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
+        due_ns, outcome, detail = _timeout(turn, limits)
+        # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
+        # service must act.
+        deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
+    soonest = min(deadlines, default=None)
+    latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
+    if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
+        missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
+        return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
+    return soonest
+
+
+def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
+    has_events, instants = turn.turn_source is not SOUND, turn.input_speech.instants
+    if turn.state is State.UNNOTICED:
+        missing = UNDETECTED if "speech_started" in instants else UNHEARD
+        timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
+    elif turn.state is State.WAITING:
+        request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
+        waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
+        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
+        if turn.delegations.result_ns:
+            waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
+            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
+                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
+            missing = NOT_SPOKEN
+        missing = NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
+        timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
+    elif turn.is_between_items:
+        timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
+    else:
+        # If the service sends no turn events, no delta is due before the received audio has been played.
+        played_ns = 0 if has_events else turn.reply.playback_ends_ns
+        missing = NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else NOTHING
+        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing)
+    if turn.reply.created_ns is None:
+        return timeout
+    no_end = NO_END if has_events else NO_PAUSE
+    response_timeout = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
+    return timeout if timeout[0] < response_timeout[0] else response_timeout
+
+
+def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
+    limit_ns, outcome, detail = _limit(limit_s, stage, missing)
+    return from_ns + limit_ns, outcome, detail
+
+
+@cache
+def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
+    """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
+    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"

@@ -22,11 +22,8 @@ from bench.wire.events import EventKind
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
-"""A mapping from an instant to the instant from which it is copied.
-
-These instants belong to a response that an interruption ended. The copy is made only if the copied instant came after
-the interruption.
-"""
+"""A mapping from an instant to the instant from which it is copied. These instants belong to a response that an
+interruption ended. The copy is made only if the copied instant came after the interruption."""
 
 SAME = (
     *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlunsplit
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.files.sanitize import excerpt
 from bench.files.validation import (
     Converted,
@@ -36,7 +35,7 @@ from bench.plan.random_choices import names_in
 from bench.plan.recordings import Pcm
 from bench.plan.script_keys import VARIABLE, WAV, WORDS, load_wav
 from bench.services.registry import service_at
-from bench.target.address import split_url, url_path
+from bench.target.address import split_url
 from bench.transport.interface import is_loopback
 from bench.wire.service import BEARER, KeyHeader
 
@@ -210,7 +209,7 @@ def _endpoint(value: LocatedValue, text: str) -> str:
         raise value.error(str(error)) from None
     if parts.scheme not in ("https", "http"):
         raise value.refuse("must begin with https:// or http://")
-    path = url_path(parts)
+    path = parts.path.rstrip("/")
     if path.endswith("/v1"):
         path += ENDPOINT
     if not path.endswith(ENDPOINT):

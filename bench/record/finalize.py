@@ -41,9 +41,9 @@ from bench.record.missing_workers import (
     missing_entries,
 )
 from bench.record.provenance import host_name, recorded_by
+from bench.record.spool import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
 from bench.record.validity import evaluate_checks
 from bench.record.validity_data import load_validity_data
-from bench.record.worker_part import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
 
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")

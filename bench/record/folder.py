@@ -37,7 +37,7 @@ from bench.files.safe_io import JsonError, open_file, read_file, read_json, repl
 from bench.record import spool
 from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
-from bench.record.worker_part import parts, with_added
+from bench.record.spool import parts, with_added
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
 """A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""

@@ -1,13 +1,16 @@
-"""Metrics of stored rows, computed for a complete table at once, and the histograms of these metrics.
+"""Metrics of stored rows, computed for a complete table at once, their histograms, and the consistency of the rows.
 
 `Metric.value_ns` does the same for one observation. Histograms of the times of turns and sessions are computed only
 from a run's rows. So they are complete whenever the rows are complete, and they cost nothing while the run is active.
+
+The rows are checked, because a folder may come from another person. Each session and each turn must occur once. No
+required value may be missing. No count or duration may be below 0.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,9 +22,10 @@ import pyarrow.compute as pc
 from bench.base.units import NS_PER_S, NS_PER_US
 from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric, Scope
 from bench.catalogue.outcomes import SUCCESSFUL
+from bench.files.sanitize import excerpt
 from bench.record import folder as files
 from bench.record.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
-from bench.record.worker_part import PartLike
+from bench.record.spool import PartLike
 
 CARRIED = {
     f"{kind}_{direction}": f"{kind}_bytes_{direction}"
@@ -176,3 +180,43 @@ def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
     groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
     for index, group in enumerate(groups.select(names).to_pylist()):
         yield tuple(group.values()), groups["place_list"][index].values.to_numpy()
+
+
+# The consistency of rows.
+
+IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
+"""The columns that must not be null in any row, in each table that has them."""
+REPORTED_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
+"""The columns of whole numbers that contain a number from the service, which may therefore be below 0."""
+Codes = npt.NDArray[np.integer[Any]]
+
+
+def wrong_column(table: files.TableName, rows: pa.Table | pa.RecordBatch) -> str:
+    """Return a description of the first column with an impossible value; "" if all given columns are correct."""
+    for name in rows.schema.names:
+        column = rows[name]
+        if name in IN_EACH_ROW and column.null_count:
+            return f"it has rows of {table} without {name}"
+        # instants may lie before the start of their turn or session
+        is_integer = files.SCHEMAS[table].field(name).type == pa.int64()
+        if not is_integer or name.endswith("_at_ns") or name in REPORTED_BY_SERVICE:
+            continue
+        if (minimum := pc.min(column).as_py()) is not None and minimum < 0:
+            return f"the column {name} of its {table} contains {minimum}, which is below 0"
+    return ""
+
+
+def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numbers: Floats) -> str:
+    """Return a description of a session or turn that has more than one row; "" if there is none.
+
+    `sessions` has, for each row of the sessions table, a code of the session's id. `id_of` decodes the code. `turns`
+    and `numbers` have, for each row of the turns table, the code of its session, and the number of the turn in the
+    session. The number is NaN if the turn has none.
+    """
+    if (duplicates := np.flatnonzero(np.bincount(sessions) > 1)).size:
+        return f"it has session {excerpt(str(id_of(int(duplicates[0]))))} twice"
+    has_number = ~np.isnan(numbers)
+    order = np.lexsort((numbers[has_number], turns[has_number]))
+    number, session = numbers[has_number][order], turns[has_number][order]
+    is_same = (number[1:] == number[:-1]) & (session[1:] == session[:-1])
+    return "it has a turn of a session twice" if is_same.any() else ""

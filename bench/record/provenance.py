@@ -18,7 +18,7 @@ from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.files.sanitize import slug
 from bench.record.document import SCHEMA_VERSION
 from bench.record.histograms import Histograms, worst_p99_ms
-from bench.record.worker_part import PartLike
+from bench.record.spool import PartLike
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")

@@ -36,12 +36,10 @@ from bench.record.rows import (
     turn_columns,
     turn_row,
 )
-from bench.record.spool import BatchWriter, Spool, columns_of
-from bench.record.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, PartFacts, rows_of
+from bench.record.spool import FACTS, HISTOGRAMS, TRANSCRIPT, BatchWriter, PartFacts, Spool, columns_of, rows_of
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import is_simulated, simulator_late_ms
-from bench.wire.events import EventKind, ServerEvent
-from bench.wire.rate_limits import limits_in
+from bench.wire.events import EventKind, ServerEvent, limits_in
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
 """The event kinds with which every event is compared, because access to a member of an enumeration is slow."""

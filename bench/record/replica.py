@@ -20,8 +20,7 @@ import msgspec
 
 from bench.files.safe_io import replace_text
 from bench.record.folder import SCHEMAS
-from bench.record.spool import EVENTS, path_of
-from bench.record.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
+from bench.record.spool import EVENTS, FACTS, HISTOGRAMS, TRANSCRIPT, path_of, rows_of
 
 CHUNK_BYTES = 128 << 10
 """The maximum size of a chunk before compression. A worker takes one or two milliseconds to make such a chunk."""

@@ -31,8 +31,7 @@ from bench.files.sanitize import escape_control
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
 from bench.wire.dialect import BINARY, BinaryMessage, Dialect, Peer
-from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent
-from bench.wire.rate_limits import LIMITED, RateLimit
+from bench.wire.events import LIMITED, WITH_AUDIO, EventKind, RateLimit, ServerEvent
 
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})

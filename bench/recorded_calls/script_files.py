@@ -18,8 +18,7 @@ from bench.files.sanitize import slug
 from bench.files.yaml_file import yaml_text
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, resampled, write_wav
 from bench.recorded_calls.channels import RecordedCall
-from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation
-from bench.recorded_calls.sounds import Speech, speech
+from bench.recorded_calls.conversation import CallerUtterance, RecordedConversation, Speech, speech
 from bench.wire.audio import PCM16
 
 LEAD_S = 0.2

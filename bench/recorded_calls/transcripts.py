@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from bench.files.sanitize import excerpt
 from bench.plan.recordings import SpeechSpan
-from bench.recorded_calls.sounds import ChannelSound
+from bench.recorded_calls.conversation import ChannelSound
 
 TICKS_PER_S = 10_000_000
 MIN_EPOCH_S = 100_000_000

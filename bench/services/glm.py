@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.services.openai.dialect import UNKNOWN, ServerVadOnly
 from bench.services.openai.preview import Preview
-from bench.services.openai.variants import UNKNOWN, ServerVadOnly
 from bench.wire.audio import PCM16, PCM16_16K, by_name
 from bench.wire.events import EventKind
 from bench.wire.service import Route, Service

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.services.openai.ga import Ga
-from bench.services.openai.variants import UNKNOWN
+from bench.services.openai.dialect import UNKNOWN, Ga
 from bench.wire.service import BASIC, Route, Service
 from bench.wire.settings import Output
 

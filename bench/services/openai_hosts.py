@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.catalogue.model_retirements import retirements
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.wire.service import Route, Service
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.services.openai.preview import Preview
-from bench.services.openai.variants import UNKNOWN, ShelledFunctions
+from bench.services.openai.dialect import UNKNOWN
+from bench.services.openai.preview import Preview, ShelledFunctions
 from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, by_name
 from bench.wire.events import EventKind
 from bench.wire.service import Route, Service

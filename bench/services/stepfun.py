@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.services.openai.variants import UNKNOWN, ServerVadOnly, ShelledFunctions
+from bench.services.openai.dialect import UNKNOWN, ServerVadOnly
+from bench.services.openai.preview import ShelledFunctions
 from bench.wire.audio import PCM16, by_name
 from bench.wire.service import Service
 from bench.wire.settings import SessionSettings, UnsupportedSetting

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.services.openai.ga import OF_MCP, Ga
-from bench.services.openai.variants import UNKNOWN, ServerVadOnly
+from bench.services.openai.dialect import UNKNOWN, Ga, ServerVadOnly
 from bench.wire.events import EventKind
 from bench.wire.service import Service
 from bench.wire.settings import SessionSettings
@@ -20,7 +19,7 @@ class Xai(ServerVadOnly, Ga):
 
     name = "xai"
     transcribers = ()
-    own_kinds = dict(OF_MCP) | {
+    own_kinds = dict(Ga.own_kinds) | {
         **dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED),
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
         "response.text.done": EventKind.TEXT_DONE,

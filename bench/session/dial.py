@@ -24,7 +24,7 @@ from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from bench.wire.dialect import Peer
-from bench.wire.rate_limits import with_arrival
+from bench.wire.events import with_arrival
 from bench.wire.service import SIP, WEBSOCKET, Link
 
 if TYPE_CHECKING:

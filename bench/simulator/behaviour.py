@@ -169,10 +169,8 @@ _TRANSCRIPTION_EVENTS: dict[bool, dict[str, ClientEvent[Behaviour]]] = {
     is_ga: {update: EVENTS["session.update"], **_LISTENING}
     for is_ga, update in ((True, "session.update"), (False, "transcription_session.update"))
 }
-"""The client events that a transcription session accepts, by `WireNames.is_ga`.
-
-The list is an assumption. It has only the events that such a session needs.
-"""
+"""The client events that a transcription session accepts, by `WireNames.is_ga`. The list is an assumption. It has only
+the events that such a session needs."""
 
 
 @dataclass(frozen=True)

@@ -231,10 +231,8 @@ def delta_fields(outbox: Outbox, piece: str) -> Json:
 
 MIN_COMMIT_MS = 100
 SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}
-"""A mapping from eagerness to (factor on the random silence, the service's maximum silence in ms).
-
-The factor is an assumption.
-"""
+"""A mapping from eagerness to (factor on the random silence, the service's maximum silence in ms). The factor is an
+assumption."""
 
 
 def semantic_silence_ms(random_ms: float, eagerness: str) -> float:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.base.errors import UsageError
-from bench.base.status_line import StatusLine, StatusPart, fitted
+from bench.base.standard_streams import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.simulator.faults.injection import FaultEntry
@@ -210,10 +210,8 @@ STEPS = 10_000  # the last step counts all events that are 1 s or more late
 LATE_MS = 1.0
 """The highest p99 lateness at which the log is a valid reference. It equals the permitted measurement error."""
 WARN_MS = 5.0
-"""The p99 lateness above which the simulator warns.
-
-This limit is higher than `LATE_MS`, because simulated delays of 100 ms and more tolerate more lateness.
-"""
+"""The p99 lateness above which the simulator warns. This limit is higher than `LATE_MS`, because simulated delays of
+100 ms and more tolerate more lateness."""
 
 
 class LatenessCounts:

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.base.units import NS_PER_MS
 from bench.files.validation import (
     ENTRY,

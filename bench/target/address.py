@@ -1,4 +1,6 @@
-"""The address and dialect of a target. They come from the endpoint of an Azure resource, or from a complete URL. Pure.
+"""The address, dialect, headers and subprotocols of a target, as its settings specify them. Pure.
+
+The address and dialect come from the endpoint of an Azure resource, or from a complete URL.
 
 The addresses, queries and headers of each service are those of Azure's and OpenAI's reference of the Realtime API.
 The variables in settings are filled here, too. The value of a `${NAME}` is not stored.
@@ -13,12 +15,12 @@ from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
-from bench.services.azure.service import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
+from bench.services.azure import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
-from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.sip_uri import host_text, sip_uri
-from bench.target.target import Address, requests_transcription
+from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
+from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.interface import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import SIP, Route, Service
@@ -54,7 +56,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         raise refuse(f"must end before the `?`; for transcription set {names['url']}, e.g. {EXAMPLE_TRANSCRIPTION}")
     if parts.query:
         raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
-    path = url_path(parts)
+    path = parts.path.rstrip("/")
     is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
@@ -95,7 +97,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    host, path = parts.hostname or "", known_path(url_path(parts))
+    host, own_path = parts.hostname or "", parts.path.rstrip("/")
+    path = known_path(own_path)
     if parts.scheme in (link.schemes[0] for link in links) and not is_loopback(host):
         raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -114,7 +117,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         raise refuse(f"must be a {usual.address_form}, {reason}, e.g. {usual.example}")
     if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, known, source)
-    is_behind_gateway = path != url_path(parts)
+    is_behind_gateway = path != own_path
     notices = _query_notices(route, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
     if settings.dialect is None and route is None and (known is None or not known.url):
         key = names["dialect"]
@@ -277,10 +280,6 @@ def percent_encoded(text: str) -> str:
     return quote(text, safe="")
 
 
-def url_path(parts: SplitResult) -> str:
-    return parts.path.rstrip("/")
-
-
 def is_variable(text: str) -> bool:
     """Return whether a text is one variable, `${NAME}`, and nothing else."""
     return _VARIABLE.fullmatch(text) is not None
@@ -299,3 +298,76 @@ def fill_variables(
     sent = {name: encode(value) for name, value in values.items()}
     secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= MIN_SECRET_CHARACTERS}
     return _VARIABLE.sub(lambda match: sent[match[1]], text), tuple(Credential(key, value) for value in sorted(secrets))
+
+
+# Headers and subprotocols.
+
+OF_SIGN_IN = frozenset({"authorization", "api-key"})
+"""The headers that only the sign-in may set."""
+OF_UPGRADE = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+"""The headers that only the WebSocket upgrade may set, as all headers that start with `sec-`."""
+OF_SIP = frozenset({
+    *("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"),
+    *("max-forwards", "content-type", "c", "content-length", "l", "content-encoding", "e", "content-disposition"),
+    *("allow", "supported", "k", "require", "proxy-require", "unsupported", "session-expires", "x", "min-se", "rseq"),
+    *("rack", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "user-agent"),
+})  # fmt: skip
+"""The headers of a telephone call that only SIP itself may set, with their short forms (RFC 3261 §7.3.3)."""
+KEYS_OF_SIP = {
+    **dict.fromkeys(("from", "f"), "from"),
+    **dict.fromkeys(("to", "t"), "url"),
+    **dict.fromkeys(("route", "record-route"), "proxy"),
+    **dict.fromkeys(("authorization", "proxy-authorization"), "api_key_env` with `auth: basic"),
+}
+"""The keys of a target that decide about such headers."""
+_SUBPROTOCOL = re.compile(f"{TOKEN_CHARACTER}+")
+"""The pattern of a subprotocol, which must be a token (RFC 6455 §4.1)."""
+
+
+def is_of_upgrade(header: str) -> bool:
+    return header.lower() in OF_UPGRADE or header.lower().startswith("sec-")
+
+
+def check_headers(configured: Mapping[str, str], *, is_sip: bool) -> None:
+    """Raise SettingError, whose message quotes no value, if a header may not be set, or is set twice."""
+    names = [name.lower() for name in configured]
+    for name, text in configured.items():
+        if is_sip and name.lower() in OF_SIP:
+            key = KEYS_OF_SIP.get(name.lower())
+            remedy = f"; set `{key}` of the target" if key else ""
+            raise SettingError("headers", f"headers must not set {name}: SIP itself sets it in each call{remedy}")
+        if not is_sip and name.lower() in OF_SIGN_IN:
+            remedy = f"put the key into the variable of `api_key_env`, and set `api_key_header: {name}`"
+            raise SettingError("headers", f"headers must not set {name}: {remedy}")
+        if not is_sip and is_of_upgrade(name):
+            raise SettingError("headers", f"headers must not set {name}: the WebSocket upgrade sets it")
+        value = text.strip()
+        if not (value.isprintable() and (is_sip or value.isascii()) and value):
+            kind = "text" if is_sip else "ASCII text"
+            raise SettingError("headers", f"the header {name} must be printable {kind}, in one line")
+    if len(set(names)) < len(names):
+        raise SettingError("headers", "headers has one header twice: the names differ only in case")
+
+
+def further_headers(
+    configured: Mapping[str, str], environ: Mapping[str, str], *, is_sip: bool = False
+) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
+    """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
+    check_headers(configured, is_sip=is_sip)
+    headers: list[tuple[str, str]] = []
+    secrets: list[Credential] = []
+    for name, text in configured.items():
+        value, variable_secrets = fill_variables(text, environ, "headers", f"the header {name}")
+        headers.append((name, value.strip()))
+        secrets += variable_secrets
+    return tuple(headers), tuple(secrets)
+
+
+def subprotocols(
+    configured: Sequence[str], environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
+    """Return (subprotocols, values of variables in them). Raise SettingError, which quotes no value."""
+    offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in configured]
+    if not all(_SUBPROTOCOL.fullmatch(name) for name, _ in offered):
+        raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
+    return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)

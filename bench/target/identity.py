@@ -26,9 +26,8 @@ from bench.base.clock import now_with_realtime
 from bench.base.errors import RtbenchError
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import read_json
-from bench.target.credentials import Credential, redacted
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
-from bench.target.target import EntraSignIn
+from bench.target.target import Credential, EntraSignIn, redacted
 from bench.transport.interface import Proxy
 
 FIRST_RETRIES = 2

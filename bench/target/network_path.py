@@ -16,9 +16,8 @@ from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
-from bench.target.credentials import Credential
 from bench.target.sip_uri import sip_uri
-from bench.target.target import Address
+from bench.target.target import Address, Credential
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
 from bench.transport.sip.messages import parse_host_port

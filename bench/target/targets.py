@@ -11,6 +11,7 @@ sign-in is by a key or through Microsoft Entra ID, or there is none. This module
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,19 +26,21 @@ from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.services.registry import PUBLIC_CLOUD, SERVICES, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
+    check_headers,
     check_transcription,
     endpoint_address,
     fill_variables,
+    further_headers,
+    is_of_upgrade,
     percent_encoded,
+    subprotocols,
     url_address,
     with_model,
 )
-from bench.target.credentials import Credential, clean, unquoted
-from bench.target.headers import check_headers, further_headers, is_of_upgrade, subprotocols
 from bench.target.network_path import NONE, network_path_of
 from bench.target.price_table import load_price_table
 from bench.target.sip_uri import caller_address, sip_uri
-from bench.target.target import Address, Auth, EntraSignIn, Target, as_label
+from bench.target.target import Address, Auth, Credential, EntraSignIn, Target, clean, unquoted
 from bench.target.target_settings import (
     AS_OPTION,
     IN_FILE,
@@ -329,7 +332,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
     target = Target(
         **vars(address) | {"resource": resource, "notices": address.notices + sign_in_notices + path_notices},
-        label=settings.name or as_label(address.host),
+        label=settings.name or re.sub(r"[^A-Za-z0-9._-]", "_", address.host),
         auth=auth,
         headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
         subprotocols=offered,

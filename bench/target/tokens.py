@@ -16,7 +16,6 @@ from typing import Final
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
-from bench.target.credentials import Credential, redacted
 from bench.target.identity import (
     FIRST_RETRIES,
     Fetch,
@@ -27,7 +26,7 @@ from bench.target.identity import (
     sign_in_error,
 )
 from bench.target.network_path import proxy_secrets
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.transport.gevent_patch import with_timeout
 from bench.wire.dialect import secret_placeholder
 

@@ -1,4 +1,4 @@
-"""Extensions of gevent's event loop for timestamps and schedules: when sockets were empty, due callbacks, and polling.
+"""Extensions of gevent's event loop for timestamps and schedules: when sockets were empty, due callbacks, polling.
 
 `LoopMonitor` determines instants at which sockets were certainly empty. For this, it checks the loop's epoll set.
 gevent's loop runs `prepare` watchers directly before it polls, and `check` watchers directly after. The clock is read
@@ -12,6 +12,8 @@ of the process, which takes longer than sending a chunk of audio.
 `Poller` polls the sockets of streaming replies together, every few milliseconds. The kernel timestamps the data when it
 arrives, so a late poll loses no information. A process that wakes up for each delta would spend most of its time on
 wake-ups.
+
+`Listener` waits for the datagrams of several sockets.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from __future__ import annotations
 import heapq
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import gevent
 from gevent import monkey
+from gevent.hub import Waiter
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
+from bench.transport.datagrams import DatagramSocket
 
 try:
     from bench.transport._loop import make_alarm, readable, set_alarm, thread_use
@@ -36,15 +41,11 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
-"""The event of gevent's watchers for readable files.
-
-It is also EPOLLIN of linux/eventpoll.h. gevent removes that constant from the module select.
-"""
+"""The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h. gevent removes that
+constant from the module select."""
 CHECK_PERIOD_NS = 200_000
-"""The minimum time between two checks while the loop handles events.
-
-A check finds sockets that have become readable.
-"""
+"""The minimum time between two checks while the loop handles events. A check finds sockets that have become
+readable."""
 ACCOUNT_NS = 100_000
 """The maximum error of the times that the kernel reports for a thread. They do not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
@@ -53,10 +54,8 @@ MIN_PASS_INTERVAL_NS = 600_000
 """The minimum time between the starts of two passes. So a callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
-"""The period of polls while a reply is streaming.
-
-A read has one timestamp. A delta in the read may have arrived earlier than that, by up to one period.
-"""
+"""The period of polls while a reply is streaming. A read has one timestamp. A delta in the read may have arrived
+earlier than that, by up to one period."""
 
 
 class HubLocal:
@@ -111,10 +110,8 @@ class LoopMonitor(HubLocal):
         """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since they were last read.
-
-        The value is the snapshot before that check.
-        """
+        """The sockets that a check has found readable since they were last read. The value is the snapshot before that
+        check."""
         self._switches = self._awake_ns = self._used_ns = 0
         """The number of context switches, the time awake, and the clock, when the last quiet poll began."""
         self._loop = gevent.get_hub().loop
@@ -316,3 +313,101 @@ class Poller(HubLocal):
         # all of them: a socket that is not reported was empty
         for fd, _ in self._epoll.poll(0, len(self._on_readable)):
             self._on_readable[fd](before_ns)
+
+
+class Callbacks(NamedTuple):
+    """The functions that the loop calls while a greenlet listens."""
+
+    on_readable: Callable[[DatagramSocket], bool]
+    due_ns: Callable[[], int]
+    on_due: Callable[[], bool]
+
+
+class Listener:
+    """The wait of one greenlet for datagrams of several sockets, and for scheduled work."""
+
+    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+        self._hub: Any = gevent.get_hub()
+        self._ticker = CallbackScheduler.of_hub()
+        self._watchers = [
+            (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
+        ]
+        self._waiter: Any = None
+        self._callbacks: Callbacks | None = None
+        """The callbacks of the greenlet that listens; None after it was woken, so that they form no reference cycle."""
+        self._tick: ScheduledCallback | None = None
+        self._tick_ns = NEVER_NS
+        self._error: BaseException | None = None
+
+    def listen(
+        self,
+        until_ns: int,
+        on_readable: Callable[[DatagramSocket], bool],
+        due_ns: Callable[[], int],
+        on_due: Callable[[], bool],
+    ) -> None:
+        """Wait until a callback returns True, or until `until_ns`.
+
+        The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. This
+        instant may become earlier when a socket is read. The callbacks must not block. Their exceptions, and the errors
+        of `wake`, are raised here.
+        """
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = Waiter(self._hub)
+        self._callbacks = Callbacks(on_readable, due_ns, on_due)
+        for sock, watcher in self._watchers:
+            watcher.start(self._readable, sock)
+        self._schedule(due_ns())
+        timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
+        timer.start(waiter.switch, False, update=True)
+        try:
+            waiter.get()
+        finally:
+            self._callbacks = self._waiter = None
+            timer.close()
+            for _, watcher in self._watchers:
+                watcher.stop()
+            if self._tick is not None:
+                self._tick.cancel()
+
+    def _readable(self, sock: DatagramSocket) -> None:
+        callbacks = self._callbacks
+        if callbacks is None or self._call(partial(callbacks.on_readable, sock)):
+            return
+        if self._tick is not None and (due_ns := callbacks.due_ns()) < self._tick_ns:
+            self._tick.cancel()
+            self._schedule(due_ns)
+
+    def _schedule(self, due_ns: int) -> None:
+        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work)
+
+    def _work(self) -> None:
+        callbacks = self._callbacks
+        if callbacks is not None and not self._call(callbacks.on_due):
+            self._schedule(callbacks.due_ns())
+
+    def _call(self, work: Callable[[], bool]) -> bool:
+        """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""
+        try:
+            if not work():
+                return False
+            self.wake()
+        except BaseException as error:  # the hub would only print it, and wake no session
+            self.wake(error)
+        return True
+
+    def wake(self, error: BaseException | None = None) -> None:
+        """Wake the greenlet, or raise an error in it. If it does not wait, it gets the error when it waits next."""
+        if self._callbacks is None:
+            self._error = self._error or error
+            return
+        self._callbacks = None
+        if error is None:
+            self._hub.loop.run_callback(self._waiter.switch, True)
+        else:
+            self._hub.loop.run_callback(self._waiter.throw, error)
+
+    def close(self) -> None:
+        for _, watcher in self._watchers:
+            watcher.close()

@@ -1,16 +1,19 @@
-"""The parser of all data other than complete text frames: the answer to the upgrade, and frames of all kinds. Pure.
+"""The parser of a WebSocket's data: the answer to the upgrade, and the frames. Pure.
 
 The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often truncated or has no
 end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
 
-websockets' protocol object parses fragments, compressed messages, control frames, and all other frames in the same
-reads. The bytes of frames are counted separately, because the protocol object does not report the end of a frame.
+Complete text frames are nearly all traffic. They are read and written without a state machine. websockets' protocol
+object parses fragments, compressed messages, control frames, and all other frames in the same reads. It is slower, and
+implements all of RFC 6455. The bytes of frames are counted separately, because the protocol object does not report the
+end of a frame.
 """
 
 from __future__ import annotations
 
 import html
 import re
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from typing import NamedTuple
 from websockets.client import ClientProtocol
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import ExtensionParameter
@@ -37,10 +40,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""The pattern of a content length: at most 18 digits, so that `int` can read it.
-
-The length may be larger than any body that the client waits for.
-"""
+"""The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be larger than any body
+that the client waits for."""
 _STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?", re.IGNORECASE)
 # RFC 9112 §2.2: the end of a line may be a single LF
 _LINE_END, _HEAD_END = re.compile(rb"\r?\n"), re.compile(rb"\r?\n\r?\n")
@@ -184,22 +185,86 @@ def service_message(body: bytes, longest: int = QUOTED) -> str:
 # Frames.
 
 
+FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
+"""The first byte of a complete text or binary message: FIN, and the opcode 1 or 2 (RFC 6455 §5.2)."""
+SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
+SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
+MAX_LENGTH = 0xFFFF
+
+
+def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
+    """Return the messages in the complete text frames at the start of a read, and the number of bytes of these frames.
+
+    The length of a frame must be given in seven bits, or in sixteen bits if seven are not enough. A frame that needs
+    more bits is left to the protocol object. The timestamp of a read is the arrival of its last segment. If the read is
+    complete, the timestamp is exact for the frame at its end.
+    """
+    data, timestamp_ns, empty_ns, kernel, complete = read
+    arrival = Arrival(timestamp_ns, timestamp_ns - empty_ns, kernel)
+    texts, at, size = [], 0, len(data)
+    while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
+        length, header = data[at + 1], SHORT_HEADER
+        if length == TWO_BYTES and at + LONG_HEADER <= size:
+            length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
+            # not the shortest header, which is required (RFC 6455 §5.2): left to the protocol object
+            if length < SHORT:
+                break
+        elif length >= TWO_BYTES:  # eight bytes of length, a mask, or an incomplete header
+            break
+        end = at + header + length
+        if end > size:
+            break
+        if complete and end == size:
+            arrival = Arrival(timestamp_ns, 0, kernel)
+        texts.append(ReceivedMessage(data[at + header : end], arrival, end - at))
+        at = end
+    return texts, at
+
+
+def masked_frame(payload: bytes, mask: bytes) -> bytes:
+    """Return a message in one frame, as a client sends it: masked with the four random bytes `mask` (RFC 6455 §5.3)."""
+    length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
+    if length < SHORT:
+        header = struct.pack("!BB", first, MASKED | length)
+    elif length <= MAX_LENGTH:
+        header = struct.pack("!BBH", first, MASKED | TWO_BYTES, length)
+    else:
+        header = struct.pack("!BBQ", first, MASKED | EIGHT_BYTES, length)
+    return b"".join((header, mask, apply_mask(payload, mask)))
+
+
+def missing_bytes(start: bytes) -> int:
+    """Return how many bytes of an incomplete frame are missing.
+
+    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_texts` does not accept the
+    frame.
+    """
+    size = len(start)
+    if start[0] != FINAL_TEXT:
+        return 0
+    if size < SHORT_HEADER:
+        return SHORT_HEADER - size
+    length, header = start[1], SHORT_HEADER
+    if length == TWO_BYTES:
+        if size < LONG_HEADER:
+            return LONG_HEADER - size
+        length, header = start[2] << 8 | start[3], LONG_HEADER
+        if length < SHORT:
+            return 0
+    elif length > TWO_BYTES:
+        return 0
+    return header + length - size
+
+
 PART_BYTES = 4_096
-"""The number of bytes of a read that are parsed before other greenlets can run.
-
-The smallest frames have two bytes, and each may be a ping that must be answered.
-"""
+"""The number of bytes of a read that are parsed before other greenlets run. It may have 2,048 pings to answer."""
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""The settings of our own compression.
-
-With them, a connection needs 32 kB for sent data, with zlib's defaults 256 kB.
-"""
-SHORT, MAX_OF_TWO_BYTES = 126, 0xFFFF
+"""The settings of our own compression. A connection needs 32 kB for sent data, with zlib's defaults 256 kB."""
 
 
 def frame_bytes(payload: int) -> int:
     """Return the size on the wire of an unmasked frame whose payload has `payload` bytes (RFC 6455 §5.2)."""
-    return payload + (2 if payload < SHORT else 4 if payload <= MAX_OF_TWO_BYTES else 10)
+    return payload + (2 if payload < SHORT else 4 if payload <= MAX_LENGTH else 10)
 
 
 class ProtocolParser:

@@ -29,18 +29,14 @@ WRITABLE = 2
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MAX_HELD_BYTES = 1 << 22
-"""The maximum number of bytes that are read while a write waits for the peer.
-
-After that, nothing more is read until the peer has read our data.
-"""
+"""The maximum number of bytes that are read while a write waits for the peer. After that, nothing more is read until
+the peer has read our data."""
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """The offsets of tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt in `struct tcp_info` of linux/tcp.h. Times are in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
-"""The value of tcpi_min_rtt if no segment has measured a round trip yet.
-
-This is so after a retransmitted handshake, for example.
-"""
+"""The value of tcpi_min_rtt if no segment has measured a round trip yet. This is so after a retransmitted handshake,
+for example."""
 
 PeerScope = Literal["service", "proxy"]
 

@@ -31,17 +31,13 @@ DISTRUST_REMEDIES = {
     62: "use a host name that the certificate contains",
     64: "use a host name that the certificate contains",
 }
-"""The remedy for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h.
-
-The errors are: not yet valid, expired, for other host names, for other addresses.
-"""
+"""The remedy for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h. The errors are: not yet valid, expired,
+for other host names, for other addresses."""
 
 
 INCOMING = ssl.MemoryBIO()
-"""The buffer for received bytes, which all connections share.
-
-OpenSSL's buffer never shrinks, and a shared buffer stays in the processor's cache.
-"""
+"""The buffer for received bytes, which all connections share. OpenSSL's buffer never shrinks, and a shared buffer stays
+in the processor's cache."""
 
 
 class TlsStream:

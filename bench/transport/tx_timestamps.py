@@ -23,10 +23,8 @@ from bench.wire.connection import Transmitted
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
 OPT_ID_TCP = 1 << 16
-"""The option to count positions from the last written byte. Without it, they count from the last acknowledged byte.
-
-It needs Linux 6.2.
-"""
+"""The option to count positions from the last written byte. Without it, they count from the last acknowledged byte. It
+needs Linux 6.2."""
 OPT_RX_FILTER = 1 << 17
 """The option that stops the kernel from adding a second receive timestamp in this format (Linux 6.12)."""
 FLAGS = REPORT_SOFTWARE | OPT_ID | OPT_TSONLY
@@ -35,10 +33,8 @@ NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 REPORT_BYTES = 512
 ERROR_QUEUE = getattr(socket, "MSG_ERRQUEUE", 0) | getattr(socket, "MSG_DONTWAIT", 0)
 RECEIVED_ERRORS = ((0, 11), (41, 25))
-"""The (level, type) pairs of the control messages that contain a `sock_extended_err`.
-
-They are (SOL_IP, IP_RECVERR) and (SOL_IPV6, IPV6_RECVERR).
-"""
+"""The (level, type) pairs of the control messages that contain a `sock_extended_err`. They are (SOL_IP, IP_RECVERR) and
+(SOL_IPV6, IPV6_RECVERR)."""
 TIMESTAMPING = 4
 """The value of `ee_origin` if the message is a timestamp report."""
 SENT, ACKNOWLEDGED = 0, 2

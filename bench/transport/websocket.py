@@ -29,7 +29,6 @@ from bench.catalogue.outcomes import ACCEPT_HEADER, NOT_OFFERED
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
     ABNORMAL,
@@ -45,7 +44,16 @@ from bench.transport.interface import (
     PacedSender,
     SendReceipt,
 )
-from bench.transport.parser import SWITCHING, HttpResponse, ProtocolParser, offered_deflate, refusal
+from bench.transport.parser import (
+    MASK_BYTES,
+    MAX_LENGTH,
+    SWITCHING,
+    HttpResponse,
+    ProtocolParser,
+    masked_frame,
+    offered_deflate,
+    refusal,
+)
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.connection import CloseCause, Connected, ConnectionClosed, ReceivedMessage
@@ -60,10 +68,8 @@ CAUSES: Mapping[int, CloseCause] = {
 }
 """The cause of an end without a close frame, by the error number."""
 GOODBYE_NS = 1_000_000_000
-"""The maximum duration of closing a connection.
-
-In this time, data that was half sent must be completed, our close frame sent, and the peer's answer received.
-"""
+"""The maximum duration of closing a connection. In this time, data that was half sent must be completed, our close
+frame sent, and the peer's answer received."""
 CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
 """The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
 TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")

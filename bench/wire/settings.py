@@ -49,10 +49,8 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""The types of turn detection.
-
-Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents.
-"""
+"""The types of turn detection. Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for
+GPT-Live and agents."""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """The types of noise reduction: for a near microphone, for a far microphone, and that of Azure Voice Live."""

@@ -31,7 +31,7 @@ from websockets.frames import Opcode
 import rtbench
 from bench.record.finalize import finalize
 from bench.record.folder import read_table
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.registry import SERVICES

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,8 +20,8 @@ from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
 from bench.record.document import ValidityStatus
 from reports.analysis.summary.cost import money_of
-from reports.analysis.summary.run_validity import TITLES, validity_of
-from reports.analysis.summary.summary import window_of
+from reports.analysis.summary.run_validity import validity_of
+from reports.analysis.summary.summary import period_of
 from reports.analysis.targets.clusters import ABSENT
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import by_stratum, common_strata
@@ -30,45 +30,41 @@ from reports.data import runs
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_sessions
-from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
+from reports.formatting import NBSP, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.thresholds import metric_option, quoted
-from reports.render.blocks import Block, Fact, Paragraph
-from reports.results.json_entries import ClosedJsonEntry, Number, described
+from reports.results.json_entries import ClosedJsonEntry, Number, described, entry_from
 from reports.statistics.bootstrap import seed_of
-from reports.statistics.differences import Margin
+from reports.statistics.differences import LEVEL, Margin
 from reports.statistics.power import (
     BETTER_SESSIONS,
-    LEVEL,
-    MIN_SESSIONS,
     PRIMARY_METRICS,
     distance_of,
     variability_of,
 )
 from reports.statistics.quantiles import quantiles
-from reports.text.reasons import reason_text
-from reports.text.verdicts import metric_text
+from reports.statistics.verdicts import SESSIONS
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
 """The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other metrics it is TIMES_MARGIN
 times the margin.
 """
-FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
 class PowerSpec:
     """The planned test of one metric.
 
-    `effect` is the true effect that the test detects with the probability `power`. It is in points for a rate, and
-    otherwise a ratio, as the margin is: for a decrease by a share s, it is 1 / (1 − s) − 1.
+    `detect` is the true effect that the test detects with the probability `power`. It and `margin` are in points for a
+    rate, and otherwise the share of an increase or, if more is better, of a decrease.
     """
 
-    question: MetricSpec
-    effect: float
+    spec: MetricSpec
+    detect: float
+    margin: float
     power: float
     primary_metrics: int = PRIMARY_METRICS
 
@@ -78,26 +74,16 @@ class PowerSpec:
         return LEVEL / self.primary_metrics
 
     @property
-    def margin(self) -> float:
-        margin = self.question.margin
-        return margin.points if self.question.scale == "points" else margin.ratio
-
-    @property
-    def written(self) -> tuple[float, float]:
-        """The effect and the margin as users write them: in points, or as the share of an increase or a decrease."""
-        is_decrease = self.question.scale != "points" and self.question.better == "higher"
-        effect, margin = (_decrease(x) if is_decrease else x for x in (self.effect, self.margin))
-        return effect, margin
+    def effect(self) -> float:
+        """The effect on the scale of a comparison: in points, or as a ratio. A decrease by s is 1 / (1 − s) − 1."""
+        return _compared(self.detect, self.spec)
 
     @property
     def distance(self) -> float:
-        """The distance from the margin to the effect.
-
-        For a rate it is a difference of rates, otherwise a difference of logs.
-        """
-        if self.question.scale == "points":
-            return self.effect - self.margin
-        return distance_of(self.effect, self.margin)
+        """The distance from the margin to the effect: a difference of rates, or of logs."""
+        if self.spec.scale == "points":
+            return self.detect - self.margin
+        return distance_of(self.effect, self.spec.margin.ratio)
 
 
 def power_spec(
@@ -107,20 +93,22 @@ def power_spec(
     threshold_metric, statistic = metric_option(metric, "p95")
     if threshold_metric.unit == SLOPE:
         raise UsageError(f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for ttfa")
-    rate = statistic.scale(threshold_metric.name) == "points"
     # for a statistic that cannot be planned, this raises even if a margin is given
     default = statistic.default_margin(threshold_metric.name)
-    is_decrease = not rate and MetricSpec(threshold_metric.name, statistic).better == "higher"
-    default_share = default.points if rate else _decrease(default.ratio) if is_decrease else default.ratio
+    spec = MetricSpec(threshold_metric.name, statistic, default)
+    is_rate, is_decrease = spec.scale == "points", spec.scale != "points" and spec.better == "higher"
+    default_share = default.points if is_rate else default.ratio
+    if is_decrease:
+        default_share = round(1 - 1 / (1 + default.ratio), 12)
     accepted = _share(margin, "--margin") if margin else default_share
-    effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
+    effect = _share(detect, "--detect") if detect else EFFECT_POINTS if is_rate else TIMES_MARGIN * accepted
     if is_decrease and effect >= 1:
         raise UsageError(
-            f"{threshold_metric.name} is better if it is higher, so an effect is a decrease, which is below 100 %, not "
+            f"{spec.metric} is better if it is higher, so an effect is a decrease, which is below 100 %, not "
             f"{100 * effect:g} %: lower --detect or --margin"
         )
     if not effect > accepted:
-        unit = "points" if rate else "%"
+        unit = "points" if is_rate else "%"
         raise UsageError(
             f"an effect of {100 * effect:g} {unit} must be larger than the margin of {100 * accepted:g} {unit}: "
             "raise --detect or lower --margin"
@@ -129,17 +117,13 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    if is_decrease:
-        accepted, effect = (1 / (1 - share) - 1 for share in (accepted, effect))
-    metric_spec = MetricSpec(
-        threshold_metric.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted)
-    )
-    return PowerSpec(metric_spec, effect, power, primary_metrics)
+    compared = Margin(**{"points" if is_rate else "ratio": _compared(accepted, spec)})
+    return PowerSpec(replace(spec, margin=compared), effect, accepted, power, primary_metrics)
 
 
-def _decrease(ratio: float) -> float:
-    """Return the share by which a value decreases, for its ratio: 0.1 for 1/0.9 − 1."""
-    return round(1 - 1 / (1 + ratio), 12)
+def _compared(share: float, spec: MetricSpec) -> float:
+    """Return a share as a user writes it on the scale on which the metric is compared."""
+    return 1 / (1 - share) - 1 if spec.scale != "points" and spec.better == "higher" else share
 
 
 def _share(text: str, option: str) -> float:
@@ -209,18 +193,17 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     """
     targets = _pilot_targets(run, target)
     base, sessions = targets[0], targets[0].sessions
-    if sessions < MIN_SESSIONS:
+    if sessions < SESSIONS:
         there = plural(sessions, "pair" if len(targets) == 2 else "session").replace(NBSP, " ")
-        raise UsageError(f"{named} has {there}: a pilot needs at least {MIN_SESSIONS}, better 200")
-    metric_spec = by_stratum(spec.question, targets)[0]
-    for compared_target in targets:
-        if reason := reason_text(compared_target.uncertain_reason(metric_spec)):
-            raise UsageError(
-                f"{named}: {metric_spec.name} is {reason.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
-            )
-    pilot = metric_spec.statistic.pilot(
-        targets, metric_spec, spec.effect, np.random.default_rng(seed_of(run_id_of(run)))
-    )
+        raise UsageError(f"{named} has {there}: a pilot needs at least {SESSIONS}, better {BETTER_SESSIONS}")
+    metric_spec = by_stratum(spec.spec, targets)[0]
+    if any(compared_target.uncertain_reason(metric_spec) for compared_target in targets):
+        raise UsageError(
+            f"{named}: {metric_spec.name} is uncertain in this run (`rtbench report {run.folder}` states why): use a "
+            "run on an idle machine as the pilot"
+        )
+    rng = np.random.default_rng(seed_of(run_id_of(run)))
+    pilot = metric_spec.statistic.pilot(targets, metric_spec, spec.effect, rng)
     if not math.isfinite(pilot.variance):
         raise UsageError(
             f"{named} has no {metric_spec.name} to plan with: too few turns have this metric, or too many failed"
@@ -230,42 +213,36 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
         stratum = next(iter(common_strata([base])), None)
         latency = MetricSpec(base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
+    variability = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
     minimum = metric_spec.statistic.min_sessions(base, metric_spec)
     needed = max(minimum, pilot.needed(spec.distance, spec.power, spec.level))
-    measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
+    measured_s = period_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
-    session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, targets)
-    variability, (detect, margin) = variability_of(sample, *quantiles(sample, (0.5, 0.95))), spec.written
-    return SampleSize(
+    costs = {cost.target: cost.usd_per_session for cost in money_of(run, base.turns.targets).targets}
+    session_usd = sum(costs.get(of.name, math.nan) for of in targets) * (2 / len(targets))
+    return entry_from(
+        SampleSize,
+        spec,
+        metric_spec,
+        variability,
         schema=3,
         pilot=run_id_of(run),
         validity=validity_of(run.metadata).status,
         simulated=bool(run.metadata.get("simulated")),
         targets=[compared_target.name for compared_target in targets],
-        title=metric_text(metric_spec),
-        metric=metric_spec.metric,
-        kind=metric_spec.kind,
-        p=metric_spec.p,
         deadline_ms=metric_spec.statistic.deadline_ms,
-        better=metric_spec.better,
-        detect=detect,
-        margin=margin,
-        power=spec.power,
         alpha=LEVEL,
-        primary_metrics=spec.primary_metrics,
         paired=len(targets) == 2,
         pilot_sessions=pilot.sessions,
         sessions=needed,
         sessions_single_metric=max(minimum, pilot.needed(spec.distance, spec.power)),
         sessions_to_pass=metric_spec.statistic.sessions_to_pass(metric_spec.margin, LEVEL) or None,
-        seconds=needed * session_s,
+        seconds=needed * (S_PER_MINUTE / per_min if per_min else math.nan),
         usd=needed * session_usd,
         power_of_pilot=pilot.power(pilot.sessions, spec.distance, spec.level),
         turns_per_session=float(base.counts(FAILURES)[1].sum()) / sessions,
         sessions_per_min=per_min,
         usd_per_session=session_usd,
-        sigma=variability.sigma,
-        icc=variability.icc,
         deff_p50=variability.deff50,
         deff_p95=variability.deff95,
     )
@@ -285,69 +262,3 @@ def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarge
         choices = " or ".join(f"{run.folder}:{compared_target.name}" for compared_target in targets)
         raise UsageError(f"{run.folder} has {len(targets)} targets; choose one: {choices}")
     return targets or [ComparedTarget(run, samples_of(run), ABSENT, "")]
-
-
-def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
-    """Return two lists of blocks. The first is the answer, the second explains what the answer is based on."""
-    noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
-    error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
-    effect, margin = (
-        f"{format_number(100 * share)}{NBSP}{'%' if size.p is not None else 'point' if share == 0.01 else 'points'}"
-        for share in (size.detect, size.margin)
-    )
-    shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
-    sign = "−" if size.better == "higher" else "+"
-    to_find = f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
-    needs = [f"{count(size.sessions)} {targets}"]
-    if math.isfinite(size.seconds):
-        pace = f"{format_number(size.sessions_per_min)} {noun}s per minute, as in this run"
-        needs.append(f"{format_duration(size.seconds)}, both targets at once, at {pace}")
-    if math.isfinite(size.usd):
-        unit = "pair" if size.paired else "session of each"
-        needs.append(f"{usd(size.usd)} for both targets, at {usd(size.usd_per_session)} for a {unit}")
-    else:
-        needs.append("cost unknown: the run has no token counts, or its model has no price")
-    if size.simulated:
-        needs.append("◇ SIMULATED: the pilot was simulated; a real service varies differently")
-    warning = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
-    return [
-        *([Paragraph(warning, "bad")] if size.validity != "valid" else []),
-        Paragraph(f"{size.title}: {to_find}:", "bold"),
-        *(Fact("", [text], indent=2) for text in needs),
-    ], [Paragraph(text) for text in _basis(size, noun, targets)]
-
-
-def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
-    """Yield sentences on what the answer is based on, and further notes.
-
-    - `noun` is the unit of the sample size: `pair` or `session`
-    - `targets` is the unit in the plural: `pairs` or `sessions per target`
-    """
-    if size.primary_metrics > 1:
-        yield f"If it is the only primary metric, {count(size.sessions_single_metric)} are needed (--primary 1)."
-    percent = format_number(round(100 * size.power_of_pilot))
-    yield f"With the size of this run, {plural(size.pilot_sessions, noun)}, the power is {percent}{NBSP}%."
-    if size.sessions_to_pass:
-        none_bad = "no turn is late" if size.deadline_ms else "no turn fails"
-        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if {none_bad}"
-        yield f"To pass with that margin, {needed}, because whole sessions may fail."
-    sigma, icc, deff_p50, deff_p95 = (
-        NONE if math.isnan(value) else format_number(float(f"{value:.2g}"))
-        for value in (size.sigma, size.icc, size.deff_p50, size.deff_p95)
-    )
-    varies = f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95"
-    turns = format_number(size.turns_per_session)
-    yield f"Pilot: {plural(size.pilot_sessions, noun)} of {turns} turns: {varies}."
-    if size.pilot_sessions < BETTER_SESSIONS:
-        yield f"A pilot of {BETTER_SESSIONS} sessions gives a more accurate plan."
-    yield "A run with interim analyses (--until-decided) usually needs fewer."
-
-
-def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
-    """Return the cost of two sessions, one on each target.
-
-    With only one target, return twice the cost of its session.
-    """
-    costs = {cost.target: cost.usd_per_session for cost in money_of(run, targets[0].turns.targets).targets}
-    target_costs = [costs.get(target.name, math.nan) for target in targets]
-    return sum(target_costs) * (2 / len(target_costs))

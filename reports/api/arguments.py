@@ -17,10 +17,7 @@ from reports.data.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
-    """Return a loaded run unchanged, or the path of a run as text, which may end in the name of a target.
-
-    Raise UsageError for any other argument.
-    """
+    """Return a loaded run, or the path of a run as text, which may end in the name of a target."""
     if isinstance(run, RunFrames):
         return run
     if isinstance(run, Path | str):
@@ -35,10 +32,9 @@ def found_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def path_of(text: str) -> str:
-    """Return the path of a run, which may end in the name of a target.
+    """Return the path of a run, which may end in the name of a target. Raise UsageError if there is none.
 
-    Like commands, accept the name of a run in the folder of the runs, and "" for the newest run that has ended. Raise
-    UsageError if there is no such run.
+    Like commands, accept the name of a run in the folder of the runs, and "" for the newest run that has ended.
     """
     folder, target = split_name(text)
     if text and file_status(folder):
@@ -50,10 +46,7 @@ def path_of(text: str) -> str:
 
 
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
-    """Return the texts as a tuple. Raise UsageError if one of them is not a string.
-
-    `value` may be one text, a list, or None, which means no text. `plural_noun` is the name of the texts in errors.
-    """
+    """Return one text, a list, or None as a tuple. Raise UsageError, which calls them `plural_noun`, for others."""
     texts = (value,) if isinstance(value, str) else _listed(value, plural_noun)
     for text in texts:
         if not isinstance(text, str):
@@ -62,26 +55,17 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
 
 
 def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted.
-
-    Raise UsageError if there is none, or if one is not a string.
-    """
+    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted."""
     texts = given_texts(metric, "metrics")
     if not texts:
         raise UsageError('name at least one metric, such as "ttfa"')
-    names = {text: text.removesuffix("_ms") for text in texts}
-    return tuple(
-        dict.fromkeys(
-            name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text for text, name in names.items()
-        )
-    )
+    names = [(text, text.removesuffix("_ms")) for text in texts]
+    is_column = {name: name in CATALOGUE and CATALOGUE[name].unit == "ms" for _, name in names}
+    return tuple(dict.fromkeys(name if is_column[name] else text for text, name in names))
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
-    """Return the levels of quantiles as a tuple. `value` may be one level or a list.
-
-    Raise UsageError for a level that is not between 0 and 1.
-    """
+    """Return one level or a list of levels as a tuple. Raise UsageError for one that is not between 0 and 1."""
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
     if not levels:
         raise UsageError("name at least one quantile, such as 0.95")

@@ -11,22 +11,17 @@ import pandas as pd
 
 from bench.base.errors import UsageError
 from bench.record.presence import file_status, is_folder, is_run, run_folders
-from reports.analysis.summary.metrics import PS
 from reports.api.arguments import given_run, path_of
 from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
 from reports.data.frames import concat
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP, plural
+from reports.results.levels import LEVELS
 
 
 class Runs(tuple[Run, ...]):
-    """Several runs, in the order of loading.
-
-    A frame has the same columns as the frame of one run, and the rows of all runs.
-
-    The column `run_id` is the run of a row.
-    """
+    """Several runs, in the order of loading. A frame has the rows of all runs; `run_id` is the run of a row."""
 
     __slots__ = ()
 
@@ -62,7 +57,7 @@ class Runs(tuple[Run, ...]):
         self,
         metric: str | Sequence[str],
         *,
-        p: float | Sequence[float] = PS,
+        p: float | Sequence[float] = LEVELS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
         **values: object,
@@ -85,7 +80,7 @@ class Runs(tuple[Run, ...]):
     def cost(self) -> pd.DataFrame:
         return self._frame(lambda run: run.cost())
 
-    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+    def distributions(self, *, p: float | Sequence[float] = LEVELS) -> pd.DataFrame:
         return self._frame(lambda run: run.distributions(p=p))
 
     def _frame(self, frame_of_run: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import CATALOGUE
 from bench.record.document import ValidityStatus
-from reports.analysis.summary.metrics import PS, SLOPES, slope_sample
+from reports.analysis.summary.metrics import SLOPES, slope_sample
 from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.api import tables
@@ -44,15 +43,13 @@ from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.metrics.thresholds import near
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
+from reports.results.levels import LEVELS
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 
 
 class _Group(NamedTuple):
-    """The turns or sessions from which one value is computed.
-
-    `keys` is the labels of the value by column. It does not contain the target and the stratum.
-    """
+    """The turns or sessions from which one value is computed. `keys` is its labels, without target and stratum."""
 
     target: str
     stratum: Stratum
@@ -92,7 +89,7 @@ class Run(runs.RunFrames):
         self,
         metric: str | Sequence[str],
         *,
-        p: float | Sequence[float] = PS,
+        p: float | Sequence[float] = LEVELS,
         by: str | Sequence[str] = (),
         where: Where | None = None,
         **values: object,
@@ -159,20 +156,14 @@ class Run(runs.RunFrames):
         return tables.summary_frame(self._summary)
 
     def outcomes(self) -> pd.DataFrame:
-        """Return the number of turns and sessions by target and outcome.
-
-        Turns that did not start have an outcome of their own.
-        """
+        """Return the number of turns and sessions by target and outcome. `not_started` is an outcome of turns."""
         return tables.outcome_frame(self._summary)
 
     def cost(self) -> pd.DataFrame:
-        """Return the cost of the turns and sessions of each target.
-
-        It includes the warm-up, and is NaN without a price.
-        """
+        """Return the cost of the turns and sessions of each target, with the warm-up; NaN without a price."""
         return tables.cost_frame(self._summary)
 
-    def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
+    def distributions(self, *, p: float | Sequence[float] = LEVELS) -> pd.DataFrame:
         """Return the quantiles of metrics that have histograms, but no value for each turn or session.
 
         These are metrics of events, metrics of the load generator, and bytes per second or session. A metric of the
@@ -190,17 +181,13 @@ class Run(runs.RunFrames):
         """Return the main metrics of each target as an HTML table."""
         frame = self.quantiles(list(dict.fromkeys(self._samples.mains.values())))
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
-        badges = [
-            with_marker(validity_of(self.metadata).title),
-            *source_marks(simulated=self.simulated, recorded=self.recorded),
-        ]
-        return frame_html(" · ".join((repr(self), *badges)), frame, columns)
+        verdict = with_marker(validity_of(self.metadata).title)
+        marks = source_marks(simulated=self.simulated, recorded=self.recorded)
+        return frame_html(" · ".join((repr(self), verdict, *marks)), frame, columns)
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
-        """The uncertainty of each instant in ns.
-
-        The frame has a row for each row of `turns`, and is read at the first access.
+        """The uncertainty of each instant in ns, with a row for each row of `turns`. It is read at the first access.
 
         The time of an arrival may really be earlier by `<instant>_uncertainty_ns`, and the time of a send may be later
         by it. `stall_duration_uncertainty_ns` is the uncertainty of the turn's stalls. An unknown value is missing.
@@ -221,10 +208,7 @@ class Run(runs.RunFrames):
         return self._samples.turns
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
-        """Yield the groups of a metric, each with its sample.
-
-        Raise UsageError if turns and sessions do not have the metric.
-        """
+        """Yield the groups of a metric. Raise UsageError if turns and sessions do not have the metric."""
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
         if scope == "turn" or name in SLOPES:
             return self._of_turns(name, by, where)
@@ -260,10 +244,7 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, sample_of_group.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Yield the slopes of the main metric for each pool and group.
-
-        If no session in one grows enough, it is left out.
-        """
+        """Yield the slopes of the main metric for each pool and group in which a session grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
             latencies = samples[samples.mains[pool.stratum]]

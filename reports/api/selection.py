@@ -12,8 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from bench.base.errors import UsageError
-from bench.base.manual import see
+from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import MEASURED_FROM, TURN_TYPES, turn_type_of
 from bench.catalogue.outcomes import SUCCESSFUL, UNFINISHED, OutcomeClass
 from reports.api.arguments import given_texts
@@ -31,9 +30,8 @@ from reports.metrics.thresholds import near
 from reports.statistics.counting import Integers
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
-"""A selection of rows of a frame. It is a query such as "turn > 1", a mask such as `run.turns["turn"] > 1`, or a
-function
-that returns a mask of a frame.
+"""A selection of rows: a query such as "turn > 1", a mask such as `run.turns["turn"] > 1`, or a function that returns a
+mask of a frame.
 """
 OF_SESSION = (
     *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
@@ -46,11 +44,9 @@ ONE_GROUP = pd.DataFrame(index=range(1))
 
 @dataclass(frozen=True)
 class Selection:
-    """The number of each row's group; −1 if the row is not selected.
+    """The group of each measured turn or session, and of each turn that did not start; −1 if it is not selected.
 
-    - `keys` is the labels of the groups, with one row for each group
-    - `of_row` is the groups of measured turns, or of sessions
-    - `of_not_started` is the groups of turns that did not start
+    `keys` is the labels of the groups, with one row for each group.
     """
 
     keys: pd.DataFrame
@@ -66,9 +62,9 @@ class UnknownValueError(UsageError):
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A filter of rows. A row passes if it meets `where` and has an allowed value in each column of `values`.
+    """A filter of rows: they meet `where`, and have an allowed value in each column of `values`.
 
-    `values` has for each column one value or several values. None allows a missing value.
+    `values` has one value or several values for each column. None allows a missing value.
     """
 
     where: Where | None = None
@@ -76,7 +72,6 @@ class RowFilter:
 
     @cached_property
     def options(self) -> dict[str, list[Any]]:
-        """The allowed values of each column of `values`."""
         return {
             name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
             for name, value in self.values.items()
@@ -92,10 +87,7 @@ class RowFilter:
         return (*of_step, *self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
     def having_values(self, frame: pd.DataFrame) -> Flags:
-        """Return the mask of the rows that have an allowed value in each column of `values`.
-
-        A step may also have the name of its script, as in reports.
-        """
+        """Return the mask of the rows with allowed values. A step may also have the name of its script."""
         flags = np.ones(len(frame), dtype=bool)
         for name, options in self.options.items():
             present = [item for item in options if not pd.isna(item)]
@@ -139,10 +131,7 @@ def _listed(values: Collection[Any]) -> str:
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
-    """Return the mask of the rows that `where` selects.
-
-    Raise UsageError if `where` cannot select rows of this frame.
-    """
+    """Return the mask of the rows that `where` selects. Raise UsageError if it cannot select rows of this frame."""
     result: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
@@ -187,20 +176,16 @@ VOCABULARY: dict[str, Collection[object]] = {
 }
 """The values that a column may have in other runs. One of several values that a user selects may be such a value."""
 STEP_KEYS = ("label", "name")
-"""The names that scripts use for what the column `step` contains."""
+"""The names of steps in scripts."""
 
 
 def selected(
-    rows: pd.DataFrame,
-    not_started: pd.DataFrame,
-    by: Sequence[str],
-    where: RowFilter,
+    rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter,
     known: Mapping[str, Collection[object]],
-) -> Selection:
-    """Select and group the rows, and the turns that did not start.
+) -> Selection:  # fmt: skip
+    """Select and group the rows, and the turns that did not start. Raise UsageError if no row is selected.
 
-    `known` is the texts that a column may have, also if no row has them. Raise UsageError if a column or `where` is
-    invalid, or if no row is selected.
+    `known` is the texts that a column may have, also if no row has them.
     """
     for name in (*by, *where.values):
         if name not in rows.columns:
@@ -216,10 +201,8 @@ def selected(
     where.refuse_unknown(frames, {**VOCABULARY, **known})
     chosen = [where.having_values(frame) for frame in frames]
     if (condition := where.where) is not None:
-        chosen = [
-            mask & _matching(frame, condition) if len(frame) else mask
-            for mask, frame in zip(chosen, frames, strict=True)
-        ]
+        both = zip(chosen, frames, strict=True)
+        chosen = [mask & _matching(frame, condition) if len(frame) else mask for mask, frame in both]
     if where and not any(mask.any() for mask in chosen):
         where.refuse_empty(frames)
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
@@ -285,15 +268,11 @@ def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] |
     classes = pd.Categorical.from_codes(np.full(len(session_rows), FAILED), turns.frame["outcome_class"].cat.categories)
     number = pd.array(turn_numbers(sessions, turn_counts), "Int64")
     rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
-    return (
-        _with_steps(turns, rows, turns.not_started.target, turns.not_started.step)
-        if turns.not_started.step.size
-        else rows
-    )
+    absent = turns.not_started
+    return _with_steps(turns, rows, absent.target, absent.step) if absent.step.size else rows
 
 
 def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
-    """Return the rows with the labels of their target, step, and stratum."""
     labels = [turns.strata[stratum_index].labels for stratum_index in turns.stratum]
     return rows.assign(
         target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)),

@@ -29,9 +29,10 @@ from reports.analysis.summary.summary import Summary
 from reports.data.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.uncertainty import uncertain_reason
-from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES, RateUnit
+from reports.metrics.rate_metrics import RATES, RateUnit
+from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import NO_LABELS, Stratum
-from reports.results.reason import Counted, Reason, too_few_to_print
+from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.text.reasons import use
@@ -92,7 +93,7 @@ def quantile_row(
     run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
+    """Return a row of a frame of quantiles. `keys` is the labels that are not in STRATUM."""
     known = estimate.has_interval or estimate.status == "in_failures"
     return {
         "run_id": run_id_of(run),
@@ -115,29 +116,23 @@ def quantile_row(
 def rate_row(
     run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers, unit: RateUnit
 ) -> dict[str, Any]:
-    """Return a row of a frame of rates, with its run and target.
-
-    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts `unit`.
-    """
+    """Return a row of a frame of rates. `events` and `totals`, which counts `unit`, have a value for each turn."""
     rate = RATES[name]
-    turn_rate_entry = turn_rate(rate, target, events, totals, sessions, unit)
-    too_few = bool(rate.column) and not turn_rate_entry.published
-    counted: Counted = "word" if rate.words_column else "turn"
+    entry = turn_rate(rate, target, events, totals, sessions, unit)
+    missing = Rate().shortfall(name, entry.total, entry.sessions)
     return {
         "run_id": run_id_of(run),
-        **asdict(turn_rate_entry),
-        **_use(
-            run, target, name, too_few_to_print(counted, MIN_RATE_UNITS, turn_rate_entry.total) if too_few else None
-        ),
-        "status": f"too_few_{rate.units}" if too_few else "reported",
-        "required": MIN_RATE_UNITS if too_few else None,
+        **asdict(entry),
+        **_use(run, target, name, missing),
+        "status": f"too_few_{rate.units}" if missing else "reported",
+        "required": missing and missing.needed,
     }
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each quantile."""
     rows = []
-    for sample in (*summary.metrics, *summary.connect_phases, *summary.slopes):
+    for sample in (*summary.turn_metrics, *summary.session_metrics):
         script, step = (None, None) if sample.step == ALL else summary.samples.turns.row_labels[sample.step]
         labels = sample.metric, sample.target, sample.stratum, {"script": script, "step": step}
         rows += [quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles]
@@ -146,7 +141,7 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
     """Return `outcomes` of summary.json as a frame with a row for each target and outcome."""
-    outcomes, rows = summary.outcomes, list[dict[str, Any]]()
+    outcomes, rows = summary.endings, list[dict[str, Any]]()
     for index, target in enumerate(summary.targets):
         labels = {"run_id": run_id_of(summary.run), "target": target}
         remedy = partial(remedy_of, own=outcomes.own_remedies[index])

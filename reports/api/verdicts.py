@@ -13,12 +13,14 @@ from msgspec import structs
 from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult, ThresholdResult
-from reports.analysis.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
+from reports.analysis.comparisons.comparison import CONFIDENCE, compare_targets, one_sided_alpha
 from reports.analysis.targets.conditions import allowed
 from reports.analysis.targets.named import parse_targets
-from reports.analysis.trends.trend import Trend, in_folders, trend_of, trend_spec
+from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 from reports.api.arguments import found_run, given_run, given_texts
+from reports.api.comparison import CompareResult
 from reports.api.run import Run
+from reports.api.trend import TrendResult
 from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import RunFrames, load_for_report
 from reports.formatting import NBSP, plural
@@ -29,7 +31,7 @@ from reports.render.notebook import frame_html
 from reports.text import reasons
 
 
-def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
+def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> CompareResult:
     """Return the result of `rtbench compare`. Each argument is a run, or `RUN:TARGET`.
 
     If the only argument is an interleaved run, its targets are compared. `confidence` applies to each verdict: a
@@ -38,7 +40,8 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     90 % for 0.95. Raise UsageError as the command does. Write no files.
     """
     one_sided_alpha(confidence)
-    return compare_targets(parse_targets([found_run(run) for run in (baseline, *candidates)]), confidence=confidence)
+    targets = parse_targets([found_run(run) for run in (baseline, *candidates)])
+    return CompareResult(**vars(compare_targets(targets, confidence=confidence)))
 
 
 def check(
@@ -154,7 +157,7 @@ def threshold_row(result: ThresholdResult) -> dict[str, Any]:
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds of a file, or of a dict from metrics to texts. Raise UsageError for other arguments."""
+    """Return the thresholds of a file, or of a dict from metrics to texts."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
@@ -166,7 +169,7 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
     return tuple(parse(name, text) for name, texts in texts_by_metric.items() for text in texts)
 
 
-def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
+def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> TrendResult:
     """Return the result of `rtbench trend` for runs, folders of runs, or folders of stored baselines.
 
     `metrics` is `ttfa:p95`, `failure_rate`, …; by default, it is the latencies and the failure rate. Raise UsageError
@@ -183,4 +186,4 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
                 folder_runs, baselines = in_folders([Path(item)])
                 runs += folder_runs
                 stored += baselines
-        return trend_of(runs, stored, specs)
+        return TrendResult(**vars(trend_of(runs, stored, specs)))

@@ -89,9 +89,8 @@ def export_schema(table: TableName) -> pa.Schema:
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a table with its derived columns. The run may still be in progress.
-
-    Raise OSError or ArrowException if the rows cannot be read.
+    """Yield the rows of a table with its derived columns. The run may still be in progress. Raise OSError or
+    ArrowException if the rows cannot be read.
     """
     for piece in _stored(folder, table):
         if table in DERIVE:
@@ -119,9 +118,8 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a table with all stored columns.
-
-    They are read from Parquet if it exists, otherwise from the spool, which has one batch for each second and worker.
+    """Yield the rows of a table with all stored columns. They are read from Parquet if it exists, otherwise from the
+    spool, which has one batch for each second and worker.
     """
     if (folder / f"{table}.parquet").exists():
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
@@ -137,9 +135,8 @@ AS_IT_IS = "surrogateescape"
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
-    """Write the histogram log, or only the lines of one metric. Return the number of histograms.
-
-    Raise UsageError if `metric` is given and the log has no histogram of it.
+    """Write the histogram log, or only the lines of one metric. Return the number of histograms. Raise UsageError if
+    `metric` is given and the log has no histogram of it.
     """
     lines = list(_lines(folder))
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
@@ -153,7 +150,6 @@ def write_log(path: Path, folder: Path, metric: str | None) -> int:
 
 
 def _metric_of(line: str) -> str:
-    """Return the metric of a log line that starts with `Tag=metric|target|step|phase,…`."""
     return line.removeprefix("Tag=").partition("|")[0]
 
 
@@ -188,10 +184,8 @@ class ExportedFile:
 
 
 def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[ExportedFile]:
-    """Write the tables with their metrics into the folder `out`, by default the folder `export` of the run.
-
-    Raise UsageError if the folder is no run, if a file cannot be written, or if a file exists already and `force` is
-    False.
+    """Write the tables with their metrics into the folder `out`, by default the folder `export` of the run. Raise
+    UsageError if the folder is no run, if a file cannot be written, or if a file exists already and `force` is False.
     """
     out_folder = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
@@ -211,9 +205,8 @@ def export_log(
 
 
 def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """Create the output folder and return it. `names` is the names of the files to write there.
-
-    Raise UsageError if it is a run folder or cannot be written, or if one of the files exists and `force` is False.
+    """Create the output folder and return it. `names` is the names of the files to write there. Raise UsageError if it
+    is a run folder or cannot be written, or if one of the files exists and `force` is False.
     """
     run_folder.read_document(folder)
     out_folder = out or folder / FOLDER

@@ -47,9 +47,8 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of several frames that have the same columns.
-
-    `pd.concat` alone would turn a categorical column into texts if its labels differ between the frames.
+    """Return the rows of several frames that have the same columns. `pd.concat` alone would turn a categorical column
+    into texts if its labels differ between the frames.
     """
     merged_dtypes: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):

@@ -28,9 +28,8 @@ class TurnOfScript(NamedTuple):
 def planned_turns(
     document: Mapping[str, Any], targets: Sequence[str], started: Sequence[str]
 ) -> Iterator[TurnOfScript]:
-    """Yield the planned turns of the targets.
-
-    `started` is the scripts that started turns. If it is only one, its labels do not include its name.
+    """Yield the planned turns of the targets. `started` is the scripts that started turns. If it is only one, its
+    labels do not include its name.
     """
     instants = list(MEASURED_FROM_TEXTS)
     for script in document.get("scripts") or []:

@@ -34,9 +34,16 @@ from bench.record import histograms as hdr
 from bench.record.document import RunDocument, Validity, is_recorded
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.histograms import MEASURED, Histograms
-from bench.record.integrity import repeated, wrong_column
-from bench.record.metric_values import CARRIED, all_histograms, bytes_per_s, measured_from_ns, values_ns
-from bench.record.worker_part import parts
+from bench.record.metric_values import (
+    CARRIED,
+    all_histograms,
+    bytes_per_s,
+    measured_from_ns,
+    repeated,
+    values_ns,
+    wrong_column,
+)
+from bench.record.spool import parts
 from reports.data.frames import by_label
 from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
 from reports.metrics.rate_metrics import OF_COLUMNS
@@ -134,10 +141,8 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """Read a run, without the timestamp uncertainties of its turns.
-
-    If `all_columns` is False, the turns have only run_id and the columns that reports need. Raise UsageError if the
-    folder is no run, or if its files cannot be read.
+    """Read a run, without the timestamp uncertainties of its turns. If `all_columns` is False, the turns have only
+    run_id and the columns that reports need. Raise UsageError if the folder is no run, or if its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -175,9 +180,8 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
-    """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of the row.
-
-    Raise UsageError if they cannot be read.
+    """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of the row. Raise
+    UsageError if they cannot be read.
     """
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False)
@@ -229,9 +233,8 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    """Return the document run.json of a folder. Raise UsageError if the folder is no run.
-
-    Every text in the document is escaped for display.
+    """Return the document run.json of a folder. Raise UsageError if the folder is no run. Every text in the document is
+    escaped for display.
     """
     try:
         document: dict[str, Any] = _displayed(run_folder.read_document(path))
@@ -242,9 +245,8 @@ def document_of(path: Path) -> dict[str, Any]:
 
 
 def stated_validity(document: Mapping[str, Any]) -> Validity:
-    """Return the validity that a run's document states. If it states none, the run has no verdict.
-
-    Raise UsageError if it is damaged.
+    """Return the validity that a run's document states. If it states none, the run has no verdict. Raise UsageError if
+    it is damaged.
     """
     stated = {name: value for name, value in (document.get("validity") or {}).items() if value is not None}
     try:
@@ -265,9 +267,8 @@ def _displayed(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Return columns of the turns. To save memory, the columns of a large Parquet file are read in groups.
-
-    The columns of a spool are all read together, because a spool may grow while it is read.
+    """Return columns of the turns. To save memory, the columns of a large Parquet file are read in groups. The columns
+    of a spool are all read together, because a spool may grow while it is read.
     """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
@@ -278,10 +279,8 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the turns with their stored columns and the derived columns.
-
-    The derived columns are `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares
-    in percent.
+    """Return the turns with their stored columns and the derived columns. The derived columns are `start`, `measured`,
+    `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent.
     """
     return _derived(_arrays(table))
 
@@ -347,9 +346,8 @@ def _classes(columns: Columns) -> pd.Categorical[Any]:
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    """Return a column of integers, booleans, texts, or floats as a pandas or numpy array.
-
-    Its dtype depends only on the type of the column, not on the values.
+    """Return a column of integers, booleans, texts, or floats as a pandas or numpy array. Its dtype depends only on the
+    type of the column, not on the values.
     """
     if column.type == pa.int64() and not column.null_count:  # takes a quarter of the time of the general case
         values = np.require(column.to_numpy(), requirements="W")
@@ -385,18 +383,16 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Return the columns of a table: label columns as categoricals, and other columns converted by `converted`.
-
-    For small runs, this is twice as fast as `to_pandas`.
+    """Return the columns of a table: label columns as categoricals, and other columns converted by `converted`. For
+    small runs, this is twice as fast as `to_pandas`.
     """
     named = zip(table.column_names, table.columns, strict=True)
     return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column as an Arrow array, with integers in the narrowest type that holds them.
-
-    A million values take 1 to 8 MB. They take no memory if all are null.
+    """Return a column as an Arrow array, with integers in the narrowest type that holds them. A million values take 1
+    to 8 MB. They take no memory if all are null.
     """
     if column.null_count == len(column):
         return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
@@ -408,9 +404,8 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """Return the final histograms of a run; if it has none yet, the histograms of the data written up to now.
-
-    They include the counts of the values that are outside the range of the histograms.
+    """Return the final histograms of a run; if it has none yet, the histograms of the data written up to now. They
+    include the counts of the values that are outside the range of the histograms.
     """
     final = run_folder.histograms_path(path)
     if not final.exists():

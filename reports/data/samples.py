@@ -83,25 +83,22 @@ class MetricSample:
         return self.values[positions], self.index[positions]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """Return the indexes in `turns.not_started` of the turns of some steps of a target.
-
-        Steps to which the metric does not apply are left out.
+        """Return the indexes in `turns.not_started` of the turns of some steps of a target. Steps to which the metric
+        does not apply are left out.
         """
         return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
     def of(self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None) -> Sample:
-        """Return the sample of some steps of a target.
-
-        `selection` is the result of `part` for these steps, if it is known.
+        """Return the sample of some steps of a target. `selection` is the result of `part` for these steps, if it is
+        known.
         """
         return self._sample(*(selection or self.part(target, steps)), target, steps)
 
     def by_step(
         self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield the sample of each step that has the metric, with the index of the step.
-
-        `selection` is the result of `part` for these steps, if it is known.
+        """Yield the sample of each step that has the metric, with the index of the step. `selection` is the result of
+        `part` for these steps, if it is known.
         """
         values, index = selection or self.part(target, steps)
         rows_by_step = dict(split(self.turns.step[index]))
@@ -149,7 +146,6 @@ class MetricSample:
             yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
-        """Return the sample of these values, which belong to started turns, and of the turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
         sessions = self.turns.session[index]
         not_started = self.turns.not_started.session[self.not_started(target, steps)]
@@ -221,9 +217,8 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str], changes:
 
 @dataclass(frozen=True, eq=False)
 class MetricSamples:
-    """The sample of each metric of a run's turns, made when it is first used.
-
-    `mains` is the main metric of each stratum.
+    """The sample of each metric of a run's turns, made when it is first used. `mains` is the main metric of each
+    stratum.
     """
 
     turns: TurnArrays
@@ -307,9 +302,8 @@ def session_sample(
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
-    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn does not count.
-
-    The trials of a turn are its words if the rate is a share of words, and otherwise 1.
+    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn does not count. The
+    trials of a turn are its words if the rate is a share of words, and otherwise 1.
     """
     rate, ones = RATES[name], np.ones(turns.rows.size)
     if rate.column:

@@ -150,9 +150,8 @@ class Pool:
 
 
 class ContextLengths(NamedTuple):
-    """The length of the conversation that each turn continues, in input tokens; NaN if it is unknown.
-
-    `is_bound` is a mask of the turns of which only a lower bound is known.
+    """The length of the conversation that each turn continues, in input tokens; NaN if it is unknown. `is_bound` is a
+    mask of the turns of which only a lower bound is known.
     """
 
     tokens: Floats
@@ -167,9 +166,8 @@ def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins:
 
 @dataclass(frozen=True)
 class TurnArrays:
-    """The measured turns of a run as arrays with one value for each turn.
-
-    Labels are codes of four bytes, to save memory.
+    """The measured turns of a run as arrays with one value for each turn. Labels are codes of four bytes, to save
+    memory.
     """
 
     frame: pd.DataFrame
@@ -179,9 +177,7 @@ class TurnArrays:
     steps: tuple[str, ...]
     labels: tuple[str, ...]
     """The label that the script has for each step. If the turns of a label have several strata, it is the label of
-    several
-    steps.
-    """
+    several steps."""
     target: Integers
     step: Integers
     step_of_row: Integers
@@ -221,9 +217,8 @@ class TurnArrays:
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """The pools of each target. It has a pool for each stratum of which turns were planned.
-
-        A target without planned turns has a pool of the stratum that is most frequent in the run.
+        """The pools of each target. It has a pool for each stratum of which turns were planned. A target without
+        planned turns has a pool of the stratum that is most frequent in the run.
         """
         is_planned = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
         pools = []
@@ -258,10 +253,8 @@ class TurnArrays:
 
     @cached_property
     def context(self) -> ContextLengths:
-        """The input tokens of the first response of each turn.
-
-        If a failed turn reports none, they are those of the last turn of its session that reported them: a lower bound,
-        because a conversation grows.
+        """The input tokens of the first response of each turn. If a failed turn reports none, they are those of the
+        last turn of its session that reported them: a lower bound, because a conversation grows.
         """
         tokens = self.column("context_tokens")
         unreported = (self.kind == FAILED) & np.isnan(tokens)
@@ -342,9 +335,8 @@ class TurnArrays:
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
-    """Return the values of a metric for stored rows, in the unit of the metric; NaN if it is missing.
-
-    `origins_ns` is the instants from which the metric is measured, if they are known already.
+    """Return the values of a metric for stored rows, in the unit of the metric; NaN if it is missing. `origins_ns` is
+    the instants from which the metric is measured, if they are known already.
     """
     values = values_ns(rows, CATALOGUE[metric], origins_ns)
     return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
@@ -370,9 +362,8 @@ NOT_STARTED_COLUMNS = [
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:
-    """Return the sessions of the measured phase with these columns; if `columns` is None, with all columns.
-
-    All columns of a hundred thousand sessions take 50 MB.
+    """Return the sessions of the measured phase with these columns; if `columns` is None, with all columns. All columns
+    of a hundred thousand sessions take 50 MB.
     """
     rows = measured_rows(run.sessions)
     sessions = run.sessions if columns is None else run.sessions[columns]
@@ -432,9 +423,8 @@ def measured_turns(run: RunFrames) -> TurnArrays:
 def _planned_steps(
     steps: list[tuple[str, str, int]], strata: Sequence[Stratum], plan: Iterable[TurnOfScript]
 ) -> list[tuple[int, str, int, int]]:
-    """Return the step of each planned turn, as `turns_not_started` needs it. Add the steps that no turn started.
-
-    A label has at most MAX_STEPS steps in all; the planned turns of further steps are left out.
+    """Return the step of each planned turn, as `turns_not_started` needs it. Add the steps that no turn started. A
+    label has at most MAX_STEPS steps in all; the planned turns of further steps are left out.
     """
     of_label = {label: index for index, (_, label, _) in reversed(list(enumerate(steps)))}
     planned = []
@@ -449,9 +439,8 @@ def _planned_steps(
 
 
 def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
-    """Return the code of each session. It is the code that its turns have.
-
-    Sessions without turns have the codes after these.
+    """Return the code of each session. It is the code that its turns have. Sessions without turns have the codes after
+    these.
     """
     known = turns["session_id"].cat.categories
     codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
@@ -460,9 +449,8 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Return the values at these ascending indexes.
-
-    If the indexes are all rows, return `values` itself, because copies are large.
+    """Return the values at these ascending indexes. If the indexes are all rows, return `values` itself, because copies
+    are large.
     """
     return values if values.size == rows.size else values[rows]
 
@@ -474,9 +462,8 @@ def position_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
-    """Return the labels of a categorical, and the code of each row.
-
-    If rows have no label, the last label is an additional one for these rows.
+    """Return the labels of a categorical, and the code of each row. If rows have no label, the last label is an
+    additional one for these rows.
     """
     codes = column.cat.codes.to_numpy().astype(np.int32)
     labels = [str(name) for name in column.cat.categories]
@@ -497,9 +484,8 @@ def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integ
 
 
 def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers) -> tuple[list[str], Integers]:
-    """Return the labels and codes, with at most thirty-two labels for each script.
-
-    If a script has more labels, those with the fewest turns become the label `other`.
+    """Return the labels and codes, with at most thirty-two labels for each script. If a script has more labels, those
+    with the fewest turns become the label `other`.
     """
     if len(labels) <= MAX_STEPS:
         return labels, codes
@@ -572,7 +558,6 @@ def _majority_kinds(
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
-    """Return the number of turns, by label (row) and kind (column)."""
     table = np.zeros((labels, kinds), dtype=np.int64)
     has_kind = named >= 0
     np.add.at(table, (codes[has_kind], named[has_kind]), 1)

@@ -67,9 +67,8 @@ def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: st
 
 
 def joint_reason(reasons: Iterable[tuple[Reason | None, str]]) -> Reason | None:
-    """Return why a metric of several targets is too uncertain; None if it is certain enough on all of them.
-
-    Each item is the reason of one target, and the name of the target, which is "" if it is not needed.
+    """Return why a metric of several targets is too uncertain; None if it is certain enough on all of them. Each item
+    is the reason of one target, and the name of the target, which is "" if it is not needed.
     """
     metrics = [
         each | ({"on": label} if label else {})

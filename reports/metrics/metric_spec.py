@@ -1,14 +1,11 @@
-"""The specification of a value to compare: its statistic, its metric, the turns that it covers, and its margin.
-
-Pure.
-"""
+"""The specification of a value to compare: its statistic, its metric, its turns, and its margin. Pure."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,15 +19,16 @@ from reports.results.json_entries import JsonEntry, Known, described
 from reports.results.reason import Reason
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
-from reports.statistics.group_sequential import pairs_needed
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.group_sequential import InterimStatistic, pairs_needed
 from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
+Sign = Literal["<", "<=", ">", ">="]
 POINTS = 0.01
+"""One percentage point: the default margin of a rate, and the minimum difference of shares that is reported."""
 NO_MARGIN = Margin()
 
 
@@ -49,7 +47,7 @@ class Source(Protocol):
     def step_names(self) -> list[str]: ...
 
     def sample(self, spec: MetricSpec) -> Sample:
-        """Return the values of a metric. A failed turn has the value +inf."""
+        """Return the values of a metric; +inf for a failed turn."""
 
     def totals(self, spec: MetricSpec) -> PerCluster:
         """Return for each cluster the sum of the values of a metric and the number of values."""
@@ -72,44 +70,36 @@ class Sources(Protocol):
 
     @property
     def is_weighted_by_number(self) -> bool:
-        """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
+        """True if the sessions of both targets differ in length, so that turns are weighted."""
 
     @property
     def weighted(self) -> tuple[Source, Source]:
-        """The baseline and the candidate. In rates and means, their turns are weighted if sessions differ in length."""
+        """The baseline and the candidate, with weighted turns in rates and means if sessions differ in length."""
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return the samples of both targets.
-
-        The steps are included if the candidate's turns must be weighted to the shares that the steps, or the steps and
-        the turn numbers, have in the baseline.
-        """
+        """Return the samples of both targets, with their steps if the candidate's turns must be weighted by step."""
 
 
 class MeasuredDifferences(NamedTuple):
-    """The result of a comparison for several specs that have the same statistic and metric."""
+    """The difference for each of several specs with the same statistic and metric; None without a value of a target."""
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
-    """One difference for each spec; None if a target has no value of the metric."""
 
 
 class StoredComparison(NamedTuple):
-    """The result of a comparison with stored runs. `runs` is the number of stored runs that have the metric."""
+    """The result of a comparison with the stored runs that have the metric.
+
+    Of the stored runs, `counts` has the smallest ones, so that they show whether every run has enough.
+    """
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """The counts of the stored runs and of the target. Those of the stored runs are the smallest counts of any of these
-    runs,
-    so that they show whether every run has enough.
-    """
     difference: Difference | None
 
 
 class Statistic(ABC):
-    """A statistic of a metric, such as a quantile.
-
-    Each kind of statistic is a subclass that computes and compares values.
+    """A kind of statistic of a metric, such as a quantile, which computes and compares values.
 
     A method raises UsageError with a remedy if the kind of statistic does not support it.
     """
@@ -119,6 +109,9 @@ class Statistic(ABC):
     """True if the statistic is computed separately for each stratum of turns."""
     is_monotone: ClassVar[bool] = False
     """True if the statistic never decreases, or never increases, when a value of the metric increases."""
+
+    is_grouped: ClassVar[bool] = False
+    """True if all statistics of this kind on a metric are compared together, from one sample."""
 
     @property
     def p(self) -> float | None:
@@ -137,10 +130,7 @@ class Statistic(ABC):
 
     @classmethod
     def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
-        """Return the names of the statistic in thresholds on a metric; () if it has none.
-
-        `unit` is the unit of the metric, and `better` is its better direction.
-        """
+        """Return the names of the statistic in thresholds on a metric of this unit; () if it has none."""
         return ()
 
     @classmethod
@@ -177,10 +167,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        """Compare a candidate with its baseline.
-
-        The specs in `group` differ only in their quantile level and margin.
-        """
+        """Compare a candidate with its baseline. The specs in `group` differ only in quantile level and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
@@ -202,11 +189,19 @@ class Statistic(ABC):
         """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
         return None
 
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        """Return the share of turns that may miss a limit; None if the statistic states no share of turns."""
+        return None
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        """Return for each cluster the turns that miss a limit, and all turns. `allowed_misses` states their share."""
+        raise NotImplementedError
+
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         """Return two shares of sessions whose turns all fail, although no session of the run did.
 
-        From the first share on, the value would be above an upper limit. The second is the upper bound of the share.
-        Return None if no session can matter that a run has none of by chance.
+        From the first share on, the value would be above the limit. The second is the upper bound of the share. Return
+        None if sessions that a run has none of by chance cannot matter.
         """
         return None
 
@@ -223,10 +218,7 @@ class Statistic(ABC):
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the variance of a difference, estimated from a pilot run.
-
-        `sources` has one target, or two targets whose sessions are paired.
-        """
+        """Return the variance of a difference, estimated from one target, or from two whose sessions are paired."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
@@ -240,12 +232,12 @@ class Statistic(ABC):
         self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
-        raise UsageError(f"{spec.name}: stored baselines do not contain it; use a run as the baseline")
+        raise UsageError(f"{spec.name}: stored baselines contain no {self.kind}; use a run as the baseline")
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """The specification of a value to compare. `stratum` is None for all turns. `step` is "" for all steps."""
+    """A value to compare. `stratum` is None for all turns. `step` is "" for all steps."""
 
     metric: str
     statistic: Statistic
@@ -312,16 +304,15 @@ class MetricSpec:
 
     @property
     def entry_fields(self) -> dict[str, Any]:
-        """The values of the fields of a `MetricSpecEntry`, by their names."""
         own = {"metric": self.metric, "kind": self.kind, "p": self.p, "deadline_ms": self.statistic.deadline_ms}
         return own | (self.stratum or NO_STRATUM)._asdict()
 
 
 def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
-    """Group the specs so that all specs of a group need the same sample."""
+    """Group the specs that need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for spec in specs:
-        key = (spec.kind, spec.statistic.deadline_ms, spec.metric, spec.stratum, spec.step)
+        key = (spec.kind if spec.statistic.is_grouped else spec.statistic, spec.metric, spec.stratum, spec.step)
         groups.setdefault(key, []).append(spec)
     return list(groups.values())
 
@@ -330,7 +321,7 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     """The statistic, the metric, and the turns of a value."""
 
     metric: str
-    kind: Annotated[str, described("quantile, mean, rate, within, or typical_change")]
+    kind: Annotated[str, described("the kind of statistic, such as quantile, mean, or rate")]
     p: float | None
     measured_from: Annotated[Known, described("the instant that latency is measured from, if a run has several")]
     turn_type: Annotated[Known, described("the turn type; null for regular turns, and if a run has no others")]

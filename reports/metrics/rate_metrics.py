@@ -5,10 +5,13 @@ Each rate defines the turns that it counts, and its better direction. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Meta
+
 from bench.catalogue.metrics import Better
+from reports.results.json_entries import described
 
 RateUnit = Literal["turns", "words", "characters", "words and characters"]
 """The unit of a rate's denominator."""
@@ -24,11 +27,16 @@ class RateMetric:
     """
 
     name: str
-    sentence: str
     better: Better = "lower"
     column: str = ""
     words_column: str = ""
     characters_column: str = ""
+    definition: Meta = field(kw_only=True)
+
+    @property
+    def sentence(self) -> str:
+        """The definition as a sentence."""
+        return self.definition.description or ""
 
     @property
     def units(self) -> Literal["turns", "words"]:
@@ -43,41 +51,32 @@ class RateMetric:
 
 
 RATES = {rate.name: rate for rate in (
-    RateMetric("failure_rate",
-        "Share of the planned turns that failed or did not start; unfinished ones are excluded."),
-    RateMetric("throttle_rate", "Share of the ended turns that the service throttled."),
-    RateMetric("stall_rate",
-        "Share of the successful turns with audio in which the simulated player ran out of audio."),
-    RateMetric("yield_rate",
-        "Share of the interruptions of a reply after which the player was silent within 2 s.",
-        "higher", "yielded"),
-    RateMetric("false_yield_rate",
-        "Share of the backchannels, noises and asides played during a reply that stopped it within 1 s.",
-        "lower", "false_yield"),
-    RateMetric("truncation_correct_rate",
-        "Share of the checked interrupted replies of which the service retained only the audio that was played.",
-        "higher", "truncation_correct"),
-    RateMetric("false_reply_rate",
-        "Share of the turns after a sound during silence in which the service replied to that sound.",
-        "lower", "false_reply"),
-    RateMetric("cut_off_rate",
-        "Share of the VAD turns in which a reply was played before the end of the caller's speech.",
-        "lower", "cut_off"),
-    RateMetric("preamble_rate",
-        "Share of the good turns with audio in which other audio preceded the answer.",
-        "neither", "preamble"),
-    RateMetric("mcp_failure_rate",
-        "Share of the turns with MCP calls in which a call failed.",
-        "lower", "mcp_call_failed"),
-    RateMetric("task_success_rate",
-        "Share of the turns with a success criterion in their script that met it.",
-        "higher", "task_success"),
-    RateMetric("input_wer",
-        "Word errors in the service's transcription of the caller's speech ÷ words of that speech.",
-        "lower", "input_word_errors", "input_words", "input_characters"),
-    RateMetric("reply_wer",
-        "Word errors in the transcripts or texts of replies ÷ words of the expected replies.",
-        "lower", "reply_word_errors", "reply_words", "reply_characters"),
+    RateMetric("failure_rate", definition=described(
+        "Share of the planned turns that failed or did not start; unfinished ones are excluded.")),
+    RateMetric("throttle_rate", definition=described(
+        "Share of the ended turns that the service throttled.")),
+    RateMetric("stall_rate", definition=described(
+        "Share of the successful turns with audio in which the simulated player ran out of audio.")),
+    RateMetric("yield_rate", "higher", "yielded", definition=described(
+        "Share of the interruptions of a reply after which the player was silent within 2 s.")),
+    RateMetric("false_yield_rate", "lower", "false_yield", definition=described(
+        "Share of the backchannels, noises and asides played during a reply that stopped it within 1 s.")),
+    RateMetric("truncation_correct_rate", "higher", "truncation_correct", definition=described(
+        "Share of the checked interrupted replies of which the service retained only the audio that was played.")),
+    RateMetric("false_reply_rate", "lower", "false_reply", definition=described(
+        "Share of the turns after a sound during silence in which the service replied to that sound.")),
+    RateMetric("cut_off_rate", "lower", "cut_off", definition=described(
+        "Share of the VAD turns in which a reply was played before the end of the caller's speech.")),
+    RateMetric("preamble_rate", "neither", "preamble", definition=described(
+        "Share of the good turns with audio in which other audio preceded the answer.")),
+    RateMetric("mcp_failure_rate", "lower", "mcp_call_failed", definition=described(
+        "Share of the turns with MCP calls in which a call failed.")),
+    RateMetric("task_success_rate", "higher", "task_success", definition=described(
+        "Share of the turns with a success criterion in their script that met it.")),
+    RateMetric("input_wer", "lower", "input_word_errors", "input_words", "input_characters", definition=described(
+        "Word errors in the service's transcription of the caller's speech ÷ words of that speech.")),
+    RateMetric("reply_wer", "lower", "reply_word_errors", "reply_words", "reply_characters", definition=described(
+        "Word errors in the transcripts or texts of replies ÷ words of the expected replies.")),
 )}  # fmt: skip
 """All rates by name. If a rate has no column, `bench.catalogue.metrics` defines its name."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bench.base.errors import UsageError
 from reports.metrics.thresholds import near, quoted
 
 Steps = Sequence[tuple[str, str]]
@@ -27,16 +28,18 @@ def matching(name: str, steps: Steps) -> npt.NDArray[np.bool_]:
     return np.array([own == name for _, own in steps], dtype=bool)
 
 
-def refusal(name: str, steps: Steps, absent: str = "") -> str:
-    """Return why no step matches a name, with the names that are allowed.
+def refusal(name: str, steps: Steps, absent: str = "") -> UsageError:
+    """Return an error that states why no step matches a name, with the names that are allowed.
 
     `absent` states that there is no such step. By default, it is such as `there is no step "helo"`.
     """
     several = len({script for script, _ in steps}) > 1
     known = list(dict.fromkeys(f"{script}: {own}" if several else own for script, own in steps))
     own_names = dict.fromkeys(own for _, own in steps)
-    problem = f"{absent or f'there is no step {quoted(name)}'}{near(name, [*own_names, *known])}"
+    listed = f"these are: {', '.join(known) or 'none'}"
     if name in own_names:
         first = next(script for script, own in steps if own == name)
-        problem = f"several scripts have a step {quoted(name)}: name the script, such as {first}: {name};"
-    return f"{problem} these are: {', '.join(known) or 'none'}"
+        return UsageError(
+            f"several scripts have a step {quoted(name)}: name the script, such as {first}: {name}; {listed}"
+        )
+    return UsageError(f"{absent or f'there is no step {quoted(name)}'}{near(name, [*own_names, *known])} {listed}")

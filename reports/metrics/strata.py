@@ -1,10 +1,7 @@
-"""Strata of turns. A stratum is the turns that have one turn type, and whose latency is measured from one instant.
+"""Strata of turns: the turns that have one turn type, and whose latency is measured from one instant. Pure.
 
-Pure.
-
-Turns of different turn types are never pooled, nor are latencies from different instants. A turn has a type if it
-called functions, followed an interruption or a truncation, or belongs to a session with fillers. Other turns are
-regular.
+Turns of different strata are never pooled. A turn has a type if it called functions, followed an interruption or a
+truncation, or belongs to a session with fillers. Other turns are regular.
 """
 
 from __future__ import annotations
@@ -19,9 +16,7 @@ from reports.results.json_entries import JsonEntry, Known, described
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """The instants from which latency is measured, each with its displayed name, in the order of reports."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""For each of these instants, the name of its turns by the event that started their responses. Metrics that are always
-measured from the end of speech use these names.
-"""
+"""The names of their turns by the event that started their responses, for metrics from the end of speech."""
 TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
@@ -36,10 +31,7 @@ Traits = Annotated[Known, described("the type of the turns; null for regular tur
 
 
 class Stratum(NamedTuple):
-    """The turns that may be in one sample. `measured_from` is "" for any instant.
-
-    `turn_type` is "" for regular turns.
-    """
+    """The turns that may be in one sample. `measured_from` is "" for any instant, `turn_type` for regular turns."""
 
     measured_from: str = ""
     turn_type: str = ""
@@ -66,16 +58,12 @@ class Stratum(NamedTuple):
         return started + (f"{',' if ' with ' in started else ''} {self.turn_type_text}" if self.turn_type else "")
 
     def turns_text(self, others: Collection[Stratum]) -> str:
-        """Return the text `turns`.
-
-        It leaves out the event that started the response if this is the same in all `others`.
-        """
+        """Return the text `turns`, without the event that started the response if this is the same in all `others`."""
         started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
         return self._replace(measured_from=started).turns
 
     @property
     def turn_type_text(self) -> str:
-        """The turn type as text, such as `with function calls, after an interruption`; "" for regular turns."""
         return turn_type_text(self.turn_type)
 
     def covers(self, other: Stratum) -> bool:

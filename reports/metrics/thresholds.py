@@ -16,13 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError
-from bench.base.manual import see
+from bench.base.errors import Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, read_yaml
 from reports.metrics.argument_names import option_of_text
-from reports.metrics.metric_spec import MetricSpec, Statistic
+from reports.metrics.metric_spec import MetricSpec, Sign, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
@@ -193,8 +192,9 @@ def _size(sign: str, number: Fraction, unit: str, metric: ThresholdMetric) -> tu
     return None
 
 
-Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_SHORT = re.compile(r"^([a-z]+)(\d{1,18}(?:\.\d{1,18})?m?s?)$")
+"""A statistic with its number but without brackets, such as p95 or within2000ms."""
 FILTERS = ("step", "target", "turn_type", "measured_from")
 SHAPE = 'write METRIC: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
@@ -440,7 +440,7 @@ def _read(aggregate: str, metric: ThresholdMetric) -> Statistic | None:
 
 def _closed(aggregate: str) -> str:
     """Return an aggregate such as `p95` or `within2s` with parentheses: `p(95)`, `within(2s)`."""
-    return re.sub(r"^(p|within)(\d.*)$", r"\1(\2)", aggregate)
+    return _SHORT.sub(r"\1(\2)", aggregate)
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:

@@ -66,14 +66,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column with its head. If `left` is False, the column is right-aligned, as numbers are.
+    """A column with its head. If `left` is False, it is right-aligned, as numbers are.
 
-    A terminal shortens a table that is too wide step by step, from step 1 on:
+    A terminal shortens a table that is too wide step by step, from step 1 on; 0 is never:
 
-    - `shorten` is the step at which the column loses the text below its cells; 0 for never
-    - `leave_out` is the step at which the column is left out; 0 for never
-    - `min_width` is, for a first column of names, the length to which the names may be shortened if there is still no
-    room
+    - `shorten` is the step at which the column loses the text below its cells
+    - `leave_out` is the step at which it is left out
+    - `min_width` is the length to which the names in a first column may be shortened at the end
     """
 
     head: Inline
@@ -91,11 +90,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table. Its first cell is the name of the row.
+    """A row of a table. Its first cell is its name. If a reader hides its target, it is hidden too.
 
-    - `ids` is names and ids that belong to the row; they are shown below it
-    - `target` is the number of a target; if a reader hides this target, the row is hidden too
-    - `more` is further blocks, which are shown below the ids
+    `ids` is names and ids, and `more` is further blocks, which are shown below it.
     """
 
     cells: tuple[Cell, ...]
@@ -109,9 +106,9 @@ class Row:
 class Table:
     """A table: rows below the heads of columns.
 
-    `stacked` is True if a row becomes a card when there is little room: the heads are then next to the cells. `answers`
-    is True if the table has the main results of the document. In Markdown, the rows after the first `shown` rows are
-    folded.
+    - `stacked`: a row becomes a card, with the heads next to the cells, when there is little room
+    - `answers`: it has the main results of the document
+    - `shown`: in Markdown, the rows after the first ones of this number are folded
     """
 
     columns: tuple[Column, ...]
@@ -133,10 +130,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and the texts next to it. It is not shown if there are no texts.
-
-    `max_lines` is the maximum number of lines on a terminal.
-    """
+    """A name and the texts next to it, which take at most `max_lines` on a terminal; not shown without texts."""
 
     name: str
     texts: Sequence[Inline]
@@ -193,10 +187,9 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that a reader can fold and unfold.
+    """Blocks that a reader can fold, and that are unfolded at first if `open`.
 
-    `open` is True if they are unfolded at first. `again` is True if they repeat the values of a figure or table.
-    `stated` is True if the title is a statement; a terminal then shows the title.
+    `again` is True if they repeat the values of a figure or table. A terminal shows a title that is `stated`.
     """
 
     title: str
@@ -218,10 +211,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with its caption, and the blocks below it. `svg` is "" if there is no drawing.
+    """A drawing with its caption, the texts of its readout (`stops`), and the blocks below it.
 
-    `stops` is the rows of its readout, as texts. `numbers` is the blocks that replace the drawing in a format without
-    drawings; a page folds these blocks.
+    `svg` is "" if there is no drawing. `numbers` replace it in a format without drawings; a page folds them.
     """
 
     svg: str
@@ -255,10 +247,9 @@ Block = (
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document with a heading. `question` is the question that it answers; it is shown below the heading.
+    """A part of a document with a heading, and the question that it answers.
 
-    `folded` is True if a page shows only the heading and the question at first. `brief` is the blocks that a terminal
-    shows instead.
+    If `folded`, a page shows only these at first. `brief` is the blocks that a terminal shows instead.
     """
 
     anchor: str
@@ -353,7 +344,7 @@ def table(
     answers: bool = False,
     shown: int | None = None,
 ) -> Table:
-    """Return a table. A head or a cell may be a text. `left` is the indexes of the heads to left-align."""
+    """Return a table. `left` is the indexes of the heads to left-align."""
     texts = {index % len(heads) for index in left}
     columns = tuple(
         head if isinstance(head, Column) else Column(head, left=index in texts) for index, head in enumerate(heads)
@@ -369,7 +360,6 @@ def make_row(
     target: int | None = None,
     more: Sequence[Block] = (),
 ) -> Row:
-    """Return a row of a table. A cell may be a text."""
     row_cells = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
     return Row(row_cells, style, tuple(ids), target, tuple(more))
 
@@ -387,11 +377,8 @@ class VerdictMarker(NamedTuple):
     colour: str
 
 
-GOOD, BAD, UNDECIDED = (
-    VerdictMarker("✓", "ok", "good"),
-    VerdictMarker("✕", "no", "bad"),
-    VerdictMarker("?", "hm", "warn"),
-)
+GOOD, BAD = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad")
+UNDECIDED = VerdictMarker("?", "hm", "warn")
 MARKS = {
     # verdicts on a compared metric
     **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
@@ -405,7 +392,6 @@ MARKS = {
 
 
 def more_notes(texts: Sequence[Inline]) -> str:
-    """Return the title of the fold that contains the remaining notes."""
     return f"{len(texts)} more note{'' if len(texts) == 1 else 's'}"
 
 
@@ -415,7 +401,6 @@ def with_marker(word: str) -> str:
 
 
 def note(text: Inline) -> list[Block]:
-    """Return a list with the text as a remark; [] if the text is ""."""
     return [Paragraph(text, "note")] if text else []
 
 
@@ -426,5 +411,4 @@ def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> li
 
 
 def line(text: Inline) -> list[Block]:
-    """Return a list with a paragraph about the blocks that follow it; [] if the text is ""."""
     return [Paragraph(text)] if text else []

@@ -1,7 +1,4 @@
-"""The rendering of a page as HTML, by one template and its macros.
-
-This is the only place that escapes texts for HTML.
-"""
+"""The rendering of a page as HTML, by one template and its macros. Only this module escapes texts for HTML."""
 
 from __future__ import annotations
 
@@ -62,12 +59,10 @@ def _text(context: Context, text: Inline) -> Markup:
 
 
 def _unbroken(text: str) -> Markup:
-    """Return a text as HTML in which no option is divided over two lines."""
     return Markup(OPTION.sub(r'<span class="nowrap">\g<0></span>', str(escape(text))))
 
 
 def _style(*classes: str) -> Markup:
-    """Return the class attribute with the classes that are not empty; "" if all are empty."""
     named = " ".join(filter(None, classes))
     return Markup(' class="{}"').format(named) if named else Markup("")
 

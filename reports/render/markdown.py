@@ -37,7 +37,6 @@ def render_markdown(page: b.Page) -> str:
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:
-    """Return the blocks as Markdown. Empty blocks are left out."""
     return f"{_rendered(blocks)}\n".replace(NBSP, " ")
 
 
@@ -47,10 +46,7 @@ def plain(text: str) -> str:
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """Return the text of blocks. A heading without content is left out.
-
-    `within` is True inside a fold. The folds there are open.
-    """
+    """Return the text of blocks, without a heading that has no content. Folds `within` a fold are open."""
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
     kinds = [kind for kind, _ in parts] + [b.Heading]
     displayed = [
@@ -61,10 +57,7 @@ def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks without figures.
-
-    A figure is replaced by its numbers, tabs by the content of their first pane.
-    """
+    """Yield the blocks with the numbers of a figure in its place, and with the first pane of tabs."""
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):
@@ -94,10 +87,8 @@ def _block(block: b.Block, within: bool) -> str:
             return "\n\n".join(map(_inline, lines))
         case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
             remaining = replace(block, rows=rows[shown:], shown=None)
-            folded = _block(
-                b.Details(f"{len(remaining.rows)} more row{'s'[len(remaining.rows) == 1 :]}", [remaining]), within
-            )
-            return f"{_table(replace(block, rows=rows[:shown]))}\n\n{folded}"
+            title = f"{len(remaining.rows)} more row{'s'[len(remaining.rows) == 1 :]}"
+            return f"{_table(replace(block, rows=rows[:shown]))}\n\n{_block(b.Details(title, [remaining]), within)}"
         case b.Table(rows=rows) if rows:
             return _table(block)
         case b.Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
@@ -114,9 +105,7 @@ def _table(table: b.Table) -> str:
     alignments = "|".join("---" if column.left or not index else "--:" for index, column in enumerate(columns))
     lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{alignments}|"]
     for row in table.rows:
-        cells = [
-            cell for row_cell in row.cells for cell in (row_cell, *(b.Cell("") for _ in range(1, row_cell.columns)))
-        ]
+        cells = [cell for of_row in row.cells for cell in (of_row, *[b.Cell("")] * (of_row.columns - 1))]
         texts = []
         for index, column in ((index, column) for index, column in displayed if index < len(cells)):
             cell, struck = cells[index], table.style == "struck" and index and not column.left

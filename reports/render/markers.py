@@ -8,10 +8,7 @@ MARKER_CHARACTERS = "●◆▲■▼✚★⬢"
 
 
 def colour_class(target: int, of: str = "s") -> str:
-    """Return the CSS class of a target's colour. Colours repeat after four targets.
-
-    If `of` is `s`, the class is for strokes and fills (s0 to s3). If it is `t`, the class is for texts (t0 to t3).
-    """
+    """Return the CSS class of a target's colour: `s` for strokes and fills, `t` for texts. Colours repeat."""
     return f"{of}{target % COLOURS}"
 
 

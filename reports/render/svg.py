@@ -1,13 +1,11 @@
 """The scales, axes, and markers of the SVG plots of a page.
 
 There is no chart library. In headless Chromium, a page with our SVG was 0.4 MB and loaded in 0.1 s. With plotly, it was
-4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not reach its plots. Pages are also read in CI
-artifacts, mail, and print, which run no script. No chart library has an axis of nines with room for failed turns.
+4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not reach its plots. CI artifacts, mail, and
+print run no script. No chart library has an axis of nines with room for failed turns.
 
 Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` for strokes and fills, `t0` to `t3` for
-texts. From the fifth target on, the four colours repeat, with other markers and a dashed line. A plot is drawn once. On
-a phone, its text keeps its size, and the plot is scrolled. A second drawing for 360 px would take a third of the page's
-size.
+texts. A plot is drawn once. On a phone, its text keeps its size, and the plot is scrolled.
 """
 
 from __future__ import annotations
@@ -27,13 +25,12 @@ from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
-"""The widths of figures in pixels. WIDE is the width of the page. HALF is the width of each of two figures side by
-side."""
+"""The widths of figures in pixels: of the page, and of each of two figures side by side."""
 FAILED_BAND = 12
 """The height of the band for failed turns at the top of a plot."""
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
-"""The left and right ends of a legend, in pixels. A phone shows all of it without scrolling the figure."""
+"""The ends of a legend, in pixels. A phone shows all of it."""
 LETTER = 7.2
 """The maximum width of a letter in the label of a tick, in pixels."""
 Point = tuple[float, float]
@@ -45,7 +42,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def clean(text: object) -> str:
-    """Return a text escaped for XML. Characters that XML forbids are removed."""
+    """Return a text escaped for XML, without the characters that XML forbids."""
     return escape(_FORBIDDEN.sub("", str(text)))
 
 
@@ -64,7 +61,7 @@ class PixelScale:
         return self.start + (self.f(value) - self.a) / (self.b - self.a) * (self.end - self.start)
 
     def clip(self, value: float) -> float:
-        """Return the pixel of a value. For a value beyond an end, return the pixel of this end."""
+        """Return the pixel of a value, or of the end that it lies beyond."""
         return self(min(max(value, self.low), self.high))
 
 
@@ -73,7 +70,7 @@ def log_scale(low: float, high: float, start: float, end: float) -> PixelScale:
 
 
 def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
-    """Return round numbers between the ends of a logarithmic axis: as many as `max_ticks` allows."""
+    """Return round numbers between the ends of a logarithmic axis."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
     for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
@@ -96,10 +93,7 @@ def even_ticks(length: float, step: float) -> list[float]:
 
 
 class Plot:
-    """A drawing to which elements are added one after the other. `named` is the legend.
-
-    Its rows increase `h` and `top`.
-    """
+    """A drawing to which elements are added. `named` is the legend, whose rows increase `h` and `top`."""
 
     def __init__(
         self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
@@ -132,17 +126,11 @@ class Plot:
         self.add(closing)
 
     def of(self, target: int) -> AbstractContextManager[None]:
-        """Return a context manager.
-
-        The elements that are added in its block belong to a target, which a reader may hide.
-        """
+        """Return a context manager. The elements added in its block belong to a target, which a reader may hide."""
         return self._within(f'<g class="o{target}">')
 
     def along_run(self) -> AbstractContextManager[None]:
-        """Return a context manager. The elements that are added in its block move when a reader zooms in on the run.
-
-        These elements must not be texts.
-        """
+        """Return a context manager. The elements added in its block, no texts, move if a reader zooms in on the run."""
         return self._within(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>', "</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
@@ -194,10 +182,7 @@ class Plot:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
 
     def time_axis(self, scale: PixelScale, max_steps: int) -> None:
-        """Draw an axis of seconds from 0.
-
-        It has ticks at round instants, with at most `max_steps` steps between them.
-        """
+        """Draw an axis of seconds from 0, with ticks at round instants."""
         step = time_step(scale.high, max_steps)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
@@ -208,7 +193,7 @@ class Plot:
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
     def count_axis(self, largest: float) -> PixelScale:
-        """Draw an axis of integers and return its scale. It reaches from 0 to `largest`, but at least to 1."""
+        """Draw an axis of integers, from 0 to `largest` or 1, and return its scale."""
         top = max(1.0, largest)
         scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
@@ -217,10 +202,7 @@ class Plot:
     def read_lines(
         self, stops: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
-        """Add a readout with a stop for each (key, x, name).
-
-        The row of a stop has its name, and then the label and the text of each line that has a text for its key.
-        """
+        """Add a readout with a stop for each (key, x, name), and the label and text of each line that has this key."""
         labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
         rows = [
             " · ".join([name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)])
@@ -229,14 +211,11 @@ class Plot:
         self.readout([x for _, x, _ in stops], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
-        """Set the stops of the crosshair. `xs` is their positions.
-
-        `rows` is the texts that are shown and spoken there.
-        """
+        """Set the positions of the crosshair's stops, and the texts that are shown and spoken there."""
         self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
 
     def svg(self, cls: str = "figure") -> str:
-        """Return the SVG element, with a sentence as its label. It can get the keyboard focus if it has a readout."""
+        """Return the SVG element. It can get the keyboard focus if it has a readout."""
         live = ""
         if self.stops:
             stops = json.dumps(self.stops, separators=(",", ":"), ensure_ascii=False)
@@ -250,7 +229,7 @@ class Plot:
 
 
 def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
-    """Return the entries of a legend in rows that are not wider than `room`. `width` returns the width of a text."""
+    """Return the entries of a legend in rows that are not wider than `room`."""
     rows: list[list[LegendEntry]] = []
     for entry in entries:
         if not rows or sum(width(text) for _, text in [*rows[-1], entry]) > room:
@@ -285,10 +264,7 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
 
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """Return a figure with the plot and the rows of its readout.
-
-    `more` is further fields, which may replace these `stops`.
-    """
+    """Return a figure with the plot and its readout. `more` is further fields."""
     stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 

@@ -16,7 +16,7 @@ COLOURS = {
     **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
-"""The colour codes of styles. The styles are those of words, of badges, and of targets (t0 to t3, as on pages)."""
+"""The colour codes of the styles of words, of badges, and of targets."""
 INDENT, BELOW = 16, 6
 """The width of the indent before a text next to a name, and before a text below a row, in columns."""
 GAP = 2
@@ -86,10 +86,7 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """Return the notes of a page and its badges.
-
-    The badges are at the end of the line or, without room, on the next one.
-    """
+    """Return the notes of a page, and its badges at the end of the line or, without room, on the next one."""
     words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -133,10 +130,9 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
 
 
 def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
-    """Yield a table in the widest layout that fits.
+    """Yield a table in the widest layout that fits. A row with only one cell is a line of text.
 
-    A first cell that is too long, or that the layout leaves out, is on a line above its row. A row with only one cell
-    is a line of text.
+    A first cell that is too long, or that the layout leaves out, is on a line above its row.
     """
     rows = [b.make_row([column.head for column in table.columns], "soft"), *table.rows]
     lines = [[_both(cell) for cell in row.cells] for row in rows]
@@ -169,10 +165,7 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """Yield the layouts of a table, the widest first.
-
-    A layout has, for each column that is shown, True if the column loses the text below its cells.
-    """
+    """Yield the layouts of a table, the widest first: for each shown column, whether it loses the text below cells."""
     layout = {index: False for index, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
@@ -187,7 +180,7 @@ def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
 def _fitting(
     columns: Sequence[b.Column], rows: Sequence[Sequence[tuple[str, str]]], width: int
 ) -> tuple[dict[int, bool], dict[int, int]]:
-    """Return the layout of a table that fits `width`, and the width of each column in it."""
+    """Return the layout of a table that fits, and the width of each column in it."""
     layout, sizes = dict[int, bool](), dict[int, int]()
     for layout in _layouts(columns):
         sizes = {index: max(len(row[index][short]) for row in rows) for index, short in layout.items()}
@@ -209,9 +202,9 @@ def truncate(text: str, room: int, ending: int) -> str:
 
 
 def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
-    """Shorten the texts to `room` letters and return each text with its short form. Short forms differ as the texts do.
+    """Return each text with a different short form of `room` letters, with `ending` letters of its end if possible.
 
-    Return {} if that is impossible. `ending` is the number of letters to keep at the end, if possible.
+    Return {} if that is impossible.
     """
     unique = set(texts)
     for end in (ending, *range(room)):

@@ -27,11 +27,9 @@ WHOLE_MS = 1_000.0
 
 @dataclass(frozen=True)
 class WaterfallRow:
-    """One message, or several messages of one name.
+    """One message, or several messages of one name: the times of the first and the last one, and their bytes of audio.
 
-    `at_ms` and `until_ms` are the times of the first and the last message. `since_ms` is when the wait for the first
-    one began; None if there was no wait. `smallest` and `largest` are the bytes of audio in the smallest and largest
-    message. `style` is a key of COLOURS, or "".
+    `since_ms` is when the wait for the first one began; None if there was no wait. `style` is a key of COLOURS, or "".
     """
 
     at_ms: float
@@ -53,15 +51,11 @@ class WaterfallRow:
 
 
 def message(at_ms: float, direction: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
-    """Return the row for a single message."""
     return WaterfallRow(at_ms, direction, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 
 
 def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Merge the rows that have the same key, at the position of the first one.
-
-    Rows with the key None are not merged.
-    """
+    """Merge the rows that have the same key, unless it is None, at the position of the first one."""
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         merge_key = ("alone", number) if key is None else key
@@ -85,10 +79,9 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
         text = f"{row.at_ms:+,.0f}" if (end - start >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
         offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
     left = max(map(len, offsets)) + len("  ← ")
-    names = min(
-        max(len(row.label) for row in rows), max(MIN_NAME_WIDTH, width - left - len(LABEL_GAP) - MIN_BARS_WIDTH)
-    )
-    columns = max(1, width - left - names - len(LABEL_GAP))
+    room = width - left - len(LABEL_GAP)
+    names = min(max(len(row.label) for row in rows), max(MIN_NAME_WIDTH, room - MIN_BARS_WIDTH))
+    columns = max(1, room - names)
 
     def column(ms: float) -> int:
         share = (ms - start) / (end - start) if end > start else 0.0

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import reduce
 from operator import or_
 from types import UnionType
@@ -59,7 +59,7 @@ else:
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: ""}
 """For each of these types, the value that a reader uses for null."""
 Read = TypeVar("Read", bound=msgspec.Struct)
-Entry = TypeVar("Entry", bound=msgspec.Struct)
+AnyValue = TypeVar("AnyValue")
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
@@ -70,12 +70,12 @@ class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
     """An object with a key for each field and no other keys."""
 
 
-def entry_from(kind: type[Entry], /, *sources: object, **fields: Any) -> Entry:
-    """Return an entry of this type. Each field is an attribute of the first source that has it, if it is not given."""
-    for name in kind.__struct_fields__:
-        if name not in fields:
-            fields[name] = getattr(next(source for source in sources if hasattr(source, name)), name)
-    return kind(**fields)
+def entry_from(kind: type[Read], /, *sources: object, **values: Any) -> Read:
+    """Return an entry with these values. Each other field is the attribute of this name that a source has."""
+    for source in sources:
+        missing = (name for name in kind.__struct_fields__ if name not in values and hasattr(source, name))
+        values |= {name: getattr(source, name) for name in [*missing]}
+    return kind(**values)
 
 
 def to_json_data(document: JsonEntry) -> dict[str, Any]:
@@ -103,9 +103,8 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type. Raise JsonError if it is invalid.
-
-    If the type was made by `optional_keys`, the document may lack keys, and a key with null counts as missing.
+    """Read a document of this type. Raise JsonError if it is invalid. If the type was made by `optional_keys`, the
+    document may lack keys, and a key with null counts as missing.
     """
     return cast("Read", read_json(data, kind, make_value=_build))
 
@@ -172,3 +171,20 @@ def optional_keys(kind: Any) -> Any:
         may_be_null = name in optional or typing.get_origin(hint) is NotRequired
         keys[name] = optional_keys(hint) | None if may_be_null else optional_keys(hint)
     return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]
+
+
+def map_values(result: AnyValue, kind: type[Read] | type[str], change: Callable[[Any], Any]) -> AnyValue:
+    """Return a struct, a dataclass, or a collection in which `change` has replaced each value of this type."""
+    made: Any = result
+    if isinstance(result, kind):
+        made = change(result)
+    elif isinstance(result, tuple | list):
+        items = [map_values(item, kind, change) for item in result]
+        made = type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    elif isinstance(result, dict):
+        made = {map_values(key, kind, change): map_values(value, kind, change) for key, value in result.items()}
+    elif isinstance(result, msgspec.Struct):
+        made = msgspec.structs.replace(result, **map_values(msgspec.structs.asdict(result), kind, change))
+    elif is_dataclass(result) and not isinstance(result, type):
+        made = replace(result, **map_values(vars(result), kind, change))
+    return cast("AnyValue", made)

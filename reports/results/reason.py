@@ -14,9 +14,8 @@ T = TypeVar("T")
 
 
 class Reason(ClosedJsonEntry, frozen=True):
-    """A reason. Programs read its code and its numbers, people read its text.
-
-    `reports.text.reasons` has all codes, and writes the texts. Only documents contain a text.
+    """A reason. Programs read its code and its numbers, people read its text. `reports.text.reasons` has all codes, and
+    writes the texts. Only documents contain a text.
     """
 
     code: str
@@ -50,9 +49,8 @@ IN_FAILURES = Reason("in_failures")
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
 ) -> Reason:
-    """Return the reason for a result that is based on too few of a unit. Each target needs `needed`.
-
-    `there` is the existing number in each target; at least one of them is too small. `p` is the level of a quantile.
+    """Return the reason for a result that is based on too few of a unit. Each target needs `needed`. `there` is the
+    existing number in each target; at least one of them is too small. `p` is the level of a quantile.
     """
     named = {"targets": list(targets)} if targets else {}
     level = {} if p is None else {"p": p}

@@ -73,8 +73,9 @@ a test is significant at FOUND, at the analysis that decides it.
 BURST_ALPHA_FACTOR = 0.6
 """The factor on the type I error of the tests for bursts. It is below 1 because each positive test costs power, and
 because bursts that matter are obvious."""
-MIN_SERIES_LENGTH = 20
-"""The minimum length of a series that is tested."""
+MIN_VALUES = 20
+"""The minimum length of a series that is tested, and the minimum size of each of two samples: with fewer values, the
+steps of D are too large."""
 
 
 def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
@@ -83,13 +84,10 @@ def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
 
 
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
-    """Return whether a series is autocorrelated at this type I error. Values that are not finite are left out.
-
-    Return False if the series is shorter than MIN_SERIES_LENGTH, or constant.
-    """
+    """Return whether the finite values of a series are autocorrelated: at least MIN_VALUES, not all equal."""
     x = series[np.isfinite(series)]
     n = x.size
-    if n < MIN_SERIES_LENGTH or not np.ptp(x) > 0:
+    if n < MIN_VALUES or not np.ptp(x) > 0:
         return False
     deviations, quarter = x - x.mean(), part_of(n)
     squares = float((deviations**2).sum())
@@ -103,10 +101,7 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """Return the median of the logs of each cluster's values.
-
-    It is NaN for a cluster without values. It is infinite if the cluster's median is infinite or 0.
-    """
+    """Return the median log of each cluster's values; NaN without values, infinite if the median is infinite or 0."""
     order = np.lexsort((sample.values, sample.sessions))
     values, counts = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
@@ -119,10 +114,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns.
-
-    If `value` is infinite, it is the share of infinite turns.
-    """
+    """Return the share of turns above `value`, or of infinite turns, in each cluster; NaN for one without turns."""
     return shares(beyond(sample, value, clusters))
 
 
@@ -159,12 +151,7 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether a target is autocorrelated.
-
-    If sessions are paired, test the differences of the pairs; otherwise, test each target's own series.
-
-    `error` is the type I error of all these tests together.
-    """
+    """Return whether a target is autocorrelated: the differences of pairs, or each series; `error` is for all tests."""
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(values, error / len(series)) for values in series)
@@ -227,11 +214,7 @@ def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> 
 def mean_by_order(
     totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Compare two means as `rates.mean_difference` does.
-
-    If a target drifts, also compute bounds with quarters of the run as clusters, and use the wider bounds. `error` is
-    the type I error of the tests for drift.
-    """
+    """Compare two means. If a target drifts, use the wider bounds of both: of sessions, and of quarters of the run."""
     usual = mean_difference(totals, margin, better, inference)
     if not means_drift(totals, error):
         return usual
@@ -297,10 +280,7 @@ def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
 
 
 def part_variance(values: Floats, parts: int) -> float:
-    """Return the variance of a statistic. `values` is the statistic in each resample of the parts of a run.
-
-    Return NaN if too few of the values are finite.
-    """
+    """Return the variance of a statistic from its resamples of parts of a run; NaN if too few of them are finite."""
     return variance(values, FINITE) * parts / (parts - 1)
 
 
@@ -332,23 +312,15 @@ def by_part(totals: PerCluster, parts: int) -> PerCluster:
 
 NEIGHBOUR_ALPHA = 0.35
 """The limit of λ: if λ is below it, two samples are too similar to be independent."""
-MIN_VALUES = 20
-"""The minimum number of values of each sample. With fewer values, the steps of D are too large."""
 
 
 def have_same_distribution(first: Floats, second: Floats) -> bool:
-    """Return whether two samples of finite values are too similar to be independent samples.
-
-    Return False if a sample has fewer than MIN_VALUES values.
-    """
+    """Return whether two samples, of at least MIN_VALUES, are too similar to be independent."""
     return min(first.size, second.size) >= MIN_VALUES and kolmogorov_distance(first, second) < NEIGHBOUR_ALPHA
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
-    """Return λ of two samples, as this module's docstring defines it. The samples need not be sorted.
-
-    Each must have a value.
-    """
+    """Return λ of two samples with values, as this module's docstring defines it."""
     a, b = np.sort(first), np.sort(second)
     points = np.concatenate([a, b])
     distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size

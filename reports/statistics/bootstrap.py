@@ -37,40 +37,25 @@ Weights = npt.NDArray[np.floating]
 
 
 def seed_of(*run_ids: str) -> int:
-    """Return a seed below 2⁴⁸ that depends only on the run IDs and their order.
-
-    So the same runs always give the same verdict.
-    """
+    """Return a seed below 2⁴⁸ that depends only on the run IDs and their order, so that verdicts are reproducible."""
     return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
 
 
 def resampled_quantiles(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
-    """Return the quantiles of resamples of one sample: one row per resample, one column per p.
-
-    The `sessions` of the sample are codes from 0 to `clusters` − 1. Clusters without values are drawn with the same
-    probability as others. If a resample has no values, its quantiles are NaN.
-    """
+    """Return quantiles (columns) of resamples (rows) of one sample; NaN without values, which empty clusters cause."""
     return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(values: Floats, min_share: float = 0.0) -> float:
-    """Return the variance of the finite values.
-
-    Return NaN if fewer than two values are finite, or if the share of finite values is below `min_share`.
-    """
+    """Return the variance of the finite values; NaN if fewer than two, or a share below `min_share`, are finite."""
     finite = values[np.isfinite(values)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= min_share * values.size else math.nan
 
 
 def resamples_at_once(*rows: int) -> int:
-    """Return how many resamples to compute at once.
-
-    `rows` is the number of rows of each array; its columns are the resamples.
-
-    If the result would be 2 to 4, return 1, because a product with a vector is faster.
-    """
+    """Return how many columns of arrays of these rows to compute at once: 1, which is faster than 2 to 4, or more."""
     portion = CELLS_AT_ONCE // max(rows)
     return portion if portion > 4 else 1
 
@@ -106,10 +91,7 @@ class PreparedSample:
 def resample_weights(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    """Return the quantiles of resamples, one array per sample: one row per resample, one column per p.
-
-    In each resample, the same clusters are drawn for all samples.
-    """
+    """Return one array per sample: quantiles (columns) of resamples (rows), with the same clusters for all samples."""
     prepared_samples = [prepare(sample, ps, clusters) for sample in samples]
     quantiles = [np.full((draws, len(ps)), np.nan) for _ in samples]
     portion = resamples_at_once(clusters, *(prepared.counts.shape[0] for prepared in prepared_samples))
@@ -159,10 +141,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
 
 
 def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
-    """Return the quantiles of resamples: one row per resample, one column per p.
-
-    `cluster_weights` is the weight of each cluster (row) in each resample (column).
-    """
+    """Return the quantiles (columns) of resamples (rows), given the weight of each cluster (row) in each resample."""
     sums = prepared.counts @ cluster_weights
     turns, row = sums[0].astype(np.float64), 1
     quantiles = np.full((turns.size, len(prepared.ps)), np.nan)

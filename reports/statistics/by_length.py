@@ -35,9 +35,7 @@ MIN_LONG = 4
 
 
 def changes_by_length(samples: TwoSamples) -> Literal[-1, 0, 1]:
-    """Return whether the change depends on the length of sessions, and the longest session has enough turns to matter.
-
-    Return 1 if long sessions increase the candidate's quantile, −1 if they decrease it, and 0 if neither is found.
+    """Return 1 if long sessions increase the candidate's quantile, −1 if they decrease it, 0 if neither is found.
 
     Two tests are made, each at half of DEPENDENCE_ALPHA, of the turns of a pair and the difference of its targets; for
     other sessions, of the difference between both targets. One compares rank correlations (Fisher's z). The other
@@ -73,10 +71,7 @@ def _lengths(sample: Sample, weights: Floats | None, clusters: int = 0) -> Lengt
 
 
 def _deviates(lengths: Sequence[Lengths], levels: Sequence[Floats]) -> tuple[float, float]:
-    """Return the normal deviates of both tests, of one sample or of the second minus the first.
-
-    They are above 0 if long sessions have higher levels.
-    """
+    """Return the normal deviates of both tests, above 0 if long sessions have higher levels."""
     z, variance, gap, error = 0.0, 0.0, 0.0, 0.0
     for sign, turns, of_session in zip((-1, 1)[-len(levels) :], lengths, levels, strict=True):
         z += sign * math.atanh(max(-0.999999, min(0.999999, rank_correlation(turns, of_session))))
@@ -114,10 +109,7 @@ def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
 
 
 def _reaches(sample: Sample, weights: Floats | None, value: float, p: float, level: float) -> tuple[float, float]:
-    """Return the distances of both bounds of a quantile from it, as logs; inf if a bound or the quantile has no log.
-
-    `value` is the quantile.
-    """
+    """Return the distances of both bounds of a quantile from its `value`, as logs; inf without a log."""
     if not 0 < value < math.inf:
         return math.inf, math.inf
     low, high, of_session = value, value, _lengths(sample, weights)

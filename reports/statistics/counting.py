@@ -53,10 +53,7 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """Return the positions of codes in ascending order.
-
-    For codes of 16 bits, use numpy's radix sort, which is faster.
-    """
+    """Return the positions of codes in ascending order. For codes of 16 bits, numpy's radix sort is faster."""
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
@@ -83,10 +80,7 @@ def _order(keys: Keys) -> Integers:
 
 
 def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
-    """Return the positions of keys in ascending order, but ignore the `low` lowest bits of each key.
-
-    To do so, sort integers that have the key in the high bits and its position in the low bits.
-    """
+    """Return the positions of keys in ascending order without their `low` lowest bits, by sorting (key, position)."""
     position_bits = np.uint64(keys.size.bit_length())
     packed = keys >> low
     packed <<= position_bits
@@ -139,10 +133,7 @@ class ConcurrencySeries:
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """Return the number of calls in progress at each instant.
-
-        Calls that start at the instant are included; calls that end at the instant are not.
-        """
+        """Return the calls in progress at each instant, with those that start then, without those that end then."""
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, start_ns: int, end_ns: int) -> ConcurrencySeries:
@@ -154,10 +145,7 @@ class ConcurrencySeries:
 
 
 def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
-    """Return the number of calls in progress over time, given the start and the end of each call.
-
-    Both arrays may be in any order.
-    """
+    """Return the number of calls in progress over time, given the start and the end of each call in any order."""
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)

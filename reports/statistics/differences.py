@@ -31,7 +31,7 @@ from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.by_length import changes_by_length, p_value, reaches
 from reports.statistics.counting import Floats
-from reports.statistics.quantiles import quantile
+from reports.statistics.quantiles import Sample, quantile
 
 LEVEL = 0.05
 """The one-sided type I error. Reports print the two-sided interval of 90 %; its two ends are the bounds that decide."""
@@ -78,10 +78,7 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The lower and the upper bound of a quantity. Each is one-sided, with the same type I error.
-
-    `p` is the p-value of the null hypothesis "the quantity is not above 0".
-    """
+    """One-sided bounds of a quantity, and the p-value of the null hypothesis "the quantity is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -161,10 +158,7 @@ class Inference:
 
     @property
     def run_variance(self) -> float:
-        """The part of a quantile's SE² that comes from the variation between two runs.
-
-        More sessions do not reduce it.
-        """
+        """The part of a quantile's SE² from the variation between two runs, which more sessions do not reduce."""
         return 2 * self.run_sd**2
 
 
@@ -252,10 +246,7 @@ def _with_unseen(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1 + ratio)·less, less + plus), where `ratio` and `plus` are those of the margin.
-
-    If both numbers are 0, the result is that of two equal values. It is NaN if both are +inf, or if one is negative.
-    """
+    """Return log more − log max((1 + ratio)·less, less + plus); of two zeros, as of equal values; NaN for two +inf."""
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)
@@ -264,10 +255,7 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return by how much the candidate is worse than the margin allows. `values` has the baseline's values first.
-
-    If `values` has the candidate's values first, the result is by how much the candidate is better than the margin.
-    """
+    """Return by how much the second target is worse than the margin allows; with swapped `values`, better."""
     return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
 
@@ -278,10 +266,7 @@ def log_variance(values: Floats) -> float:
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Return Welch's degrees of freedom of a difference. Each target has one entry in `variances` and in `clusters`.
-
-    For pairs, give the number of pairs as the only entry of `clusters`; the result is this number − 1.
-    """
+    """Return Welch's degrees of freedom from variances and clusters of both targets; for one entry of pairs, n − 1."""
     if len(clusters) == 1:
         return float(clusters[0] - 1)
     squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))
@@ -319,10 +304,7 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the whole interval of `bad` lies on one side of the margin.
-
-    If it ends on the margin, return False.
-    """
+    """Return whether the whole interval of `bad` lies on one side of the margin, and does not end on it."""
     return bad.low > 0 or bad.high < 0
 
 
@@ -344,3 +326,28 @@ def two_digits(number: float) -> int:
     """Round up to two significant digits: 241 → 250."""
     unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit
+
+
+TIED, MIN_TIED = 0.01, 5
+"""The minimum share, and number, of values that are equal to the quantile, if the values have ticks."""
+LARGE = 1 / 3
+"""The share of the margin above which a tick is reported."""
+
+
+def tick_at(sample: Sample, p: float) -> float:
+    """Return the smallest distance of values that occur several times; 0 if values at the p-quantile have no ticks."""
+    values = sample.succeeded
+    if not values.size:
+        return 0.0
+    at = quantile(sample.values, p)
+    tied = int(np.searchsorted(values, at, side="right") - np.searchsorted(values, at))
+    if tied < max(MIN_TIED, TIED * values.size):
+        return 0.0
+    distinct, counts = np.unique(values, return_counts=True)
+    gaps: Floats = np.diff(distinct[counts > 1])
+    return float(gaps.min()) if gaps.size else 0.0
+
+
+def is_large(tick: float, value: float, margin: Margin) -> bool:
+    """Return whether a tick is a large share of a margin on the baseline's `value`, and larger than its `plus`."""
+    return tick > LARGE * max(margin.ratio * value, margin.plus) and tick > margin.plus + 1e-6

@@ -25,15 +25,20 @@ After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group seq
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.results.reason import Reason
 from reports.statistics.counting import Floats
-from reports.statistics.verdicts import SESSIONS, turns_to_decide
+from reports.statistics.differences import Order
+from reports.statistics.quantiles import effective_size
+from reports.statistics.rates import PerCluster
+from reports.statistics.verdicts import NOT_AFTER_HOLM, SESSIONS, floor_reason, turns_to_decide
 
 SPENDING = "a t^2"
 EVERY = 50
@@ -42,39 +47,38 @@ it."""
 FUTILITY_POWER = 0.1
 """The conditional power below which a result is considered out of reach.
 
-A run is futile, and stops, if at least one open gate has less than this power to pass, and each gate has less than this
-power to fail.
+A run is futile, and stops, if at least one open metric has less than this power to pass, and each metric has less than
+this power to fail.
 """
 PATH_NODES = 200
 REACH = 8.0
-"""The lower end of the numerical integration, in standard deviations."""
+"""The lower end of the numerical integration, in standard deviations, and the largest critical value that the search
+for `z_within` considers."""
 
 
 def analysis_sizes(max_pairs: int, step: int = EVERY, first: int = 0) -> tuple[int, ...]:
-    """Return the sizes of the analyses in pairs, such as (100, 150, …, N). N is `max_pairs`.
-
-    The first size is the larger of `first` and `step`. The next sizes follow at intervals of `step`. The last size is
-    N.
-    """
+    """Return the pairs at each analysis: the larger of `first` and `step`, then every `step`, and `max_pairs`."""
     sizes = range(max(first, step), max_pairs, step)
     return (*sizes, max_pairs)
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Return the minimum number of pairs from which a metric can be tested.
-
-    `p` is the level of a quantile; None for a rate or a mean. `values_per_session` is the mean number of values per
-    session.
-    """
+    """Return the minimum number of pairs to test a quantile of level `p`, or a rate or mean if `p` is None."""
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
 def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
-    """Return the size of the first analysis: the pairs needed to test every gate, rounded up to a multiple of `step`.
-
-    `needed` is the minimum number of pairs for each gate.
-    """
+    """Return the size of the first analysis: the largest of the pairs needed, rounded up to a multiple of `step`."""
     return math.ceil(max(needed) / step) * step
+
+
+def spending(t: Sequence[float], a: float) -> list[float]:
+    """Return the part of the error `a` that each analysis may use. The last one may use all the remaining error.
+
+    `t` is as in `critical_values`.
+    """
+    spent = [0.0, *(a * share**2 for share in t[:-1]), a]
+    return [after - before for before, after in pairwise(spent)]
 
 
 def critical_values(t: Sequence[float], a: float) -> list[float]:
@@ -90,12 +94,12 @@ def critical_values(t: Sequence[float], a: float) -> list[float]:
 
 @lru_cache(maxsize=256)
 def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
-    spent = [0.0, *(a * fraction**2 for fraction in t[:-1]), a]
+    increments = spending(t, a)
     nodes, weights = _nodes(PATH_NODES)
     values, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):
         sd = math.sqrt(share - (t[k - 1] if k else 0.0))
-        bound = _bound(at, mass, sd, spent[k + 1] - spent[k])
+        bound = _bound(at, mass, sd, increments[k])
         values.append(bound / math.sqrt(share))
         low = -REACH * math.sqrt(share)
         to = low + (nodes + 1) / 2 * (bound - low)
@@ -111,12 +115,7 @@ def _nodes(grid: int) -> tuple[Floats, Floats]:
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
-    """Return the bound that paths exceed with probability `increment` after one normally distributed step.
-
-    - `at` is the position of each path before the step.
-    - `mass` is the probability of each path.
-    - `sd` is the standard deviation of the step.
-    """
+    """Return the bound that paths exceed with probability `increment` after a normal step with this `sd`."""
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
@@ -131,10 +130,7 @@ def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return the distance beyond the margin as a standard normal deviate: Φ⁻¹(T_df(excess / SE)).
-
-    If SE is 0, the result is ±inf, or 0 without excess.
-    """
+    """Return Φ⁻¹(T_df(excess / SE)), the excess as a normal deviate. If SE is 0: ±inf, or 0 without excess."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
@@ -147,29 +143,18 @@ def bound_distance(c: float, df: float) -> float:
 
 @dataclass(frozen=True)
 class ConditionalPower:
-    """The probabilities that a gate will pass, or will fail, at N pairs, given an interim analysis.
-
-    - `passing` is the probability to pass.
-    - `red` is the probability to fail.
-
-    For each probability, the drift is assumed to be more favourable to this result than the estimate, by one standard
-    error.
-    """
+    """The probabilities to pass, and to fail (red), at N pairs, with a drift one standard error better for each."""
 
     passing: float
     red: float
 
 
 UNKNOWN = ConditionalPower(1.0, 1.0)
-"""The conditional power of a gate that could not be tested yet: both results are still possible."""
+"""The conditional power of a metric that could not be tested yet: both results are still possible."""
 
 
 def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-    """Return the conditional power at an analysis with the share `t` of the information and the statistic `z`.
-
-    `c_pass` and `c_red` are critical values of the last analysis: `c_pass` at error a, and `c_red` at a divided by the
-    number of gates.
-    """
+    """Return the conditional power at the share `t` of the information, given critical values of the last analysis."""
     if t >= 1 or not math.isfinite(z):
         return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
     at, left = z * math.sqrt(t), 1 - t
@@ -179,13 +164,10 @@ def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> Condit
     return ConditionalPower(float(passing), float(red))
 
 
-def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Return whether a run is futile: at least one open gate is unlikely to pass, and all gates are unlikely to fail.
-
-    A stop because of futility does not change the type I error of any verdict.
-    """
-    return any(power.passing < FUTILITY_POWER for power in open_gates) and all(
-        power.red < FUTILITY_POWER for power in all_gates
+def is_futile(open_metrics: Sequence[ConditionalPower], all_metrics: Sequence[ConditionalPower]) -> bool:
+    """Return whether an open metric is unlikely to pass, and all are unlikely to fail."""
+    return any(power.passing < FUTILITY_POWER for power in open_metrics) and all(
+        power.red < FUTILITY_POWER for power in all_metrics
     )
 
 
@@ -213,10 +195,7 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """Return P(w): the probability of an upper stop before the last analysis, or of at least `s` at the last analysis.
-
-    `w` is the drift. `t` and `c` are the shares of N and the critical values of the analyses.
-    """
+    """Return P(w), given the drift, the deciding S, and the shares and critical values of the analyses."""
     bounds = [*(critical * math.sqrt(share) for share, critical in zip(t[:-1], c, strict=False)), s]
     reached, before = 0.0, 0.0
     for (at, mass), bound, share in zip(_open(tuple(t[:-1]), tuple(c)), bounds, t, strict=True):
@@ -228,12 +207,9 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Return the positions and probabilities of the paths that have not stopped.
+    """Return the positions and probabilities of the paths before the first analysis, and after each without a stop.
 
-    The first element is the state before the first analysis; then there is one for each analysis.
-
-    The paths have no drift, and lie between both bounds. A drift w only multiplies the weight of a path, which has the
-    position S at time t, by exp(w·S − w²·t/2).
+    The paths have no drift. A drift w multiplies the weight of a path with position S at time t by exp(w·S − w²·t/2).
     """
     nodes, weights = _nodes(NODES)
     paths, before = [(np.zeros(1), np.ones(1))], 0.0
@@ -242,3 +218,109 @@ def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floa
         paths.append((nodes * bound, propagate(at, mass, nodes * bound, math.sqrt(share - before)) * weights * bound))
         before = share
     return paths
+
+
+WIDER = 1e-6
+"""The minimum difference of `z_within` and `z` that counts. If they differ by more, the upper bound is wider than that
+of the standard error, and this wider bound decides."""
+
+
+@dataclass(frozen=True)
+class InterimStatistic:
+    """One metric at one interim analysis. The unit is that of its difference: log of a ratio, or points.
+
+    - `d` is the difference of candidate and baseline.
+    - `excess` is the distance by which the candidate is worse than the margin allows.
+    - `upper` is a function: it returns the upper bound of `excess` at a critical value.
+    - `better` is 1 if less is better, −1 if more is better.
+    - `untested` is the reason why the metric cannot be tested yet; None if it can.
+    - `unsettled` is a function: it returns why the metric has not passed at a critical value. It returns None if the
+    interval shows the reason.
+    - `order` is the autocorrelation found in a target. If it is set, the standard error is computed from parts of the
+    run.
+    - `is_provisional` is True if this autocorrelation is also significant at the type I error of a single test,
+    `autocorrelation.FOUND`.
+    """
+
+    d: float
+    excess: float
+    se: float
+    df: float
+    upper: Callable[[float], float]
+    better: int = 1
+    untested: Reason | None = None
+    unsettled: Callable[[float], Reason | None] = lambda c: None
+    order: Order | None = None
+    is_provisional: bool = False
+
+    @property
+    def z(self) -> float:
+        """The test statistic from the standard error, which decides whether the metric fails; NaN if it is untested."""
+        return math.nan if self.untested else z_of(self.excess, self.se, self.df)
+
+    @property
+    def z_within(self) -> float:
+        """The test statistic from the upper bound, which decides a pass; above `z` with few failures."""
+        if self.untested or self.z >= 0 or self.upper(REACH) < 0:
+            return self.z
+        from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
+
+        return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
+
+    def conditional_power(self, t: float, c_pass: float, c_red: float) -> ConditionalPower:
+        """Return the conditional power at the share `t` of the information, for critical values of the end."""
+        passing, red = (conditional_power(z, t, c_pass, c_red) for z in (self.z_within, self.z))
+        return ConditionalPower(passing.passing, red.red)
+
+    def inconclusive_reason(self, c: float) -> Reason | None:
+        """Return why the metric neither passes nor fails at critical value `c`; None if its interval shows why."""
+        return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
+
+    def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
+        """Return both bounds at critical value `c`, and the corrected estimate, of `d`.
+
+        `t` and `bounds` are the shares of the planned pairs, and the critical values that would have stopped the run.
+        """
+        if self.untested:
+            return -math.inf, math.inf, math.nan
+        margin = self.better * self.d - self.excess
+        low, high = self.excess - bound_distance(c, self.df) * self.se, self.upper(c)
+        ends = sorted(self.better * (end + margin) for end in (low, high))
+        if not math.isfinite(self.excess):
+            return ends[0], ends[1], self.d
+        z, moved = self.z, self.excess
+        # A bound wider than that of the standard error hardly stops a run by chance, so such a pass is not corrected.
+        if z and math.isfinite(z) and self.z_within - z <= WIDER:
+            # z is a normal deviate, so se is excess / z
+            moved = distance(z, self.excess / z, t, bounds)
+        return ends[0], ends[1], self.better * (min(max(moved, low), high) + margin)
+
+
+def by_se(
+    d: float,
+    excess: float,
+    se: float,
+    df: float,
+    better: int = 1,
+    *,
+    order: Order | None = None,
+    is_provisional: bool = False,
+) -> InterimStatistic:
+    """Return the statistic of a metric whose upper bound is computed from its standard error alone."""
+
+    def upper(c: float) -> float:
+        return excess + bound_distance(c, df) * se
+
+    return InterimStatistic(d, excess, se, df, upper, better, order=order, is_provisional=is_provisional)
+
+
+def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
+    """Return the statistic of a metric that cannot be tested at this analysis."""
+    return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
+
+
+def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
+    """Return why a rate or a mean cannot be tested: too few pairs have turns. Return None if there are enough."""
+    turns = base[1], cand[1]
+    pairs = [int(np.count_nonzero(n)) for n in turns]
+    return floor_reason(None, (), pairs, "pair", effective_sessions=[effective_size(n) for n in turns])

@@ -40,10 +40,11 @@ from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
 from reports.statistics.bootstrap import resample_weights, variance
 from reports.statistics.counting import Floats, Integers, dense_codes
+from reports.statistics.differences import LEVEL
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.statistics.rates import ratio_of
+from reports.statistics.verdicts import SESSIONS
 
-LEVEL = 0.05
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and the failure rate."""
 ORDERED, BURSTING = 0.045, 0.027
@@ -52,7 +53,6 @@ drift; BURSTING is the share of the test for bursts."""
 MAX_DISTANCE = 35.0
 """The largest distance between a margin and an effect that the search considers, in standard errors."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
-MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS = 2_000
 FINITE = 0.9
@@ -82,22 +82,16 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> int:
-        """Return the number of sessions that each target needs.
-
-        `distance` is the distance from the margin to the effect; it must be above 0.
-        """
+        """Return the number of sessions that each target needs, if the effect is beyond the margin by `distance`."""
         # imported here because the import takes a tenth of the time of a small run's report, which needs no sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
         size = self.variance * (shift / distance) ** 2 * self._inflation
-        return max(MIN_SESSIONS, math.ceil(size - 1e-9))
+        return max(SESSIONS, math.ceil(size - 1e-9))
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the power if each target has this many sessions.
-
-        `distance` is the distance from the margin to the effect.
-        """
+        """Return the power of these sessions in each target, if the effect is beyond the margin by `distance`."""
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
@@ -107,10 +101,7 @@ class Pilot:
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the power to detect an effect.
-
-        `shift` is the distance from the margin to the effect, in standard errors.
-        """
+        """Return the power to detect an effect that is `shift` standard errors beyond the margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -126,11 +117,7 @@ def distance_of(effect: float, margin: float) -> float:
 
 
 def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a quantile. `samples` has one target, or both targets of pairs.
-
-    With one target, its variance is doubled, because the comparison will have two targets. Both targets of pairs are
-    resampled with the same draws.
-    """
+    """Return the pilot of a quantile of one target, whose variance is doubled, or of both targets in pairs."""
     logs = [np.log(quantiles[:, 0]) for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
@@ -157,10 +144,7 @@ def _rate_variance(rate: float, effect: float) -> float:
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """Return the design effect of a rate, at least 1.
-
-    It is the factor by which the correlation within sessions increases the variance.
-    """
+    """Return the design effect of a rate, at least 1, by the correlation within sessions."""
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
@@ -182,10 +166,7 @@ class Variability(JsonEntry, frozen=True):
 
 
 def icc(values: Floats, clusters: Integers) -> float:
-    """Return the share of the variance of `values` that lies between sessions; NaN if it is unknown.
-
-    `clusters` is the session of each value, as a code.
-    """
+    """Return the share of the variance of `values` between clusters; NaN if it is unknown."""
     code, groups = dense_codes(clusters)
     sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
@@ -200,10 +181,7 @@ def icc(values: Floats, clusters: Integers) -> float:
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95.
-
-    Latencies of 0 and failures are left out, because they have no log.
-    """
+    """Return the variability of a sample, given its p50 and p95. Only finite latencies above 0 have a log."""
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan

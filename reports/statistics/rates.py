@@ -85,11 +85,8 @@ class RatioEstimate:
 
     @property
     def deff(self) -> float:
-        """The design effect of a rate: its variance relative to that of independent turns.
-
-        At least 1; 1 if it is unknown.
-        """
-        independent = self.value * (1 - self.value) / self.turns
+        """The design effect of a rate, relative to independent turns, at least 1; 1 if it is unknown."""
+        independent = self.value * (1 - self.value) / self.turns if self.turns else 0.0
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
@@ -104,10 +101,7 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided type I error.
-
-        Return inf with one session, which gives no information about other sessions.
-        """
+        """Return t · SE at a one-sided type I error; inf with one session, which shows nothing about others."""
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
@@ -121,10 +115,7 @@ class RatioEstimate:
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
-        """Return Student's bounds of a rate above 1.
-
-        The word error rate may be above 1, because there may be more errors than words.
-        """
+        """Return Student's bounds of a rate above 1, such as of more word errors than words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def with_sessions(self, more: int, existing: int) -> RatioEstimate:
@@ -141,10 +132,7 @@ class RatioEstimate:
 
 
 def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
-    """Return the mean or the rate of one target. Sessions without a turn do not count.
-
-    The value is NaN without turns.
-    """
+    """Return the mean or the rate of one target, NaN without turns. Sessions without a turn do not count."""
     turns, clusters = float(totals[1].sum()), int(np.count_nonzero(totals[1]))
     value = float(totals[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,18 +173,12 @@ class ClusterTotals:
         return effective_size(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
-        """Return the variance of a difference.
-
-        `parts` is the contribution of each pair to the error of the difference.
-        """
+        """Return the variance of a difference, given the contribution of each pair to its error."""
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
 def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
-    """Compare two means of positive amounts by the log of their ratio.
-
-    The bounds are open if a mean is not positive.
-    """
+    """Compare two means by the log of their ratio. The bounds are open if a mean is not positive."""
     base, cand = totals.ratios
     if totals.paired:
         parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
@@ -214,10 +196,7 @@ def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, infer
 def log_difference(
     values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Compare two values by the log of their ratio. `values` has the baseline's value first.
-
-    `error` is the standard error of this log.
-    """
+    """Compare two values, the baseline's first, by the log of their ratio, given the standard error of this log."""
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
@@ -231,10 +210,7 @@ def log_difference(
 
 
 def between_runs(rates: Iterable[float], run_sd: float) -> float:
-    """Return the sum of the run-to-run variances of these rates.
-
-    The variance of a rate r is (sd of log odds · r(1 − r))².
-    """
+    """Return the sum of the run-to-run variances of these rates: of a rate r, (sd of log odds · r(1 − r))²."""
     return sum((run_sd * rate * max(0.0, 1 - rate)) ** 2 for rate in rates if math.isfinite(rate))
 
 
@@ -251,10 +227,7 @@ def complement(totals: PerCluster) -> PerCluster:
 
 
 def mirrored(difference: Difference) -> Difference:
-    """Return the difference of two rates for which more is better. `difference` is that of their complements.
-
-    The complements are tested, so `worse` and `better` are not changed.
-    """
+    """Return the difference of two rates of which more is better. Their complements, in `difference`, are tested."""
     return replace(
         difference,
         baseline=1 - difference.baseline,
@@ -273,10 +246,7 @@ def rate_difference(
     *,
     error: StandardError | None = None,
 ) -> Difference:
-    """Compare two rates by the candidate's rate minus the baseline's.
-
-    `error` is a standard error to use instead of the one computed from sessions or pairs.
-    """
+    """Compare two rates by candidate minus baseline. `error` replaces the standard error from sessions or pairs."""
     if better == "higher":
         complements = replace(totals, base=complement(totals.base), cand=complement(totals.cand))
         return mirrored(rate_difference(complements, margin, level=level, error=error))
@@ -329,11 +299,7 @@ FAR_FEWER = 2.0
 def _worse(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
 ) -> OneSidedBounds:
-    """Return the bounds of the candidate's rate minus the baseline's and minus `points`.
-
-    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the baseline. The p-value
-    is that of Student's t with a standard error that gives this bound.
-    """
+    """Return the bounds of the excess over `points`. With far fewer sessions, the baseline may have an unseen one."""
     value = cand.value - base.value - points
     bounds = differences.student(value, error.se, error.df, level)
     sessions = base.effective_sessions, cand.effective_sessions
@@ -371,10 +337,7 @@ def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: flo
 
 
 def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> Iterator[float]:
-    """Yield the three upper bounds of the difference, of which the largest is used.
-
-    The bound that is slowest to compute is the last.
-    """
+    """Yield the three upper bounds of the difference, the slowest to compute last. The largest is used."""
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
@@ -416,10 +379,7 @@ def _more_to_pass(
 
 
 def any_event(totals: PerCluster) -> RatioEstimate:
-    """Return the share of sessions with at least one event.
-
-    Sessions are independent, so the variance of this share is binomial.
-    """
+    """Return the share of sessions with an event. Sessions are independent, so its variance is binomial."""
     sessions = int(np.count_nonzero(totals[1]))
     share = np.count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
     return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
@@ -452,9 +412,6 @@ def _jackknife_variance(parts: Floats, clusters: int) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> float:
-    """Return Wilson's limit of a share in n trials.
-
-    It is the upper limit if z is above 0, and the lower limit if z is below 0.
-    """
+    """Return Wilson's limit of a share in n trials: the upper one if z is above 0, the lower one if z is below 0."""
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)

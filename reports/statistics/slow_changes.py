@@ -60,10 +60,7 @@ class SlowChange:
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return the windows of a series of `runs` runs, one per row.
-
-    The columns are the first run, and the last run + 1.
-    """
+    """Return the windows of a series of `runs` runs, one per row: the first run, and the last run + 1."""
     widths = [round(MIN_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_RUNS * 2 ** (k / 2) <= runs]
     ends = np.arange(MIN_RUNS, runs + 1)
     rows = [(first, end) for end in ends for first in {0, *(end - width for width in widths if width <= end)}]
@@ -104,10 +101,7 @@ def clearest(
 
 
 def _refined(values: Floats, days: Floats, first: int, end: int) -> tuple[int, int]:
-    """Return the first run and the last run + 1 of a rise, with which the whole series fits best.
-
-    The search starts at the given runs, and moves one of the two at a time.
-    """
+    """Return the first run and the last run + 1 of a rise with the best fit, moving one of the two at a time."""
     for _ in range(REFINEMENTS):
         starts = np.arange(end - MIN_RUNS + 1)
         first = int(_rss_around(values, days, starts, np.full(starts.size, end)).argmin())
@@ -128,11 +122,7 @@ def _rss_around(values: Floats, days: Floats, first: Integers, end: Integers) ->
 
 
 def is_better_than_steps(change: SlowChange, values: Floats, days: Floats, steps: Sequence[int], min_side: int) -> bool:
-    """Return whether a slow change describes a series better than steps do.
-
-    `steps` are the positions of the steps that were found. If there are none, the best single step counts. Each side of
-    it has at least `min_side` runs.
-    """
+    """Return whether a slow change describes a series better than these steps or, without any, the best single step."""
     n = values.size
     choices = [list(steps)] if steps else [[at] for at in range(min_side, n - min_side + 1)]
     rss = min(sum(float(((side - side.mean()) ** 2).sum()) for side in np.split(values, at)) for at in choices)

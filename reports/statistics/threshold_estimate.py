@@ -4,17 +4,30 @@ Reports and checks show a value with its two-sided interval of 95 %. The decisio
 type I error of 5 %. A limit is passed if both bounds meet it, and failed if neither does. These bounds usually lie
 within the interval. Those of a rate may lie outside it, because the variance between sessions, or between parts of the
 run if events come in bursts, makes only them wider.
+
+If a few long sessions dominate a quantile, it is also computed with equal weight for each session. It is the smallest x
+at which the mean, over sessions, of the share of turns ≤ x reaches p. Each session contributes equally, so its interval
+holds for sessions of any lengths. There are G sessions. s_g is the share of turns ≤ x in session g. z and t are defined
+as in `quantiles`:
+
+    v = var(s_g) / G      n_e = min(n, p(1−p)/v) · (z / t_{G−1})²
+
+The ratio v / (p(1−p)) is computed twice: at p, and at the share that is twice as far from the end of the distribution
+(`quantiles.nearer`). The larger ratio is used.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from reports.results.reason import Reason
-from reports.statistics.by_session import BySession
+from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import LEVEL, Order
+from reports.statistics.quantiles import end_shares, nearer, shrink_of
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.statistics.verdicts import floor_reason
 
@@ -22,6 +35,37 @@ TAIL = LEVEL
 """The type I error of each of the two deciding bounds."""
 BOUNDS = 1 - 2 * TAIL
 """The confidence of the interval between the two deciding bounds."""
+
+
+class BySession(NamedTuple):
+    """A quantile with equal weight for each session, and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence: float) -> BySession:
+    """Return the quantile of ascending `values` with equal weight for each of at least two sessions."""
+    turns = np.bincount(sessions)
+    clusters = int(np.count_nonzero(turns))
+    reached = np.cumsum(1 / (turns[sessions] * clusters))
+
+    def at(share: float) -> float:
+        index = int(np.searchsorted(reached, share - 1e-12))
+        return float(values[index]) if index < values.size else math.inf
+
+    def effective(share: float) -> float:
+        below = np.bincount(sessions[: np.searchsorted(values, at(share), side="right")], minlength=turns.size)
+        shares = below[turns > 0] / turns[turns > 0]
+        variance = float(shares.var(ddof=1)) / clusters
+        return share * (1 - share) / variance if variance else math.inf
+
+    effective_size = min(values.size, effective(p), effective(nearer(p))) * shrink_of(clusters, confidence)
+    (low,), (high,) = end_shares([p], np.array([effective_size]), confidence)
+    first = int(np.searchsorted(reached, low, side="right")) - 1
+    lower_end = float(values[first]) if first >= 0 else -math.inf
+    return BySession(at(p), lower_end, math.inf if math.isnan(high) else at(high))
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,7 @@ MIN_TURNS = 20
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target. Failed turns are +inf.
-
-    `steps` and `pairs` are the step and the pair of each latency, as codes from 0.
-    """
+    """The latencies of one target, +inf if failed, with the step and the pair of each as codes from 0."""
 
     values: Floats
     steps: Integers
@@ -70,10 +67,7 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """The ratio of the medians of both targets for one step.
-
-    `p_worse` is the p-value of the null hypothesis "not worse than the margin".
-    """
+    """The ratio of both targets' medians of one step, and the p-value of "not worse than the margin"."""
 
     step: int
     change: LogRatio
@@ -81,11 +75,7 @@ class StepMedian:
 
 
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """Return the metric `ttfa_typical_change`, over all steps.
-
-    If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The centre of a step is
-    the trimmed mean of the logs of both targets together. The standard error treats the centre as a constant.
-    """
+    """Return the change over all steps; undefined, so that the failure rate decides, if 10 % of the turns failed."""
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
     for step in np.unique(steps):
@@ -104,19 +94,12 @@ def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogR
 
 
 def logs_of(values: Floats) -> Floats:
-    """Return the logs of latencies.
-
-    A latency ≤ 0 has the log −inf: the reply started before the caller had finished.
-    """
+    """Return the logs of latencies. One ≤ 0, a reply before the caller had finished, has −inf."""
     return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """Return the mean of the values between the ranks of 10 and 90 %. The values must ascend.
-
-    The result is NaN without values, and +inf if there are failures between these ranks. A rank may lie inside a value;
-    then only a part of this value counts.
-    """
+    """Return the mean of ascending values between the ranks of 10 and 90 %; NaN without values, +inf with failures."""
     n = ascending.size
     if not n:
         return math.nan
@@ -129,13 +112,9 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the change of the median of each step, with a test against WORST_STEP_MARGIN.
+    """Return the test of each step's change against WORST_STEP_MARGIN, the step most likely to be worse first.
 
-    The steps most likely to be worse come first.
-
-    Steps with few turns, or with an infinite median, are left out. If a resample has an infinite or missing median, it
-    is left out of the variance. If fewer than half of the resamples remain, the variance is undefined, and the step is
-    left out.
+    Steps with few turns, or with an infinite median in both or in half of the resamples, are left out.
     """
     step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -169,11 +148,7 @@ K = 1_000.0
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
-    """Return the slope of each session, in ascending order.
-
-    `sessions` is the session of each point (x, y). A session has a slope only if it has at least POINTS points, and if
-    its largest x exceeds its smallest by at least `span`.
-    """
+    """Return the slopes, ascending, of sessions with at least POINTS points (x, y) over at least `span` of x."""
     order = np.argsort(sessions, kind="stable")
     x, y, sessions = x[order], y[order], sessions[order]
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
@@ -197,10 +172,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes. Only the `plus` of each margin is used.
-
-    The run-to-run sd of `inference` is not used, because it is relative to a value.
-    """
+    """Compare quantiles of slopes by the `plus` of each margin, without the run-to-run sd, which is relative."""
     base, cand = (
         replace(target_sample, values=np.exp(np.clip(target_sample.values / K, -500, 500)))
         for target_sample in (samples.base, samples.cand)

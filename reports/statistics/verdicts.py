@@ -23,10 +23,7 @@ from reports.statistics.differences import LEVEL, Difference, Order
 LATE = {"turn": "late turn", "session": "late session"}
 """The name of the events that a share by a deadline must exclude, as the `metric` of a reason, by what it counts."""
 NOT_AFTER_HOLM = Reason("after_holm")
-BECAUSE_OF: dict[Order, Reason] = {
-    "drift": Reason("drift"),
-    "bursts": Reason("bursts"),
-}
+BECAUSE_OF: dict[Order, Reason] = {"drift": Reason("drift"), "bursts": Reason("bursts")}
 
 SESSIONS = 20
 BEYOND = 20
@@ -83,10 +80,7 @@ def floor_reason(
 
 
 def turns_to_decide(p: float) -> int:
-    """Return the minimum number of turns per target with which a quantile can be decided.
-
-    p50 needs 40 turns, p90 200, p95 400, p99 2,000. p5 needs as many as p95.
-    """
+    """Return the turns per target to decide a quantile: p50 needs 40, p90 200, p95 and p5 400, p99 2,000."""
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
@@ -96,19 +90,14 @@ def both_infinite(difference: Difference) -> bool:
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return whether Holm's step-down test rejects each null hypothesis.
-
-    Compare the smallest p-value with level/m, the next with level/(m−1), and so on. At the first p-value that is too
-    large, stop: all others are not rejected.
-    """
+    """Return which null hypotheses Holm's test rejects: p-values are compared with level/m, level/(m−1), and so on."""
     return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
 
 
 def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
-    """Return, for each item, whether its evidence reaches its bound, in a step-down test.
+    """Return which items reach their bounds: the strongest evidence the first bound, the next the second, and so on.
 
-    Compare the strongest evidence with the first bound, the next with the second, and so on. At the first evidence
-    below its bound, stop: all others do not count as reached.
+    At the first evidence below its bound, stop: all others do not count as reached.
     """
     reached = [False] * len(evidence)
     for index, bound in zip(sorted(range(len(evidence)), key=lambda i: -evidence[i]), bounds, strict=False):
@@ -135,28 +124,24 @@ def verdicts(
     """
     tested = {
         index: difference
-        for index, (difference, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
-        if difference is not None and gate and not floor
+        for index, (difference, is_primary, floor) in enumerate(zip(differences, primary, floors, strict=True))
+        if difference is not None and is_primary and not floor
     }
     worse = dict(zip(tested, holm([difference.worse.p for difference in tested.values()], level), strict=True))
     better = dict(zip(tested, holm([difference.better.p for difference in tested.values()], level), strict=True))
-    judged = []
+    decided = []
     for index, (difference, floor) in enumerate(zip(differences, floors, strict=True)):
         verdict = _verdict(difference, floor, worse.get(index, True), better.get(index, True))
         # the error from parts of a run is too small if the dependence is slower than a part
         if difference is not None and difference.order:
             reason = verdict.reason or (BECAUSE_OF[difference.order] if verdict.name == "inconclusive" else None)
             verdict = replace(verdict, provisional=True, reason=reason)
-        judged.append(verdict)
-    return judged
+        decided.append(verdict)
+    return decided
 
 
 def _verdict(difference: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
-    """Return the verdict from a difference.
-
-    `worse` is True if the metric is significantly worse after Holm's correction; `better` is True if it is
-    significantly better. Both are True for a metric that is not corrected.
-    """
+    """Return the verdict. `worse` and `better`: significant after Holm's correction, or not corrected."""
     if difference is None:
         return Verdict("inconclusive", floor or Reason("no_value"))
     if floor:

@@ -94,9 +94,8 @@ def run_badges(summary: Summary) -> list[str]:
 
 
 def result(result: str) -> tuple[str, str]:
-    """Return the text for the result of a check, and its style.
-
-    The texts are `✓ pass`, `✕ fail`, and `– not evaluated`.
+    """Return the text for the result of a check, and its style. The texts are `✓ pass`, `✕ fail`, and `– not
+    evaluated`.
     """
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
@@ -114,10 +113,8 @@ UNBOUNDED = "unbounded"
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or `up to +12 %`.
-
-    An end that is infinite or None is open. `write` returns the text of an end; `between` is the text between both
-    ends.
+    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or `up to +12 %`. An end
+    that is infinite or None is open. `write` returns the text of an end; `between` is the text between both ends.
     """
     first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
     if not first and not last:
@@ -142,21 +139,18 @@ def shortfall_text(there: int, noun: str, needs: int) -> str:
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
-def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
+def quantile_cell(row: MetricSummary, p: float, noun: str = "turn") -> Cell:
     """Return the cell of a percentile: a value such as `986` above its interval `969 – 1,010`, or why there is none.
-
     `noun` is the unit of a value. If it is "", the reason does not include the number of failures.
     """
-    return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
+    return estimate_cell(row.at(p), row.n, row.failed, noun)
 
 
 def estimate_cell(
     estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
 ) -> Cell:
-    """Return the cell of a percentile of n turns.
-
-    If it is infinite, the cell also has the percentile of successful turns. If its values are uncertain, the cell
-    states that they are.
+    """Return the cell of a percentile of n turns. If it is infinite, the cell also has the percentile of successful
+    turns. If its values are uncertain, the cell states that they are.
     """
     if uncertain:
         cell = estimate_cell(estimate, n, failed, noun)
@@ -180,7 +174,6 @@ def estimate_cell(
 
 def open_end_sign(estimate: QuantileEstimate) -> str:
     """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has no lower bound.
-
     Return "" if it has both.
     """
     if estimate.status != "unbounded":
@@ -188,24 +181,22 @@ def open_end_sign(estimate: QuantileEstimate) -> str:
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
-def failures(answer: MainResult | ToolTurns) -> Cell:
-    """Return a cell with the share of planned turns that failed or did not start, above the counts.
-
-    Example: `52.9 %` above `45 of 85`.
+def failures(result: MainResult | ToolTurns) -> Cell:
+    """Return a cell with the share of planned turns that failed or did not start, above the counts. Example: `52.9 %`
+    above `45 of 85`.
     """
     return Cell(
-        percent(answer.failed_or_not_started, answer.turns_planned),
-        f"{count(answer.failed_or_not_started)} of {count(answer.turns_planned)}",
+        percent(result.failed_or_not_started, result.turns_planned),
+        f"{count(result.failed_or_not_started)} of {count(result.turns_planned)}",
     )
 
 
-def completed_share(figures: MetricSummary) -> Cell:
+def completed_share(row: MetricSummary) -> Cell:
     """Return a cell with the share of planned turns that have the metric, above the number of turns that lack it.
-
     Example: `71.2 %` above `115 failed, …`.
     """
-    never = f", {count(figures.not_started)} not started" if figures.not_started else ""
-    return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
+    never = f", {count(row.not_started)} not started" if row.not_started else ""
+    return Cell(percent(row.completed_share, 1), f"{count(row.failed)} failed{never}" if row.failed else "")
 
 
 def _interval(estimate: QuantileEstimate) -> str:
@@ -231,9 +222,8 @@ def check_value(check: Check, value: float | None) -> str:
 
 
 def check_values(check: Check) -> str:
-    """Return the value, the limit, and the note of a check.
-
-    Example: `send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk`.
+    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit 10 ms; a tenth of a
+    chunk`.
     """
     named = f"{check.name} p99" if check.unit == "ms" else "turns"
     note = f"; {check.note}" if check.note else ""
@@ -252,9 +242,8 @@ def check_text(check: Check) -> str:
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
-    """Yield each check with its remedy as a sentence; "" if it has none.
-
-    If several checks have the same remedy, only the last of them gets it.
+    """Yield each check with its remedy as a sentence; "" if it has none. If several checks have the same remedy, only
+    the last of them gets it.
     """
     last = {check.remedy: check for check in checks}
     for check in checks:
@@ -263,14 +252,12 @@ def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
 
 def lasted(summary: Summary) -> str:
     """Return the duration of a run as a text, such as `20 min measured after 3 min of warm-up`."""
-    window = summary.window
-    after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
-    return f"{format_duration(window.measured_s)} measured{after}"
+    after = f" after {format_duration(summary.warmup_s)} of warm-up" if summary.warmup_s else ""
+    return f"{format_duration(summary.measured_s)} measured{after}"
 
 
 class ResultRows(NamedTuple):
     """Rows of the first table of a report, for one metric. There is one row for each target and stratum.
-
     `measured_from` and `end` are the names of the instants at which the metric starts and ends.
     """
 
@@ -279,37 +266,35 @@ class ResultRows(NamedTuple):
     end: str
     rows: Sequence[MainResult]
 
-    def distinction(self, answer: MainResult) -> str:
-        """Return how a row differs from other rows of its target, such as `with function calls`.
-
-        If its values are uncertain, the text includes `uncertain in this run`.
+    def distinction(self, result: MainResult) -> str:
+        """Return how a row differs from other rows of its target, such as `with function calls`. If its values are
+        uncertain, the text includes `uncertain in this run`.
         """
-        which = answer.title.removeprefix(answer.target).lstrip(" ·")
+        which = result.title.removeprefix(result.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
-            which = answer.stratum.turn_type_text or (REGULAR if several else "")
-        return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain else ""]))
+            which = result.stratum.turn_type_text or (REGULAR if several else "")
+        return " · ".join(filter(None, [which, "uncertain in this run" if result.uncertain else ""]))
 
 
 def main_metrics(summary: Summary) -> set[str]:
     """Return the names of the metrics in the first table."""
-    return {answer.metric for group in tables(summary) for answer in group.rows}
+    return {result.metric for group in tables(summary) for result in group.rows}
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """Return the rows of the first table, grouped by metric and by the instant from which it is measured.
-
-    The groups are in this order: voice_to_voice, first deltas and transcripts, transcripts of the caller, greetings.
+    """Return the rows of the first table, grouped by metric and by the instant from which it is measured. The groups
+    are in this order: voice_to_voice, first deltas and transcripts, transcripts of the caller, greetings.
     """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
-    audible_end = f"the first audible sample, {settings.player(summary.setup)}"
-    answer_end = f"the first audible sample of the answer, {settings.player(summary.setup)}"
+    audible_end = f"the first audible sample, {settings.player(summary.playback)}"
+    answer_end = f"the first audible sample of the answer, {settings.player(summary.playback)}"
     ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
     main_rows = [
         ResultRows(rows[0].metric, _begin(rows[0].metric, measured_from), ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
-        for waits in (summary.answers, summary.transcript_first)
+        for waits in (summary.results, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     first = (
@@ -323,13 +308,12 @@ def tables(summary: Summary) -> list[ResultRows]:
         )
         for name in TRANSCRIPT_RESULTS
     )
-    groups = [answers for answers in (*first, *main_rows, *streamed, greeted) if answers.rows]
-    planned = [answers for answers in groups if any(row.turns or row.turns_planned for row in answers.rows)]
+    groups = [results for results in (*first, *main_rows, *streamed, greeted) if results.rows]
+    planned = [results for results in groups if any(row.turns or row.turns_planned for row in results.rows)]
     return planned or groups
 
 
 def _begin(metric: str, measured_from: str) -> str:
-    """Return the instant from which a main metric is measured, in words."""
     return TRANSCRIPT_BEGINS.get(metric) or MEASURED_FROM_TEXTS[measured_from]
 
 
@@ -339,17 +323,15 @@ def as_sentence(text: str) -> str:
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:
-    """Return the name of a metric, such as `ttfa from end of speech`.
-
-    The name has the instant from which the metric is measured, if turns differ in it.
+    """Return the name of a metric, such as `ttfa from end of speech`. The name has the instant from which the metric is
+    measured, if turns differ in it.
     """
     return f"{metric}{measured_from_text(metric, stratum)}"
 
 
 def measured_from_text(metric: str, stratum: Stratum) -> str:
-    """Return the instant from which a metric is measured, such as ` from end of speech`.
-
-    Return "" if the metric always has the same start.
+    """Return the instant from which a metric is measured, such as ` from end of speech`. Return "" if the metric always
+    has the same start.
     """
     return (
         f" {stratum.measured_from_text}"
@@ -358,18 +340,17 @@ def measured_from_text(metric: str, stratum: Stratum) -> str:
     )
 
 
-def row_title(figures: MetricSummary) -> str:
+def row_title(row: MetricSummary) -> str:
     """Return the title of a row: its metric, in the form that `metric_title` returns."""
-    return metric_title(figures.metric, figures.stratum)
+    return metric_title(row.metric, row.stratum)
 
 
-def row_target(figures: MetricSummary) -> str:
-    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this run`.
-
-    If the title of the row (`row_title`) does not contain the stratum, this text contains it.
+def row_target(row: MetricSummary) -> str:
+    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this run`. If the title
+    of the row (`row_title`) does not contain the stratum, this text contains it.
     """
-    name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
-    return f"{name} · uncertain in this run" if figures.uncertain else name
+    name = row.target if measured_from_text(row.metric, row.stratum) else row.title
+    return f"{name} · uncertain in this run" if row.uncertain else name
 
 
 def stalled_cell(stalled: int, replies: int) -> str:
@@ -410,9 +391,8 @@ OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
 
 
 def rate_lines(summary: Summary) -> list[str]:
-    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`.
-
-    If there are several targets, a line begins with the target.
+    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`. If there are several
+    targets, a line begins with the target.
     """
     lines, several = [], len(summary.targets) > 1
     rates = [rate for rate in summary.rates if rate.count or rate.rate not in OF_EVERY_TURN]
@@ -426,34 +406,30 @@ def rate_lines(summary: Summary) -> list[str]:
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
-    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120), max 180 ms`.
-
-    If there are several targets, there is a line for each.
+    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120), max 180 ms`. If
+    there are several targets, there is a line for each.
     """
-    summaries = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
-    has_titles = len({f.title for f in summaries}) > 1
+    summaries = [row for name in names for row in summary.turn_metrics if row.metric == name and row.step == ALL]
+    has_titles = len({row.title for row in summaries}) > 1
     lines = []
-    for f in summaries:
-        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if has_titles else ""
+    for row in summaries:
+        cell, where = quantile_cell(row, 0.5), f" on {row.title}" if has_titles else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
-        reached_by = f", completed by {completed_share(f).text}" if f.failed else ""
-        lines.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
+        reached_by = f", completed by {completed_share(row).text}" if row.failed else ""
+        lines.append(f"{row.metric} p50{where} {value}, max {format_number(row.high)}{NBSP}{row.unit}{reached_by}")
     return lines
 
 
 def slope_lines(summary: Summary) -> list[str]:
-    """Return a line for each slope that may be printed.
-
-    Example: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`.
-
-    Only slopes over all input tokens are included, not those without cached tokens.
+    """Return a line for each slope that may be printed. Example: `latency_slope p50 on direct 12 ms/1k tokens (9.1 –
+    15)`. Only slopes over all input tokens are included, not those without cached tokens.
     """
-    slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).has_interval]
-    several = len({f.stratum for f in slopes}) > 1
+    slopes = [row for row in summary.slopes if row.metric == SLOPE_OF_ALL and row.at(0.5).has_interval]
+    several = len({row.stratum for row in slopes}) > 1
     return [
-        f"{f.metric} p50{f' on {f.title if several else f.target}' if len(slopes) > 1 else ''} "
-        f"{format_number(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
-        for f in slopes
+        f"{row.metric} p50{f' on {row.title if several else row.target}' if len(slopes) > 1 else ''} "
+        f"{format_number(row.at(0.5).value)}{NBSP}{row.unit} ({_interval(row.at(0.5))})"
+        for row in slopes
     ]
 
 
@@ -474,9 +450,9 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
     """Return a sentence on the slowest step, such as `Slowest step by p50: order_status on direct (785 ms)`."""
     slowest = []
     for label in summary.targets:
-        published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]
+        published = [row for row in steps_of(summary, stratum) if row.target == label and row.at(0.5).reported]
         if len(published) > 1:
-            top = max(published, key=lambda f: f.at(0.5).value)
+            top = max(published, key=lambda row: row.at(0.5).value)
             where = f" on {label}" if len(summary.targets) > 1 else ""
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
     if not slowest:
@@ -487,7 +463,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
     """Return the summaries of the main metric of a stratum, one for each step and target."""
     main = summary.mains[stratum]
-    return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
+    return [row for row in summary.turn_metrics if row.metric == main and row.step != ALL and row.stratum == stratum]
 
 
 ROLES: dict[Role, str] = {
@@ -502,9 +478,8 @@ def example_name(example: ExampleTurn) -> str:
 
 
 def breakdown_title(row: Breakdown) -> str:
-    """Return the title of a breakdown.
-
-    Examples: `order_status, VAD turns`; `all steps, manual turns (incomplete)`; `typical (p50), VAD turns, …`.
+    """Return the title of a breakdown. Examples: `order_status, VAD turns`; `all steps, manual turns (incomplete)`;
+    `typical (p50), VAD turns, …`.
     """
     of = "all steps" if row.step == ALL else row.step
     if isinstance(row, PercentileBand):
@@ -514,9 +489,8 @@ def breakdown_title(row: Breakdown) -> str:
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """Return a breakdown as one line: the mean of each segment, and the total.
-
-    Example: `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
+    """Return a breakdown as one line: the mean of each segment, and the total. Example: `end-of-turn detection (VAD)
+    319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
     """
     parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""

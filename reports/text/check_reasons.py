@@ -10,15 +10,8 @@ from reports.metrics.strata import MEASURED_FROM_PHRASES
 from reports.text.cells import interval
 from reports.text.invalid import Numbers
 from reports.text.remarks import drift_suspected
-from reports.text.verdicts import RUN_TO_RUN, in_unit, share
+from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, RUN_TO_RUN, in_unit, share
 
-OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
-
-`make benchmark-statistics` measures this error (own_drift).
-"""
 DEPENDENCE = {
     "drift": "{} drifted during the run",
     "bursts": "{} had bursts during the run, which are slow or failed sessions that follow each other",
@@ -81,7 +74,6 @@ def _steady_phase_drifted(n: Numbers) -> str:
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
-    "widened": lambda n: f"the bounds allow for the uncertainty of each value: {n['widened_by']}",
     "decided_by": lambda n: (
         f"decided by the {'upper' if n['is_upper'] else 'lower'} bound, {in_unit(n['unit'], n['bound'])}"
     ),

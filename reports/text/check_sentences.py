@@ -10,17 +10,19 @@ from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.analysis.check.results import CheckResult, ThresholdResult
-from reports.analysis.sequential.decision import analysis_place, decision_headline, made_text
 from reports.analysis.summary.run_validity import TITLES
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
+from reports.results.reason import unique
 from reports.statistics.differences import as_share
 from reports.text import metric_sentences, validity
 from reports.text.cells import INFINITE, interval, shortfall_text
 from reports.text.comparison_rows import change_text, values_of, within
+from reports.text.comparison_sentences import run_reasons
+from reports.text.decision_sentences import analysis_place, decision_headline, made_text
 from reports.text.notices import run_notices, uncertain_line, unread_notice
-from reports.text.reasons import NOT_STORED, notice_text, reason_line, reason_text, reasons_text
+from reports.text.reasons import NOT_STORED, reason_line, reason_text, reasons_text
 from reports.text.verdicts import in_unit, signed
 
 NOT_EVALUATED = "not evaluated"
@@ -111,8 +113,8 @@ def against_text(checked: CheckResult) -> str:
     text, decision = reason_text(checked.against), checked.decision
     if decision is None:
         return text
-    stopped = made_text(decision).removeprefix("; ") or "their number is unknown"
-    if not decision.result.analyses:
+    stopped = made_text(decision) or "their number is unknown"
+    if not decision.analyses:
         stopped = "none was made"
     elif decision.is_decided_by_analysis or not decision.ended:
         stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
@@ -124,12 +126,13 @@ def warnings(checked: CheckResult) -> list[str]:
 
 
 def notices(checked: CheckResult) -> list[str]:
-    """Return the notices on the comparison, on the thresholds, and on the run."""
-    texts, run = [*map(notice_text, checked.notes)], checked.run
+    """Return the notices on the comparison, on the thresholds, and on the runs."""
+    absolute, relative = ({one.metric for one in checked.thresholds if one.relative == of} for of in (False, True))
+    of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
+    texts, run = [*map(reason_text, unique([*checked.notes, *of_runs]))], checked.run
     if run is not None and checked.data_notes is not None:
         unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it
         texts += [notice for notice in run_notices(run, checked.data_notes) if notice != unread]
-    absolute = {result.metric for result in checked.thresholds if not result.relative}
     return [*texts, *filter(None, [uncertain_line(run, absolute) if run is not None else ""])]
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.sequential.decision import decision_details, decision_headline
-from reports.analysis.summary.run_validity import validity_of
-from reports.pages.comparisons.forest_rows import finding_row
+from reports.analysis.summary.run_validity import data_notes, validity_of
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.fairness import FairnessCheck, one_run
+from reports.data.turns import measured_sessions
+from reports.formatting import NBSP, format_number, join_words
+from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.text import validity
+from reports.text.comparability import check_name, check_texts
+from reports.text.comparison_rows import row
+from reports.text.decision_sentences import decision_details, decision_headline, joined
 from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
-from reports.text.reasons import remedies_text
-from reports.text.verdicts import RUN_TO_RUN, metric_text
+from reports.text.notices import run_notices, uncertain_line
+from reports.text.reasons import remedies, remedies_text
+from reports.text.verdicts import RUN_TO_RUN
 
 BY_ANALYSES = (
     "Interim analyses that were planned before the run decided the verdict. The table contains all pairs of the run, "
@@ -45,10 +55,8 @@ def verdict_title(comparison: Comparison) -> str:
     """
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
-        return (
-            displayed_overall([finding for finding in comparison.decision.findings if finding.verdict.name == verdict])
-            or verdict
-        )
+        mine = [compared for compared in comparison.decision.comparisons if compared.verdict.name == verdict]
+        return displayed_overall(mine) or verdict
     return displayed_overall(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
@@ -66,7 +74,7 @@ def comparison_second(comparison: Comparison) -> str:
     if comparison.failed_checks:
         return remedies_text(comparison.invalid_reasons)
     if comparison.decision is not None:
-        return " ".join(filter(None, (decision_details(comparison.decision), BY_ANALYSES)))
+        return joined(decision_details(comparison.decision), BY_ANALYSES)
     return headline_details(comparison.primary)
 
 
@@ -85,7 +93,7 @@ def assumption(comparison: Comparison) -> str:
 
     Return "" if none was assumed, or if the comparison has no verdict.
     """
-    assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
+    assumed = comparison.method.run_sd and any(one.verdict.provisional for one in comparison.comparisons)
     if not assumed or comparison.failed_checks:
         return ""
     return f"{PROVISIONAL} {AVOID}"
@@ -95,13 +103,41 @@ def worst_steps(comparison: Comparison) -> list[str]:
     """Return a text for each candidate on its step that is most likely to be worse: name, difference, and verdict."""
     texts = []
     for target in comparison.targets[1:]:
-        mine = [finding for finding in comparison.steps if finding.candidate == target.label]
+        mine = [compared for compared in comparison.steps if compared.candidate == target.label]
         if mine:
-            step_row, spec = finding_row(mine[0], comparison), mine[0].spec
-            metric = metric_text(replace(spec, step=""))
+            worst, spec = row(mine[0], usable=not comparison.failed_checks), mine[0].spec
+            metric = replace(spec, step="").title
             texts.append(
-                f"{spec.step} of {target.label}, {metric} {step_row.change_text}, margin "
-                f"{step_row.margin_text}: {step_row.verdict} (secondary; the worst of {len(mine)} steps, with an "
-                "interval that is not corrected for this choice)"
+                f"{spec.step} of {target.label}, {metric} {worst.change_text}, margin {worst.margin_text}: "
+                f"{worst.verdict} (secondary; the worst of {len(mine)} steps, with an interval that is not corrected "
+                "for this choice)"
             )
     return texts
+
+
+def written_check(check: FairnessCheck) -> FairnessCheck:
+    """Return a check with its texts."""
+    remedy = join_words(remedies(check.reasons))
+    return structs.replace(check, name=check_name(check), texts=check_texts(check), remedy=remedy)
+
+
+def all_notices(comparison: Comparison) -> list[Reason]:
+    """Return the notices on the comparison, then those on each run, which have no code of their own."""
+    primary = {compared.spec.metric for compared in comparison.primary}
+    return [*comparison.notices, *run_reasons(comparison.targets, primary)]
+
+
+def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> list[Reason]:
+    """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain in a run."""
+    reasons = []
+    for target in {id(target.run): target for target in targets}.values():
+        notes = data_notes(target.run, target.turns, measured_sessions(target.run))
+        label = {} if one_run(targets) else {"target": target.label}
+        lines = [*run_notices(target.run, notes), *filter(None, [uncertain_line(target.run, metrics)])]
+        reasons += [Reason("run_notice", label | {"notice": line}) for line in lines]
+    return reasons
+
+
+def interval_text(level: float) -> str:
+    """Return the confidence of the two-sided interval between two one-sided bounds, such as `90 %`."""
+    return f"{format_number(100 * (1 - 2 * level))}{NBSP}%"

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.analysis.summary.example_turns import FailedTurnEntry
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency
 from reports.analysis.summary.metrics import ShareEstimate
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NBSP, NONE, count, format_ms_list, format_utc_ms, join_words, ms, percent, plural
+from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.text import cells
 from reports.text.cells import interval
@@ -123,9 +122,8 @@ def difference_text(difference: GroupDifference) -> str:
 
 
 def description(group: Group) -> str:
-    """Return the values of a group as a text.
-
-    Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`.
+    """Return the values of a group as a text. Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24
+    sessions, 0.8 % failed`.
     """
     waits = []
     for estimate in group.quantiles:
@@ -181,9 +179,8 @@ def outcomes_text(group: Group) -> str:
 
 
 def failures_line(latency: GroupedLatency) -> str:
-    """Return the numbers of failed turns of all groups.
-
-    Example: `0 of 80 to 2k, 12 of 40 2k to 4k (closed:1006 12), 3 of 20 unknown (closed:1006 3)`.
+    """Return the numbers of failed turns of all groups. Example: `0 of 80 to 2k, 12 of 40 2k to 4k (closed:1006 12), 3
+    of 20 unknown (closed:1006 3)`.
     """
     parts = []
     for group in latency.all_groups:
@@ -200,22 +197,6 @@ def rising_failures(summary: Summary) -> str:
     return " ".join(texts)
 
 
-def ids_of(failure: FailedTurnEntry) -> list[tuple[str, str]]:
-    """Return the IDs of a failed turn that are known, each with its name."""
-    ids = (
-        *(("session", failure.session), ("the service’s session", failure.service_session)),
-        *(("request", failure.request), ("response", failure.response), ("region", failure.region)),
-    )
-    return [(name, value) for name, value in ids if value]
-
-
-def failed_turn_text(failure: FailedTurnEntry) -> str:
-    """Return a failed turn as a text for the service's support: instant, input tokens, outcome, IDs."""
-    tokens = f"{'at least ' if failure.is_bound else ''}{plural(failure.context_tokens, 'input token')}"
-    ids = ", ".join(f"{name} {value}" for name, value in ids_of(failure))
-    return f"{failure.target}: {failure.outcome} at {format_utc_ms(failure.started_utc_ns)}, {tokens}; {ids}"
-
-
 def compared_blocks(summary: Summary, by: str) -> list[Block]:
     """Return the blocks for the groups of a key; [] if the groups of this key are not compared."""
     pools = summary.latency_by(by)
@@ -224,9 +205,8 @@ def compared_blocks(summary: Summary, by: str) -> list[Block]:
 
 
 def ungrouped_text(latencies: Sequence[GroupedLatency]) -> str:
-    """Return a note on turns that are in no group; "" if there are none.
-
-    Example: `40 turns did not start and are in none of these groups (40 of west): …`.
+    """Return a note on turns that are in no group; "" if there are none. Example: `40 turns did not start and are in
+    none of these groups (40 of west): …`.
     """
     parts = [(latency.unplaced, latency.target) for latency in latencies if latency.unplaced]
     if not parts:

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from bench.record.document import Check
-from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.analysis.summary.targets import FAIR
+from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
 from reports.text.cells import CHECKS, check_values
 
 Numbers = Mapping[str, Any]
@@ -16,13 +17,12 @@ RUN = "the run"
 
 def over_the_limit(share: float) -> str:
     """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled (limit 1 %)`."""
-    return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
+    return f"{percent(share, 1)} of turns or sessions were throttled (limit {percent(FAIR, 1)})"
 
 
 def endings_text(sessions: Mapping[str, int]) -> str:
-    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
-
-    If there are several outcomes, the text has the count of each.
+    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`. If there are several
+    outcomes, the text has the count of each.
     """
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
@@ -64,7 +64,7 @@ def _throttled(numbers: Numbers) -> str:
 
 
 def _workload_differs(numbers: Numbers) -> str:
-    values = ", ".join(f"{target} {text}" for target, text in numbers["values"].items())
+    values = ", ".join(f"{target} {excerpt(text, 90)}" for target, text in numbers["values"].items())
     return f"the targets differ in {numbers['condition']} ({values})"
 
 
@@ -154,8 +154,8 @@ REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
     **{name: lambda n: str(n["remedy"]) for name in CHECKS},
     **dict.fromkeys(AGAIN, _of_verdict),
     "target_without_turns": "run `rtbench report` to see why no turn started",
-    "throttled": f"lower the load until at most 1{NBSP}% of turns and sessions are throttled, or raise the quota, and "
-    "run it again",
+    "throttled": f"lower the load until at most {percent(FAIR, 1)} of turns and sessions are throttled, or raise the "
+    "quota, and run it again",
     "workload_differs": "run both targets with the same scripts, audio, load and warm-up",
     "simulated_differs": "measure both targets in the same way",
     "conditions_differ": "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different",

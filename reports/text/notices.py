@@ -24,27 +24,25 @@ from reports.formatting import NBSP, count, format_duration, join_words, percent
 from reports.metrics.thresholds import recorded
 from reports.results.reason import Reason
 from reports.text import cells
+from reports.text.comparability import FAILURES_DIFFER
 from reports.text.groups import difference_text, key_text
 from reports.text.reasons import reason_text, uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
-FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
 NAMED = 3
 """The maximum number of metrics that a notice names. If there are more, it has only their number."""
 DECIDED = ("regressed", "not_regressed")
 
 
 def notices(summary: Summary) -> list[str]:
-    """Return all notices to read before the values of a report.
-
-    They are on the run, on uncertain metrics, on differences between targets, and on values that mix different groups
-    of turns.
+    """Return all notices to read before the values of a report. They are on the run, on uncertain metrics, on
+    differences between targets, and on values that mix different groups of turns.
     """
     return [
         *run_notices(summary.run, summary.data_notes),
         *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
-        *unfair_notices(summary.outcomes, summary.targets),
+        *unfair_notices(summary.endings, summary.targets),
         *pooled_notices(summary),
     ]
 
@@ -78,14 +76,13 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
     shares = [f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR]
     if shares:
-        over = f"More than 1{NBSP}% of turns or sessions were throttled"
+        over = f"More than {percent(FAIR, 1)} of turns or sessions were throttled"
         yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield the notices on a run. Those that its document contains come first.
-
-    The notice on uncertain metrics is not included; `uncertain_line` returns it.
+    """Yield the notices on a run. Those that its document contains come first. The notice on uncertain metrics is not
+    included; `uncertain_line` returns it.
     """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     yield from filter(None, [unread_notice(run.metadata)])
@@ -136,7 +133,6 @@ def unread_notice(document: dict[str, Any]) -> str:
 
 
 def _replayed(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if sessions play the callers of recorded calls, and a call is played by several sessions."""
     scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or [] if script.get("recorded_call")}
     played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
     sessions = [name for name in played if name in scripts]
@@ -160,7 +156,6 @@ MISSED: dict[PlannedEvent, str] = {
 
 
 def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
-    """Yield a notice for each kind of planned event of which some did not take place."""
     several = len({event.target for event in planned_events}) > 1
     for kind, text in MISSED.items():
         counts = [event for event in planned_events if event.event == kind]
@@ -173,9 +168,8 @@ def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if turns were measured of a target whose protocol has no events for them.
-
-    Also yield a notice if messages were ignored.
+    """Yield a notice if turns were measured of a target whose protocol has no events for them. Also yield a notice if
+    messages were ignored.
     """
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets and len(run.turns):
@@ -190,11 +184,6 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield a notice for each model that its service retires soon after the run.
-
-    It may produce replies or transcripts.
-
-    """
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
@@ -208,7 +197,6 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
     """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; "" if there are none.
-
     `metrics` are the metrics to consider; None for all.
     """
     early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
@@ -234,9 +222,8 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
 
 
 def decision_notice(run: RunFrames) -> str:
-    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json.
-
-    Return "" if no analysis decided.
+    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json. Return
+    "" if no analysis decided.
     """
     try:
         decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
@@ -254,9 +241,8 @@ def decision_notice(run: RunFrames) -> str:
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield a notice for each missing worker.
-
-    Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`.
+    """Yield a notice for each missing worker. Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns
+    and 12 calls are missing`.
     """
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]

@@ -11,11 +11,11 @@ import msgspec
 from bench.record.validity import EARLY_REPLIES
 from reports.formatting import NBSP, count, format_number, join_words, plural
 from reports.metrics import step_names
-from reports.results.json_entries import JsonEntry, to_json_data
+from reports.results.json_entries import JsonEntry, map_values, to_json_data
 from reports.results.reason import Reason, unique
 from reports.statistics.change_points import MIN_SIDE_RUNS
 from reports.statistics.verdicts import LATE
-from reports.text import check_reasons, invalid
+from reports.text import check_reasons, comparability, invalid
 from reports.text.cells import as_sentence, interval
 from reports.text.check_reasons import unequal_reason
 from reports.text.invalid import Numbers
@@ -37,16 +37,14 @@ BOUNDS = {
 
 
 def reason_text(reason: Reason | None) -> str:
-    """Return a reason as a text; "" if there is none.
-
-    Example: `too few turns to decide: p95 needs 400 per target, 96 on new`.
+    """Return a reason as a text; "" if there is none. Example: `too few turns to decide: p95 needs 400 per target, 96
+    on new`.
     """
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: Reason | None) -> tuple[str, str]:
     """Return a reason as two texts: the reason, and its numbers. The first one is "" if a reason has one text only.
-
     Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
     """
     if reason is None:
@@ -58,10 +56,6 @@ def parts(reason: Reason | None) -> tuple[str, str]:
         return "", written
     text = written(reason.numbers)
     return ("", text) if isinstance(text, str) else text
-
-
-def notice_text(notice: Reason | str) -> str:
-    return notice if isinstance(notice, str) else reason_text(notice)
 
 
 def reason_line(reason: Reason) -> str:
@@ -86,28 +80,19 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
     return " ".join(map(as_sentence, remedies(reasons)))
 
 
-def document_data(document: JsonEntry) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text."""
-    return to_json_data(_with_texts(document))
+def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. `write` writes the texts of its reasons."""
 
+    def with_text(reason: Reason) -> Reason:
+        numbers = map_values(reason.numbers, Reason, with_text)
+        return Reason(reason.code, numbers, write(reason).replace(NBSP, " "))
 
-def _with_texts(value: Any) -> Any:
-    """Return a value of a document with the text of each reason in it."""
-    if isinstance(value, Reason):
-        return Reason(value.code, _with_texts(value.numbers), reason_text(value).replace(NBSP, " "))
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _with_texts(getattr(value, name)) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **fields)
-    if isinstance(value, dict):
-        return {key: _with_texts(item) for key, item in value.items()}
-    return [_with_texts(item) for item in value] if isinstance(value, list | tuple) else value
+    return to_json_data(map_values(document, Reason, with_text))
 
 
 def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
-    """Return the columns of `frames.USE` for one value.
-
-    `missing` is the reasons why there is no value or no verdict. `invalid` is the reasons why the value may not be
-    used. `note` is a remark that the text contains, too.
+    """Return the columns of `frames.USE` for one value. `missing` is the reasons why there is no value or no verdict.
+    `invalid` is the reasons why the value may not be used. `note` is a remark that the text contains, too.
     """
     refused, absent = unique(invalid), unique(filter(None, missing))
     first = next(iter((*refused, *absent)), None)
@@ -173,10 +158,6 @@ def _too_few(numbers: Numbers) -> tuple[str, str] | str:
 
 
 def _existing(reason: Reason) -> str:
-    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
-
-    Return `96 measured` if all targets have the same number, or if the targets are unknown.
-    """
     there, targets = reason.numbers["there"], reason.numbers.get("targets")
     if not targets or len(set(there)) == 1:
         return f"{min(there):,} measured"
@@ -219,7 +200,7 @@ def _within_bounds(numbers: Numbers) -> str:
 
 def _no_step(numbers: Numbers) -> str:
     step, steps = numbers["step"], [(script, own) for script, own in numbers["steps"]]
-    return step_names.refusal(step, steps, f"no turn of a step {step} was measured")
+    return str(step_names.refusal(step, steps, f"no turn of a step {step} was measured"))
 
 
 def _save(what: str, numbers: Numbers) -> str:
@@ -232,13 +213,19 @@ def _older_version(numbers: Numbers) -> str:
 
 
 def _nothing_succeeded(numbers: Numbers) -> str:
-    return f"no turn succeeded; {reason_text(_inner(numbers))}"
+    return f"no turn succeeded; {reason_text(inner(numbers))}"
 
 
-def _inner(numbers: Numbers) -> Reason:
+def inner(numbers: Numbers) -> Reason:
     """Return the reason in the numbers of another one. In a document it is an object."""
     inner = numbers["reason"]
     return inner if isinstance(inner, Reason) else Reason(inner["code"], inner["numbers"])
+
+
+def _cannot_pass(numbers: Numbers) -> str:
+    pairs, enough = count(numbers["pairs"]), numbers.get("needed")
+    text = f"{numbers['threshold']} cannot pass with {pairs} pairs, because {reason_text(inner(numbers))}"
+    return f"{text}: raise --sessions to {enough} or more, or widen the margin" if enough else text
 
 
 def _too_few_runs(numbers: Numbers) -> str:
@@ -250,7 +237,7 @@ def _too_small(numbers: Numbers) -> str:
     texts = []
     for short in numbers["metrics"]:
         level = f" p{100 * short['p']:g}" if "p" in short else ""
-        texts.append(f"{short['metric']}{level}: {reason_text(_inner(short))}")
+        texts.append(f"{short['metric']}{level}: {reason_text(inner(short))}")
     return f"the run is too small: {'; '.join(texts)}"
 
 
@@ -284,10 +271,13 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "stored_by_older_version": _older_version,
     "too_small": _too_small,
     "not_reported": "not reported",
-    "provisional": lambda n: f"{notice_text(n['notice'])} The verdicts are provisional.",
+    "provisional": lambda n: f"{reason_text(inner(n))} The verdicts are provisional.",
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
     "too_few_runs": _too_few_runs,
+    "found_again": lambda n: f"{plural(n['targets'], 'target')} of runs found more than once, shown once.",
+    "cannot_pass": _cannot_pass,
     **check_reasons.SENTENCES,
     **invalid.SENTENCES,
+    **comparability.SENTENCES,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""

@@ -24,162 +24,147 @@ from reports.text.validity import remedy_line, verdict_reason
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
-def main_answers(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that the first sentences of a report use.
-
-    They are those of voice_to_voice if any target has its median, or if no metric has a median and a reply was heard.
-    Otherwise they are those of the main metrics.
+def main_results_of(summary: Summary) -> Sequence[MainResult]:
+    """Return the results that the first sentences of a report use. They are those of voice_to_voice if any target has
+    its median, or if no metric has a median and a reply was heard. Otherwise they are those of the main metrics.
     """
     heard = _heard(summary)
-    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.answers)) else summary.answers
+    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.results)) else summary.results
 
 
 def _heard(summary: Summary) -> Sequence[MainResult]:
     """Return the results of voice_to_voice. If no successful turn has it, return those of the main metrics."""
-    is_heard = any(answer.n > answer.failed for answer in summary.voice_to_voice)
-    return summary.voice_to_voice if is_heard else summary.answers
+    is_heard = any(result.n > result.failed for result in summary.voice_to_voice)
+    return summary.voice_to_voice if is_heard else summary.results
 
 
 def _has_several(summary: Summary) -> bool:
-    """Return whether the first sentences are about several strata."""
-    return len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
+    return len({result.stratum for result in main_results_of(summary) if result.turns}) > 1
 
 
-def _has_median(answer: MainResult) -> bool:
-    return answer.turns > 0 and answer.at(0.5).has_interval
+def _has_median(result: MainResult) -> bool:
+    return result.turns > 0 and result.at(0.5).has_interval
 
 
 def run_headline(summary: Summary) -> str:
-    """Return the first sentences of a report: the latency of each stratum with a median.
-
-    If none has one, return the reason.
+    """Return the first sentences of a report: the latency of each stratum with a median. If none has one, return the
+    reason.
     """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
-    if not summary.outcomes.started:
-        sessions = summary.outcomes.opened
+    if not summary.endings.started:
+        sessions = summary.endings.opened
         if no_verdict := within_warmup(summary.run.metadata):
             return f"Nothing was measured: {reason_text(no_verdict)}."
         if not sessions:
             return "This run contains no turns and no sessions."
-        ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
+        ends = {ending.outcome: sum(ending.counts) for ending in summary.endings.sessions}
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several, named = _has_several(summary), len(summary.targets) > 1
-    sentences = [_sentence(answers, named=named, several=several) for answers in medians]
+    sentences = [_sentence(results, named=named, several=several) for results in medians]
     failed_targets = too_few_text(summary)
     if not any(map(_has_median, _heard(summary))):  # the headline is the latency that callers hear, if there is any
-        answers = [answer for answer in _heard(summary) if answer.turns and answer.target not in failed_targets]
-        sentences = [*_no_medians(answers), *sentences]
+        results = [result for result in _heard(summary) if result.turns and result.target not in failed_targets]
+        sentences = [*_no_medians(results), *sentences]
     sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
     return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
-    """Return the results that have a median, in one list for each stratum."""
-    answers = list(filter(_has_median, main_answers(summary)))
-    strata = dict.fromkeys(answer.stratum for answer in answers)
-    return [[answer for answer in answers if answer.stratum == stratum] for stratum in strata]
+    results = list(filter(_has_median, main_results_of(summary)))
+    strata = dict.fromkeys(result.stratum for result in results)
+    return [[result for result in results if result.stratum == stratum] for stratum in strata]
 
 
-def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return a sentence on the latency of one stratum.
-
-    `named` adds the names of the targets; `several` adds the stratum. Example: `Callers hear the reply 0.70 s after
-    they stop speaking (median voice_to_voice); p95 1.35 s`.
+def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> str:
+    """Return a sentence on the latency of one stratum. `named` adds the names of the targets; `several` adds the
+    stratum. Example: `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`.
     """
-    metric, stratum = answers[0].metric, answers[0].stratum
+    metric, stratum = results[0].metric, results[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric in cells.TRANSCRIPT_BEGINS:
         lead, since = "The transcript is finished", cells.TRANSCRIPT_BEGINS[metric]
         since = since if since.startswith("the ") else f"the {since}"
     elif metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
-    p50, *p95 = _quantiles(answers, named=named)
+    p50, *p95 = _quantiles(results, named=named)
     which = f" in {stratum.turns}" if several else ""
     # names of targets such as "after" do not precede the word "after"
     opening = f"{lead} after {since}: {p50}" if named else f"{lead} {p50} after {since}"
     return f"{opening} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
 
 
-def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit.
-
-    If there are more than three targets, a text has only the lowest and the highest value.
+def _quantiles(results: Sequence[MainResult], *, named: bool) -> list[str]:
+    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit. If there are
+    more than three targets, a text has only the lowest and the highest value.
     """
-    ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in answers)]
-    displayed = {p: answers if len(answers) <= 3 else _ends(answers, p) for p in ps}
-    times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in displayed[p])))
+    ps = [p for p in (0.5, 0.95) if all(result.at(p).has_interval for result in results)]
+    displayed = {p: results if len(results) <= 3 else _ends(results, p) for p in ps}
+    times = iter(format_ms_list(*(result.at(p).reported_value for p in ps for result in displayed[p])))
     texts = []
     for p in ps:
-        of = [(cells.open_end_sign(answer.at(p)), f" on {answer.target}" if named else "") for answer in displayed[p]]
+        of = [(cells.open_end_sign(result.at(p)), f" on {result.target}" if named else "") for result in displayed[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
-        texts.append(" to ".join(parts) if len(answers) > 3 else join_words(parts))
+        texts.append(" to ".join(parts) if len(results) > 3 else join_words(parts))
     return texts
 
 
-def _ends(answers: Sequence[MainResult], p: float) -> list[MainResult]:
-    ordered = sorted(answers, key=lambda answer: answer.at(p).reported_value)
+def _ends(results: Sequence[MainResult], p: float) -> list[MainResult]:
+    ordered = sorted(results, key=lambda result: result.at(p).reported_value)
     return [ordered[0], ordered[-1]]
 
 
-def _no_medians(answers: Sequence[MainResult]) -> Iterable[str]:
-    """Yield a sentence for each stratum. If all turns failed, yield one for all strata."""
-    strata = dict.fromkeys(answer.stratum for answer in answers)
-    if len(strata) > 1 and any(answer.n > answer.failed for answer in answers):
+def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
+    strata = dict.fromkeys(result.stratum for result in results)
+    if len(strata) > 1 and any(result.n > result.failed for result in results):
         for stratum in strata:
             yield _no_median(
-                [answer for answer in answers if answer.stratum == stratum], f" {stratum.turns_text(strata)}"
+                [result for result in results if result.stratum == stratum], f" {stratum.turns_text(strata)}"
             )
-    elif answers:
-        yield _no_median(answers)
+    elif results:
+        yield _no_median(results)
 
 
-def _no_median(answers: Sequence[MainResult], which: str = " turns") -> str:
-    """Return a sentence with the reason why there is no median, and with the values that are known.
-
-    `which` is the name of the turns.
+def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
+    """Return a sentence with the reason why there is no median, and with the values that are known. `which` is the name
+    of the turns.
     """
-    turns, failed = sum(a.n for a in answers), sum(a.failed for a in answers)
+    turns, failed = sum(a.n for a in results), sum(a.failed for a in results)
     if failed and failed == turns:
         return f"All{which} failed: {count(failed)} of {count(turns)}."
-    if any(a.at(0.5).status == "in_failures" for a in answers):
+    if any(a.at(0.5).status == "in_failures" for a in results):
         return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
-    values = [end for a in answers for end in (a.low, a.high) if math.isfinite(end)]
-    if not values and any(answer.turns_planned > answer.failed_or_not_started for answer in answers):
+    values = [end for a in results for end in (a.low, a.high) if math.isfinite(end)]
+    if not values and any(result.turns_planned > result.failed_or_not_started for result in results):
         return f"There is no latency: no event marks the first output of the successful{which}."
     if not values:
-        started = count(sum(a.turns for a in answers))
+        started = count(sum(a.turns for a in results))
         return f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of the run."
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
     of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
-    return f"Too few sessions for a median: {answers[0].metric} of {of} was {latency}."
+    return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}."
 
 
 def run_essentials(summary: Summary) -> str:
-    """Return a run as one line.
-
-    Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
-    """
+    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
     spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
         texts = [f"do not use these results: {cells.cause(summary)}"]
     else:
         medians, texts = _with_medians(summary), []
-        for answers in medians:
-            quantiles = zip(("p50", "p95"), _quantiles(answers, named=len(summary.targets) > 1), strict=False)
-            which = f" of {answers[0].stratum.turns}" if _has_several(summary) else ""
-            texts.append(f"{answers[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
+        for results in medians:
+            quantiles = zip(("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False)
+            which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
+            texts.append(f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
     return " · ".join([*cells.run_badges(summary), *texts, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:
-    """Return the numbers of turns as texts, such as `412 turns, 3 failed`.
-
-    Targets without a successful turn come first. If no turn started, return the outcomes of sessions, such as `10
-    sessions connect_failed:401`.
+    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. Targets without a successful turn come
+    first. If no turn started, return the outcomes of sessions, such as `10 sessions connect_failed:401`.
     """
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
     if not outcomes.started and outcomes.sessions:
@@ -202,7 +187,7 @@ NAMED = 3
 
 def run_second(summary: Summary) -> str:
     """Return the sentences after the headline: the numbers of failed, stalled, and excluded turns."""
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     if not outcomes.started:
         return ""
     unfinished, sentences = sum(entry.turns_unfinished for entry in outcomes.targets), _failures(summary)
@@ -226,11 +211,10 @@ def _outcomes_text(number: int) -> str:
 
 
 def remedy(summary: Summary) -> str:
-    """Return the remedy for the most frequent outcome.
-
-    Return "" unless most of the planned turns failed or did not start.
+    """Return the remedy for the most frequent outcome. Return "" unless most of the planned turns failed or did not
+    start.
     """
-    remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
+    remedies, outcomes = summary.endings.remedies(), summary.endings
     mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
@@ -253,11 +237,11 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the longer runs that a median and p95 would need. Return [] if this run is long enough or invalid."""
     if summary.validity.status == "invalid":
         return []
-    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
-    short = [] if decision_notice(summary.run) else with_median or summary.answers
+    with_median = [result for result in summary.results if result.at(0.5).has_interval]
+    short = [] if decision_notice(summary.run) else with_median or summary.results
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [
-        (name, max((_required_sessions(summary, answer, p) for answer in short), default=0)) for name, p in quantiles
+        (name, max((_required_sessions(summary, result, p) for result in short), default=0)) for name, p in quantiles
     ]
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
@@ -269,13 +253,12 @@ SUPPORT = (
 
 
 def next_step(summary: Summary) -> str:
-    """Return the next step for the user, as sentences.
-
-    Return "" for an invalid run, because its remedy is shown instead.
+    """Return the next step for the user, as sentences. Return "" for an invalid run, because its remedy is shown
+    instead.
     """
     if summary.validity.status == "invalid":
         return ""
-    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    with_median = [result for result in summary.results if result.at(0.5).has_interval]
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
@@ -290,32 +273,28 @@ def next_step(summary: Summary) -> str:
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 
 
-def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
-    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough.
-
-    The number includes sessions that have no turn with the metric.
+def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
+    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough. The number includes
+    sessions that have no turn with the metric.
     """
-    estimate = answer.at(p)
+    estimate = result.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
-    if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
-        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / answer.n))
+    if f"p({p * 100:g})" in _tested(summary) and 0 < result.n < turns_to_decide(p):
+        required = max(required, math.ceil(turns_to_decide(p) * estimate.sessions / result.n))
     if not required or not estimate.sessions:
         return required
-    played = int((summary.run.sessions["target"] == answer.target).sum())
+    played = int((summary.run.sessions["target"] == result.target).sum())
     return math.ceil(required * max(played, estimate.sessions) / estimate.sessions)
 
 
 def _tested(summary: Summary) -> str:
-    """Return the thresholds with which the run was started, as one text."""
     recorded = summary.run.metadata.get("thresholds") or {}
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
-    """Return a longer run with this number of sessions.
-
-    Its options are `--sessions 45`, or `--run-time 5m`, or both. If the run has stages, or consists of recordings, only
-    the number of sessions is returned.
+    """Return a longer run with this number of sessions. Its options are `--sessions 45`, or `--run-time 5m`, or both.
+    If the run has stages, or consists of recordings, only the number of sessions is returned.
     """
     if summary.recorded:
         return LongerRun(percentile, f"{count(sessions)} recorded calls", "")
@@ -352,11 +331,10 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Return a sentence on the turns that failed or did not start; [] if no turns were planned.
-
-    Example: `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
+    """Return a sentence on the turns that failed or did not start; [] if no turns were planned. Example: `112 of 170
+    planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
     """
-    outcomes = summary.outcomes
+    outcomes = summary.endings
     unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
     if not planned:
         return []
@@ -381,9 +359,8 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """Return the most frequent outcome, such as `most often as closed:1006 (17)`.
-
-    If it is the only outcome, return a text such as `as closed:1006`.
+    """Return the most frequent outcome, such as `most often as closed:1006 (17)`. If it is the only outcome, return a
+    text such as `as closed:1006`.
     """
     commonest = max(endings, key=lambda ending: sum(ending.counts))
     return (
@@ -395,7 +372,7 @@ def _mostly(endings: Sequence[OutcomeCount]) -> str:
 
 def too_few_text(summary: Summary) -> list[str]:
     """Return the names of the targets without a successful turn. Return [] if the run has only one target."""
-    rows = zip(summary.targets, summary.outcomes.targets, strict=True)
+    rows = zip(summary.targets, summary.endings.targets, strict=True)
     failed_targets = [
         name
         for name, entry in rows
@@ -405,9 +382,8 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a text for each target in which too many replies started before the end of the question.
-
-    It has the remedy.
+    """Return a text for each target in which too many replies started before the end of the question. It has the
+    remedy.
     """
     early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
     targets = summary.run.metadata.get("targets") or []
@@ -424,11 +400,10 @@ SCRIPTS = 5
 
 
 def load_line(summary: Summary) -> str:
-    """Return the load, the numbers of calls and turns, the duration, and the targets as one line.
-
-    Example: `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
+    """Return the load, the numbers of calls and turns, the duration, and the targets as one line. Example: `8 users ·
+    58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
     """
-    outcomes, frame = summary.outcomes, summary.turns.frame
+    outcomes, frame = summary.endings, summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"
     scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
     named = [f"{name} {count(number)}" for name, number in scripts if number]

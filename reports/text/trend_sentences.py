@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from calendar import day_abbr
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
 from bench.base.units import NS_PER_S
-from reports.analysis.trends.metric_trend import BOTH_SIDES, NS_PER_HOUR, MetricTrend, SlowTrendChange, TrendChange
+from reports.analysis.trends.metric_trend import NS_PER_HOUR, MetricTrend, SizedChange, SlowTrendChange, TrendChange
 from reports.analysis.trends.trend import Trend
-from reports.analysis.trends.trend_point import RunValue
-from reports.formatting import format_number, format_utc, join_words, percent, plural
+from reports.analysis.trends.trend_point import RunValue, TrendPoint
+from reports.formatting import NBSP, format_number, format_utc, join_words, percent, plural
 from reports.metrics.metric_spec import MetricSpec
-from reports.statistics.change_points import DAY, ENOUGH
-from reports.text import verdicts
+from reports.render.blocks import with_marker
+from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS
 from reports.text.cells import INFINITE, interval
 from reports.text.reasons import reason_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
+
+
+def marker(point: TrendPoint) -> str:
+    """Return the verdict on a run with its symbol, such as `✓ VALID`."""
+    return with_marker(point.validity_title).replace(" ", NBSP, 1)
 
 
 def unit_text(spec: MetricSpec) -> str:
@@ -54,53 +58,41 @@ def value_text(run: RunValue, spec: MetricSpec) -> str:
     return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
 
 
-def change_size(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
+def change_size(change: SizedChange, spec: MetricSpec) -> str:
     """Return the size of a change, such as `+12 %` or `+1.5 points`."""
     return signed(change.change, spec.scale)
 
 
-def change_interval(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
+def change_interval(change: SizedChange, spec: MetricSpec) -> str:
     """Return the interval of a change, such as `+4 to +21 %`."""
     return difference_interval(change.low, change.high, spec.scale)
 
 
-def change_text(change: TrendChange | SlowTrendChange, spec: MetricSpec) -> str:
-    """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`."""
-    return f"{change_size(change, spec)} ({change_interval(change, spec)})"
+def change_text(change: SizedChange, spec: MetricSpec) -> str:
+    """Return the size of a change with its interval, such as `+12 % (+4 to +21 %)`.
 
-
-def changes_text(changes: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
-    """Return several changes with their metrics.
-
-    Example: `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`.
-
+    A slow change has its duration, too: `+40 % (+22 to +61 %) in 32 days`.
     """
-    return ", ".join(
-        f"{verdicts.metric_text(metric.spec)} {change_text(change, metric.spec)}" for metric, change in changes
-    )
-
-
-def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
-    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
-    since = format_utc(change.first_started_utc_ns)
-    return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
-
-
-def slow_change_text(change: SlowTrendChange, spec: MetricSpec) -> str:
-    """Return the size of a slow change with its interval, such as `+40 % (+22 to +61 %) in 32 days`."""
+    text = f"{change_size(change, spec)} ({change_interval(change, spec)})"
+    if not isinstance(change, SlowTrendChange):
+        return text
     duration_ns = change.last_started_utc_ns - change.first_started_utc_ns
-    return f"{change_text(change, spec)} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
+    return f"{text} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
 
 
-def slow_change_sentence(metric: MetricTrend, change: SlowTrendChange) -> str:
-    """Return a slow change as a text, such as `ttfa p50 of sim changes slowly: +40 % (+22 to +61 %) in 32 days …`."""
+def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) -> str:
+    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`.
+
+    A slow change begins with `ttfa p50 of sim changes slowly: `.
+    """
+    slowly = " changes slowly" if isinstance(change, SlowTrendChange) else ""
     since = format_utc(change.first_started_utc_ns)
-    return f"{metric_name(metric)} changes slowly: {slow_change_text(change, metric.spec)} since {since}"
+    return f"{metric_name(metric)}{slowly}: {change_text(change, metric.spec)} since {since}"
 
 
 def metric_name(metric: MetricTrend) -> str:
     """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
-    return f"{verdicts.metric_text(metric.spec)} of {metric.series.name}"
+    return f"{metric.title} of {metric.series.name}"
 
 
 def headline(trend: Trend) -> str:
@@ -113,7 +105,7 @@ def headline(trend: Trend) -> str:
         steps = len(trend.changes_by_run)
         further = [f"{len(slow) - 1} more slow"] if slow[1:] else []
         further += [plural(steps, "sudden change")] if steps else []
-        return f"{slow_change_sentence(*slow[0])}{f'; also {join_words(further)}' if further else ''}."
+        return f"{change_sentence(*slow[0])}{f'; also {join_words(further)}' if further else ''}."
     if groups := trend.changes_by_run:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
@@ -121,7 +113,8 @@ def headline(trend: Trend) -> str:
         return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
     if trend.comparisons:
         return f"No change found in {plural(trend.runs, 'run')}."
-    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {BOTH_SIDES}."
+    both_sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
+    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {both_sides}."
 
 
 def day(utc_ns: int) -> str:
@@ -135,25 +128,14 @@ def period(trend: Trend) -> str:
     return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
 
 
+def notice_texts(trend: Trend) -> list[str]:
+    return [notice if isinstance(notice, str) else reason_text(notice) for notice in trend.notices]
+
+
 def notes(trend: Trend) -> list[str]:
     """Return all notes on a trend, as sentences."""
-    kinds = (excluded_notes, series_notes, cycle_notes, unmarked_notes, few_runs_notes)
+    kinds = (cycle_notes, unmarked_notes, few_runs_notes)
     return [note for kind in kinds for note in kind(trend)]
-
-
-def excluded_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the number of points that are shown, but not compared, by their verdict."""
-    if counts := Counter(point.marker for point in trend.points if point.excluded):
-        counted = ", ".join(f"{number} {marker}" for marker, number in counts.items())
-        yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
-
-
-def series_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the targets that have several series."""
-    numbers = Counter((series.scenario, series.target) for series in trend.series)
-    several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
-    if several:
-        yield f"Runs that are not comparable are separate series: {', '.join(several)}."
 
 
 def cycle_notes(trend: Trend) -> Iterator[str]:
@@ -162,14 +144,10 @@ def cycle_notes(trend: Trend) -> Iterator[str]:
     For each metric, it has the weekdays or hours with the lowest and highest value.
     """
     hours = [f"{hour:02}:00" for hour in range(DAY.size)]
-    cycles = (
-        ("Weekdays", list(day_abbr), [metric.weekdays for metric in trend.metrics]),
-        ("Hours of the day (UTC)", hours, [metric.hours for metric in trend.metrics]),
-    )
-    for what, names, effects_of_metrics in cycles:
+    for what, names, cycle in (("Weekdays", list(day_abbr), "weekdays"), ("Hours of the day (UTC)", hours, "hours")):
         differing = list[str]()
-        for metric, effects in zip(trend.metrics, effects_of_metrics, strict=True):
-            if effects:
+        for metric in trend.metrics:
+            if effects := getattr(metric, cycle):
                 ends = (effects.index(end(effects)) for end in (min, max))
                 low, high = (f"{names[at]} {signed(effects[at], metric.spec.scale)}" for at in ends)
                 differing.append(f"{metric_name(metric)} ({low}, {high})")
@@ -200,6 +178,6 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
             continue
         for metric in metrics:
             if metric.not_searched and metric.compared:
-                shortages.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
+                shortages.append(f"{metric.title} of {name}: {len(metric.compared)} of {runs}")
     if shortages:
         yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."

@@ -23,9 +23,8 @@ LEAD = "Do not use these results"
 
 
 def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
-    """Return the validity for a document. `status` is that of the run.
-
-    If there are `reasons` and the run is valid, the entry is invalid.
+    """Return the validity for a document. `status` is that of the run. If there are `reasons` and the run is valid, the
+    entry is invalid.
     """
     if reasons and status == "valid":
         status = "invalid"
@@ -44,9 +43,8 @@ def do_not_use(reasons: Iterable[Reason]) -> str:
 
 
 def verdict_count(verdict: RunValidity) -> str:
-    """Return the number of checks that passed or failed, such as `3 of 3 checks passed` or `1 of 1 check failed`.
-
-    If there is no verdict, return the reason.
+    """Return the number of checks that passed or failed, such as `3 of 3 checks passed` or `1 of 1 check failed`. If
+    there is no verdict, return the reason.
     """
     judged = [check for check in verdict.checks if check.result != "not_evaluated"]
     if verdict.status == "no_verdict" or not judged:
@@ -57,12 +55,12 @@ def verdict_count(verdict: RunValidity) -> str:
 
 
 def verdict_reason(verdict: RunValidity) -> str:
-    """Return the reason for a verdict.
-
-    Examples: `every check that applies passed`, `audio was sent late`, `the run has not ended`.
+    """Return the reason for a verdict. Examples: `every check that applies passed`, `audio was sent late`, `the run has
+    not ended`.
     """
-    if verdict.not_judged is not None:
-        return reason_text(verdict.not_judged)
+    if verdict.status == "no_verdict":
+        (reason,) = verdict.reasons
+        return reason_text(Reason(reason.code, {key: n for key, n in reason.numbers.items() if key != "status"}))
     if verdict.status == "valid":
         return "every check that applies passed"
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
@@ -74,21 +72,16 @@ ABOVE_MEAN = 1.1
 
 
 def accuracy_notes(summary: Summary) -> list[str]:
-    """Return sentences on the accuracy of each machine.
-
-    If there are several hosts, a sentence begins with the host's name.
-
-    The name keeps its letter case.
+    """Return sentences on the accuracy of each machine. If there are several hosts, a sentence begins with the host's
+    name. The name keeps its letter case.
     """
     several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 def trust(run: RunFrames) -> list[str]:
-    """Return the calibration that a run used, and the load that exceeded it.
-
-    If there are several hosts, return only the load of each host that exceeded its calibration. Return [] for a run
-    that was made before calibrations existed.
+    """Return the calibration that a run used, and the load that exceeded it. If there are several hosts, return only
+    the load of each host that exceeded its calibration. Return [] for a run that was made before calibrations existed.
     """
     hosts = hosts_of(run.metadata)
     if len(hosts) > 1:  # another table has the calibrations of the hosts
@@ -115,9 +108,8 @@ def cited_line(cited: dict[str, Any]) -> str:
 
 
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """Return a text on the load of one process that exceeded its calibration, and on what ended the calibration.
-
-    Return [] if the load did not exceed it.
+    """Return a text on the load of one process that exceeded its calibration, and on what ended the calibration. Return
+    [] if the load did not exceed it.
     """
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []

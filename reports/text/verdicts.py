@@ -22,9 +22,13 @@ NOT_SHOWN = "n/a"
 ZERO_BASELINE = f"{NOT_SHOWN} (baseline is 0)"
 """The text for a ratio to a baseline of 0."""
 
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
+be exactly on the margin.
 
-def metric_text(spec: MetricSpec) -> str:
-    return spec.title
+`make benchmark-statistics` measures this error (own_drift).
+"""
 
 
 RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
@@ -90,10 +94,6 @@ def interval_of(result: Difference | None) -> str:
 def has_zero_baseline(result: Difference) -> bool:
     """Return whether a ratio is infinite because the baseline is 0, not because turns of the candidate failed."""
     return result.scale == "ratio" and result.d == math.inf and result.baseline == 0 and math.isfinite(result.candidate)
-
-
-def margin(spec: MetricSpec, *, sign: bool = False) -> str:
-    return spec.margin_text(sign=sign)
 
 
 def is_latency(spec: MetricSpec) -> bool:

@@ -1,13 +1,11 @@
 """The ground truth of a run, from the simulator's log, and the errors of the run's rows compared with the ground truth.
 
-The true instants of a turn have the same names as the instants in the turn's row. They are absolute, on the clock that
-both processes share. An event is left out if the log does not know to half a millisecond when the event was sent or
-received. There are two causes: the simulator may be held up in a send, and data that the simulator reads late has the
-timestamp of the data that arrived last. Pure, except for reading the file.
+The true instants of a turn have the names of the instants in its row, and are on the clock that both processes share.
+An event is left out if the log does not know its instant to half a millisecond, because the simulator was held up in a
+send, or because it read data late, which then have the timestamp of the data that arrived last.
 
-The error of a metric is its measured value minus its true value, by the metric's definition in the catalogue. The error
-of an instant is how much later it is in the row than in truth. So the errors at the start and at the end of a metric
-can be distinguished.
+The error of a metric is its measured value minus its true value. The error of an instant is how much later it is in the
+row than in truth.
 
 A call with an agent has no response ids. All speech of the caller in the call is one recording. So the byte at which
 the agent detected the end of speech gives the position of each recording in the audio that the agent received. A row is
@@ -33,8 +31,7 @@ from bench.catalogue.outcomes import SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
 from bench.record.calibration import Percentiles
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
@@ -55,57 +52,36 @@ CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE
 
 The last event counts because a response may have several items.
 """
-METRICS = (
-    "ttfa",
-    "transcript_first",
-    "transcript_total",
-    "response_total",
-    "end_of_turn_delay",
-    "start_of_speech_delay",
-)
+METRICS = ("ttfa", "transcript_first", "transcript_total", "response_total", "end_of_turn_delay",
+           "start_of_speech_delay")  # fmt: skip
 """The metrics whose true values are in the ground-truth log."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
-"""The metrics of calls with an agent.
-
-The last two metrics exist only if the agent reports that its caller interrupted it.
-"""
+"""The metrics of calls with an agent. The last two exist only if the agent reports that its caller interrupted it."""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
             "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
-"""The messages in which an agent's caller sends the id of the call.
-
-If the message contains a stream's id instead, that id is the prefix `STREAM` and the id of the call.
-"""
+"""The messages in which an agent's caller sends the id of the call, or of a stream: `STREAM` and the id of the call."""
 STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
 """The duration of audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""The maximum gap before a frame that counts completely as network delay.
-
-If the gap is twice this length or longer, none of it counts as network delay.
-"""
+"""The maximum gap before a frame that counts completely as network delay. Of one of twice this length, none counts."""
 NEAR_NS = NS_PER_S
-"""The maximum distance between a measured instant and the true instant that it is matched with.
-
-The distance between two turns of a call is longer, and the errors of values are smaller.
+"""The maximum distance of a measured instant from its true instant. The distance between two turns of a call is longer.
 """
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that is known to contain an event's instant."""
 COLUMNS = ("session_id", "service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
-"""The columns that are read from a turn's row."""
 Errors = dict[str, list[int]]
 """A mapping from the name of a metric or instant to its errors in nanoseconds."""
 
 
 @dataclass
 class ReceivedAudio:
-    """The audio that the simulator received in one session.
-
-    It has the end and the arrival of each append, and the positions of turns and speech.
-    """
+    """The audio that the simulator received in a session: the end and the arrival of each append, turns and speech."""
 
     format: AudioFormat = INPUT
     ends: list[int] = field(default_factory=list)
@@ -118,10 +94,7 @@ class ReceivedAudio:
     None."""
 
     def recorded_ns(self, end: float) -> int | None:
-        """Return the instant at which a microphone had recorded all bytes before `end`.
-
-        None if the instant is unknown, or if not all of these bytes were sent.
-        """
+        """Return when a microphone had recorded all bytes before `end`; None if unknown, or if not all were sent."""
         index = bisect_left(self.ends, end)
         arrival_ns = self.received_ns[index] if index < len(self.ends) else None
         if arrival_ns is None:
@@ -142,7 +115,6 @@ class AgentRecording(NamedTuple):
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
-        """Return a recording in the format of the calls. After the recording, the microphone sends silence."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
@@ -172,7 +144,6 @@ class AgentCall:
     """The values that `free_ns` would have if the network had delayed no frame."""
 
     def speech_at(self, line: Mapping[str, Any], at_ns: int | None) -> None:
-        """Apply a message that the agent sent at the instant `at_ns`."""
         if line.get("utterance") == "answer":
             self.start_instants.append(line["speech_at_byte"] - self.recording.received_bytes)
             self.answered.append(None)
@@ -189,7 +160,6 @@ class AgentCall:
             self.due_ns = _earlier(self.due_ns, cleared_ns)
 
     def _audible_at(self, line: Mapping[str, Any]) -> None:
-        """Apply an audio frame, which is played after all earlier frames."""
         earliest, latest = line["send_start_ns"], _received_ns(line)
         first_ns = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
         last_ns = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
@@ -204,16 +174,11 @@ class AgentCall:
             self.opening = None
 
     def recorded_ns(self, start_byte: int, samples: int) -> int | None:
-        """Return the instant at which the first `samples` samples of the recording had been recorded.
-
-        `start_byte` is the byte at which the recording begins. `samples` is a number of samples at 24 kHz.
-        """
+        """Return when the first samples (at 24 kHz) of the recording that begins at this byte were recorded."""
         return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants that are nearest to the measured instants of a turn. Those of other turns are
-        farther away.
-        """
+        """Return the true instants that are nearest to the measured instants of a turn."""
         if "speech_end" not in measured_ns:
             greeted = _nearest(measured_ns.get("first_audible"), self.greeting_sent)
             connect_ns = measured_ns.get("connect_start")
@@ -237,10 +202,7 @@ class AgentCall:
 
 @dataclass
 class TelephoneCall(AgentCall):
-    """A call by telephone. A frame is played at its media time, after the delay of the fastest packet so far.
-
-    The media time is the instant at which the frame is due.
-    """
+    """A call by telephone. A frame is played when it is due, after the delay of the fastest packet so far."""
 
     fastest_ns: int = NEVER_NS
 
@@ -254,17 +216,14 @@ class TelephoneCall(AgentCall):
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the maximum network delay of a frame that comes after a gap. This delay does not delay later frames.
-
-    It is 0 for a gap of 2 · `LATE_NS` or more.
-    """
+    """Return the maximum network delay of a frame that comes after a gap. This delay does not delay later frames."""
     # `PlayoutQueue` has the same rule. It is repeated here because the calibrated code must not be its own ground
     # truth.
     return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
 
 
 def _earlier(bounds: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    """Return the bounds of the earlier of two instants. `bounds` and `other` are the bounds of the two instants."""
+    """Return the bounds of the earlier of two instants, which are given by their bounds."""
     return min(bounds[0], other[0]), min(bounds[1], other[1])
 
 
@@ -309,15 +268,11 @@ class GroundTruth:
 
 
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
-    """Read the log of a simulator that has ended.
-
-    `recording` is the recording of the callers, if the simulator was an agent.
-    """
+    """Read the log of a simulator. `recording` is that of the callers, if the simulator was an agent."""
     return parse_truth(read_truth(path), recording)
 
 
 def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | None = None) -> GroundTruth:
-    """Return the ground truth from the lines of a log."""
     truth = GroundTruth(recording=recording)
     for line in lines:
         kind = line.get("direction")
@@ -373,10 +328,7 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
-    """Return the true instants of a row's turn that are known.
-
-    `speech` is the position of speech in the recording that was played.
-    """
+    """Return the known true instants of a row's turn. `speech` is its position in the recording that was played."""
     instants: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     audio = truth.inputs.get(row["service_session_id"])
     if speech is not None and audio is not None and row["turn"] in audio.turns:
@@ -395,11 +347,7 @@ def _speech_instants(audio: ReceivedAudio, start_byte: int, speech: SpeechSpan) 
 
 
 class MatchedErrors(NamedTuple):
-    """The errors of metrics, and of the instants from which metrics are computed.
-
-    `unmatched` is the number of successful turns with a metric in the row that cannot be computed from the ground
-    truth.
-    """
+    """The errors of metrics and of instants, and the number of successful turns with a metric without a true value."""
 
     metrics: Errors
     instants: Errors
@@ -414,10 +362,8 @@ def match_rows(
 ) -> MatchedErrors:
     """Match the rows of successful turns with the ground truth.
 
-    - `speeches` maps the name of each recording, as in the rows, to the position of speech in it.
-    - `metrics_of` is the metrics to compare.
-
-    If the service detected an end of speech in a pause, the turn cannot be matched, because it then has several ends.
+    `speeches` maps the name of each recording, as in the rows, to the position of speech in it. A turn whose speech the
+    service split cannot be matched, because it has several ends.
     """
     metrics: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)
@@ -443,23 +389,21 @@ def match_rows(
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
-    """Return the values of the given metrics. A metric is left out if it cannot be computed from the instants."""
-    metrics = ((name, CATALOGUE[name]) for name in names)
-    ends = (
-        (name, (measured_from or "") if metric.begin == "measured_from" else metric.begin, metric.end)
-        for name, metric in metrics
-    )
-    return {name: at_ns[end] - at_ns[start] for name, start, end in ends if {start, end} <= at_ns.keys()}
+    """Return the values of those of the given metrics that can be computed from the instants."""
+    values = {}
+    for metric in (CATALOGUE[name] for name in names):
+        begin = measured_from if metric.begin == "measured_from" else metric.begin
+        if begin is not None and {begin, metric.end} <= at_ns.keys():
+            values[metric.name] = at_ns[metric.end] - at_ns[begin]
+    return values
 
 
 def percentiles_of_errors(errors: Errors) -> dict[str, Percentiles]:
-    """Return the percentiles of the absolute errors in ms, by the name of the metric or instant."""
     return {
         name: percentiles(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values
     }
 
 
 def percentiles(values_ms: npt.NDArray[np.float64]) -> Percentiles:
-    """Return the percentiles of the values. There must be at least one value."""
     p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
     return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

@@ -19,38 +19,31 @@ from bench.record.calibration import (
     Calibration,
     LoadStep,
     Outcome,
-    SessionKind,
     TrustedLoad,
-    at_least,
 )
 from bench.services.names import AgentName
 from bench.simulator.ground_truth_log import LATE_MS
-from reports.statistics.quantiles import turns_to_publish
+from reports.results.reason import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 FULL = 0.95
-"""The CPU use, as a share of the cores of a process, at or above which the process is at its limit."""
+"""The CPU use, as a share of its cores, from which on a process is at its limit."""
 OTHERS = 0.2
-"""The maximum CPU time, in cores, that other programs may use on the cores of the run.
-
-If they use more CPU time, they are the cause of a failed step.
-"""
+"""The CPU time, in cores, above which other programs on the cores of the run are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The maximum share of turns that failed, and of turns without ground truth.
-
-If either share is larger, the step fails, because the turns that are slower than p99 may be among these turns.
-"""
+"""The maximum share of failed turns, and of turns without ground truth. The turns above p99 may be among them."""
 OPEN_SHARE = 0.99
 """The share of the planned sessions that must be open during the whole step. A script lasts longer than a step."""
-DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
-"""The outcome of a step whose simulator died. Such a step shows nothing about the load generator."""
+DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """A mapping from each outcome that prevents a verdict on a step to a description of its cause."""
 MAX_SESSIONS_OPTION = "--max-sessions"
-"""The option that limits the loads. It is the reason why the search ended if every load passed."""
+"""The option that ended the search if every load passed."""
 
 
-def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
+def outcome_of(
+    step: LoadStep, *, failed: Reason | None = None, workers: int = 1, died: bool = False
+) -> tuple[Outcome, Reason | None]:
     """Return the outcome of a step, and why the step did not pass.
 
     - `failed` is the first validity check that failed in the step's run.
@@ -63,41 +56,39 @@ def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool
     """
     if died:
         return DIED
-    late, wrong = _simulator(step, workers), _error_text(step, failed)
+    late, wrong = _simulator(step, workers), _failure(step, failed)
     if wrong and step.cpu is not None and step.cpu >= FULL:
-        return "fail", f"{wrong}; the load generator used all of its CPU time"
+        return "fail", Reason("at_full_cpu", {"reason": wrong})
     if (late or wrong) and step.background is not None and step.background > OTHERS:
-        return "machine_busy", f"other programs used {step.background:.0%} of a core ({late or wrong})"
+        return "machine_busy", Reason("machine_busy", {"used": step.background, "reason": late or wrong})
     if late:
         return "simulator_late", late
-    return ("fail", wrong) if wrong else ("pass", "")
+    return ("fail", wrong) if wrong else ("pass", None)
 
 
-def _simulator(step: LoadStep, workers: int) -> str:
-    """Return why the simulator's ground truth must not be used; "" if it may be used."""
+def _simulator(step: LoadStep, workers: int) -> Reason | None:
+    """Return why the simulator's ground truth must not be used."""
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
-        return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
+        return Reason("simulator_late", {"p99_ms": step.simulator_late_p99_ms})
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
-        return f"the simulator was overloaded: it used {step.simulator_cpu / workers:.0%} of its cores"
-    if not step.errors and step.unmatched:
-        return "the simulator has no ground truth for any turn"
-    return ""
+        return Reason("simulator_overloaded", {"used": step.simulator_cpu / workers})
+    return Reason("no_truth") if not step.errors and step.unmatched else None
 
 
-def _error_text(step: LoadStep, failed: str) -> str:
-    """Return how the load generator failed; "" if it did not fail."""
+def _failure(step: LoadStep, failed: Reason | None) -> Reason | None:
+    """Return how the load generator failed; None if it did not fail."""
     if step.open < OPEN_SHARE * step.sessions:
-        return f"only {step.open} of {step.sessions} sessions were open"
+        return Reason("not_open", {"open": step.open, "sessions": step.sessions})
     if step.failed > FAILED_SHARE * step.turns:
-        return f"{step.failed} of {step.turns} turns failed or did not start"
+        return Reason("turns_failed", {"failed": step.failed, "turns": step.turns})
     if not step.errors:
-        return "no turn could be compared with the ground truth"
+        return Reason("none_compared")
     if step.unmatched > FAILED_SHARE * step.turns:
-        return f"{step.unmatched} of {step.turns} turns could not be compared with the ground truth"
+        return Reason("not_compared", {"unmatched": step.unmatched, "turns": step.turns})
     if step.validity != "valid":
-        return failed or "the run has no verdict"
+        return failed or Reason("no_verdict")
     metric, error = max(step.errors.items(), key=lambda item: item[1].p99)
-    return f"the error (p99) of {metric} is {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
+    return Reason("too_large_error", {"metric": metric, "p99_ms": error.p99}) if error.p99 > LIMIT_MS else None
 
 
 def calibration_of(
@@ -109,10 +100,9 @@ def calibration_of(
     quick: bool = False,
     agent: AgentName | None = None,
 ) -> Calibration:
-    """Return the calibration that follows from the steps of all kinds of sessions.
+    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step of it has a verdict.
 
-    A kind is left out of `trusted` if none of its steps has a verdict. If the service was an agent, `agent` is the
-    dialect of its calls.
+    `agent` is the dialect of the calls if the service was an agent.
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
@@ -164,66 +154,13 @@ def is_concluded(calibration: Calibration) -> bool:
     return set(calibration.trusted) == set(calibration.kinds)
 
 
-def conclusions(calibration: Calibration) -> list[str]:
-    """Return the last lines of the output: the result for each kind of session, and the answer in the last line."""
-    lines = [_of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted]
-    if not is_concluded(calibration):
-        unknown = [kind for kind in calibration.kinds if kind not in calibration.trusted]
-        causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
-        return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
-    if calibration.quick:
-        lines.append(
-            "this is a rough result: few loads were tested, each for a short time; leave --quick out for a precise one"
-        )
-    exact = min(load.sessions for load in calibration.exact.values())
-    return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
-
-
-def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """Return the result of one kind of session.
-
-    An example is `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`.
-    """
-    trusted, exact = calibration.trusted[kind], calibration.exact[kind]
-    steps = [step for step in calibration.steps if step.kind == kind]
-    memory = bytes_per_session(steps)
-    turns_note = next((few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), "")
-    return (
-        f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
-        f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
-        + (f"; {memory / 1000:,.0f} kB per session" if memory and memory >= 1000 else "")
-        + (f"; {turns_note}" if turns_note else "")
-    )
-
-
-def few_turns(step: LoadStep) -> str:
-    """Return a note such as `p99 of 127 turns` if a step has fewer turns than p99 needs.
-
-    Return "" if the step has enough turns, or no turns.
-    """
-    return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < turns_to_publish(0.99) else ""
-
-
-def _answer(calibration: Calibration) -> str:
-    kind, lowest = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
-    if cause := calibration.ended.get(kind):
-        return (
-            f"trust this machine up to {at_least(cause)}{lowest.sessions:,} sessions per process; "
-            f"{cause}, not the load generator, ended the calibration"
-        )
-    return f"trust this machine up to {lowest.sessions:,} sessions per process"
-
-
 def is_coarse(calibration: Calibration) -> bool:
     """Return whether a calibration is coarse: it was quick, or --max-sessions ended it."""
     return calibration.quick or MAX_SESSIONS_OPTION in calibration.ended.values()
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
-    """Return by how many bytes the peak memory grows with each session; None if there is only one load.
-
-    The value is the slope of a least-squares fit.
-    """
+    """Return how much the peak memory grows with each session (least squares); None if there is only one load."""
     peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     with suppress(StatisticsError):
         return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
@@ -235,14 +172,13 @@ def has_passed(step: LoadStep) -> bool:
 
 
 def result_of(step: LoadStep) -> LevelResult:
-    """Return the result of a step in the form that the search of the load needs."""
-    return LevelResult(step.sessions, "pass" if has_passed(step) else None)
+    return LevelResult(step.sessions, "pass" if has_passed(step) else "not_evaluated")
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
     """Return the maximum duration, in seconds, of a search on a machine that supports at least the first load.
 
-    `seconds` is a function that returns the duration of a step from its number of sessions.
+    `seconds` returns the duration of a step with a number of sessions.
     """
     first = min(grid.first, grid.max)
     return max(_duration(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
@@ -252,5 +188,5 @@ def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) ->
     """Return the duration, in seconds, of a search on a machine that supports exactly `capacity` sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
-        results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))
+        results.append(LevelResult(step.load, "pass" if step.load <= capacity else "not_evaluated"))
     return sum(seconds(result.load) for result in results)

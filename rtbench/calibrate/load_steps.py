@@ -1,8 +1,8 @@
-"""The load steps of a calibration. This module runs each load, and makes a step from its run.
+"""The load steps of a calibration: the run of each load, and the step that follows from it.
 
-The results choose the next load. A load needs two things: the simulator, in its own processes, and a headless Locust
-run, which is started in the same way as users start it. The simulator and the run use different cores if there are at
-least two cores. The steady part of a run begins when all sessions have started, and ends when no more turns start.
+A load needs the simulator, in its own processes, and a headless Locust run, which is started as users start it. Their
+cores differ if there are at least two. The steady part of a run begins when all sessions have started, and ends when
+no more turns start.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from bench.record import histograms as hdr
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
 from bench.record.document import Validity
 from bench.services.registry import DIALECTS
+from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
     COLUMNS,
@@ -51,19 +52,14 @@ from rtbench.calibrate.ground_truth import (
     read_log,
 )
 from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
+from rtbench.calibrate.text import reason_text
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
-"""The time, in seconds, that a step takes in addition to its load.
-
-In this time the processes start, the last turns end, and the run is finalized and read.
-"""
+"""The time, in seconds, that a step takes in addition to its load: to start, to end the last turns, to be read."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn in seconds, by kind of session, with a small reserve.
-
-For an agent, it is the duration of two turns, one of which is interrupted.
-"""
+"""The duration of a turn in seconds, with a small reserve; for an agent that of two turns, one of them interrupted."""
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
@@ -71,10 +67,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The plan of a calibration: the loads to try, and the duration of each step.
+    """The plan of a calibration: the loads to try, and the timing of each step.
 
-    A step has the timing `pace`. If p99 needs more turns, the steady part of the step is longer, up to `steady_most_s`
-    seconds.
+    If p99 needs more turns, the steady part of a step is longer than in `pace`, up to `steady_most_s` seconds.
     """
 
     grid: LoadGrid
@@ -94,11 +89,7 @@ class CalibrationPlan:
 
 
 def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
-    """Return the plan of a calibration of these kinds of sessions.
-
-    If `quick` is True, each load is four times the previous load, no load between two tried loads is tried, and the
-    steps are shorter.
-    """
+    """Return the plan of a calibration. If it is quick, each load is four times the previous one."""
     if quick:
         return CalibrationPlan(
             LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds
@@ -107,7 +98,7 @@ def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KI
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
-    """Return the timing of a step. It is long enough for the turns that p99 needs, up to the limit in the plan."""
+    """Return the timing of a step, which is long enough for the turns that p99 needs, up to the limit in the plan."""
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
@@ -115,10 +106,7 @@ def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStep
 def run_load_steps(
     kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]
 ) -> Iterator[LoadStep]:
-    """Run the steps of one kind of session, and yield each result.
-
-    `step` is a function that runs one step. Its arguments are the kind and the number of sessions.
-    """
+    """Run the steps of one kind of session, and yield each result. `step` runs one step with a number of sessions."""
     steps: list[LoadStep] = []
     while (level := next_level(grid, map(result_of, steps))) is not None and not level.confirmation_run:
         if _is_busy(steps):
@@ -128,10 +116,7 @@ def run_load_steps(
 
 
 def _is_busy(steps: Sequence[LoadStep]) -> bool:
-    """Return whether other programs kept the machine busy before any load passed.
-
-    In that case, other programs would affect every load.
-    """
+    """Return whether other programs kept the machine busy before any load passed, so that they affect every load."""
     results = [step.result for step in steps[-MAX_TRIES:]]
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
@@ -139,7 +124,6 @@ def _is_busy(steps: Sequence[LoadStep]) -> bool:
 def run_load_step(
     kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool
 ) -> LoadStep:
-    """Run one step in a temporary folder."""
     if kind == "sip":  # the simulator has a telephone line only if it is one process
         cores = replace(cores, simulator=frozenset(sorted(cores.simulator)[:1]))
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
@@ -149,19 +133,16 @@ def run_load_step(
 
 
 def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int) -> LoadStep:
-    """Return the step that a run gives. If the run died, its rows are not read.
-
-    `workers` is the number of the simulator's processes.
-    """
+    """Return the step that a run gives. `workers` is the number of the simulator's processes."""
     recording = load_pcm(RECORDING)
     truth = read_log(run.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
-    outcome, reason = DIED if simulator_died else ("fail", run.died)
+    outcome, reason = DIED if simulator_died else ("fail", Reason("run_died", {"message": run.died}))
     step = LoadStep(
         kind=kind,
         sessions=sessions,
         result=outcome,
-        why=reason,
+        why=reason_text(reason),
         cpu=run.used.load_generator,
         rss_bytes=run.peak_rss_bytes,
         simulator_cpu=run.used.simulator,
@@ -197,8 +178,8 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
         simulator_late_p99_ms=_late_p99_ms(truth, rows, run),
         left_out=truth.left_out,
     )
-    outcome, reason = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
-    return msgspec.structs.replace(step, result=outcome, why=reason)
+    result, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
+    return msgspec.structs.replace(step, result=result, why=reason_text(why))
 
 
 def _with_request_ids(turns: pa.Table, sessions: pa.Table) -> pa.Table:
@@ -217,8 +198,7 @@ def _failed_or_not_started(sessions: pa.Table) -> int:
 def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
     """Return the rows that start in the steady part of the run.
 
-    `column` contains the start of a row, as a number of units of `unit_ns` ns since 1970. A unit that lies only partly
-    in the steady part is left out.
+    `column` is the start of a row in units of `unit_ns` since 1970. A unit that is only partly in it is left out.
     """
     start, end = -(-run.begin_utc_ns // unit_ns), run.end_utc_ns // unit_ns
     at = table[column]
@@ -227,10 +207,7 @@ def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> lis
 
 
 def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> float | None:
-    """Return the p99 of the events' lateness in the steady part, in ms; None if it is unknown.
-
-    The offset between UTC and the log's clock follows from the rows.
-    """
+    """Return the p99 of the events' lateness in the steady part, in ms; None if it is unknown."""
     if not rows:
         return None
     offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
@@ -238,10 +215,12 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> f
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
 
-def _failed_check(validity: Validity) -> str:
-    """Return the first failed check, such as `invalid: timestamp_uncertainty 2.3 ms > 1 ms`; "" if none failed."""
+def _failed_check(validity: Validity) -> Reason | None:
+    """Return the first failed check as a reason; None if none failed."""
     failed = next((check for check in validity.checks if check.result == "fail"), None)
-    return f"invalid: {failed.name} {failed.value:.3g} ms > {failed.limit:.3g} ms" if failed else ""
+    if failed is None:
+        return None
+    return Reason("check_failed", {"name": failed.name, "value": failed.value, "limit": failed.limit})
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
@@ -257,7 +236,6 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
 
 
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
-    """Return the percentiles of the load generator's own metrics over the whole run."""
     stats = {}
     for metric in LOAD_GENERATOR:
         pooled = hdr.empty(metric)
@@ -276,7 +254,7 @@ CHUNK_MS = 50
 STEPS = 60
 """The number of turns of a session. A step is too short for all of them."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""A simulator profile with fast replies and fast generation. A text session gets about 40 events per second."""
+"""A simulator profile with fast replies. A text session gets about 40 events per second."""
 SCENARIO = """\
 from rtbench import RealtimeUser
 
@@ -291,10 +269,7 @@ ANSWERED_THEN_INTERRUPTED = (
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session settings for an agent on a plain WebSocket.
-
-Only the message in `extra` gives the call an id. No other message of this dialect contains an id.
-"""
+"""The session settings for an agent on a plain WebSocket, in which only the message in `extra` gives the call an id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
@@ -311,24 +286,19 @@ COMPARED: dict[SessionKind, Sequence[str]] = {
     "pcm": ("greeting", "voice_to_voice"),
     "sip": ("voice_to_voice",),
 }
-"""A mapping from a kind of call to the metrics that are compared with the ground truth.
+"""The metrics of each kind of call that are compared with the ground truth.
 
 Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The greeting of a telephone
 call starts with its first packets, which the simulator may send late.
 """
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
-"""A mapping from a kind of call to the audio format of the call."""
 END_S = 120.0
 """The time, in seconds, that a run may take after its steady part to end its last turns and to finalize."""
 
 
 @dataclass(frozen=True)
 class LoadStepTiming:
-    """The timing of a step.
-
-    `ramp_s` is the time in which the sessions start. `steady_s` is the time in which all sessions run. Both are in
-    seconds.
-    """
+    """The timing of a step: the time in which the sessions start, and the time in which all of them run."""
 
     ramp_s: int
     steady_s: int
@@ -336,10 +306,9 @@ class LoadStepTiming:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has ended, with the file of the simulator's ground truth, and the CPU and memory use of the run.
+    """A run that has ended, its ground truth, its steady part, and its CPU and memory use.
 
-    `begin_utc_ns` and `end_utc_ns` are the start and the end of the steady part. `died` is how the run ended if it did
-    not reach its end. The run's folder is then incomplete.
+    `died` is how the run ended if it did not reach its end. Its folder is then incomplete.
     """
 
     folder: Path
@@ -363,10 +332,8 @@ def run_load(
         with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
         with pinned_to(cores.load_generator):
-            arguments, environ = (
-                _arguments(kind, scenario, scratch, sessions, pace, ready),
-                _environment(os.environ, scratch),
-            )
+            arguments = _arguments(kind, scenario, scratch, sessions, pace, ready)
+            environ = _environment(os.environ, scratch)
             run = running.enter_context(locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
@@ -382,7 +349,6 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 
 
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
-    """Return the command-line options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
     files = ["--ground-truth", str(truth), "--profile", str(scratch / "profile.yaml")]
     return [*files, *several, *(["--tls"] if tls else [])]
@@ -391,30 +357,21 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 def _arguments(
     kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
 ) -> list[str]:
-    """Return the command line of the run."""
-    load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
-    trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
+    trust = {"--ca-file": ready["ca"]} if ready["ca"] else {}
     name = f"agent_{kind}" if kind in AGENTS else "ga"
-    url = ready["urls"]["agent_sips" if kind == "sip" and trust else name]
-    dialect_options = ["--dialect", kind] if kind in AGENTS else []
-    run_options = [
-        "--url",
-        str(url),
-        *dialect_options,
-        *trust,
-        "--runs-dir",
-        str(scratch / "runs"),
-        "--loglevel",
-        "WARNING",
-    ]
-    return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *run_options]
+    options: dict[str, object] = {
+        **{"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"},
+        "--url": ready["urls"]["agent_sips" if kind == "sip" and trust else name],
+        **({"--dialect": kind} if kind in AGENTS else {}),
+        **{"--runs-dir": scratch / "runs", "--loglevel": "WARNING"},
+    }
+    return ["-f", str(scenario), "--headless", *(str(word) for pair in (options | trust).items() for word in pair)]
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment of the run: without proxies, and without variables that are settings for other runs.
+    """Return the environment of the run, without proxies and without settings for other runs.
 
-    `home` replaces the user's home folder, because that folder may also contain settings for other runs. Packages that
-    are installed only for this user can still be imported.
+    `home` replaces the user's home folder, which may contain such settings. Packages of this user are still found.
     """
     variables = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
     return variables | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}

@@ -11,20 +11,18 @@ from typing import Literal
 
 from bench.base.units import BYTES_PER_MB
 from bench.record.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
-from reports.formatting import NONE, count, format_number, log_range, ms, plural
+from reports.formatting import NONE, count, format_number, log_range, ms
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
 from reports.text.cells import as_sentence
-from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
+from rtbench.calibrate.load_step_search import CAUSES
+from rtbench.calibrate.text import conclusions, notes
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("uncert.", 9), ("send lag", 10), ("CPU", 6))  # fmt: skip
-"""The columns of a step's line, each as (head, width).
-
-The delays and the timestamp uncertainty are p99. All times are in ms.
-"""
+"""The columns of a step's line: (head, width). The delays and the timestamp uncertainty are p99. Times are in ms."""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
 
@@ -45,12 +43,6 @@ def step_lines(step: LoadStep) -> list[str]:
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
     cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
     return [SYMBOLS[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
-
-
-def notes(step: LoadStep) -> list[str]:
-    """Return the notes on a step: why it did not pass, and why some of its values are missing or uncertain."""
-    left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
-    return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
@@ -115,10 +107,7 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Return the table rows with the errors of metrics, or with the errors of instants.
-
-    `field` selects one of them. The rows of each metric or instant are sorted by rising load.
-    """
+    """Return the table rows with the errors of metrics, or of instants, sorted by rising load."""
     at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]

@@ -12,47 +12,30 @@ inconclusive.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from statistics import NormalDist, median
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.results.reason import Reason
+from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
+from reports.statistics.quantiles import QuantileEstimate
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
-    BreakingPoint,
-    BreakingPointKind,
     CapacityDocument,
     Ended,
-    Interval,
     LevelEntry,
-    LoadUnit,
     RoughEstimate,
     SearchPlan,
     SloEntry,
     min_time_s,
     results_of,
     stop_reason,
-    verdict_of,
 )
 from rtbench.load_search import Bracket, bracket_of
 
-UNITS: dict[LoadUnit, tuple[str, str]] = {
-    "concurrency": ("concurrent call", "concurrent calls"),
-    "arrival_rate": ("call per minute", "calls per minute"),
-}
-"""A mapping from the unit of levels to its name in the singular and in the plural."""
-REASONS: dict[Ended, str] = {
-    "time": "its time limit was reached",
-    "budget": "its budget was spent",
-    "interrupted": "it was interrupted",
-}
-"""The reasons why a search ended before its answer had the requested precision."""
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run above which the notes report that the service drifts.
-
-A second condition is that the 95 % intervals of p50, before the confirmation run and in it, are disjoint.
-"""
+"""The relative change of p50 in the confirmation run above which the service drifts, if the intervals are disjoint."""
 
 
 def conclude(
@@ -64,7 +47,7 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Return the conclusion of a search from its levels. `interrupted` is True if the user ended the search."""
+    """Return the conclusion of a search from its levels, without texts."""
     tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
@@ -75,9 +58,8 @@ def conclude(
     rough = rough_estimate(levels)
     if rough is not None and (highest_pass or not rough.highest_pass) and (lowest_fail or not rough.lowest_fail):
         rough = None  # no estimate is needed: both ends were shown
-    sentence = _sentence(
-        plan, (highest_pass, lowest_fail), rough, point, reason, contradiction, confirmed=confirmed == "pass"
-    )
+    status = status_of(plan.required, bracket, interrupted=interrupted)
+    notes = _notes(plan, levels, tried, reason)
     return CapacityDocument(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -93,27 +75,24 @@ def conclude(
         confirmed=None if confirmed is None else confirmed == "pass",
         stable=contradiction is None,
         ended=reason,
-        sentence=sentence,
-        notes=_notes(plan, levels, tried, reason, stable=contradiction is None),
-        exit_status=status_of(plan.required, bracket, interrupted=interrupted),
+        notes=[*notes, *filter(None, (contradiction, _drift(plan, levels)))],
+        result=RESULT_OF_STATUS[status],
+        exit_status=status,
+        headline="",
     )
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """Return the reason why a search ended that the user did not interrupt."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
-        at = [level.result for level in levels if level.load == bracket.ceiling]
-        return "crashed" if at[-1] == "crashed" else "load_generator"
+        at = [level for level in levels if level.load == bracket.ceiling]
+        return "crashed" if at[-1].crashed else "load_generator"
     return "max_reached" if bracket.lowest_fail is None and bracket.highest >= plan.max else "precision_reached"
 
 
-def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status of a search.
-
-    The status is `PASS_STATUS` if the load `required` passed, or, if `required` is None, if any load passed.
-    """
+def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> VerdictStatus:
+    """Return the exit status of a search. It passes if the load `required` passed; if this is None, if any load did."""
     load = required or 1
     if bracket.highest_pass >= load:
         return PASS_STATUS
@@ -122,150 +101,61 @@ def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = Fal
     return INVALID_STATUS if bracket.ceiling is not None and not interrupted else INCONCLUSIVE_STATUS
 
 
-def unit(by: LoadUnit, load: int) -> str:
-    """Return a load with its unit, such as `1 concurrent call` or `300 calls per minute`."""
-    return f"{count(load)} {UNITS[by][load != 1]}"
-
-
-def _rough_text(plan: SearchPlan, rough: RoughEstimate) -> str:
-    """Return the estimate as text.
-
-    An example is `a rough estimate of the breaking point is between 8 and 16 calls, not verified`.
-    """
-    if rough.highest_pass is None:
-        where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
-    elif rough.lowest_fail is None:
-        where = f"above {unit(plan.by, rough.highest_pass)}"
-    else:
-        where = f"between {count(rough.highest_pass)} and {unit(plan.by, rough.lowest_fail)}"
-    return f"a rough estimate of the breaking point is {where}, not verified"
-
-
-def _sentence(
-    plan: SearchPlan,
-    bounds: tuple[int | None, int | None],
-    rough: RoughEstimate | None,
-    point: BreakingPoint | None,
-    ended: Ended,
-    contradiction: str | None,
-    *,
-    confirmed: bool,
-) -> str:
-    """Return the result as a sentence without its full stop.
-
-    `bounds` is (the highest load that passes, the lowest load that fails).
-    """
-    name, (passes, fails) = UNITS[plan.by][1], bounds
-    if passes is not None and fails is not None:
-        answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
-    elif passes is not None:
-        answer = f"passes at {unit(plan.by, passes)}; no level failed"
-    elif fails is not None:
-        answer = f"fails at {unit(plan.by, fails)}; no level passed"
-    elif contradiction is not None:
-        answer = f"inconclusive, because levels of {name} contradict each other"
-    else:
-        answer = f"no level of {name} passed or failed"
-    parts = [f"{answer} ({', '.join(plan.slos)})"]
-    if contradiction is not None:
-        parts.append(contradiction)
-    if point is not None:
-        parts.append(f"the breaking point is one of {point.kind} ({point.slo}: {point.words})")
-    if rough is not None and (ended != "max_reached" or passes is None):
-        parts.append(_rough_text(plan, rough))
-    if passes is not None:
-        parts.append(f"a longer run confirmed {count(passes)}" if confirmed else "not confirmed by a longer run")
-    if ended in REASONS:
-        parts.append(f"the search ended early, because {REASONS[ended]}")
-    return "; ".join(parts)
-
-
-def _notes(
-    plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended, *, stable: bool
-) -> list[str]:
-    """Return the notes that a reader needs in addition to the result."""
-    judged = {level.load for level in levels if verdict_of(level) is not None}
+def _notes(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended) -> list[Reason]:
+    """Return the notes on single levels that a reader needs in addition to the result."""
+    judged = {level.load for level in levels if level.is_evaluated}
     silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
-    notes = [
-        f"the level of {unit(plan.by, load)} shows nothing about the service: {reason}"
-        for load, reason in silent.items()
-    ]
+    notes = [Reason("level_silent", {"by": plan.by, "load": load, "reason": why}) for load, why in silent.items()]
     if ended == "load_generator" and bracket.ceiling is not None:
-        from_ = unit(plan.by, bracket.ceiling)
-        notes.append(f"from {from_} on, the load generator was the limit: the service's own limit is unknown")
+        notes.append(Reason("generator_limit", {"by": plan.by, "load": bracket.ceiling}))
     if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
-        notes.append(f"no level failed up to --to {plan.max}: a higher --to finds the breaking point")
+        notes.append(Reason("none_failed", {"max": plan.max}))
     if bracket.inconclusive:
-        between = join_words([count(load) for load in bracket.inconclusive])
         min_s = min_time_s(plan, levels)
-        longer = f" ({format_duration(min_s)} or more)" if plan.time_s < min_s else ""
-        notes.append(f"inconclusive levels: {between}; a longer --max-time{longer} decides more levels")
-    if not stable:
-        notes.append(
-            "the service changed between levels: search again with a longer --max-time, so that each level lasts "
-            "longer than such a change"
-        )
-    return [*notes, *_drift(plan, levels)]
+        longer = min_s if plan.time_s < min_s else None
+        notes.append(Reason("undecided", {"loads": list(bracket.inconclusive), "min_time_s": longer}))
+    return notes
 
 
-def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return a note if the confirmation run differs from the earlier level at the same load; otherwise [].
-
-    Such a difference shows that the service drifts or slows down.
-    """
+def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
+    """Return a note if the confirmation run differs from the earlier level at its load: the service drifts."""
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
-        return []
-    name = unit(plan.by, longer.load)
+        return None
+    about = {"by": plan.by, "load": longer.load}
     if longer.result == "fail":
-        took = format_duration(before.duration_s)
-        return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
+        return Reason("longer_run_failed", about | {"duration_s": before.duration_s})
     was, now = before.latency_p50, longer.latency_p50
-    if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _differ(was, now):
-        return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
-    return []
+    if _differ(was, now) and was.value and abs(now.value / was.value - 1) > DRIFT:
+        return Reason("p50_drifted", about | {"p50_ms": [was.value, now.value]})
+    return None
 
 
-def _differ(interval: Interval, other: Interval) -> bool:
+def _differ(estimate: QuantileEstimate, other: QuantileEstimate) -> bool:
     """Return whether two intervals are disjoint; False if an end is unknown that is needed to decide this."""
-    below = interval.high is not None and other.low is not None and interval.high < other.low
-    return below or (other.high is not None and interval.low is not None and other.high < interval.low)
+    return estimate.high < other.low or other.high < estimate.low
 
 
-def breaking_point(level: LevelEntry) -> BreakingPoint:
-    """Return why the lowest failing level failed.
-
-    The reason is the main cause for which turns missed the level's worst objective.
-    """
+def breaking_point(level: LevelEntry) -> Reason:
+    """Return why the lowest failing level failed: the main cause for which turns missed the level's worst objective."""
     # the list is empty if the level failed only at an early analysis
     exceeded = [share for share in level.slo_violations if share.low > share.allowed]
     worst = max(exceeded or level.slo_violations, key=lambda share: share.low / share.allowed)
-    kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
-    kind = "latency" if worst.slow > worst.failed else kind
-    return BreakingPoint(kind, worst.slo, _text(kind, worst, level.rate_limits_remaining))
-
-
-def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
-    """Return a text such as `240 of 812 turns were too slow, 3 failed`.
-
-    If the breaking point is a quota, the text also has the share of the quota that remained.
-    """
-    turns = plural(share.turns, "turn").replace(NBSP, " ")
-    counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
-    if kind != "quota":
-        return counts
-    left = ", ".join(f"{name} {percent(left_share, 1)}" for name, left_share in rate_limits_remaining.items())
-    remaining = f"; lowest remaining limits per minute: {left}" if left else "; the service reported no limits"
-    return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
+    numbers = {name: getattr(worst, name) for name in ("slo", "turns", "slow", "failed", "throttled")}
+    if worst.slow > worst.failed:
+        return Reason("latency", numbers)
+    if 2 * worst.throttled >= worst.failed:
+        return Reason("quota", numbers | {"rate_limits_remaining": level.rate_limits_remaining})
+    return Reason("failures", numbers)
 
 
 CONTRADICTION_ALPHA = 0.05
 """The maximum probability that the levels of a service that does not change contradict each other."""
 
 
-def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
-    """Return a sentence about the two levels that contradict each other most; None if no levels do."""
+def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
+    """Return a note on the two levels that contradict each other most; None if no levels do."""
     loads, objectives = _comparable(levels)
     pairs = [
         (_z(lower, higher, typical_deff), (low, lower), (high, higher))
@@ -279,13 +169,14 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
     z, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
     if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
         return None
-    return f"{_percent(lower)} at {count(low)} and {_percent(higher)} at {count(high)} missed {lower.slo}"
+    both = [{"load": at, "share": share.value, "turns": share.turns} for at, share in ((low, lower), (high, higher))]
+    return Reason("contradiction", {"slo": lower.slo, "levels": both})
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
     """Return the share at the lower load minus the share at the higher load, in standard errors."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
-    return (_value(lower) - _value(higher)) / math.sqrt(variance)
+    return (lower.value - higher.value) / math.sqrt(variance)
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
@@ -305,7 +196,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
         max_excess = excess = 0.0
         split = math.inf
         for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
-            excess += (_value(share) - share.allowed) * share.turns
+            excess += (share.value - share.allowed) * share.turns
             if excess > max_excess:
                 max_excess, split = excess, load
         splits.append(split)
@@ -316,29 +207,16 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return (the loads of the levels, the shares of the levels for each objective).
-
-    Only levels that have a share for each objective are included.
-    """
+    """Return (the loads, the shares for each objective) of the levels that have a share for each objective."""
     comparable = [
         level
         for level in levels
-        if verdict_of(level) is not None
-        and level.slo_violations
-        and all(share.value is not None and share.turns for share in level.slo_violations)
+        if level.is_evaluated and level.slo_violations and all(share.turns for share in level.slo_violations)
     ]
     by_objective = zip(*(level.slo_violations for level in comparable), strict=True)
     return [level.load for level in comparable], [list(shares) for shares in by_objective]
 
 
-def _value(share: SloEntry) -> float:
-    return share.value or 0.0
-
-
-def _percent(share: SloEntry) -> str:
-    return f"{percent(_value(share), 1)} of {plural(share.turns, 'turn')}".replace(NBSP, " ")
-
-
 def _variance(share: SloEntry, typical_deff: float) -> float:
-    p = (_value(share) * share.turns + 1) / (share.turns + 2)
+    p = (share.value * share.turns + 1) / (share.turns + 2)
     return max(share.deff, typical_deff) * p * (1 - p) / share.turns

@@ -6,13 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import convert
+from msgspec.structs import asdict
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
@@ -31,58 +31,44 @@ from reports.analysis.targets.moved import moved
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.samples import ALWAYS
-from reports.data.turns import Flags, not_started_of
+from reports.data.turns import not_started_of
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
-from reports.metrics.thresholds import Sign, Threshold
+from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
+from reports.results.reason import Reason
+from reports.results.verdict import Result
 from reports.statistics.counting import Integers
-from reports.statistics.quantiles import quantiles
-from reports.statistics.rates import PerCluster, complement
+from reports.statistics.group_sequential import spending
+from reports.statistics.quantiles import QuantileEstimate, quantiles
+from reports.statistics.rates import PerCluster
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
 from rtbench.capacity.search import (
     AFTER_RAMP_S,
     ANALYSES,
+    CRASHED,
     FUTILE_FROM,
-    Answer,
-    Interval,
     LevelBudget,
     LevelEntry,
     SearchPlan,
     SloEntry,
-    alpha_per_analysis,
+    ViolationShare,
     min_ramp_s,
 )
-from rtbench.capacity.slo import (
-    GIVEN_UP,
-    GIVEN_UP_LAST,
-    Slo,
-    ViolationShare,
-    analysis_result,
-    is_futile,
-    too_few,
-    violation_share,
-)
+from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, Slo, analysis_result, is_futile, too_few, violation_share
 from rtbench.load_search import NextLevel
 
 BLOCKED_SHARE = 0.01
 """The share of blocked calls above which a level did not deliver its nominal load."""
-
-FUTILE_TEXT = "ended early, because its remaining time was unlikely to decide it"
-TIME_OVER = "the search's time ended before this level's run was finalized"
 CARRIED_SHARE = 0.9
-"""The minimum number of calls in progress, as a share of a level's calls.
-
-If the service delayed starts, and fewer calls are in progress, the level cannot pass.
-"""
+"""The share of a level's calls that must be in progress, if the service delayed starts, so that the level can pass."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """The configuration of a search.
 
-    - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).
-    - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
+    - `max_concurrent` is the maximum number of arriving calls in progress.
+    - `connect_rate` is the maximum number of new connections per minute.
     - `until_ns` is the end of the search, on CLOCK_MONOTONIC.
     """
 
@@ -100,17 +86,14 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: L
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
     warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
     if warm_s > budget.load_s / 2:
-        reason = (
-            f"{step.load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the level lasts "
-            f"{budget.load_s:.0f} s: use a longer --max-time, or `-- --connect-rate N`"
-        )
-        return _silent(step, budget, "load_generator", reason)
+        numbers = {"load": step.load, "warm_s": warm_s, "level_s": budget.load_s}
+        return _silent(step, budget, Reason("slow_connections", numbers))
     try:
         level = _run_level(search, number, step, budget, warm_s)
     except UsageError as error:
         if number == 1:
             raise
-        level = _silent(step, budget, "crashed", str(error))
+        level = _silent(step, budget, Reason(CRASHED, {"message": str(error)}))
     return msgspec.structs.replace(level, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
 
 
@@ -118,7 +101,7 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
     parts = [(fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES]
     callers = step.load if search.plan.by == "concurrency" else math.inf
     monitor = _LevelMonitor(
-        search.slos, alpha_per_analysis(budget.error), parts, callers, step.confirmation_run, step.last
+        search.slos, spending(ANALYSES, budget.error), parts, callers, step.confirmation_run, step.last
     )
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
@@ -126,14 +109,15 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
     run = run_level(search.locust, task, monitor.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
-            return _silent(step, budget, "inconclusive", TIME_OVER, run.folder.name)
-        return _silent(step, budget, "crashed", run.died, run.folder.name)
+            return _silent(step, budget, Reason("time_over"), run.folder.name, "inconclusive")
+        return _silent(step, budget, Reason(CRASHED, {"message": run.died}), run.folder.name)
     return _evaluated(search, step, budget, run, monitor)
 
 
-def _silent(step: NextLevel, budget: LevelBudget, answer: Answer, reason: str, run: str = "") -> LevelEntry:
-    """Return the entry of a level that gives no information about the service."""
-    return LevelEntry(step.load, step.confirmation_run, answer, reason, run, 0.0, budget.error)
+def _silent(
+    step: NextLevel, budget: LevelBudget, why: Reason, run: str = "", answer: Result = "not_evaluated"
+) -> LevelEntry:
+    return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, budget.error)
 
 
 @dataclass
@@ -141,8 +125,7 @@ class _LevelMonitor:
     """The interim analyses of a level while it runs.
 
     - `answer` is the result of the analyses; None if only the final analysis decides.
-    - `parts` has a value for each analysis: the part of the measured time that is over. It is below 0 during the
-    warm-up.
+    - `parts` is the part of the measured time that is over at each analysis. It is below 0 during the warm-up.
     - `hold` is True for a confirmation run, which ends early only if it fails.
     - `last` is True if no other level needs the time.
     """
@@ -153,18 +136,15 @@ class _LevelMonitor:
     callers: float
     hold: bool
     last: bool = False
-    answer: Answer | None = None
+    answer: Result | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Return whether the level may end after this analysis.
-
-        It may end if its answer is clear, or if no answer can be expected at its end.
-        """
+        """Return whether the level may end: its answer is clear, or no answer can be expected at its end."""
         target = target_of(folder)
         counts, allowed = interim_counts(target, self.slos), [slo.allowed for slo in self.slos]
         answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
-        backed_off = partial(_backed_off, target, self.slos, self.errors[number], self.callers)
-        if answer == "pass" and (self.hold or _drains(target) or backed_off()):
+        judged = target, self.slos, self.errors[number], self.callers
+        if answer == "pass" and (self.hold or _drains(target) or _backed_off(*judged)):
             answer = "inconclusive"
         if answer != "inconclusive":
             self.answer = answer
@@ -178,7 +158,6 @@ class _LevelMonitor:
 def _evaluated(
     search: SearchConfig, step: NextLevel, budget: LevelBudget, run: FinishedLevel, monitor: _LevelMonitor
 ) -> LevelEntry:
-    """Return the entry of a level whose run has ended."""
     target = target_of(run.folder)
     check_opened(target.run)
     document, slos = target.run.metadata, search.slos
@@ -195,22 +174,22 @@ def _evaluated(
     sure = _is_conclusive(answer, target, slos, error, monitor.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
-        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: raise --max-concurrent"
-    reason = (
-        _held_back(document, target.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
-    )
+        ours = Reason("no_free_slot", {"blocked": blocked_calls, "arrived": arrived})
+    reason = None
     if answer == "pass":
-        reason = reason or _backed_off(target, slos, error, monitor.callers) or _drains(target)
+        held_back = _held_back(document, target.name, step, calls) if search.plan.by == "concurrency" else None
+        reason = held_back or _backed_off(target, slos, error, monitor.callers) or _drains(target)
     if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
-        reason = next(filter(None, map(too_few, complete)), FUTILE_TEXT if monitor.answer == "inconclusive" else "")
+        futile = Reason("futile") if monitor.answer == "inconclusive" else None
+        reason = next(filter(None, map(too_few, complete)), futile)
     main = next(iter(target.main_metrics.values()), ALWAYS)
     latency_p50, latency_p95 = latencies_of(target, search.plan.metric or main)
     return LevelEntry(
         load=step.load,
         confirmation_run=step.confirmation_run,
-        result="load_generator" if ours else answer,
+        result="not_evaluated" if ours else answer,
         why=ours or reason,
         run=run.folder.name,
         duration_s=0.0,
@@ -232,10 +211,7 @@ def _evaluated(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raise UsageError if calls failed, no call opened, and no call was throttled.
-
-    A level whose calls end in this way shows nothing about any load.
-    """
+    """Raise UsageError if calls failed, none opened, and none was throttled: this shows nothing about any load."""
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
@@ -248,22 +224,19 @@ def check_opened(run: RunFrames) -> None:
     raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
 
 
-def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return a text if the service delayed starts, so that a level did not reach its load; otherwise ""."""
+def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> Reason | None:
+    """Return the reason if the service delayed starts, so that a level did not reach its load."""
     delayed_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not delayed_s or calls is None or calls >= CARRIED_SHARE * step.load:
-        return ""
-    return (
-        f"starts were delayed for {delayed_s:.0f} s because of the service's quota: "
-        f"only {calls:.0f} calls were in progress"
-    )
+        return None
+    return Reason("starts_delayed", {"delayed_s": delayed_s, "in_progress": calls})
 
 
-def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level does not pass although the shares of its turns pass; otherwise "".
+def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> Reason | None:
+    """Return the reason if callers waited after refused calls, so that a level may only seem to pass.
 
-    The reason is that callers waited after refused calls. A caller who waits makes no calls that could be refused. So
-    the part of the callers' time in which they wait counts as turns that missed the objective.
+    A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
+    as turns that missed the objective.
     """
     waiting = callers_backing_off(target.run)
     waiting_share = waiting / callers
@@ -271,25 +244,17 @@ def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, calle
         share.high + waiting_share * (1 - share.high) < share.allowed
         for share in shares_of(target, slos, error, callers)
     ):
-        return ""
-    return (
-        f"calls were refused, and on average {waiting:.2g} of {callers:,.0f} callers waited before their next call: "
-        "if they had called, more turns than allowed might have missed the objective"
-    )
+        return None
+    return Reason("callers_waited", {"waiting": waiting, "callers": callers})
 
 
-def _drains(target: ComparedTarget) -> str:
-    """Return a text if a limit of the service is being used up, so that the level would not pass for long; otherwise
-    "".
-    """
+def _drains(target: ComparedTarget) -> Reason | None:
+    """Return the reason if a limit of the service is being used up, so that the level would not pass for long."""
     exhausting = exhausting_limit(target.run, target.name)
-    if exhausting is None:
-        return ""
-    limit, left_s = exhausting
-    return f"the service's limit of {limit} was being used up: at this rate it is exhausted in {left_s:.0f} s"
+    return exhausting and Reason("limit_exhausted", {"limit": exhausting[0], "left_s": exhausting[1]})
 
 
-def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
+def _is_conclusive(answer: Result, target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
     """Return whether the answer would be the same if every timestamp were wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
@@ -298,11 +263,11 @@ def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], 
 
 
 def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster:
-    """Return the violations if every value were wrong by its maximum error, in the worse or in the better direction.
+    """Return the violations if every value were wrong by its maximum error. Rates use no timestamps.
 
-    If no error is known, all turns miss the objective, or none does. Rates use no timestamps.
+    If no error is known, all turns miss the objective, or none does.
     """
-    if slo.threshold.statistic.kind == "rate":
+    if not slo.threshold.statistic.is_monotone:
         return violations(target, slo)
     targets = moved(target, slo.threshold.about)
     if targets is None:
@@ -312,11 +277,8 @@ def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster
     return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())
 
 
-def _ours(document: Any, calls: int, *, sure: bool) -> str:
-    """Return why a run shows nothing about the service, and the remedy; "" if it shows something about the service.
-
-    `sure` is True if the answer does not depend on the uncertainty of the timestamps.
-    """
+def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
+    """Return why a run shows nothing about the service. `sure`: its answer does not depend on uncertain timestamps."""
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
         check
@@ -324,59 +286,45 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
         if check.result == "fail" and not (sure and check.name == "timestamp_uncertainty")
     ]
     if failed:
-        check = failed[0]
-        return (
-            f"INVALID: {check.name} was {check.value:.3g} {check.unit} (limit {check.limit:.3g}) with "
-            f"{concurrency.per_process:,} calls per process; "
-            f"free cores of this machine, and add `-- --processes {2 * concurrency.processes}` or more"
-        )
+        check = {name: getattr(failed[0], name) for name in ("name", "value", "unit", "limit")}
+        load = {"calls_per_process": concurrency.per_process, "processes": concurrency.processes}
+        return Reason("check_failed", check | load)
     cited = document.get("calibration")
-    return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
+    advice = [] if cited is None or cited.get("ended") else process_advice(concurrency, cited, core_count())
+    return Reason("above_calibration", {"message": "".join(advice)}) if advice else None
 
 
-FAILURES = MetricSpec("failure_rate", Rate())
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""The conditions under which a limit of the service is being used up. All three must be true.
-
-The service reported the limit in at least `DRAIN_SECONDS` different seconds. The remaining share of the limit fell by
-more than `DRAINED_SHARE`. At this rate, nothing will be left within `DRAINS_S` seconds.
+"""A limit of the service is being used up if it was reported in at least so many seconds, its remaining share fell by
+more than this share, and nothing will be left within this time.
 """
 VALUES_ALPHA = 0.05
-"""The probability that a displayed interval does not contain the true value. It is for both ends together."""
+"""The error of displayed intervals."""
 
 
 class SessionCounts(NamedTuple):
-    """The counts of turns of a level that is still running.
-
-    Each field has a pair of numbers for each objective and session: the turns that missed the objective, and all turns.
-
-    - `completed` is for the sessions that started before the oldest session that is still open.
-    - `known` is for all sessions.
-    """
+    """The turns that missed each objective, and all turns: of the sessions before the oldest open one, and of all."""
 
     completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
 
 
 def interim_counts(target: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
-    """Return the counts of a run in progress. The sessions that started in its warm-up do not count."""
+    """Return the counts of a run in progress, without the sessions that started in its warm-up."""
     completed = replace(target, clusters=completed_sessions(target))
     return SessionCounts([violations(completed, slo) for slo in slos], [violations(target, slo) for slo in slos])
 
 
 def target_of(folder: Path) -> ComparedTarget:
-    """Return the only target of a level's run."""
     (target,) = targets_of(load_for_report(folder))
     return target
 
 
 def completed_sessions(target: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest session that is still open. This is determined for each
-    worker.
+    """Return the sessions that started before the oldest open session of their worker.
 
-    A worker numbers its sessions from 0. In a run that has ended, the only open sessions are those that the end of the
-    run abandoned.
+    A worker numbers its sessions from 0. In a run that has ended, the end of the run abandoned the open sessions.
     """
     sessions, workers = target.run.sessions, int(target.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
@@ -395,9 +343,7 @@ def completed_sessions(target: ComparedTarget) -> Clusters:
 
 
 def _first_open(ended: Integers) -> int:
-    """Return the lowest session number that is missing in `ended`, the numbers of the ended sessions. Numbers begin at
-    0.
-    """
+    """Return the lowest number, from 0 on, that is missing in the numbers of the ended sessions."""
     gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
     return int(gaps[0]) if gaps.size else ended.size
 
@@ -405,34 +351,18 @@ def _first_open(ended: Integers) -> int:
 def violations(target: ComparedTarget, slo: Slo) -> PerCluster:
     """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies."""
     events, turns = np.zeros(target.clusters.count), np.zeros(target.clusters.count)
-    for spec in specs_of(target, slo.threshold):
-        of_spec = _violations(target, slo, spec)
+    threshold = slo.threshold
+    assert threshold.limit is not None, f"{slo.source_text} is relative"
+    for spec in specs_of(target, slo):
+        of_spec = threshold.statistic.misses(target, spec, threshold.sign, threshold.limit)
         events, turns = events + of_spec[0], turns + of_spec[1]
     return events, turns
 
 
-def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
-    """Return the specs of the turns of an objective: those of each stratum, if it names an instant of measurement."""
-    return specs_of_thresholds(threshold, threshold.about, [target]) if threshold.measured_from else [threshold.about]
-
-
-def _violations(target: ComparedTarget, slo: Slo, spec: MetricSpec) -> PerCluster:
-    threshold = slo.threshold
-    if threshold.statistic.deadline_ms is not None:
-        return complement(target.in_time(spec, threshold.statistic.deadline_ms))
-    if threshold.p is None:
-        counts = target.counts(spec)
-        return complement(counts) if threshold.sign in (">", ">=") else counts
-    sample = target.sample(spec)
-    values, limit = sample.values, threshold.limit
-    assert limit is not None, f"{slo.source_text} is relative"
-    misses: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
-    late = misses[threshold.sign]
-    sizes = target.clusters.count
-    return (
-        np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
-        np.bincount(sample.sessions, minlength=sizes).astype(np.float64),
-    )
+def specs_of(target: ComparedTarget, slo: Slo) -> list[MetricSpec]:
+    """Return the specs of the turns of an objective: one for each stratum, if it names an instant of measurement."""
+    about = slo.threshold.about
+    return specs_of_thresholds(slo.threshold, about, [target]) if slo.threshold.measured_from else [about]
 
 
 def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
@@ -449,40 +379,23 @@ def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers
 
 def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
     missing, threshold = int(violations(target, slo)[0].sum()), slo.threshold
-    failed = 0
-    if threshold.statistic.kind != "rate":
-        failed = min(missing, sum(int(np.isinf(target.sample(of).values).sum()) for of in specs_of(target, threshold)))
-    elif threshold.metric in ("failure_rate", "throttle_rate"):
-        failed = missing
+    failed = missing if threshold.metric in FAILINGS else 0
+    if threshold.statistic.is_monotone:
+        failed = min(missing, sum(int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, slo)))
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
-    value = None if math.isnan(share.value) else share.value
-    return SloEntry(slo.source_text, slo.allowed, **share._asdict() | {"value": value} | causes)
+    return SloEntry(slo=slo.source_text, allowed=slo.allowed, **asdict(share), **causes)
 
 
-def latencies_of(target: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
-    """Return p50 and p95 of a metric, with 95 % intervals, of the stratum with most turns.
-
-    If a report would not publish a percentile, its values are null.
-    """
+def latencies_of(target: ComparedTarget, metric: str) -> list[QuantileEstimate]:
+    """Return p50 and p95 of a metric as a report would publish them, of the stratum with most turns."""
     samples = [target.sample(spec) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
     sample = max(samples, key=lambda sample: sample.n)
-    p50, p95 = (
-        interval(estimate.value, estimate.low, estimate.high) if estimate.has_interval else Interval(None, None, None)
-        for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)
-    )
-    return p50, p95
+    return [estimate.published() for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
 
 
-def interval(value: float, low: float, high: float) -> Interval:
-    """Return a value with its interval. A number that is not finite becomes null."""
-    known = [number if math.isfinite(number) else None for number in (value, low, high)]
-    return Interval(*known)
-
-
-def failures_of(target: ComparedTarget) -> Interval:
+def failures_of(target: ComparedTarget) -> ViolationShare:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    share = violation_share(target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
-    return interval(share.value, share.low, share.high)
+    return violation_share(target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
 
 
 def in_progress(run: RunFrames) -> float | None:
@@ -493,9 +406,9 @@ def in_progress(run: RunFrames) -> float | None:
 
 
 def median_call_s(run: RunFrames) -> float | None:
-    """Return the median duration of the successful calls, in seconds; None if there are none.
+    """Return the median duration of the successful calls, in seconds.
 
-    Also return None if the end of the run cut more calls than that, because the long calls are then missing.
+    Return None if there are none, or if the end of the run cut more calls, because the long ones are then missing.
     """
     sessions = run.sessions
     durations_ms = sessions["session_duration_ms"][sessions["outcome_class"] == "success"].dropna()
@@ -504,24 +417,23 @@ def median_call_s(run: RunFrames) -> float | None:
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return the mean number of callers who waited after a refused call, over the seconds of the measured phase."""
+    """Return the mean number of callers who waited after a refused call."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return a mapping from each limit that the service reported to its lowest remaining share during the run."""
+    """Return the lowest remaining share of each limit that the service reported."""
     started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
-    """Return (a limit of the service that is being used up, seconds until nothing is left at this rate).
+    """Return (a limit of the service that is being used up, seconds until nothing is left); None if there is none.
 
-    Return None if no limit would be used up within `DRAINS_S` seconds. A quota per minute is full when a level starts,
-    so a load that exceeds the quota succeeds at first.
+    A quota per minute is full when a level starts, so a load that exceeds the quota succeeds at first.
     """
     seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
     for limit in LIMITS:
@@ -536,11 +448,9 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
 
 
 def usd_of(run: RunFrames, target: str) -> float | None:
-    """Return the cost of the run's tokens; None if a price is unknown."""
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
 
 
 def blocked(run: RunFrames) -> int:
-    """Return the number of calls that arrived when no slot was free."""
     return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

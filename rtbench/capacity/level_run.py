@@ -1,7 +1,4 @@
-"""The preparation of a search, and the run of one level.
-
-The run is a headless Locust run, which the search ends early if the answer is clear.
-"""
+"""The preparation of a search, and the run of one level: a headless Locust run, which ends early if it is clear."""
 
 from __future__ import annotations
 
@@ -23,18 +20,16 @@ from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import locust_files
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
-from rtbench.capacity.conclusion import unit
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
+from rtbench.capacity.text import unit
 from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""The maximum mean duration of a call, in seconds, for which the default number of slots is sufficient."""
+"""The maximum mean duration of a call, in seconds, for which the default number of slots is enough."""
 POLL_S = 0.2
 END_S = 300.0
-"""The time, in seconds, that a run may take to end its last turns and to finalize. After this time the run is killed.
-"""
+"""How many seconds a run may take to end its last turns and to finalize, before it is killed."""
 NO_LIMIT_NS = 1 << 62
-"""An instant that is never reached."""
 CLOSE_S = 10.0
 """How many seconds before the end of a search the open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
@@ -44,10 +39,9 @@ DRY_RUN_S = 600.0
 
 @dataclass(frozen=True)
 class LevelTask:
-    """A level to run. It lasts at most `load_s` seconds.
+    """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of calls per minute.
 
-    `load` is the number of concurrent calls, or the number of calls per minute. `max_concurrent` is the maximum number
-    of arriving calls in progress. `budget_usd` is the maximum cost.
+    `max_concurrent` is the maximum number of arriving calls in progress.
     """
 
     name: str
@@ -60,10 +54,7 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """The command that starts a run.
-
-    It has the Locust file, the options that name the service, the user's options, and the folder of the runs.
-    """
+    """The command that starts a run. `options` name the service, and are those of the user."""
 
     file: str
     by: LoadUnit
@@ -71,7 +62,6 @@ class LocustCommand:
     options: Sequence[str] = ()
 
     def arguments(self, task: LevelTask) -> list[str]:
-        """Return the command line of a level's run."""
         warm_s = task.ramp_s + AFTER_RAMP_S
         load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
         if self.by == "concurrency":
@@ -88,11 +78,9 @@ class LocustCommand:
 
 @dataclass(frozen=True)
 class FinishedLevel:
-    """The run of a level that has ended.
+    """The run of a level that has ended, and the number of its interim analyses.
 
-    - `died` is how the run ended if it did not reach its end; otherwise "".
-    - `analyses` is the number of interim analyses.
-    - `was_stopped` is True if open turns were abandoned at the end of the run.
+    `died` is how it ended if it did not reach its end. `was_stopped` is True if open turns were abandoned.
     """
 
     folder: Path
@@ -106,13 +94,11 @@ def run_level(
 ) -> FinishedLevel:
     """Run a level.
 
-    - `is_clear` is a function of the folder and of the number of the interim analysis (from 0). It returns whether the
-    answer is clear.
-    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC. The load ends `AROUND_S` before this instant. Open
-    turns are abandoned `CLOSE_S` before it. If the run is not finalized at this instant, it is killed.
+    - `is_clear` returns, for the folder and the number of an interim analysis, whether the answer is clear.
+    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before, open turns are
+    abandoned `CLOSE_S` before, and then the run is killed.
 
-    Raise UsageError if the run was refused. After KeyboardInterrupt, the run also ends
-    normally, and the exception propagates.
+    Raise UsageError if the run was refused. After KeyboardInterrupt, the run also ends normally.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -129,12 +115,10 @@ def run_level(
 
 
 def _environ(file: str) -> dict[str, str]:
-    """Return the environment for a run of this Locust file. It has no settings for other runs."""
     return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
 
 
 def _left_s(until_ns: int) -> float:
-    """Return the seconds until the instant `until_ns` of CLOCK_MONOTONIC."""
     return (until_ns - monotonic_ns()) / NS_PER_S
 
 
@@ -148,8 +132,7 @@ def _watched(
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The final analysis does not count, because it is made after the run has ended. `start_ns` is the start of the level.
-    `latest_ns` is the latest end of its load. Both are on CLOCK_MONOTONIC.
+    `latest_ns` is the latest end of its load. The final analysis does not count, because it follows the run.
     """
     for number, fraction in enumerate(ANALYSES):
         due_ns = start_ns + int(fraction * load_s * NS_PER_S)
@@ -164,10 +147,7 @@ def _watched(
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """Let a run end normally: send it SIGINT, and wait until its open turns have ended.
-
-    If turns are still open after `drain_s` seconds, abandon them and return True.
-    """
+    """End a run normally by SIGINT. If turns are still open after `drain_s` seconds, abandon them and return True."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -199,8 +179,7 @@ class PreparedSearch:
 
     - `call_s` is the expected duration of a call, in seconds.
     - `costs` is the lines about cost, which are printed before the search starts.
-    - `missing_features` has an entry for each script: what can never be measured with that script
-    (`reports.metrics.measurable`).
+    - `missing_features` is what can never be measured with each script (`reports.metrics.measurable`).
     """
 
     locust: LocustCommand
@@ -222,10 +201,7 @@ def prepare_search(
     yes: bool,
     max_concurrent: int | None = None,
 ) -> PreparedSearch:
-    """Prepare a search. `max_concurrent` is the maximum of concurrent calls if the levels are arrival rates.
-
-    Raise UsageError if the search is impossible. Also raise it if the service is billed and `yes` is False.
-    """
+    """Prepare a search. Raise UsageError if it is impossible, or if the service is billed and `yes` is False."""
     own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
@@ -262,17 +238,13 @@ def prepare_search(
 
 
 def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
-    """Return the maximum number of calls of a search; None if it is unknown.
-
-    It is the number of calls if the largest level runs during the whole search. `max_load` is the load of that level.
-    """
+    """Return the number of calls if the largest level runs during the whole search; None if it is unknown."""
     if by == "arrival_rate":
         return max_load * time_s / 60
     return max_load * time_s / session_s if session_s else None
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
-    """Return lines with the estimated cost of a call and of the whole search."""
     lines = [str(forecast["cost"])]
     calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
@@ -287,7 +259,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
 
 
 def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the plan of a run, with the cost and length of a session. Raise UsageError if the run is impossible."""
+    """Return the plan of a run, with the cost of a session. Raise UsageError if the run is impossible."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
     command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *arguments)

@@ -1,10 +1,8 @@
-"""The display of a search: line by line in a terminal of 100 columns, and as a page in the report's style.
-
-The page shows the answer, two charts (latency and failures over the load), and a table of every level.
-"""
+"""The display of a search: line by line in a terminal of 100 columns, and as a page with two charts and tables."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -12,32 +10,28 @@ from reports.formatting import NBSP, NONE, count, format_duration, format_number
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
+from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import as_sentence
-from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
     CapacityDocument,
-    Interval,
     LevelEntry,
     SearchPlan,
     SloEntry,
+    ViolationShare,
     min_level_s,
     min_time_s,
 )
 from rtbench.capacity.slo import slo_of
+from rtbench.capacity.text import UNITS, headline_parts, reason_text, result_word, unit
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
-RESULTS = {"load_generator": "overloaded"}
-"""The displayed name of a level's result, if it is not the name of the result.
-
-"overloaded" is displayed if the load generator was the limit.
-"""
+Interval = QuantileEstimate | ViolationShare
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
-    """Return what a search will do, and what it may cost."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
@@ -72,23 +66,22 @@ def level_heads(plan: SearchPlan) -> str:
 
 
 def level_lines(level: LevelEntry) -> list[str]:
-    """Return the lines of a level: its values, the share of its worst objective, and why the level may show nothing."""
-    waits = [format_number(wait.value) for wait in (level.latency_p50, level.latency_p95)]
+    """Return the lines of a level: its values, the share of its worst objective, and its reason."""
+    waits = [_value(wait, format_number) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
-    missed = NONE if worst is None else share_text(worst) + (allowed if worst.value is not None else "")
+    missed = NONE if worst is None else share_text(worst) + (allowed if worst.turns else "")
     line = (
         row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     )
-    return [line, *_wrapped(level.why, "    ")]
+    return [line, *_wrapped(reason_text(level.why), "    ")]
 
 
 def share_text(share: SloEntry) -> str:
-    """Return a share with its bounds, such as `3.1 % (1.2 to 6.8 %)`."""
-    if share.value is None:
+    if not share.turns:
         return NONE
     value, low, high = map(_percents, (share.value, share.low, share.high))
     return f"{value} % ({low} to {high} %)"
@@ -99,14 +92,16 @@ def _percents(share: float) -> str:
 
 
 def as_percent(interval: Interval) -> str:
-    """Return a share as a percentage without its interval, such as `0.78 %`."""
-    return NONE if interval.value is None else percent(interval.value, 1).replace(NBSP, " ")
+    return _value(interval, lambda share: percent(share, 1).replace(NBSP, " "))
+
+
+def _value(interval: Interval, write: Write) -> str:
+    return write(interval.value) if math.isfinite(interval.value) else NONE
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    """Return the last lines of a search: first the notes, then the answer."""
-    notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
-    return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
+    notes = [line for note in capacity.notes for line in _wrapped(reason_text(note), "  ", first="· ")]
+    return [*notes, *_wrapped(as_sentence("; ".join(headline_parts(capacity))), "")]
 
 
 def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
@@ -126,9 +121,8 @@ LATENCIES = (
 
 
 def capacity_page(capacity: CapacityDocument) -> Page:
-    """Return the page. It has the answer, how the search found the answer, both charts, and the tables."""
     plan = capacity.plan
-    answer, *details = capacity.sentence.split("; ")
+    answer, *details = headline_parts(capacity)
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
     spent = format_duration(sum(level.duration_s for level in levels))
     limits = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
@@ -152,7 +146,7 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         headline=as_sentence(answer),
         lead=[
             *(Paragraph(as_sentence(detail), "lead") for detail in details),
-            *(Paragraph(as_sentence(note), "lead") for note in capacity.notes),
+            *(Paragraph(as_sentence(reason_text(note)), "lead") for note in capacity.notes),
             Paragraph(f"{method}."),
             Paragraph(facts, "meta"),
         ],
@@ -169,7 +163,7 @@ def _level(level: LevelEntry) -> Line:
     left = ", ".join(f"{name} {percent(remaining, 1)}" for name, remaining in level.rate_limits_remaining.items())
     return [
         _named(level),
-        ": ".join(filter(None, (_result(level), level.why))),
+        ": ".join(filter(None, (_result(level), reason_text(level.why)))),
         format_number(level.in_progress),
         count(level.sessions),
         count(level.turns),
@@ -188,7 +182,7 @@ def _named(level: LevelEntry) -> str:
 
 
 def _result(level: LevelEntry) -> str:
-    return f"{SYMBOLS[level.result][0]}{NBSP}{RESULTS.get(level.result, level.result)}"
+    return f"{SYMBOLS[level.result][0]}{NBSP}{result_word(level)}"
 
 
 def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
@@ -202,9 +196,9 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
 
 
 def _with_ends(interval: Interval, write: Write) -> str:
-    if interval.value is None:
+    if not math.isfinite(interval.value):
         return NONE
-    low, high = (NONE if end is None else write(end) for end in (interval.low, interval.high))
+    low, high = (write(end) if math.isfinite(end) else NONE for end in (interval.low, interval.high))
     return f"{write(interval.value)} ({low}–{high})"
 
 
@@ -216,7 +210,7 @@ def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
     ends = [end for wait in waits for end in (wait.value, wait.low, wait.high)]
     x = _load_axis(plot, capacity, levels)
     limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.metric == plan.metric]
-    y = log_scale(*log_range(end for end in [*ends, *limits] if end), plot.y0, plot.y1)
+    y = log_scale(*log_range([*ends, *limits]), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
     _bracket_band(plot, x, capacity)
     for limit in limits:
@@ -230,7 +224,7 @@ def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     rates = [level.failure_rate for level in levels]
-    top = max((end for rate in rates for end in (rate.value, rate.high) if end), default=0.01)
+    top = max((end for rate in rates for end in (rate.value, rate.high) if end > 0), default=0.01)
     x = _load_axis(plot, capacity, levels)
     y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
@@ -243,15 +237,11 @@ def _frame(
     series: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
 ) -> Plot:
     description = "; ".join(
-        f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
-        f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
+        f"{unit(capacity.plan.by, level.load)}: {result_word(level)}, p50 {_value(level.latency_p50, ms)}, "
+        f"p95 {_value(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
     return Plot(WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description)
-
-
-def _text(interval: Interval, write: Write) -> str:
-    return NONE if interval.value is None else write(interval.value)
 
 
 def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
@@ -271,18 +261,17 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None
 def _curve(
     plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
 ) -> None:
-    """Draw a line through the levels, with a marker and an interval at each level.
+    """Draw a line through the levels. If one ran twice, the line goes through the second run, which was longer.
 
-    The marker of the confirmation run is slightly to the right of its load. If a level ran twice, the line goes through
-    the second run, which was longer.
+    The marker of the confirmation run is slightly to the right of its load.
     """
     markers = []
-    later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}
+    later = {level.load: level for level, at in points if not level.confirmation_run and math.isfinite(at.value)}
     for level, at in points:
-        if at.value is not None:
-            ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
+        if math.isfinite(at.value):
+            ends = (y.clip(at.low), y.clip(at.high)) if math.isfinite(at.low) else None
             run_note = ", the confirmation run" if level.confirmation_run else ""
-            tip = f"{count(level.load)}{run_note}, {level.result}: {_with_ends(at, write)}"
+            tip = f"{count(level.load)}{run_note}, {result_word(level)}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             joined = level is later.get(level.load)
             markers.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))

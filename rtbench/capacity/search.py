@@ -6,100 +6,95 @@ levels. If a level uses less than its share, the later levels get the rest. The 
 earlier levels. So the errors of all levels together stay below `ERROR` on any path of the search (Bonferroni's
 inequality, applied to each level given the earlier levels).
 
-A level has interim analyses at fixed parts t of its time. `a` is the error of the level. An analysis at t may use the
-part of this error between a·t_before², which belongs to the previous analysis, and a·t². So the error of the analysis
-is a·(t² − t_before²). This is the spending function of `reports.statistics.group_sequential` (Lan, DeMets, "Discrete
-sequential boundaries for clinical trials", 1983). The errors of the analyses are also added by Bonferroni's inequality.
-The usual integration assumes normal values, and counts of few failures are not normal.
+A level has interim analyses at fixed parts of its time, which share the error of the level by the spending function of
+`reports.statistics.group_sequential`. The errors of the analyses are also added by Bonferroni's inequality. The usual
+integration assumes normal values, and counts of few failures are not normal.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import msgspec
+from msgspec import field
 
-from rtbench.load_search import (
-    VERDICTS,
-    LevelResult,
-    LoadGrid,
-    NextLevel,
-    Verdict,
-    bracket_of,
-    confirmation_of,
-    levels_left,
-    next_level,
-)
+from reports.results.json_entries import Count, JsonEntry, Number
+from reports.results.reason import Reason
+from reports.results.verdict import Conclusion, Result
+from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
+from rtbench.load_search import LevelResult, LoadGrid, NextLevel, bracket_of, confirmation_of, levels_left, next_level
 
-SCHEMA_VERSION = 2
-Answer = Literal[Verdict, "load_generator", "crashed"]
-"""The result of a level.
-
-`load_generator` and `crashed` show nothing about the service: the load generator was the limit, or the run crashed.
+SCHEMA_VERSION = 3
+CRASHED = "crashed"
+"""The code of the reason for a level whose run crashed. If a level is not evaluated for another reason, the load
+generator was its limit.
 """
 LoadUnit = Literal["concurrency", "arrival_rate"]
 """The unit of levels: concurrent calls, or arriving calls per minute."""
-BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
-"""The reason why a search ended.
-
-- `precision_reached`: both gaps between loads are narrow.
-- `max_reached`: the largest level was tried.
-- `time`, `budget`: the time or the money of the search was used up.
-- `load_generator`: the load generator reached its own limit.
-- `crashed`: the runs of a level crashed.
-- `interrupted`: the user ended the search.
+"""The reason why a search ended: its gaps are narrow, its largest level was tried, its time or its money was used up,
+the load generator reached its limit, the runs of a level crashed, or the user ended it.
 """
 
 
-class Interval(msgspec.Struct, frozen=True):
-    """A value with its 95 % interval. An unknown number is null, and so is the end of an unbounded interval."""
+class ViolationShare(JsonEntry, frozen=True, kw_only=True):
+    """A share of turns, with a lower and an upper bound. Each bound is one-sided and has its own error.
 
-    value: float | None
-    low: float | None
-    high: float | None
+    The bounds are 0 and 1 if there are fewer than two sessions. If there are fewer than `SESSIONS` sessions, the bounds
+    exist but decide nothing. `deff` is the design effect: the variance of the share (between sessions or between
+    batches) divided by the variance of independent turns.
+    """
+
+    value: Number
+    low: float
+    high: float
+    turns: Count
+    sessions: Count
+    deff: float = 1.0
 
 
-class SloEntry(msgspec.Struct, frozen=True):
-    """The share of turns that missed an objective.
+class SloEntry(ViolationShare, frozen=True, kw_only=True):
+    """The share of turns that missed an objective, with bounds at the error of the level's last analysis.
 
-    - `low`, `high`: the bounds of the share, each at the error of the level's last analysis
-    - `slow`, `failed`, `throttled`: the turns that missed the objective, by cause; throttled turns are also failed ones
-    - `deff`: the design effect of the level's sessions and of batches of these sessions
+    `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones
     """
 
     slo: str
     allowed: float
-    value: float | None
-    low: float
-    high: float
-    turns: int
-    sessions: int
-    slow: int
-    failed: int
-    throttled: int
-    deff: float = 1.0
+    slow: Count
+    failed: Count
+    throttled: Count
+
+    @property
+    def is_met(self) -> bool:
+        """True if the share is allowed, ignoring its bounds."""
+        return self.value < self.allowed
 
 
-class LevelEntry(msgspec.Struct, frozen=True):
+NO_LATENCY = quantiles(NO_VALUES, [0.5, 0.95])
+
+
+class LevelEntry(JsonEntry, frozen=True):
     """A level and its result.
 
     - `load`: the number of concurrent calls, or of calls per minute
+    - `result`: not_evaluated if it shows nothing about the service, because the load generator was its limit, or
+    because its run crashed
     - `run`: the folder of its run; "" if there is none
     - `duration_s`: the time from the start of its run until the run was finalized
     - `call_s`: the median duration of its calls, in seconds; null if no call ended
     - `in_progress`: the median of concurrent calls over seconds
-    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms
+    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms, with 95 % intervals
+    - `failure_rate`: with a 95 % interval
     - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for the limit
     - `usd`: the cost of its tokens; null if a price is unknown
     """
 
     load: int
     confirmation_run: bool
-    result: Answer
-    why: str
+    result: Result
+    why: Reason | None
     run: str
     duration_s: float
     error: float
@@ -107,42 +102,39 @@ class LevelEntry(msgspec.Struct, frozen=True):
     turns: int = 0
     call_s: float | None = None
     in_progress: float | None = None
-    slo_violations: list[SloEntry] = []
-    latency_p50: Interval = Interval(None, None, None)
-    latency_p95: Interval = Interval(None, None, None)
-    failure_rate: Interval = Interval(None, None, None)
-    rate_limits_remaining: dict[str, float] = {}
+    slo_violations: list[SloEntry] = field(default_factory=list)
+    latency_p50: QuantileEstimate = NO_LATENCY[0]
+    latency_p95: QuantileEstimate = NO_LATENCY[1]
+    failure_rate: ViolationShare = ViolationShare(value=math.nan, low=0.0, high=1.0, turns=0, sessions=0)
+    rate_limits_remaining: dict[str, float] = field(default_factory=dict)
     blocked: int = 0
     simulated: bool = False
     workers: int = 1
     usd: float | None = None
 
+    @property
+    def is_evaluated(self) -> bool:
+        return self.result != "not_evaluated"
 
-class BreakingPoint(msgspec.Struct, frozen=True):
-    """The reason why the lowest failing level failed. `slo`: the objective that was missed by the largest factor."""
-
-    kind: BreakingPointKind
-    slo: str
-    words: str
+    @property
+    def crashed(self) -> bool:
+        return self.why is not None and self.why.code == CRASHED
 
 
-class RoughEstimate(msgspec.Struct, frozen=True):
-    """An estimate of the breaking point from the shares of the levels alone.
-
-    A field is null if no load passes, or no load fails.
-    """
+class RoughEstimate(JsonEntry, frozen=True):
+    """An estimate of the breaking point from the shares of the levels alone; null if no load passes, or none fails."""
 
     highest_pass: int | None
     lowest_fail: int | None
 
 
-class SearchPlan(msgspec.Struct, frozen=True):
+class SearchPlan(JsonEntry, frozen=True):
     """The request of a search.
 
     - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
-    - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
+    - `max_levels`: without the confirmation run and repeated levels
     - `time_s`: the maximum time of all levels together
-    - `call_s`: the expected duration of a call before the search, in seconds
+    - `call_s`: the expected duration of a call, in seconds
     """
 
     by: LoadUnit
@@ -159,15 +151,16 @@ class SearchPlan(msgspec.Struct, frozen=True):
     call_s: float = 0.0
 
 
-class CapacityDocument(msgspec.Struct, frozen=True):
+class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     """The result of a search.
 
     - `highest_pass`, `lowest_fail`: the loads that the search showed to pass and to fail; null if it showed none
+    - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the objective that was
+    missed by the largest factor
     - `rough_estimate`: null if the search showed both loads, or if no level has a share
     - `confirmed`: true if the confirmation run passed; null if there was none
     - `stable`: false if levels contradict each other by more than chance; then neither load is shown
-    - `exit_status`: 0 a load was shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the
-    limit
+    - `exit_status`: 0 a load passes, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the limit
     """
 
     schema: int
@@ -179,37 +172,27 @@ class CapacityDocument(msgspec.Struct, frozen=True):
     levels: list[LevelEntry]
     highest_pass: int | None
     lowest_fail: int | None
-    breaking_point: BreakingPoint | None
+    breaking_point: Reason | None
     rough_estimate: RoughEstimate | None
     confirmed: bool | None
     stable: bool
     ended: Ended
-    sentence: str
-    notes: list[str]
-    exit_status: int
-
-
-def json_of(capacity: CapacityDocument) -> str:
-    """Return the content of capacity.json."""
-    return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"
+    notes: list[Reason]
 
 
 AROUND_S = 15.0
-"""The time, in seconds, that a level takes in addition to its load.
-
-In this time the run starts, ends its last turns, and is finalized and read.
-"""
+"""The time, in seconds, that a level takes in addition to its load: to start, to end the last turns, to be read."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""The minimum time of the ramp, in which the users start: `RAMP_SHARE` of the level's time, and `RAMP_LEAST_S` seconds.
+"""The minimum time of the ramp, in which the users start: a share of the level's time, and seconds.
 
-The sessions that start in the ramp (the first session of each user) do not count.
+The sessions that start in it, the first one of each user, do not count.
 """
 AFTER_RAMP_S = 1.0
 """The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
 BASE_LEVEL_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S) + AROUND_S
 """The minimum time of a level with very short calls. Half of its time under load is measured."""
 CALLS_IN_SEQUENCE: dict[LoadUnit, float] = {"concurrency": 2.5, "arrival_rate": 1.5}
-"""The number of calls, one after the other, for which a level has time in addition to `BASE_LEVEL_S`.
+"""The number of consecutive calls for which a level has time in addition to `BASE_LEVEL_S`.
 
 In a closed loop, the first call of each user does not count. Half a call is a reserve for a longer ramp.
 """
@@ -224,9 +207,8 @@ CONFIRMATION_SHARES = 2
 
 
 class LevelBudget(NamedTuple):
-    """The maximum that a level may use.
+    """The maximum that a level may use. `time_s` is the time until its run is finalized.
 
-    `time_s` is the time until its run is finalized, in seconds. `error` is a probability. `budget_usd` is the cost.
     `min_time_s` is the minimum time of a level. A confirmation run may be short, because its level has already passed.
     """
 
@@ -241,7 +223,6 @@ class LevelBudget(NamedTuple):
 
 
 def grid_of(plan: SearchPlan) -> LoadGrid:
-    """Return the loads that a search may try."""
     return LoadGrid(plan.first, plan.max, plan.precision)
 
 
@@ -249,8 +230,8 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
     """Return the minimum time of a level after earlier levels, in seconds.
 
     It depends on the duration of a call, which is that of the level with the shortest calls. As long as this is
-    unknown, it is that of the plan, and at least twice the time under load of the levels. This is an estimate, so the
-    level never needs more than the time of the search.
+    unknown, it is estimated: that of the plan, and at least twice the time under load of the levels. With an estimate,
+    a level never needs more than the time of the search.
     """
     known = [level.call_s for level in levels if level.call_s is not None]
     unfinished = [2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"]
@@ -260,36 +241,28 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
 
 
 def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
-    """Return the time that a search needs to reach the requested precision, if its calls are those of earlier levels.
-
-    A search that has less time is a quick search: it runs levels of the minimum time until its time is over.
-    """
+    """Return the time that a search needs to reach its precision. One with less time runs the shortest levels."""
     return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
 
 
 def min_ramp_s(load_s: float) -> float:
-    """Return the minimum time of the ramp, in which the users start."""
     return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
 
 def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
     return [
-        LevelResult(level.load, verdict_of(level), level.confirmation_run, _seems_to_pass(level.slo_violations))
+        LevelResult(
+            level.load,
+            level.result,
+            level.confirmation_run,
+            bool(level.slo_violations) and all(share.is_met for share in level.slo_violations),
+        )
         for level in levels
     ]
 
 
-def verdict_of(level: LevelEntry) -> Verdict | None:
-    """Return the verdict of a level on the service; None if the level shows nothing about the service."""
-    return next((verdict for verdict in VERDICTS if verdict == level.result), None)
-
-
-def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
-    return bool(shares) and all(share.value is not None and share.value < share.allowed for share in shares)
-
-
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level. It depends on the time, error and money that earlier levels left over."""
+    """Return the budget of the next level: a part of the time and error, and all of the money, that are left."""
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
@@ -304,7 +277,6 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
 
 
 def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> float:
-    """Return the time that the confirmation run of a load takes; 0 if the load did not pass."""
     passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
     return max(CONFIRMATION_SHARES * max(passed), least_s) if passed else 0.0
 
@@ -312,13 +284,13 @@ def _confirmation_s(levels: Sequence[LevelEntry], load: int, least_s: float) -> 
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
     """Return the next level and its budget, even if the budget is too small; None if no level can add information.
 
-    If the time left is only enough for the confirmation run, no level is repeated before the confirmation run. A quick
-    search has no time to repeat several levels for longer, so the first level that is repeated gets all the time left.
+    If the time left is only enough for the confirmation run, no level is repeated before it. In a quick search, the
+    first level that is repeated gets all the time left.
     """
     known = results_of(levels)
     step = next_level(grid_of(plan), known)
     if step is not None and not step.confirmation_run and plan.time_s < min_time_s(plan, levels):
-        again = any(result.load == step.load and result.verdict is not None for result in known)
+        again = any(result.load == step.load and result.is_evaluated for result in known)
         step = step._replace(last=step.last or again)
     if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
         step = confirmation_of(bracket_of(known)) or step
@@ -326,7 +298,6 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
 
 
 def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
-    """Return why a search ends before its last level; None if the search does not end early."""
     following = level_within(plan, levels)
     return None if following is None else budget_exhausted(following[1])
 
@@ -341,10 +312,7 @@ def budget_exhausted(budget: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run the levels of a search, append each to `levels`, and yield it.
-
-    `run_level` is a function that runs a level. Its arguments are the number, the load, and the budget of the level.
-    """
+    """Run the levels of a search, append each to `levels`, and yield it. `run_level` gets the number of the level."""
     while (following := level_within(plan, levels)) is not None:
         step, budget = following
         if budget_exhausted(budget):
@@ -355,16 +323,5 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return how much of the remaining budget `left` a level may use.
-
-    `levels_left` is the number of levels that remain. It includes this level, but not the confirmation run.
-    """
+    """Return how much of the remaining budget a level may use. `levels_left` does not include the confirmation run."""
     return left / (levels_left + CONFIRMATION_SHARES)
-
-
-def alpha_per_analysis(error: float) -> tuple[float, ...]:
-    """Return the error of each analysis of a level.
-
-    The probability that any of these analyses is wrong is at most `error`.
-    """
-    return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *ANALYSES)))

@@ -31,29 +31,26 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import SIGNS, Threshold, parse, quoted
+from reports.results.reason import Reason
+from reports.results.verdict import Result
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
-from reports.statistics.verdicts import SESSIONS
-from rtbench.capacity.search import Answer
+from reports.statistics.verdicts import SESSIONS, floor_reason
+from rtbench.capacity.search import ViolationShare
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A pattern for a metric and its condition, with or without the colon that a thresholds file has between them."""
+"""A metric and its condition, with or without the colon that a thresholds file has between them."""
 EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective. `source_text` is its text as the user wrote it.
-
-    `allowed` is the share of turns that may miss the objective. It is above 0 and below 1.
-    """
+    """An objective. `source_text` is its text as the user wrote it, `allowed` the share of turns that may miss it."""
 
     source_text: str
     threshold: Threshold
@@ -61,7 +58,7 @@ class Slo:
 
 
 def slo_of(text: str) -> Slo:
-    """Parse one objective. Raise UsageError if it cannot be checked in one run of one target."""
+    """Parse an objective. Raise UsageError if it cannot be checked in one run of one target."""
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is not an objective: write {EXAMPLES}")
@@ -80,32 +77,14 @@ def _allowed(threshold: Threshold, text: str) -> float:
         raise UsageError(f"--slo {quoted(text)} is relative, but a search has no baseline: write a limit, {EXAMPLES}")
     if threshold.target:
         raise UsageError(f"--slo {quoted(text)} names a target, but the search has only one: leave it out")
-    if threshold.p is None and threshold.about.scale != "points":
-        raise UsageError(
-            f"--slo {quoted(text)} is about a mean, which is not a share of turns: write a quantile or a rate"
-        )
-    if threshold.p is None:
-        assert threshold.limit is not None, "it is not relative"
-        if not 0 < threshold.limit < 1:
-            raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must be above 0% and below 100%")
-        return threshold.limit if threshold.sign in ("<", "<=") else 1 - threshold.limit
-    return threshold.p if threshold.sign in (">", ">=") else round(1 - threshold.p, 9)
-
-
-class ViolationShare(NamedTuple):
-    """A share of turns, with a lower and an upper bound. Each bound is one-sided and has its own error.
-
-    The bounds are 0 and 1 if there are fewer than two sessions. If there are fewer than `SESSIONS` sessions, the bounds
-    exist but decide nothing. `deff` is the design effect: the variance of the share (between sessions or between
-    batches) divided by the variance of independent turns.
-    """
-
-    value: float
-    low: float
-    high: float
-    turns: int
-    sessions: int
-    deff: float = 1.0
+    assert threshold.limit is not None, "it is not relative"
+    allowed = threshold.statistic.allowed_misses(threshold.sign, threshold.limit)
+    if allowed is None:
+        name = threshold.statistic.aggregate
+        raise UsageError(f"--slo {quoted(text)}: {name} states no share of turns: write a quantile or a rate")
+    if not 0 < allowed < 1:
+        raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must be above 0% and below 100%")
+    return allowed
 
 
 MIN_BATCHES, MAX_BATCHES = 5, 10
@@ -116,28 +95,28 @@ ROUNDS = 5
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    - `missed` has two numbers for each session: the turns that miss the objective, and all turns. The sessions are in
-    the order of their starts.
-    - `callers` is the number of concurrent callers; infinite if it is unknown.
+    `missed` has the sessions in the order of their starts. `callers` is the number of concurrent callers; infinite if
+    it is unknown.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
-    return ViolationShare(ratios[0].value, low, high, int(ratios[0].turns), ratios[0].clusters, max(map(_deff, ratios)))
-
-
-def _deff(ratio: RatioEstimate) -> float:
-    alone = ratio.value * (1 - ratio.value) / ratio.turns if ratio.turns else 0.0
-    return max(1.0, ratio.variance / alone) if alone and math.isfinite(ratio.variance) else 1.0
+    return ViolationShare(
+        value=ratios[0].value,
+        low=low,
+        high=high,
+        turns=int(ratios[0].turns),
+        sessions=ratios[0].clusters,
+        deff=max(ratio.deff for ratio in ratios),
+    )
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
-    """Return the share of missed turns, estimated by sessions. With enough sessions, also return it by batches."""
+    """Return the share of missed turns by sessions and, with enough sessions, by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
-    """Return the counts of `missed`, summed over each batch of consecutive sessions."""
     sessions = missed[0].size
     count = min(MAX_BATCHES, max(MIN_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
@@ -146,13 +125,10 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 
 
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
-    """Return the lower bound of the share.
-
-    If the bound is at most `over`, it need not be exact. The exact computation takes by far the longest.
-    """
+    """Return the lower bound of the share. It is exact, which takes by far the longest, only if it is above `over`."""
     if ratios[0].effective_sessions <= 1:
         return 0.0
-    low = min(ratio.value - _reach(ratio, error) for ratio in ratios)
+    low = min(ratio.value - ratio.reach(error) for ratio in ratios)
     return max(0.0, min(low, ratios[0].lower(error)) if low > over else low)
 
 
@@ -160,13 +136,13 @@ def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> 
     """Return the upper bound of the share. It is exact only if it is below `under`."""
     if ratios[0].effective_sessions <= 1:
         return 1.0
-    high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
+    high = max(ratio.value + ratio.reach(error) for ratio in ratios)
     return min(1.0, max(high, ratios[0].upper(error)) if high < under else high)
 
 
 def analysis_result(
     complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
-) -> Answer:
+) -> Result:
     """Return the answer of one analysis. `allowed` is the allowed share of each objective.
 
     - `complete` is the turns of sessions that started before the oldest session that is still open.
@@ -195,28 +171,21 @@ def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[floa
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    """Return whether there are enough sessions for an answer. A few sessions may be alike by chance."""
-    return round(ratios[0].effective_sessions) >= SESSIONS
+    return _floor(ratios[0]) is None
 
 
-def too_few(missed: PerCluster) -> str:
-    """Return why a level has too few calls for an answer; "" if it has enough."""
-    ratio = ratio_of(missed)
-    if _decides([ratio]):
-        return ""
-    equal = (
-        ""
-        if round(ratio.effective_sessions) == ratio.clusters
-        else f" (effectively {ratio.effective_sessions:.0f} of equal length)"
-    )
-    calls = f"{ratio.clusters} {'call' if ratio.clusters == 1 else 'calls'}"
-    return f"too few calls for an answer: {calls} in the measured time{equal}, but {SESSIONS} are needed"
+def too_few(missed: PerCluster) -> Reason | None:
+    """Return the reason if a level has too few calls for an answer. A few sessions may be alike by chance."""
+    return _floor(ratio_of(missed))
+
+
+def _floor(ratio: RatioEstimate) -> Reason | None:
+    return floor_reason(None, (), (ratio.clusters,), effective_sessions=(ratio.effective_sessions,))
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
-"""The number of standard errors by which the final share may be better or worse than the observed share.
-
-`GIVEN_UP` is used if other levels need the time. `GIVEN_UP_LAST` is used if no other level needs it.
+"""The number of standard errors by which the final share may differ from the observed one. The second is for a level
+whose time no other level needs.
 """
 
 
@@ -232,8 +201,7 @@ def is_futile(
     """Return whether no answer can be expected at the end of a level.
 
     - `elapsed` is the share of the level's measured time that is over.
-    - `error` is the error of the level's final analysis.
-    - `doubt` is the number of standard errors by which the final share may be better or worse than the observed share.
+    - `error` is the error of the level's final analysis. `doubt` is `GIVEN_UP`, or `GIVEN_UP_LAST`.
 
     The number of sessions at the end is unknown until every caller has ended a session, or `SESSIONS` sessions are
     complete. Until then, the result is False.
@@ -248,16 +216,7 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:
-    """Return the estimate at the end of a level, if the final share is `shift` standard errors above the observed
-    share.
-
-    `elapsed` is the share of the level's measured time that is over.
-    """
+    """Return the estimate at the end of a level, if its share is `shift` standard errors above the observed share."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + shift * math.sqrt(variance)))
     return RatioEstimate(value, variance * elapsed, ratio.turns / elapsed, round(ratio.clusters / elapsed))
-
-
-def _reach(ratio: RatioEstimate, error: float) -> float:
-    """Return t · SE: the distance from the share to a bound with this error."""
-    return float(stdtrit(ratio.effective_sessions - 1, 1 - error)) * math.sqrt(ratio.variance)

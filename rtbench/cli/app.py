@@ -17,6 +17,7 @@ from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, Rtb
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
+from rtbench.cli.options import option
 from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
@@ -30,10 +31,7 @@ from rtbench.cli.validate import validate
 from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
-"""Click's error for an invalid command line.
-
-Typer does not export this class. Typer exports a subclass of it, so the class is taken from that subclass.
-"""
+"""Click's error for an invalid command line, of which Typer exports only a subclass."""
 
 
 def paragraphs(text: str | None) -> list[str]:
@@ -42,7 +40,6 @@ def paragraphs(text: str | None) -> list[str]:
 
 
 def group_of(command: Any) -> str:
-    """Return the heading of the group that a command belongs to."""
     return str(command.rich_help_panel)
 
 
@@ -50,7 +47,6 @@ class Commands(TyperGroup):
     """The commands of the command line. Shell completion shows the group of each command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands in the order in which they are used."""
         return [name for members in GROUPS.values() for name in members]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
@@ -75,9 +71,7 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def rtbench(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, option("Print the version.", "--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
@@ -116,10 +110,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     },
     "Simulate a service": {"simulate": simulate},
 }
-"""A mapping from the heading of a group to its commands, in the order of use.
-
-The help, the manual, completion, and the documentation show these headings.
-"""
+"""The headings of groups and their commands, in the order of use, in which the help and the documents show them."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
@@ -140,9 +131,9 @@ PRINTING_COMMANDS = {"baseline", "docs", "options", "replay", "runs", "sample-si
 
 
 def main() -> None:
-    """Run a command. If the user can fix an error, print it as one line on stderr, and exit with status 2.
+    """Run a command. If the user can fix an error, print it as one line on stderr.
 
-    The status is 2 after any other error as well, because 1 is the status of a failed threshold.
+    The status is 2 after any error, because 1 is the status of a failed threshold.
     """
     standard_streams.prepare()
     try:

@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.base.errors import USAGE_STATUS, RtbenchError
 from bench.files.sanitize import one_line
 from bench.record import presence
-from reports.analysis.sequential.decide import analyse_pairs
-from reports.analysis.sequential.decision import decision_sentence
 from reports.formatting import NBSP
+from reports.pages.comparisons.interim import analyse_pairs
+from reports.text.decision_sentences import decision_sentence
 from rtbench.cli.report import close_if_left
 
 if __name__ == "__main__":

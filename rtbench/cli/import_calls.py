@@ -11,35 +11,33 @@ import typer
 
 from bench.base.errors import FAIL_STATUS, UsageError
 from bench.files.sanitize import one_line, slug
+from rtbench.cli.options import argument, option
 
 MAX_LINES = 20
-"""The maximum number of lines about calls. If there are more, the rest is counted."""
+"""The maximum number of lines about calls. Further ones are counted."""
 
 
 def import_calls(
-    files: Annotated[list[Path], typer.Argument(metavar="CALL", help="recordings in two channels, or folders of them")],
+    files: Annotated[list[Path], argument("Recordings in two channels, or folders of them.", "CALL")],
     caller: Annotated[
-        Literal["auto", "1", "2"], typer.Option("--caller", help="The channel of the caller; auto: 1, with a check.")
+        Literal["auto", "1", "2"], option("The channel of the caller; auto: 1, with a check.", "--caller")
     ] = "auto",
-    out: Annotated[Path, typer.Option("--out", help="The folder of the scripts and their WAVs.")] = Path("recorded"),
+    out: Annotated[Path, option("The folder of the scripts and their WAVs.", "--out")] = Path("recorded"),
     transcript: Annotated[
-        Path | None,
-        typer.Option("--transcript", help="A JSON file with words and times, or a folder with CALL.json files."),
+        Path | None, option("A JSON file with words and times, or a folder with CALL.json files.", "--transcript")
     ] = None,
     source: Annotated[
-        str | None,
-        typer.Option("--source", help="The lossy codec before a conversion to WAV, such as mp3; it widens the bounds."),
+        str | None, option("The lossy codec before a conversion to WAV, such as mp3; it widens the bounds.", "--source")
     ] = None,
     turn_detection: Annotated[
         Literal["full_duplex", "server_vad", "semantic_vad"],
-        typer.Option("--turn-detection", help="Of the scripts. full_duplex: for agents; others: for the Realtime API."),
+        option("Of the scripts. full_duplex: for agents; others: for the Realtime API.", "--turn-detection"),
     ] = "full_duplex",
     input_transcription: Annotated[
-        str | None,
-        typer.Option("--input-transcription", help="The scripts' transcription model, to check the words."),
+        str | None, option("The scripts' transcription model, to check the words.", "--input-transcription")
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="The name of the run.")] = "recorded",
-    runs_dir: Annotated[Path, typer.Option("--runs-dir", help="The folder for run folders.")] = Path("runs"),
+    name: Annotated[str, option("The name of the run.", "--name")] = "recorded",
+    runs_dir: Annotated[Path, option("The folder for run folders.", "--runs-dir")] = Path("runs"),
 ) -> None:
     """Import recorded calls: write a script for each caller, and measure what the agent did.
 
@@ -50,7 +48,7 @@ def import_calls(
 
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
-    from bench.recorded_calls.codecs import CODECS
+    from bench.recorded_calls.channels import CODECS
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
     from reports.formatting import plural
 

@@ -1,7 +1,4 @@
-"""The run of `rtbench quickstart`, in one Locust process.
-
-It runs the scenarios that are shipped with the tool. It calls the simulator unless a service is named.
-"""
+"""The run of `rtbench quickstart`: shipped scenarios in one Locust process, with the simulator or a named service."""
 
 from __future__ import annotations
 
@@ -41,15 +38,11 @@ from reports.text import cells
 from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
 
 RUN_S = 3_600.0
-"""Locust's exit status if a turn failed."""
 
 
 @dataclass(frozen=True)
 class DemoLoad:
-    """The scenarios of a quick run, and their load.
-
-    `users` and `sessions` are the numbers for each target.
-    """
+    """The scenarios of a quick run, and their load with each target."""
 
     scenarios: tuple[str, ...]
     users: int
@@ -58,32 +51,23 @@ class DemoLoad:
 
     @property
     def options(self) -> list[str]:
-        """The options of Locust that start this load."""
         files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
         load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
 
 SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
-"""The load on a machine with at least two free cores.
-
-Half of the calls are text calls and half are voice calls. Each call has four turns, so a p95 needs 45 calls of each
-kind.
-"""
+"""The load on a machine with at least two free cores. Half of the calls are voice calls, of which a p95 needs 45."""
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
-"""The load on a billed service. It has only as many sessions as a median needs."""
+"""The load on a billed service: as many sessions as a median needs."""
 
 
 def quick_run(
     service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
 ) -> int:
-    """Run the demo. Return the exit status of the run; 0 if the user rejects the cost of the run.
-
-    - `service_options` is the options that name the targets.
-    - `sessions` is the number of sessions; None for the default number.
-    """
+    """Run the demo. Return the exit status of the run; 0 if the user rejects its cost."""
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
         target_options = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
@@ -99,7 +83,7 @@ def quick_run(
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
-    """Return why fewer calls run at a time than on an idle machine, and how this affects the values of the run."""
+    """Return why fewer calls run at a time than on an idle machine."""
     others = (os.cpu_count() or 1) - core_count()
     reserved = f" (the machine has {plural(others, 'more core')} that this process may not use)" if others > 0 else ""
     return (
@@ -110,11 +94,8 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 
 def uncertain_run_text(summary: Summary) -> str:
-    """Return the last lines of a quick run whose values are uncertain.
-
-    They state that the tool works, and why the values are uncertain.
-    """
-    turns, failed = summary.outcomes.started, summary.outcomes.failed
+    """Return the last lines of a quick run whose values are uncertain: the tool works, and the cause."""
+    turns, failed = summary.endings.started, summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
@@ -143,7 +124,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 
 def spare_cores() -> float:
-    """Return how many of the cores that this process may use are free."""
+    """Return how many of the cores of this process are free."""
     start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
@@ -153,10 +134,7 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> DemoLoad:
-    """Return the load for `spare` free cores.
-
-    Compared with `SIMULATED`, it has at most the same number of calls at a time, and the same total number of calls.
-    """
+    """Return the load for `spare` free cores. It has as many calls as `SIMULATED`, but perhaps fewer at a time."""
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
@@ -164,8 +142,7 @@ def fitting_load(spare: float) -> DemoLoad:
 def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load, and return the exit status.
 
-    If the run reached its end, and only checks of the load generator failed, return 0 (or `FAIL_STATUS` if a turn
-    failed). The reason is that a quick run shows the tool and is not a gate.
+    It is not `INVALID_STATUS` if only checks of the load generator failed, because a quick run is not a gate.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
@@ -173,7 +150,7 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
     if status != INVALID_STATUS or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
-    checks, failed = summary.validity.failed, summary.outcomes.failed
+    checks, failed = summary.validity.failed, summary.endings.failed
     if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
     print(uncertain_run_text(summary), flush=True)
@@ -183,17 +160,13 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:
-    """Return a text with the number of sessions.
-
-    If there are several targets, a user runs a pair of sessions: one session on each target.
-    """
+    """Return the number of sessions as text. With several targets, a user runs a pair of sessions."""
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
     return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
 
 
 def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
-    """Return a text with the estimated cost."""
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
     return estimate_text(
@@ -211,10 +184,7 @@ def _confirm() -> bool:
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Run Locust, and return its exit status.
-
-    Settings for other runs are ignored: variables with the prefix LOCUST_, and a locust.conf in the folder.
-    """
+    """Run Locust without settings for other runs (LOCUST_…, a locust.conf), and return its exit status."""
     arguments = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     variables = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
@@ -227,10 +197,7 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 @contextmanager
 def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Forward a signal of this process to another process, so that the other process ends normally.
-
-    Ctrl-C is not forwarded, because both processes receive it.
-    """
+    """Forward a signal to another process, so that it ends normally. Both processes receive Ctrl-C."""
     before = signal.signal(number, lambda *_: process.send_signal(number))
     try:
         yield
@@ -239,10 +206,7 @@ def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) ->
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends.
-
-    Ignore Ctrl-C, because the process also receives it, and then ends normally.
-    """
+    """Wait until the process ends. Ignore Ctrl-C, because the process also receives it, and then ends."""
     until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:

@@ -9,34 +9,28 @@ from typing import Annotated
 import typer
 
 from bench.base.errors import INVALID_STATUS
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import close_if_left, wants_colour
 from rtbench.cli.verdicts import target_with_name
 
 
 def reference(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="runs, or targets of runs (default: the newest run)", metavar="[RUN[:TARGET]]...", show_default=False
-        ),
+        list[str] | None, argument("Runs, or targets of runs (default: the newest run).", "[RUN[:TARGET]]...")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="where to write reference.html, .md and .json (default: the last run's folder)"
-        ),
+        Path | None, option("Where to write reference.html, .md and .json (default: the last run's folder).", "FOLDER")
     ] = None,
     link: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="address of the folder in which the run folders are published (default: links are relative paths)",
+        option(
+            "Address of the folder in which the run folders are published (default: links are relative paths).", "URL"
         ),
     ] = None,
     digest: Annotated[
-        bool, typer.Option("--digest", help="only print the digest of each run's raw data, and write nothing")
+        bool, option("Only print the digest of each run's raw data, and write nothing.", "--digest")
     ] = False,
 ) -> None:
     """Make the table of the reference workload from runs of `rtbench run reference` and `reference-typed`.

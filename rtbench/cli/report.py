@@ -1,7 +1,4 @@
-"""`rtbench report` and `rtbench export`: a run as a report, and as data for other tools.
-
-The module also finds runs by name, finalizes runs that were killed, and decides whether output has colour.
-"""
+"""`rtbench report` and `rtbench export`: a run as a report and as data; and how commands find and finalize runs."""
 
 from __future__ import annotations
 
@@ -11,31 +8,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
-
-from bench.base.errors import UsageError
-from bench.base.manual import see
-from bench.base.status_line import text_width
+from bench.base.errors import UsageError, see
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from bench.record.presence import runs_folder
+from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from reports.analysis.summary.summary import Summary
     from reports.data.export import Format
 
-RunName = Annotated[
-    str,
-    typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
-]
+RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
 COLOURLESS = ("dumb", "unknown")
-"""The values of the variable TERM on terminals without colours."""
 
 
 def run_with_name(name: str) -> Path:
-    """Return the folder of a run. `name` is its path, or its name in the runs folder.
+    """Return the folder of a run by its path, or by its name in the runs folder. Raise UsageError if there is none.
 
-    If `name` is "", return the folder of the newest run, and print this folder on stderr. Raise UsageError if there is
-    no such run.
+    If `name` is "", return the newest run, and print its folder on stderr.
     """
     from bench.record.presence import file_status
     from bench.record.run_list import resolve_run
@@ -49,10 +39,7 @@ def run_with_name(name: str) -> Path:
 
 
 def newest_valid_run() -> Path:
-    """Return the folder of the newest valid run, or of the newest run if none is valid. Print this folder on stderr.
-
-    Raise UsageError if there is no run.
-    """
+    """Return the folder of the newest valid run, or of the newest run if none is valid. Print it on stderr."""
     from bench.record.run_list import newest_run
 
     run, newest = newest_run(runs_folder(), prefer_valid=True), newest_run(runs_folder())
@@ -62,13 +49,9 @@ def newest_valid_run() -> Path:
 
 
 def report(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="folders or names of runs (default: the newest)", show_default=False),
-    ] = None,
+    names: Annotated[list[str] | None, argument("Folders or names of runs (default: the newest).", "[RUN]...")] = None,
     evidence: Annotated[
-        bool,
-        typer.Option("--evidence", help="Write evidence.html, .md and .json for the service's support instead."),
+        bool, option("Write evidence.html, .md and .json for the service's support instead.", "--evidence")
     ] = False,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
@@ -103,7 +86,6 @@ def report(
 
 
 def _evidence(run: Path) -> None:
-    """Write the evidence of a run for the service's support. Print a short form and the paths of the files."""
     from reports.pages.evidence.document import evidence_of, write_evidence
     from reports.pages.evidence.page import evidence_page
     from reports.render.terminal import render_page
@@ -116,7 +98,7 @@ def _evidence(run: Path) -> None:
 
 
 def _side_by_side(runs: list[Path]) -> None:
-    """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
+    """Write the report of each run. Only the table rows of a run stay in memory."""
     from bench.record.folder import read_document
     from reports.pages.run_report.document import write_report
     from reports.pages.run_report.several_runs import rows_of, several
@@ -132,10 +114,7 @@ def _side_by_side(runs: list[Path]) -> None:
 
 
 def summarise(run: Path) -> Summary:
-    """Return the summary of a run.
-
-    Finalize the run first if the process that wrote it is gone, or is the parent that lets this process close the run.
-    """
+    """Return the summary of a run. Finalize it first if its writer is gone, or lets this child process close it."""
     from bench.record import presence
     from reports.analysis.summary.summary import summarise
     from reports.data import runs
@@ -145,9 +124,9 @@ def summarise(run: Path) -> Summary:
 
 
 def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
-    """Finalize a run if the process that wrote it is gone. Do not change a run in progress.
+    """Finalize a run if the process that wrote it is gone, or lets this child close it (`by_writer`).
 
-    `by_writer` is True if that process lets this child close its run. Raise UsageError if the folder is not a run.
+    Raise UsageError if the folder is not a run.
     """
     from bench.record import spool
     from bench.record.folder import read_document
@@ -162,18 +141,13 @@ def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
 
 
 def wants_colour() -> bool:
-    """Return whether to use colour.
-
-    Colour is used on a terminal, or if FORCE_COLOR is set, unless NO_COLOR or TERM forbids it.
-    """
+    """Return whether to use colour: on a terminal, or with FORCE_COLOR, unless NO_COLOR or TERM forbids it."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 class ReportFormat(StrEnum):
-    """The file formats of an export."""
-
     CSV = "csv"
     PARQUET = "parquet"
     HLOG = "hlog"
@@ -182,16 +156,13 @@ class ReportFormat(StrEnum):
 def export(
     name: RunName = "",
     form: Annotated[
-        ReportFormat, typer.Option("--format", help="Write rows as CSV or Parquet, or the histograms.")
+        ReportFormat, option("Write rows as CSV or Parquet, or the histograms.", "--format")
     ] = ReportFormat.CSV,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write to this folder (default: export in the run's folder).")
-    ] = None,
+    out: Annotated[Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")] = None,
     metric: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="With hlog: write only the histograms of this metric, such as ttfa."),
+        str | None, option("With hlog: write only the histograms of this metric, such as ttfa.", "NAME")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the files of an earlier export.")] = False,
+    force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 

@@ -1,7 +1,6 @@
 """`rtbench run`: runs scripts and Locust files with Locust, and checks the run against its thresholds.
 
-Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The help of `rtbench
-run` shows the most important options, which are taken from the same tables.
+Locust reads the command line (`bench.load.run_files`). The help shows the most important options from its tables.
 """
 
 from __future__ import annotations
@@ -38,11 +37,7 @@ DISPLAYED_OPTIONS = {
 
 @cache
 def displayed_parameters() -> list[Any]:
-    """Return the parameters that the help shows, in the form that Typer needs: the files, and the most important
-    options.
-
-    Typer does not parse them.
-    """
+    """Return the parameters that the help shows, and that Typer does not parse."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
     from bench.target.target_settings import OPTIONS
 
@@ -85,11 +80,9 @@ class ReadByLocust(TyperCommand):
     """A command that passes its arguments on unchanged. It handles only a request for help itself."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters that the help and shell completion show."""
         return [*displayed_parameters(), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Store the arguments unchanged. If they request the help, print it."""
         if not {"-h", "--help"}.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()

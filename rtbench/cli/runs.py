@@ -9,17 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from bench.base.errors import INVALID_STATUS, UsageError
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import wants_colour
 
 
 def runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
+        Path, argument("Folder of the runs.", "FOLDER", show_default=True, envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
-    as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
+    as_json: Annotated[bool, option("Print the list as JSON.", "--json")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
     from bench.record.run_list import list_runs
@@ -35,10 +36,8 @@ def runs(
 
 
 def open_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="folder or name of a run (default: the newest)")] = "",
-    runs_dir: Annotated[
-        Path, typer.Option("--runs-dir", metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
-    ] = FOLDER,
+    run: Annotated[str, argument("Folder or name of a run (default: the newest).", "RUN")] = "",
+    runs_dir: Annotated[Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")] = FOLDER,
 ) -> None:
     """Open a run's report.html in the browser, or the page of a capacity search; without a browser, print its path.
 
@@ -69,16 +68,9 @@ def open_run(
 
 def merge(
     parts: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PART…",
-            help="folders of runs that ended or were killed, or a folder of such folders",
-            show_default=False,
-        ),
+        list[Path], argument("Folders of runs that ended or were killed, or a folder of such folders.", "PART…")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to create", show_default=False)
-    ],
+    out: Annotated[Path, option("The run folder to create.", "--out", "-o", "RUN", show_default=False)],
 ) -> None:
     """Merge several runs into one: runs of separate load generators, or of several regions.
 
@@ -115,19 +107,17 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _size(sessions: int | None, turns: int | None) -> str:
-    """Return a text with the size of a run, such as `12 sessions, 48 turns`."""
     return "size unknown" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
 
 
 def upload(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run folder", show_default=False)],
+    run: Annotated[Path, argument("The run folder.", "RUN")],
     url: Annotated[
         str,
-        typer.Argument(
-            metavar="URL",
-            help="https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or with Entra ID; or any HTTPS server",
+        argument(
+            "https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or with Entra ID; or any HTTPS server.",
+            "URL",
             envvar="LOCUST_UPLOAD",
-            show_default=False,
         ),
     ],
 ) -> None:

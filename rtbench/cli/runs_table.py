@@ -1,7 +1,4 @@
-"""The runs of a folder as a table for a terminal.
-
-It is in a separate module, so that the commands start fast.
-"""
+"""The runs of a folder as a table for a terminal. It is in a separate module, so that the commands start fast."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ MAX_TARGETS = 24
 
 
 def runs_text(run_list: RunList, width: int = 100, *, colour: bool = False) -> str:
-    """Return the table as text. Each run has a row, with its labels below the row.
-
-    After the rows come the notices on runs that cannot be read.
-    """
+    """Return the table, with the labels of each run below its row, and the notices on runs that cannot be read."""
     return render_lines(
         (_runs(run_list), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices)),
         width,
@@ -60,7 +54,6 @@ def _row(run: ListedRun) -> Row:
 
 
 def _verdict(run: ListedRun) -> Cell:
-    """Return a cell that states whether the values of a run may be used, or that the run is in progress."""
     marks = source_marks(simulated=run.simulated, recorded=run.recorded)
     if run.under_way:
         return Cell(" ".join(("… in progress", *marks)))

@@ -1,15 +1,11 @@
-"""`rtbench calibrate` and `rtbench capacity`: two searches for the highest load that is still good.
-
-`calibrate` finds the load up to which values are exact on this machine. `capacity` finds the load up to which SLOs
-pass.
-"""
+"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are exact, or SLOs pass."""
 
 from __future__ import annotations
 
 import os
 import re
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -23,6 +19,7 @@ from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, U
 from bench.base.units import NS_PER_S
 from bench.services.names import AgentName
 from bench.target.target_settings import ServiceOptions
+from rtbench.cli.options import argument, option
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
@@ -31,23 +28,17 @@ if TYPE_CHECKING:
     from rtbench.calibrate.load_steps import CalibrationPlan
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import PreparedSearch
-    from rtbench.capacity.search import CapacityDocument, LevelEntry, LoadUnit, SearchPlan
+    from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan
 
 SPARE_DESCRIPTORS = 100
 
 
 def calibrate(
-    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of sessions.")] = 1600,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Test fewer loads, each for a shorter time, for a rough result.")
-    ] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as a service is called.")] = False,
-    agent: Annotated[
-        AgentName | None, typer.Option(help="Call an agent over this protocol (default: call a model).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also write the page and the data to this folder.")
-    ] = None,
+    max_sessions: Annotated[int, option("Maximum number of sessions.", min=1, max=100_000)] = 1600,
+    quick: Annotated[bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")] = False,
+    tls: Annotated[bool, option("Call the simulator over TLS, as a service is called.", "--tls")] = False,
+    agent: Annotated[AgentName | None, option("Call an agent over this protocol (default: call a model).")] = None,
+    out: Annotated[Path | None, option("Also write the page and the data to this folder.", "FOLDER")] = None,
 ) -> None:
     """Run the load generator against the simulator at rising load; print the highest load at which values are exact.
 
@@ -58,9 +49,10 @@ def calibrate(
     from bench.base.cpu import allowed_cores, assign_cores
     from bench.record.calibration import KINDS, date_of, file_name, machine
     from bench.services.registry import DIALECTS, links_of
-    from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
+    from rtbench.calibrate.load_step_search import calibration_of, is_concluded
     from rtbench.calibrate.load_steps import plan_of
     from rtbench.calibrate.page import error_lines
+    from rtbench.calibrate.text import conclusions
     from rtbench.locust_run import terminable
 
     _check_descriptors(max_sessions, links_of(DIALECTS[agent])[0].sockets if agent else 1)
@@ -87,10 +79,7 @@ def calibrate(
 
 
 def _check_descriptors(max_sessions: int, per_session: int) -> None:
-    """Raise UsageError if a process may not open enough file descriptors for its sessions.
-
-    This check comes before the calibration, because the calibration takes minutes.
-    """
+    """Raise UsageError if a process may not open enough file descriptors for its sessions."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < max_sessions * per_session + SPARE_DESCRIPTORS:
         lower = max(1, (hard - SPARE_DESCRIPTORS) // per_session)
@@ -101,10 +90,7 @@ def _check_descriptors(max_sessions: int, per_session: int) -> None:
 def _writable_folders(out: Path | None) -> list[Path]:
     """Return the folders to write to: the user's folder `out`, and the folder that runs read.
 
-    Both are tested before the calibration, because the calibration takes minutes.
-
-    Raise UsageError if the user's folder cannot be written. If the user named no folder, raise it if the folder that
-    runs read cannot be written.
+    Raise UsageError, before the minutes of the calibration, if the first of them cannot be written.
     """
     from bench.record.calibration import state_folder, writable
 
@@ -138,7 +124,6 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 
 def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
-    """Run every load step. Append each step to `steps`, and print it."""
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
@@ -153,8 +138,7 @@ def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep
 def _error_text(calibration: Calibration, folder: Path) -> str:
     """Save the data and the page. Return why they could not be saved; "" if they were saved.
 
-    A coarse calibration does not replace a calibration of the same machine that is not coarse. Then the result is also
-    "".
+    A coarse calibration does not replace a fuller one of the same machine.
     """
     from bench.files.safe_io import replace_text
     from bench.record.calibration import load_calibration, save_calibration
@@ -163,12 +147,8 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
     from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / calibration.file_name)
-    if (
-        is_coarse(calibration)
-        and before is not None
-        and not is_coarse(before)
-        and before.machine == calibration.machine
-    ):
+    is_fuller = before is not None and not is_coarse(before) and before.machine == calibration.machine
+    if is_coarse(calibration) and before is not None and is_fuller:
         typer.echo(
             f"{folder / calibration.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
             err=True,
@@ -190,62 +170,41 @@ MIN_PRECISION, MAX_PRECISION = 5, 100
 
 
 class LevelUnit(StrEnum):
-    """The unit of a load level."""
-
     CONCURRENCY = "concurrency"
     ARRIVAL_RATE = "arrival-rate"
-
-
-LOAD_UNITS: Mapping[LevelUnit, LoadUnit] = {
-    LevelUnit.CONCURRENCY: "concurrency",
-    LevelUnit.ARRIVAL_RATE: "arrival_rate",
-}
 
 
 @with_service_options()
 def capacity(
     service_options: ServiceOptions,
-    locustfile: Annotated[
-        str, typer.Option("-f", "--locustfile", metavar="FILE", help="The YAML script or Locust file to run.")
-    ],
+    locustfile: Annotated[str, option("The YAML script or Locust file to run.", "-f", "--locustfile", "FILE")],
     slo: Annotated[
         list[str],
-        typer.Option(
-            metavar="OBJECTIVE",
-            help='Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.',
+        option(
+            'Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.', "OBJECTIVE"
         ),
     ],
     by: Annotated[
-        LevelUnit, typer.Option(help="concurrency: concurrent calls; arrival-rate: calls per minute.")
+        LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
-    first: Annotated[
-        int, typer.Option("--from", min=1, help="The first level; it is doubled until a level fails.")
-    ] = 1,
-    last: Annotated[int, typer.Option("--to", min=1, max=MAX_LEVEL, help="The highest level.")] = 256,
-    max_time: Annotated[str, typer.Option(metavar="SPAN", help="Maximum duration of the search.")] = "30m",
-    budget: Annotated[float | None, typer.Option(metavar="USD", help="Maximum cost of the search.")] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="SHARE", help="Maximum gap between the levels that pass and fail.")
-    ] = "10%",
+    first: Annotated[int, option("The first level; it is doubled until a level fails.", "--from", min=1)] = 1,
+    last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
+    max_time: Annotated[str, option("Maximum duration of the search.", "SPAN")] = "30m",
+    budget: Annotated[float | None, option("Maximum cost of the search.", "USD")] = None,
+    precision: Annotated[str, option("Maximum gap between the levels that pass and fail.", "SHARE")] = "10%",
     require: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Exit with 0 if this load passes, otherwise with 1, 3 or 4."),
+        int | None, option("Exit with 0 if this load passes, otherwise with 1, 3 or 4.", "N", min=1)
     ] = None,
     max_concurrent: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="With --by arrival-rate: maximum concurrent calls."),
+        int | None, option("With --by arrival-rate: maximum concurrent calls.", "N", min=1)
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json-file", metavar="FILE", help="Also write capacity.json to this path.")
-    ] = None,
+    json_file: Annotated[Path | None, option("Also write capacity.json to this path.", "--json-file", "FILE")] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write the report and all runs to this folder.")
+        Path | None, option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER")
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Allow calls to a host that is not loopback, which may cost money.")
-    ] = False,
+    yes: Annotated[bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")] = False,
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
+        list[str] | None, argument("Further options of each level's run.", "-- [OPTIONS OF LOCUST]")
     ] = None,
 ) -> None:
     """Find the highest load at which the objectives (--slo) pass, and what fails above it.
@@ -264,10 +223,10 @@ def capacity(
     from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.kind != "rate"]
+    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.is_monotone]
     plan = _checked(
         SearchPlan(
-            by=LOAD_UNITS[by],
+            by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
             slos=[objective.source_text for objective in slos],
             metric=quantiles[0] if quantiles else "",
             first=first,
@@ -326,10 +285,7 @@ def _span_s(text: str) -> float:
 
 
 def _precision(text: str) -> float:
-    """Return the precision as a fraction of 1.
-
-    Raise UsageError if the text is not a percentage, or if the percentage is outside of the limits.
-    """
+    """Return a percentage as a fraction of 1. Raise UsageError if it is outside of the limits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
     if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
         raise UsageError(f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not {text}")
@@ -337,10 +293,7 @@ def _precision(text: str) -> float:
 
 
 def _folder(out: Path | None, locustfile: str) -> Path:
-    """Create the folder of a search, and the folder of its runs. Return the folder of the search.
-
-    Raise UsageError if the folder already contains a search.
-    """
+    """Create the folders of a search and of its runs. Raise UsageError if they already contain a search."""
     from bench.record.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
@@ -378,15 +331,16 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
 
 
 def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
-    """Write capacity.json and the page. Raise UsageError if they cannot be written."""
     from bench.files.safe_io import replace_text
     from reports.render.html import render_html
+    from reports.results.json_entries import text_of
     from rtbench.capacity.page import capacity_page
-    from rtbench.capacity.search import json_of
+    from rtbench.capacity.text import document_data
 
-    files = {folder / "capacity.json": json_of(outcome), folder / "capacity.html": render_html(capacity_page(outcome))}
+    data, page = text_of(document_data(outcome)), render_html(capacity_page(outcome))
+    files = {folder / "capacity.json": data, folder / "capacity.html": page}
     if json_file is not None:
-        files[json_file] = json_of(outcome)
+        files[json_file] = data
     for path, text in files.items():
         try:
             replace_text(path, text)

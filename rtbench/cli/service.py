@@ -1,8 +1,6 @@
 """The commands that call a service, `rtbench doctor` and `rtbench probe`, and `rtbench replay`.
 
-`doctor` finds what prevents a measured turn from this machine, and the remedy. `probe` shows one session, event by
-event. `replay` shows a recorded session. `with_service_options` adds the options that name a service to the commands
-that need them.
+`with_service_options` adds the options that name a service to the commands that need them.
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS, UsageError
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import one_line, to_safe_json
 from bench.target.target_settings import OPTIONS, ServiceOptions, TargetOption
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -39,10 +38,9 @@ OF_COMMANDS = tuple(name for name in OPTIONS if name != "price_file")
 
 
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that adds the options with these names to the options of a command.
+    """Return a decorator that adds the options with these names, by default `OF_COMMANDS`, to those of a command.
 
-    All options become keyword-only. If no name is given, all of `OF_COMMANDS` are added. The command receives the
-    options as `service_options`.
+    All options become keyword-only. The command receives the added ones as `service_options`.
     """
     shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
 
@@ -66,7 +64,6 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
 
 def _parameter(option: TargetOption) -> inspect.Parameter:
-    """Return an option as a parameter of a signature that Typer reads."""
     choices = f"; one of {', '.join(option.words)}" if option.words else ""
     help_text = f"{option.sentence[:-1]}{choices}."
     typer_option = typer.Option(option.flag, help=help_text, metavar=option.metavar, rich_help_panel=PANEL)
@@ -79,13 +76,11 @@ def _parameter(option: TargetOption) -> inspect.Parameter:
 @with_service_options()
 def doctor(
     service_options: ServiceOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    as_json: Annotated[bool, option("Print one JSON document instead of lines.", "--json")] = False,
     turn: Annotated[
-        bool, typer.Option("--turn/--no-turn", help="Send one sentence to the service; it costs about a cent.")
+        bool, option("Send one sentence to the service; it costs about a cent.", "--turn/--no-turn")
     ] = True,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
-    ] = False,
+    offline: Annotated[bool, option("Check only this machine and targets.yaml, without a call.", "--offline")] = False,
 ) -> None:
     """Check this machine, the network and the service, and print each problem with its remedy.
 
@@ -130,7 +125,7 @@ def doctor(
 
 
 def _printed(title: str, findings: Iterable[CheckFinding]) -> list[CheckFinding]:
-    """Print each finding when it arrives. Return all findings."""
+    """Print each finding when it arrives, and return all."""
     from bench.doctor.diagnosis import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
@@ -160,31 +155,25 @@ def _document(
 
 DEFAULT_TEXT = "Hello, what can you do?"
 PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection": "--manual-commit"}
-"""A mapping from a setting to the option that sets it. It has only the settings whose option has another name."""
+"""The options that set a setting of another name."""
 
 
 @with_service_options()
 def probe(
     service_options: ServiceOptions,
-    text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_TEXT})")] = None,
-    audio: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Send this recording instead; the service finds its end.")
-    ] = None,
+    text: Annotated[str | None, option(f"Send this text (default: {DEFAULT_TEXT})")] = None,
+    audio: Annotated[Path | None, option("Send this recording instead; the service finds its end.", "FILE")] = None,
     manual_commit: Annotated[
-        bool, typer.Option("--manual-commit", help="With --audio: commit the recording and request the response.")
+        bool, option("With --audio: commit the recording and request the response.", "--manual-commit")
     ] = False,
-    voice: Annotated[str | None, typer.Option(help="Voice of the reply.")] = None,
-    instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    voice: Annotated[str | None, option("Voice of the reply.")] = None,
+    instructions: Annotated[str | None, option("The system prompt.")] = None,
     input_transcription: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model (Azure GA: deployment) that transcribes the recording.")
+        str | None, option("Model (Azure GA: deployment) that transcribes the recording.", "MODEL")
     ] = None,
-    save_audio: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reply's audio as a WAV.")] = None,
-    event_log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")
-    ] = None,
-    record_audio: Annotated[
-        bool, typer.Option("--record-audio", help="With --event-log: record the audio, too.")
-    ] = False,
+    save_audio: Annotated[Path | None, option("Write the reply's audio as a WAV.", "FILE")] = None,
+    event_log: Annotated[Path | None, option("Write every event, for `rtbench replay`.", "FILE")] = None,
+    record_audio: Annotated[bool, option("With --event-log: record the audio, too.", "--record-audio")] = False,
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
@@ -222,9 +211,9 @@ def probe(
     utterance = audio or (DEFAULT_TEXT if text is None else text)
     limits, greetings = ({}, (False,)) if target.dialect.peer is Peer.SERVICE else (LIMITS, (True, False))
     scripts = [script_of(target, utterance, settings, limits, greets=greets) for greets in greetings]
-    for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
+    for flag, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
-            _refuse_unwritable(option, path)
+            _refuse_unwritable(flag, path)
     if save_audio is not None and save_audio == event_log:
         raise UsageError(f"--save-audio and --event-log are the same file, {save_audio}: choose another name for one")
     for notice in target.notices:
@@ -246,7 +235,7 @@ def probe(
 def _probed(
     target: Target, scripts: Sequence[PreparedScript], path: Path, *, record_audio: bool
 ) -> tuple[ReplyAudioListener, ReplayedSession]:
-    """Run a session of the first script. If the agent does not greet in it, run a session of the next script."""
+    """Run a session of the first script and, if the agent does not greet in it, one of the next script."""
     from bench.doctor.service_findings import UNANSWERED
     from bench.probe import probe_target
     from bench.record.replay import replay_log
@@ -260,7 +249,6 @@ def _probed(
 
 
 def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:
-    """Raise UsageError if the options contradict each other."""
     if text is not None and audio is not None:
         raise UsageError("--text and --audio are two turns, but a probe sends one: leave one out")
     if manual_commit and audio is None:
@@ -272,10 +260,7 @@ def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool
 def _of_transcription(
     target: Target, text: str | None, audio: Path | None, session: Mapping[str, Any], *, manual_commit: bool
 ) -> tuple[Path, str | None]:
-    """Return the recording and the turn detection of a probe of a target that only transcribes.
-
-    Without `--audio`, the recording is a WAV of this tool. Models that detect no turns get none.
-    """
+    """Return the recording, by default one of this tool, and the turn detection for a target that only transcribes."""
     from bench.doctor.service_checks import recording
 
     if text is not None:
@@ -292,7 +277,6 @@ def _of_transcription(
 
 
 def _refuse_duplicates(target: Target, session: dict[str, Any]) -> None:
-    """Raise UsageError if an option and the target set the same setting."""
     for name in target.session:
         if session.get(name) is not None:
             option, kind = PROBE_OPTIONS.get(name, f"--{name}"), "variant" if target.variant_of else "target"
@@ -314,14 +298,13 @@ def _refuse_unwritable(option: str, path: Path) -> None:
 def replay(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="[LOG|RUN]",
-            help="an event log (events/*.jsonl of a run), or a run, for its first log (default: the newest run)",
-            show_default=False,
+        argument(
+            "An event log (events/*.jsonl of a run), or a run, for its first log (default: the newest run).",
+            "[LOG|RUN]",
         ),
     ] = "",
     wav: Annotated[
-        Path | None, typer.Option("--wav", help="Write the call as a WAV: the caller, and what the caller heard.")
+        Path | None, option("Write the call as a WAV: the caller, and what the caller heard.", "--wav")
     ] = None,
 ) -> None:
     """Show the events of a recorded session, and compute its metrics again from the log.
@@ -341,10 +324,7 @@ def replay(
 
 
 def _event_log(name: str) -> Path:
-    """Return the event log with this name. If the name is that of a run, return the first log of the run.
-
-    Raise UsageError if the run has no log.
-    """
+    """Return the event log with this name, or the first log of the run with this name."""
     from bench.record.presence import file_status, is_folder
 
     if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
@@ -357,7 +337,6 @@ def _event_log(name: str) -> Path:
 
 
 def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
-    """Print a session in detail. `again` is True for a replay. `target` is the called target, if it is known."""
     from bench.target.price_table import load_price_table
     from rtbench.cli.session_text import session_text
 

@@ -224,9 +224,6 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
         yield from waterfall(rows, width, colour=colour)
 
 
-# The metrics.
-
-
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is measured to the proxy"] if turn.rtt_scope == "proxy" else []
     uncertainty = []
@@ -253,12 +250,11 @@ def _reported(outcome: str, detail: str) -> str:
 
 
 def _retry_after(retry_after_ns: int | None) -> list[str]:
-    """Return a text with the wait that the service requested when it throttled the call; [] if it requested no wait."""
     return [] if retry_after_ns is None else [f"retry after {_ms(retry_after_ns)} ms"]
 
 
 def _stated(before: str, value: object) -> list[str]:
-    """Return a list with one text: `before`, followed by the value. If there is no value, return an empty list."""
+    """Return a list of one text, `before` and the value; [] if there is no value."""
     return [f"{before}{value}"] if value else []
 
 
@@ -267,16 +263,11 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Return a time as text in milliseconds.
-
-    Below one second, the text has three digits. A longer time has all digits of the integer, because it is not an
-    estimate.
-    """
+    """Return a time in milliseconds. From one second on, it has all digits, because it is not an estimate."""
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
 def _values(turn: TurnObservation) -> list[str]:
-    """Return texts with the metrics of a turn that are not times."""
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
         f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
@@ -286,9 +277,7 @@ def _values(turn: TurnObservation) -> list[str]:
 
 
 def _value(turn: TurnObservation, metric: Metric) -> float | None:
-    """Return the value of a metric that is not a time. It is the value of a column, or in %, its ratio to another
-    column.
-    """
+    """Return the value of a metric that is not a time: that of a column, or in %, its ratio to another column."""
     value, unless = getattr(turn, metric.column), metric.unless
     if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
         return None
@@ -299,7 +288,7 @@ def _value(turn: TurnObservation, metric: Metric) -> float | None:
 
 
 def _segments(turn: TurnObservation) -> list[str]:
-    """Return the segments of a turn as one sum. Each is rounded to 0.1 ms, so that the numbers add up."""
+    """Return the segments of a turn as one sum, each rounded to 0.1 ms, so that the numbers add up."""
     parts = segments(turn.instants)
     if not parts:
         return []
@@ -316,10 +305,7 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
-    """Return texts with the number of tokens of each kind that the turn used.
-
-    The number of cached tokens is included only if it differs from the sum of the cached tokens of all kinds.
-    """
+    """Return the number of tokens of each kind. Cached tokens are included only if kinds do not add up to them."""
     if turn.usage is None:
         return []
     if turn.usage.unread:
@@ -360,14 +346,8 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     return lines
 
 
-# Lines.
-
-
 def _named(name: str, pieces: Iterable[str], width: int) -> Iterator[str]:
-    """Yield the lines of `name   a · b · c`. If there are no pieces, yield no line.
-
-    Further lines are indented, so that they begin below the first piece.
-    """
+    """Yield the lines of `name   a · b · c`, which begin below the first piece; no line if there are no pieces."""
     # short pieces are not broken across lines
     text = f"{NBSP}· ".join(piece.replace(" ", NBSP) if len(piece) < UNBREAKABLE else piece for piece in pieces)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):

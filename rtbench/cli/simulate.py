@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from bench.base.clock import monotonic_ns
-from bench.base.errors import FAIL_STATUS, UsageError
-from bench.base.manual import see
+from bench.base.errors import FAIL_STATUS, UsageError, see
+from rtbench.cli.options import option
 
 if TYPE_CHECKING:
     import socket
@@ -28,55 +28,44 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8765,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve wss with a self-made certificate for loopback.")] = False,
-    ca_out: Annotated[
-        Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
-    ] = None,
+    host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, option("Port to listen on; 0: any free port.", min=0, max=65535)] = 8765,
+    tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
+    ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
     profile: Annotated[
-        Path | None,
-        typer.Option(help="YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1."),
+        Path | None, option("YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1.")
     ] = None,
     from_run: Annotated[
-        str | None,
-        typer.Option(metavar="RUN[:TARGET]", help="Use the delays and the pace that this run measured."),
+        str | None, option("Use the delays and the pace that this run measured.", "RUN[:TARGET]")
     ] = None,
-    from_run_step: Annotated[str | None, typer.Option(help="With --from-run: use only the turns of this step.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
+    from_run_step: Annotated[str | None, option("With --from-run: use only the turns of this step.")] = None,
+    seed: Annotated[int, option("Seed of all delays and replies.", min=0)] = 1,
     ttfa_p50_ms: Annotated[
-        float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
+        float | None, option("Median time to first audio, instead of the profile's.", min=0.001, max=60_000)
     ] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0.1, max=1000, help="Seconds of audio generated per second.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Require this key (default: accept every client).")] = None,
+    speed: Annotated[float | None, option("Seconds of audio generated per second.", min=0.1, max=1000)] = None,
+    key: Annotated[str | None, option("Require this key (default: accept every client).")] = None,
     token_lifetime: Annotated[
         float | None,
-        typer.Option(
+        option(
+            "Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
             min=0.5,
             max=86_400,
-            help="Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Inject this fault, as in close,code=1011,share=0.1; may be repeated. "
-            f"See {see('simulator', 'faults')}."
+        option(
+            f"Inject this fault, as in close,code=1011,share=0.1; may be repeated. See {see('simulator', 'faults')}."
         ),
     ] = None,
-    deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages if the client offers it.")] = False,
+    deflate: Annotated[bool, option("Compress messages if the client offers it.", "--deflate")] = False,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core serves.")
+        int, option("Processes that share the port, for more load than one core serves.", min=1, max=64)
     ] = 1,
-    clients: Annotated[bool, typer.Option("--clients", help="Print the code that connects each SDK to it.")] = False,
-    ground_truth: Annotated[
-        Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")
-    ] = None,
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Write JSON with port and URLs to this file when it listens.")
-    ] = None,
+    clients: Annotated[bool, option("Print the code that connects each SDK to it.", "--clients")] = False,
+    ground_truth: Annotated[Path | None, option("Log what was sent and received, and when, as JSON lines.")] = None,
+    ready_file: Annotated[Path | None, option("Write JSON with port and URLs to this file when it listens.")] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
@@ -132,10 +121,7 @@ def simulate(
 
 
 def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
-    """Return a warning if others can use the simulator without a key; "" if they cannot.
-
-    `address` is the address that the socket is bound to, so that each spelling of a host is recognized.
-    """
+    """Return a warning if others can use the simulator, bound to this address, without a key; "" if they cannot."""
     from bench.transport.interface import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]
@@ -150,7 +136,7 @@ def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
     """Serve until the server ends. If there is a terminal, show a status line."""
-    from bench.base.status_line import StatusLine
+    from bench.base.standard_streams import StatusLine
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -167,10 +153,7 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, because programs wait until the file exists.
-
-    Raise UsageError if the file is not writable.
-    """
+    """Remove the ready file of an earlier run, because programs wait for it. Raise UsageError if it is not writable."""
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -197,10 +180,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Raise UsageError if the profile has a fault that can never occur.
-
-    If there are several workers, also raise it for limits that apply to the whole service.
-    """
+    """Raise UsageError for a fault that can never occur, and, with several workers, for limits of the whole service."""
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -211,13 +191,9 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
             raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
     if workers == 1:
         return
-    service_limits = {
-        "quota": profile.quota != UNLIMITED,
-        "max_concurrent_responses": profile.max_concurrent_responses is not None,
-        "slowdown": profile.slowdown is not None,
-    }
-    for name, is_set in service_limits.items():
-        if is_set:
+    unset = {"quota": UNLIMITED, "max_concurrent_responses": None, "slowdown": None}
+    for name, value in unset.items():
+        if getattr(profile, name) != value:
             raise UsageError(
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
             )
@@ -275,10 +251,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
 
 
 class ClientSnippet(NamedTuple):
-    """The code that connects one client to the simulator.
-
-    In the code, `{http}` and `{ws}` are replaced by the simulator's address in these schemes, and `{key}` by a key.
-    """
+    """The code that connects a client. `{http}` and `{ws}` stand for its address, `{key}` for a key."""
 
     name: str
     lines: tuple[str, ...]

@@ -14,9 +14,10 @@ import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
 from bench.target.target_settings import ServiceOptions
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 
@@ -35,10 +36,7 @@ KEPT_PATHS = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""The files that have the same path in the tool's `scenarios` folder and in the user's folder.
-
-Documented commands therefore work in both folders.
-"""
+"""The files with the same path in the tool's `scenarios` and the user's folder, so that commands work in both."""
 AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
@@ -48,7 +46,7 @@ AGENT_PATHS = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""The files that have the same path in both folders, for a user who tests an agent."""
+"""Those for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -59,8 +57,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 
 
 class CiSystem(StrEnum):
-    """A CI system for which `init` writes a workflow."""
-
     GITHUB = "github"
     AZURE = "azure"
 
@@ -69,19 +65,19 @@ WORKFLOWS = {CiSystem.GITHUB: ".github/workflows/latency.yml", CiSystem.AZURE: "
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="the folder to write to; created if it does not exist")] = Path("."),
-    ci: Annotated[CiSystem, typer.Option(help="write a workflow for GitHub Actions, or for Azure Pipelines")] = (
-        CiSystem.GITHUB
-    ),
+    folder: Annotated[
+        Path, argument("The folder to write to; created if it does not exist.", show_default=True)
+    ] = Path("."),
+    ci: Annotated[CiSystem, option("Write a workflow for GitHub Actions, or for Azure Pipelines.")] = (CiSystem.GITHUB),
     agent: Annotated[
-        bool, typer.Option("--agent", help="write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP")
+        bool, option("Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent")
     ] = False,
     extras: Annotated[
         str,
-        typer.Option(
+        option(
+            "Add further scripts: barge-in (callers who interrupt), tools (functions that the service calls).",
             "--with",
-            metavar="NAMES",
-            help="add further scripts: barge-in (callers who interrupt), tools (functions that the service calls)",
+            "NAMES",
             show_default=False,
         ),
     ] = "",
@@ -178,15 +174,13 @@ def _write_files(path: Path, content: bytes) -> bool:
 def quickstart(
     service_options: ServiceOptions,
     simulator: Annotated[
-        bool,
-        typer.Option("--simulator", help="Call the simulator, even if targets or AZURE_OPENAI_ENDPOINT are given."),
+        bool, option("Call the simulator, even if targets or AZURE_OPENAI_ENDPOINT are given.", "--simulator")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
+    yes: Annotated[bool, option("Do not ask before calling a deployment.", "--yes")] = False,
     sessions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of sessions with each target, instead of the default."),
+        int | None, option("Number of sessions with each target, instead of the default.", min=1)
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Create run folders in this folder.")] = Path("runs"),
+    runs_dir: Annotated[Path, option("Create run folders in this folder.", "FOLDER")] = Path("runs"),
 ) -> None:
     """Run the shipped scenarios for a short time (on a deployment: voice only) and print the metrics.
 
@@ -212,10 +206,7 @@ def options() -> None:
 
 
 class OptionCollector(list[tuple[str, str, str]]):
-    """A list of options that is filled in the same way as Locust's parser.
-
-    Each entry is (the name and value of an option, its variable, its purpose).
-    """
+    """A list of (the name and value of an option, its variable, its purpose) that is filled as Locust's parser is."""
 
     def add_argument(self, name: str, **settings: Any) -> None:
         """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""

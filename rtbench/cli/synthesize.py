@@ -6,15 +6,12 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from bench.base.errors import Mistakes
 from bench.files.sanitize import one_line
+from rtbench.cli.options import argument
 
 
-def synthesize(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Scripts and Locust files.", show_default=False)],
-) -> None:
+def synthesize(files: Annotated[list[Path], argument("Scripts and Locust files.", "FILE…")]) -> None:
     """Make the missing WAVs of the texts that scripts say, with the `synthesizer` of each script.
 
     It runs the command that a script names, or sends the texts to the service that it names. A WAV that exists is not

@@ -10,26 +10,22 @@ import typer
 
 from bench.base.errors import USAGE_STATUS, Mistakes, UsageError, each_error
 from bench.files.sanitize import one_line
+from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from bench.files.yaml_file import YamlValue
 
 
 class FileKind(StrEnum):
-    """The kinds of files that can be checked."""
-
     script = "script"
     targets = "targets"
     thresholds = "thresholds"
 
 
 def validate(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Scripts, targets and thresholds files.", show_default=False)
-    ],
+    files: Annotated[list[Path], argument("Scripts, targets and thresholds files.", "FILE…")],
     kind: Annotated[
-        FileKind | None,
-        typer.Option("--as", help="Kind of the files, if their keys do not show it.", show_default=False),
+        FileKind | None, option("Kind of the files, if their keys do not show it.", "--as", show_default=False)
     ] = None,
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
@@ -87,7 +83,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
-    """Return the kind of a file, which its first line or its keys identify. Raise UsageError if neither does."""
+    """Return the kind of a file by its first line or its keys. Raise UsageError if neither shows it."""
     from bench.plan.script import SCRIPT
     from reports.metrics.thresholds import THRESHOLD_METRICS
 

@@ -1,8 +1,4 @@
-"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
-
-They show the differences between runs, the confidence of these differences, and their trend. They also check a run
-against thresholds and baselines.
-"""
+"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`."""
 
 from __future__ import annotations
 
@@ -23,9 +19,10 @@ from bench.base.errors import (
     RtbenchError,
     UsageError,
 )
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
+from rtbench.cli.options import argument, option
 from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -38,37 +35,30 @@ baseline = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Folder = Annotated[Path, typer.Option("--baselines-dir", metavar="FOLDER", help="folder of the baselines")]
+Folder = Annotated[Path, option("Folder of the baselines.", "--baselines-dir", "FOLDER")]
 BASELINES = Path("baselines")
 
 
 def compare(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="runs or targets of runs; the first is the baseline (default: the targets of the newest run)",
-            metavar="[RUN[:TARGET]]...",
-            show_default=False,
+        argument(
+            "Runs or targets of runs; the first is the baseline (default: the targets of the newest run).",
+            "[RUN[:TARGET]]...",
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="where to write compare.html, .md and .json (default: the last run's folder)", metavar="FOLDER"
-        ),
+        Path | None, option("Where to write compare.html, .md and .json (default: the last run's folder).", "FOLDER")
     ] = None,
     confidence: Annotated[
-        float, typer.Option(help="confidence of each verdict: it is wrong in 1 - CONFIDENCE of runs (one-sided)")
+        float, option("Confidence of each verdict: it is wrong in 1 - CONFIDENCE of runs (one-sided).")
     ] = 0.95,
     fail_on_regression: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-regression", help="exit 1 if a primary metric regressed (with two services: is slower)"
-        ),
+        bool, option("Exit 1 if a primary metric regressed (with two services: is slower).", "--fail-on-regression")
     ] = False,
     on_inconclusive: Annotated[
         OnInconclusive | None,
-        typer.Option(help="with --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning"),
+        option("With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."),
     ] = None,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
@@ -109,7 +99,7 @@ def compare(
 
 
 def target_with_name(name: str) -> str:
-    """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
+    """Return RUN or RUN:TARGET with the folder of the run in place of its name."""
     from bench.record.presence import file_status
     from reports.analysis.targets.named import split_name
 
@@ -123,37 +113,31 @@ def target_with_name(name: str) -> str:
 def sample_size(
     pilot: Annotated[
         str,
-        typer.Option(
-            metavar="RUN",
-            help="a run similar to the planned one, or RUN:TARGET (default: the newest valid one)",
+        option(
+            "A run similar to the planned one, or RUN:TARGET (default: the newest valid one).",
+            "RUN",
             show_default=False,
         ),
     ] = "",
-    metric: Annotated[str, typer.Option(help="ttfa:p95, response_total:p50, failure_rate, …")] = "ttfa:p95",
+    metric: Annotated[str, option("ttfa:p95, response_total:p50, failure_rate, …")] = "ttfa:p95",
     detect: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE", help="the change to detect: 20% (default: twice the margin; for rates 3%, in points)"
-        ),
+        str | None, option("The change to detect: 20% (default: twice the margin; for rates 3%, in points).", "SHARE")
     ] = None,
     margin: Annotated[
-        str | None,
-        typer.Option(metavar="SHARE", help="the accepted degradation: 10% (default: that of `rtbench compare`)"),
+        str | None, option("The accepted degradation: 10% (default: that of `rtbench compare`).", "SHARE")
     ] = None,
-    power: Annotated[float, typer.Option(help="probability of detecting the change")] = 0.9,
+    power: Annotated[float, option("Probability of detecting the change.")] = 0.9,
     primary: Annotated[
-        int,
-        typer.Option(
-            help="number of primary metrics that share the error of the check (Holm); 3: p50, p95 and failure_rate"
-        ),
+        int, option("Number of primary metrics that share the error of the check (Holm); 3: p50, p95 and failure_rate.")
     ] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: Annotated[bool, option("Print JSON.", "--json")] = False,
 ) -> None:
     """Print the sessions, hours and dollars that are needed to detect a change (sample size by power).
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
-    from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+    from reports.analysis.sample_size import power_spec, sample_size
+    from reports.pages.sample_size import sample_size_blocks
     from reports.render.terminal import render_lines
     from reports.results.json_entries import to_json_data
 
@@ -169,25 +153,20 @@ def sample_size(
 
 def trend(
     folder: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FOLDER", help="folders of runs or of stored baselines, or runs (default: runs)", show_default=False
-        ),
+        list[Path] | None, argument("Folders of runs or of stored baselines, or runs (default: runs).", "FOLDER")
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="METRIC",
-            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and the failure "
-            "rate)",
+        option(
+            "ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and the failure rate).",
+            "METRIC",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="where to write the page (default: trend.html in the first FOLDER)"),
+        Path | None, option("Where to write the page (default: trend.html in the first FOLDER).", "FILE")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
+    as_json: Annotated[bool, option("Print the series as JSON, and write no page.", "--json")] = False,
 ) -> None:
     """Show each metric over weeks, a point for each run and target, and mark the changes of its level.
 
@@ -201,12 +180,11 @@ def trend(
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
     if as_json:
-        from reports.pages.trends.outputs import trend_data
+        from reports.pages.trends.page import trend_data
 
         print(to_safe_json(trend_data(result)))
     else:
-        from reports.pages.trends.outputs import write_trend
-        from reports.pages.trends.page import trend_page
+        from reports.pages.trends.page import trend_page, write_trend
         from reports.render.terminal import render_page
 
         # the page of one run would be in its folder; a page of many runs is next to their folders
@@ -221,31 +199,27 @@ def trend(
 
 def check(
     name: RunName = "",
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="thresholds in YAML, see scenarios/ci.yaml")
-    ] = None,
+    thresholds: Annotated[Path | None, option("Thresholds in YAML, see scenarios/ci.yaml.", "FILE")] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            metavar="RUN|FOLDER|TARGET",
-            help="RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of this "
-            "interleaved run (default: its first one)",
+        option(
+            "RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of this interleaved run "
+            "(default: its first one).",
+            "RUN|FOLDER|TARGET",
         ),
     ] = None,
-    on_inconclusive: Annotated[
-        OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0 and a clear warning")
-    ] = "fail",
+    on_inconclusive: Annotated[OnInconclusive, option("fail: exit 3; pass: 0; warn: 0 and a clear warning.")] = "fail",
     write: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FORMAT=FILE",
-            help="also write the check to a file in this format, such as junit=junit.xml; may be repeated",
+        option(
+            "Also write the check to a file in this format, such as junit=junit.xml; may be repeated.",
+            "FORMAT=FILE",
             show_default=False,
         ),
     ] = None,
-    junit: Annotated[str, typer.Option(metavar="FILE", help="the same as --write junit=FILE")] = "",
+    junit: Annotated[str, option("The same as --write junit=FILE.", "FILE")] = "",
     allow_different: Annotated[
-        str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
+        str, option("Conditions in which stored baselines may differ: model,region.", "NAMES")
     ] = "",
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
@@ -361,9 +335,7 @@ def listing(folder: Folder = BASELINES) -> None:
 
 
 @baseline.command()
-def show(
-    which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
-) -> None:
+def show(which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder = BASELINES) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.pages.check.baselines import describe_baselines
     from reports.render.terminal import render_lines
@@ -378,10 +350,7 @@ def show(
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """Return (the baselines of a folder, a line for each file that is not a baseline).
-
-    Raise UsageError if the folder has no baselines.
-    """
+    """Return (the baselines of a folder, a line for each other file). Raise UsageError if it has no baselines."""
     from reports.analysis.check import baselines
     from reports.analysis.check.stored_runs import without_duplicates
     from reports.text.reasons import reason_text

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from bench.record.calibration import KINDS, Calibration, LoadStep, Outcome, SessionKind, TrustedLoad
-from rtbench.calibrate.load_step_search import bytes_per_session, calibration_of, conclusions, is_coarse, is_concluded
+from rtbench.calibrate.load_step_search import bytes_per_session, calibration_of, is_coarse, is_concluded
+from rtbench.calibrate.text import conclusions
 from tests.calibrate.builders import build_step, steps_of_both
 
 LAST = "trust this machine up to 200 sessions per process"

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.record.calibration import LoadStep, Percentiles
+from bench.record.calibration import LoadStep, Outcome, Percentiles
 from bench.simulator.ground_truth_log import LATE_MS
-from rtbench.calibrate.load_step_search import FULL, outcome_of
+from reports.results.reason import Reason
+from rtbench.calibrate.load_step_search import FULL
+from rtbench.calibrate.load_step_search import outcome_of as coded_outcome
+from rtbench.calibrate.text import reason_text
 
 
 def spread_with_p99(p99_ms: float) -> dict[str, Percentiles]:
@@ -36,7 +39,14 @@ GOOD = LoadStep(
 )
 
 
+def outcome_of(step: LoadStep, **known: Any) -> tuple[Outcome, str]:
+    """Return the outcome of a step, with the reason as a text."""
+    outcome, reason = coded_outcome(step, **known)
+    return outcome, reason_text(reason)
+
+
 UNKNOWN = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
+FAILED_CHECK = Reason("check_failed", {"name": "send_delay", "value": 6.0, "limit": 5.0})
 FAILED = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)
@@ -49,8 +59,8 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
     "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the ground truth")),
     "one in a hundred may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
-    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": FAILED}, ("fail", FAILED)),
-    "a valid one broke none": ({}, {"failed": FAILED}, ("pass", "")),
+    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": FAILED_CHECK}, ("fail", FAILED)),
+    "a valid one broke none": ({}, {"failed": FAILED_CHECK}, ("pass", "")),
     "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
                     ("simulator_late", "the simulator was overloaded: it used 98% of its cores")),

@@ -10,20 +10,22 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+from msgspec.structs import asdict
 
+from reports.results.verdict import Result
 from reports.statistics.counting import Floats
+from reports.statistics.group_sequential import spending
+from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.search import (
     ANALYSES,
     AROUND_S,
     ERROR,
     FUTILE_FROM,
-    Answer,
     LevelBudget,
     LevelEntry,
     SearchPlan,
     SloEntry,
-    alpha_per_analysis,
     grid_of,
     min_ramp_s,
     run_levels,
@@ -43,15 +45,20 @@ def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **change
 
 def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloEntry:
     share = SloEntry(
-        "ttfa p(95)<800", ALLOWED, value, value * 0.8, min(1.0, value * 1.2), 100, 20, slow, failed, throttled
-    )
+        slo="ttfa p(95)<800", allowed=ALLOWED, value=value, low=value * 0.8, high=min(1.0, value * 1.2), turns=100,
+        sessions=20, slow=slow, failed=failed, throttled=throttled,
+    )  # fmt: skip
     return msgspec.structs.replace(share, **more)
 
 
+def build_latency(value: float, low: float, high: float) -> QuantileEstimate:
+    return msgspec.structs.replace(quantiles(NO_VALUES, [0.5])[0], value=value, low=low, high=high, reason=None)
+
+
 def build_level(
-    load: int, answer: Answer, *, hold: bool = False, duration_s: float = 60.0, **more: object
+    load: int, answer: Result, *, hold: bool = False, duration_s: float = 60.0, **more: object
 ) -> LevelEntry:
-    level = LevelEntry(load, hold, answer, "", f"run-{load}", duration_s, 0.001, call_s=0.0)
+    level = LevelEntry(load, hold, answer, None, f"run-{load}", duration_s, 0.001, call_s=0.0)
     return msgspec.structs.replace(level, **more)
 
 
@@ -169,9 +176,9 @@ def level_result(
 
     `shown` is the function that `share_of` returns.
     """
-    ramp_s, errors = min_ramp_s(given.load_s), alpha_per_analysis(given.error)
+    ramp_s, errors = min_ramp_s(given.load_s), spending(ANALYSES, given.error)
     measured_s = given.load_s - ramp_s
-    answer: Answer = "inconclusive"
+    answer: Result = "inconclusive"
     for part, error in zip(ANALYSES, errors, strict=True):
         after_s = measured_s if part == 1 else max(0.0, part * given.load_s - ramp_s)
         complete, known = shown(after_s)
@@ -185,8 +192,8 @@ def level_result(
             break
     length_s = part * given.load_s + AROUND_S
     estimate = violation_share(known, error, 1, step.load)
-    value, late = None if math.isnan(estimate.value) else estimate.value, int(known[0].sum())
-    share = SloEntry("ttfa p(95)<800", allowed, value, *estimate[1:5], late, 0, 0, estimate.deff)
+    late = int(known[0].sum())
+    share = SloEntry(slo="ttfa p(95)<800", allowed=allowed, slow=late, failed=0, throttled=0, **asdict(estimate))
     return build_level(
         step.load,
         answer,

@@ -14,18 +14,20 @@ import pytest
 
 from bench.base.errors import UsageError
 from reports.data.runs import RunFrames
+from reports.results.reason import Reason
+from reports.results.verdict import Result
+from reports.statistics.group_sequential import spending
 from rtbench.capacity import level_evaluation as playing
-from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level, median_call_s
+from rtbench.capacity.level_evaluation import SearchConfig, evaluate_level, median_call_s
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
     ANALYSES,
     AROUND_S,
-    Answer,
     LevelBudget,
     LevelEntry,
-    alpha_per_analysis,
 )
 from rtbench.capacity.slo import slo_of
+from rtbench.capacity.text import reason_text
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_plan
 from tests.reports.synthetic import Plan, write
@@ -67,12 +69,12 @@ def evaluate(
 
 @pytest.mark.parametrize(("slo", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate<0.1%", "inconclusive")])
 def test_a_level_has_the_result_of_its_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Answer
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Result
 ) -> None:
     level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
 
     assert (level.result, level.error) == (answer, GIVEN.error)
-    assert level.why == (FUTILE_TEXT if answer == "inconclusive" else "")
+    assert level.why == (Reason("futile") if answer == "inconclusive" else None)
     assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
     assert level.simulated
 
@@ -83,18 +85,18 @@ def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.Mon
     hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
 
     assert (early.result, hold.result) == ("pass", "pass")
-    assert early.slo_violations[0].high == pytest.approx(1 - alpha_per_analysis(GIVEN.error)[3] ** (1 / 300))
+    assert early.slo_violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[3] ** (1 / 300))
     assert hold.slo_violations[0].high == pytest.approx(
-        1 - alpha_per_analysis(GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300)
+        1 - spending(ANALYSES, GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300)
     )
 
 
 def test_an_invalid_run_is_a_limit_of_the_load_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
 
-    assert level.result == "load_generator"
-    assert level.why.startswith("INVALID: ")
-    assert "--processes 2" in level.why
+    assert level.result == "not_evaluated"
+    assert reason_text(level.why).startswith("INVALID: ")
+    assert "--processes 2" in reason_text(level.why)
 
 
 def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
@@ -103,7 +105,7 @@ def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
     plan = Plan(sessions=300, turns=4, paired=True)
     check = {"name": "timestamp_uncertainty", "value": 12.0, "limit": 6.0, "result": "fail", "note": "", "remedy": ""}
     verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
-    for off_ms, answer in ((12.0, "pass"), (59_900.0, "load_generator")):
+    for off_ms, answer in ((12.0, "pass"), (59_900.0, "not_evaluated")):
         errors = np.full(plan.sessions * plan.turns, off_ms)
         monkeypatch.setattr(
             "reports.analysis.targets.moved.bounds_of_rows", lambda folder, metric, errors=errors: errors
@@ -123,14 +125,17 @@ def test_a_load_above_the_calibrated_one_is_a_limit_of_the_load_generator(
         monkeypatch, tmp_path / "unknown", plan, load=101, calibration=CALIBRATED | {"ended": "the simulator"}
     )
 
-    assert [level.result for level in (within, beyond, unknown)] == ["pass", "load_generator", "pass"]
-    assert "more than this machine is calibrated for" in beyond.why
+    assert [level.result for level in (within, beyond, unknown)] == ["pass", "not_evaluated", "pass"]
+    assert "more than this machine is calibrated for" in reason_text(beyond.why)
 
 
 def test_a_level_whose_run_crashed_has_the_result_crashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     level = evaluate(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
 
-    assert (level.result, level.why, level.run) == ("crashed", "the run ended with status -9", "run")
+    assert (level.result, reason_text(level.why), level.run) == (
+        "not_evaluated", "the run ended with status -9", "run"
+    )  # fmt: skip
+    assert level.crashed
 
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(tmp_path: Path) -> None:
@@ -140,8 +145,8 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(t
 
     level = evaluate_level(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
 
-    assert level.result == "load_generator"
-    assert "40 calls need 81 s to connect at this rate of connections, but the level lasts 60 s" in level.why
+    assert level.result == "not_evaluated"
+    assert level.why == Reason("slow_connections", {"load": 40, "warm_s": 81.0, "level_s": 60.0})
 
 
 @pytest.mark.parametrize("load_s", [12.0, 30.0, 60.0, 3600.0])
@@ -165,7 +170,7 @@ def test_a_refused_run_ends_the_search_only_if_it_is_the_first(monkeypatch: pyte
         evaluate_level(search, 1, NextLevel(40, confirmation_run=False), GIVEN)
     level = evaluate_level(search, 2, NextLevel(40, confirmation_run=False), GIVEN)
 
-    assert (level.result, level.why) == ("crashed", "raise it with `ulimit -n`")
+    assert (level.crashed, reason_text(level.why)) == (True, "raise it with `ulimit -n`")
 
 
 def test_a_level_whose_starts_the_service_delayed_does_not_pass(
@@ -176,7 +181,7 @@ def test_a_level_whose_starts_the_service_delayed_does_not_pass(
     carried = evaluate(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
 
     assert (held.result, carried.result) == ("inconclusive", "pass")
-    assert "starts were delayed for 12 s" in held.why
+    assert "starts were delayed for 12 s" in reason_text(held.why)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from typer.testing import Result
 
 from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
+from reports.results import verdict as results
 from rtbench.capacity import level_evaluation as leveling
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_evaluation import SearchConfig
 from rtbench.capacity.level_run import LevelTask, LocustCommand, PreparedSearch, prepare_search
-from rtbench.capacity.search import Answer, LevelBudget, LevelEntry
+from rtbench.capacity.search import LevelBudget, LevelEntry
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
@@ -28,7 +29,7 @@ Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Return a level that passes up to the load `EDGE`, and that fails above it."""
-    answer: Answer = "pass" if step.load <= EDGE else "fail"
+    answer: results.Result = "pass" if step.load <= EDGE else "fail"
     return build_level(
         step.load, answer, hold=step.confirmation_run, error=given.error, slo_violations=[build_share()], turns=100
     )

@@ -8,13 +8,19 @@ import msgspec
 import pytest
 
 from reports.formatting import NBSP
+from reports.results.reason import Reason
 from rtbench.capacity.conclusion import breaking_point, conclude
 from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
-from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan
-from tests.capacity.models import build_level, build_plan, build_share
+from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan
+from rtbench.capacity.text import headline_parts, reason_text
+from tests.capacity.models import build_latency, build_level, build_plan, build_share
 
 FAILED = build_level(40, "fail", slo_violations=[build_share()])
 SHOWN = [build_level(32, "pass"), FAILED, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
+
+
+def text_of(reason: Reason) -> str:
+    return reason_text(reason).replace(NBSP, " ")
 
 
 def concluded(
@@ -34,14 +40,14 @@ def concluded(
         (build_share(slow=3, failed=47, throttled=5), "failures"),
     ],
 )
-def test_a_breaking_point_has_the_cause_of_most_violations(share: object, kind: BreakingPointKind) -> None:
-    assert breaking_point(build_level(40, "fail", slo_violations=[share])).kind == kind
+def test_a_breaking_point_has_the_cause_of_most_violations(share: object, kind: str) -> None:
+    assert breaking_point(build_level(40, "fail", slo_violations=[share])).code == kind
 
 
 def test_a_breaking_point_names_the_slo_with_the_most_violations() -> None:
     low, high = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
 
-    assert breaking_point(build_level(40, "fail", slo_violations=[low, high])).slo == "failure_rate<1%"
+    assert breaking_point(build_level(40, "fail", slo_violations=[low, high])).numbers["slo"] == "failure_rate<1%"
 
 
 def test_a_breaking_point_by_quota_has_the_remaining_quota() -> None:
@@ -49,19 +55,19 @@ def test_a_breaking_point_by_quota_has_the_remaining_quota() -> None:
         40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
 
-    assert "the service throttled 9; lowest remaining limits per minute: tokens 0.2 %" in breaking_point(level).words
+    assert "the service throttled 9; lowest remaining limits per minute: tokens 0.2 %" in text_of(breaking_point(level))
 
 
 def test_the_conclusion_is_a_sentence() -> None:
     found = concluded(SHOWN)
 
     assert (found.highest_pass, found.lowest_fail, found.confirmed, found.ended) == (32, 40, True, "precision_reached")
-    assert found.sentence == (
+    assert "; ".join(headline_parts(found)).replace(NBSP, " ") == (
         "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa "
         "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
     )
     assert closing_lines(found)[-1].endswith("confirmed 32.")
-    assert any("inconclusive levels: 36" in note for note in found.notes)
+    assert any("inconclusive levels: 36" in text_of(note) for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +81,9 @@ def test_the_conclusion_is_a_sentence() -> None:
         ([build_level(1, "fail", slo_violations=[build_share()])], None, 1),
         ([build_level(1, "inconclusive")], None, 3),
         ([], None, 3),
-        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 16, 4),
-        ([build_level(8, "pass"), *[build_level(16, "load_generator")] * 2], 8, 0),
-        ([build_level(1, "crashed")] * 2, None, 4),
+        ([build_level(8, "pass"), *[build_level(16, "not_evaluated")] * 2], 16, 4),
+        ([build_level(8, "pass"), *[build_level(16, "not_evaluated")] * 2], 8, 0),
+        ([build_level(1, "not_evaluated", why=Reason("crashed", {"message": ""}))] * 2, None, 4),
     ],
 )
 def test_the_exit_status_says_whether_the_required_load_passed(
@@ -86,13 +92,13 @@ def test_the_exit_status_says_whether_the_required_load_passed(
     assert concluded(levels, build_plan(required=at_least)).exit_status == status
 
 
-WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
-FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
+WHY = Reason("above_calibration", {"message": "spread it over more --processes"})
+FAST, SLOW = build_latency(100.0, 95.0, 105.0), build_latency(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
     # (levels; the highest load that passes, the breaking point, how the search ended, whether the result is confirmed;
     # text of the conclusion's notes)
     "a limit of the load generator is not a breaking point":
-        ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
+        ([build_level(8, "pass"), *[build_level(16, "not_evaluated", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "from 16 concurrent calls on, the load generator was the limit"]),
     "a level that breaks in the hold does not hold":
         ([build_level(16, "pass"), build_level(32, "pass"), FAILED,
@@ -116,9 +122,10 @@ def test_the_results_of_the_levels_give_the_conclusion(
     found = concluded(levels)
 
     assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
-    assert all(any(words in note for note in found.notes) for words in notes)
+    written = [text_of(note) for note in found.notes]
+    assert all(any(words in note for note in written) for words in notes)
     assert found.breaking_point is None or found.lowest_fail is not None
-    assert ("no level failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
+    assert ("no level failed" in " ".join(written)) == (levels == [build_level(256, "pass")])
 
 
 def test_contradictory_levels_are_inconclusive() -> None:
@@ -126,10 +133,13 @@ def test_contradictory_levels_are_inconclusive() -> None:
     found = concluded([build_level(16, "fail", slo_violations=more), build_level(32, "pass", slo_violations=fewer)])
 
     assert (found.stable, found.exit_status, found.breaking_point) == (False, 3, None)
-    assert "the service changed between levels: search again with a longer --max-time" in found.notes[-1]
-    assert found.sentence.startswith(
-        "inconclusive, because levels of concurrent calls contradict each other (ttfa p(95)<800); 40 % of 400 turns at "
-        "16 and 1 % of 400 turns at 32 missed ttfa p(95)<800; a rough estimate of the breaking point is below 16"
+    assert text_of(found.notes[-1]).startswith(
+        "40 % of 400 turns at 16 and 1 % of 400 turns at 32 missed ttfa p(95)<800: the service changed between levels; "
+        "search again with a longer --max-time"
+    )
+    assert "; ".join(headline_parts(found)).startswith(
+        "inconclusive, because levels of concurrent calls contradict each other (ttfa p(95)<800); a rough estimate of "
+        "the breaking point is below 16"
     )
 
 
@@ -137,7 +147,7 @@ def test_an_interrupted_search_has_a_conclusion() -> None:
     found = concluded(SHOWN[:1], interrupted=True)
 
     assert (found.highest_pass, found.ended) == (32, "interrupted")
-    assert "ended early, because it was interrupted" in found.sentence
+    assert "ended early, because it was interrupted" in headline_parts(found)[-1]
 
 
 def test_a_search_without_decided_levels_has_an_estimate_of_the_breaking_point() -> None:
@@ -147,8 +157,8 @@ def test_a_search_without_decided_levels_has_an_estimate_of_the_breaking_point()
     )
 
     assert (found.highest_pass, found.ended) == (None, "max_reached")
-    assert "the breaking point is above 256 concurrent calls" in found.sentence
-    assert "a longer --max-time (10 min or more) decides more" in " ".join(found.notes).replace(NBSP, " ")
+    assert "the breaking point is above 256 concurrent calls" in "; ".join(headline_parts(found))
+    assert "a longer --max-time (10 min or more) decides more" in " ".join(map(text_of, found.notes))
 
 
 def test_a_search_of_one_level_asks_whether_the_level_passes() -> None:
@@ -166,7 +176,7 @@ def test_the_line_of_a_level_has_the_violation_share_with_its_interval() -> None
     (line,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))
     (several,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25), build_share(0.01)]))
     (unknown,) = level_lines(
-        build_level(40, "crashed", slo_violations=[msgspec.structs.replace(build_share(), value=None)])
+        build_level(40, "not_evaluated", slo_violations=[msgspec.structs.replace(build_share(), turns=0)])
     )
 
     assert "25 % (20 to 30 %)" in line
@@ -188,7 +198,10 @@ def test_the_heading_of_the_violation_shares_has_the_allowed_share() -> None:
 
 def test_lines_fit_a_terminal() -> None:
     level = build_level(
-        40_000, "load_generator", why="INVALID: " + "word " * 60, slo_violations=[build_share(), build_share()]
+        40_000,
+        "not_evaluated",
+        why=Reason("crashed", {"message": "word " * 60}),
+        slo_violations=[build_share(), build_share()],
     )
     lines = [*level_lines(level), *closing_lines(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
 

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
+from reports.formatting import NBSP
+from reports.results.verdict import Result
 from rtbench.capacity.conclusion import contradiction_of, rough_estimate
-from rtbench.capacity.search import Answer, LevelEntry
+from rtbench.capacity.search import LevelEntry
+from rtbench.capacity.text import reason_text
 from tests.capacity.models import ALLOWED, ModelService, PhasedService, build_level, build_plan, build_share, searched
 from tests.examples import trials
 
 SEEDS = trials(20, 40)
 
 
-def level(load: int, missed: float, turns: int = 1000, answer: Answer = "inconclusive") -> LevelEntry:
+def level(load: int, missed: float, turns: int = 1000, answer: Result = "inconclusive") -> LevelEntry:
     return build_level(load, answer, slo_violations=[build_share(missed, turns=turns)])
 
 
@@ -60,7 +63,7 @@ def test_a_rough_estimate_is_the_first_load_whose_isotonic_fit_exceeds_the_allow
 
 
 def test_levels_without_a_share_have_no_estimate_and_no_contradiction() -> None:
-    for levels in ([], [build_level(4, "crashed"), build_level(8, "inconclusive")]):
+    for levels in ([], [build_level(4, "not_evaluated"), build_level(8, "inconclusive")]):
         assert rough_estimate(levels) is None
         assert contradiction_of(levels) is None
 
@@ -75,7 +78,7 @@ def test_levels_without_a_share_have_no_estimate_and_no_contradiction() -> None:
         ([level(16, 0.02), level(16, 0.2)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
         ([level(16, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
         ([level(8, 0.2, turns=10), level(16, 0.02, turns=20)], None),
-        ([level(8, 0.2), level(16, 0.02, answer="load_generator")], None),
+        ([level(8, 0.2), level(16, 0.02, answer="not_evaluated")], None),
     ],
 )
 def test_levels_contradict_each_other_if_the_lower_load_missed_significantly_more(
@@ -83,7 +86,7 @@ def test_levels_contradict_each_other_if_the_lower_load_missed_significantly_mor
 ) -> None:
     found = contradiction_of(levels)
 
-    assert found is None if words is None else (found or "").startswith(words)
+    assert found is None if words is None else reason_text(found).replace(NBSP, " ").startswith(words)
 
 
 def test_correlated_turns_make_a_contradiction_less_likely() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from reports.render.html import render_html
+from reports.results.verdict import Result
 from rtbench.capacity.conclusion import conclude
 from rtbench.capacity.page import capacity_page, failure_chart, latency_chart
-from rtbench.capacity.search import Answer, CapacityDocument, Interval, LevelEntry
-from tests.capacity.models import build_level, build_plan, build_share
+from rtbench.capacity.search import CapacityDocument, LevelEntry, ViolationShare
+from tests.capacity.models import build_latency, build_level, build_plan, build_share
 
 
-def level(load: int, answer: Answer, p50: float, *, hold: bool = False) -> LevelEntry:
-    wait = Interval(p50, 0.9 * p50, 1.1 * p50)
-    tail = Interval(1.5 * p50, 1.3 * p50, None)
-    failures = Interval(0.01, 0.002, 0.03)
+def level(load: int, answer: Result, p50: float, *, hold: bool = False) -> LevelEntry:
+    wait = build_latency(p50, 0.9 * p50, 1.1 * p50)
+    tail = build_latency(1.5 * p50, 1.3 * p50, math.inf)
+    failures = ViolationShare(value=0.01, low=0.002, high=0.03, turns=900, sessions=180)
     return build_level(load, answer, hold=hold, turns=900, sessions=180, latency_p50=wait, latency_p95=tail,
                        failure_rate=failures, slo_violations=[build_share()], run=f"run-{load}",
                        simulated=True)  # fmt: skip

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.results.verdict import Result
+from reports.statistics.group_sequential import spending
 from rtbench.capacity.search import (
     ANALYSES,
     ERROR,
-    Answer,
     LevelBudget,
     LevelEntry,
     LoadUnit,
-    alpha_per_analysis,
     level_budget,
     level_within,
     min_level_s,
@@ -66,9 +66,9 @@ def test_the_interval_covers_the_breaking_point_within_the_time_limit(service: M
 
 
 @given(
-    st.lists(st.sampled_from(["pass", "fail", "inconclusive", "load_generator"]), min_size=60, max_size=60), st.data()
+    st.lists(st.sampled_from(["pass", "fail", "inconclusive", "not_evaluated"]), min_size=60, max_size=60), st.data()
 )
-def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[Answer], data: st.DataObject) -> None:
+def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[Result], data: st.DataObject) -> None:
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
 
@@ -93,7 +93,7 @@ def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[
 
 
 def test_interim_analyses_spend_most_of_the_error_of_a_level_at_its_end() -> None:
-    errors = alpha_per_analysis(0.01)
+    errors = spending(ANALYSES, 0.01)
 
     assert sum(errors) == pytest.approx(0.01)
     assert list(errors) == sorted(errors)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.base.errors import UsageError
+from reports.results.reason import Reason
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.slo import analysis_result, is_futile, slo_of, too_few, violation_share
 from tests.examples import trials
@@ -45,7 +46,7 @@ def test_an_slo_may_be_written_as_in_a_thresholds_file() -> None:
     [
         ("ttfa p(95)<+20%", "is relative"),
         ("ttfa{target:west} p(95)<800", "names a target"),
-        ("audio_speed avg>1.2", "about a mean"),
+        ("audio_speed avg>1.2", "avg states no share of turns"),
         ("failure_rate<0%", "no run can show that"),
         ("failure_rate<100%", "no run can show that"),
         ("failure_rate>1%", "less of it is better"),
@@ -117,11 +118,11 @@ def test_a_share_of_few_sessions_has_bounds_and_is_inconclusive(count: int) -> N
 def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> None:
     unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
 
-    assert too_few(sessions([0] * 12)) == (
-        "too few calls for an answer: 12 calls in the measured time, but 20 are needed"
-    )
-    assert "21 calls in the measured time (effectively 15 of equal length)" in too_few(unequal)
-    assert too_few(sessions([0] * 20)) == ""
+    reason = too_few(unequal)
+    assert too_few(sessions([0] * 12)) == Reason("too_few", {"unit": "session", "needed": 20, "there": [12]})
+    assert reason is not None
+    assert (reason.code, reason.there, round(reason.numbers["effective_sessions"])) == ("unequal", 21, 15)
+    assert too_few(sessions([0] * 20)) is None
 
 
 def test_a_level_passes_only_if_all_slos_pass_and_fails_if_one_fails() -> None:

@@ -25,14 +25,14 @@ from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
 from reports.analysis.check.results import CheckDocument
+from reports.analysis.reference.listing import ReferenceDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
+from reports.analysis.summary.summary import RunResults
+from reports.analysis.trends.trend import TrendDocument
 from reports.metrics.stored import Baseline
 from reports.pages.comparisons.document import CompareDocument
 from reports.pages.evidence.document import EvidenceDocument
-from reports.pages.reference.document import ReferenceDocument
-from reports.pages.run_report.document import SummaryDocument
-from reports.pages.trends.outputs import TrendDocument
 from reports.results.json_entries import schema_of
 from rtbench.capacity.search import CapacityDocument
 
@@ -44,7 +44,7 @@ def schemas() -> dict[str, Schema]:
     """Return every schema. The key is its name; the file of a schema is `<name>.schema.json`."""
     documents: dict[str, tuple[str, Any]] = {
         "run": ("run.json of a run folder of Realtime Bench", RunDocument),
-        "summary": ("summary.json of a run folder of Realtime Bench", SummaryDocument),
+        "summary": ("summary.json of a run folder of Realtime Bench", RunResults),
         "event-log": ("A line of an event log of Realtime Bench", event_log_line()),
         "calibration": ("A calibration file of Realtime Bench", Calibration),
         "capacity": ("capacity.json of rtbench capacity", CapacityDocument),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import typer
 
-from bench.base import manual
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import OUTCOMES
 from bench.catalogue.timeouts import Timeouts
@@ -22,6 +21,7 @@ from bench.target import targets
 from bench.target.target_settings import ServiceOptions
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
+from rtbench.cli import docs
 from rtbench.cli.app import app
 from tests.docs import addresses, columns, options, site
 
@@ -119,7 +119,7 @@ def test_docs_options_explains_every_command() -> None:
 
 def test_every_page_is_in_the_index_and_on_the_site() -> None:
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
-    listed = [entry.name for entry in manual.entries(text("docs/index.md"))]
+    listed = [entry.name for entry in docs.entries(text("docs/index.md"))]
 
     assert sorted(listed) == sorted(pages)
     assert re.findall(r"([\w-]+)\.md", text("mkdocs.yml").partition("\nnav:\n")[2]) == ["index", *listed]
@@ -149,11 +149,11 @@ def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
 
     assert ("simulator", "faults") in named
     for page, section in named:
-        assert not section or section in manual.headings(manual.find(page).read_text(encoding="utf-8"))
+        assert not section or section in docs.headings(docs.find(page).read_text(encoding="utf-8"))
 
 
 def test_no_message_names_a_file_of_docs() -> None:
-    """An installed wheel does not contain the files of docs. `manual.see` returns the command that prints a page."""
+    """An installed wheel does not contain the files of docs. `see` returns the command that prints a page."""
     texts = {path: path.read_text(encoding="utf-8") for top in PRODUCT for path in (ROOT / top).rglob("*.py")}
     named = [
         (path.relative_to(ROOT), node.value)
@@ -239,7 +239,7 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 def _anchors(page: Path) -> set[str]:
     """Return the anchors that code hosts generate from headings."""
-    return set(manual.headings(page.read_text(encoding="utf-8")))
+    return set(docs.headings(page.read_text(encoding="utf-8")))
 
 
 def _strings(tree: ast.Module) -> Iterable[Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.base import manual
 from bench.base.errors import UsageError
+from rtbench.cli import docs
 from tests.command_line import call
 
 PAGE = """# One
@@ -40,7 +40,7 @@ def test_docs_without_a_name_lists_every_page_with_a_description() -> None:
 
 @pytest.mark.parametrize("name", ["check", "check.md", "docs/check.md"])
 def test_a_page_is_printed_as_markdown_if_stdout_is_no_terminal(name: str) -> None:
-    assert call("docs", name).stdout == (manual.folder() / "check.md").read_text(encoding="utf-8")
+    assert call("docs", name).stdout == (docs.folder() / "check.md").read_text(encoding="utf-8")
 
 
 def test_only_the_named_section_is_printed() -> None:
@@ -52,7 +52,7 @@ def test_only_the_named_section_is_printed() -> None:
 
 def test_an_example_file_is_printed_unchanged() -> None:
     assert call("docs", "ci/github-nightly.yml").stdout.endswith(
-        (manual.folder() / "ci" / "github-nightly.yml").read_text(encoding="utf-8")
+        (docs.folder() / "ci" / "github-nightly.yml").read_text(encoding="utf-8")
     )
 
 
@@ -73,13 +73,13 @@ def test_an_unknown_name_gets_the_nearest_name_as_a_hint(name: str, hint: str) -
 
 
 def test_a_section_ends_at_the_next_heading_of_its_level_not_at_a_code_comment() -> None:
-    assert list(manual.headings(PAGE)) == ["one", "two-of-them", "deeper", "three"]
-    assert manual.section_of(PAGE, "two-of-them") == "## `Two` of them\n\nSecond.\n\n### Deeper\n\n"
-    assert manual.section_of(PAGE, "one") == PAGE
+    assert list(docs.headings(PAGE)) == ["one", "two-of-them", "deeper", "three"]
+    assert docs.section_of(PAGE, "two-of-them") == "## `Two` of them\n\nSecond.\n\n### Deeper\n\n"
+    assert docs.section_of(PAGE, "one") == PAGE
 
 
 def test_links_in_a_terminal_are_names_that_the_command_accepts() -> None:
-    assert manual.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
+    assert docs.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
         "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
     )
 
@@ -92,18 +92,18 @@ def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, m
     (shared / "index.md").write_text("# All pages\n")
     (info / "METADATA").write_text("Name: rtbench\nVersion: 1\n")
     (info / "RECORD").write_text("../../share/doc/rtbench/index.md,,\n")
-    monkeypatch.setattr(manual, "PACKAGE_ROOT", str(packages))
+    monkeypatch.setattr(docs, "PACKAGE_ROOT", str(packages))
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: PathDistribution(info))
 
-    assert manual.folder() == shared
+    assert docs.folder() == shared
 
 
 def test_an_installation_without_pages_reports_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "rtbench-1.dist-info"
     info.mkdir()
     (info / "RECORD").write_text("rtbench/__init__.py,,\n")
-    monkeypatch.setattr(manual, "PACKAGE_ROOT", str(tmp_path))
+    monkeypatch.setattr(docs, "PACKAGE_ROOT", str(tmp_path))
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: PathDistribution(info))
 
     with pytest.raises(UsageError, match="has no documentation pages"):
-        manual.folder()
+        docs.folder()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bench.services.openai.ga import GA
-from bench.target.credentials import Credential
-from bench.target.target import Auth, Target
+from bench.services.openai.dialect import GA
+from bench.target.target import Auth, Credential, Target
 
 KEY = Credential("api-key", "a-key-that-nobody-may-see")
 

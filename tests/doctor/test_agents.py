@@ -17,7 +17,7 @@ from bench.doctor.service_findings import (
     check_unread_messages,
 )
 from bench.observe.observation import TurnObservation
-from bench.services.agents.dialects import PCM
+from bench.services.agents import PCM
 from bench.wire.audio import G711_ULAW, PCM16_16K
 from tests.helpers import AT_NS, MS, build_observation, build_session
 

@@ -28,14 +28,13 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
-from bench.services.agents.dialects import TWILIO
-from bench.services.openai.ga import GA
+from bench.services.agents import TWILIO
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.siblings import REMEDIES
+from bench.services.registry import DIALECT_REMEDIES
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, STRAY_VERSION, TOO_MANY_HEADERS
 from bench.simulator.services.openai import ga_session
-from bench.target.credentials import Credential
-from bench.target.target import Auth, EntraSignIn, Target
+from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
@@ -286,7 +285,7 @@ def test_a_greeting_in_the_other_dialect_has_a_hint_with_or_without_a_target(
     greeting = message("session.created", session=ga_session("s", "m", 0))
     ended = played(tmp_path, "timeout:session", "nothing", greeting, spoken=PREVIEW)
 
-    assert hint(ended, target) == REMEDIES[GA]
+    assert hint(ended, target) == DIALECT_REMEDIES[GA]
 
 
 def test_a_successful_session_has_no_hint(tmp_path: Path) -> None:

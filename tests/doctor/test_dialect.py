@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from bench.doctor.diagnosis import Refusal, explain
 from bench.doctor.service_findings import in_other_dialect
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECTS
-from bench.services.siblings import OWN_PARAMETERS, REMEDIES, dialect_remedy, shape_of
+from bench.services.registry import DIALECT_REMEDIES, DIALECTS, OWN_PARAMETERS, dialect_remedy, shape_of
 from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
@@ -45,7 +44,7 @@ def test_the_remedy_names_the_service_s_dialect_and_the_source_of_the_wrong_one(
 
     remedy = dialect_remedy(outcome, words, spoken)
 
-    assert remedy == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
+    assert remedy == DIALECT_REMEDIES[speaks] == explain(Refusal(outcome, words), target)
     assert f"use --dialect {speaks.name}" in remedy
     assert "OPENAI_API_VERSION" in remedy
     assert "the path" in remedy or "paths" in remedy
@@ -81,7 +80,7 @@ def test_the_parameters_that_identify_a_dialect_are_unknown_to_the_other() -> No
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(list(DIALECTS.values())))
 def test_any_error_text_has_no_remedy_or_a_known_one(outcome: str, words: str, spoken: Dialect) -> None:
-    assert dialect_remedy(outcome, words, spoken) in ("", *REMEDIES.values())
+    assert dialect_remedy(outcome, words, spoken) in ("", *DIALECT_REMEDIES.values())
 
 
 # The shape of the first event of a session reveals the dialect before anything else does.
@@ -104,8 +103,8 @@ def test_a_greeting_in_the_other_dialect_explains_later_failures(spoken: Dialect
     target = replace(build_target(), dialect=spoken)
     other, own = (explain(Refusal(outcome, "", greeting=GREETINGS[d]), target) for d in (OTHER[spoken], spoken))
 
-    assert other == REMEDIES[OTHER[spoken]]
-    assert own not in REMEDIES.values()
+    assert other == DIALECT_REMEDIES[OTHER[spoken]]
+    assert own not in DIALECT_REMEDIES.values()
 
 
 @pytest.mark.parametrize("outcome", ["throttled:response", "session_expired", "ok", "unfinished"])
@@ -117,7 +116,7 @@ def test_a_greeting_does_not_explain_failures_with_another_cause(outcome: str) -
 def test_an_open_session_in_the_other_dialect_is_a_warning(spoken: Dialect) -> None:
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
-    assert (found.name, found.result, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
+    assert (found.name, found.result, found.remedy) == ("dialect", "warning", DIALECT_REMEDIES[OTHER[spoken]])
     assert found.message.startswith(f"session.created has the form of the {OTHER[spoken].name} dialect")
     assert list(in_other_dialect(GREETINGS[spoken], spoken)) == []
 

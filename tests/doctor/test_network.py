@@ -17,7 +17,6 @@ from bench.doctor.machine_checks import check_network
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
-from bench.transport import names
 from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.test_certificates import HOUR, write_client
@@ -135,7 +134,7 @@ def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy(monkeypatch: pytes
     def fail(*args: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(names, "getaddrinfo", fail)
+    monkeypatch.setattr("bench.transport.connect.getaddrinfo", fail)
     found = findings_by_name(build_target(1, NetworkPath(proxy=Proxy("http", "proxy.test", 3128))))
 
     assert set(found) == {"proxy", "tls"}

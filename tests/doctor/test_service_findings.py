@@ -30,13 +30,12 @@ from bench.doctor.service_findings import (
     settings_in,
 )
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.target.credentials import Credential
+from bench.services.gpt_live import GPT_LIVE
+from bench.target.target import Credential
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import SIMULATOR_VALUE
-from bench.wire.events import TokenUsage
-from bench.wire.rate_limits import RateLimit
+from bench.wire.events import RateLimit, TokenUsage
 from tests.doctor.targets import build_target
 from tests.helpers import MS, S, build_observation
 

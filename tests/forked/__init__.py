@@ -45,7 +45,7 @@ LOCUST = (
 )
 REPORT = (
     "import bench.record.finalize, reports.pages.comparisons.document, reports.pages.check.document\n"
-    "import reports.analysis.sequential.decide"
+    "import reports.pages.comparisons.interim"
 )
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
@@ -91,7 +91,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
     ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.record.replay",
     ("rtbench.cli.decision",): REPORT,
-    ("reports.analysis.sequential",): REPORT,
+    ("reports.pages.comparisons",): REPORT,
 }
 """The preparation for each module. The key is the module, and in some cases the first argument of the command."""
 PROGRAMS = {

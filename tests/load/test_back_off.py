@@ -17,9 +17,15 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
-from bench.load.execution import back_off, live_run, session_registry, start_scheduler
-from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
-from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_INITIAL_FAILURES, MAX_WAIT_NS
+from bench.load.execution import live_run, session_registry, start_scheduler, target_state
+from bench.load.execution.target_state import (
+    FIRST_WAIT_NS,
+    MAX_INITIAL_FAILURES,
+    MAX_WAIT_NS,
+    RefusedCall,
+    due_ns,
+    refusal_of,
+)
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
 from bench.session import dial
@@ -37,9 +43,9 @@ class SkippingClock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
         self.on_wait: Callable[[], object] = lambda: None
-        for module in (back_off, dial, live_run, fake_live_run, session_registry, start_scheduler):
+        for module in (dial, live_run, fake_live_run, session_registry, start_scheduler, target_state):
             monkeypatch.setattr(module, "monotonic_ns", self.now_ns)
-        monkeypatch.setattr(back_off, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
+        monkeypatch.setattr(target_state, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
 
     def now_ns(self) -> int:
         return monotonic_ns() + self.waited_ns
@@ -116,7 +122,7 @@ def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingC
     run.play(21)
 
     whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
-    assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * back_off.POLL_S
+    assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * target_state.POLL_S
     assert calls_backed_off(run) == 19
     assert run.live.progress_report().calls_backed_off == 19
     assert run.live.progress_report().callers_backing_off == 0
@@ -131,7 +137,7 @@ def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingCl
     run.live.run_pair(run.user, run.task, cast(Any, caller))
     run.live.run_pair(run.user, run.task, cast(Any, caller))
 
-    assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + back_off.POLL_S * NS_PER_S
+    assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + target_state.POLL_S * NS_PER_S
 
 
 def test_a_user_waits_for_the_retry_after_of_the_service(tmp_path: Path, clock: SkippingClock) -> None:

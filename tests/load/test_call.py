@@ -25,7 +25,7 @@ from bench.plan.functions import ScriptFunction
 from bench.plan.prepared import PreparedScript
 from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.session import Session
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.wire.connection import ConnectionClosed

@@ -27,7 +27,7 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
 from bench.plan.steps import MAX_RETAINED, StepReader, StepRules, is_turn
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.session import Session
 from bench.wire.settings import SessionSettings, TurnDetection
 from tests.helpers import (

@@ -30,8 +30,8 @@ from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.script import Script
 from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step, TextTurn
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.openai.dialect import GA
 from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd

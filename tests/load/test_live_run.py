@@ -23,10 +23,9 @@ from bench.load.execution.target_state import MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE, SignalReceived
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
 from bench.record.folder import SCHEMAS, create
-from bench.record.spool import Spool
-from bench.record.worker_part import parts
-from bench.services.openai.ga import GA
-from bench.target.credentials import Credential
+from bench.record.spool import Spool, parts
+from bench.services.openai.dialect import GA
+from bench.target.target import Credential
 from tests.helpers import Service, created, done, message, reply, spoken, usage
 from tests.load.actors import Actor
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun

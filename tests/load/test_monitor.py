@@ -16,9 +16,8 @@ from bench.load.execution.progress import ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.planning.run_plan import RunPlan
 from bench.load.runners.interim_analyses import InterimAnalyses
-from bench.load.runners.monitor import RunMonitor
+from bench.load.runners.monitor import RunMonitor, TerminalView
 from bench.load.runners.role import sign_in
-from bench.load.runners.terminal import TerminalView
 from bench.target.tokens import Keyring
 
 

@@ -16,7 +16,7 @@ from bench.observe.observation import SessionObservation, TurnObservation, detai
 from bench.observe.timeline import Timeline
 from bench.record.histograms import MEASURED, WARMUP
 from bench.record.recorder import RowContext
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.events import TokenUsage
 from tests.helpers import AT_NS, at, build_observation, build_session
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.load.execution.progress import BOUND, VALUE, WAIT, LiveMetricKey, ProgressReport
 from bench.load.lifecycle import RunState
 from bench.load.runners.live_totals import LiveTotals
-from bench.load.runners.terminal import RunPhase, TerminalView, clock, left_s, phase, status_text
+from bench.load.runners.monitor import RunPhase, TerminalView, clock, left_s, phase, status_text
 from tests.helpers import designs
 from tests.terminal import screen, terminal
 

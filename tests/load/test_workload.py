@@ -32,12 +32,11 @@ from bench.plan.script import Script
 from bench.plan.steps import SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.record.folder import SCHEMAS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import links_of
-from bench.services.telephone.dialect import TELEPHONE
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn
+from bench.services.telephone import TELEPHONE
+from bench.target.target import Credential, EntraSignIn
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection

@@ -17,7 +17,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
 from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped

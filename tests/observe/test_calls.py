@@ -10,7 +10,7 @@ import bench.observe.turn_parts
 from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
-from bench.observe.pending_turns import NOT_OVER
+from bench.observe.turn_events import NOT_OVER
 from bench.services.openai.preview import PREVIEW
 from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, message, speaks, usage
 

@@ -11,7 +11,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import NOT_ANSWERED, Timeline
-from bench.services.agents.dialects import PCM
+from bench.services.agents import PCM
 from bench.wire.audio import PCM16_8K
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench.files.values import MAX_TEXT_CHARACTERS
+from bench.files.sanitize import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session import session as waits
 from tests.helpers import (
     LOUD,

@@ -12,7 +12,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import ApproveMcpCall, CallFunction, RequestContinuation
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, created, done, message, session_created, session_updated
 from tests.observe.test_calls import (

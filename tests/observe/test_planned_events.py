@@ -8,7 +8,7 @@ from bench.observe.session_facts import PlannedEvents
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, SoundSettings, SoundStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from tests.helpers import MS, Played, Service, build_script, delta, done, play, reply, say, spoken
 from tests.test_talking import VAD, converse, recording, sound, speak
 

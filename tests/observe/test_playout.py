@@ -21,7 +21,7 @@ from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MAX_MARKERS, SILENCE_
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
-from bench.services.agents.dialects import ACS, PCM
+from bench.services.agents import ACS, PCM
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage

@@ -15,7 +15,7 @@ from bench.catalogue.words import normalized_words
 from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, word_errors
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.plan.turns import AudioTurn
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from tests.helpers import (
     MS,
     Played,

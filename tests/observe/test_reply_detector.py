@@ -22,9 +22,9 @@ from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
-from bench.services.agents.dialects import ACS, PCM
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA
+from bench.services.agents import ACS, PCM
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.openai.dialect import GA
 from bench.wire.audio import PCM16, PCM16_16K, Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect

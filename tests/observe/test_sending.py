@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from tests.examples import thorough
 from tests.helpers import (
     MS,

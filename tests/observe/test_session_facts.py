@@ -13,7 +13,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.observe.session_facts import ConversationLength, SessionFacts
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session import session as waits
 from bench.wire.events import UNREAD, TokenUsage
 from tests.helpers import (

@@ -21,7 +21,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session import session as waits
 from bench.wire.connection import CloseCause, MatchedDelta, ReceivedMessage

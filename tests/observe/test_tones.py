@@ -17,9 +17,9 @@ from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.observe.tones import is_pure
 from bench.plan.recordings import to_pcm16
-from bench.services.agents.dialects import PCM
+from bench.services.agents import PCM
 from bench.services.registry import DIALECTS
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
 from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage

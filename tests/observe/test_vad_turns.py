@@ -19,7 +19,7 @@ from bench.observe.due_actions import DueActions
 from bench.observe.inputs import DeliverTurn, MeasureNetwork, ReportUsage, RequestResponse, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session import session as waits
 from bench.wire.connection import NetworkMeasured
 from bench.wire.events import TokenUsage

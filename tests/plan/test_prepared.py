@@ -35,8 +35,7 @@ from bench.plan.recordings import BackgroundNoise, Pcm, SpeechSpan
 from bench.plan.script import Script, load_script
 from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.session.session_io import Microphone

@@ -17,7 +17,7 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.histograms import Histograms, distribution
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from tests.command_line import call
 from tests.helpers import MS, S, at, build_observation, build_session, delta, present

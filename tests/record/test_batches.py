@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from bench.catalogue.columns import ADDED
 from bench.files.safe_io import AppendFile
 from bench.record import folder as files
-from bench.record.spool import BATCH_ROWS, BatchWriter, columns_of, path_of
-from bench.record.worker_part import with_columns_of
+from bench.record.spool import BATCH_ROWS, BatchWriter, columns_of, path_of, with_columns_of
 
 SCHEMA = pa.schema([("number", pa.int64()), ("word", pa.string())])
 

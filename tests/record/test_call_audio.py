@@ -21,8 +21,8 @@ from bench.observe.inputs import SessionStart
 from bench.plan.recordings import Channels
 from bench.record.call_audio import call_audio
 from bench.record.event_log import EventLog, LoggedTimeline
-from bench.services.agents.dialects import ACS, PCM, TWILIO
-from bench.services.openai.ga import GA
+from bench.services.agents import ACS, PCM, TWILIO
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.connection import ReceivedMessage

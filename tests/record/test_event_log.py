@@ -20,9 +20,9 @@ from bench.observe.inputs import SessionStart
 from bench.record import event_log, rows
 from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport
 from bench.record.replay import AnyLine, LoggedAudio, replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.target.credentials import Credential
+from bench.target.target import Credential
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EMPTY
 from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, done, error, message, session_created

@@ -26,8 +26,7 @@ from bench.record import presence
 from bench.record.finalize import finalize, writer_is_gone
 from bench.record.histograms import HistogramKey, distribution, read
 from bench.record.recorder import Recorder, RowContext
-from bench.record.spool import Spool, path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, Spool, path_of
 from tests.helpers import AT_NS, MS, S, at, build_observation, build_session
 from tests.record.builders import BEGAN_NS, build_run, contents, finished, kill, labels, leave, play, tables
 

@@ -19,8 +19,7 @@ from bench.record.document import SCHEMA_VERSION, HostEntry
 from bench.record.finalize import finalize
 from bench.record.provenance import named_host
 from bench.record.recorder import Recorder
-from bench.record.spool import BatchWriter, Spool, columns_of, path_of
-from bench.record.worker_part import rows_of
+from bench.record.spool import BatchWriter, Spool, columns_of, path_of, rows_of
 from tests.helpers import MS, build_observation, build_session
 from tests.record.builders import BEGAN_NS as RUN_BEGAN_NS
 from tests.record.builders import build_run, labels

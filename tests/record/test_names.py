@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.catalogue.columns import DETAIL_CHARACTERS
 from bench.record import folder as files
 from bench.record.rows import TRUNCATED, UNTRUSTED, TextSanitizer
-from bench.target.credentials import Credential, redacted
+from bench.target.target import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
 from tests.system.attack.steering import isolated_commands, output_of

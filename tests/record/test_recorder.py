@@ -23,10 +23,9 @@ from bench.record.metric_values import all_histograms
 from bench.record.provenance import named_host
 from bench.record.recorder import Recorder, RowContext, SessionRecorder, Traffic
 from bench.record.rows import TURN_COLUMNS, session_row
-from bench.record.spool import Spool, path_of, prepare
-from bench.record.worker_part import FACTS, parts
-from bench.services.openai.ga import GA
-from bench.target.credentials import Credential
+from bench.record.spool import FACTS, Spool, parts, path_of, prepare
+from bench.services.openai.dialect import GA
+from bench.target.target import Credential
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import SIMULATOR_VALUE
 from bench.wire.events import UNREAD, TokenUsage

@@ -25,7 +25,7 @@ from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
 from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.record.recorder import RowContext
 from bench.record.replay import SCHEMA_VERSION, AnyLine, replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.session import Session
 from bench.wire.connection import NetworkMeasured, ReceivedMessage

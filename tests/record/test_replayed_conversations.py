@@ -21,7 +21,7 @@ from bench.plan.prepared import PreparedScript
 from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
 from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.session.session import Session
 from bench.simulator.profile import default_profile
 from bench.wire.connection import MatchedDelta, ReceivedMessage

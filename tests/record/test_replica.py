@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from bench.record import replica
 from bench.record.replica import CHUNK_BYTES, BadChunkError, ChunkAck, PartChunk, PartReplica, PartSource, part_file
-from bench.record.spool import prepare
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
 WORKER, KEY = 3, b"a key of the worker's"

@@ -10,8 +10,7 @@ import pytest
 from bench.record import folder as files
 from bench.record.finalize import finalize
 from bench.record.recorder import Recorder
-from bench.record.spool import Spool
-from bench.record.worker_part import parts
+from bench.record.spool import Spool, parts
 from tests.record.builders import BEGAN_NS, build_run, play, tables
 
 
@@ -50,7 +49,7 @@ def test_a_worker_that_runs_and_is_not_done_is_unfinished(
     ends: bool, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (part,) = parts(run_folder(tmp_path, 0, ends=ends))
-    monkeypatch.setattr("bench.record.worker_part.is_alive", lambda pid: pid == os.getpid() and lives)
+    monkeypatch.setattr("bench.record.spool.is_alive", lambda pid: pid == os.getpid() and lives)
 
     assert (part.has_started, part.is_alive) == (True, lives)
     assert part.is_unfinished is (lives and not ends)

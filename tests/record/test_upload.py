@@ -19,9 +19,8 @@ from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import SCHEMA_VERSION
 from bench.record.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
-from bench.target.credentials import Credential
 from bench.target.identity import Token
-from bench.target.target import EntraSignIn
+from bench.target.target import Credential, EntraSignIn
 from tests.blob_server import blob_server
 from tests.command_line import call
 

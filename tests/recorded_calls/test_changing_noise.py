@@ -9,7 +9,7 @@ import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.plan.recordings import SpeechSpan, find_speech, to_pcm16
-from bench.recorded_calls.sounds import sounds, speech
+from bench.recorded_calls.conversation import sounds, speech
 from bench.wire.audio import Samples
 from tests.recorded_calls.changing_noise import CHANGES, TEXTURES, Change, Floats, gains
 from tests.recorded_calls.constructed import CALLERS, Conditions, constructed_call, voice

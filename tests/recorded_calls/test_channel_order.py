@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.base.errors import UsageError
-from bench.recorded_calls.sounds import ChannelSound
+from bench.recorded_calls.conversation import ChannelSound
 from bench.recorded_calls.transcripts import Phrase, are_swapped, phrases
 from tests.recorded_calls.imports import run_import, write_call
 from tests.recorded_calls.test_playback import composed, words

@@ -10,8 +10,7 @@ import soundfile
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
-from bench.recorded_calls.channels import read_call
-from bench.recorded_calls.codecs import CODECS, lossy_codec
+from bench.recorded_calls.channels import CODECS, lossy_codec, read_call
 from tests.recorded_calls.constructed import FULL_SCALE, Conditions, constructed_call
 from tests.recorded_calls.imports import run_import, write_call
 from tests.recorded_calls.test_playback import measured

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.recorded_calls.conversation import RecordedConversation, conversation, without_greeting
-from bench.recorded_calls.sounds import ChannelSound
+from bench.recorded_calls.conversation import ChannelSound, RecordedConversation, conversation, without_greeting
 
 RATE_HZ = 1_000
 LENGTH_S = 60.0

@@ -10,9 +10,9 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.plan import audio_files, recordings
-from bench.recorded_calls import channels, echo
-from bench.recorded_calls.echo import echo_paths, without_echo
-from bench.recorded_calls.sounds import sounds
+from bench.recorded_calls import channels, echoes_and_tones
+from bench.recorded_calls.conversation import sounds
+from bench.recorded_calls.echoes_and_tones import echo_paths, without_echo
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 from tests.recorded_calls.imports import found_utterances, recording
 
@@ -112,7 +112,7 @@ def test_a_call_does_not_depend_on_the_parts_in_which_it_is_processed(
     with pytest.MonkeyPatch.context() as patched:
         for module in (audio_files, channels, recordings):
             patched.setattr(module, "BLOCK_SAMPLES", samples)
-        patched.setattr(echo, "PART_S", seconds)
+        patched.setattr(echoes_and_tones, "PART_S", seconds)
         parts = recording(call, tmp_path)
 
     assert np.array_equal(whole.agent[:], parts.agent[:])

@@ -20,10 +20,9 @@ from bench.plan.steps import InterruptStep
 from bench.plan.turns import AudioTurn
 from bench.recorded_calls import script_files
 from bench.recorded_calls.channels import RecordedCall
-from bench.recorded_calls.conversation import without_greeting
+from bench.recorded_calls.conversation import sounds, without_greeting
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
-from bench.recorded_calls.sounds import sounds
 from bench.wire.audio import ALL_FORMATS
 from tests.recorded_calls.constructed import Conditions, constructed_call, voice
 from tests.recorded_calls.imports import found_utterances, recording

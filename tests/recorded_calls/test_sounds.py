@@ -9,7 +9,7 @@ import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.plan.recordings import SpeechSpan, to_pcm16
-from bench.recorded_calls.sounds import ChannelSound, sounds, speech
+from bench.recorded_calls.conversation import ChannelSound, sounds, speech
 from bench.wire.audio import Samples
 from tests.recorded_calls.constructed import Conditions, audible, constructed_call, voice
 from tests.recorded_calls.imports import found_utterances, recording

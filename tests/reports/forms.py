@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.summary.summary import Summary
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.analysis.targets.fairness import FairnessCheck, notices_on
 from reports.analysis.trends.trend import Trend
 from reports.pages.comparisons.page import comparison_page
 from reports.pages.run_report.report import run_page
@@ -14,6 +17,8 @@ from reports.render.blocks import Page, Section
 from reports.render.html import render_html
 from reports.render.markdown import markdown_blocks, render_markdown
 from reports.render.terminal import render_page
+from reports.text.comparison_sentences import all_notices, run_reasons, written_check
+from reports.text.reasons import reason_text
 
 
 def run_html(summary: Summary) -> str:
@@ -55,6 +60,20 @@ def comparison_html(comparison: Comparison) -> str:
 
 def comparison_text(comparison: Comparison, width: int = 100) -> str:
     return render_page(comparison_page(comparison), width)
+
+
+def comparison_notices(comparison: Comparison) -> list[str]:
+    return [*map(reason_text, all_notices(comparison))]
+
+
+def target_notices(targets: Sequence[ComparedTarget]) -> list[str]:
+    """Return the notices on targets and on their runs, without those on metrics."""
+    return [*map(reason_text, (*notices_on(targets), *run_reasons(targets, ())))]
+
+
+def written(checks: Iterable[FairnessCheck]) -> list[FairnessCheck]:
+    """Return the checks with their names, texts, and remedies."""
+    return [*map(written_check, checks)]
 
 
 def comparison_markdown(comparison: Comparison) -> str:

@@ -47,7 +47,7 @@ def frames_of(plan: Plan, **document: Any) -> RunFrames:
 def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> MetricSummary:
     """Return the summary of a metric over the turns of one step, or over all turns."""
     wanted = (metric, target, step)
-    return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
+    return next(f for f in summary.turn_metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def folder() -> Path:

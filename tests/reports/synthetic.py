@@ -26,8 +26,7 @@ from bench.record import histograms as hdr
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, STORED, TableName
 from bench.record.histograms import HistogramKey, Histograms
-from bench.record.spool import path_of
-from bench.record.worker_part import HISTOGRAMS, rows_of
+from bench.record.spool import HISTOGRAMS, path_of, rows_of
 
 BEGAN_NS = 1_795_166_040_000_000_000  # 20 Nov 2026, 09:14 UTC
 MS = 1_000_000

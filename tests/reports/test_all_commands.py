@@ -18,7 +18,7 @@ from bench.observe.inputs import SessionStart
 from bench.record import finalize
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
 from rtbench.cli.report import report

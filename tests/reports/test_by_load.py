@@ -17,8 +17,7 @@ import rtbench
 from bench.record import folder as run_folder
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, TableName
-from bench.record.spool import path_of
-from bench.record.worker_part import rows_of
+from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
@@ -27,10 +26,10 @@ from reports.analysis.summary.metrics import ShareEstimate
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import session_sample
-from reports.pages.run_report import metric_sections
-from reports.pages.run_report.caller_sections import by_load as section
+from reports.pages.run_report.sections import arrivals as load
+from reports.pages.run_report.sections.arrivals import by_load as section
 from reports.text.notices import pooled_notices
-from reports.text.remarks import arrivals, rate
+from reports.text.remarks import rate
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
@@ -68,7 +67,7 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     summary = summary_of(RISING)
 
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
-    for one, answer in zip(by_load(summary), summary.answers, strict=True):
+    for one, answer in zip(by_load(summary), summary.results, strict=True):
         calls = np.array(counted(summary, one.label))
         turns = [int(((calls >= level.bin.low) & (calls <= level.bin.high)).sum()) for level in one.groups]
         assert [level.turns for level in one.groups] == turns
@@ -239,7 +238,7 @@ def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_delay_p50_ms == pytest.approx(3.0)
-    printed = text(arrivals(summary, summary.arrivals)[0])
+    printed = text(load.arrivals(summary, summary.arrivals)[0])
     assert printed.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
     assert printed.endswith("5 failed to connect, 120 completed")
 
@@ -276,12 +275,12 @@ def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:
     sessions = rtbench.load(tmp_path).sessions
     lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
-    assert one.duration_s == pytest.approx(summary.window.duration_s - 1)
+    assert one.duration_s == pytest.approx(summary.duration_s - 1)
     assert one.call_duration_s == pytest.approx(lasted_s.mean())
     assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
     # some calls began before the first arrival
     assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)
-    assert "carried" in text(arrivals(summary, summary.arrivals)[1])
+    assert "carried" in text(load.arrivals(summary, summary.arrivals)[1])
 
 
 def test_a_load_that_ends_by_itself_is_offered_until_its_end(tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ def test_a_load_that_ends_by_itself_is_offered_until_its_end(tmp_path: Path) -> 
     assert summary.arrivals is not None
 
     assert summary.arrivals.targets[0].duration_s == 30.0
-    assert "Calls.txt." in text(section_html(metric_sections.arriving(summary)))
+    assert "Calls.txt." in text(section_html(load.arriving(summary)))
 
 
 def test_a_call_whose_first_turn_failed_counts_as_infinite_service_time(tmp_path: Path) -> None:
@@ -308,7 +307,7 @@ def test_think_times_are_printed_with_the_load(tmp_path: Path) -> None:
     summary = build(tmp_path / "run", scripts=scripts)
     assert summary.arrivals
 
-    assert text(arrivals(summary, summary.arrivals)[1]).endswith("; callers pause for 12 s per call")
+    assert text(load.arrivals(summary, summary.arrivals)[1]).endswith("; callers pause for 12 s per call")
 
 
 @pytest.mark.parametrize(

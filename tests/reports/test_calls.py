@@ -13,15 +13,15 @@ import pytest
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import ADDED
 from bench.catalogue.outcomes import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
-from bench.services.telephone.dialect import TELEPHONE
+from bench.services.telephone import TELEPHONE
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.summary.calls import ReasonCount
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
+from reports.pages.run_report.sections.network import round_trips
 from reports.text.check_sentences import why
-from reports.text.remarks import round_trips
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text
@@ -243,7 +243,7 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
         return row | at | {"rtp_expected": 100, "rtp_late": 0, "rtp_lost": missing}
 
     found = compare_targets(parse_targets([str(edit(folder, "sessions", change))]), draws=300)
-    metrics = {finding.spec.name: finding.difference for finding in found.findings}
+    metrics = {finding.spec.name: finding.difference for finding in found.comparisons}
 
     for name in ("connect_total p50", "post_dial_delay p50", "greeting p50", "answer_to_greeting p50"):
         assert metrics[name] is not None

@@ -14,9 +14,9 @@ from reports.analysis.summary.groups import GroupedLatency, latency_by
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
-from reports.pages.run_report.caller_sections import context as latency_section
-from reports.pages.run_report.caller_sections import context_failures as section
 from reports.pages.run_report.document import summary_data
+from reports.pages.run_report.sections.conversation import context as latency_section
+from reports.pages.run_report.sections.conversation import context_failures as section
 from reports.text.notices import notices
 from reports.text.sentences import next_step
 from tests.examples import trials
@@ -127,7 +127,7 @@ def test_turns_with_unknown_tokens_are_a_group_of_their_own(tmp_path: Path) -> N
 
     assert latency.unknown is not None
     assert latency.unknown.failed_by_outcome == {"closed:1006": 20}
-    assert sum(group.turns for group in latency.all_groups) == summary.answers[0].turns == 200
+    assert sum(group.turns for group in latency.all_groups) == summary.results[0].turns == 200
     assert [(row["name"], row["from"], row["to"]) for row in rows][-1] == ("unknown", None, None)
     assert sum(row["turns"] for row in rows) == 200
     assert "unknown" in str(section(summary))

@@ -21,10 +21,12 @@ from reports.analysis.summary.cost import KINDS, RunCost, money_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.turns import target_labels
-from reports.pages.run_report import caller_sections, context_sections
-from reports.pages.run_report.context_sections import costs
+from reports.pages.run_report.sections import arrivals, health, network
+from reports.pages.run_report.sections.arrivals import limits_in_all
+from reports.pages.run_report.sections.cost import cost, cost_notes, costs
+from reports.pages.run_report.sections.health import incident_lines, incidents_that_matter
+from reports.pages.run_report.sections.network import round_trips
 from reports.results.json_entries import to_json_data
-from reports.text.remarks import cost, cost_notes, incident_lines, incidents_that_matter, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown
@@ -232,7 +234,7 @@ def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: 
     assert one.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
-    assert one.turns == one.turns_priced == summary.outcomes.started
+    assert one.turns == one.turns_priced == summary.endings.started
     assert "no readable token counts" not in said(summary)
     assert to_json_data(summary.cost)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
@@ -424,23 +426,23 @@ def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> 
     summary = summary_in(tmp_path, LIMITED, start_delays_s={"a": 48.2, "b": 0})
     turns = rtbench.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
-    one = summary.rate_limits.targets[0]
+    one = summary.throttling.targets[0]
 
     assert (one.throttled_turns, one.throttled_sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
-    both = sum(one.throttled_turns for one in summary.rate_limits.targets)
-    printed = limits_in_all(summary.rate_limits).replace(NBSP, " ")
+    both = sum(one.throttled_turns for one in summary.throttling.targets)
+    printed = limits_in_all(summary.throttling).replace(NBSP, " ")
     assert printed.startswith(f"{both} turns throttled, Retry-After received {both} times")
-    assert f">{len(mine)}</td>" in section_html(context_sections.rate_limits(summary))
+    assert f">{len(mine)}</td>" in section_html(arrivals.rate_limits(summary))
     assert "starts delayed by 48 s in total" in printed
 
 
 def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
-    none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").rate_limits
+    none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").throttling
     assert (none.targets[0].calls_backed_off, none.any) == (0, False)
-    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").rate_limits
+    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").throttling
 
     assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
     assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
@@ -451,14 +453,14 @@ def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    printed = limits_in_all(summary.rate_limits).replace(NBSP, " ")
+    printed = limits_in_all(summary.throttling).replace(NBSP, " ")
     assert printed == "2 sessions throttled, Retry-After received 2 times (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(context_sections.rate_limits(summary))
+    assert "Did the service limit the rate?" in section_html(arrivals.rate_limits(summary))
 
 
 def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED)
-    one = summary.rate_limits.targets[0]
+    one = summary.throttling.targets[0]
     tokens = next(part for part in one.remaining if part.limit == "tokens")
     seconds = rtbench.load(tmp_path).seconds
     share = seconds["tokens_remaining"] / seconds["tokens_limit"]
@@ -477,18 +479,18 @@ def test_incidents_without_recorded_text_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
-    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(context_sections.incidents(summary))
+    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(health.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
     summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
-    reported = {(f.metric, f.target) for f in summary.metrics}
+    reported = {(f.metric, f.target) for f in summary.turn_metrics}
 
     assert ("ttfa_minus_rtt", "a") in reported
     assert ("ttfa_minus_rtt", "b") not in reported
     assert ("network_rtt", "b") in reported
     assert "on b to the proxy" in round_trips(summary)
-    assert "on b to the proxy" in section_html(caller_sections.network(summary))
+    assert "on b to the proxy" in section_html(network.network(summary))
     assert "only to the proxy" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 
@@ -507,7 +509,7 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
     summary = summary_of(
         Plan(), incidents=[LATE | {"text": SIMULATOR_OVERLOADED.format("sim", late_ms), "late_ms": late_ms}]
     )
-    median = min(answer.at(0.5).value for answer in summary.answers)
+    median = min(answer.at(0.5).value for answer in summary.results)
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
     for form in (run_text(summary), *run_forms(summary)):
@@ -516,4 +518,4 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
         assert ("of the shortest median" in printed) == shown
         assert "do not trust" not in printed
         assert ("simulator late" in printed) == shown
-    assert len(summary.incidents.listed) == 1
+    assert len(summary.incidents) == 1

@@ -19,7 +19,7 @@ from reports.analysis.summary.run_validity import simulator_late_ms
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
-from reports.pages.run_report import metric_sections
+from reports.pages.run_report.sections import latency
 from reports.text.remarks import drift_text
 from tests.examples import trials
 from tests.reports import synthetic
@@ -42,20 +42,20 @@ def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
 def test_without_drift_none_is_suspected(tmp_path: Path) -> None:
     summary = build(tmp_path, PLAN)
 
-    assert [one.label for one in summary.drifts] == ["direct", "gateway"]
-    assert not any(one.suspected for one in summary.drifts)
-    assert all(one.low < one.ratio < one.high for one in summary.drifts)
-    assert "No drift is suspected" in section_html(metric_sections.time(summary))
+    assert [one.label for one in summary.drift] == ["direct", "gateway"]
+    assert not any(one.suspected for one in summary.drift)
+    assert all(one.low < one.ratio < one.high for one in summary.drift)
+    assert "No drift is suspected" in section_html(latency.time(summary))
     assert "\ndrift" not in run_text(summary)
 
 
 def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     summary = build(tmp_path, PLAN, later=1.6)
-    direct, gateway = summary.drifts
+    direct, gateway = summary.drift
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift is suspected on gateway" in section_html(metric_sections.time(summary))
+    assert "Drift is suspected on gateway" in section_html(latency.time(summary))
     printed = run_text(summary, width=200).replace("\u00a0", " ")
     assert (
         "\ndrift           suspected, later half of the turns compared with the earlier half, p50 by step (98 %"
@@ -98,7 +98,7 @@ def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
 @pytest.mark.parametrize("unusable", ["invalid", "not exact"])
 def test_drift_is_not_suspected_if_the_values_are_unusable(tmp_path: Path, unusable: str) -> None:
     plan = replace(PLAN, valid=False) if unusable == "invalid" else replace(PLAN, inexact=("ttfa",))
-    _, gateway = build(tmp_path, plan, later=1.6).drifts
+    _, gateway = build(tmp_path, plan, later=1.6).drift
 
     assert gateway.ratio > 1.3
     assert not gateway.suspected
@@ -111,7 +111,7 @@ def test_the_delay_of_a_late_simulator_is_not_taken_for_drift(tmp_path: Path) ->
     document = summary.run.metadata | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}
     run = replace(summary.run, metadata=document)
 
-    assert any(one.suspected for one in summary.drifts)
+    assert any(one.suspected for one in summary.drift)
     assert not any(one.suspected for one in drifts(run, summary.samples))
 
 
@@ -126,9 +126,9 @@ def wave(seed: int) -> Plan:
 def test_too_few_sessions_give_no_statement_about_drift(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=19))
 
-    assert summary.drifts == ()
-    assert drift_text(summary.drifts) == ""
-    assert "drift is suspected" not in section_html(metric_sections.time(summary))
+    assert summary.drift == ()
+    assert drift_text(summary.drift) == ""
+    assert "drift is suspected" not in section_html(latency.time(summary))
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,16 @@ from bench.catalogue.outcomes import STARVED
 from bench.files.sanitize import escape_control
 from bench.record.folder import read_document, write_document
 from reports.analysis.summary.summary import summarise
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
 from reports.analysis.trends.trend import trend_of_points
 from reports.analysis.trends.trend_point import TrendPoint
-from reports.pages.run_report import caller_sections, metric_sections
 from reports.pages.run_report.document import write_report
 from reports.pages.run_report.report import run_page
+from reports.pages.run_report.sections import latency, slowest
 from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
+from reports.results.reason import Reason
 from reports.text import cells
 from reports.text.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
@@ -42,8 +44,8 @@ from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
-from tests.reports.comparisons.invented import CHECKS, comparison, invented_targets
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
+from tests.reports.comparisons.invented import comparison, invented_targets
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, section_html, trend_html
 from tests.reports.shared import folder, page_of, summary_of
@@ -171,8 +173,10 @@ def run_of(label: str) -> str:
 
 
 def comparison_of(label: str) -> str:
-    checks = (replace(CHECKS[0], name=label, texts=(label, label)),)
-    return compared(targets=invented_targets(label, "gateway"), notices=(label,), checks=checks)
+    checks = (FairnessCheck(label, [label, label], "informational"),)
+    return compared(
+        targets=invented_targets(label, "gateway"), notices=(Reason("run_notice", {"notice": label}),), checks=checks
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,15 +266,15 @@ def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
 
 def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
-    sentence = run_second(structs.replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
+    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.endings.turns)
+    sentence = run_second(structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns))))
 
     assert "2 were excluded, because the load generator was not running when a time limit expired" in sentence
     assert "cut by the end" not in sentence
 
 
 def test_few_turns_are_dots_and_many_are_shaded_cells() -> None:
-    few, many = (section_html(metric_sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
+    few, many = (section_html(latency.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
     assert few.count('class="point s0"') == 40
     assert 'class="cell s0 k5"' in many
@@ -283,7 +287,7 @@ def test_details_are_folded_and_main_results_are_not() -> None:
 
     for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
         assert text not in unfolded, text
-    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Throughput</b>", "<b>Next step</b>"):
+    for text in ('class="answer', "sessions with any failure", 'id="how"', "<b>Next step</b>"):
         assert text in unfolded, text
     assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
 
@@ -302,7 +306,7 @@ def test_one_tab_of_each_group_is_selected() -> None:
 
 def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
     summary = summary_of(PLANS["mixed"])
-    section = section_html(caller_sections.slowest(summary))
+    section = section_html(slowest.slowest(summary))
 
     assert section.count("<table") > 1
     rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps also have a row of all instants

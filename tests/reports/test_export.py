@@ -20,8 +20,7 @@ from bench.record import folder as run_folder
 from bench.record import histograms as hdr
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
-from bench.record.spool import path_of
-from bench.record.worker_part import HISTOGRAMS
+from bench.record.spool import HISTOGRAMS, path_of
 from reports.data import export as export_rows
 from reports.data.export import TABLES, Format, export_log, export_schema, export_tables, write_table
 from tests.command_line import call

@@ -108,7 +108,7 @@ def test_failures_and_turns_not_started_are_reported_for_their_target(
 
 def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
-    found, data = summary.outcomes, summary_data(summary)
+    found, data = summary.endings, summary_data(summary)
     (of_target,) = found.targets
     bad, wanted = of_target.turns_failed + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
@@ -123,7 +123,7 @@ def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> Non
 
 def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=30))
-    answer, data = summary.answers[0], summary_data(summary)
+    answer, data = summary.results[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
     infinite = np.isinf(sample.values)
 
@@ -142,7 +142,7 @@ def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_numbe
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
     not_started = {
-        (answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers
+        (answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.results
     }
 
     assert not_started == {
@@ -160,7 +160,7 @@ def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_pa
     edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
-    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.not_started == 60
+    assert sum(answer.turns_not_started for answer in summary.results) == summary.endings.not_started == 60
 
 
 @given(st.data())
@@ -265,7 +265,7 @@ def test_a_planned_turn_counts_in_the_row_of_its_kind(
 
     assert rows == [("voice_to_voice", "end of speech", voice), ("greeting", "start of connecting", greeting)]
     assert "from request sent" not in text
-    assert summary.outcomes.not_started == 20 * (3 - started)
+    assert summary.endings.not_started == 20 * (3 - started)
 
 
 def test_a_run_that_only_waits_for_greetings_has_no_row_of_voice_to_voice(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_planned_turns_that_never_started_add_a_limited_number_of_steps(tmp_path
     summary = edited(made, lambda _, row: row | cut, "sessions")
 
     assert len(summary.turns.steps) == MAX_STEPS
-    assert summary.turns.not_started_by_group.sum() == summary.outcomes.not_started == 9_980
+    assert summary.turns.not_started_by_group.sum() == summary.endings.not_started == 9_980
 
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))
@@ -358,7 +358,7 @@ def sessions_of_blue(summary: Summary) -> int:
 
 @pytest.mark.parametrize("by", KEYS)
 def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken_run: Summary, by: str) -> None:
-    waits, (answer,) = only_waits(broken_run, by), broken_run.answers
+    waits, (answer,) = only_waits(broken_run, by), broken_run.results
     not_started = sum(group.lost for group in waits.groups)
 
     assert answer.turns_not_started == sessions_of_blue(broken_run) * (PLAN.turns - BEGUN) > 0
@@ -411,7 +411,7 @@ def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) ->
 
 
 def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: Summary) -> None:
-    frame, (answer,) = over_time(broken_run), broken_run.answers
+    frame, (answer,) = over_time(broken_run), broken_run.results
     assert frame is not None
     (panel,) = frame.panels
 
@@ -442,12 +442,12 @@ def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_d
     edit(made, "turns", lambda _, row: None if row["session_id"] in late and row["turn"] > 1 else row)
 
     assert len(late) > 40
-    assert summarise(load_for_report(made)).drifts == ()
+    assert summarise(load_for_report(made)).drift == ()
 
 
 def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Summary) -> None:
     rows = summary_data(broken_run)["groups"]
-    not_started = broken_run.answers[0].turns_not_started
+    not_started = broken_run.results[0].turns_not_started
 
     for by in KEYS:
         mine = [row for row in rows if row["by"] == by]

@@ -8,10 +8,10 @@ import pytest
 
 import rtbench
 from bench.catalogue.outcomes import HUNG_UP, SERVICE_REPORTED
-from bench.services.telephone.remedies import OF_SIP, ROWS
+from bench.services.telephone import OF_SIP, ROWS
 from reports.analysis.summary.summary import Summary
 from reports.pages.evidence.document import evidence_of
-from reports.pages.run_report import metric_sections
+from reports.pages.run_report import report
 from reports.pages.run_report.report import SECTION_MISSING, run_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
@@ -82,7 +82,7 @@ def test_a_section_that_fails_is_named_and_the_other_sections_are_shown(
     def outcomes(summary: Summary) -> None:
         raise IndexError(summary.scenario)
 
-    monkeypatch.setattr(metric_sections, "outcomes", outcomes)
+    monkeypatch.setattr(report, "SECTIONS", [*report.SECTIONS, (outcomes, report.OPEN)])
     page = run_page(hostile(tmp_path))
 
     for text in (render_html(page), render_markdown(page), render_page(page)):

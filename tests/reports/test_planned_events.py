@@ -17,7 +17,7 @@ from reports.text.check_sentences import notices
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.edited import Row, edit
-from tests.reports.forms import run_text
+from tests.reports.forms import comparison_notices, run_text
 from tests.reports.synthetic import Plan
 
 
@@ -56,4 +56,4 @@ def test_a_check_and_a_comparison_say_it_too(folder: Path) -> None:
     comparison = quick(parse_targets([str(folder)]))
 
     assert any(SENTENCE in notice for notice in notices(check))
-    assert any(SENTENCE in notice for notice in comparison.notices)
+    assert any(SENTENCE in notice for notice in comparison_notices(comparison))

@@ -33,7 +33,7 @@ from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.rate_metrics import OF_COLUMNS, RATES
 from reports.metrics.statistic_types.rate import Rate, rate_seen
 from reports.metrics.thresholds import parse
-from reports.pages.run_report import caller_sections
+from reports.pages.run_report.sections import conversation
 from reports.results.json_entries import to_json_data
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
@@ -117,7 +117,7 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
 
 def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
     comparison = quick(compared_targets)
-    finding = next(f for f in comparison.findings if f.spec.metric == "yield_rate")
+    finding = next(f for f in comparison.comparisons if f.spec.metric == "yield_rate")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None
@@ -187,7 +187,7 @@ def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
 def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.05, refused=3))
     widths = []
-    for one in summary.outcomes.targets:
+    for one in summary.endings.targets:
         assert one.failure_rate == one.failed_or_not_started / one.turns_planned
         assert 0 < one.failure_rate_low < one.failure_rate < one.failure_rate_high < 1
         widths.append(one.failure_rate_high - one.failure_rate_low)
@@ -418,7 +418,7 @@ def test_the_slope_over_uncached_tokens_is_twice_as_steep_if_half_are_cached(sum
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
-    (west, _) = [f for f in summary.metrics if (f.metric, f.step) == ("cached_share", "all")]
+    (west, _) = [f for f in summary.turn_metrics if (f.metric, f.step) == ("cached_share", "all")]
 
     assert (west.unit, west.n) == ("%", 40 * 9)
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)
@@ -431,11 +431,11 @@ def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
     assert short.slopes == ()
     assert "context" not in {waits.by for waits in short.grouped_latency}
     for summary in (short, summary_of(Plan(sessions=20, turns=5))):
-        assert caller_sections.context(summary) is None
+        assert conversation.context(summary) is None
 
 
 def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:
-    finding = next(f for f in quick(parse_targets([folder])).findings if f.spec.metric == "latency_slope")
+    finding = next(f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None

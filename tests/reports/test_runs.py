@@ -24,8 +24,7 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import HistogramKey
 from bench.record.replay import replay_log
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS, HISTOGRAMS
+from bench.record.spool import FACTS, HISTOGRAMS, path_of
 from reports.analysis.summary.summary import summarise
 from reports.data import runs
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame

@@ -22,11 +22,11 @@ from bench.record.document import SCHEMA_VERSION
 from reports.analysis.check.results import CheckDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
-from reports.analysis.summary.summary import summarise
+from reports.analysis.summary.summary import RunResults, summarise
 from reports.analysis.summary.targets import TargetFacts
 from reports.data.runs import load_for_report
 from reports.pages.comparisons.document import CompareDocument
-from reports.pages.run_report.document import SummaryDocument, summary_data
+from reports.pages.run_report.document import summary_data
 from reports.results.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.text.settings import FACTS
 from tests.calibrate.builders import build_calibration
@@ -170,7 +170,7 @@ def problems_of_lines(name: str, log: Path) -> list[str]:
 
 
 KINDS: dict[str, type[JsonEntry]] = {
-    "summary": SummaryDocument,
+    "summary": RunResults,
     "compare": CompareDocument,
     "decision": DecisionDocument,
     "sample-size": SampleSize,
@@ -226,10 +226,10 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.tuples(*map(values_of, kind.item_types))
         case inspect.DictType():
             return st.dictionaries(values_of(kind.key_type), values_of(kind.value_type), max_size=2)
-        case inspect.StructType():
+        case inspect.StructType() | inspect.DataclassType():
             return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
-        case inspect.DataclassType():
-            return st.builds(kind.cls, **{field.name: values_of(field.type) for field in kind.fields})
+        case inspect.TypedDictType():
+            return st.fixed_dictionaries({field.encode_name: values_of(field.type) for field in kind.fields})
     raise AssertionError(kind)
 
 

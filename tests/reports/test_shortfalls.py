@@ -20,6 +20,7 @@ from reports.formatting import NBSP
 from reports.metrics.strata import NO_STRATUM
 from reports.pages.run_report import bar_charts
 from reports.render.blocks import Cell
+from reports.results.levels import by_level
 from reports.results.reason import Reason, too_few_to_print
 from reports.statistics.quantiles import QuantileEstimate, quantiles, sample, shortfall
 from reports.text.cells import estimate_cell
@@ -179,6 +180,7 @@ INTO_FAILURES = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, Reason("un
 
 
 P50 = QuantileEstimate(0.5, 620.0, 590.0, 660.0, 2.0, None, 40, 40.0, reported=True)
+P90 = QuantileEstimate(0.9, math.nan, math.nan, math.nan, 3.0, too_few_to_print("session", 9, 6))
 
 
 def figures(tail: QuantileEstimate) -> MetricSummary:
@@ -195,10 +197,7 @@ def figures(tail: QuantileEstimate) -> MetricSummary:
         unfinished=0,
         planned=400,
         completed_share=0.98,
-        p50=P50,
-        p90=QuantileEstimate(0.9, math.nan, math.nan, math.nan, 3.0, too_few_to_print("session", 9, 6)),
-        p95=tail,
-        p99=tail,
+        **by_level([P50, P90, tail, tail]),
         low=300.0,
         high=1900.0,
     )
@@ -229,7 +228,7 @@ def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
 def test_an_unbounded_median_is_printed_with_its_lower_bound_everywhere() -> None:
     """If there are few sessions and some failures, the interval of the median has no upper bound."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
-    (answer,) = summary.answers
+    (answer,) = summary.results
     p50 = answer.at(0.5)
 
     assert p50.status == "unbounded"

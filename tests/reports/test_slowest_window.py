@@ -12,7 +12,7 @@ import pytest
 
 from reports.analysis.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
 from reports.analysis.summary.summary import Summary
-from reports.pages.run_report.metric_sections import time
+from reports.pages.run_report.sections.latency import time
 from reports.render.blocks import Figure
 from reports.statistics.quantiles import quantile
 from tests.examples import trials
@@ -164,5 +164,5 @@ def test_slow_warm_up_turns_are_no_slowest_window(tmp_path: Path) -> None:
 def test_windows_are_searched_even_if_the_median_has_too_few_sessions() -> None:
     summary = summary_of(Plan(sessions=3, turns=60))
 
-    assert summary.answers[0].p50.status == "too_few_sessions"
+    assert summary.results[0].at(0.5).status == "too_few_sessions"
     assert [one.values.size for one in pool_series(summary)] == [summary.turns.rows.size]

@@ -25,22 +25,25 @@ from bench.record.validity import EARLY_REPLIES
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
 from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import Decision, analyses, decision_sentence
+from reports.analysis.sequential.decision import Decision
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.trends.trend import trend_of_points
 from reports.data.runs import load_for_report
 from reports.pages.check.report import check_page
+from reports.pages.comparisons.interim import z_scores
 from reports.pages.comparisons.page import comparison_page
 from reports.pages.run_report.report import run_page
+from reports.pages.sample_size import sample_size_blocks
 from reports.pages.trends.page import trend_page
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
+from reports.text.decision_sentences import decision_sentence
 from reports.text.sentences import run_essentials
 from tests.reports import synthetic
 from tests.reports.check import examples
@@ -209,7 +212,7 @@ def check_words(found: CheckResult) -> str:
 
 
 def decision_words(found: Decision) -> str:
-    return joined({"sentence": decision_sentence(found), "terminal": render_lines([analyses(found)])})
+    return joined({"sentence": decision_sentence(found), "terminal": render_lines([z_scores(found)])})
 
 
 def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
@@ -219,7 +222,7 @@ def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
 def judged(*verdicts: VerdictName) -> Comparison:
     findings = [invented.finding("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
                 for word in verdicts]  # fmt: skip
-    return invented.comparison(findings=tuple(findings))
+    return invented.comparison(comparisons=tuple(findings))
 
 
 def decided_words(end: End) -> str:
@@ -248,7 +251,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "comparison, inconclusive": lambda: first_words(judged("inconclusive", "equivalent")),
     "comparison, not regressed": lambda: first_words(judged("not_regressed", "equivalent")),
     "comparison, equivalent": lambda: first_words(judged("equivalent")),
-    "comparison, no primary metric": lambda: first_words(invented.comparison(findings=invented.findings()[3:])),
+    "comparison, no primary metric": lambda: first_words(invented.comparison(comparisons=invented.findings()[3:])),
     "comparison, analyses": lambda: comparison_words(replace(judged("inconclusive"), decision=invented.decision())),
     **{f"comparison, {end}": partial(decided_words, end) for end in ("pending", "futility", "not_regressed")},
     **{f"comparison, {name}": partial(page_words, name)

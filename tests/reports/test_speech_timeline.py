@@ -28,7 +28,7 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report, response_ids
 from reports.data.samples import VOICE_TO_VOICE
 from reports.pages.run_report import speech_timeline
-from reports.pages.run_report.caller_sections import playback
+from reports.pages.run_report.sections.audio import playback
 from reports.text.cells import example_name
 from tests.reports import synthetic
 from tests.reports.edited import edit

@@ -22,20 +22,19 @@ from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, message_of
 from reports.analysis.summary.run_validity import data_notes
 from reports.analysis.summary.summary import Summary, summarise
-from reports.analysis.targets.fairness import notices_on
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.data.turns import measured_turns
-from reports.formatting import NBSP
-from reports.pages.run_report.context_sections import health
 from reports.pages.run_report.document import summary_data
+from reports.pages.run_report.sections.health import health
 from reports.render.blocks import Paragraph
 from reports.statistics.quantiles import quantile
 from reports.text.notices import decision_notice, notices, run_notices
-from reports.text.remarks import auth_wait, interleaved
+from reports.text.remarks import interleaved
 from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
+from tests.reports.forms import target_notices
 from tests.reports.shared import figures, summary_in, summary_of
 from tests.reports.synthetic import MS, Plan
 
@@ -66,7 +65,7 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
     published = [estimate for estimate in found.quantiles if not estimate.has_too_few]
     assert {e.p: e.value for e in published} == {0.5: quantile(np.sort(endless), 0.5)}
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
-    assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
+    assert sum(f.n for f in summary.turn_metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
 
 
 def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tm
     summary = edited(tmp_path, change)
     assert (figures(summary, "ttfa").n, figures(summary, "ttfa").failed) == (60, 3)
     assert (figures(summary, "ttft").n, figures(summary, "ttft").failed) == (20, 1)
-    assert {f.step for f in summary.metrics if f.metric == "ttft"} == {"all", "greeting"}
+    assert {f.step for f in summary.turn_metrics if f.metric == "ttft"} == {"all", "greeting"}
 
 
 def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
@@ -92,8 +91,8 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
 
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
-    assert speed.n == summary.outcomes.started - speed.failed
-    assert math.isfinite(speed.p50.value)
+    assert speed.n == summary.endings.started - speed.failed
+    assert math.isfinite(speed.at(0.5).value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
 
@@ -107,7 +106,7 @@ def test_an_interrupted_turn_counts_for_the_metrics_it_has(tmp_path: Path) -> No
 
 def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -> None:
     summary = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2))
-    outcomes, rows = summary.outcomes, rtbench.load(summary.run.folder)
+    outcomes, rows = summary.endings, rtbench.load(summary.run.folder)
     bad = {name for frame in (rows.turns, rows.sessions)
            for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)}  # fmt: skip
 
@@ -135,9 +134,9 @@ def test_sessions_that_never_opened_are_infinite_connect_times() -> None:
 def test_event_metrics_and_throughput_come_from_histograms() -> None:
     summary = summary_of(Plan(targets=("a", "b")))
 
-    gaps = [d for d in summary.events if d.metric == "delta_gap"]
+    gaps = [d for d in summary.event_metrics if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
-    assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
+    assert all(20 < d.at(0.5) < d.at(0.9) < d.at(0.99) <= d.high < 400 for d in gaps)
     assert {d.metric for d in summary.load_generator} == {
         "timestamp_uncertainty",
         "receive_delay",
@@ -153,19 +152,19 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
 def test_a_label_with_special_characters_finds_its_histogram() -> None:
     summary = summary_of(Plan(targets=("<b>|x",)))
 
-    assert [d.n for d in summary.events if d.metric == "delta_gap"] == [300]
+    assert [d.n for d in summary.event_metrics if d.metric == "delta_gap"] == [300]
 
 
 def test_the_main_metric_of_a_run_of_failures_is_that_of_its_requested_output() -> None:
-    assert summary_of(Plan(failed=1.0)).main == "ttfa"
-    assert summary_of(Plan(failed=1.0, text=True)).main == "ttft"
+    assert summary_of(Plan(failed=1.0)).main_metric == "ttfa"
+    assert summary_of(Plan(failed=1.0, text=True)).main_metric == "ttft"
 
 
 def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
     assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
-    assert summary.window.duration_s > 0
+    assert summary.duration_s > 0
     assert any("in progress" in notice for notice in notices(summary))
 
 
@@ -292,7 +291,7 @@ def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 
     assert summary.turns.steps[0] == "text_turns: greeting"
     assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.stratum.measured_from, a.n) for a in summary.answers] == [
+    assert [(a.stratum.measured_from, a.n) for a in summary.results] == [
         ("request_sent", 40),
         ("speech_end", 80),
     ]
@@ -420,20 +419,6 @@ def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary])
     assert whole.connect_phases == measured.connect_phases
 
 
-def test_auth_waits_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    assert auth_wait(whole) == auth_wait(measured) == ""
-    assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
-
-
-def test_an_auth_wait_in_the_measured_phase_is_reported(tmp_path: Path) -> None:
-    summary = summarise(rtbench.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
-
-    assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
-    assert len(summary.sessions) < PLAN.sessions
-
-
 def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
     whole, measured = summaries
     sides = parse_targets([folders[0]])
@@ -441,8 +426,8 @@ def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summar
     assert whole.interleaving is not None
     assert whole.interleaving == measured.interleaving
     assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
-    assert interleaved(whole.interleaving) in notices_on(sides)
-    assert whole.target_facts == measured.target_facts
+    assert interleaved(whole.interleaving) in target_notices(sides)
+    assert whole.target_settings == measured.target_settings
 
 
 def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
@@ -465,9 +450,9 @@ def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summ
     whole, measured = summaries
 
     assert whole.cost.usd > measured.cost.usd
-    assert whole.rate_limits.throttled >= measured.rate_limits.throttled
-    assert sum(one.counts.sum() for one in whole.rate_limits.targets) > sum(
-        one.counts.sum() for one in measured.rate_limits.targets
+    assert whole.throttling.throttled >= measured.throttling.throttled
+    assert sum(one.counts.sum() for one in whole.throttling.targets) > sum(
+        one.counts.sum() for one in measured.throttling.targets
     )
 
 

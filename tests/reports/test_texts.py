@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
-WITHOUT_TEXTS = ("results", "statistics", "metrics/statistic_types", "metrics/thresholds.py", "analysis/check")
+WITHOUT_TEXTS = (
+    "results", "statistics", "metrics/statistic_types", "metrics/thresholds.py", "data", "analysis/summary",
+    "analysis/comparisons", "analysis/sequential", "analysis/check", "analysis/evidence", "analysis/trends",
+    "analysis/reference",
+)  # fmt: skip
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")
 
 

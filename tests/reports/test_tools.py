@@ -13,8 +13,8 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.summary.tools import ToolTurns
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
-from reports.pages.run_report import caller_sections, metric_sections
 from reports.pages.run_report.document import summary_json
+from reports.pages.run_report.sections import outcomes, tools
 from tests.reports.edited import Row, edited
 from tests.reports.forms import run_text, section_html, section_markdown
 from tests.reports.synthetic import STEPS, Plan
@@ -80,7 +80,7 @@ def test_a_run_without_tools_has_no_table(tmp_path: Path) -> None:
     summary = summarise(load_for_report(with_tools(tmp_path, Plan(sessions=20), lambda *_: None)))
 
     assert summary.tools == ()
-    assert caller_sections.tools(summary) is None
+    assert tools.tools(summary) is None
 
 
 def test_failed_turns_and_turns_not_started_are_late(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_terminal_has_one_table_in_the_place_of_a_line_of_functions(summary:
 
 
 def test_a_page_has_the_rows_of_the_table_and_what_a_filler_is(summary: Summary) -> None:
-    section = caller_sections.tools(summary)
+    section = tools.tools(summary)
     html, markdown = section_html(section).replace(NBSP, " "), section_markdown(section).replace(NBSP, " ")
 
     for head in ("first sound p50", "answer p50", "delegation to answer p50", "tasks per turn", "within 2 s", "failed"):
@@ -155,7 +155,7 @@ def test_an_uncertain_metric_is_marked_in_the_table(tmp_path: Path) -> None:
     )
 
     assert row_of(summary, "sim").first_sound.uncertain
-    assert "uncertain in this run" in section_html(caller_sections.tools(summary))
+    assert "uncertain in this run" in section_html(tools.tools(summary))
 
 
 def test_summary_json_has_the_table_and_the_shares_of_the_thresholds(tmp_path: Path) -> None:
@@ -177,5 +177,5 @@ def test_summary_json_has_the_table_and_the_shares_of_the_thresholds(tmp_path: P
         *(("voice_to_voice", "goodbye", target, 0, 60, "turns") for target in ("realtime", "live")),
         *(("connect_total", "all", target, 60, 60, "sessions") for target in ("realtime", "live")),
     ]
-    rates = section_markdown(metric_sections.rates(summary)).replace("\\", "").replace(NBSP, " ")
-    assert "| voice_to_voice goodbye within 700 ms | live | 100 % (94 to 100 %) | 60 of 60 | 60 | more |" in rates
+    rates = section_markdown(outcomes.rates(summary)).replace("\\", "").replace(NBSP, " ")
+    assert "| voice_to_voice goodbye within 700 ms | live | 100 % (94 to 100 %) | 60 of 60 | 60 |" in rates

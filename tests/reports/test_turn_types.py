@@ -22,7 +22,7 @@ from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.turns import TurnArrays, measured_turns
 from reports.metrics.strata import Stratum, in_order
-from reports.pages.run_report import caller_sections
+from reports.pages.run_report.sections import network
 from reports.results.json_entries import to_json_data
 from reports.text import settings
 from reports.text.notices import notices, run_notices
@@ -107,7 +107,7 @@ def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Pa
     """The turn may have ended too early to know whether the service or the script ends the speech."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
-    (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
+    (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).results
 
     assert (answer.stratum.measured_from, answer.n, answer.failed) == ("request_sent", 40, 1)
 
@@ -123,7 +123,7 @@ def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_sh
     terminal = run_text(summary)
 
     assert set(summary.mains.values()) == {"voice_to_voice"}
-    assert (len(summary.answers), summary.voice_to_voice) == (1, ())
+    assert (len(summary.results), summary.voice_to_voice) == (1, ())
     assert run_headline(summary).startswith("Callers hear the reply ")
     assert re.findall("^(.+) from .*, to the first audible", terminal, re.MULTILINE) == ["voice_to_voice", "greeting"]
     assert "ttfa" not in terminal
@@ -142,7 +142,7 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
     summary = edited(tmp_path, change)
 
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
-    assert [(a.metric, a.n) for a in summary.answers] == [("ttft", 20), ("ttfa", 20)]
+    assert [(a.metric, a.n) for a in summary.results] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers hear the reply" in run_headline(summary)
     assert "ttft from request sent, to the first text delta" in run_text(summary)
     assert "ttfa from end of speech, to the first audio delta" in run_text(summary)
@@ -154,7 +154,7 @@ def test_failed_turns_are_infinite_only_for_latency_metrics() -> None:
     for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
         found = figures(summary, metric)
         assert found.failed > 0
-        assert math.isfinite(found.p50.value)
+        assert math.isfinite(found.at(0.5).value)
         assert not any(estimate.in_failures for estimate in found.quantiles)
     assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
 
@@ -165,7 +165,7 @@ def test_request_ack_is_listed_after_network_rtt_and_ignores_failures() -> None:
 
     assert found.failed > 0
     assert {estimate.value for estimate in found.quantiles if not estimate.has_too_few} == {21}
-    page = section_html(caller_sections.network(summary)).rpartition("<table>")[2]
+    page = section_html(network.network(summary)).rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
 
@@ -204,10 +204,12 @@ def test_the_end_of_turn_delay_segment_names_the_configured_silence(
     ]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(summary.setup).replace(
+    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(summary.playback).replace(
         "\u00a0", " "
     )
-    assert to_json_data(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
+    assert to_json_data(summary.playback)["detections"] == [
+        d for n, d in enumerate(detections) if d not in detections[:n]
+    ]
 
 
 PLAN = Plan(sessions=40, turns=5, targets=("west", "east"))
@@ -280,13 +282,13 @@ def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_too
 
 
 def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
-    waits = {(f.target, f.stratum.turn_type): f for f in summary.metrics if (f.metric, f.step) == ("ttfa", "all")}
+    waits = {(f.target, f.stratum.turn_type): f for f in summary.turn_metrics if (f.metric, f.step) == ("ttfa", "all")}
 
     assert {key: wait.n for key, wait in waits.items()} == {
         ("west", ""): 90, ("west", "function_calls"): 10, ("east", ""): 90, ("east", "function_calls"): 10,
     }  # fmt: skip
     assert waits["west", "function_calls"].at(0.5).value > waits["west", ""].at(0.5).value + 900
-    assert {answer.stratum for answer in summary.answers} == {
+    assert {answer.stratum for answer in summary.results} == {
         Stratum("speech_end"),
         Stratum("speech_end", "function_calls"),
     }
@@ -306,7 +308,7 @@ def test_a_failed_turn_gets_the_turn_type_of_successful_turns_of_its_step(tmp_pa
             | ({"outcome": "timeout:first_delta"} if failed else {})
         )
 
-    answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).answers}
+    answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).results}
     assert (answers["function_calls"].turns, answers["function_calls"].failed) == (10, 4)
     assert (answers[""].turns, answers[""].failed) == (40, 0)
 

@@ -26,7 +26,6 @@ from reports.analysis.check.results import CheckResult, compared_result
 from reports.analysis.comparisons.comparison import Comparison, compare_targets
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sample_size import power_spec, sample_size
-from reports.analysis.sequential.decide import analyse_pairs
 from reports.analysis.summary.drift import PoolDrift
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
@@ -38,6 +37,7 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import Stratum
 from reports.pages.check.report import check_page
+from reports.pages.comparisons.interim import analyse_pairs
 from reports.pages.comparisons.page import comparison_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
@@ -96,14 +96,14 @@ def test_an_uncertain_metric_states_its_uncertainty_and_its_limit() -> None:
 def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
-    assert {one.target for one in found.metrics if one.uncertain} == {"gateway"}
+    assert {one.target for one in found.turn_metrics if one.uncertain} == {"gateway"}
     assert NOTE.replace("total may", "total on gateway may") == plain(uncertain_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
 
 
 def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
-    found = next(one for one in comparison.findings if one.spec.metric == "response_total")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "response_total")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(reason_text(found.verdict.reason)) == f"{WHY} on sim (other)"
@@ -113,7 +113,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
 def test_an_uncertain_rate_is_not_compared() -> None:
     late = replace(LATE, inexact=("stall_duration",))
     comparison = quick(two(Plan(sessions=60, turns=10), late))
-    found = next(one for one in comparison.findings if one.spec.metric == "stall_rate")
+    found = next(one for one in comparison.comparisons if one.spec.metric == "stall_rate")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
 
@@ -124,7 +124,7 @@ def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comp
     made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)
     comparison = compare_targets(parse_targets([str(made)]), draws=300)
     wanted = ("response_total", 0.5)
-    return next(f for f in comparison.findings if (f.spec.metric, f.spec.p) == wanted), comparison
+    return next(f for f in comparison.comparisons if (f.spec.metric, f.spec.p) == wanted), comparison
 
 
 def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Pa
 
     assert analyse_pairs(planned_run(tmp_path / "exact", gates)).exit_status == 1
     found = analyse_pairs(planned_run(tmp_path / "late", gates, late))
-    assert (found.exit_status, found.result.decisions[0].verdict) == (3, "inconclusive")
-    assert WHY in plain(reason_text(found.result.decisions[0].reason))
+    assert (found.exit_status, found.primary_metrics[0].verdict) == (3, "inconclusive")
+    assert WHY in plain(reason_text(found.primary_metrics[0].reason))
 
 
 def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def check_same_text(
     )
     assert plain_of_words_of_differences(interval_text(item)) == f"{difference_text} ({ends})"
     assert plain_of_words_of_differences(limit_text(item)).replace("+", "").removeprefix("−") == margin
-    assert item.title == verdicts.metric_text(question)
+    assert item.title == question.title
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_a_drift_is_printed_like_other_differences(low: float, high: float, text
 def test_a_metric_with_a_fixed_start_instant_names_measured_from_as_a_group_of_turns() -> None:
     question = MetricSpec("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
 
-    assert verdicts.metric_text(question) == "voice_to_voice p50 of turns from request sent"
+    assert question.title == "voice_to_voice p50 of turns from request sent"
 
 
 def test_a_latency_of_zero_and_an_infinite_baseline_are_printed_differently() -> None:

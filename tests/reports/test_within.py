@@ -12,7 +12,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
-from reports.analysis.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.plan import plan_analyses
 from reports.analysis.targets.named import parse_targets, targets_of
@@ -24,10 +24,12 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import estimate_rate
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.thresholds import by_metric, parse, parse_all
+from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
 from reports.text.check_sentences import why
 from reports.text.metric_sentences import comparison_entry, sentence
+from reports.text.reasons import reason_text
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.slo import slo_of
 from tests.reports import synthetic
@@ -190,7 +192,7 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     (found,) = quick(
         sides, specs=[MetricSpec("voice_to_voice", Within(DEADLINE), Margin(points=margin), True)]
-    ).findings
+    ).comparisons
 
     assert found.difference is not None
     assert (found.difference.baseline, found.difference.candidate) == (1.0, 0.9)
@@ -201,7 +203,7 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
 def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path) -> None:
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     asked = [MetricSpec("voice_to_voice", Within(d), Margin(points=0.05), True) for d in (DEADLINE, 2_500)]
-    findings = quick(sides, specs=asked).findings
+    findings = quick(sides, specs=asked).comparisons
 
     assert [round(f.difference.d, 6) for f in findings if f.difference] == [-0.1, 0]
     assert [comparison_entry(f).deadline_ms for f in findings] == [DEADLINE, 2_500]
@@ -233,14 +235,15 @@ def test_interim_analyses_decide_a_share(tmp_path: Path, late: dict[str, int], r
     plan = planned({"voice_to_voice": ["within(2000)>-5pt"]})
     folder = answered(tmp_path, replace(PAIRED, sessions=240), late, sequential_plan=plan)
 
-    assert decision_of(load_for_report(folder)).result.reason == result
+    assert decision_of(load_for_report(folder)).end == result
 
 
 def test_a_plan_that_cannot_pass_names_the_pairs_that_can(tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     file.write_text("ttfa: within(800)>-1pt\n", encoding="utf-8")
     request = {"thresholds": str(file), "targets": ["a", "b"], "scripts": [], "pairs": 100, "every": 50, "metric": ""}
-    (notice,) = plan_analyses(request)["notices"]
+    _, (reason,) = plan_analyses(request)
+    notice = reason_text(reason).replace("\u00a0", " ")
 
     assert "cannot pass with 100 pairs, because with no late turn in 100 pairs" in notice.replace("sessions", "pairs")
 
@@ -252,7 +255,7 @@ def test_a_sample_size_is_planned_as_that_of_a_rate(tmp_path: Path) -> None:
 
     assert (size.kind, size.deadline_ms, size.sessions_to_pass) == ("within", DEADLINE, 299)
     assert "to detect −3 points with a margin of 1 point" in answer
-    assert "even if no turn is late" in answer
+    assert "to pass, none late" in answer
 
 
 def test_a_trend_has_no_shares() -> None:

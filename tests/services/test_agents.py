@@ -18,7 +18,7 @@ from bench.files.validation import either
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
-from bench.services.agents.dialects import ACS, AGENTS, PCM, TWILIO, AgentDialect
+from bench.services.agents import ACS, AGENTS, PCM, TWILIO, AgentDialect
 from bench.wire.audio import G711_ULAW, AudioFormatName
 from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind, audio_payload

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from bench.record.document import TargetEntry
 from bench.services.glm import GLM
 from bench.services.inworld import INWORLD
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.qwen import QWEN
 from bench.services.registry import DIALECTS, SERVICES

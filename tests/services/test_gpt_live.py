@@ -16,7 +16,7 @@ from bench.files.yaml_file import PythonValue
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
-from bench.services.gpt_live.dialect import GPT_LIVE
+from bench.services.gpt_live import GPT_LIVE
 from bench.services.registry import DIALECTS
 from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage
 from bench.wire.events import ErrorScope, EventKind

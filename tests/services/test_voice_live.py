@@ -10,9 +10,9 @@ from azure.ai.voicelive.models import RequestSession, ServerEvent, ServerEventTy
 
 from bench.files.yaml_file import PythonValue
 from bench.plan.script_keys import SESSION
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.voice_live.dialect import VOICE_LIVE
+from bench.services.voice_live import VOICE_LIVE
 from bench.wire.dialect import ClientMessage
 from bench.wire.events import EventKind
 from bench.wire.settings import SessionSettings

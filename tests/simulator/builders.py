@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from bench.services.openai.dialect import RATED_FORMATS
-from bench.services.openai.ga import ga_format
+from bench.services.openai.dialect import RATED_FORMATS, ga_format
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.delay import LogNormal
 from bench.simulator.ground_truth_log import LatenessCounts

@@ -14,7 +14,7 @@ from openai.types.live.server_event import ServerEvent
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from bench.services.gpt_live.dialect import AUDIO_DELTA
+from bench.services.gpt_live import AUDIO_DELTA
 from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour

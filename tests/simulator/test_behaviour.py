@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import ga_format
+from bench.services.openai.dialect import FORMATS, ga_format
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.profile import FunctionCalls, PreambleSettings
 from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.services.openai.dialect import FORMATS
-from bench.services.openai.ga import ga_format
+from bench.services.openai.dialect import FORMATS, ga_format
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
 from bench.simulator.profile import ContextLatency, TokenCache

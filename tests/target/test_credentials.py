@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean, redacted
+from bench.target.target import MIN_SECRET_CHARACTERS, Credential, clean, redacted
 
 SECRET = "s3cr3t"
 

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Billing
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA, Ga
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.openai.dialect import GA, Ga
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
-from bench.services.voice_live.dialect import VOICE_LIVE
+from bench.services.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
-from bench.target.credentials import Credential
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.target.target_settings import TargetSettings
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import Dialect

@@ -9,8 +9,7 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.services.registry import DIALECTS, SERVICES
-from bench.target.credentials import Credential
-from bench.target.target import Target
+from bench.target.target import Credential, Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target

@@ -13,10 +13,9 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.target.credentials import Credential, redacted
-from bench.target.target import EntraSignIn, Target
+from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import Proxy

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target import tokens
-from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
-from bench.target.target import Auth, EntraSignIn, Target
+from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import secret_placeholder

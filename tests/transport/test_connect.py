@@ -23,8 +23,8 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
-from bench.target.credentials import redacted
-from bench.transport import names as names_of_hosts
+from bench.target.target import redacted
+from bench.transport import connect as names_of_hosts
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.socket_read import SocketRead

@@ -16,9 +16,8 @@ from websockets.server import ServerProtocol
 
 from bench.base.clock import Arrival
 from bench.transport.fast import reader
-from bench.transport.fast.frames import MASK_BYTES, leading_texts, masked_frame, missing_bytes
 from bench.transport.fast.reader import MessageReader
-from bench.transport.parser import frame_bytes
+from bench.transport.parser import MASK_BYTES, frame_bytes, leading_texts, masked_frame, missing_bytes
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage

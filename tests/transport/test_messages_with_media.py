@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from bench.services.openai.dialect import Ga
 from bench.services.openai.events import EventReader
-from bench.services.openai.ga import Ga
 from bench.transport.messages_with_media import POLL_NS, MessagesWithMedia
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, MessageKind

@@ -20,10 +20,9 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import LOOKUPS_FULL
 from bench.catalogue.timeouts import Timeouts
-from bench.transport import names
-from bench.transport.connect import open_tcp
+from bench.transport import connect
+from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
-from bench.transport.names import Lookup, look_up
 from tests.helpers import MS
 
 GUARD_S = 30
@@ -35,7 +34,7 @@ def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], objec
 
     Every name resolves to loopback.
     """
-    real = names.getaddrinfo
+    real = connect.getaddrinfo
 
     def getaddrinfo(host: str, port: int, *rest: Any) -> Any:
         if rest[-1:] != (socket.AI_NUMERICHOST,):
@@ -43,10 +42,10 @@ def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], objec
             host = "127.0.0.1"
         return real(host, port, *rest)
 
-    monkeypatch.setattr(names, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(names, "MAX_LOOKUPS", threads)
-    resolver = names.Resolver()
-    monkeypatch.setattr(names.Resolver, "of_hub", lambda: resolver)
+    monkeypatch.setattr(connect, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(connect, "MAX_LOOKUPS", threads)
+    resolver = connect.Resolver()
+    monkeypatch.setattr(connect.Resolver, "of_hub", lambda: resolver)
 
 
 @contextmanager
@@ -166,7 +165,7 @@ def test_a_lookup_that_finished_while_this_process_was_suspended_counts(monkeypa
 
     def hold_up() -> None:
         """Block the event loop until long after the timeout of the lookup."""
-        until_ns = monotonic_ns() + 2 * limit_ns + 2 * names.STOPPED_NS
+        until_ns = monotonic_ns() + 2 * limit_ns + 2 * connect.STOPPED_NS
         free.set()
         wait_for(answered)
         while monotonic_ns() < until_ns:

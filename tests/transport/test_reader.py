@@ -34,8 +34,8 @@ from bench.services.registry import DIALECTS
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
-from bench.transport.fast.frames import leading_texts
 from bench.transport.interface import ConnectTimings, PacedSender
+from bench.transport.parser import leading_texts
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context

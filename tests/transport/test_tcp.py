@@ -34,14 +34,13 @@ from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
-from bench.transport import names, tcp, websocket
-from bench.transport.connect import connect, connect_first
+from bench.transport import tcp, websocket
+from bench.transport.connect import Lookup, connect, connect_first, look_up
 from bench.transport.event_loop import LoopMonitor, Poller
 from bench.transport.interface import ConnectTimings
-from bench.transport.names import Lookup, look_up
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
@@ -639,7 +638,7 @@ def test_addresses_that_do_not_answer_share_the_timeout() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_an_ip_address_needs_no_lookup(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.delattr(names, "Resolver")
+    monkeypatch.delattr(connecting, "Resolver")
 
     assert [found[4][:2] for found in look_up(address, 443, 1.0).addresses] == [(address, 443)]
 

@@ -12,21 +12,26 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.xai import XAI
 from bench.wire.dialect import Dialect
 from bench.wire.events import (
+    MAX_WAIT_S,
     UNREAD,
     ErrorScope,
     EventKind,
+    RateLimit,
     ServerEvent,
     ServiceFailure,
     StrippedAudio,
     TokenUsage,
     audio_payload,
+    limits_in,
+    rate_limits,
+    wait_in,
+    wait_of,
 )
-from bench.wire.rate_limits import MAX_WAIT_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,

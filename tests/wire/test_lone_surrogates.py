@@ -20,12 +20,12 @@ from bench.observe.inputs import SessionStart
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.record.rows import received_events
-from bench.services.agents.dialects import ACS, PCM, TWILIO
-from bench.services.gpt_live.dialect import GPT_LIVE
-from bench.services.openai.ga import GA
+from bench.services.agents import ACS, PCM, TWILIO
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.voice_live.dialect import VOICE_LIVE
-from bench.target.credentials import Credential
+from bench.services.voice_live import VOICE_LIVE
+from bench.target.target import Credential
 from bench.transport.parser import service_message
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect

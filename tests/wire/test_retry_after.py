@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from bench.wire.rate_limits import wait_of, with_arrival
+from bench.wire.events import wait_of, with_arrival
 
 S = 10**9
 NOW, LATER = "Fri, 20 Nov 2026 14:00:00 GMT", "Fri, 20 Nov 2026 14:00:30 GMT"

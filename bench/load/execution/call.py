@@ -10,10 +10,9 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.catalogue.outcomes import OWN_FAULT
-from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
-from bench.load.execution.target_state import TargetState
+from bench.load.execution.target_state import RefusedCall, TargetState
 from bench.load.planning.tasks import Caller, CallSteps, SessionEnded, Turn, run_task
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation

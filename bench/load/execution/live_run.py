@@ -19,13 +19,12 @@ from greenlet import greenlet
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.units import NS_PER_S
-from bench.load.execution.back_off import BackOff
 from bench.load.execution.call import Call, CallAssignment
 from bench.load.execution.pairs import Pair, PairCounter, WorkerSlot, is_sampled, order
 from bench.load.execution.progress import CostMeter, ProgressCounter, ProgressReport
 from bench.load.execution.session_registry import LocustCallbacks, SessionRegistry
 from bench.load.execution.start_scheduler import CallDispatcher, PairStart, StartScheduler
-from bench.load.execution.target_state import TargetState
+from bench.load.execution.target_state import BackOff, TargetState
 from bench.load.lifecycle import ALL_DONE, RunEvent, StopRequested
 from bench.load.planning.load_model import Arrivals
 from bench.load.planning.run_plan import RunPlan
@@ -36,7 +35,7 @@ from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.session.dial import RunEnded
 from bench.target.tokens import Keyring
-from bench.transport.names import warm_up
+from bench.transport.connect import warm_up
 
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0

@@ -13,9 +13,8 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, awaited
 from bench.catalogue.outcomes import outcome_class
 from bench.files.sanitize import escape_control
-from bench.load.execution.back_off import RefusedCall, refusal_of
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
-from bench.load.execution.target_state import MAX_INITIAL_FAILURES, TargetState, was_opened
+from bench.load.execution.target_state import MAX_INITIAL_FAILURES, RefusedCall, TargetState, refusal_of, was_opened
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.run_options import Options
 from bench.observe.inputs import session_start

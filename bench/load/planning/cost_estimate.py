@@ -113,7 +113,9 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
     sessions = [script.session for script in scripts]
     # the URL of a service that delegates names no model
     named = next((session.model for session in sessions if session.model), None) if target.terms.has_backend else None
-    transcriber = _transcriber(scripts)
+    transcribers = [session.input_transcription.model for session in sessions if session.input_transcription]
+    only_transcribes = all(session.output == ONLY_TRANSCRIPT for session in sessions)
+    transcriber = transcribers[0] if transcribers and only_transcribes else None
     tariff = tariff_of(table, target.terms, BilledModel(transcriber or named))
     model, prices = tariff.model or target.label, tariff.prices
     has_deployments = target.known_service is not None and target.known_service.has_deployments
@@ -137,13 +139,6 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
             if backend
         },
     )
-
-
-def _transcriber(scripts: Collection[Script]) -> str | None:
-    """Return the model that transcribes, if the sessions do nothing else; None if some have replies."""
-    sessions = [script.session for script in scripts]
-    models = [session.input_transcription.model for session in sessions if session.input_transcription]
-    return models[0] if models and all(session.output == ONLY_TRANSCRIPT for session in sessions) else None
 
 
 def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:

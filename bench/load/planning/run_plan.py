@@ -33,9 +33,8 @@ from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
 from bench.record.provenance import named_host, opening_document
-from bench.target.credentials import Credential
 from bench.target.price_table import PriceTable, load_price_table
-from bench.target.target import Target
+from bench.target.target import Credential, Target
 from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
 from bench.wire.dialect import Peer

@@ -19,8 +19,7 @@ from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.record.document import PlannedTurnEntry
-from bench.target.credentials import Credential, variable_secret
-from bench.target.target import Auth, EntraSignIn, Target
+from bench.target.target import Auth, Credential, EntraSignIn, Target, variable_secret
 from bench.wire.dialect import SOUND, Dialect
 from bench.wire.settings import ONLY_TRANSCRIPT
 

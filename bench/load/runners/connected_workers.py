@@ -33,7 +33,7 @@ from bench.record import folder as files
 from bench.record import spool
 from bench.record.provenance import host_name
 from bench.record.replica import BadChunkError, PartReplica
-from bench.record.worker_part import parts
+from bench.record.spool import parts
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0

@@ -30,15 +30,15 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.cpu import LOWERED
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.base.installation import KILLED_S, child_environment, last_line, python_command
-from bench.base.status_line import text_width
+from bench.base.standard_streams import text_width
 from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.presence import permission_to_close
+from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
-from bench.record.worker_part import parts
 
 ANSWER_S = 120.0
 MAX_CHILD_S, AGAIN_S = 600.0, 1.0

@@ -1,6 +1,6 @@
 """The interim analyses of a run that stops when its comparison is decided: their plan, and their child processes.
 
-`reports.analysis.sequential` plans the analyses and evaluates the run folder; this process computes no statistic. While
+`reports` plans the analyses and evaluates the run folder; this process computes no statistic. While
 the load generator is overloaded, no analysis starts. Overload means that the run would be invalid if it ended now. If
 the overload lasts for a tenth of the planned pairs (at least ten pairs), the run is ended as invalid. But no run is
 ended before its two targets together have 200 turns. The reason is that the validity checks use p99, and p99 of fewer
@@ -30,8 +30,8 @@ MIN_PAIRS, MIN_TURNS = 10, 200
 """A run is ended as invalid only after this many pairs during the overload, and this many turns of both targets."""
 MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = (
-    python_command("reports.analysis.sequential", "plan"),
-    python_command("reports.analysis.sequential", "look"),
+    python_command("reports.pages.comparisons", "plan"),
+    python_command("reports.pages.comparisons", "analyse"),
 )
 
 

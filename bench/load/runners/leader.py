@@ -31,8 +31,8 @@ from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
+from bench.record.spool import parts
 from bench.record.upload import destination_of
-from bench.record.worker_part import parts
 from bench.target.tokens import Keyring, closed_on_failure
 
 

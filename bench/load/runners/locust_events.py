@@ -30,8 +30,8 @@ from bench.load.planning.run_options import Environment, add_options, fork_for_a
 from bench.load.runners import messages, worker_link
 from bench.load.runners.connected_workers import ConnectedWorkers
 from bench.load.runners.leader import Leader
+from bench.load.runners.monitor import print_log_in
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.terminal import print_log_in
 from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
@@ -70,11 +70,6 @@ def _on_init(environment: Any, **_: Any) -> None:
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
-def _on_parser(**_: Any) -> None:
-    """Prepare the standard streams before Locust prints or logs."""
-    standard_streams.prepare()
-
-
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line if the error means that a port is in use, or that no class gets users. Print any other exception
     as Python does.
@@ -99,6 +94,7 @@ def register() -> None:
     sys.excepthook = report_error
     messages.accept_workers_only()  # before a master exists
     worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
-    for listener in (_on_parser, add_options, stay_on_loopback, fork_for_allowed_cores):
+    events.init_command_line_parser.add_listener(lambda **_: standard_streams.prepare())  # before Locust prints or logs
+    for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
     events.init.add_listener(_on_init)

@@ -30,8 +30,7 @@ from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, RunState, S
 from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
 from bench.load.planning.workload import drop_classes_without_tasks
-from bench.load.runners.monitor import RunMonitor
-from bench.load.runners.terminal import TerminalView
+from bench.load.runners.monitor import RunMonitor, TerminalView
 from bench.record import folder as files
 from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool

@@ -27,7 +27,7 @@ from bench.base.units import byte_unit
 from bench.catalogue.pricing import dollars
 from bench.load.planning.run_options import LOOPBACK, SHAPE, users_of
 from bench.load.runners.live_totals import LiveLatency, TargetProgress
-from bench.load.runners.terminal import FAILED, UNKNOWN
+from bench.load.runners.monitor import FAILED, UNKNOWN
 from bench.load.runners.web_origin import cross_site_reason
 from bench.record.document import ValidityStatus
 

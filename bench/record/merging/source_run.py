@@ -28,10 +28,10 @@ from bench.record import spool
 from bench.record.document import KILLED, HostEntry, IncidentEntry, RunDocument
 from bench.record.finalize import CLOSED, finalize
 from bench.record.histograms import Histograms, read
-from bench.record.integrity import repeated, wrong_column
 from bench.record.merging.merged_document import PairStarts, RunNumbering, first_starts, worker_of
+from bench.record.metric_values import repeated, wrong_column
 from bench.record.provenance import leader_of, recorded_by
-from bench.record.worker_part import TRANSCRIPT, PartFacts, WorkerPart, parts
+from bench.record.spool import TRANSCRIPT, PartFacts, WorkerPart, parts
 
 BATCH_ROWS = 10_000
 KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}

@@ -1,7 +1,8 @@
-"""The common part of the OpenAI Realtime API dialects, preview (`preview.py`) and GA (`ga.py`).
+"""The GA dialect of OpenAI's Realtime API, and what the dialects that derive from it or from the preview share.
 
 Names and fields are those of the events in the preview (api-versions 2024-10-01-preview, 2025-04-01-preview) and in GA.
-This module encodes client messages, and `events.py` decodes server events.
+In GA the session is nested and has a type, and the names of output parts contain `output`. This module encodes client
+messages, and `events.py` decodes server events.
 """
 
 from __future__ import annotations
@@ -14,8 +15,28 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.catalogue.outcomes import AGENT_DIALECTS
-from bench.services.openai.events import FILLERS, FUNCTION_CALL, MAX_DURATION_CLOSE, REQUEST_KEY, EventReader
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
+from bench.services.openai.events import (
+    FILLERS,
+    FUNCTION_CALL,
+    GA_PARTS,
+    MAX_DURATION_CLOSE,
+    MCP_APPROVAL_REQUEST,
+    MCP_CALL,
+    PREVIEW_PARTS,
+    REQUEST_KEY,
+    EventReader,
+)
+from bench.wire.audio import (
+    G711_ALAW,
+    G711_ULAW,
+    PCM16,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_48K,
+    AudioFormat,
+    AudioFormatName,
+    by_name,
+)
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Feature, MessageKind, secret_placeholder
 from bench.wire.events import EventKind, FunctionCall
 from bench.wire.settings import (
@@ -104,6 +125,19 @@ UNANSWERABLE: Mapping[Feature, str] = MappingProxyType(
     | {Feature.TYPED: f"but a session with `output: {ONLY_TRANSCRIPT}` only listens: use a recording (`audio`)"}
 )
 """The features that a session lacks if it only transcribes."""
+NO_MCP: Mapping[Feature, str] = MappingProxyType(
+    {Feature.MCP: "which this tool supports only in the GA dialect: remove them, or use --dialect ga"}
+)
+UNKNOWN: Mapping[Feature, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (Feature.IMAGE, Feature.OUT_OF_BAND),
+            "which is undocumented for this service: remove it, or use another --dialect",
+        ),
+        **NO_MCP,
+    }
+)
+"""MCP, and the features that are undocumented for these services, and that no client shows how to request."""
 
 
 class OpenAIDialect(EventReader):
@@ -319,3 +353,94 @@ def _is_set(settings: SessionSettings, setting: DialectSetting) -> bool:
     for key in setting.keys:
         value = getattr(value, key, None)
     return value is not None and setting.holds(value)
+
+
+class ServerVadOnly(OpenAIDialect):
+    """The dialect of services that have no turn detection except `server_vad`."""
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        refused, turn_detection = super().unsupported_setting(settings), settings.turn_detection
+        if refused is not None or turn_detection is None or turn_detection.type == "server_vad":
+            return refused
+        problem = f"the {self.name} dialect does not support {turn_detection.type}: use server_vad"
+        return UnsupportedSetting(("turn_detection", "type"), problem)
+
+
+G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+
+
+def ga_format(format: AudioFormat) -> dict[str, Any]:
+    """Return the setting for an audio format in the notation of GA."""
+    if format.is_pcm:
+        return {"type": "audio/pcm", "rate": format.rate_hz}
+    return {"type": G711_TYPES[format.name]}
+
+
+class Ga(OpenAIDialect):
+    """The dialect of Azure's path /openai/v1/realtime. It is also that of OpenAI if no version header is sent."""
+
+    name = family = GA_NAME
+    parts, other_kinds = GA_PARTS, PREVIEW_PARTS
+    own_kinds: Mapping[str, EventKind] = MappingProxyType(
+        {
+            "mcp_list_tools.in_progress": EventKind.NOTED,
+            "mcp_list_tools.completed": EventKind.MCP_LISTED,
+            "mcp_list_tools.failed": EventKind.MCP_NOT_LISTED,
+            "response.mcp_call_arguments.delta": EventKind.NOTED,
+            "response.mcp_call_arguments.done": EventKind.MCP_CALL_DONE,
+            "response.mcp_call.in_progress": EventKind.MCP_CALL_STARTED,
+            "response.mcp_call.completed": EventKind.MCP_CALL_ENDED,
+            "response.mcp_call.failed": EventKind.MCP_CALL_FAILED,
+        }
+    )
+    """The events of MCP servers, whose tools the service lists and calls itself (guide "Realtime with tools")."""
+    item_kinds = MappingProxyType(
+        {
+            (EventKind.OUTPUT_ADDED, MCP_CALL): EventKind.MCP_CALL_ADDED,
+            (EventKind.NOTED, MCP_APPROVAL_REQUEST): EventKind.MCP_APPROVAL,  # conversation.item.done
+        }
+    )
+    input_formats = output_formats = RATED_FORMATS
+    stored = {  # noqa: RUF012 - as in its base
+        ("type",): "only realtime sessions are supported, and with `output: transcript` transcription sessions",
+        ("output_modalities",): "use `output`",
+        ("instructions",): "use `instructions`",
+        ("tools",): "use `tools`",
+        ("tool_choice",): "use `tool_choice`",
+        ("audio", "input", "format"): "use `input_format`",
+        ("audio", "output", "format"): "use `output_format`",
+        ("max_output_tokens",): "use `max_output_tokens`",
+        ("audio", "input", "turn_detection", "create_response"): "use `turn_detection`",
+        ("audio", "input", "transcription", "model"): "use `input_transcription`",
+    }
+    reply_part = "output_text"
+    transcribers = WITHOUT_DETECTION
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        transcription, noise = settings.input_transcription, settings.noise_reduction
+        audio_input = {
+            "format": ga_format(self.input_format_for(settings)),
+            "turn_detection": settings.detection_update,  # null disables it
+        } | without_none(
+            transcription=transcription.explicit if transcription else None,
+            noise_reduction={"type": noise} if noise else None,
+        )
+        if settings.output == ONLY_TRANSCRIPT:
+            return {"type": "transcription", "audio": {"input": audio_input}}
+        audio_output = without_none(format=ga_format(self.output_format_for(settings)), voice=settings.voice)
+        return without_none(
+            type="realtime",
+            **self.output(settings.output),
+            instructions=settings.instructions,
+            audio={"input": audio_input, "output": audio_output},
+            max_output_tokens=settings.max_output_tokens,
+            reasoning=settings.reasoning,
+            truncation=settings.truncation,
+            **tools(settings),
+        )
+
+    def output(self, output: Output) -> dict[str, Any]:
+        return {"output_modalities": [output]}
+
+
+GA = Ga()

@@ -1,7 +1,7 @@
 """The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
 A server message is one event, whatever its content. This module shortens every text of the service that is stored
-(`bench.files.values`), because all texts pass through this module.
+(`bench.files.sanitize`), because all texts pass through this module.
 
 The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
 without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
@@ -16,8 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench.files.sanitize import slug
-from bench.files.values import (
+from bench.files.sanitize import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
@@ -27,6 +26,7 @@ from bench.files.values import (
     milliseconds_in,
     object_in,
     shortened_settings,
+    slug,
     string_in,
 )
 from bench.wire.dialect import NOT_JSON, Dialect, MessageKind, decode_again
@@ -43,9 +43,9 @@ from bench.wire.events import (
     ServiceFailure,
     TokenUsage,
     base64_bytes,
+    rate_limits,
     text_characters,
 )
-from bench.wire.rate_limits import rate_limits
 
 SHARED_KINDS = {
     "session.created": EventKind.SESSION_CREATED,

@@ -10,20 +10,7 @@ from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, WITHOUT_D
 from bench.services.openai.events import GA_PARTS, PREVIEW_PARTS
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Feature, MessageKind
-from bench.wire.settings import ONLY_TRANSCRIPT, Keys, Output, SessionSettings, without_none
-
-STORED: Mapping[Keys, str] = {
-    ("modalities",): "use `output`",
-    ("instructions",): "use `instructions`",
-    ("tools",): "use `tools`",
-    ("tool_choice",): "use `tool_choice`",
-    ("input_audio_format",): "use `input_format`",
-    ("input_audio_sampling_rate",): "use `input_format`, which sets the rate",
-    ("output_audio_format",): "use `output_format`",
-    ("max_response_output_tokens",): "use `max_output_tokens`",
-    ("turn_detection", "create_response"): "use `turn_detection`",
-    ("input_audio_transcription", "model"): "use `input_transcription`",
-}
+from bench.wire.settings import ONLY_TRANSCRIPT, Output, SessionSettings, without_none
 
 TRANSCRIPTION_SESSION = "transcription_session"
 """The prefix of the names of the events about a session that only transcribes."""
@@ -36,7 +23,18 @@ class Preview(OpenAIDialect):
     name = family = PREVIEW_NAME
     parts, other_kinds = PREVIEW_PARTS, GA_PARTS
     input_formats = RATED_FORMATS
-    stored = STORED
+    stored = {  # noqa: RUF012 - as in its base
+        ("modalities",): "use `output`",
+        ("instructions",): "use `instructions`",
+        ("tools",): "use `tools`",
+        ("tool_choice",): "use `tool_choice`",
+        ("input_audio_format",): "use `input_format`",
+        ("input_audio_sampling_rate",): "use `input_format`, which sets the rate",
+        ("output_audio_format",): "use `output_format`",
+        ("max_response_output_tokens",): "use `max_output_tokens`",
+        ("turn_detection", "create_response"): "use `turn_detection`",
+        ("input_audio_transcription", "model"): "use `input_transcription`",
+    }
     reply_part = "text"
     transcribers = WITHOUT_DETECTION
     message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
@@ -86,3 +84,14 @@ class Preview(OpenAIDialect):
 
 
 PREVIEW = Preview()
+
+
+class ShelledFunctions(Preview):
+    """A dialect that is like the preview, but has each function in a `function` object, as in chat completions."""
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        session = super().session(settings)
+        if "tools" not in session:
+            return session
+        bare = ({key: value for key, value in tool.items() if key != "type"} for tool in session["tools"])
+        return session | {"tools": [{"type": "function", "function": function} for function in bare]}

@@ -50,10 +50,8 @@ class EndResponse:
 
 
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
-"""An action of a connection.
-
-If it is bytes, send them as a part of a frame. If it is a fault, do what its kind states.
-"""
+"""An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do what its kind
+states."""
 RefusalForm = Literal["http", "event", "sip"]
 """The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade, or a SIP response."""
 KINDS_OF_OTHERS: Mapping[RefusalForm, Collection[str]] = {
@@ -168,9 +166,8 @@ PLACE_OF_EVENT: Mapping[str, str] = {
 }
 """The place of each event of the Realtime API. Other protocols have tables of their own."""
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
-"""The kinds that need the events at the start or at the end of a response. An utterance of a full-duplex model has
-no such events.
-"""
+"""The kinds that need the events at the start or at the end of a response. An utterance of a full-duplex model has no
+such events."""
 FIRST_UTTERANCE = 1 << 20
 """The number that is added to the numbers of utterances, so that they differ from those of responses."""
 

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS
-from bench.services.voice_live.dialect import SPOKEN_FORMATS
+from bench.services.voice_live import SPOKEN_FORMATS
 from bench.simulator.conversation.client_items import ItemReader
 from bench.simulator.conversation.items import (
     NOTHING,
@@ -285,10 +285,8 @@ class Composer:
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""The delay from the end of a response with function calls to the filler (an assumption).
-
-The filler is sent only if no other response follows within this delay.
-"""
+"""The delay from the end of a response with function calls to the filler (an assumption). The filler is sent only if no
+other response follows within this delay."""
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
 
 

@@ -184,10 +184,8 @@ WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "a
 
 
 FRAME_MS = 20
-"""The duration of a frame of the agent's audio.
-
-It is not imported from the dialects, because they are tested against this module.
-"""
+"""The duration of a frame of the agent's audio. It is not imported from the dialects, because they are tested against
+this module."""
 SILENCE_MS = 500
 """The duration of the silence that ends the caller's speech."""
 FILLER_MS = 600

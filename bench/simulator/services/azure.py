@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from bench.services.azure.service import PREVIEW_VERSIONS
+from bench.services.azure import PREVIEW_VERSIONS
 from bench.services.openai.dialect import FORMATS
 from bench.simulator import refusals
 from bench.simulator.behaviour import WireDialect

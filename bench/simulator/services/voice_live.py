@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.files.validation import Converted, KindOf, OrNull, Validator
 from bench.services.openai.dialect import FORMATS
-from bench.services.voice_live.dialect import SPOKEN_FORMATS, VERSIONS
+from bench.services.voice_live import SPOKEN_FORMATS, VERSIONS
 from bench.simulator import refusals
 from bench.simulator.behaviour import EVENTS, WireDialect
 from bench.simulator.conversation.client_items import PARTS, items_check

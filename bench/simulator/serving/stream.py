@@ -19,10 +19,8 @@ from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
 MAX_BACKLOG = 64 << 20
-"""The maximum number of bytes that wait for a peer that does not read: minutes of audio.
-
-If more bytes wait, the connection is ended.
-"""
+"""The maximum number of bytes that wait for a peer that does not read: minutes of audio. If more bytes wait, the
+connection is ended."""
 LINGER_S = 5.0  # longest wait for the peer's close after ours
 
 TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"

@@ -146,7 +146,7 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
 
 
 def leading_texts(read):
-    """Do the same as `bench.transport.fast.frames.leading_texts`."""
+    """Do the same as `bench.transport.parser.leading_texts`."""
     cdef bytes data
     cdef long long stamp_ns, empty_ns
     cdef bint kernel, complete

@@ -15,8 +15,8 @@ import re
 
 import msgspec
 
-from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
+from bench.transport.parser import missing_bytes
 from bench.transport.socket_read import SocketRead
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent

@@ -41,7 +41,6 @@ import numpy as np
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.media.codecs import Codec
 from bench.transport.media.offset import (
     MIN_STEP_NS,
     RESYNC_NS,
@@ -50,15 +49,12 @@ from bench.transport.media.offset import (
     OffsetEstimate,
     Standstill,
 )
-from bench.transport.media.reception import ReceivedPacket
-from bench.transport.media.rtp import TIMESTAMPS
+from bench.transport.media.rtp import TIMESTAMPS, Codec, ReceivedPacket
 from bench.wire.audio import AudioFormat
 
 MAX_FILLED_NS = 200 * NS_PER_MS
-"""The longest silence that is filled.
-
-A playout queue takes a shorter gap for a delay on the network (`bench.observe.reply_detector.GAP_NS`).
-"""
+"""The longest silence that is filled. A playout queue takes a shorter gap for a delay on the network
+(`bench.observe.reply_detector.GAP_NS`)."""
 MAX_CONCEALED_FRAMES = 200
 """The largest number of missing frames that are concealed: `RESYNC_NS` of frames of 5 ms.
 

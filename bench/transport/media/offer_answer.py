@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.catalogue.outcomes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
 from bench.transport.interface import UNSPECIFIED, HostPort
-from bench.transport.media.codecs import CODECS
+from bench.transport.media.rtp import CODECS
 from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
 from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
@@ -28,10 +28,8 @@ class LocalMedia:
     ptime_ms: int = 20
     rtcp_mux: bool = False
     keys: tuple[SrtpKey, ...] = ()
-    """The SRTP keys of this side, one for each suite, in the order of preference.
-
-    With keys, the audio must be encrypted. Without keys, it must not be.
-    """
+    """The SRTP keys of this side, one for each suite, in the order of preference. With keys, the audio must be
+    encrypted. Without keys, it must not be."""
     check_host: Callable[[str], None] = lambda host: None
     """The function that raises ValueError if the audio may not go to a host that the peer names."""
 

@@ -11,8 +11,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_S
-from bench.transport.media.reception import RtpReceiver
-from bench.transport.media.rtp import SEQUENCE_NUMBERS, VERSION, RtpSender
+from bench.transport.media.rtp import SEQUENCE_NUMBERS, VERSION, RtpReceiver, RtpSender
 
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, GOODBYE = 200, 201, 202, 203
 CNAME = 1

@@ -7,17 +7,7 @@ from collections.abc import Iterable
 
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
-from bench.catalogue.outcomes import (
-    FOREIGN_HOST,
-    IGNORED,
-    LAST_RESPONSE,
-    MALFORMED,
-    NO_RESPONSE_TO_INVITE,
-    ONLY_RANG,
-    REDIRECTED,
-    SIP_STATUS,
-    WITHOUT_ANSWER,
-)
+from bench.catalogue import outcomes
 from bench.transport.interface import HostPort, NetworkPath, is_loopback
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import without_keys
@@ -31,7 +21,7 @@ STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent
 """The headers of the response to INVITE that are stored."""
 MAX_HEADER_CHARACTERS = 200
 MESSAGES = {
-    "malformed": (MALFORMED, f"{MALFORMED}s"),
+    "malformed": (outcomes.MALFORMED, f"{outcomes.MALFORMED}s"),
     "unmatched responses": ("response to no request", "responses to no request"),
     "other calls": ("message of no call", "messages of no call"),
 }
@@ -83,7 +73,7 @@ def call_settings(
 def failure_of(call: SipCall) -> ConnectError:
     """Return the error of a call that was not set up."""
     ending, headers = call.ending, headers_of(call)
-    if FOREIGN_HOST in call.media_problem:
+    if outcomes.FOREIGN_HOST in call.media_problem:
         return ConnectError("connect_failed:host", call.media_problem, headers)
     if call.media_problem or ending is None:
         detail = with_malformed(
@@ -96,7 +86,9 @@ def failure_of(call: SipCall) -> ConnectError:
         return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
     detail = with_malformed(ending.text, call)
     if ending.code is None:
-        redirected = f"{REDIRECTED} {without_keys(call.redirection.last, call.keys)}: " if call.redirection.last else ""
+        redirected = (
+            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}: " if call.redirection.last else ""
+        )
         return ConnectError("connect_failed:sip", f"{redirected}{detail}", headers)
     refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
     return ConnectError(refused, detail, headers)
@@ -105,7 +97,10 @@ def failure_of(call: SipCall) -> ConnectError:
 def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:
     """Return the numbers of messages that were ignored, by their kind, as texts."""
     counts = [(call.dropped[kind], *MESSAGES[kind]) for kind in kinds if kind in call.dropped]
-    return [f"1 {one} was {IGNORED}" if n == 1 else f"{n:,} {several} were {IGNORED}" for n, one, several in counts]
+    return [
+        f"1 {one} was {outcomes.IGNORED}" if n == 1 else f"{n:,} {several} were {outcomes.IGNORED}"
+        for n, one, several in counts
+    ]
 
 
 def with_malformed(text: str, call: SipCall) -> str:
@@ -117,13 +112,15 @@ def received_of(call: SipCall) -> str:
     """Return what was received of a call that was not answered."""
     response, texts = call.response, _ignored(call, MESSAGES)
     if call.redirection.last:
-        texts.insert(0, f"{REDIRECTED} {without_keys(call.redirection.last, call.keys)}, {WITHOUT_ANSWER}")
+        texts.insert(
+            0, f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}, {outcomes.WITHOUT_ANSWER}"
+        )
     elif call.ringing_ns:
-        texts.insert(0, ONLY_RANG)
+        texts.insert(0, outcomes.ONLY_RANG)
     elif response is not None:
         phrase = shown(response.phrase, call.keys, MAX_PHRASE_CHARACTERS)
-        texts.insert(0, f"{LAST_RESPONSE} {SIP_STATUS} {response.code} {phrase}".rstrip())
-    return ", and ".join(texts) or NO_RESPONSE_TO_INVITE
+        texts.insert(0, f"{outcomes.LAST_RESPONSE} {outcomes.SIP_STATUS} {response.code} {phrase}".rstrip())
+    return ", and ".join(texts) or outcomes.NO_RESPONSE_TO_INVITE
 
 
 def headers_of(call: SipCall) -> dict[str, str]:

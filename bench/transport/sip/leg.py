@@ -36,10 +36,8 @@ MAX_CHALLENGED = 3
 MAX_GLARES = 8
 """The maximum number of times that INVITE or UPDATE is repeated after 491."""
 MAX_ADDRESSES = 16
-"""The maximum number of addresses to which the audio and the reports of a call go: for eight changes of both.
-
-A peer may name any hosts. Without a limit, the call would send packets to all of them.
-"""
+"""The maximum number of addresses to which the audio and the reports of a call go: for eight changes of both. A peer
+may name any hosts. Without a limit, the call would send packets to all of them."""
 BUSY_NS = 100 * NS_PER_MS
 """The time after which INVITE or UPDATE is tried again, if another one has no final response."""
 AUTHORIZATION = ("Authorization", "Proxy-Authorization")

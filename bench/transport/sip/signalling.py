@@ -24,11 +24,10 @@ from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.connect import connect
+from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import DatagramSocket, SocketAddress, family_of, host_of, own_host, udp_socket
+from bench.transport.event_loop import Listener
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
-from bench.transport.listener import Listener
-from bench.transport.names import look_up
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.hops import CallAddress

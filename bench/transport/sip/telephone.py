@@ -13,6 +13,7 @@ from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
+from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     ABNORMAL,
     NORMAL,
@@ -25,7 +26,6 @@ from bench.transport.interface import (
     SendReceipt,
     bracketed,
 )
-from bench.transport.listener import Listener
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys

@@ -20,8 +20,8 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.moved import moved
 from reports.data.samples import is_latency
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.thresholds import Sign, Threshold
+from reports.metrics.metric_spec import MetricSpec, Sign
+from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.threshold_estimate import ThresholdEstimate
@@ -73,7 +73,7 @@ def _result(
         estimate, widened_by = _with_errors(target, spec, exact)
         if not widened_by:
             return limit_result(*subject, (sign, limit), None, result="inconclusive", reason=uncertain)
-        notes.append(Reason("widened", {"widened_by": widened_by}))
+        notes.append(Reason("widened", {"errors": widened_by}))
     result, reason = evaluate_limit(estimate, sign, limit)
     is_inside = estimate.low <= limit <= estimate.high  # the interval that is printed, not the deciding bounds
     if reason == WITHIN_BOUNDS:

@@ -31,7 +31,7 @@ from reports.data.runs import labels_of, run_id_of
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
+from reports.metrics.statistic_types.rate import FAILURES, Rate
 from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.reason import Reason
@@ -43,7 +43,6 @@ MAX_STORED_RUNS = 10
 """The maximum number of stored runs that form a baseline. If more are stored, the newest are used."""
 RESAMPLES = 2_000
 """The number of resamples for estimating a variance. Estimating bounds would need more."""
-FAILURES = MetricSpec("failure_rate", Rate())
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 

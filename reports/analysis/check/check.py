@@ -75,7 +75,8 @@ def check_of(
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     alerts = [Reason("interrupted")] if is_interrupted else []
     alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
-    has_run_notices = bool(targets) and run.folder not in of_baseline.compared_runs  # else the comparison has them
+    compared_runs = [target.run.folder for targets in of_baseline.compared for target in targets]
+    has_own_notices = bool(targets) and run.folder not in compared_runs  # else it has those of the comparison
     checked = partial(
         check_result,
         items,
@@ -88,12 +89,13 @@ def check_of(
         status=validity_of(run.metadata).status,
         run=run,
         against=of_baseline.against,
+        compared=of_baseline.compared,
         notes=(
             *of_baseline.notes,
             *_instants_noted(thresholds, targets),
             *([] if causes else (*dependence(limits), *unequal_lengths(items), *failed_by_chance(limits))),
         ),
-        data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_run_notices else None,
+        data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None,
         on_inconclusive=on_inconclusive,
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=of_baseline.decision,
@@ -179,12 +181,9 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
         return
     for threshold in thresholds:
         if threshold.step and not turns.steps_named(threshold.step).any():
-            raise UsageError(
-                f"{threshold.source_text}: "
-                + step_names.refusal(
-                    threshold.step, turns.own_names, f"no script of the run has a step {threshold.step}"
-                )
-            )
+            absent = f"no script of the run has a step {threshold.step}"
+            refusal = step_names.refusal(threshold.step, turns.own_names, absent)
+            raise UsageError(f"{threshold.source_text}: {refusal}")
 
 
 def _without_baseline(problem: str) -> UsageError:

@@ -27,6 +27,7 @@ from reports.analysis.comparisons.comparison import inference, measurements, not
 from reports.analysis.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
+from reports.analysis.sequential.plan import planned_thresholds
 from reports.analysis.summary.drift import PoolDrift, drifts
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
@@ -76,16 +77,16 @@ class BaselineResults:
     - `results` is the results that have no verdicts yet
     - `items` is the results that have the verdicts of interim analyses; `decision` also describes them
     - `causes`, `differs`, `notes` and `against` are the same as in `CheckResult`
-    - `compared_runs` is the folders of the runs whose own notices are already in `notes`
+    - `compared` is the targets of each comparison, whose runs have notices
     """
 
     results: tuple[BaselineResult, ...] = ()
     causes: tuple[Reason, ...] = ()
     differs: tuple[str, ...] = ()
-    notes: tuple[Reason | str, ...] = ()
+    notes: tuple[Reason, ...] = ()
     against: Reason | None = None
     items: tuple[ThresholdResult, ...] = ()
-    compared_runs: tuple[Path, ...] = ()
+    compared: tuple[tuple[ComparedTarget, ...], ...] = ()
     decision: Decision | None = None
 
 
@@ -152,7 +153,7 @@ def mark_provisional(
     notes = [*results.notes, *([Reason("run_sd_assumed")] if assumed else [])]
     for run, of in (("", drifted), (before[0].run.folder_name if before else "", _drifts(before))):
         notes += [Reason("steady_phase_drifted", {"run": run, "drifts": of})] if of else []
-    notes += [Reason("provisional", {"notice": notice}) for notice in chosen if notice not in results.notes]
+    notes += [Reason("provisional", {"reason": notice}) for notice in chosen if notice not in results.notes]
     marked = tuple(
         replace(one, provisional=one.provisional or one.measured.candidate in doubtful) for one in results.results
     )
@@ -243,7 +244,7 @@ def against_run(
         results=tuple(one for result in results for one in result.results),
         causes=tuple(unique(cause for result in results for cause in result.causes)),
         notes=tuple(unique(note for result in results for note in result.notes)),
-        compared_runs=tuple(dict.fromkeys(folder for result in results for folder in result.compared_runs)),
+        compared=tuple(targets for result in results for targets in result.compared),
         against=Reason("other_run", {"targets": list(partners), "run": escape_control(base.folder.name)}),
     )
     return mark_provisional(joined, targets, others)
@@ -289,8 +290,7 @@ def _results_of_comparison(
     own = causes_of(deciding_checks(candidates))
     causes = tuple(cause for cause in causes_of(deciding_checks(targets)) if cause not in own)
     notes = (*notices_of_comparison(targets, differences), *(() if thresholds else lacking_notices(targets)))
-    runs = tuple(dict.fromkeys(target.run.folder for target in targets))
-    return BaselineResults(results, causes, notes=notes, compared_runs=runs)
+    return BaselineResults(results, causes, notes=notes, compared=(tuple(targets),))
 
 
 def by_analyses(
@@ -302,17 +302,19 @@ def by_analyses(
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
-        decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
+        declared = tuple(replace(compared, peers=False) for compared in decision.comparisons)
+        decision = structs.replace(decision, comparisons=declared)
     _refuse_others(decision, base, thresholds, str(run.folder))
-    rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
-    drifting = [spec.title for spec, ruling in rulings if ruling.provisional]
-    notes: list[Reason | str] = [Reason("drift_in_analyses", {"metrics": drifting})] if drifting else []
-    if decision.is_decided_by_analysis and decision.after:
-        notes.append(Reason("pairs_after_analysis", {"pairs": decision.after}))
-    notes += one_seed(filtered_by([target for name in decision.targets for target in targets if target.name == name]))
+    both = zip(decision.specs, decision.primary_metrics, strict=False)
+    drifting = [spec.title for spec, decided in both if decided.provisional]
+    notes = [Reason("drift_in_analyses", {"metrics": drifting})] if drifting else []
+    if decision.is_decided_by_analysis and decision.pairs_after:
+        notes.append(Reason("pairs_after_analysis", {"pairs": decision.pairs_after}))
+    named = [target for name in (decision.baseline, decision.candidate) for target in targets if target.name == name]
+    notes += one_seed(filtered_by(named))
     return BaselineResults(
         items=tuple(_items(decision)),
-        causes=decision.invalid,
+        causes=tuple(decision.invalid),
         notes=tuple(notes),
         against=Reason("interim_analyses", {"target": base.target}),
         decision=decision,
@@ -321,17 +323,18 @@ def by_analyses(
 
 def _refuse_others(decision: Decision, base: Against, thresholds: Sequence[Threshold], run: str) -> None:
     """Raise UsageError if the baseline or the thresholds differ from those of the plan."""
-    first, second = decision.targets
+    first, second = decision.baseline, decision.candidate
+    thresholds_of_plan = planned_thresholds(decision.plan)
     if base.target != first:
         raise UsageError(
             f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove {option('baseline')}"
         )
-    planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
+    planned = {_requested(threshold, second) for threshold in thresholds_of_plan}
     requested = {_requested(threshold, second): threshold for threshold in thresholds}
     for key, threshold in requested.items():
         if key not in planned:
             raise _refusal(f"{threshold.source_text} is not a primary metric of the interim analyses of {run}")
-    left = [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in requested]
+    left = [t.source_text for t in thresholds_of_plan if _requested(t, second) not in requested]
     if requested and left:
         raise _refusal(f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds")
 
@@ -347,21 +350,21 @@ def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield a result for each primary metric. Before the first analysis, it is not evaluated."""
-    for primary, comparison in zip(decision.primary_metrics, decision.findings, strict=True):
+    for primary, comparison in zip(decision.specs, decision.comparisons, strict=True):
         of_turn_type = primary.stratum and primary.stratum._replace(measured_from="")
         # a threshold has several metrics if turns are measured from several instants
         specs = [replace(primary, stratum=stratum) for stratum in (primary.stratum, of_turn_type, None)]
         source_text = next(
             threshold.source_text
-            for threshold in decision.plan.thresholds
+            for threshold in planned_thresholds(decision.plan)
             if threshold.spec in specs
             and threshold.measured_from in ("", primary.stratum.measured_from if primary.stratum else "")
         )
         of_targets = (
             (uncertainty.uncertain_reason(decision.run.uncertain_metrics, target, primary.metric), "")
-            for target in decision.targets
+            for target in (decision.baseline, decision.candidate)
         )
-        if decision.pairs and (uncertain := uncertainty.joint_reason(of_targets)):
+        if decision.pairs_ended and (uncertain := uncertainty.joint_reason(of_targets)):
             verdict = Verdict("inconclusive", uncertain)
             comparison = replace(comparison, uncertain=uncertain, difference=None, verdict=verdict, corrected=math.nan)
         yield compared_result(source_text, comparison)

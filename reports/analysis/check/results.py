@@ -17,9 +17,9 @@ from bench.record.document import ValidityStatus
 from reports.analysis.metric_comparison import ComparisonEntry, MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.summary.run_validity import DataNotes
+from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.thresholds import Sign
+from reports.metrics.metric_spec import MetricSpec, Sign
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described
 from reports.results.reason import Reason, too_few_to_print, unique
 from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Conclusion, Result, ValidityEntry, VerdictStatus
@@ -132,7 +132,7 @@ def compared_result(source_text: str, comparison: MetricComparison) -> Threshold
     result, reason = RESULTS[verdict.name], verdict.reason
     if not has_difference and comparison.uncertain is None:
         result, reason = "not_evaluated", Reason("no_value_here")
-    widened = (Reason("widened", {"widened_by": comparison.widened_by}),) if comparison.widened_by else ()
+    widened = (Reason("widened", {"errors": comparison.widened_by}),) if comparison.widened_by else ()
     return _threshold_result(
         source_text, comparison.candidate, comparison.spec, comparison.targets[1], result=result, reason=reason,
         notes=widened, provisional=verdict.provisional and has_difference, shortfall=comparison.shortfall, limit=None,
@@ -168,7 +168,9 @@ class CheckResult(CheckDocument, frozen=True, kw_only=True):
     the shortest time
     - `status` is the validity of the run, and `run` has its rows
     - `against` is the baseline
-    - `notes` is the notices on the check. `data_notes` is what the notices on the run are about; None without them.
+    - `compared` is the targets of each comparison of runs, whose notices are those of the check, too
+    - `notes` is the notices on the check. `data_notes` is what the notices on the run are about; None if those of
+    `compared` include them.
     - `alerts` is the warnings that a user must not overlook. They are on facts that no threshold covers.
     - `decision` is the decision of the interim analyses, if the run was started with --until-decided and they decide
     """
@@ -177,7 +179,8 @@ class CheckResult(CheckDocument, frozen=True, kw_only=True):
     status: ValidityStatus
     run: RunFrames | None
     against: Reason | None
-    notes: tuple[Reason | str, ...]
+    compared: tuple[tuple[ComparedTarget, ...], ...]
+    notes: tuple[Reason, ...]
     data_notes: DataNotes | None
     alerts: tuple[Reason, ...]
     decision: Decision | None

@@ -139,7 +139,7 @@ def against_stored_runs(
     names = [target.name for target in targets]
     results: list[BaselineResult] = []
     causes: list[Reason] = []
-    differs, notes, against = list[str](), list[Reason | str](), list[tuple[int, str]]()
+    differs, notes, against = list[str](), list[Reason](), list[tuple[int, str]]()
     for target in targets:
         mine = [one for one in thresholds if one.margin is not None and one.target in ("", target.name)]
         if thresholds and not mine:

@@ -26,7 +26,7 @@ from reports.statistics.differences import Difference, Inference, Margin, quanti
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
-from reports.statistics.verdicts import verdicts
+from reports.statistics.verdicts import BEYOND, verdicts
 
 
 def step_changes(
@@ -51,16 +51,14 @@ def step_changes(
     for median, (first, second) in zip(medians, samples, strict=True):
         values = quantile(first.values, 0.5), quantile(second.values, 0.5)
         differences.append(by_change(median.change, base.sessions, values, spec.margin, how.level))
-    judged = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
-    findings = []
-    for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
-        step_spec, counts = replace(spec, step=label), (of_sample(first), of_sample(second))
-        findings.append(
-            MetricComparison(
-                step_spec, cand.label, difference, counts, None, "pair", verdict=verdict, baseline=base.label
-            )
+    decided = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
+    return [
+        MetricComparison(
+            replace(spec, step=label), cand.label, difference, (of_sample(first), of_sample(second)), None, "pair",
+            verdict=verdict, baseline=base.label,
         )
-    return findings
+        for label, difference, verdict, (first, second) in zip(labels, differences, decided, samples, strict=True)
+    ]  # fmt: skip
 
 
 STEP_DRAWS = 2_000
@@ -115,9 +113,6 @@ def _bounded(
     return wider, join_words([f"{of_base.text} on {base.label}", f"{of_cand.text} on {cand.label}"])
 
 
-BEYOND = 20
-"""The minimum number of turns that each target has beyond the last percentile. A decision on a quantile needs the same.
-"""
 FIRST = 0.05
 """The first percentile, which is p11, expressed as −log₁₀(1 − p)."""
 STEPS = 24
@@ -148,12 +143,11 @@ class Shift:
     """The curves of multiples, for the candidates with at least one finite difference."""
 
 
-def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Return the differences at each percentile, for the main metric of these findings.
-
-    Return None if no finding is about a quantile, or if no turn with the metric succeeded.
-    """
-    spec = main_question(findings)
+def shift_of(
+    targets: Sequence[ComparedTarget], comparisons: Sequence[MetricComparison], how: Inference
+) -> Shift | None:
+    """Return the differences at each percentile of the main metric; None without a quantile or a successful turn."""
+    spec = main_spec(comparisons)
     if spec is None:
         return None
     samples = [target.sample(spec) for target in targets]
@@ -161,25 +155,19 @@ def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricCompari
     curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    required_ps = [finding.spec.p for finding in findings if finding.spec.p and finding.spec.metric == spec.metric]
+    required_ps = [one.spec.p for one in comparisons if one.spec.p and one.spec.metric == spec.metric]
     ratios = ratio_curves(targets, spec, samples, required_ps, how)
     return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
 
-def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
-    """Return the metric spec of the first primary quantile.
-
-    If there is none, return that of the first quantile, or None.
-    """
-    quantiles = [finding.spec for finding in findings if finding.spec.p is not None]
+def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
+    """Return the metric spec of the first primary quantile; if there is none, of the first quantile, or None."""
+    quantiles = [one.spec for one in comparisons if one.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). 20 of the n turns lie beyond the last one.
-
-    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
-    """
+    """Return 24 percentiles, equidistant in −log₁₀(1 − p) or required, with BEYOND turns beyond the last one."""
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
         return ()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from reports.results.json_entries import AnyValue, map_values
+
 HIDDEN = "***"
 _KEYS = r"(?:[\w-]*(?:api|access|account|shared|subscription|private|secret)[-_]?key|[\w-]*[_-]token)"
 _PASSWORDS = r"(?:client[-_]secret|password|passwd|(?:set-)?cookie|(?:proxy-)?authorization)"
@@ -41,3 +43,8 @@ def without_credentials(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def hidden(result: AnyValue) -> AnyValue:
+    """Return a struct, a dataclass, or a collection with hidden credentials in all of its texts."""
+    return map_values(result, str, without_credentials)

@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.catalogue.reference_workload import TOOLS_SCRIPT, VERSION, WORKLOADS, Form, ReferenceWorkload
+from bench.record.document import ValidityStatus
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.conditions import DIGEST
 from reports.analysis.targets.named import known_targets
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, run_id_of
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, Version, described
 from reports.results.reason import Reason
 
+REFERENCE_VERSION: Literal[3] = 3
 LEVELS = (0.5, 0.95)
 """The percentiles that a table contains."""
 TOOL_TURNS = "function_calls"
@@ -76,13 +79,51 @@ class ListedTarget:
         return self.summary.targets.index(self.target)
 
 
-@dataclass(frozen=True)
-class UnlistedTarget:
-    """A target of a run that is not listed, with all reasons."""
+class UnlistedTarget(ClosedJsonEntry, frozen=True):
+    """A target of a run that is not listed, with all reasons. The remedies are added when it is shown."""
 
-    run: RunFrames
-    target: str
+    run_id: str
+    target: Known
     reasons: tuple[Reason, ...]
+    remedies: tuple[str, ...] = ()
+
+
+class ReferenceRow(ClosedJsonEntry, frozen=True):
+    """A target of a run: a service with its settings."""
+
+    form: Form
+    workload_version: str
+    target: str
+    address: Known
+    model: Annotated[Known, described("the model that the service reported; else the one that the target names")]
+    region: Known
+    dialect: Known
+    settings: Annotated[Known, described("settings that the target replaces, such as the voice; null if none")]
+    tool_version: str
+    definitions_version: Version
+    started_utc_ns: int
+    load: Annotated[Known, described("as in the report of the run, such as `8 users`")]
+    sessions: Count
+    turns_planned: Count
+    turns_failed: Annotated[Count, described("failed, or not started")]
+    failure_rate: Rounded
+    failure_rate_low: Annotated[Rounded, described("of the 95 % interval")]
+    failure_rate_high: Rounded
+    metrics: Annotated[tuple[MetricSummary, ...], described("the published metrics, as in summary.json")]
+    simulated: bool
+    validity: ValidityStatus
+    run_id: str
+    link: Annotated[str, described("URL of the run's folder; a relative one begins at the folder of this file")]
+    digest: Annotated[str, described("SHA-256 over the digests of the run's raw files")]
+
+
+class ReferenceDocument(ClosedJsonEntry, frozen=True):
+    """The table of the reference workload. Rows of different forms, or of different versions, are not comparable."""
+
+    schema: Literal[3]
+    workload_version: str
+    listed: list[ReferenceRow]
+    not_listed: list[UnlistedTarget]
 
 
 def listing_of(run: RunFrames, chosen: str | None = None) -> Iterable[ListedTarget | UnlistedTarget]:
@@ -102,7 +143,7 @@ def listing_of(run: RunFrames, chosen: str | None = None) -> Iterable[ListedTarg
             if not reasons:
                 yield ListedTarget(summary, target, workload.form, tuple(filter(None, metrics.values())))
                 continue
-        yield UnlistedTarget(run, target, tuple(reasons))
+        yield UnlistedTarget(run_id_of(run), target, tuple(reasons))
 
 
 def workload_of(document: Mapping[str, Any], target: str) -> tuple[ReferenceWorkload | None, list[Reason]]:
@@ -158,7 +199,7 @@ def run_reasons(run: RunFrames) -> Iterable[Reason]:
 
 def target_reasons(summary: Summary, target: str) -> Iterable[Reason]:
     """Yield why the sessions and turns of a target are not those of the workload."""
-    throttled = summary.outcomes.targets[summary.targets.index(target)].throttled
+    throttled = summary.endings.targets[summary.targets.index(target)].throttled
     if throttled > FAIR:
         yield Reason("throttled", {"share": throttled})
     sessions = summary.sessions
@@ -184,7 +225,7 @@ def unequal_scripts(sessions: Mapping[str, int]) -> Reason | None:
 def metric_of(summary: Summary, target: str, metric: PublishedMetric) -> MetricSummary | None:
     """Return the summary of a published metric; None if the target has no turns for it."""
     key = metric.name, metric.turn_type, target, ALL
-    found = (row for row in summary.metrics if (row.metric, row.turn_type or "", row.target, row.step) == key)
+    found = (row for row in summary.turn_metrics if (row.metric, row.turn_type or "", row.target, row.step) == key)
     return next(found, None)
 
 

@@ -1,8 +1,7 @@
 """The digest of a run's raw data, with which anyone can check that published values belong to a published folder.
 
 It is the SHA-256, in hex, over a line for each file of RAW_FILES, in alphabetical order. A line is the SHA-256 of the
-file in hex, two spaces, the name of the file, and a line feed. So in the folder of a run, CHECK_COMMAND prints the same
-digest.
+file in hex, two spaces, the name of the file, and a line feed. So the commands on the page print the same digest.
 
 Files that the tool computes from these, such as reports, are not included, because they may be written again.
 """
@@ -24,7 +23,6 @@ RAW_FILES = (
     "uncertainty.parquet",
 )
 CHUNK_BYTES = 1 << 20
-CHECK_COMMAND = "sha256sum histograms.hlog run.json *.parquet | sha256sum"
 
 
 def run_digest(folder: Path) -> str:

@@ -1,28 +1,32 @@
 """Interim analyses of a comparison: the rules that find the deciding analysis and its result. Pure.
 
-Analysis k uses the first g_k pairs that started. For each gate (a primary metric), z is the number of standard errors
+Analysis k uses the first g_k pairs that started. For each of the m primary metrics, z is the number of standard errors
 by which the candidate is beyond the margin. c_k(a) is the critical value from `reports.statistics.group_sequential`.
 The result, its condition, and its effect on the run are:
 
-    regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
+    regressed       z ≥ c_k(a / m), the others by Holm's step-down                        the run stops, exit status 1
     not regressed   the upper bound at c_k(a) is below the margin; a pass is final        all of them: it stops, 0
     futile          it would stay inconclusive at N, and no target drifts or has bursts   it stops, 3
     last analysis   none of these                                                         it stops, 3
-    invalid         the targets may not be compared, regardless of the gates              it stops, 4
+    invalid         the targets may not be compared, regardless of the metrics            it stops, 4
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
+from reports.metrics.metric_spec import MetricSpec, MetricSpecEntry
+from reports.results.json_entries import ClosedJsonEntry, Known, Number, described, entry_from
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
-from reports.statistics.interim import InterimStatistic
+from reports.statistics.differences import LEVEL, Margin, Order, Scale
+from reports.statistics.group_sequential import InterimStatistic
 from reports.statistics.verdicts import step_down
 
 End = Literal[
@@ -40,14 +44,13 @@ class AnalysisSchedule:
 
     - `pairs` is the maximum number of pairs.
     - `sizes` is the number of pairs at each analysis.
-    - `primary_metrics` is the number of gates.
     - `level` is the one-sided type I error.
     """
 
     pairs: int
     sizes: tuple[int, ...]
-    primary_metrics: int
-    level: float = 0.05
+    primary: tuple[MetricSpec, ...]
+    level: float = LEVEL
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -58,48 +61,63 @@ class AnalysisSchedule:
         return EARLY if pairs < self.sizes[-1] else FOUND
 
 
-@dataclass(frozen=True)
-class InterimAnalysis:
-    """An interim analysis that was made.
+class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
+    """The statistic of one primary metric at an analysis."""
 
-    - `statistics` has the statistic of each gate.
-    - `c` is the critical value c_k(a), at which a gate passes.
-    - `c_first` is the critical value c_k(a / gates), which at least one gate must reach if any is to fail.
-    """
+    name: str
+    d: Number
+    excess: Number
+    se: Number
+    df: Number
+    z: Number
+    untested: Reason | None
+    order: Annotated[Order | None, described("found in one target: the standard error is that of parts of the run")]
+
+    @property
+    def is_estimated(self) -> bool:
+        return math.isfinite(self.d) and not self.untested
+
+
+class AnalysisEntry(ClosedJsonEntry, frozen=True):
+    """An analysis that was made. `observed_s` is 0 until the sessions of its pairs are known."""
 
     pairs: int
-    statistics: tuple[InterimStatistic, ...]
-    c: float
-    c_first: float
+    information_fraction: float
+    critical_value: Annotated[Number, described("c_k(a), at which a metric passes")]
+    critical_value_first: Annotated[
+        Number, described("c_k(a / m) of m metrics, which one must reach if any is to fail")
+    ]
+    primary_metrics: tuple[AnalyzedMetricEntry, ...]
+    observed_s: Annotated[
+        Number, described("from the start of the first to the end of the last session of these pairs")
+    ] = 0.0
 
 
-@dataclass(frozen=True)
-class MetricDecision:
-    """The decision on one gate.
+class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The decision on one primary metric: its difference, bounds, and corrected estimate."""
 
-    - `analysis` is the index of the analysis that decided it, from 0.
-    - `d` is the difference at this analysis. `low` and `high` are its bounds, and `corrected` is its corrected
-    estimate.
-    """
-
+    name: str
+    step: Known
+    margin: Margin
+    scale: Scale
     verdict: VerdictName
     reason: Reason | None
-    analysis: int
-    d: float
-    low: float
-    high: float
-    corrected: float
-    provisional: bool = False
-    """True if drift or bursts of this gate were found at the analysis that decided it."""
+    provisional: Annotated[bool, described("drift or bursts were found at the analysis that decided")] = False
+    analysis: Annotated[int, described("the number of the analysis that decided, from 1")]
+    pairs: int
+    d: Number
+    low: Number
+    high: Number
+    corrected: Number
 
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """All analyses up to the deciding one, the reason for the end, and the decision on each gate."""
+    """All analyses up to the deciding one, the reason for the end, and the decision on each primary metric."""
 
-    analyses: tuple[InterimAnalysis, ...]
+    analyses: tuple[AnalysisEntry, ...]
     reason: End
-    decisions: tuple[MetricDecision, ...]
+    decisions: tuple[DecidedMetricEntry, ...]
 
     @property
     def stopped(self) -> bool:
@@ -116,7 +134,7 @@ def run_analyses(
 ) -> SequentialResult:
     """Make the first `complete` planned analyses, one after another, until one of them decides.
 
-    - `compute_statistics` returns the statistics of all gates, given the number of pairs.
+    - `compute_statistics` returns the statistics of all primary metrics, given the number of pairs.
     - `unfit` returns why the targets cannot be compared, given the number of pairs. The result is false if they can.
     - `end` is the reason why the run has ended; empty if it continues. "by hand": a person who could see results ended
     it. Then only a metric that crossed its critical value is decided. "blind": the end did not depend on results. Then,
@@ -148,36 +166,34 @@ def _evaluate_analyses(
     `shares` is the size of each analysis as a share of N. At the last of these, all the remaining error is spent.
     `default_reason` is the reason to return if no analysis decides.
     """
-    ladder = [
-        group_sequential.critical_values(shares, schedule.level / remaining_gates)
-        for remaining_gates in range(schedule.primary_metrics, 0, -1)
-    ]
-    # critical values of the last analysis: to pass, and to be the first gate to regress
+    primary = len(schedule.primary)
+    ladder = [group_sequential.critical_values(shares, schedule.level / left) for left in range(primary, 0, -1)]
+    # critical values of the last analysis: to pass, and to be the first metric to regress
     final = ladder[-1][-1], ladder[0][-1]
-    analyses: list[InterimAnalysis] = []
-    passed: list[int | None] = [None] * schedule.primary_metrics
+    seen: list[tuple[InterimStatistic, ...]] = []
+    passed: list[int | None] = [None] * primary
     worse: frozenset[int] = frozenset()
     reason: End | None = None
     for k, pairs in enumerate(schedule.sizes[:complete]):
-        analysis = InterimAnalysis(pairs, compute_statistics(pairs), ladder[-1][k], ladder[0][k])
-        analyses.append(analysis)
+        statistics = compute_statistics(pairs)
+        seen.append(statistics)
         passed = [
-            k if passed_at is None and not statistic.untested and statistic.upper(analysis.c) < 0 else passed_at
-            for passed_at, statistic in zip(passed, analysis.statistics, strict=True)
+            k if passed_at is None and not statistic.untested and statistic.upper(ladder[-1][k]) < 0 else passed_at
+            for passed_at, statistic in zip(passed, statistics, strict=True)
         ]
-        # gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …
-        tested = [gate for gate, statistic in enumerate(analysis.statistics) if not statistic.untested]
-        beyond = step_down([analysis.statistics[gate].z for gate in tested], [bound[k] for bound in ladder])
-        worse = frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
-        reason = _reason(analysis, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
+        # metrics beyond their margin after Holm: the farthest against a / m, the next against a / (m − 1), …
+        tested = [index for index, statistic in enumerate(statistics) if not statistic.untested]
+        beyond = step_down([statistics[index].z for index in tested], [bound[k] for bound in ladder])
+        worse = frozenset(index for index, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
+        reason = _reason(statistics, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _result(schedule, analyses, reason or default_reason, passed, worse, ladder)
+    return _result(schedule, seen, reason or default_reason, passed, worse, ladder)
 
 
 def _reason(
-    analysis: InterimAnalysis,
+    statistics: Sequence[InterimStatistic],
     passed: Sequence[int | None],
     worse: frozenset[int],
     t: float,
@@ -187,11 +203,11 @@ def _reason(
 ) -> End | None:
     """Return the reason if this analysis ends the run; otherwise None.
 
-    - `passed` is, for each gate, the analysis at which it passed; None if it has not passed.
-    - `worse` is the gates that regressed.
+    - `passed` is, for each primary metric, the analysis at which it passed; None if it has not passed.
+    - `worse` is the indices of the metrics that regressed.
     - `t` is the size of this analysis as a share of N.
     - `last` is True if no further analysis is planned.
-    - `final` is two critical values of the last analysis: for a gate to pass, and for the first gate to regress.
+    - `final` is two critical values of the last analysis: for a metric to pass, and for the first one to regress.
     """
     if worse:
         return "regressed"
@@ -199,11 +215,11 @@ def _reason(
         return "not_regressed"
     if last:
         return "final_analysis"
-    if any(statistic.order for statistic in analysis.statistics):
+    if any(statistic.order for statistic in statistics):
         return None  # with drift or bursts, the result at N cannot be predicted
     chances = [
         group_sequential.UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
-        for statistic in analysis.statistics
+        for statistic in statistics
     ]
     still_open = [chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None]
     return "futility" if group_sequential.is_futile(still_open, chances) else None
@@ -211,31 +227,46 @@ def _reason(
 
 def _result(
     schedule: AnalysisSchedule,
-    analyses: Sequence[InterimAnalysis],
+    seen: Sequence[tuple[InterimStatistic, ...]],
     reason: End,
     passed: Sequence[int | None],
     worse: frozenset[int],
     ladder: Sequence[Sequence[float]],
 ) -> SequentialResult:
-    """Return the result, with the decision on each gate.
+    """Return the result, with the decision on each primary metric.
 
-    `ladder` is the critical values of all analyses, one sequence for each step of Holm's test: for the first gate to
-    regress, for the second, and so on.
+    `seen` is the statistics of each analysis. `ladder` is the critical values of all analyses, one sequence for each
+    step of Holm's test: for the first metric to regress, for the second, and so on.
     """
+    analyses = [
+        AnalysisEntry(
+            pairs, pairs / schedule.pairs, ladder[-1][k], ladder[0][k],
+            tuple(
+                entry_from(AnalyzedMetricEntry, statistic, name=spec.name)
+                for spec, statistic in zip(schedule.primary, statistics, strict=True)
+            ),
+        )
+        for k, (pairs, statistics) in enumerate(zip(schedule.sizes, seen, strict=False))
+    ]  # fmt: skip
     decisions = []
-    for gate, passed_at in enumerate(passed):
-        k = len(analyses) - 1 if passed_at is None or gate in worse else passed_at
-        statistic, c = analyses[k].statistics[gate], analyses[k].c
+    for index, (spec, passed_at) in enumerate(zip(schedule.primary, passed, strict=True)):
+        k = len(seen) - 1 if passed_at is None or index in worse else passed_at
+        statistic, c = seen[k][index], ladder[-1][k]
         verdict: VerdictName = (
-            "regressed" if gate in worse else "inconclusive" if passed_at is None else "not_regressed"
+            "regressed" if index in worse else "inconclusive" if passed_at is None else "not_regressed"
         )
         metric_reason = None
         if verdict == "inconclusive":
             futile = Reason("would_stay_inconclusive", {"needed": schedule.pairs}) if reason == "futility" else None
             metric_reason = statistic.inconclusive_reason(c) or futile
         # the bounds that would have ended the run at an earlier analysis
-        stopped_by = ladder[0] if gate in worse else ladder[-1]
-        estimates = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        provisional = statistic.is_provisional
-        decisions.append(MetricDecision(verdict, metric_reason, k, statistic.d, *estimates, provisional=provisional))
+        stopped_by = ladder[0] if index in worse else ladder[-1]
+        low, high, corrected = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
+        decisions.append(
+            entry_from(
+                DecidedMetricEntry, spec, statistic, **spec.entry_fields, verdict=verdict, reason=metric_reason,
+                provisional=statistic.is_provisional, analysis=k + 1, pairs=schedule.sizes[k], low=low, high=high,
+                corrected=corrected,
+            )
+        )  # fmt: skip
     return SequentialResult(tuple(analyses), reason, tuple(decisions))

@@ -1,5 +1,4 @@
-"""The decision on a comparison run, from its folder. The run may still continue. The decision is a `Decision` and the
-file decision.json.
+"""The decision on a comparison run, which may still continue.
 
 No state is kept between analyses. Each analysis is computed again from the rows of the run, and the seed of its
 resamples depends on the run's ID. So the result does not depend on who computes it, or when.
@@ -14,168 +13,224 @@ by the end of the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
-from bench.base.errors import UsageError
-from bench.record.document import INTERRUPTED
+from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS, UsageError
+from bench.record.document import GIVEN_UP, INTERRUPTED
 from reports.analysis.metric_comparison import MetricComparison
-from reports.analysis.sequential.analysis import AnalysisSchedule, MetricDecision, run_analyses
-from reports.analysis.sequential.decision import Decision, write_decision
-from reports.analysis.sequential.plan import plan_of, refuse_other_targets
+from reports.analysis.sequential.analysis import (
+    AnalysisSchedule,
+    DecidedMetricEntry,
+    End,
+    SequentialResult,
+    run_analyses,
+)
+from reports.analysis.sequential.decision import BY_ANALYSIS, STATUSES, Decision, is_decided
+from reports.analysis.sequential.plan import plan_of, planned_thresholds, refuse_other_targets
 from reports.analysis.summary.run_validity import invalid_reasons
 from reports.analysis.targets.clusters import ABSENT, by_pair
 from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
-from reports.analysis.targets.fairness import TURNS, VALID, causes_of, deciding_checks
+from reports.analysis.targets.fairness import causes_of, deciding_checks
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.mix import ComparedTargets
 from reports.analysis.targets.named import are_peers, known_targets
-from reports.data import runs
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_rows
 from reports.metrics.metric_spec import MetricSpec, by_sample
-from reports.results.reason import Reason
+from reports.metrics.thresholds import Threshold
+from reports.results.reason import Reason, unique
+from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
-from reports.statistics.interim import InterimStatistic, untestable
+from reports.statistics.group_sequential import InterimStatistic, untestable
 from reports.statistics.target_counts import NO_TURNS
 from reports.statistics.verdicts import Verdict
 
-AT_THE_END = (VALID, TURNS)
+AT_THE_END = ("run_valid", "turns")
 """The checks that an interim analysis skips.
 
-VALID: the load generator is checked after the run has ended. TURNS: further turns may still be recorded.
+run_valid: the load generator is checked after the run has ended. turns: further turns may still be recorded.
 """
 
 
-def analyse_pairs(folder: Path) -> Decision:
-    """Return the decision on a run, which may still continue. Write it to decision.json.
-
-    Raise UsageError if the folder is not a run, if the run was started without a plan, or if the folder is not
-    writable.
-    """
-    decision = decision_of(runs.load_for_report(folder), str(folder))
-    write_decision(decision, folder)
-    return decision
-
-
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """Return the decision on a loaded run. `named` is the name of the run in error messages."""
+    """Return the decision on a loaded run. `named` is the name of the run in error messages.
+
+    Raise UsageError if the run was started without a plan, or if the plan cannot be followed.
+    """
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != TARGETS or not run.metadata.get("interleaved"):
         raise UsageError(
             f"{named} is not an interleaved run of two targets, which interim analyses need (targets: {len(known)})"
         )
-    targets = known[0], known[1]
-    ended = run.metadata.get("state") in ("ended", "killed")
+    targets, sizes = (known[0], known[1]), tuple(plan["analyses"])
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
     def first(pair_count: int) -> tuple[ComparedTarget, ...]:
         return targets_of_pairs(run, targets, pairs[:pair_count])
 
-    refuse_other_targets(plan.thresholds, targets)
+    thresholds = planned_thresholds(plan)
+    refuse_other_targets(thresholds, targets)
     size = int(pairs.size)
-    first_targets = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
-    gates = tuple(
-        spec
-        for threshold in plan.thresholds
-        for spec in (
-            specs_of_thresholds(threshold, threshold.spec, first_targets) if first_targets else [threshold.spec]
-        )
-    )
-    seed = seed_of(run_id_of(run))
-    complete = sum(planned <= size for planned in plan.analyses)
-
-    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(gates), plan.alpha)
+    specs = primary_specs(thresholds, first(min(sizes[0], size)))  # their strata are used at every analysis
+    seed, schedule = seed_of(run_id_of(run)), AnalysisSchedule(plan["pairs"], sizes, specs, plan["alpha"])
 
     def statistics_of(pair_count: int) -> list[InterimStatistic]:
-        """Return the statistics of all gates after `pair_count` pairs.
-
-        All quantiles of one metric use the same resamples.
-        """
-        compared_targets, rng = first(pair_count), np.random.default_rng([seed, pair_count])
+        rng = np.random.default_rng([seed, pair_count])
         error = schedule.dependence_error(pair_count)
-        by_spec: dict[MetricSpec, InterimStatistic] = {}
-        for group in by_sample(gates):
-            if unfit := uncertain_reason(compared_targets, group[0]):
-                statistics = [untestable(unfit)] * len(group)
-            else:
-                statistics = group[0].statistic.interim(
-                    ComparedTargets(*compared_targets), group, plan.bootstrap_samples, rng, error
-                )
-            by_spec |= dict(zip(group, statistics, strict=True))
-        return [by_spec[gate] for gate in gates]
+        return interim_statistics(first(pair_count), specs, plan["bootstrap_samples"], rng, error)
 
     def unfit(pair_count: int) -> tuple[Reason, ...]:
-        return causes_of(check for check in deciding_checks(first(pair_count)) if check.name not in AT_THE_END)
+        return causes_of(check for check in deciding_checks(first(pair_count)) if check.code not in AT_THE_END)
 
+    complete = sum(planned <= size for planned in sizes)
     result = run_analyses(schedule, statistics_of, complete, end_of(run.metadata), unfit=unfit)
-    invalid: tuple[Reason, ...] = ()
-    if result.reason == "invalid":
-        invalid = unfit(result.analyses[-1].pairs)
-    elif ended and not size:
-        no_data = (Reason("no_pair_ended"),)
-        invalid = tuple(invalid_reasons(run.metadata)) or no_data
-    elif ended:
+    ended = run.metadata.get("state") in ("ended", "killed")
+    invalid = unfit(result.analyses[-1].pairs) if result.reason == "invalid" else ()
+    if ended and result.reason != "invalid":
         # this was decided during the run; a later verdict does not change it
-        abort_reason = run.metadata.get("aborted_because")
-        aborted = (Reason("aborted", {"because": str(abort_reason)}),) if abort_reason else ()
-        invalid = causes_of(deciding_checks(first(size))) or aborted
-    too_early = Reason("no_analysis", {"unit": "pair", "needed": plan.analyses[0], "there": [size]})
-    unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
-    findings = [
-        _finding(
-            run, targets, gate, ruling, first(result.analyses[ruling.analysis].pairs if result.decisions else size)
-        )
-        for gate, ruling in zip(gates, result.decisions or [unseen] * len(gates), strict=True)
+        aborted = run.metadata.get("aborted_because")
+        at_end = (Reason("aborted", {"because": str(aborted)}),) if aborted else ()
+        unusable = tuple(invalid_reasons(run.metadata)) or (Reason("no_pair_ended"),)
+        invalid = (causes_of(deciding_checks(first(size))) or at_end) if size else unusable
+    too_early = Reason("no_analysis", {"unit": "pair", "needed": sizes[0], "there": [size]})
+    decided = zip(specs, result.decisions, strict=False)
+    comparisons = [
+        *(_compared(run, spec, metric, first(metric.pairs)) for spec, metric in decided),
+        *(_compared(run, spec, too_early, first(size)) for spec in specs[len(result.decisions) :]),
     ]
-    seconds = tuple(max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses)
-    return Decision(run, targets, plan, gates, result, size, seed, ended, invalid, tuple(findings), seconds)
+    observed_s = [max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses]
+    used = result.analyses[-1].pairs if result.analyses else 0
+    status = INVALID_STATUS if invalid else STATUSES.get(result.reason, INCONCLUSIVE_STATUS)
+    return Decision(
+        run=run,
+        run_id=run_id_of(run),
+        baseline=targets[0],
+        candidate=targets[1],
+        simulated=run.simulated,
+        ended=ended,
+        stopped=result.stopped or bool(invalid),
+        result=RESULT_OF_STATUS[status],
+        exit_status=status,
+        headline="",
+        end=result.reason,
+        invalid=unique(invalid),
+        stop_reason=_stop_reason(run.metadata),
+        stopped_by_analysis=_stopped_by_analysis(
+            run.metadata, result.reason, invalid, open_pairs=sizes[-1] - used if ended else 0
+        ),
+        analyses_made=_analyses_made(run.metadata, result, invalid, ended=ended),
+        pairs=used,
+        pairs_after=size - used,
+        plan=plan,
+        seed=seed,
+        analyses=tuple(
+            structs.replace(analysis, observed_s=seconds)
+            for analysis, seconds in zip(result.analyses, observed_s, strict=True)
+        ),
+        primary_metrics=result.decisions,
+        specs=specs,
+        comparisons=tuple(comparisons),
+    )
 
 
-def _finding(
-    run: RunFrames,
-    targets: tuple[str, str],
-    gate: MetricSpec,
-    ruling: MetricDecision,
-    compared_targets: Sequence[ComparedTarget],
+def primary_specs(thresholds: Iterable[Threshold], targets: Sequence[ComparedTarget]) -> tuple[MetricSpec, ...]:
+    """Return the specs of the primary metrics: one for each stratum that the targets have."""
+    return tuple(
+        spec
+        for threshold in thresholds
+        for spec in (specs_of_thresholds(threshold, threshold.spec, targets) if targets else [threshold.spec])
+    )
+
+
+def interim_statistics(
+    targets: Sequence[ComparedTarget], specs: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+) -> list[InterimStatistic]:
+    """Return the statistics of all primary metrics. All quantiles of one metric use the same resamples."""
+    by_spec: dict[MetricSpec, InterimStatistic] = {}
+    for group in by_sample(specs):
+        if unfit := uncertain_reason(targets, group[0]):
+            statistics = [untestable(unfit)] * len(group)
+        else:
+            statistics = group[0].statistic.interim(ComparedTargets(*targets), group, draws, rng, error)
+        by_spec |= dict(zip(group, statistics, strict=True))
+    return [by_spec[spec] for spec in specs]
+
+
+def _compared(
+    run: RunFrames, spec: MetricSpec, decided: DecidedMetricEntry | Reason, targets: Sequence[ComparedTarget]
 ) -> MetricComparison:
-    """Return the comparison of both targets for one gate, with the decision `ruling`.
-
-    `compared_targets` are both targets, restricted to the pairs of the analysis that decided the gate.
-    """
-    base, candidate = [gate.statistic.value(target, gate) for target in compared_targets] or [math.nan] * TARGETS
-    base_counts, counts = [gate.statistic.counts(target, gate) for target in compared_targets] or [NO_TURNS] * TARGETS
-    has_turns = base_counts.turns > 0 and counts.turns > 0
+    """Return the comparison for one primary metric at the analysis that decided, or with the reason why none did."""
+    known = known_targets(run)
+    base, candidate = [spec.statistic.value(target, spec) for target in targets] or [math.nan] * TARGETS
+    base_counts, counts = [spec.statistic.counts(target, spec) for target in targets] or [NO_TURNS] * TARGETS
+    if isinstance(decided, Reason):
+        verdict, analysis, corrected = Verdict("inconclusive", decided), None, math.nan
+        difference = Difference(spec.scale, base, candidate, math.nan, -math.inf, math.inf)
+    else:
+        verdict = Verdict(decided.verdict, decided.reason, decided.provisional)
+        analysis, corrected = decided.analysis, decided.corrected
+        difference = Difference(spec.scale, base, candidate, decided.d, decided.low, decided.high)
     return MetricComparison(
-        gate,
-        targets[1],
-        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if has_turns else None,
+        spec,
+        known[1],
+        difference if base_counts.turns > 0 and counts.turns > 0 else None,
         (base_counts, counts),
         unit="pair",
-        verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
-        analysis=ruling.analysis + 1 if ruling.analysis >= 0 else None,
-        corrected=ruling.corrected,
-        baseline=targets[0],
-        peers=are_peers(run, *targets),
+        verdict=verdict,
+        analysis=analysis,
+        corrected=corrected,
+        baseline=known[0],
+        peers=are_peers(run, known[0], known[1]),
     )
+
+
+def _stop_reason(document: Mapping[str, Any]) -> str:
+    """Return why the run ended; "" if it continues, or if that is unknown."""
+    during = document.get("interim_analyses")
+    if during is not None and during["stopped"]:
+        return BY_ANALYSIS
+    return str(document.get("stop_reason") or "").removeprefix(GIVEN_UP).rstrip(".")
+
+
+def _stopped_by_analysis(document: Mapping[str, Any], end: End, invalid: object, open_pairs: int) -> bool:
+    """Return whether an interim analysis gave the result and ended the run, or was the final one of all planned pairs.
+
+    `open_pairs` is the number of planned pairs that the last analysis did not use; 0 if the run continues.
+    """
+    if not is_decided(end, invalid):
+        return False
+    if not open_pairs:
+        return True
+    if (during := document.get("interim_analyses")) is not None:
+        return bool(during["stopped"])
+    ended_otherwise = document.get("aborted_because") or document.get("stop_reason") == INTERRUPTED
+    return end not in ("final_analysis", "stopped_by_user") and not ended_otherwise
+
+
+def _analyses_made(
+    document: Mapping[str, Any], result: SequentialResult, invalid: object, *, ended: bool
+) -> int | None:
+    """Return how many analyses took place; None if unknown. In an invalid run, those computed later do not count."""
+    if not ended or is_decided(result.reason, invalid) or not invalid:
+        return len(result.analyses)
+    during = document.get("interim_analyses")
+    return None if during is None else min(len(result.analyses), during["made"])
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """Return the `end` that `run_analyses` takes, from the run's document.
-
-    It is unknown why a killed run ended, so the result is then "by hand".
-    """
+    """Return the `end` that `run_analyses` takes. Why a killed run ended is unknown, so it is then "by hand"."""
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
@@ -221,7 +276,7 @@ def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) 
     turns = samples.turns
     indices = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(subset, turns, indices)
-    assert clusters is not None, "each of these pairs has a session of each target"
+    assert clusters is not None  # each of these pairs has a session of each target
     return tuple(
         ComparedTarget(subset, samples, index, name, name, target_clusters)
         for name, index, target_clusters in zip(targets, indices, clusters, strict=True)

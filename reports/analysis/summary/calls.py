@@ -128,7 +128,6 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
 
 
 def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
-    """Return the most frequent texts of a column, with their outcomes, by decreasing number of calls."""
     texts = calls[column].astype(object)
     texts = texts.where(texts.notna(), "")
     counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))
@@ -137,7 +136,6 @@ def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
 
 
 def _other_hosts(calls: pd.DataFrame) -> tuple[OtherHosts, ...]:
-    """Return the most frequent texts of `other_hosts`, by decreasing number of calls."""
     ordered = sorted(Counter(map(str, calls["other_hosts"].dropna())).items(), key=lambda entry: (-entry[1], entry[0]))
     return tuple(OtherHosts(hosts, n) for hosts, n in ordered[:MAX_REASONS])
 
@@ -148,5 +146,4 @@ def _counted(counts: pd.Series[Any]) -> int | None:
 
 
 def _packets(calls: pd.DataFrame, missing: Sequence[str], expected: str) -> PacketCount:
-    """Return the packets of the calls that counted them."""
     return PacketCount(int(calls[list(missing)].sum().sum()), int(calls[expected].sum()))

@@ -39,10 +39,8 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("cache_write_in", "text_out", "audio_out"),
 )
-"""The types of tokens that `bench.catalogue.pricing` distinguishes.
-
-Cached tokens, and tokens that were written into the cache, are also counted as input tokens.
-"""
+"""The types of tokens that `bench.catalogue.pricing` distinguishes. Cached tokens, and tokens that were written into
+the cache, are also counted as input tokens."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,8 @@ class UsageArrays:
 
     @property
     def unconfirmed(self) -> Flags:
-        """True for each session whose billable minutes the service did not report; False for turns.
-
-        It is also False if the sessions only transcribe, because their audio is billed.
+        """True for each session whose billable minutes the service did not report; False for turns. It is also False if
+        the sessions only transcribe, because their audio is billed.
         """
         return self._of_sessions(self.run.sessions["billed_ns"].isna() & self.are_answered).astype(bool)
 
@@ -165,10 +162,8 @@ def _tokens(run: RunFrames, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Return the cached tokens of one type in each row.
-
-    A service may report cached tokens without their type. They then count as cached text, up to the number of text
-    tokens, and the rest as cached audio.
+    """Return the cached tokens of one type in each row. A service may report cached tokens without their type. They
+    then count as cached text, up to the number of text tokens, and the rest as cached audio.
     """
     values, cached = _column(frame, kind), _column(frame, "cached_in")
     if kind == "cached_image_in":
@@ -186,9 +181,8 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Integers, Integers]:
-    """Return all models, and the indices of the model and of the backend of each session in `ids`.
-
-    Each array of indices has one more element at its end, for entries without a session.
+    """Return all models, and the indices of the model and of the backend of each session in `ids`. Each array of
+    indices has one more element at its end, for entries without a session.
     """
     models, indices = list[BilledModel](), list[Integers]()
     for column, is_backend in {"model": False, "backend_model": True}.items():
@@ -208,7 +202,7 @@ def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Inte
 
 INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
 CACHED = tuple(f"cached_{kind}" for kind in INPUT)
-UNNAMED = "a model that was not named"
+UNNAMED = "unnamed model"
 
 
 class Charge(JsonEntry, frozen=True):
@@ -250,7 +244,6 @@ class UnplayedAudio(JsonEntry, frozen=True):
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
-    """Return the sum of several amounts of unplayed audio."""
     *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(waste, name) for waste in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
@@ -383,9 +376,8 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
 
 
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
-    """Yield the cost of each target.
-
-    Prices are linear, so the tokens of a target and model are added up before they are priced.
+    """Yield the cost of each target. Prices are linear, so the tokens of a target and model are added up before they
+    are priced.
     """
     bills = bills_of(run, targets)
     tariffs = _tariffs(run, targets, bills.models)
@@ -435,7 +427,6 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
 
 
 def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) -> Flags:
-    """Return for each tariff whether it has prices of which `true_of` is True."""
     return np.array([tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool)
 
 
@@ -527,9 +518,8 @@ def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
 
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[BilledModel]) -> list[TurnPricing]:
-    """Return the pricing of each combination of target and model.
-
-    The order is: all models of the first target, all models of the second target, and so on.
+    """Return the pricing of each combination of target and model. The order is: all models of the first target, all
+    models of the second target, and so on.
     """
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}

@@ -11,16 +11,16 @@ import numpy as np
 from reports.data.samples import MetricSample
 from reports.data.turns import Pool
 from reports.formatting import log_range, nines
+from reports.results.levels import LEVELS, TYPICAL_LEVELS
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 
-PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+PUBLISHED = tuple(sorted({*LEVELS, 0.75, 0.999}))
+"""The levels of the table below a percentile curve."""
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
-"""The percentiles of a curve: those that tables have, and others at equal distances on the axis −log₁₀(1 − p).
-
-If one of the others is close to a percentile of tables, it is left out.
-"""
+"""The percentiles of a curve: those that tables have, and others at equal distances on the axis −log₁₀(1 − p). If one
+of the others is close to a percentile of tables, it is left out."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ class HistogramTarget:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram of several targets. All use the same bins, so that they can be compared.
-
-    `edges` are the n + 1 edges of n bins, in ms.
+    """A histogram of several targets. All use the same bins, so that they can be compared. `edges` are the n + 1 edges
+    of n bins, in ms.
     """
 
     edges: Floats
@@ -115,7 +114,7 @@ def histogram_of(metric_sample: MetricSample, pools: Sequence[Pool]) -> Histogra
     )
     targets = []
     for target, sample in target_samples:
-        values, estimates = _positive(sample), tuple(quantiles(sample, (0.5, 0.95)))
+        values, estimates = _positive(sample), tuple(quantiles(sample, TYPICAL_LEVELS))
         counts = np.diff([*values.searchsorted(edges[:-1]), values.searchsorted(edges[-1], "right")])
         targets.append(HistogramTarget(metric_sample.turns.targets[target], target, counts, sample.failed, estimates))
     return Histogram(edges, tuple(targets))

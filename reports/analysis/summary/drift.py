@@ -38,10 +38,8 @@ MIN_DIFFERENCE = 0.05
 SESSIONS = 20
 """The minimum number of sessions in each half."""
 DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
-"""DRAWS is the usual number of resamples per pool, and DRAWS_LEAST the minimum.
-
-The number is reduced if resamples × sessions would exceed WEIGHTS.
-"""
+"""DRAWS is the usual number of resamples per pool, and DRAWS_LEAST the minimum. The number is reduced if resamples ×
+sessions would exceed WEIGHTS."""
 
 
 class Drift(MainMetric, frozen=True):
@@ -120,9 +118,8 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
 
 
 def _halves(samples: MetricSamples, pool: Pool) -> TwoSamples | None:
-    """Return the latencies of the earlier and of the later half of a pool's turns.
-
-    Return None if a half has too few sessions.
+    """Return the latencies of the earlier and of the later half of a pool's turns. Return None if a half has too few
+    sessions.
     """
     if (latencies := relative_latencies(samples, pool)) is None:
         return None

@@ -1,4 +1,4 @@
-"""Single turns of a run: slow and failed turns with their IDs, and example turns for the speech timeline.
+"""Single turns of a run: slow turns with their IDs, and example turns for the speech timeline.
 
 Times in the timeline are in seconds after the end of speech. The event log of a session shows when a reply was played.
 The simulated player starts when the jitter buffer's delay after the first audio delta has passed. It plays at the rate
@@ -16,31 +16,24 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import field
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, open_file, read_json
-from bench.files.sanitize import escape_control, excerpt
-from bench.record.folder import SCHEMAS
+from bench.files.sanitize import escape_control
 from bench.record.metric_values import measured_from_ns
-from reports.analysis.summary.groups import GroupDifference
 from reports.data.runs import RunFrames, records, response_ids
 from reports.data.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
-from reports.data.turns import FAILED, TurnArrays, values_of
+from reports.data.turns import TurnArrays, values_of
 from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.json_entries import Count, Known, Rounded, described
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 
-MAX_TEXT = 200
-COLUMNS = SCHEMAS["turns"].names
 MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
 """OF_STEP is the maximum number of turns of each step on each target. OF_STEPS is the maximum of all steps together.
-
-With many steps, each step has fewer turns.
-"""
+With many steps, each step has fewer turns."""
 
 
 class SlowTurnEntry(MainMetric, frozen=True):
@@ -63,12 +56,6 @@ class SlowTurnEntry(MainMetric, frozen=True):
     network_rtt_ms: Rounded
 
 
-class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
-    """A slow turn, with its row in turns.parquet. Only the columns that reports read are included."""
-
-    row: tuple[tuple[str, str], ...]
-
-
 class TurnRanking(NamedTuple):
     """The turns of one stratum, the slowest first.
 
@@ -82,7 +69,7 @@ class TurnRanking(NamedTuple):
 
 def slowest_turns(
     run: RunFrames, samples: MetricSamples, started_utc_ns: int
-) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
+) -> tuple[tuple[SlowTurnEntry, ...], tuple[SlowTurnEntry, ...]]:
     """Return the slowest successful turns of each stratum, and the slowest turns of each step on each target.
 
     If there are too many steps, the second tuple is empty. Turns are ranked by `voice_to_voice`. Turns without this
@@ -92,10 +79,7 @@ def slowest_turns(
     for stratum in turns.strata:
         in_stratum = turns.steps_in(stratum)[turns.step]
         without_audio = in_stratum & np.isnan(turns.value(VOICE_TO_VOICE))
-        for sample, mask in (
-            (samples[VOICE_TO_VOICE], in_stratum),
-            (samples[samples.mains[stratum]], without_audio),
-        ):
+        for sample, mask in ((samples[VOICE_TO_VOICE], in_stratum), (samples[samples.mains[stratum]], without_audio)):
             falling: Integers = np.flatnonzero(np.isfinite(sample.values) & mask[sample.index])[::-1]
             slowest.append(TurnRanking(sample, stratum, falling[:MAX_TURNS]))
             group = turns.group[sample.index[falling]]
@@ -109,7 +93,7 @@ def slowest_turns(
     return slow_turns[:slowest_count], slow_turns[slowest_count:]
 
 
-def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
+def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurnEntry, ...]:
     """Return the turns of all rankings. The rows of all these turns are read together."""
     ranked = [(listing, int(position)) for listing in listings for position in listing.falling]
     if not ranked:
@@ -127,9 +111,8 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
     slow = []
     for (listing, position), row in zip(ranked, at.tolist(), strict=True):
         sample, turn, index = listing.sample, stored[row], listing.sample.index[position]
-        session, resent = str(turn["session_id"]), metrics["retransmits"][row]
-        known = sessions.get(session, {})
-        slow_turn = SlowTurn(
+        resent, session = metrics["retransmits"][row], str(turn["session_id"])
+        slow_turn = SlowTurnEntry(
             sample.metric.name,
             *listing.stratum,
             target=turns.targets[int(turns.target[index])],
@@ -137,94 +120,15 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
             turn=int(np.nan_to_num(turn["turn"])),
             at_s=(int(turn["start_utc_ns"]) - started_utc_ns) / NS_PER_S,
             retransmits=None if np.isnan(resent) else int(resent),
-            session=session,
-            service_session=text_in(known, "service_session_id"),
-            response=responses[row],
-            request=text_in(known, "request_id"),
-            region=text_in(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
             value_ms=float(sample.values[position]),
             ttfa_ms=float(metrics["ttfa"][row]),
             voice_to_voice_ms=float(metrics["voice_to_voice"][row]),
             created_ms=float(created[row]) / NS_PER_MS,
             network_rtt_ms=float(metrics["network_rtt"][row]),
-            row=tuple(
-                (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), MAX_TEXT))
-                for name in COLUMNS
-                if name in turn and (value := turn[name]) == value
-            ),
+            **ids_of(session, sessions.get(session, {}), responses[row]),
         )
         slow.append(slow_turn)
     return tuple(slow)
-
-
-class FailedTurnEntry(JsonEntry, frozen=True):
-    """A failed turn of a target that fails more often in longer conversations, with its IDs for the service."""
-
-    target: str
-    step: str
-    turn: Count
-    started_utc_ns: Count
-    outcome: str
-    context_tokens: Count
-    is_bound: Annotated[
-        bool, described("true if these are the input tokens of an earlier turn of the session, so a lower bound")
-    ] = field(name="context_is_lower_bound")
-    session: str
-    service_session: Known
-    response: Known
-    request: Known
-    region: Known
-    event_log: Annotated[Known, described("of the session, relative to the run's folder")]
-
-
-OF_CONTEXT = 3
-"""The maximum number of failed turns that are reported for each target and stratum."""
-
-
-def failures_by_context(
-    run: RunFrames, turns: TurnArrays, differences: Iterable[GroupDifference]
-) -> tuple[FailedTurnEntry, ...]:
-    """Return failed turns of the pools that fail more often from some context length on.
-
-    They are those with the shortest contexts from there on, each of another session.
-    """
-    chosen: list[int] = []
-    tokens, is_bound = turns.context
-    for difference in differences:
-        if (difference.of.by, difference.what) == ("context", "failed"):
-            of = difference.of
-            is_of_pool = (turns.target == of.colour) & turns.steps_in(of.stratum)[turns.step]
-            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.high.bin.low))
-            failed = failed[np.argsort(tokens[failed], kind="stable")]
-            _, first_of_session = np.unique(turns.session[failed], return_index=True)
-            chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
-    if not chosen:
-        return ()
-    rows = turns.rows[chosen]
-    stored = records(turns.frame.iloc[rows])
-    sessions, responses = sessions_of(run, stored), response_ids(run, rows.tolist())
-    entries = []
-    for index, turn, response in zip(chosen, stored, responses, strict=True):
-        session = str(turn["session_id"])
-        known = sessions.get(session, {})
-        entry = FailedTurnEntry(
-            target=turns.targets[int(turns.target[index])],
-            step=turns.steps[int(turns.step[index])],
-            turn=int(np.nan_to_num(turn["turn"])),
-            started_utc_ns=int(turn["start_utc_ns"]),
-            outcome=str(turn["outcome"]),
-            context_tokens=int(tokens[index]),
-            is_bound=bool(is_bound[index]),
-            session=session,
-            service_session=text_in(known, "service_session_id"),
-            response=response,
-            request=text_in(known, "request_id"),
-            region=text_in(known, "region"),
-            event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
-        )
-        entries.append(entry)
-    return tuple(entries)
 
 
 def sessions_of(
@@ -234,6 +138,17 @@ def sessions_of(
     is_session = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in turns}).to_numpy()
     return {
         str(row["session_id"]): row for row in records(run.sessions[list(columns)].iloc[np.flatnonzero(is_session)])
+    }
+
+
+def ids_of(session: str, row: Mapping[str, Any], response: str = "") -> dict[str, str]:
+    """Return the IDs of a turn by the names of its fields. `row` is the row of its session."""
+    names = {"service_session": "service_session_id", "request": "request_id", "region": "region"}
+    log = f"events/{session}.jsonl" if row.get("event_log") is True else ""
+    return {name: text_in(row, column) for name, column in names.items()} | {
+        "session": session,
+        "response": response,
+        "event_log": log,
     }
 
 
@@ -285,9 +200,8 @@ class _Line(msgspec.Struct):
 
 
 def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
-    """Yield the arrival and the number of decoded bytes of each audio delta received in a time span.
-
-    Skip damaged lines.
+    """Yield the arrival and the number of decoded bytes of each audio delta received in a time span. Skip damaged
+    lines.
     """
     with suppress(OSError), open_file(log) as lines:
         for text in lines:
@@ -317,9 +231,8 @@ ROLE_METRICS: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "func
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One successful turn in the speech timeline. A time is NaN if it is unknown.
-
-    The positions of stalls within the reply are known only if there is an event log.
+    """One successful turn in the speech timeline. A time is NaN if it is unknown. The positions of stalls within the
+    reply are known only if there is an event log.
     """
 
     role: Role
@@ -351,10 +264,8 @@ class ExampleTurn:
     longest_stall: bool = False
     """True if this turn has the longest stall of all turns, but was chosen for another role."""
     heard: tuple[tuple[float, float], ...] = ()
-    """The start and the end of each part of the reply that was played without a stall, from the event log.
-
-    It is empty if there is no log. The reply is then plotted as one part.
-    """
+    """The start and the end of each part of the reply that was played without a stall, from the event log. It is empty
+    if there is no log. The reply is then plotted as one part."""
 
     @property
     def in_parts(self) -> bool:
@@ -390,9 +301,8 @@ def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ..
 
 
 def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
-    """Return, for each step, the median and the slowest turn of each target.
-
-    Return {} if the run has only one step, or more than MAX_STEPS.
+    """Return, for each step, the median and the slowest turn of each target. Return {} if the run has only one step, or
+    more than MAX_STEPS.
     """
     turns = sample.turns
     indices = sample.index[np.isfinite(sample.values)]
@@ -416,10 +326,8 @@ def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tu
 def _example_turns(
     run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
 ) -> Iterable[ExampleTurn]:
-    """Yield the example turns of the chosen turns.
-
-    `chosen` is the role and the index of each turn. `longest` is the index of the turn with the longest stall; −1 if
-    unknown.
+    """Yield the example turns of the chosen turns. `chosen` is the role and the index of each turn. `longest` is the
+    index of the turn with the longest stall; −1 if unknown.
     """
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
@@ -465,9 +373,8 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply's playback, computed from the length of its audio.
-
-    Return NaN if the length is unknown, or if the reply has several parts.
+    """Return the end of the reply's playback, computed from the length of its audio. Return NaN if the length is
+    unknown, or if the reply has several parts.
     """
     if example.in_parts:
         return np.nan
@@ -481,9 +388,8 @@ def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_
 def _placed(
     run: RunFrames, example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float
 ) -> ExampleTurn:
-    """Return the example turn with the positions of its stalls, read from the event log.
-
-    If the log has another total stall time than the turn's row, return the turn without these positions.
+    """Return the example turn with the positions of its stalls, read from the event log. If the log has another total
+    stall time than the turn's row, return the turn without these positions.
     """
     if not (example.event_log and example.stall_s and rate and turn["ended_at_ns"] > 0):
         return example

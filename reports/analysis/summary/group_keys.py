@@ -56,11 +56,8 @@ class GroupBin:
 
 
 Compared = Literal["ends", "pairs", "below"]
-"""The groups that are compared.
-
-"ends": the first group and the last. "pairs": the two groups that differ most. "below": the failures of each group and
-those of all groups below it.
-"""
+"""The groups that are compared. "ends": the first group and the last. "pairs": the two groups that differ most.
+"below": the failures of each group and those of all groups below it."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +91,8 @@ class Grouping:
 
     @property
     def confidence(self) -> float:
-        """The confidence of the intervals that are compared: two groups differ if their intervals do not overlap.
-
-        It is higher if there are more comparisons (Bonferroni).
+        """The confidence of the intervals that are compared: two groups differ if their intervals do not overlap. It is
+        higher if there are more comparisons (Bonferroni).
         """
         number = len(self.ordered)
         comparisons = {"pairs": math.comb(number, 2), "below": number - 1}.get(self.compared or "", 1)
@@ -111,9 +107,8 @@ NEVER_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group turns by the number of calls in progress.
-
-    Return None if the load did not change and no change was planned, or if there is only one range.
+    """Group turns by the number of calls in progress. Return None if the load did not change and no change was planned,
+    or if there is only one range.
     """
     target, started_count = turns.targets[pool.target], turns.rows.size
     in_target = np.append(turns.target, turns.not_started.target) == pool.target
@@ -157,10 +152,8 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
 
 def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
-    """Return the number of calls in progress over time, of one target.
-
-    If the run was killed, a session may have no row. Such a session counts as a call without an end, from its first
-    turn on.
+    """Return the number of calls in progress over time, of one target. If the run was killed, a session may have no
+    row. Such a session counts as a call without an end, from its first turn on.
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -179,11 +172,8 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """Return the ranges of indices, as the first and the last index of each.
-
-    `turns` is the number of turns at each index.
-
-    Ranges without turns are left out. A small range is merged with the smaller of its neighbours.
+    """Return the ranges of indices, as the first and the last index of each. `turns` is the number of turns at each
+    index. Ranges without turns are left out. A small range is merged with the smaller of its neighbours.
     """
     ranges = [(index, index, int(turns[index])) for index in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < MIN_LEVEL_TURNS:
@@ -220,9 +210,8 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group turns by the age of the session at their start. The ages are divided into AGES equal ranges.
-
-    For a turn that did not start, the age is that at the end of the session.
+    """Group turns by the age of the session at their start. The ages are divided into AGES equal ranges. For a turn
+    that did not start, the age is that at the end of the session.
     """
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     not_started_age_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
@@ -238,9 +227,8 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group turns by the input tokens of their first response.
-
-    The last group is the turns for which these tokens are unknown. Return None if all others are in one group.
+    """Group turns by the input tokens of their first response. The last group is the turns for which these tokens are
+    unknown. Return None if all others are in one group.
     """
     tokens = np.where(pool.steps[turns.step], turns.context.tokens, np.nan)
     index = np.searchsorted(CONTEXTS, np.nan_to_num(tokens)).astype(np.int64)
@@ -264,9 +252,8 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group turns by the host that recorded them, because a host may be busy, or farther away from the service.
-
-    Return None if the run has only one host.
+    """Group turns by the host that recorded them, because a host may be busy, or farther away from the service. Return
+    None if the run has only one host.
     """
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:

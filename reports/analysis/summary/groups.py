@@ -12,27 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from msgspec import field, structs
 
-from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
+from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping
 from reports.analysis.summary.metrics import ShareEstimate, rate_of
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSample, MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays
+from reports.data.turns import FAILED, UNFINISHED, Pool
+from reports.metrics.metric_spec import POINTS
 from reports.metrics.strata import MainMetric, Stratum
 from reports.results.json_entries import Count, Rounded, described
 from reports.statistics.counting import dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate, quantiles
 
-INSEPARABLE_CORRELATION = 0.9
-"""The minimum correlation of turn number and session age at which their effects cannot be separated."""
-MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
-"""The minimum difference of two groups that is reported.
-
-A difference of latencies must be at least MATTERS times the lower one, and at least MATTERS_MS. A difference of rates
-must be at least MATTERS_POINTS.
-"""
+MATTERS, MATTERS_MS = 0.1, 5.0
+"""The minimum difference of two groups that is reported. A difference of latencies must be at least MATTERS times the
+lower one, and at least MATTERS_MS. A difference of rates must be at least POINTS."""
 
 
 class GroupEntry(MainMetric, frozen=True, kw_only=True):
@@ -74,9 +69,8 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
 
 class Group(GroupEntry, frozen=True, kw_only=True):
-    """A group with its position on the axis of its key, `bin`.
-
-    `below` is the share of failed turns of all groups below this one, if the key compares these; otherwise None.
+    """A group with its position on the axis of its key, `bin`. `below` is the share of failed turns of all groups below
+    this one, if the key compares these; otherwise None.
     """
 
     bin: GroupBin
@@ -121,24 +115,26 @@ class GroupedLatency:
         return self.groups if self.unknown is None else (*self.groups, self.unknown)
 
     @property
+    def has_failures(self) -> bool:
+        return any(group.failed_by_outcome for group in self.all_groups)
+
+    @property
     def published(self) -> tuple[Group, ...]:
         """The groups whose median may be printed."""
         return tuple(group for group in self.groups if group.published(0.5))
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may both be printed.
-
-        Empty if there is only one, because one point is not a line.
+        """The groups whose p50 and p95 may both be printed. Empty if there is only one, because one point is not a
+        line.
         """
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
     def thinned(self) -> bool:
-        """True if a group has less than half as many turns as another.
-
-        This happens if sessions end early: late groups then have turns only of the sessions that continued.
+        """True if a group has less than half as many turns as another. This happens if sessions end early: late groups
+        then have turns only of the sessions that continued.
         """
         sizes = [group.n for group in self.groups]
         return bool(sizes) and 2 * min(sizes) < max(sizes)
@@ -161,9 +157,8 @@ class GroupDifference:
 def latency_by(
     run: RunFrames, samples: MetricSamples
 ) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
-    """Return the main metric of each pool, grouped by each key that applies.
-
-    Also return the groups that differ significantly.
+    """Return the main metric of each pool, grouped by each key that applies. Also return the groups that differ
+    significantly.
     """
     grouped, differing = [], []
     for by, key in KEYS.items():
@@ -177,9 +172,8 @@ def latency_by(
 
 
 def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
-    """Return the groups of a pool, with intervals of CONFIDENCE.
-
-    If groups are compared, also return the same groups with the intervals for the comparison.
+    """Return the groups of a pool, with intervals of CONFIDENCE. If groups are compared, also return the same groups
+    with the intervals for the comparison.
     """
     target = sample.turns.targets[pool.target]
     unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
@@ -258,7 +252,7 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
     if latency.compared == "below":
         for group in latency.groups:
             below, failed = group.below, group.failed
-            if below and failed.total and below.high < failed.low and failed.share - below.share >= MATTERS_POINTS:
+            if below and failed.total and below.high < failed.low and failed.share - below.share >= POINTS:
                 yield GroupDifference(latency, "failed", structs.replace(latency.groups[0], failed=below), group)
                 break
         return
@@ -276,14 +270,5 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
         rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
         if len(rates) > 1:
             (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].share) for pick in (min, max))
-            if lowest.high < highest.low and highest.share - lowest.share >= MATTERS_POINTS:
+            if lowest.high < highest.low and highest.share - lowest.share >= POINTS:
                 yield GroupDifference(latency, what, low, high)
-
-
-def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
-    """Return whether turn number and session age are so strongly correlated that their effects cannot be separated."""
-    number, age_s = turns.column("turn"), ages(turns, sessions)
-    known = np.isfinite(number) & np.isfinite(age_s)
-    if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
-        return False
-    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= INSEPARABLE_CORRELATION

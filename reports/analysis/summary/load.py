@@ -33,9 +33,8 @@ BINS = 90
 
 
 class OfferedLoad(JsonEntry, frozen=True):
-    """The load of the calls that arrived at one target, in the measured phase.
-
-    Every call has a session on each target, so several targets have the same calls.
+    """The load of the calls that arrived at one target, in the measured phase. Every call has a session on each target,
+    so several targets have the same calls.
     """
 
     target: str
@@ -67,9 +66,8 @@ class ArrivalSummary(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class CallBins:
-    """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration.
-
-    The first bin begins at the start of the run.
+    """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration. The first bin
+    begins at the start of the run.
     """
 
     bin_s: float
@@ -80,9 +78,8 @@ class CallBins:
 def arriving_of(
     run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float
 ) -> ArrivalSummary | None:
-    """Return the arrivals of calls; None in a closed loop.
-
-    `measured_from_s` and `ended_s` are the start of the measured phase and the end of the run, in seconds since 1970.
+    """Return the arrivals of calls; None in a closed loop. `measured_from_s` and `ended_s` are the start of the
+    measured phase and the end of the run, in seconds since 1970.
     """
     arrivals = run.metadata.get("arrivals")
     if arrivals is None:
@@ -138,9 +135,8 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: floa
 
 
 def call_bins(run: RunFrames) -> CallBins:
-    """Return the calls in bins of time.
-
-    Only the calls of the first target are counted, because all targets have the same calls.
+    """Return the calls in bins of time. Only the calls of the first target are counted, because all targets have the
+    same calls.
     """
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
@@ -209,9 +205,8 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RateLimitSeries:
-    """The rate limits of all targets of a run, in time bins of equal duration.
-
-    The first bin begins at the start of the run.
+    """The rate limits of all targets of a run, in time bins of equal duration. The first bin begins at the start of the
+    run.
     """
 
     targets: tuple[Throttling, ...]
@@ -232,9 +227,8 @@ class RateLimitSeries:
 
 
 def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> RateLimitSeries:
-    """Return the rate limits of all targets.
-
-    Totals are computed from the rows of turns and sessions, and values over time from the rows of seconds.
+    """Return the rate limits of all targets. Totals are computed from the rows of turns and sessions, and values over
+    time from the rows of seconds.
     """
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S

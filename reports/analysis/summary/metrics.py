@@ -33,6 +33,7 @@ from reports.data.uncertainty import UncertainMetric, uncertain_reason
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
@@ -40,13 +41,11 @@ from reports.statistics.rates import ratio_of
 from reports.statistics.typical_change import theil_sen
 
 ALL = "all"
-PS = (0.5, 0.9, 0.95, 0.99)
 
 
 class MetricSummary(MainMetric, frozen=True, kw_only=True):
-    """A metric of a target and step.
-
-    Quantiles are those of `n` values. If the metric is a latency, failed turns count as +inf.
+    """A metric of a target and step. Quantiles are those of `n` values. If the metric is a latency, failed turns count
+    as +inf.
     """
 
     title: Annotated[str, described("the target, with what distinguishes these turns from others of the run")]
@@ -60,10 +59,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     completed_share: Annotated[
         Rounded, described("share of the planned turns that have a value; null if none was planned")
     ]
-    p50: QuantileEstimate
-    p90: QuantileEstimate
-    p95: QuantileEstimate
-    p99: QuantileEstimate
+    __annotations__.update(level_fields(QuantileEstimate))
     low: Annotated[Rounded, described("smallest successful value")] = field(name="min")
     high: Annotated[Rounded, described("largest successful value")] = field(name="max")
     uncertain: Annotated[Reason | None, described("why the values are uncertain in this run; null if they are not")] = (
@@ -72,10 +68,11 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
-        return self.p50, self.p90, self.p95, self.p99
+        return tuple(map(self.at, LEVELS))
 
     def at(self, p: float) -> QuantileEstimate:
-        return self.quantiles[PS.index(p)]
+        estimate: QuantileEstimate = getattr(self, LEVEL_KEYS[p])
+        return estimate
 
 
 def metric_summaries(
@@ -86,11 +83,10 @@ def metric_summaries(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target.
-
-    `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
+    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target. `uncertain` are
+    the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
     """
-    succeeded, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
+    succeeded, estimates = sample.succeeded, [estimate.published() for estimate in quantiles(sample, LEVELS)]
     return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),
@@ -104,10 +100,7 @@ def metric_summaries(
         unfinished=sample.unfinished,
         planned=sample.planned,
         completed_share=sample.completed_share,
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
+        **by_level(estimates),
         low=float(succeeded[0]) if succeeded.size else math.nan,
         high=float(succeeded[-1]) if succeeded.size else math.nan,
         uncertain=uncertain_reason(uncertain, target, metric),
@@ -131,9 +124,8 @@ def session_metrics(
     uncertain: Collection[UncertainMetric] = (),
     expected: Collection[tuple[str, str]] = (),
 ) -> Iterable[MetricSummary]:
-    """Yield the summaries of metrics of sessions, for each target that has the metric.
-
-    `names` are the metrics. `expected` are the metrics that a target should have, as (metric, target).
+    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are the metrics.
+    `expected` are the metrics that a target should have, as (metric, target).
     """
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
@@ -153,9 +145,8 @@ extrapolation."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES.
-
-    `waits` has the latencies. Only successful turns of these steps are used.
+    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES. `waits` has
+    the latencies. Only successful turns of these steps are used.
     """
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
@@ -166,9 +157,8 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
 
 
 def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the slopes of each pool, computed from its main metric.
-
-    A pool has no slopes if no session's conversation grows enough.
+    """Yield the slopes of each pool, computed from its main metric. A pool has no slopes if no session's conversation
+    grows enough.
     """
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
@@ -215,9 +205,8 @@ class TurnRate(TargetShare, frozen=True, kw_only=True):
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
-    """Yield each rate that is computed from a column, for each target that has turns for it.
-
-    All strata are counted together.
+    """Yield each rate that is computed from a column, for each target that has turns for it. All strata are counted
+    together.
     """
     for rate in OF_COLUMNS:
         events, units = rate_counts(turns, rate.name)
@@ -232,10 +221,8 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 def turn_rate(
     rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers, unit: RateUnit
 ) -> TurnRate:
-    """Return a rate of turns, or of words.
-
-    For each turn, `events` is the number of events, `units` is the number of turns or words, and `sessions` is the
-    session. `unit` is the unit of all `units`.
+    """Return a rate of turns, or of words. For each turn, `events` is the number of events, `units` is the number of
+    turns or words, and `sessions` is the session. `unit` is the unit of all `units`.
     """
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
@@ -246,9 +233,8 @@ def turn_rate(
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
-    """Yield, for each target, the share of its planned turns that failed or did not start.
-
-    `sessions` are the measured sessions.
+    """Yield, for each target, the share of its planned turns that failed or did not start. `sessions` are the measured
+    sessions.
     """
     return planned_shares(turns, sessions, turns.kind == FAILED, with_not_started=True)
 
@@ -277,9 +263,8 @@ def planned_shares(
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the share of turns (or sessions) that are events, with an interval at this confidence.
-
-    The interval is computed from sessions.
+    """Return the share of turns (or sessions) that are events, with an interval at this confidence. The interval is
+    computed from sessions.
     """
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
@@ -287,9 +272,8 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
 def ratio_in(
     events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
 ) -> ShareEstimate:
-    """Return the number of events divided by the number of units, with an interval at this confidence.
-
-    `events`, `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
+    """Return the number of events divided by the number of units, with an interval at this confidence. `events`,
+    `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
     """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
@@ -301,10 +285,7 @@ def ratio_in(
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
 """The outcome of a turn whose response the service cancelled, because the response had been started by a pause of the
-caller.
-
-The turn ends before its second commit.
-"""
+caller. The turn ends before its second commit."""
 
 
 class TurnCounts(JsonEntry, frozen=True):
@@ -357,7 +338,7 @@ PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay"
 LOAD_GENERATOR = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
 
 
-class HistogramSummary(JsonEntry, frozen=True):
+class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
     """A metric from its histogram; times in ms, rates in B/s; null if nothing was recorded."""
 
     metric: str
@@ -365,13 +346,18 @@ class HistogramSummary(JsonEntry, frozen=True):
     target: str
     step: str
     n: Count
-    p50: Rounded
-    p90: Rounded
-    p95: Rounded
-    p99: Rounded
+    __annotations__.update(level_fields(Rounded))
     high: Rounded = field(name="max")
     out_of_range: Count = 0
     negative: Count = 0
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        return tuple(map(self.at, LEVELS))
+
+    def at(self, p: float) -> float:
+        value: float = getattr(self, LEVEL_KEYS[p])
+        return value
 
 
 class Throughput(JsonEntry, frozen=True):
@@ -400,18 +386,25 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
     key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
     selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
-    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, selected, PS)
-    labels = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
-    outside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return HistogramSummary(*labels, n, p50, p90, p95, p99, high, *outside)
+    n, values, high = histogram_quantiles(run, metric, selected, LEVELS)
+    return HistogramSummary(
+        metric=metric,
+        unit=CATALOGUE[metric].unit,
+        target=ALL if target is None else target,
+        step=step,
+        n=n,
+        **by_level(values),
+        high=high,
+        out_of_range=run.histograms.out_of_range[metric],
+        negative=run.histograms.negative[metric],
+    )
 
 
 def histogram_quantiles(
     run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
-    """Return the number of values, the quantiles, and the maximum of the sum of several histograms.
-
-    Only the measured phase counts.
+    """Return the number of values, the quantiles, and the maximum of the sum of several histograms. Only the measured
+    phase counts.
     """
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:

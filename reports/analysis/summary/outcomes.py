@@ -25,9 +25,8 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome, with its count for each target.
-
-    `message` is the most frequent message of this outcome. Messages of the service have priority over others.
+    """One outcome, with its count for each target. `message` is the most frequent message of this outcome. Messages of
+    the service have priority over others.
     """
 
     outcome: str
@@ -85,10 +84,8 @@ class Outcomes:
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
     not_started_turns: tuple[OutcomeCount, ...]
-    """The outcomes of the sessions that have turns that did not start. Each such turn counts once.
-
-    If the end of the run interrupted a session, it has no outcome.
-    """
+    """The outcomes of the sessions that have turns that did not start. Each such turn counts once. If the end of the
+    run interrupted a session, it has no outcome."""
     targets: tuple[OutcomesEntry, ...]
     own_remedies: tuple[OwnRemedies, ...]
     """The remedies of each target's dialect."""
@@ -118,9 +115,8 @@ class Outcomes:
         return sum(entry.sessions_started for entry in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
-        """Return the failed outcomes that have a message, those of sessions first.
-
-        If outcomes have the same message, return only the first.
+        """Return the failed outcomes that have a message, those of sessions first. If outcomes have the same message,
+        return only the first.
         """
         by_message: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
@@ -129,9 +125,8 @@ class Outcomes:
         return list(by_message.values())
 
     def remedies(self) -> list[Remedy]:
-        """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first.
-
-        Each remedy is returned once. It depends on the outcome, on its most frequent message, and on the dialect.
+        """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first. Each remedy is
+        returned once. It depends on the outcome, on its most frequent message, and on the dialect.
         """
         counted, messages = Counter[tuple[str, OwnRemedies]](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
@@ -153,18 +148,16 @@ def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return two numbers of turns (or sessions): those that were throttled, and those that ended.
-
-    Unfinished turns and sessions do not count as ended.
+    """Return two numbers of turns (or sessions): those that were throttled, and those that ended. Unfinished turns and
+    sessions do not count as ended.
     """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
 def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str, Any]) -> Outcomes:
-    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION.
-
-    `document` is the content of run.json.
+    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION. `document` is the
+    content of run.json.
     """
     size, of_session = len(turns.targets), position_of(sessions["target"], turns.targets)
     outcome, names, not_started = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
@@ -201,11 +194,8 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the most frequent text in the column `detail` of each failed outcome.
-
-    Messages of the service have priority.
-
-    `rows` is a frame with the columns WITH_MESSAGE.
+    """Return the most frequent text in the column `detail` of each failed outcome. Messages of the service have
+    priority. `rows` is a frame with the columns WITH_MESSAGE.
     """
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
@@ -247,7 +237,6 @@ def _endings(
 
 
 def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
-    """Return, for each target, the number of sessions that failed or have at least one failed turn."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)

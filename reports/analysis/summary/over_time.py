@@ -55,10 +55,8 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """The measured turns of a pool, in ascending order of latency.
-
-    `values` are the latencies, each divided by the median of its step; +inf for failed turns. `at_s` is the start of
-    each turn.
+    """The measured turns of a pool, in ascending order of latency. `values` are the latencies, each divided by the
+    median of its step; +inf for failed turns. `at_s` is the start of each turn.
     """
 
     label: str
@@ -69,22 +67,21 @@ class PoolSeries:
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
     """Yield the series of each pool whose median is finite. It is computed from the main metric of the pool."""
-    for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
+    for pool, result in zip(summary.turns.pools, summary.results, strict=True):
         if (latencies := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = latencies
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(result.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S)
 
 
 def not_started_s(summary: Summary, indices: Integers) -> Floats:
     """Return the time of turns that did not start: the end of their session, in seconds after the start of the run."""
-    return (summary.turns.not_started.at_utc_ns[indices] - summary.window.started_utc_ns) / NS_PER_S
+    return (summary.turns.not_started.at_utc_ns[indices] - summary.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
-    """Return the slowest of the windows that are significantly slow; None if no window is.
-
-    `bin_s` is the length of a window.
+    """Return the slowest of the windows that are significantly slow; None if no window is. `bin_s` is the length of a
+    window.
     """
     windows: list[tuple[PoolSeries, float, Sample]] = []
     for series in all_series:
@@ -111,17 +108,14 @@ AT_ONCE = 100_000
 """The number of turns that are sorted into cells in one step. It is limited because numpy needs memory for about ten
 numbers per turn."""
 DOTS = 600
-"""The maximum number of a target's turns that are plotted as dots.
-
-If there are more turns, a heat map is plotted instead. With few turns, a heat map is not readable.
-"""
+"""The maximum number of a target's turns that are plotted as dots. If there are more turns, a heat map is plotted
+instead. With few turns, a heat map is not readable."""
 
 
 @dataclass(frozen=True)
 class TimeBin:
-    """The turns in one time bin, including turns that did not start.
-
-    `p50` and `p95` are NaN if there are too few turns, and +inf if the quantile lies among failed turns.
+    """The turns in one time bin, including turns that did not start. `p50` and `p95` are NaN if there are too few
+    turns, and +inf if the quantile lies among failed turns.
     """
 
     begin_s: float
@@ -154,11 +148,8 @@ class Panel:
     """The number of successful turns in each cell of the heat map, by time and latency."""
 
     def line(self, quantile: str) -> list[tuple[float, float]]:
-        """Return the points of the line of a quantile: the start of each bin, and the value.
-
-        `quantile` is "p50" or "p95".
-
-        Return [] if fewer than two bins have the quantile.
+        """Return the points of the line of a quantile: the start of each bin, and the value. `quantile` is "p50" or
+        "p95". Return [] if fewer than two bins have the quantile.
         """
         known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
         return known if len(known) > 1 else []
@@ -197,7 +188,7 @@ def over_time(summary: Summary) -> OverTime | None:
     if not pools:
         return None
     ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(not_started for *_, not_started in pools))]
-    duration_s = max(summary.window.duration_s, *ends_s, 1.0)
+    duration_s = max(summary.duration_s, *ends_s, 1.0)
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
@@ -215,31 +206,27 @@ def over_time(summary: Summary) -> OverTime | None:
         )
     slow = slowest_window(pool_series(summary), bin_s)
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
-    return OverTime(metrics, duration_s, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+    return OverTime(metrics, duration_s, summary.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
 def began_s(summary: Summary) -> Floats:
-    """Return the start of each turn in seconds after the start of the run.
-
-    There is one element per row of turns, including the warm-up.
+    """Return the start of each turn in seconds after the start of the run. There is one element per row of turns,
+    including the warm-up.
     """
-    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
+    since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.started_utc_ns
     return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """Return the duration of a bin. The run has 12 to 60 bins.
-
-    Within these limits, a bin has about 80 turns of a target, of which 4 are above p95. `turns` is the number of these
-    turns in the run.
+    """Return the duration of a bin. The run has 12 to 60 bins. Within these limits, a bin has about 80 turns of a
+    target, of which 4 are above p95. `turns` is the number of these turns in the run.
     """
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each turn of the run, including the warm-up, for the plot of one pool.
-
-    It is +inf for a failed turn, and NaN for a turn that is not in the plot of this pool.
+    """Return the latency of each turn of the run, including the warm-up, for the plot of one pool. It is +inf for a
+    failed turn, and NaN for a turn that is not in the plot of this pool.
     """
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values = values_of(turns.frame, metric, turns.measured_from_ns)
@@ -286,7 +273,6 @@ def _panel(
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
     """Yield the time bins that have at least one turn. `at_s` and `values` are the time and the latency of each turn.
-
     Turns that did not start are included.
     """
     bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
@@ -302,15 +288,14 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
-    """Return the number of active sessions over time: the instants in seconds, and the number at each instant.
-
-    All targets and workers are added up. There are at most 240 instants.
+    """Return the number of active sessions over time: the instants in seconds, and the number at each instant. All
+    targets and workers are added up. There are at most 240 instants.
     """
     seconds = summary.run.seconds
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
-    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.started_utc_ns / NS_PER_S
+    at_s = per_second.index.to_numpy(dtype=np.float64) - summary.started_utc_ns / NS_PER_S
     stride = max(1, -(-at_s.size // 240))
     return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=np.float64)[::stride]
 
@@ -350,7 +335,7 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[:, steps]
     if not sizes.any():
         return None
-    length_s = max(summary.window.duration_s, float(at_s.max(initial=0.0)), 1.0)
+    length_s = max(summary.duration_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     all_series: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):

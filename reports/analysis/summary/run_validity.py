@@ -19,6 +19,7 @@ from reports.analysis.summary.targets import transcription_model
 from reports.data.frames import by_label
 from reports.data.runs import RunFrames, hosts_of, stated_validity
 from reports.data.turns import TurnArrays
+from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Rounded, described
 from reports.results.reason import Reason
@@ -30,16 +31,14 @@ TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID",
 """The word that reports print for each status."""
 
 
-@dataclass(frozen=True)
-class RunValidity:
-    """The validity of a run's values.
-
-    `not_judged` is the reason why the run has no verdict; None if it has one.
-    """
+class RunValidity(JsonEntry, frozen=True, kw_only=True):
+    """The validity of a run's values."""
 
     status: ValidityStatus
+    reasons: list[Reason]
+    message: Annotated[str, described("the reason in words")]
     checks: tuple[Check, ...]
-    not_judged: Reason | None = None
+    uncertain_metrics: tuple[UncertainMetric, ...] = ()
 
     @property
     def title(self) -> RunWord:
@@ -54,11 +53,25 @@ class RunValidity:
         return tuple(check for check in self.checks if check.result == "fail")
 
 
-def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity of a run."""
+def validity_of(document: dict[str, Any], labels: Sequence[str] = ()) -> RunValidity:
+    """Return the validity of a run. `labels` are its targets, if several runs are compared."""
     validity = stated_validity(document)
-    not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
-    return RunValidity(validity.status, tuple(validity.checks), not_judged)
+    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
+    checks, reasons = tuple(validity.checks), list[Reason]()
+    if validity.status == "no_verdict":
+        not_judged = _not_judged(document, validity)
+        reasons = [Reason(not_judged.code, not_judged.numbers | named | {"state": document.get("state")})]
+    elif validity.status == "invalid":
+        values = ("value", "limit", "unit", "note", "remedy")
+        failed = [check for check in checks if check.result == "fail"]
+        reasons = [Reason(check.name, {key: getattr(check, key) for key in values} | named) for check in failed]
+        reasons = reasons or [Reason("check_failed", named)]
+    return RunValidity(status=validity.status, reasons=reasons, message="", checks=checks)
+
+
+def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
+    """Return why the values of a run may not be used; [] if it is valid. The parameters are those of `validity_of`."""
+    return validity_of(document, labels).reasons
 
 
 def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
@@ -83,33 +96,14 @@ def within_warmup(document: Mapping[str, Any]) -> Reason | None:
     return Reason("within_warmup", {"turns": turns, "warmup_s": document.get("warmup_s") or 0})
 
 
-def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
-    """Return why the values of a run may not be used: a reason for each failed check. Return [] if the run is valid.
-
-    `labels` are the targets of the run, if several runs are compared.
-    """
-    validity = validity_of(document)
-    named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
-    if validity.status == "valid":
-        return []
-    if validity.not_judged is not None:
-        state = {"state": document.get("state")}
-        return [Reason(validity.not_judged.code, validity.not_judged.numbers | named | state)]
-    return [
-        Reason(check.name, {key: getattr(check, key) for key in ("value", "limit", "unit", "note", "remedy")} | named)
-        for check in validity.failed
-    ] or [Reason("check_failed", named)]
-
-
 BUSIEST = 10
 """The number of seconds whose event rate is compared with the calibration. They are the seconds with the most events.
 """
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """Return two maxima over the workers: the number of open sessions, and the number of events per second.
-
-    The number of events per second is the mean of the BUSIEST seconds of a worker.
+    """Return two maxima over the workers: the number of open sessions, and the number of events per second. The number
+    of events per second is the mean of the BUSIEST seconds of a worker.
     """
     if not len(seconds):
         return 0.0, 0.0
@@ -166,9 +160,8 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
-    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none.
-
-    `sessions` are the measured sessions.
+    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none. `sessions`
+    are the measured sessions.
     """
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
@@ -291,9 +284,8 @@ SIMULATOR_LATE = "simulator_late"
 
 
 def _late_ms(entry: Mapping[str, Any]) -> float:
-    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents.
-
-    It is infinite if it is unknown: runs of earlier versions have no number.
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents. It is
+    infinite if it is unknown: runs of earlier versions have no number.
     """
     if isinstance(number := entry.get("late_ms"), int | float):
         return float(number)
@@ -307,9 +299,8 @@ def simulator_late_ms(document: Mapping[str, Any]) -> float:
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
-    """Return the incidents of a run.
-
-    A worker counts all of its incidents, but stores only the texts of the first hundred.
+    """Return the incidents of a run. A worker counts all of its incidents, but stores only the texts of the first
+    hundred.
     """
     unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
@@ -333,6 +324,9 @@ class PlaybackSetup(JsonEntry, frozen=True):
     detections: Annotated[
         tuple[dict[str, Any], ...], described("the turn detection settings of these scripts, with the service's names")
     ]
+    packetisation: Annotated[
+        Known, described("why larger chunks increase the latency of VAD turns; null if there are none")
+    ]
 
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
@@ -345,13 +339,13 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     detections = tuple(
         detection for index, detection in enumerate(all_settings) if detection not in all_settings[:index]
     )
-    return PlaybackSetup(distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms"), detections)
+    buffers_ms, chunks_ms = distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms")
+    return PlaybackSetup(buffers_ms, chunks_ms, detections, packetisation="")
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    """Return the distinct values of one setting, ascending. `key` is the name of the setting.
-
-    Values of None are left out.
+    """Return the distinct values of one setting, ascending. `key` is the name of the setting. Values of None are left
+    out.
     """
     values = (setting.get(key) for setting in settings)
     return tuple(sorted({float(value) for value in values if value is not None}))

@@ -42,9 +42,8 @@ class Segment(JsonEntry, frozen=True):
 
 
 class Breakdown(JsonEntry, frozen=True):
-    """The segments of the successful turns of one target, turn type and step (or all steps) with the same instants.
-
-    The sums of the segments add up exactly to the total.
+    """The segments of the successful turns of one target, turn type and step (or all steps) with the same instants. The
+    sums of the segments add up exactly to the total.
     """
 
     target: str
@@ -72,9 +71,8 @@ class PercentileBand(Breakdown, frozen=True, kw_only=True):
 
 
 def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
-    """Return the breakdown of a number of turns.
-
-    `sums` has the first instant, the last instant, and the sum in ns of each segment.
+    """Return the breakdown of a number of turns. `sums` has the first instant, the last instant, and the sum in ns of
+    each segment.
     """
     segment_entries = []
     for start, end, ns in sums:
@@ -108,9 +106,8 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
 
 
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
-    """Return breakdowns of the turns around the percentiles in BANDS.
-
-    There is one for each percentile and each group of turns with the same target, turn type, and instants.
+    """Return breakdowns of the turns around the percentiles in BANDS. There is one for each percentile and each group
+    of turns with the same target, turn type, and instants.
     """
     groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
     for piece in _segments(turns):
@@ -143,9 +140,8 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
 
 
 def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
-    """Yield the turns of each target and step, grouped by the instants that they have.
-
-    Instants are read one after another, because each needs 8 MB for a million turns.
+    """Yield the turns of each target and step, grouped by the instants that they have. Instants are read one after
+    another, because each needs 8 MB for a million turns.
     """
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
@@ -178,7 +174,6 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """Yield breakdowns over all steps. Breakdowns with the same turn type and the same instants are added up."""
     kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
     for turn_type, chain in kinds:
         mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import pandas as pd
-from msgspec import field
+from msgspec import structs
 from msgspec.structs import asdict
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.metrics import TRANSCRIPT_METRICS
+from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
 from reports.analysis.summary.drift import PoolDrift, drifts
-from reports.analysis.summary.example_turns import FailedTurnEntry, SlowTurn, failures_by_context, slowest_turns
-from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
-from reports.analysis.summary.load import ArrivalSummary, RateLimitSeries, arriving_of, rate_limits_of
+from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
+from reports.analysis.summary.failures import FailureEntry, failures_by_context
+from reports.analysis.summary.groups import GroupDifference, GroupedLatency, GroupEntry, latency_by
+from reports.analysis.summary.load import ArrivalSummary, RateLimits, RateLimitSeries, arriving_of, rate_limits_of
 from reports.analysis.summary.metrics import (
     ALL,
     LOAD_GENERATOR,
@@ -29,7 +30,7 @@ from reports.analysis.summary.metrics import (
     TurnCounts,
     TurnRate,
 )
-from reports.analysis.summary.outcomes import Outcomes, outcomes_of
+from reports.analysis.summary.outcomes import Outcomes, OutcomesEntry, outcomes_of
 from reports.analysis.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
 from reports.analysis.summary.targets import (
     Interleaving,
@@ -45,12 +46,13 @@ from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
-from reports.metrics.strata import Stratum
-from reports.results.json_entries import Count, JsonEntry, described
+from reports.metrics.strata import MainMetric, Stratum
+from reports.results.json_entries import Count, JsonEntry, Known, Number, Version, described
 from reports.statistics.counting import distinct
 from reports.statistics.power import Variability, variability_of
 from reports.statistics.quantiles import NO_VALUES
 
+SUMMARY_VERSION: Literal[7] = 7
 READ = "transcript_first"
 """The metric for callers who read captions."""
 GREETING = "greeting"
@@ -77,8 +79,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
         return self.turns_failed + self.turns_not_started
 
 
-@dataclass(frozen=True)
-class RunPeriod:
+class RunPeriod(NamedTuple):
     """The start, the duration and the warm-up of a run."""
 
     started_utc_ns: int
@@ -91,19 +92,23 @@ class RunPeriod:
         return max(0.0, self.duration_s - self.warmup_s)
 
 
-class RunResults(JsonEntry, frozen=True, kw_only=True):
-    """The results of one run that summary.json contains as they are computed."""
+class MainVariability(Variability, frozen=True, kw_only=True):
+    """The variability of a main metric of a target."""
 
-    scenario: str
-    labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
+    metric: str
+    measured_from: Known
+    turn_type: Known
+    target: str
+
+
+class SharedResults(JsonEntry, frozen=True, kw_only=True):
+    """The results of one run that evidence.json has, too."""
+
     simulated: bool
-    recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
-    metrics: Annotated[
+    turn_metrics: Annotated[
         tuple[MetricSummary, ...], described("all metrics of turns, for each pool, and for each step of a pool")
-    ] = field(name="turn_metrics")
-    answers: Annotated[tuple[MainResult, ...], described("the main metrics, one for each target and stratum")] = field(
-        name="results"
-    )
+    ]
+    results: Annotated[tuple[MainResult, ...], described("the main metrics, one for each target and stratum")]
     voice_to_voice: Annotated[
         tuple[MainResult, ...], described("for the strata with spoken turns whose main metric is another one")
     ]
@@ -114,25 +119,45 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
         tuple[MainResult, ...],
         described("first text and lag of transcripts, if sessions only transcribe; otherwise empty"),
     ]
+    rates: Annotated[tuple[TurnRate, ...], described("rates of turns, by column; empty if no turn counts")]
+    definitions_version: Version
+    run_id: str | None
+    state: str | None
+    started_utc_ns: int
+    warmup_s: Number
+    validity: run_validity.RunValidity
+    groups: Annotated[
+        tuple[GroupEntry, ...],
+        described("latencies of groups of turns; keys with the same value for all turns are excluded"),
+    ]
+    outcomes: dict[str, OutcomesEntry]
+    slowest: Annotated[tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")]
+
+
+class RunResults(SharedResults, frozen=True, kw_only=True):
+    """The results of one run: the content of summary.json. Its texts for people are empty until it is written."""
+
+    scenario: str
+    labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
+    recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     transcription: Annotated[
         tuple[Transcription, ...], described("of each target, if sessions only transcribe; otherwise empty")
     ]
     differences: tuple[TargetsQuantile, ...]
-    drifts: Annotated[
+    drift: Annotated[
         tuple[PoolDrift, ...], described("the later half of the turns of each pool, relative to the earlier half")
-    ] = field(name="drift")
+    ]
     context_failures: Annotated[
-        tuple[FailedTurnEntry, ...],
+        tuple[FailureEntry, ...],
         described("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
     ]
-    breakdowns: tuple[Breakdown, ...] = field(name="segments")
-    bands: Annotated[tuple[PercentileBand, ...], described("of the turns around this percentile of voice_to_voice")] = (
-        field(name="segments_around")
-    )
+    segments: tuple[Breakdown, ...]
+    segments_around: Annotated[
+        tuple[PercentileBand, ...], described("of the turns around this percentile of voice_to_voice")
+    ]
     calls: Annotated[
         tuple[TelephoneCalls, ...], described("calls of the targets that are called by telephone; empty if none is")
     ]
-    rates: Annotated[tuple[TurnRate, ...], described("rates of turns, by column; empty if no turn counts")]
     within: Annotated[
         tuple[DeadlineShare, ...], described("shares of turns by a deadline: those that the run's thresholds limit")
     ]
@@ -140,17 +165,35 @@ class RunResults(JsonEntry, frozen=True, kw_only=True):
         tuple[ToolTurns, ...], described("turns with function calls or delegated tasks, by target and by step")
     ]
     counts: tuple[TurnCounts, ...]
-    events: tuple[HistogramSummary, ...] = field(name="event_metrics")
+    event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
     hosts: Annotated[
         tuple[run_validity.HostAccuracy, ...], described("hosts that recorded the run; empty if there was only one")
     ]
     machines: Annotated[tuple[run_validity.HostCpu, ...], described("which programs used the CPU of each host")]
-    target_facts: tuple[TargetFacts, ...] = field(name="target_settings")
+    target_settings: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     cost: RunCost
     arrivals: Annotated[ArrivalSummary | None, described("null in a closed loop")]
+    schema: Literal[7]
+    duration_s: Number
+    targets: tuple[str, ...]
+    main_metric: Annotated[str, described("the latency that callers experience")]
+    main_metrics: Annotated[
+        dict[str, str], described("the same by start instant and turn type: request_sent+function_calls")
+    ]
+    playback: run_validity.PlaybackSetup
+    variability: tuple[MainVariability, ...]
+    planned_events: Annotated[
+        tuple[run_validity.PlannedEvents, ...],
+        described("interruptions, sounds and expectations of scripts; empty if none was planned"),
+    ]
+    session_metrics: tuple[MetricSummary, ...]
+    rate_limits: tuple[RateLimits, ...]
+    incidents: tuple[run_validity.Incident, ...]
+    incident_counts: dict[str, Count]
+    notices: tuple[str, ...]
 
 
 class Summary(RunResults, frozen=True, kw_only=True, eq=False):
@@ -158,40 +201,24 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of the metrics in PLOTTED and of the main metrics.
-
-    Samples of other metrics are not kept, because a sample of a million turns takes 12 MB.
-    """
+    """The samples of the metrics in PLOTTED and of the main metrics. Samples of other metrics are not kept, because a
+    sample of a million turns takes 12 MB."""
     sessions: pd.DataFrame
     """The measured sessions."""
-    window: RunPeriod
-    validity: run_validity.RunValidity
-    setup: run_validity.PlaybackSetup
     plotted: tuple[str, ...]
     answered: tuple[MainResult, ...]
     """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of an answer."""
     greeting: tuple[MainResult, ...]
     """The results of `greeting`, if services speak first. They count calls, not turns."""
-    variability: tuple[tuple[MetricSummary, Variability], ...]
-    """The variability of each main metric with more than one value. The required size of a comparison depends on it."""
-    slopes: tuple[MetricSummary, ...]
-    """The growth of the main metrics with the length of the conversation, for each target and stratum that reports its
-    tokens."""
     grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, grouped by each key of `group_keys.KEYS`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups of turns that differ significantly.
-
-    If there are any, the values of the whole run mix different groups.
-    """
-    slowest: tuple[SlowTurn, ...]
-    """The slowest turns by voice_to_voice. Turns that lack voice_to_voice are ranked by their main metric."""
-    slowest_of_steps: tuple[SlowTurn, ...]
-    outcomes: Outcomes
-    connect_phases: tuple[MetricSummary, ...]
+    """The groups of turns that differ significantly. If there are any, the values of the whole run mix different
+    groups."""
+    slowest_of_steps: tuple[SlowTurnEntry, ...]
+    endings: Outcomes
     carried: tuple[MetricSummary, ...]
-    rate_limits: RateLimitSeries
-    incidents: run_validity.Incidents
+    throttling: RateLimitSeries
     data_notes: run_validity.DataNotes
 
     def __repr__(self) -> str:
@@ -202,22 +229,24 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
         return self.samples.turns
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        return self.turns.targets
+    def measured_s(self) -> float:
+        return RunPeriod(self.started_utc_ns, self.duration_s, self.warmup_s).measured_s
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum.
-
-        It is ttfa if there is audio, and otherwise ttft. For agents it is voice_to_voice. If sessions only transcribe,
-        it is that of the finished transcript.
+        """The main metric of each stratum. It is ttfa if there is audio, and otherwise ttft. For agents it is
+        voice_to_voice. If sessions only transcribe, it is that of the finished transcript.
         """
         return self.samples.mains
 
     @property
-    def main(self) -> str:
-        """The main metric of the largest stratum."""
-        return self.mains[self.turns.strata[self.turns.commonest]]
+    def connect_phases(self) -> tuple[MetricSummary, ...]:
+        return tuple(row for row in self.session_metrics if row.metric not in metrics.SLOPES)
+
+    @property
+    def slopes(self) -> tuple[MetricSummary, ...]:
+        """The growth of the main metrics with the length of the conversation, in ms per 1,000 tokens."""
+        return tuple(row for row in self.session_metrics if row.metric in metrics.SLOPES)
 
     @property
     def only_telephone(self) -> bool:
@@ -240,101 +269,118 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 def summarise(run: RunFrames) -> Summary:
     """Compute all results of a run. Raise UsageError if its rows name no target."""
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
-    turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
-    window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions, metadata)
-    caller = _MainResults(run, samples, sessions, outcomes, {})
-    turn_metrics = tuple(summary for metric in TURN_METRICS for summary in caller.metric(metric.name).figures)
-    answers, voice_to_voice = (
-        tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools),
-        caller.of_others(VOICE_TO_VOICE),
-    )
-    defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
-    pairs = zip(turns.pools, answers, strict=True)
-    of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
-    transcribing = not are_answered(metadata.get("scripts") or [])
+    turns, targets = samples.turns, samples.turns.targets
+    started_utc_ns, duration_s, warmup_s = period_of(run, turns, sessions)
+    began_s, endings = started_utc_ns / NS_PER_S, outcomes_of(turns, sessions, metadata)
+    of_metrics = _MainResults(run, samples, sessions, endings, {})
+    results = tuple(of_metrics.of(pool, samples.mains[pool.stratum]) for pool in turns.pools)
+    voice_to_voice = of_metrics.of_others(VOICE_TO_VOICE)
+    scripts = metadata.get("scripts") or []
+    transcribing = not are_answered(scripts)
     connecting = tuple(
         metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata))
     )
     grouped_latency, group_differences = latency_by(run, samples)
-    slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
-    began_s = window.started_utc_ns / NS_PER_S
-    measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.duration_s
+    slowest, slowest_of_steps = slowest_turns(run, samples, started_utc_ns)
+    throttling = rate_limits_of(run, targets, started_utc_ns, duration_s)
+    incidents, notes = (
+        run_validity.incidents_of(metadata, started_utc_ns),
+        run_validity.data_notes(run, turns, sessions),
+    )
     return Summary(
         run=run,
         samples=samples,
         sessions=sessions,
+        schema=SUMMARY_VERSION,
+        definitions_version=metadata.get("definitions_version") or DEFINITIONS_VERSION,
+        run_id=metadata.get("run_id"),
+        state=metadata.get("state"),
         scenario=str(metadata.get("scenario") or metadata.get("run_id") or run.folder_name),
         labels=labels_of(metadata),
         simulated=run.simulated,
         recorded=run.recorded,
-        window=window,
-        validity=run_validity.validity_of(metadata),
-        setup=run_validity.setup_of(metadata, turns),
-        metrics=turn_metrics,
+        started_utc_ns=started_utc_ns,
+        duration_s=duration_s,
+        warmup_s=warmup_s,
+        validity=structs.replace(run_validity.validity_of(metadata), uncertain_metrics=run.uncertain_metrics),
+        targets=targets,
+        main_metric=samples.mains[turns.strata[turns.commonest]],
+        main_metrics={stratum.key: metric for stratum, metric in samples.mains.items()},
+        playback=run_validity.setup_of(metadata, turns),
+        turn_metrics=tuple(row for metric in TURN_METRICS for row in of_metrics.metric(metric.name).rows),
         plotted=tuple(
-            name for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED) if caller.metric(name).figures
+            name for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED) if of_metrics.metric(name).rows
         ),
-        answers=answers,
+        results=results,
         voice_to_voice=voice_to_voice,
-        answered=caller.of_others(ANSWER_VOICE_TO_VOICE) if defines_answers else (),
-        transcript_first=caller.of_others(READ),
-        transcripts=tuple(answer for name in TRANSCRIPT_RESULTS if transcribing for answer in caller.of_others(name)),
-        transcription=tuple(transcription_of(turns, window.measured_s)) if transcribing else (),
+        answered=of_metrics.of_others(ANSWER_VOICE_TO_VOICE) if any(s.get("answer_min_ms") for s in scripts) else (),
+        transcript_first=of_metrics.of_others(READ),
+        transcripts=tuple(row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)),
+        transcription=transcription_of(turns, max(0.0, duration_s - warmup_s)) if transcribing else (),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting
             if calls.metric == GREETING
         ),
-        differences=tuple(quantiles_of_targets((*answers, *voice_to_voice))),
-        variability=tuple(
-            (summary, variability_of(sample, summary.p50, summary.p95))
-            for summary, sample in of_answers
-            if sample.n > 1
-        ),
-        drifts=tuple(drifts(run, samples)),
-        slopes=tuple(metrics.slopes(samples, run.uncertain_metrics)),
+        differences=tuple(quantiles_of_targets((*results, *voice_to_voice))),
+        variability=tuple(_variability(samples, results)),
+        drift=tuple(drifts(run, samples)),
+        groups=tuple(group for latency in grouped_latency for group in latency.all_groups),
         grouped_latency=grouped_latency,
         group_differences=group_differences,
         context_failures=failures_by_context(run, turns, group_differences),
-        breakdowns=breakdowns(turns),
-        bands=percentile_bands(turns),
+        segments=breakdowns(turns),
+        segments_around=percentile_bands(turns),
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
-        outcomes=outcomes,
+        outcomes=dict(zip(targets, endings.targets, strict=True)),
+        endings=endings,
+        planned_events=notes.planned_events,
+        data_notes=notes,
         calls=tuple(telephone_calls(metadata, sessions, targets)),
         rates=tuple(metrics.turn_rates(turns)),
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tool_turns(run, samples),
         counts=tuple(metrics.turn_counts(turns)),
-        connect_phases=connecting,
+        session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
-        events=tuple(metrics.events(run, targets)),
-        load_generator=tuple(summary for name in LOAD_GENERATOR if (summary := metrics.distribution(run, name)).n),
+        event_metrics=tuple(metrics.events(run, targets)),
+        load_generator=tuple(row for name in LOAD_GENERATOR if (row := metrics.distribution(run, name)).n),
         throughput=tuple(metrics.throughputs(run, targets)),
         hosts=tuple(run_validity.hosts_in(run, turns, sessions)),
         machines=tuple(run_validity.machines(run)),
-        target_facts=facts_of_targets(metadata, sessions, targets),
+        target_settings=facts_of_targets(metadata, sessions, targets),
         interleaving=interleaving_of(metadata, sessions, len(targets)),
         cost=money_of(run, targets),
-        rate_limits=rate_limits_of(run, targets, window.started_utc_ns, window.duration_s),
-        arrivals=arriving_of(run, targets, measured_from_s, ended_s),
-        incidents=run_validity.incidents_of(metadata, window.started_utc_ns),
-        data_notes=run_validity.data_notes(run, turns, sessions),
+        rate_limits=throttling.targets,
+        throttling=throttling,
+        arrivals=arriving_of(run, targets, began_s + float(metadata.get("warmup_s") or 0.0), began_s + duration_s),
+        incidents=incidents.listed,
+        incident_counts=dict(incidents.counts),
+        notices=(),
     )
+
+
+def _variability(samples: MetricSamples, results: Iterable[MainResult]) -> Iterable[MainVariability]:
+    """Yield the variability of each main metric with more than one value. The size of a comparison depends on it."""
+    for pool, row in zip(samples.turns.pools, results, strict=True):
+        sample = samples[row.metric].of(pool.target, pool.steps)
+        if sample.n > 1:
+            keys = {name: getattr(row, name) for name in MainMetric.__struct_fields__}
+            yield MainVariability(**asdict(variability_of(sample, row.at(0.5), row.at(0.95))), **keys)
 
 
 class TurnMetric(NamedTuple):
     """A metric of turns: its summaries, and its pools. A pool has only the steps that have the metric."""
 
     pools: tuple[Pool, ...]
-    figures: tuple[MetricSummary, ...]
+    rows: tuple[MetricSummary, ...]
 
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The object that computes the results for metrics of turns.
-
-    `known` are the metrics that were already computed, by name.
+    """The object that computes the results for metrics of turns. `known` are the metrics that were already computed, by
+    name.
     """
 
     run: RunFrames
@@ -358,9 +404,8 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric for the strata whose main metric is another one.
-
-        Only the steps that have the metric count.
+        """Return the results of a metric for the strata whose main metric is another one. Only the steps that have the
+        metric count.
         """
         mains = self.samples.mains.items()
         return tuple(
@@ -370,9 +415,8 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of a metric for all turns of a pool, including failed turns.
-
-        For `voice_to_voice` and `answer_voice_to_voice`, only turns of steps that have the metric count.
+        """Return the result of a metric for all turns of a pool, including failed turns. For `voice_to_voice` and
+        `answer_voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
@@ -384,8 +428,8 @@ class _MainResults:
         not_started = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
             not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
-        key = label, ALL
-        known = (f for f in self.metric(metric).figures if f.stratum.covers(pool.stratum) and (f.target, f.step) == key)
+        rows, key = self.metric(metric).rows, (label, ALL)
+        known = (row for row in rows if row.stratum.covers(pool.stratum) and (row.target, row.step) == key)
         summary = next(known, None) or metrics.metric_summaries(
             NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
         )
@@ -400,10 +444,9 @@ def _main_result(
     return MainResult(**known, turns_failed=failed, turns_not_started=not_started, turns_planned=planned)
 
 
-def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions.
-
-    A killed run ends with its last stored second.
+def period_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
+    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions. A killed run ends
+    with its last stored second.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))

@@ -17,8 +17,8 @@ from reports.analysis.summary.metrics import MetricSummary
 from reports.formatting import count, excerpt, join_words, plural
 from reports.metrics.strata import Stratum, Traits
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
+from reports.results.levels import TYPICAL_LEVELS
 
-QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
 """The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
 DEFLATE = "permessage-deflate"
@@ -26,10 +26,7 @@ SEEN = 200
 """The maximum number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""The columns of sessions that `interleaving_of` needs.
-
-To read all sixty columns takes ten times as long.
-"""
+"""The columns of sessions that `interleaving_of` needs. To read all sixty columns takes ten times as long."""
 
 
 class TargetFacts(JsonEntry, frozen=True, kw_only=True):
@@ -98,10 +95,10 @@ def facts_of_targets(
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     reported = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]]
-    answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
-    compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
-    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
-    taken = partly if compressed < len(answers) else DEFLATE
+    headers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
+    compressed = headers.str.contains(DEFLATE, regex=False, na=False).sum()
+    partly = f"{DEFLATE} in {count(compressed)} of {plural(len(headers), 'session')}"
+    taken = partly if compressed < len(headers) else DEFLATE
     voices = [
         _inside(session_settings, "audio", "output", "voice") or session_settings.get("voice") or ""
         for session_settings in settings
@@ -175,10 +172,6 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested settings as a flat dictionary with keys such as `turn_detection.type`.
-
-    Settings whose value is null are left out.
-    """
     flat: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, dict):
@@ -209,18 +202,15 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_
     return Interleaving(target_count, len(complete), len(members) - len(complete), blocks, unopened, max_start_gap_ms)
 
 
-def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
-    """Yield p50 and p95 of several targets, relative to the baseline.
-
-    Quantiles are compared only within a metric and stratum.
-
-    A quantile is left out if fewer than two targets report it.
+def quantiles_of_targets(results: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
+    """Yield p50 and p95 of several targets, relative to the baseline. Quantiles are compared only within a metric and
+    stratum. A quantile is left out if fewer than two targets report it.
     """
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
-    for answer in answers:
-        groups.setdefault((answer.metric, answer.stratum), []).append(answer)
+    for result in results:
+        groups.setdefault((result.metric, result.stratum), []).append(result)
     for (metric, stratum), group in groups.items():
-        for p in QUANTILE_LEVELS:
+        for p in TYPICAL_LEVELS:
             values = {
                 summary.target: summary.at(p).value
                 for summary in group

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import asdict
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.metrics import ALL, ShareEstimate, TargetShare, rate_of
@@ -28,7 +29,7 @@ from reports.data.samples import (
 from reports.data.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, pool_label
 from reports.data.uncertainty import uncertain_reason
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
-from reports.metrics.strata import NO_STRATUM, STARTED_BY, Stratum
+from reports.metrics.strata import NO_STRATUM, STARTED_BY, MainMetric
 from reports.metrics.thresholds import recorded
 from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
 from reports.results.reason import Reason
@@ -38,14 +39,16 @@ from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, quantiles
 TURN_TYPE = "function_calls"
 DEADLINE_MS = 2_000.0
 """The deadline of the answer if no threshold of the run has one."""
-EXPERIENCED = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer", "dead_air", "function_execution")
-"""The metrics of a row, in the order of the fields of `ToolTurns`."""
+EXPERIENCED = {
+    **{"first_sound": VOICE_TO_VOICE, "answer": FUNCTION_VOICE_TO_VOICE, "task_to_answer": "function_call_to_answer"},
+    **{"longest_silence": "dead_air", "own_functions": "function_execution"},
+}
+"""The metric of each field of `ToolTurns` that is a latency."""
 
 
 class DeadlineShare(TargetShare, frozen=True, kw_only=True):
-    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time.
-
-    Turns that failed or did not start are late. The share is null if there are fewer than ten turns.
+    """The share of a target's turns (or sessions) that have a metric by a deadline; `count` are in time. Turns that
+    failed or did not start are late. The share is null if there are fewer than ten turns.
     """
 
     metric: str
@@ -100,7 +103,6 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
 
 def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:
     """Return the turns with tools: for each target its turns of all steps, then those of each step if it has several.
-
     The deadline is that of the run's first threshold `within` on the answer, else DEADLINE_MS.
     """
     turns = samples.turns
@@ -110,7 +112,7 @@ def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:
     answers = (
         t.statistic.deadline_ms for t in recorded(run.metadata).thresholds if t.metric == FUNCTION_VOICE_TO_VOICE
     )
-    of_metrics = [sampled(turns, name, samples.mains) for name in EXPERIENCED]
+    of_metrics = {field: sampled(turns, name, samples.mains) for field, name in EXPERIENCED.items()}
     preambles = rate_counts(turns, "preamble_rate")[0]
     rows = _Rows(run, turns, of_metrics, preambles, next(filter(None, answers), DEADLINE_MS), pools)
     return tuple(row for pool in pools for row in rows.of(pool))
@@ -122,7 +124,7 @@ class _Rows:
 
     run: RunFrames
     turns: TurnArrays
-    of_metrics: Sequence[MetricSample]
+    of_metrics: dict[str, MetricSample]
     preambles: Floats
     deadline_ms: float
     pools: Sequence[Pool]
@@ -138,7 +140,6 @@ class _Rows:
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
         not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
         strata = [other.stratum for other in self.pools]
-        first_sound, answer, task_to_answer, silence, own = (self.latency(of, pool) for of in self.of_metrics)
         answered, tasks = mine & ~np.isnan(self.preambles), turns.column("delegations")[mine]
         known = tasks[~np.isnan(tasks)]
         pool = replace(pool, label=pool_label(target, pool.stratum, strata, STARTED_BY))
@@ -153,14 +154,10 @@ class _Rows:
             turns_failed=failed,
             turns_not_started=not_started,
             turns_planned=ended + not_started,
-            first_sound=first_sound,
-            answer=answer,
-            task_to_answer=task_to_answer,
-            longest_silence=silence,
-            own_functions=own,
+            **{field: self.latency(sample, pool) for field, sample in self.of_metrics.items()},
             tasks_per_turn=float(known.mean()) if known.size else math.nan,
             fillers=rate_of(self.preambles[answered] > 0, turns.session[answered], CONFIDENCE),
-            in_time=deadline_share(self.of_metrics[1], pool, step, self.deadline_ms),
+            in_time=deadline_share(self.of_metrics["answer"], pool, step, self.deadline_ms),
         )
 
     def latency(self, sample: MetricSample, pool: Pool) -> ToolLatency:
@@ -171,9 +168,8 @@ class _Rows:
 
 
 def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFrame) -> Iterator[DeadlineShare]:
-    """Yield the shares by a deadline that the thresholds of a run limit, for each target and stratum.
-
-    `sessions` are the measured sessions.
+    """Yield the shares by a deadline that the thresholds of a run limit, for each target and stratum. `sessions` are
+    the measured sessions.
     """
     turns, thresholds = samples.turns, recorded(run.metadata).thresholds
     asked = dict.fromkeys((t.metric, t.statistic, t.step) for t in thresholds)
@@ -196,7 +192,8 @@ def deadline_share(sample: MetricSample, pool: Pool, step: str, deadline_ms: flo
     in_time, started, not_started = sample.in_time(pool.target, pool.steps, deadline_ms)
     turns, target = sample.turns, sample.turns.targets[pool.target]
     sessions = np.append(turns.session[started], turns.not_started.session[not_started])
-    return _share(in_time, sessions, sample.metric.name, pool.stratum, target, pool.label, step, deadline_ms)
+    of = MainMetric(sample.metric.name, *pool.stratum, target)
+    return _share(in_time, sessions, of, pool.label, step, deadline_ms)
 
 
 def _of_sessions(
@@ -206,32 +203,22 @@ def _of_sessions(
         sample = session_sample(sessions[(sessions["target"] == target).to_numpy()], metric)
         if sample is not None:
             in_time = sample.values <= deadline_ms
-            yield _share(in_time, sample.sessions, metric, NO_STRATUM, target, target, ALL, deadline_ms)
+            yield _share(in_time, sample.sessions, MainMetric(metric, *NO_STRATUM, target), target, ALL, deadline_ms)
 
 
 def _share(
-    in_time: Flags,
-    sessions: Integers,
-    metric: str,
-    stratum: Stratum,
-    target: str,
-    title: str,
-    step: str,
-    deadline_ms: float,
+    in_time: Flags, sessions: Integers, of: MainMetric, title: str, step: str, deadline_ms: float
 ) -> DeadlineShare:
     share = rate_of(in_time, sessions, CONFIDENCE)
     value, low, high = (share.share, share.low, share.high) if share.total >= MIN_RATE_UNITS else (math.nan,) * 3
     return DeadlineShare(
-        metric=metric,
-        measured_from=stratum.measured_from,
-        turn_type=stratum.turn_type,
-        target=target,
+        **asdict(of),
         title=title,
         step=step,
         deadline_ms=deadline_ms,
         count=share.count,
         total=share.total,
-        unit="sessions" if CATALOGUE[metric].scope == "session" else "turns",
+        unit="sessions" if CATALOGUE[of.metric].scope == "session" else "turns",
         sessions=distinct(sessions).size,
         value=value,
         low=low,

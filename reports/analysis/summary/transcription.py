@@ -30,7 +30,7 @@ def are_answered(scripts: Sequence[dict[str, object]]) -> bool:
     return not scripts or any(script.get("output") != "transcript" for script in scripts)
 
 
-def transcription_of(turns: TurnArrays, measured_s: float) -> list[Transcription]:
+def transcription_of(turns: TurnArrays, measured_s: float) -> tuple[Transcription, ...]:
     """Return the transcription of each target. `measured_s`: the duration of the measured phase in seconds."""
     audio_ns, deltas, splits = (
         np.nan_to_num(turns.column(name)) for name in ("input_audio_ns", "input_transcript_deltas", "vad_splits")
@@ -52,4 +52,4 @@ def transcription_of(turns: TurnArrays, measured_s: float) -> list[Transcription
                 audio_s / measured_s if measured_s else float("nan"),
             )
         )
-    return results
+    return tuple(results)

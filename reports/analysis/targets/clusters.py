@@ -43,10 +43,7 @@ class Clusters:
 
 
 def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
-    """Return the clusters of a target if each session is a cluster.
-
-    Sessions are in the order of their start. Those without a row are last.
-    """
+    """Return the clusters of a target if each session is one, by start. Those without a row are last."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
     # the start on CLOCK_MONOTONIC can order only the sessions of one host
@@ -61,11 +58,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
 
 
 def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Return the clusters of each target if each complete pair is a cluster.
-
-    Return None if there is no complete pair.
-
-    """
+    """Return the clusters of each target if each complete pair is a cluster; None if there is no complete pair."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]

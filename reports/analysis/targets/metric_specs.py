@@ -14,7 +14,6 @@ from reports.analysis.summary.targets import called_by_telephone
 from reports.analysis.summary.tools import DEADLINE_MS
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, MAINS, VOICE_TO_VOICE
-from reports.formatting import join_words
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.statistic_types.mean import Mean
@@ -24,6 +23,7 @@ from reports.metrics.statistic_types.typical_change import TypicalChange
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.metrics.thresholds import Threshold, recorded
+from reports.results.reason import Reason
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
 
@@ -67,7 +67,7 @@ def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[Metr
     Turns of different types are never in one sample. Turns that differ in `measured_from` are not in one sample either,
     if the metric starts at this instant or at the end of speech. Rates include the turns of all strata. If targets have
     no common stratum, the most frequent stratum of the baseline is used, and its spec has no result. A primary metric
-    also has a spec for each stratum that the baseline has and another target lacks. So no gate disappears.
+    also has a spec for each stratum that the baseline has and another target lacks. So no primary metric disappears.
     """
     if not spec.statistic.per_stratum or CATALOGUE[spec.metric].scope != "turn":
         return [spec]
@@ -113,10 +113,7 @@ def specs_of_thresholds(
 
 
 def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list[str]:
-    """Return the instants from which the turns of a threshold's metric are measured.
-
-    Return [] if there is only one, or if the threshold names an instant.
-    """
+    """Return the instants from which the threshold's turns are measured; [] if one, or if the threshold names it."""
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
@@ -165,14 +162,13 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
 
 
 def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
-    """Yield the default metric specs. The primary metrics come first.
+    """Yield the default metric specs, one by one, because it takes long to find the metrics that the targets have.
 
-    The primary metrics are the failure rate, p50 and p95 of the main metric, and of the answer of turns with function
-    calls (`_answers`). They are compared in the most frequent
-    common stratum, and in each stratum that the baseline has and another target lacks. If targets have no common
-    stratum, the main metric is `voice_to_voice`, because its definition is the same for all ways to start a reply. The
-    secondary metrics are the latencies of all strata, and all other metrics for the turn type of the most frequent
-    stratum. Specs are yielded one by one, because it takes long to find the metrics that the targets have.
+    The primary metrics come first: the failure rate, p50 and p95 of the main metric, and of the answer of turns with
+    function calls (`_answers`), in the most frequent common stratum, and in each that the baseline has and another
+    target lacks. If targets have no common stratum, the main metric is `voice_to_voice`, which is the same for all ways
+    to start a reply. The secondary metrics are the latencies of all strata, and all other metrics for the turn type of
+    the most frequent stratum.
     """
     strata = common_strata(targets)
     started = {stratum for target in targets for stratum, n in target.turns_started.items() if n}
@@ -227,10 +223,7 @@ def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> It
 
 
 def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the specs of the shares by a deadline that thresholds of the runs limit.
-
-    Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
-    """
+    """Return the specs of the shares by the deadlines of the runs' thresholds, and of tool answers by DEADLINE_MS."""
     runs = {id(target.run): target.run for target in targets}.values()
     known = [
         (t.metric, t.statistic, t.step)
@@ -244,11 +237,8 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
     return [MetricSpec(metric, statistic, margin, step=step) for metric, statistic, step in dict.fromkeys(known)]
 
 
-def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:
-    """Yield a notice for the targets that lack default metrics of turns which another target has.
-
-    A target without any of these metrics has no notice, because all of its turns failed.
-    """
+def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
+    """Yield notices on targets that lack default metrics of turns which others have, unless all of its turns failed."""
     turn_metrics = (name for name, _ in SECONDARY if CATALOGUE[name].scope == "turn")
     specs = [MetricSpec(name, Quantile(0.5)) for name in dict.fromkeys((*MAINS, *turn_metrics))]
     having = {target.label: [spec.metric for spec in specs if target.sample(spec).succeeded.size] for target in targets}
@@ -258,28 +248,18 @@ def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[str]:
         if names and (lacked := tuple(name for name in known if name not in names)):
             lacking.setdefault(lacked, []).append(label)
     for lacked, labels in lacking.items():
-        has, these = "has" if len(labels) == 1 else "have", "it is" if len(lacked) == 1 else "these are"
-        yield f"{join_words(labels)} {has} no {join_words(list(lacked))}, so {these} not compared there."
+        yield Reason("lacking_metrics", {"targets": labels, "metrics": list(lacked)})
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum that a metric spec must name; None if there is only one.
-
-    `started` are all strata that have turns.
-
-    If all strata have the same `measured_from`, it is left out.
-    """
+    """Return the stratum that a spec must name, without a `measured_from` that all have; None if only one has turns."""
     if len(started) < 2:
         return None
     return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")
 
 
 def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
-    """Return the main metric of a stratum.
-
-    If targets differ in it, return the first of MAINS that all targets with turns of the stratum have. If they have
-    none in common, return that of most of these targets.
-    """
+    """Return the main metric of a stratum: the first of MAINS that all targets with its turns have, or that of most."""
     having = [target for target in targets if target.turns_started.get(stratum)]
     named = [target.main_metrics[stratum] for target in having]
     if len(set(named)) == 1:
@@ -290,11 +270,7 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
 
 
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and at least one other target have a value of the metric.
-
-    For a throttle rate or a packet loss, return whether there was any on any target. In telephone calls, session_ready
-    repeats connect_total.
-    """
+    """Return whether the baseline and a candidate have a value. Rates of throttling and losses must have an event."""
     if spec.metric == "session_ready" and all(t.name in called_by_telephone(t.run.metadata) for t in targets):
         return False
     if spec.metric == "throttle_rate":

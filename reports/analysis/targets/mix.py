@@ -2,7 +2,7 @@
 
 Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger share on one target,
 quantiles over all turns differ although the latency of each step is the same. So if the shares differ by more than
-MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`). A share
+MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.arms`). A share
 that differs significantly is reported.
 
 Latency may also depend on the number of the turn in its session, because the context grows. So if the sessions of two
@@ -27,10 +27,9 @@ from reports.analysis.targets.clusters import ABSENT
 from reports.analysis.targets.compared_target import ComparedTarget, TurnWeights
 from reports.data.samples import is_latency
 from reports.data.turns import Flags
-from reports.metrics.metric_spec import MetricSpec
-from reports.statistics.arms import TwoSamples
+from reports.metrics.metric_spec import POINTS, MetricSpec
+from reports.statistics.arms import TwoSamples, weights_of
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.mix import weights_of
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 
@@ -48,19 +47,13 @@ CLASS_RATIO times the number at which the class before it ends."""
 LENGTHS_FOUND = 0.05
 """The type I error of the test for a difference in the length of sessions. It is larger than FOUND, because a missed
 difference may change a verdict."""
-FOUND, POINT = 0.01, 0.01
-"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni).
-
-POINT is the minimum difference that is reported.
-"""
+FOUND = 0.01
+"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs between two targets.
-
-    `shares` has the share on the baseline, and then the share on the candidate.
-    """
+    """A step whose share of the planned turns differs between two targets. `shares` has the baseline's first."""
 
     step: str
     shares: tuple[float, float]
@@ -86,16 +79,13 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
-        if abs(cand.value - base.value) >= POINT and _p_value(sums) < FOUND / len(turns[0]):
+        if abs(cand.value - base.value) >= POINTS and _p_value(sums) < FOUND / len(turns[0]):
             shares_by_step[step] = base.value, cand.value
     return shares_by_step
 
 
 def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
-    """Return the number of planned turns of each step (row) in each cluster (column).
-
-    The rows have the order of `labels`.
-    """
+    """Return the number of planned turns of each step (row, in the order of `labels`) in each cluster (column)."""
     planned, size = _planned(target), target.clusters.count
     row = _codes(target, labels)[planned.step]
     counts = np.bincount(row * size + planned.cluster, minlength=len(labels) * size)
@@ -148,10 +138,7 @@ def cells_of(turns: Integers) -> Integers:
 
 
 def differ_in_length(base: PerCluster, cand: PerCluster, *, paired: bool) -> bool:
-    """Return whether the mean class of turn numbers differs significantly between two targets.
-
-    Each target has the sum of the classes, and the number of turns, in each cluster.
-    """
+    """Return whether the mean class of turn numbers differs, given the sums of classes and of turns by cluster."""
     return _p_value(ClusterTotals(base, cand, paired)) < LENGTHS_FOUND
 
 
@@ -196,11 +183,7 @@ def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Int
 
 
 def table_weights(turns: Integers) -> Floats:
-    """Return the weight of a turn of each target, step, and class. The argument is that of `cells_of`.
-
-    The candidate has the baseline's shares of cells. The weight of turns that are not compared is 0. If nothing would
-    remain, all weights are 1.
-    """
+    """Return the weight of a turn of each target, step, and class: 0 if not compared; 1 if nothing would remain."""
     cells = cells_of(turns)
     compared = cells != EXCLUDED
     if not turns[:, compared].sum(axis=1).all():
@@ -281,11 +264,7 @@ class ComparedTargets:
         return _with_weights(*both) if self.is_weighted_by_number else both
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return the samples of both targets.
-
-        If the candidate's turns must be weighted, the result has the cell of each value: its step, or its step and its
-        turn number. Values of excluded cells are left out.
-        """
+        """Return both samples. If turns are weighted, they have the cell of each value, without excluded cells."""
         both = self.base, self.candidate
         two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[spec.metric]
@@ -307,11 +286,7 @@ class ComparedTargets:
 
 
 def in_cells(samples: TwoSamples, codes: Sequence[tuple[Integers, Integers]]) -> TwoSamples:
-    """Return the samples with the cell of each value, without the excluded values.
-
-    `codes` has the steps and the classes of the turn numbers of the values of each target. If nothing would remain,
-    return the samples unchanged.
-    """
+    """Return the samples with the cell of each value, without the excluded ones, unless nothing would remain."""
     cells = cells_of(_table(codes))
     first, second = (cells[step, number_class] for step, number_class in codes)
     if not ((first >= 0).any() and (second >= 0).any()):
@@ -333,10 +308,7 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
-
-    Only the planned turns that the metric spec includes count.
-    """
+    """Return the distance between the shares of the spec's steps on two targets; 0 without planned turns."""
     planned = []
     for target in (base, cand):
         not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0

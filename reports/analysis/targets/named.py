@@ -40,10 +40,7 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
-    """Return each target of a run with all of its sessions. Its clusters are sessions, not pairs.
-
-    A target that never started has no sessions.
-    """
+    """Return each target of a run with all of its sessions as clusters. One that never started has no sessions."""
     samples = samples_of(run)
     turns = samples.turns
     indices = {label: index for index, label in enumerate(turns.targets)}
@@ -69,19 +66,13 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
 
 def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
-    """Return two targets with the clusters that they have if only these two are compared.
-
-    So a pair counts even if a third target lacks its session.
-    """
+    """Return two targets with the clusters of a comparison of these two: a third target does not affect their pairs."""
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(targets: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
-    """Return a list of comparisons: the baseline with each candidate.
-
-    Clusters are those of a comparison of only these two targets.
-    """
+    """Return the baseline with each candidate, with the clusters of a comparison of only these two."""
     return [matched(targets[0], target) for target in targets[1:]] if len(targets) > 2 else [(targets[0], targets[1])]
 
 
@@ -102,11 +93,7 @@ def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Return the run and the name of each target that a user names. Each run is read only once.
-
-    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen, or if fewer than
-    two targets are named.
-    """
+    """Return the run and name of each named target. Raise UsageError if one is unknown, or for fewer than two."""
     read: dict[Path, RunFrames] = {}
     targets: list[tuple[RunFrames, str]] = []
     texts = [str(item.folder) if isinstance(item, RunFrames) else str(item) for item in named]
@@ -146,19 +133,13 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Return the names of a run's targets: first those in its document, then those that occur only in rows.
-
-    Targets in the document are included even if they have no sessions.
-    """
+    """Return the names of a run's targets: those of its document, even without sessions, then others in rows."""
     written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return the ID of a run and its start (UTC, ns). Both together are unique.
-
-    The ID alone is not: it contains the start in seconds, and two machines may start runs in the same second.
-    """
+    """Return a run's ID, and its start (UTC, ns): two machines may start runs with one ID in the same second."""
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
@@ -193,15 +174,14 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
     for run, _ in targets:
         folder, identity = run.folder.resolve(), identity_of_run(run)
         if folders.setdefault(identity, folder) != folder:
-            same = f"{folder} is a copy of {folders[identity]}: both are the run {identity[0]}"
-            raise UsageError(f"{same}; a run cannot be compared with itself")
+            raise UsageError(
+                f"{folder} is a copy of {folders[identity]}: both are the run {identity[0]}; a run cannot be compared "
+                "with itself"
+            )
 
 
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the labels of targets.
-
-    If two labels are equal, add the part of the names of their runs' folders that differs, or else their full paths.
-    """
+    """Return the labels of targets. Equal ones have the part of their runs' names that differs, or else their paths."""
     times = Counter(target for _, target in targets)
     parts = {name: _different_parts([run.folder_name for run, target in targets if target == name]) for name in times}
     labels = [
@@ -219,11 +199,7 @@ def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
 
 
 def _different_parts(names: Sequence[str]) -> dict[str, str]:
-    """Return for each name of a run the shortest part that differs from all others, because pages shorten long labels.
-
-    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of day (UTC), such as
-    `03:02:31`. Otherwise it is the name.
-    """
+    """Return the shortest part of each name that differs: the label, or else the time of day, or else the name."""
     found = [_RUN_NAME.fullmatch(name) for name in names]
     times = [match for match in found if match]
     if len(times) == len(names):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_S
@@ -14,17 +15,15 @@ from reports.analysis.summary import drift
 from reports.analysis.targets.conditions import OF_LOAD, differing_between, group_of
 from reports.analysis.trends.trend_point import RunValue, TrendPoint
 from reports.formatting import NONE, excerpt
-from reports.metrics.metric_spec import POINTS, MetricSpec
+from reports.metrics.metric_spec import POINTS, MetricSpec, MetricSpecEntry
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
 from reports.results.reason import Reason
 from reports.statistics import change_points
-from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS, WEEK, ChangePoint, without_cycle
+from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
 from reports.statistics.counting import Integers
 from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
 
-BOTH_SIDES = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
-"""The number of runs before and after a change that are required to find it, as a text."""
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
 """The conditions that may change within a series. The trend shows the effect of such a change."""
 USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
@@ -130,6 +129,12 @@ class TrendChange(SizedChange, frozen=True, kw_only=True):
     also_changed: Annotated[list[str], described("conditions that changed at the same time: model: a → b")]
 
 
+class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
+    """A steady rise or fall over several runs."""
+
+    runs: Count
+
+
 class TrendSegment(JsonEntry, frozen=True):
     """The runs between two changes, with their mean (geometric for latencies) without the effect of hours and weekdays.
 
@@ -144,62 +149,50 @@ class TrendSegment(JsonEntry, frozen=True):
     last_started_utc_ns: int
 
 
-class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
-    """A steady rise or fall over several runs."""
+class TrendMetric(MetricSpecEntry, frozen=True, kw_only=True):
+    """A metric over the runs of a series."""
 
-    runs: Count
+    title: str
+    unit: str
+    values: Annotated[tuple[RunValue, ...], described("of each run of the series")]
+    compared: Annotated[tuple[Count, ...], described("the indexes of the runs that are compared, from 0")]
+    comparisons: Count = 0
+    not_searched: Annotated[Reason | None, described("why changes could not be searched for")] = None
+    autocorrelation: Annotated[
+        Rounded, described("of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not")
+    ] = 0.0
+    effective_runs: Annotated[
+        Count, described("independent runs that contain as much information as the compared runs")
+    ] = 0
+    weekdays: Annotated[
+        tuple[Rounded, ...],
+        described("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
+    ] = ()
+    hours: Annotated[tuple[Rounded, ...], described("the same for the 24 hours of a day, UTC")] = ()
+    slow_change: Annotated[SlowTrendChange | None, described("a steady rise or fall; null if none was found")] = None
+    levels: tuple[TrendSegment, ...] = ()
+    unmarked_changes: Annotated[
+        tuple[TrendChange, ...], described("changes that would be marked if neighbouring runs were independent")
+    ] = ()
+    changes: tuple[TrendChange, ...] = ()
 
 
-@dataclass(frozen=True)
-class MetricTrend:
-    """A metric over the runs of a series.
-
-    - `values` is the value of each point of the series.
-    - `compared` are the indices of the points that are compared.
-    - `changes` are the changes that were found. `unmarked_changes` are further changes: they would be found if
-    neighbouring runs were independent.
-    - `segments` are the levels between changes.
-    - `effective_runs` is the number of independent runs that give as much information as the compared runs.
-    - `slow` is the steady rise or fall that was found; None if there is none.
-    - `weekdays` is the effect of each weekday relative to the mean, Monday first, and `hours` that of each hour of the
-    day. These effects are subtracted. Each is empty if its parts do not differ.
-    """
+class MetricTrend(TrendMetric, frozen=True, kw_only=True):
+    """A metric over the runs of a series, with its spec and the series."""
 
     spec: MetricSpec
     series: RunSeries
-    values: tuple[RunValue, ...]
-    compared: tuple[int, ...]
-    changes: tuple[TrendChange, ...] = ()
-    unmarked_changes: tuple[TrendChange, ...] = ()
-    segments: tuple[TrendSegment, ...] = ()
-    autocorrelation: float = 0.0
-    effective_runs: int = 0
-    slow: SlowTrendChange | None = None
-    weekdays: tuple[float, ...] = ()
-    hours: tuple[float, ...] = ()
-
-    @property
-    def comparisons(self) -> int:
-        return change_points.number_of_comparisons(len(self.compared))
-
-    @property
-    def not_searched(self) -> Reason | None:
-        """The reason why no changes are searched for; None if they are."""
-        runs = len(self.compared)
-        return None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH})
 
     def levels_at(self, change: TrendChange) -> tuple[float, float]:
         """Return the levels before and after a change."""
-        starts = [(segment.first_run, segment.first_started_utc_ns) for segment in self.segments]
+        starts = [(level.first_run, level.first_started_utc_ns) for level in self.levels]
         at = starts.index((change.first_run, change.first_started_utc_ns))
-        return self.segments[at - 1].last_value, self.segments[at].value
+        return self.levels[at - 1].last_value, self.levels[at].value
 
-    @property
-    def ends_of_slow_change(self) -> tuple[float, float]:
-        """The levels at the first and at the last run of the slow change."""
-        assert self.slow is not None
-        (first,) = (s.value for s in self.segments if s.first_started_utc_ns == self.slow.first_started_utc_ns)
-        (last,) = (s.last_value for s in self.segments if s.last_started_utc_ns == self.slow.last_started_utc_ns)
+    def ends_of(self, slow: SlowTrendChange) -> tuple[float, float]:
+        """Return the levels at the first and at the last run of the slow change."""
+        first = next(s.value for s in self.levels if s.first_started_utc_ns == slow.first_started_utc_ns)
+        last = next(s.last_value for s in self.levels if s.last_started_utc_ns == slow.last_started_utc_ns)
         return first, last
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
@@ -215,7 +208,18 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
         for index, (point, run) in enumerate(zip(series.points, values, strict=True))
         if not point.excluded and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
     )
-    return MetricTrend(spec, series, values, compared)
+    runs = len(compared)
+    return MetricTrend(
+        **spec.entry_fields,
+        title=spec.title,
+        unit=spec.unit,
+        values=values,
+        compared=compared,
+        comparisons=change_points.number_of_comparisons(runs),
+        not_searched=None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH}),
+        spec=spec,
+        series=series,
+    )
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
@@ -239,11 +243,11 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     ends = [*starts[1:], values.size]
     rest = without_cycle(without_cycle(values, hours, DAY, result.hours), days, WEEK, result.weekdays) - course
     level = np.exp if logs else np.asarray
-    return replace(
+    return msgspec.structs.replace(
         trend,
         changes=tuple(_change(trend.spec, change, points) for change in result.changes),
         unmarked_changes=tuple(_change(trend.spec, change, points) for change in result.unmarked),
-        segments=tuple(
+        levels=tuple(
             TrendSegment(
                 float(level(rest[start:end].mean() + course[start])),
                 float(level(rest[start:end].mean() + course[end - 1])),
@@ -255,54 +259,46 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
         ),
         autocorrelation=result.autocorrelation,
         effective_runs=result.effective_runs(len(points)),
-        slow=_slow_change(trend.spec, slow, points) if slow else None,
-        weekdays=_shares(result.weekdays, trend.spec),
-        hours=_shares(result.hours, trend.spec),
+        slow_change=SlowTrendChange(
+            **_sized(trend.spec, slow, points[slow.first], points[slow.end - 1]), runs=slow.end - slow.first
+        )
+        if slow
+        else None,
+        weekdays=tuple(_share(effect, trend.spec) for effect in result.weekdays),
+        hours=tuple(_share(effect, trend.spec) for effect in result.hours),
     )
 
 
-def _shares(effects: Sequence[float], spec: MetricSpec) -> tuple[float, ...]:
-    return tuple(as_share(effect, spec.scale) or 0.0 for effect in effects)
-
-
-def _slow_change(spec: MetricSpec, slow: SlowChange, points: Sequence[TrendPoint]) -> SlowTrendChange:
-    change, low, high = (as_share(size, spec.scale) or 0.0 for size in (slow.d, slow.low, slow.high))
-    return SlowTrendChange(
-        **_runs(points[slow.first], points[slow.end - 1]),
-        runs=slow.end - slow.first,
-        change=change,
-        low=low,
-        high=high,
-        worse=_is_worse(spec, slow.d),
-    )
-
-
-def _is_worse(spec: MetricSpec, d: float) -> bool | None:
-    return None if spec.better == "neither" else (d > 0) == (spec.better == "lower")
+def _share(effect: float, spec: MetricSpec) -> float:
+    return as_share(effect, spec.scale) or 0.0
 
 
 def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
-def _runs(first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
-    ids = {"first_run": first.run_id, "last_run": last.run_id}
-    return ids | {"first_started_utc_ns": first.started_utc_ns, "last_started_utc_ns": last.started_utc_ns}
+def _sized(spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
+    """Return the fields of a `SizedChange`."""
+    return {
+        "first_run": first.run_id,
+        "first_started_utc_ns": first.started_utc_ns,
+        "last_run": last.run_id,
+        "last_started_utc_ns": last.started_utc_ns,
+        "change": _share(found.d, spec),
+        "low": _share(found.low, spec),
+        "high": _share(found.high, spec),
+        "worse": None if spec.better == "neither" else (found.d > 0) == (spec.better == "lower"),
+    }
 
 
 def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[change_point.at - 1], points[change_point.at]
-    change, low, high = (as_share(d, spec.scale) or 0.0 for d in (change_point.d, change_point.low, change_point.high))
     free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
     both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
     return TrendChange(
-        **_runs(first, last),
-        change=change,
-        low=low,
-        high=high,
+        **_sized(spec, change_point, first, last),
         runs_before=change_point.before,
         runs_after=change_point.after,
-        worse=_is_worse(spec, change_point.d),
         also_changed=[f"{key}: {was or NONE} → {now or NONE}" for key, was, now in both if was != now],
     )
 

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pandas as pd
+from typing import Annotated, Literal
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE, WAITS
@@ -19,23 +18,25 @@ from reports.analysis.trends.metric_trend import (
     RunSeries,
     SlowTrendChange,
     TrendChange,
+    TrendMetric,
     find_changes,
     metric_trend,
     series_of,
 )
-from reports.analysis.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
-from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.analysis.trends.trend_point import TrendPoint, TrendRun, points_of_run, stored_points
 from reports.data.runs import RunFrames
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import NBSP, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.statistic_types.rate import Rate
-from reports.metrics.strata import NO_LABELS, Stratum
+from reports.metrics.statistic_types.rate import FAILURES
+from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
-from reports.render.notebook import frame_html
-from reports.text.reasons import use
+from reports.results.json_entries import Count, JsonEntry, Rounded, described, entry_from
+from reports.results.levels import LEVELS
+from reports.results.reason import Reason
+from reports.statistics.change_points import LEVEL
 
+TREND_VERSION: Literal[4] = 4
 MAIN_METRICS = WAITS
 HEADLINE = (0.5, 0.95)
 
@@ -48,8 +49,8 @@ def trend_spec(text: str) -> MetricSpec:
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric")
-    if statistic.kind != "rate" and statistic.p not in QUANTILE_LEVELS:
-        allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
+    if statistic.kind != "rate" and statistic.p not in LEVELS:
+        allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in LEVELS)
         raise UsageError(f"{quoted(text)} is not in the summaries of runs; allowed: {allowed}")
     return MetricSpec(metric.name, statistic)
 
@@ -61,7 +62,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
     return [
         *(MetricSpec(name, Quantile(p)) for name in latencies for p in HEADLINE),
-        MetricSpec("failure_rate", Rate()),
+        FAILURES,
     ]
 
 
@@ -76,69 +77,33 @@ def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> Metric
     return replace(spec, stratum=turns.most_common(1)[0][0]) if several else spec
 
 
-DTYPES = dtypes_of(
-    (TEXT, ("scenario", "series", "target", "run_id", "validity")),
-    ("datetime64[ns, UTC]", ("start",)),
-    (TEXT, ("title", "metric")),
-    (NUMBER, ("p",)),
-    (TEXT, ("measured_from", "turn_type", "unit")),
-    (NUMBER, ("value", "low", "high")),
-    (COUNT, ("n",)),
-    (FLAG, ("published", "usable")),
-    (TEXT, REASON),
-    (NUMBER, ("change", "change_low", "change_high")),
-)
-"""The columns of a trend's frame with their dtypes."""
-
-
-@dataclass(frozen=True)
-class ScenarioTrend:
-    """The series of one scenario, and its metrics.
-
-    `metrics` has each metric with its trends. There is one trend for each series that reports the metric.
-    """
-
-    name: str
-    series: tuple[RunSeries, ...]
-    metrics: tuple[tuple[MetricSpec, tuple[MetricTrend, ...]], ...]
-
-    def of_series(self, series: RunSeries) -> list[MetricTrend]:
-        return [trend for _, trends in self.metrics for trend in trends if trend.series is series]
-
-
 @dataclass(frozen=True)
 class Trend:
     """The trends of all scenarios.
 
-    `notices` are the runs that were left out, with the reasons.
+    - `series` are ordered by scenario, the one with the most runs first.
+    - `metrics` are ordered by scenario and metric. Each has one trend for each series that reports it.
+    - `notices` are the runs that were left out, with the reasons.
     """
 
-    scenarios: tuple[ScenarioTrend, ...]
-    notices: tuple[str, ...] = ()
-
-    @property
-    def series(self) -> list[RunSeries]:
-        return [series for scenario in self.scenarios for series in scenario.series]
+    series: tuple[RunSeries, ...]
+    metrics: tuple[MetricTrend, ...]
+    notices: tuple[str | Reason, ...] = ()
 
     @property
     def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
         """All series, each with the trends of its metrics."""
-        return [(series, scenario.of_series(series)) for scenario in self.scenarios for series in scenario.series]
+        return [(series, [metric for metric in self.metrics if metric.series is series]) for series in self.series]
 
     @property
     def points(self) -> list[TrendPoint]:
         """All points, the oldest first."""
-        return sorted(
-            (point for series in self.series for point in series.points), key=lambda point: point.started_utc_ns
-        )
+        points = (point for series in self.series for point in series.points)
+        return sorted(points, key=lambda point: point.started_utc_ns)
 
     @property
     def runs(self) -> int:
         return len({(point.run_id, point.started_utc_ns) for point in self.points})
-
-    @property
-    def metrics(self) -> list[MetricTrend]:
-        return [trend for scenario in self.scenarios for _, trends in scenario.metrics for trend in trends]
 
     @property
     def comparisons(self) -> int:
@@ -153,7 +118,7 @@ class Trend:
     @property
     def slow_changes(self) -> list[tuple[MetricTrend, SlowTrendChange]]:
         """All steady rises and falls with their metrics, the newest first."""
-        changes = [(metric, metric.slow) for metric in self.metrics if metric.slow]
+        changes = [(metric, metric.slow_change) for metric in self.metrics if metric.slow_change]
         return sorted(changes, key=lambda item: -item[1].last_started_utc_ns)
 
     @property
@@ -165,43 +130,41 @@ class Trend:
             groups.setdefault(run, []).append((metric, change))
         return list(groups.values())
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the trend as a frame with one row for each metric of each run.
 
-        A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is True if the run is
-        compared; otherwise `reason` states why it is not. If the level changed at the run, `change` is the level after
-        the change relative to the level before it, with its interval. For a rate, it is the difference of the levels.
-        It is NaN if the level did not change.
-        """
-        rows = []
-        for metric in self.metrics:
-            spec, series = metric.spec, metric.series
-            for point, run in zip(series.points, metric.values, strict=True):
-                change = next(iter(metric.changes_at(point)), None)
-                excluded, published = point.excluded, not math.isnan(run.value)
-                values = (
-                    *(series.scenario, series.name, point.target, point.run_id, point.validity),
-                    pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
-                    *(spec.name, spec.metric, spec.p),
-                    *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),
-                    spec.unit,
-                    *(run.value, run.low, run.high, run.n),
-                    *use(run.missing, published=published, invalid=excluded).values(),
-                    *((change.change, change.low, change.high) if change else (None, None, None)),
-                )
-                rows.append(dict(zip(DTYPES, values, strict=True)))
-        return frame_of(rows, DTYPES)
+class TrendSeries(JsonEntry, frozen=True):
+    """Comparable runs of a target, the oldest first."""
 
-    def __repr__(self) -> str:
-        """Return a text such as `Trend(12 runs, 3 metrics, 1 change)`."""
-        specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
-        changes = plural(len(self.changes) + len(self.slow_changes), "change")
-        counted = plural(self.runs, "run"), plural(specs, "metric"), changes
-        return f"Trend({', '.join(counted)})".replace(NBSP, " ")
+    scenario: str
+    target: str
+    name: str
+    simulated: bool
+    runs: list[TrendRun]
+    metrics: list[TrendMetric]
 
-    def _repr_html_(self) -> str:
-        columns = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
-        return frame_html(repr(self), self.to_frame(), columns, self.notices)
+
+class TrendDocument(JsonEntry, frozen=True):
+    """The output of `rtbench trend --json`."""
+
+    schema: Literal[4]
+    alpha: Annotated[Rounded, described("the maximum share of unchanged histories in which a change is ever marked")]
+    comparisons: Annotated[
+        Count, described("made with these runs; each run of a year has the same share of the error level")
+    ]
+    series: list[TrendSeries]
+    notices: list[str]
+
+
+def document_of(trend: Trend, notices: Iterable[str]) -> TrendDocument:
+    """Return the document of a trend. `notices` are the texts of its notices."""
+    series = [
+        TrendSeries(
+            *(of.scenario, of.target, of.name, of.simulated),
+            [entry_from(TrendRun, point) for point in of.points],
+            [entry_from(TrendMetric, metric) for metric in metrics],
+        )
+        for of, metrics in trend.by_series
+    ]
+    return TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, list(notices))
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -224,7 +187,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
     If `specs` is empty, the trend has the default metrics. The `notices` of the trend name the runs that could not be
     read. Raise UsageError if no run could be read.
     """
-    points, notices = list[TrendPoint](), list[str]()
+    points, notices = list[TrendPoint](), list[str | Reason]()
     for run in runs:
         try:
             points += points_of_run(run)
@@ -236,7 +199,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
         notices += problems
     if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
-        first = f": {notices[0]}{more}" if notices else ""
+        first = next((f": {notice}{more}" for notice in notices if isinstance(notice, str)), "")
         parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
         where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
@@ -244,36 +207,22 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
 
 
 def trend_of_points(
-    points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
+    points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[str | Reason] = ()
 ) -> Trend:
     """Return the trend of these points. If there are several points of one target of one run, use only the first."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)
-    by_scenario: dict[str, list[RunSeries]] = {}
-    for series in series_of(list(once.values())):
-        by_scenario.setdefault(series.scenario, []).append(series)
-    runs = {name: [point for series in members for point in series.points] for name, members in by_scenario.items()}
-    names = sorted(by_scenario, key=lambda name: -len(runs[name]))
-    specs_by_name = {
-        name: dict.fromkeys(of_commonest_turns(spec, runs[name]) for spec in specs or headline_specs(runs[name]))
-        for name in names
-    }
-    all_trends = [
-        metric_trend(series, spec)
-        for name, members in by_scenario.items()
-        for series in members
-        for spec in specs_by_name[name]
-    ]
-    metrics = find_changes(all_trends)
-    reported = [metric for metric in metrics if not all(math.isnan(run.value) for run in metric.values)]
-    scenarios = []
-    for name in names:
-        of_specs = (
-            (spec, [m for m in reported if (m.series.scenario, m.spec) == (name, spec)]) for spec in specs_by_name[name]
-        )
-        by_spec = tuple((spec, tuple(trends)) for spec, trends in of_specs if trends)
-        scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), by_spec))
+    all_series, counts = series_of(list(once.values())), Counter(point.scenario for point in once.values())
+    metrics = list[MetricTrend]()
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        members = [series for series in all_series if series.scenario == name]
+        of_scenario = [point for series in members for point in series.points]
+        limited = dict.fromkeys(of_commonest_turns(spec, of_scenario) for spec in specs or headline_specs(of_scenario))
+        metrics += [metric_trend(series, spec) for spec in limited for series in members]
+    found = find_changes(metrics)
+    reported = [metric for metric in found if not all(math.isnan(run.value) for run in metric.values)]
+    ordered = sorted(all_series, key=lambda series: (-counts[series.scenario], series.scenario))
     duplicates = len(points) - len(once)
-    notice = f"{plural(duplicates, 'target')} of runs found more than once, shown once."
-    return Trend(tuple(scenarios), (*notices, *([notice] if duplicates else [])))
+    found_again = [Reason("found_again", {"targets": duplicates})] if duplicates else []
+    return Trend(tuple(ordered), tuple(reported), (*notices, *found_again))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
 from bench.files import safe_io
-from bench.files.safe_io import JsonError
+from bench.files.safe_io import JsonError, read_json
 from bench.files.sanitize import escape_control
 from bench.record.document import ValidityStatus
 from reports.analysis.check.baselines import StoredBaseline, read_file
@@ -22,24 +22,21 @@ from reports.analysis.check.stored_runs import without_duplicates
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.outcomes import limited
 from reports.analysis.summary.run_validity import TITLES, invalid_reasons, validity_of
-from reports.analysis.summary.summary import summarise
+from reports.analysis.summary.summary import SUMMARY_VERSION, RunResults, summarise
 from reports.analysis.summary.targets import FAIR, TargetFacts
 from reports.analysis.targets.conditions import conditions_in
 from reports.data.runs import RunFrames, document_of, labels_of
-from reports.formatting import NBSP
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.pages.run_report.document import SummaryDocument, summary_json
-from reports.render.blocks import with_marker
-from reports.results.json_entries import read_document
+from reports.results.json_entries import Count, JsonEntry, Number, Rounded, described, map_values, read_document
+from reports.results.levels import LEVELS
 from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.text.reasons import reason_text
 
-QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """The levels of quantiles that are in a run's summary and in a stored baseline."""
 
 
@@ -50,31 +47,32 @@ class MetricKey(NamedTuple):
     stratum: Stratum
 
 
-@dataclass(frozen=True)
-class RunValue:
-    """A value of one run with its 95 % interval, in the unit of the metric.
+class RunValue(JsonEntry, frozen=True):
+    """A value of one run with its 95 % interval, in the unit of the metric; null if it is missing."""
 
-    - `value` is +inf if it lies among failed turns, and NaN if it is missing.
-    - `variance` is the variance from the sessions of the run: of a rate itself, or of the log of another value. It is 0
-    if unknown.
-    - `n` is the number of turns.
-    - `missing` is the reason why the value is missing.
-    """
+    value: Annotated[Rounded, described("null also if infinite because too many turns failed")] = math.nan
+    low: Rounded = math.nan
+    high: Rounded = math.nan
+    variance: Annotated[
+        Number,
+        described("from the sessions of the run: of a rate itself, or of the log of another value; 0 if unknown"),
+    ] = 0.0
+    n: Annotated[Count, described("turns")] = 0
+    missing: Annotated[Reason | None, described("why there is no value")] = None
+    in_failures: bool = False
 
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    variance: float = 0.0
-    n: int = 0
-    missing: Reason | None = None
+    @classmethod
+    def of_failures(cls, n: int) -> Self:
+        """Return an infinite value: the quantile lies among failed turns."""
+        return cls(math.inf, n=n, in_failures=True)
 
     @classmethod
     def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
         """Return the value of a quantile in a run's summary."""
         if row.uncertain:
-            return cls(n=row.n, missing=_safe(row.uncertain))
+            return cls(n=row.n, missing=map_values(row.uncertain, str, escape_control))
         if quantile.in_failures:
-            return cls(math.inf, n=row.n)
+            return cls.of_failures(row.n)
         if not quantile.reported or math.isnan(quantile.value):
             return cls(n=row.n, missing=quantile.reason)
         low = -math.inf if math.isnan(quantile.low) else quantile.low
@@ -90,30 +88,30 @@ class RunValue:
         index = PS.index(p)
         value, variance = row.values[index], row.variances[index] or 0.0
         if value is None:
-            return cls(math.inf, n=row.n)
+            return cls.of_failures(row.n)
         if lack := shortfall(p, row.n, row.sessions):
             return cls(n=row.n, missing=lack)
         factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
         return cls(value, value / factor, value * factor, variance, row.n)
 
 
-@dataclass(frozen=True)
-class TrendPoint:
-    """The values of one target of one run.
-
-    `excluded` is the reasons why the values are not compared; empty if they are.
-    """
+class TrendRun(JsonEntry, frozen=True, kw_only=True):
+    """A run of a series."""
 
     run_id: str
-    name: str
-    """The name of the run's folder. If the run has no folder, its ID."""
+    name: Annotated[str, described("name of its folder; for a stored baseline, its id")]
     started_utc_ns: int
+    validity: ValidityStatus
+    excluded: Annotated[tuple[Reason, ...], described("why it is not compared; empty if it is")]
+    labels: dict[str, str]
+    conditions: Annotated[dict[str, str], described("conditions of the measurement")]
+
+
+class TrendPoint(TrendRun, frozen=True, kw_only=True):
+    """One target of one run, with all of its values."""
+
     scenario: str
     target: str
-    validity: ValidityStatus
-    excluded: tuple[Reason, ...]
-    labels: Mapping[str, str]
-    conditions: Mapping[str, str]
     quantiles: Mapping[MetricKey, Mapping[float, RunValue]]
     rates: Mapping[str, RunValue]
     report: Path | None = None
@@ -126,11 +124,6 @@ class TrendPoint:
     def validity_title(self) -> str:
         """The verdict on the run: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
         return "INVALID (throttled)" if self.validity == "valid" and self.excluded else TITLES[self.validity]
-
-    @property
-    def marker(self) -> str:
-        """The verdict on the run with its symbol, such as `✓ VALID`."""
-        return with_marker(self.validity_title).replace(" ", NBSP, 1)
 
     def value(self, spec: MetricSpec) -> RunValue:
         """Return the value of a metric in this run."""
@@ -151,10 +144,8 @@ def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
-        summary = read_document(summary_json(summarise(run)).encode(), SummaryDocument)
-        return [_point(run.folder, run.metadata, summary, target) for target in summary.targets]
-    document, summary = document_of(run), read_summary(run)
-    return [_point(run, document, summary, target) for target in summary.targets]
+        return _points(run.folder, run.metadata, summarise(run))
+    return _points(run, document_of(run), read_summary(run))
 
 
 UNCONNECTED = frozenset(
@@ -169,13 +160,19 @@ If a run has no other sessions, whether it was simulated is unknown.
 """
 
 
-def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, target: str) -> TrendPoint:
+def _points(folder: Path, document: dict[str, Any], summary: RunResults) -> list[TrendPoint]:
+    return [_point(folder, document, summary, target) for target in summary.targets]
+
+
+def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: str) -> TrendPoint:
     name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
-    throttling = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
+    excluded = map_values(invalid_reasons(document), str, escape_control)
+    if verdict.status == "valid":
+        excluded = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
     facts = next(
-        (settings for settings in summary.target_facts if settings.target == target), TargetFacts(target=target)
+        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
     )
     displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **displayed)
@@ -188,7 +185,7 @@ def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, tar
         scenario=escape_control(summary.scenario),
         target=name,
         validity=verdict.status,
-        excluded=tuple(throttling if verdict.status == "valid" else map(_safe, invalid_reasons(document))),
+        excluded=tuple(excluded),
         labels=labels_of(document),
         conditions=conditions_in(document, name, facts, simulated=simulated),
         quantiles=_quantiles(summary, target),
@@ -197,35 +194,46 @@ def _point(folder: Path, document: dict[str, Any], summary: SummaryDocument, tar
     )
 
 
-def read_summary(folder: Path) -> SummaryDocument:
-    """Return the summary in a run's folder. If there is none, raise UsageError with the command that writes it."""
-    path = folder / "summary.json"
+def read_summary(folder: Path) -> RunResults:
+    """Return the summary in a run's folder. Raise UsageError with the command that writes it if it cannot be read."""
+    path, command = folder / "summary.json", f"run `rtbench report {folder}` to"
     try:
-        return read_document(safe_io.read_file(path), SummaryDocument)
+        content = safe_io.read_file(path)
     except FileNotFoundError:
-        raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
-    except (OSError, JsonError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to rewrite it") from None
+        raise UsageError(f"{folder} has no summary.json: {command} write it") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error}): {command} rewrite it") from None
+    try:
+        return read_document(content, RunResults)
+    except JsonError as error:
+        raise UsageError(f"{path} {_unreadable_because(content, error)}: {command} rewrite it") from None
 
 
-def _quantiles(summary: SummaryDocument, target: str) -> dict[MetricKey, dict[float, RunValue]]:
+def _unreadable_because(content: bytes, error: JsonError) -> str:
+    with suppress(JsonError, AttributeError):
+        version = read_json(content).get("schema")
+        if isinstance(version, int) and version != SUMMARY_VERSION:
+            return f"has format {version}, not {SUMMARY_VERSION}"
+    return f"cannot be read ({error})"
+
+
+def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
     A key has the instant from which the metric is measured only if the metric is measured from several instants.
     """
-    metrics = (*summary.metrics, *summary.session_metrics)
+    metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
     instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
     by_key = {}
     for row in rows:
         measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
-        quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
         key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
-        by_key[key] = {p: RunValue.of_summary(row, quantile) for p, quantile in quantiles}
+        by_key[key] = {quantile.p: RunValue.of_summary(row, quantile) for quantile in row.quantiles}
     return by_key
 
 
-def _rates(summary: SummaryDocument, target: str) -> Iterable[tuple[str, RunValue]]:
+def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
         low, high = outcomes.failure_rate_low, outcomes.failure_rate_high
@@ -244,9 +252,9 @@ def _rates(summary: SummaryDocument, target: str) -> Iterable[tuple[str, RunValu
             yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing=lack)
 
 
-def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
+def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str | Reason]]:
     """Return a point for each stored baseline in a folder. Also return why some files were left out."""
-    stored, notices = [], []
+    stored, notices = list[StoredBaseline](), list[str | Reason]()
     for path in sorted(folder.glob("*/*/*.json")):
         try:
             stored.append(StoredBaseline(path, read_file(path)))
@@ -258,6 +266,7 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
 
 def point_of_baseline(baseline: Baseline) -> TrendPoint:
     """Return the point of a stored baseline. It is always valid, because only valid runs are stored."""
+    labels, conditions = map_values((baseline.labels, baseline.conditions), str, escape_control)
     return TrendPoint(
         run_id=baseline.run_id,
         name=escape_control(baseline.run_id),
@@ -266,28 +275,11 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         target=escape_control(baseline.target),
         validity="valid",
         excluded=(),
-        labels=_escaped(baseline.labels),
-        conditions=_escaped(baseline.conditions) | {"simulated": "yes" if baseline.simulated else "no"},
+        labels=labels,
+        conditions=conditions | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
-            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in QUANTILE_LEVELS}
+            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in LEVELS if p in PS}
             for row in baseline.quantiles
         },
         rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
     )
-
-
-def _safe(reason: Reason) -> Reason:
-    """Return the reason with texts that are safe to print."""
-    return Reason(reason.code, _safe_value(reason.numbers))
-
-
-def _safe_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _safe_value(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_safe_value(item) for item in value]
-    return escape_control(value) if isinstance(value, str) else value
-
-
-def _escaped(texts: Mapping[str, str]) -> dict[str, str]:
-    return {escape_control(key): escape_control(value) for key, value in texts.items()}

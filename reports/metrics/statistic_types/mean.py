@@ -1,7 +1,4 @@
-"""The mean of a metric over successful turns. Failed turns have no value and are only counted.
-
-The bounds of a mean x are x ± t · SE. SE is the standard error computed from sessions.
-"""
+"""The mean x of a metric over successful turns, with bounds x ± t · SE between sessions. Failed turns are counted."""
 
 from __future__ import annotations
 
@@ -12,23 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
-from reports.metrics.metric_spec import (
-    MeasuredDifferences,
-    MetricSpec,
-    Source,
-    Sources,
-    Statistic,
-    StoredComparison,
-    better_direction,
-)
-from reports.metrics.stored import Baseline
+from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, better_direction
 from reports.results.reason import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
-from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
+from reports.statistics.group_sequential import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
 from reports.statistics.target_counts import TargetCounts, of_turns
@@ -85,22 +72,13 @@ class Mean(Statistic):
         base, candidate = (source.totals(group[0]) for source in sources.weighted)
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
-    def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
-    ) -> StoredComparison:
-        raise UsageError(
-            f"{spec.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
-        )
-
 
 def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
+    """Return a mean with its bounds."""
     mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()
-    counts = TargetCounts(
-        int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.sessions_if_all_longest
-    )
+    counts = of_turns(totals[1], 0)
     printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
     ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
@@ -109,7 +87,7 @@ def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
 def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
-    """Return the statistic of a mean over successful turns at an interim analysis."""
+    """Return the statistic of a mean at an interim analysis."""
     if reason := few_pairs(base, cand):
         return untestable(reason)
     sums = ClusterTotals(base, cand, paired=True)
@@ -118,12 +96,6 @@ def mean_seen(
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(Reason("not_positive"), difference.d)
-    return by_se(
-        difference.d,
-        excess,
-        difference.se,
-        difference.df,
-        1 if better == "lower" else -1,
-        order=difference.order,
-        is_provisional=difference.order is not None and means_drift(sums),
-    )
+    order, is_provisional = difference.order, difference.order is not None and means_drift(sums)
+    statistic = difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1
+    return by_se(*statistic, order=order, is_provisional=is_provisional)

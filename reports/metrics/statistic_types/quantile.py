@@ -25,6 +25,7 @@ from bench.files.sanitize import excerpt
 from reports.metrics.metric_spec import (
     MeasuredDifferences,
     MetricSpec,
+    Sign,
     Source,
     Sources,
     Statistic,
@@ -47,11 +48,9 @@ from reports.statistics.autocorrelation import (
 )
 from reports.statistics.baselines import StoredValue, against_stored, stored_quantile, vary_by_parts
 from reports.statistics.bootstrap import variance
-from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, Order, excess_over_margin, log_ratio
-from reports.statistics.group_sequential import pairs_needed
-from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.group_sequential import InterimStatistic, by_se, pairs_needed, untestable
 from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import (
     CONFIDENCE,
@@ -65,29 +64,31 @@ from reports.statistics.quantiles import (
     shortfall,
     upper_with_unseen,
 )
+from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions
+from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions, with_equal_weights
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decide
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
-"""The default margins. Each key is the level of a quantile. A quantile that is not in this table has the margin of the
-next higher level."""
+"""The default margins by the level of the quantile. Other quantiles have the margin of the next higher level."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
+MISSES = {"<": np.greater_equal, "<=": np.greater, ">": np.less_equal, ">=": np.less}
+"""The comparison with a limit that is true for a value that misses it, for each sign of a threshold."""
 DRAWS = 2_000
 """The default number of resamples at an interim analysis."""
 TAIL_FROM = 0.9
 """The lowest quantile that depends on failed sessions so rare that a run may have none."""
 INFINITE = 0.01
-"""The maximum share of resamples in which a quantile is infinite, because it lies among failed turns. If the share is
-larger, the quantile is not tested."""
+"""The share of resamples with an infinite quantile, among failed turns, above which it is not tested."""
 
 
 @dataclass(frozen=True)
 class Quantile(Statistic):
     kind: ClassVar[str] = "quantile"
+    is_grouped: ClassVar[bool] = True
     per_stratum: ClassVar[bool] = True
     is_monotone: ClassVar[bool] = True
     at: float
@@ -134,10 +135,7 @@ class Quantile(Statistic):
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
-        return MeasuredDifferences(
-            counts,
-            differences(samples, _margins(group), better_direction(group[0]), inference),
-        )
+        return MeasuredDifferences(counts, differences(samples, _margins(group), better_direction(group[0]), inference))
 
     def default_margin(self, metric: str) -> Margin:
         return margin_of(self.p, metric)
@@ -157,6 +155,18 @@ class Quantile(Statistic):
         scope: Literal["turn", "session"] = "session" if CATALOGUE[spec.metric].scope == "session" else "turn"
         sample = source.sample(spec)
         return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
+
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        return self.p if sign in (">", ">=") else round(1 - self.p, 9)
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        sample = source.sample(spec)
+        late = MISSES[sign](sample.values, limit)
+        of_session = partial(np.bincount, minlength=source.sessions)
+        missed, turns = (
+            of_session(sessions).astype(np.float64) for sessions in (sample.sessions[late], sample.sessions)
+        )
+        return missed, turns
 
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         return lost_shares(source.sample(spec), self.p, limit)
@@ -212,25 +222,18 @@ class Quantile(Statistic):
 
 
 def margin_of(p: float, metric: str = "") -> Margin:
-    """Return the default margin of a quantile.
-
-    If more is better, the limit is the baseline's value minus the share in MARGINS; otherwise plus it.
-    """
+    """Return the default margin of a quantile: the baseline's value plus, or if more is better minus, a share."""
     share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def _margins(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
-    """Return the level of the quantile and the margin of each spec."""
     return [(spec.p, spec.margin) for spec in group if spec.p is not None]
 
 
 def _log(value: float | None) -> float:
-    """Return the log of a stored quantile.
-
-    If the value is None, the quantile lies among failed turns, and the log is +inf.
-    """
+    """Return the log of a stored quantile, which is None, with the log +inf, among failed turns."""
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
@@ -239,7 +242,7 @@ def _ends_by_parts(
 ) -> tuple[float, float]:
     """Return the wider of these ends and those with parts of the run as clusters.
 
-    If sessions that follow each other failed completely, the upper end allows for one more such sequence.
+    If consecutive sessions failed completely, the upper end allows for one more such sequence.
     """
     parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], confidence, unseen=False)[0]
     low, high = min(ends[0], parts.low), max(ends[1], parts.high)
@@ -276,9 +279,7 @@ def estimate_quantile(
 ) -> ThresholdEstimate:
     """Return a quantile with its bounds.
 
-    - `sample` has the codes of sessions in the order of their start.
-    - `sessions` is the number of sessions with a value.
-    - `unit` is "turn" if each turn has a value, "session" if each session has one.
+    `sample` has the codes of sessions in the order of their start. `sessions` of them have values, one for each `unit`.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     printed_estimate, estimate = (quantiles(sample, [p], confidence)[0] for confidence in (CONFIDENCE, BOUNDS))
@@ -317,9 +318,7 @@ def quantiles_seen(
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Return the statistics of several quantiles of one metric at an interim analysis.
-
-    All use the same resampled pairs.
+    """Return the statistics of several quantiles of one metric at an interim analysis, from the same resampled pairs.
 
     `error` is the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but they do not
     count in the degrees of freedom. If a target drifts, or its slow turns come in bursts, parts of the run are
@@ -349,16 +348,15 @@ def quantiles_seen(
 def _upper_with_share(
     statistic: InterimStatistic, of_parts: TwoSamples, margin: tuple[float, Margin], better: Better, c: float
 ) -> float:
-    """Return the upper bound of `excess` at critical value `c`, of the standard error or of the share of slow turns."""
+    """Return the larger upper bound of `excess`: of the standard error, or of the share of slow turns."""
     by_share = share_difference(of_parts, *margin, better, Inference(level=float(ndtr(-c))))
     return max(statistic.upper(c), by_share.worse.high if by_share else -math.inf)
 
 
 def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> InterimStatistic:
-    """Return the statistic with the larger of two standard errors: its own, and that computed from parts of the run.
+    """Return the statistic with the larger of its own standard error and that from parts of the run.
 
-    `excesses` is the distance beyond the margin in each resample of the parts. If too few of them are finite, the
-    metric cannot be tested.
+    `excesses` is the distance beyond the margin in each resample. If too few are finite, the metric is not tested.
     """
     se = math.sqrt(part_variance(excesses, PARTS[order]))
     if statistic.untested or math.isnan(se):

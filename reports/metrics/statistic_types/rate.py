@@ -1,8 +1,7 @@
 """A rate: a share of turns, or of words.
 
-A few events do not show how events cluster in sessions. So the bound on the bad side is the wider of two bounds. The
-first is computed from the standard error between sessions. The second allows for one more, unseen session
-(`reports.statistics.unseen`).
+A few events do not show how events cluster in sessions. So the bound on the bad side is the wider of two: one from the
+standard error between sessions, and one that allows for another, unseen session (`reports.statistics.unseen`).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from reports.metrics.metric_spec import (
     POINTS,
     MeasuredDifferences,
     MetricSpec,
+    Sign,
     Source,
     Sources,
     Statistic,
@@ -40,7 +40,7 @@ from reports.statistics.autocorrelation import (
 )
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
-from reports.statistics.interim import InterimStatistic, few_pairs, untestable
+from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
@@ -82,14 +82,12 @@ class Rate(Statistic):
         return "points"
 
     def of_words(self, metric: str) -> bool:
-        """Return whether the denominator is words."""
         return bool(RATES[metric].words_column)
 
     def bad_event(self, metric: str) -> str:
         return metric if self.better(metric) == "lower" else ""
 
     def events(self, source: Source, spec: MetricSpec) -> PerCluster:
-        """Return for each cluster the events and the trials."""
         return source.counts(spec)
 
     def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
@@ -141,6 +139,13 @@ class Rate(Statistic):
         all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
+    def allowed_misses(self, sign: Sign, limit: float) -> float | None:
+        return 1 - limit if sign in (">", ">=") else limit
+
+    def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
+        counts = self.events(source, spec)
+        return complement(counts) if sign in (">", ">=") else counts
+
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, estimate.value):
@@ -182,31 +187,23 @@ class Rate(Statistic):
         )
         difference = None
         if rows and candidate.turns:
+            better = better_direction(spec)
             difference = rate_against_stored(
-                candidate,
-                stored_rates,
-                spec.margin,
-                better=better_direction(spec),
-                inference=inference,
-                bursts=bursts,
+                candidate, stored_rates, spec.margin, better=better, inference=inference, bursts=bursts
             )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0
         )
         failed = round(candidate.value * candidate.turns) if candidate.turns else 0
-        counts = TargetCounts(
-            int(candidate.turns),
-            candidate.clusters,
-            failed,
-            math.nan,
-            candidate.effective_sessions,
-            candidate.sessions_if_all_longest,
-        )
+        counts = of_turns(totals[1], failed)
         return StoredComparison(len(rows), (smallest, counts), difference)
 
 
+FAILURES = MetricSpec("failure_rate", Rate())
+
+
 def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
-    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session."""
+    """Return a rate with its bounds."""
     rate = ratio_of(totals)
     if not rate.turns:
         return no_estimate()
@@ -219,14 +216,7 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdE
     if better != "lower":
         lower = min(lower, rate.lower(TAIL))
     upper = upper if rate.value > 1 else min(1.0, upper)  # there may be more word errors than words
-    counts = TargetCounts(
-        int(rate.turns),
-        rate.clusters,
-        int(totals[0].sum()),
-        math.nan,
-        rate.effective_sessions,
-        rate.sessions_if_all_longest,
-    )
+    counts = of_turns(totals[1], int(totals[0].sum()))
     tail = (1 - CONFIDENCE) / 2
     return ThresholdEstimate(
         rate.value, rate.lower(tail), rate.upper(tail), max(0.0, lower), upper, counts, few_sessions(counts),
@@ -285,13 +275,6 @@ def rate_seen(
         )
         return none_seen(event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
 
-    return InterimStatistic(
-        difference.d,
-        difference.d - margin.points,
-        difference.se,
-        difference.df,
-        upper,
-        unsettled=unsettled,
-        order=difference.order,
-        is_provisional=difference.order is not None and rates_burst(sums),
-    )
+    order, is_provisional = difference.order, difference.order is not None and rates_burst(sums)
+    statistic = difference.d, difference.d - margin.points, difference.se, difference.df, upper
+    return InterimStatistic(*statistic, unsettled=unsettled, order=order, is_provisional=is_provisional)

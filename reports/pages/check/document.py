@@ -12,11 +12,11 @@ from bench.base.errors import UsageError
 from bench.files.safe_io import save_text
 from bench.record.presence import is_run
 from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry, ThresholdResult
-from reports.analysis.sequential.decision import write_decision
 from reports.formatting import NBSP
 from reports.metrics.thresholds import near, quoted
 from reports.pages.check.ci import junit_refusal, junit_xml
 from reports.pages.check.report import check_page
+from reports.pages.comparisons.interim import write_decision
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import entry_from, text_of
 from reports.text import check_sentences as sentences

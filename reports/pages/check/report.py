@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.check.results import BY_SEVERITY, CheckResult, ThresholdResult
-from reports.analysis.sequential.decision import analyses
 from reports.data.runs import title_of
 from reports.formatting import count
+from reports.pages.comparisons.interim import z_scores
 from reports.render import blocks as b
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
@@ -32,7 +32,7 @@ def check_page(checked: CheckResult) -> b.Page:
     headline = sentences.check_headline(checked)
     # the headline has the first reason
     notes = [*map(reason_line, checked.validity.reasons[1:]), *sentences.notices(checked)]
-    decided = list(analyses(checked.decision)) if checked.decision else []
+    decided = list(z_scores(checked.decision)) if checked.decision else []
     intervals = [INTERVALS] if any(not result.relative for result in results) else []
     intervals += [DIFFERENCES] if any(result.relative for result in results) else []
     reasons = _reasons(results, checked, headline)

@@ -1,27 +1,30 @@
-"""The document compare.json, and the writing of all files of a comparison."""
+"""The document compare.json, the frame of a comparison, and the writing of its files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+import pandas as pd
+from msgspec import Meta, structs
 
 from reports.analysis.comparisons.comparison import Comparison, Method
 from reports.analysis.metric_comparison import ComparisonEntry
-from reports.analysis.sequential.decision import decision_sentence
-from reports.analysis.targets.fairness import Fairness, definitions_version
+from reports.analysis.targets.fairness import FairnessCheck, definitions_version
+from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import run_id_of
 from reports.pages.comparisons.page import comparison_page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, text_of
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
+from reports.results.reason import Reason
 from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName
 from reports.text import comparison_sentences as sentences
+from reports.text.decision_sentences import decision_sentence
 from reports.text.metric_sentences import comparison_entry
-from reports.text.reasons import document_data
+from reports.text.reasons import document_data, use
 from reports.text.validity import validity_entry
 
-COMPARE_VERSION: Literal[4] = 4
+COMPARE_VERSION: Literal[5] = 5
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
@@ -38,15 +41,6 @@ class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
     recorded: bool
 
 
-class FairnessEntry(ClosedJsonEntry, frozen=True):
-    """A check of whether the comparison was fair."""
-
-    name: str
-    texts: Annotated[list[str], described("one per target")]
-    result: Fairness
-    remedy: Known
-
-
 class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
     """The decision of planned interim analyses; decision.json has all of it."""
 
@@ -58,7 +52,7 @@ class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
 class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
-    schema: Literal[4]
+    schema: Literal[5]
     validity: Annotated[
         ValidityEntry, described("whether and why not the targets may be compared; if invalid, use no value")
     ]
@@ -84,59 +78,98 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
             "all pairs"
         ),
     ]
-    fairness_checks: list[FairnessEntry]
+    fairness_checks: list[FairnessCheck]
     method: Method
-    notices: list[str]
+    notices: list[Reason]
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return the document compare.json as lists, dictionaries, strings and numbers."""
     planned = None
     if (decision := comparison.decision) is not None:
-        finished, analyses = decision.analyses_made, len(decision.plan.analyses)
-        planned = SequentialEntry(
-            result=RESULT_OF_STATUS[decision.exit_status],
-            exit_status=decision.exit_status,
+        planned = entry_from(
+            SequentialEntry,
+            decision,
             headline=decision_sentence(decision),
-            analysis=finished,
-            analyses=analyses,
-            pairs=decision.used,
+            analysis=decision.analyses_made,
+            analyses=len(decision.plan["analyses"]),
         )
     return document_data(
-        CompareDocument(
+        entry_from(
+            CompareDocument,
+            comparison,
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
-            exit_status=comparison.exit_status,
             validity=validity_entry("valid", comparison.invalid_reasons),
-            simulated=comparison.simulated,
-            recorded=comparison.recorded,
             headline=sentences.comparison_headline(comparison),
             definitions_version=definitions_version(comparison.targets[0]),
             compared=[
-                ComparedTargetEntry(
+                entry_from(
+                    ComparedTargetEntry,
+                    target,
                     title=target.label,
                     target=target.name,
                     run_id=run_id_of(target.run),
                     folder=target.run.folder_name,
-                    sessions=target.sessions,
                     turns=int(target.turn_mask.sum()),
                     pairs_incomplete=target.clusters.cut,
-                    simulated=target.simulated,
                     recorded=target.run.recorded,
                 )
                 for target in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            comparisons=[comparison_entry(finding) for finding in comparison.findings],
-            steps=[comparison_entry(finding) for finding in comparison.steps],
+            comparisons=[*map(comparison_entry, comparison.comparisons)],
+            steps=[*map(comparison_entry, comparison.steps)],
             sequential=planned,
-            fairness_checks=[
-                FairnessEntry(check.name, list(check.texts), check.result, check.remedy) for check in comparison.checks
-            ],
-            method=comparison.method,
-            notices=list(comparison.notices),
+            fairness_checks=[sentences.written_check(check) for check in comparison.checks],
+            notices=sentences.all_notices(comparison),
         )
     )
+
+
+DTYPES = dtypes_of(
+    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
+    (NUMBER, ("p",)),
+    (TEXT, ("unit",)),
+    (FLAG, ("primary",)),
+    (TEXT, ("verdict",)),
+    (FLAG, ("passes", "provisional", "published", "usable")),
+    (TEXT, REASON),
+    (NUMBER, ("baseline", "value", "difference", "low", "high")),
+    (TEXT, ("scale",)),
+    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
+)
+"""The columns of a comparison's frame, with their dtypes."""
+
+
+def comparison_frame(comparison: Comparison) -> pd.DataFrame:
+    """Return a row for each comparison of a metric, with primary metrics first, then a row for the p50 of each step.
+
+    A row is the flattened entry of compare.json. The column `scale` determines the unit of `difference`, `low` and
+    `high`. If it is `ratio`, they are shares of the baseline's value (0.2 is +20 %). If it is `points`, they are
+    differences of shares (0.2 is 20 points). If it is `slope`, they are in the unit of the metric. An unbounded end is
+    NaN. If the comparison is not fair, `usable` is false and `verdict` is `not_evaluated`. `run_id` is the ID of the
+    candidate's run.
+    """
+    invalid = comparison.invalid_reasons
+    run_ids = {target.label: run_id_of(target.run) for target in comparison.targets}
+    of_steps = {name: labels for target in comparison.targets for name, labels in target.turns.row_labels.items()}
+    rows = []
+    for compared in (*comparison.comparisons, *comparison.steps):
+        spec, entry = compared.spec, comparison_entry(compared)
+        difference = entry.difference
+        row = structs.asdict(entry) | dict(
+            zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True)
+        )
+        row |= {"run_id": run_ids[compared.candidate], "title": spec.name, "scale": spec.scale, "difference": None}
+        if difference is not None:
+            row |= structs.asdict(difference) | {"value": difference.candidate, "difference": difference.estimate}
+            row["candidate"] = compared.candidate
+        for name in ("turns", "sessions", "failed"):
+            row |= {f"baseline_{name}": row[name].baseline, name: row[name].candidate}
+        row |= use(entry.reason, published=difference is not None, invalid=invalid)
+        rows.append(row | ({"verdict": "not_evaluated", "passes": False} if comparison.failed_checks else {}))
+    return frame_of(rows, DTYPES)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:

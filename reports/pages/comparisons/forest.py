@@ -4,28 +4,79 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal
 
 from bench.catalogue.metrics import SLOPE
+from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.comparisons.measurements import RatioCurve
 from reports.formatting import NBSP, change, excerpt, format_number, nines
-from reports.pages.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
+from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
-from reports.render.svg import (
-    HALF,
-    LETTER,
-    WIDE,
-    PixelScale,
-    Plot,
-    clean,
-    identity,
-    linear_ticks,
-    log_scale,
-)
-from reports.statistics.differences import Difference
+from reports.render.svg import HALF, LETTER, WIDE, PixelScale, Plot, clean, identity, linear_ticks, log_scale
+from reports.statistics.differences import LEVEL, Difference, Scale
+from reports.text import comparison_rows
 from reports.text.cells import interval
-from reports.text.comparison_rows import ComparisonRow, definition
+from reports.text.comparison_rows import ComparisonRow, definition, is_lower
+from reports.text.comparison_sentences import interval_text
+
+Axis = Literal["lower", "higher", "points", "more points", "slope"]
+TITLES: dict[Axis, str] = {
+    "lower": "Latencies, in percent",
+    "higher": "Metrics of which more is better, in percent",
+    "points": "Rates, in percentage points",
+    "more points": "Rates of which more is better, in percentage points",
+    "slope": f"Growth of latency with the conversation, in {SLOPE}",
+}
+LINEAR: tuple[Axis, ...] = ("points", "more points", "slope")
+HIGHER: tuple[Axis, ...] = ("higher", "more points")
+
+
+@dataclass(frozen=True)
+class ForestPanel:
+    """The rows that share an axis. They are in the order of the comparisons, grouped by candidate.
+
+    Ratios have two panels: one for metrics of which less is better, and one for metrics of which more is better. Rates,
+    whose differences are percentage points, have two such panels too. Slopes have one panel. `colours` are the colours
+    of the targets.
+    """
+
+    axis: Axis
+    rows: tuple[ComparisonRow, ...]
+    level: float = LEVEL
+    colours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.axis]
+
+
+def colours_of(comparison: Comparison) -> dict[str, int]:
+    """Return the colour of each target: its number among the targets."""
+    return {target.label: index for index, target in enumerate(comparison.targets)}
+
+
+def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
+    """Return the panels of a comparison. Panels without rows are left out."""
+    colours = colours_of(comparison)
+    level, usable = comparison.method.level, not comparison.failed_checks
+    ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.candidate, 0))
+    rows = [comparison_rows.row(compared, usable=usable) for compared in ordered]
+    by_axis = {axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES}
+    return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
+
+
+def axis_of(spec: MetricSpec) -> Axis:
+    """Return the axis on which a metric spec is plotted."""
+    axes: dict[Scale, tuple[Axis, Axis]] = {
+        "points": ("points", "more points"),
+        "ratio": ("lower", "higher"),
+        "slope": ("slope", "slope"),
+    }
+    return axes[spec.scale][not is_lower(spec)]
+
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """The possible ticks of the axis of ratios, in percent. A tick that is too close to another one is left out."""
@@ -49,10 +100,7 @@ line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row for each metric, with its verdict. Each end of an interval is a one-sided bound.
-
-    The estimate is a dot, the interval is a line, and the margin is a zone that ends in a line.
-    """
+    """Plot a row for each metric: the estimate is a dot, the interval a line, and the margin a zone."""
 
     def pitch(row: ComparisonRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
@@ -80,7 +128,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     _axis(plot, x, panel.axis)
     if not narrow:
         plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
-        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({panel.interval} interval)", "lab")
+        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({interval_text(panel.level)} interval)", "lab")
         plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
     top = float(plot.y1)
     for name, rows in groups:
@@ -131,10 +179,7 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
-    """Return the ticks with their texts. The ticks are round changes between the ends of the axis.
-
-    They are at least `min_distance` pixels from each other and from "same".
-    """
+    """Return round changes with their texts, at least `min_distance` pixels from each other and from "same"."""
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / min_distance)))
         all_ticks = [(value, f"{format_number(abs(value))}", value) for value in values]
@@ -197,10 +242,7 @@ def _texts_around(plot: Plot, row: ComparisonRow, top: float) -> None:
 
 
 def _reason_lines(row: ComparisonRow, *, narrow: bool = False) -> list[str]:
-    """Return the lines below a verdict. In most cases there are none.
-
-    They contain `provisional`, and the reason or, for "equivalent", the margin.
-    """
+    """Return the lines below a verdict: `provisional`, and the reason or, for "equivalent", the margin."""
     text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
@@ -215,9 +257,9 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
-        f"Bar: {panels[0].interval} interval of the difference, so each end is a one-sided {bound} bound. Grey zone: "
-        "the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends before it has "
-        "not."
+        f"Bar: {interval_text(panels[0].level)} interval of the difference, so each end is a one-sided {bound} bound. "
+        "Grey zone: the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends "
+        "before it has not."
     ]
     if any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high)):
         parts.append("Arrow: the interval is unbounded there, or extends beyond the axis.")
@@ -232,10 +274,7 @@ RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0,
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`.
-
-    With several candidates, the sentence has such a part for each candidate, with the candidate's name.
-    """
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`, with a part for each candidate."""
     texts = []
     for ratio in ratios:
         finite = [k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)]
@@ -250,10 +289,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
-    """Plot the quantiles of the candidates as multiples of the baseline's quantiles, over the percentiles.
-
-    The axis of percentiles is logarithmic in 1 − p.
-    """
+    """Plot the candidates' quantiles as multiples of the baseline's, over the percentiles on a log scale of 1 − p."""
     plot = Plot(
         HALF,
         304,
@@ -295,10 +331,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
 
 
 def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
-    """Return the ends of the axis of multiples.
-
-    The axis contains all lines, and their bands unless these are too wide.
-    """
+    """Return the ends of the axis of multiples, which contains all lines, and their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
     limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))

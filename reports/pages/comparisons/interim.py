@@ -1,4 +1,4 @@
-"""The interim analyses of a comparison as a table: for each primary metric, the estimate and the bounds that decide.
+"""The interim analyses of a run: two tables of them, and the writing of decision.json.
 
 At an analysis with critical value c, the bounds are d ∓ T⁻¹(Φ(c))·SE. T is the distribution function of Student's t
 with the degrees of freedom of the estimate. A metric is worse if the lower bound is beyond the margin. It passes if the
@@ -8,108 +8,109 @@ upper bound is below the margin.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
-from reports.analysis.sequential.analysis import End, InterimAnalysis
-from reports.analysis.sequential.decision import FOR_INFORMATION, Decision, end_sentence
+from bench.base.errors import UsageError
+from bench.files.safe_io import replace_text
+from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry
+from reports.analysis.sequential.decide import decision_of
+from reports.analysis.sequential.decision import STATUSES, Decision, DecisionDocument
+from reports.data import runs
 from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metrics.metric_spec import MetricSpec
-from reports.render.blocks import MARKS, Cell, Column, Table, make_row
+from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Table, make_row, table
+from reports.results.json_entries import entry_from, text_of
 from reports.statistics.differences import as_share
 from reports.statistics.group_sequential import bound_distance
-from reports.statistics.interim import InterimStatistic
+from reports.text.decision_sentences import FOR_INFORMATION, decision_sentence, estimate_text, outcome
 from reports.text.metric_sentences import displayed
-from reports.text.reasons import reason_text
-from reports.text.verdicts import difference_interval, margin, metric_text, signed
+from reports.text.reasons import document_data
+from reports.text.verdicts import difference_interval
 
-REASONS: dict[End, str] = {
-    "regressed": "A primary metric is worse than its margin allows.",
-    "not_regressed": "No primary metric is worse than its margin allows.",
-    "futility": "Further analyses were unlikely to decide.",
-    "final_analysis": "The final analysis was inconclusive.",
-    "invalid": "The targets could not be compared at that time, so nothing was decided.",
-    "stopped_by_user": "The run was interrupted; only bounds that were crossed before that count.",
-    "pending": "The run is in progress.",
-    "no_analysis": "The run ended before its first interim analysis.",
-}
+NAME = "decision.json"
+WITHOUT_SE = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
+
+
+def analyse_pairs(folder: Path) -> Decision:
+    """Return the decision on a run, which may continue, and write decision.json. Raise UsageError without a plan."""
+    decision = decision_of(runs.load_for_report(folder), str(folder))
+    write_decision(decision, folder)
+    return decision
+
+
+def write_decision(decision: Decision, folder: Path) -> Path:
+    """Write decision.json. Raise UsageError if the folder is not writable."""
+    path = folder / NAME
+    try:
+        replace_text(path, text_of(decision_data(decision)))
+    except OSError as error:
+        raise UsageError(f"the decision cannot be written to {folder}: {error.strerror}") from None
+    return path
+
+
+def decision_data(decision: Decision) -> dict[str, Any]:
+    """Return the document decision.json as lists, dictionaries, strings, and numbers."""
+    headline, sentence = outcome(decision), decision_sentence(decision)
+    return document_data(entry_from(DecisionDocument, decision, headline=headline, sentence=sentence))
+
+
+def z_scores(decision: Decision) -> Iterable[Block]:
+    """Yield a table of the interim analyses: the critical values, and the z-score of each primary metric."""
+    if not decision.analyses:
+        return
+    if decision.invalid and not decision.is_decided_by_analysis:
+        yield Paragraph(FOR_INFORMATION)
+    rows, has_no_se = [], False
+    for k, analysis in enumerate(decision.analyses, start=1):
+        cells = []
+        for metric, decided in zip(analysis.primary_metrics, decision.primary_metrics, strict=True):
+            has_no_se |= not metric.untested and metric.se == 0
+            text = "n/a" if metric.untested else NONE if metric.se == 0 else _signed(metric.z)
+            is_decided = k >= decided.analysis and decided.verdict in STATUSES
+            cells.append(f"{text} {MARKS[decided.verdict].marker if is_decided else ' '}")
+        bounds = _signed(analysis.critical_value_first), _signed(-analysis.critical_value)
+        rows.append(make_row([f"{k}", *_size(analysis), *bounds, *cells]))
+    heads = ("analysis", "pairs", "over", "fail above", "pass below", *(spec.title for spec in decision.specs))
+    yield table(heads, rows)
+    yield Paragraph(f"z-scores relative to the margin{WITHOUT_SE if has_no_se else ''}.", "soft")
+
+
+def _size(analysis: AnalysisEntry) -> tuple[str, str]:
+    return count(analysis.pairs), format_duration(analysis.observed_s)
+
+
+def _signed(z: float) -> str:
+    return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
 
 
 def interim_analyses(decision: Decision) -> Table | None:
-    """Return a table with a row for each interim analysis; None if no analysis has an estimate."""
-    analyses, rulings = decision.result.analyses, decision.result.decisions
-    if not any(_is_estimated(statistic) for analysis in analyses for statistic in analysis.statistics):
+    """Return a table with the estimate of each primary metric at each analysis; None if there are no estimates."""
+    if not any(metric.is_estimated for analysis in decision.analyses for metric in analysis.primary_metrics):
         return None
-    head = [
-        Column("analysis"),
-        Column("pairs"),
-        Column("over"),
-        *(Column(metric_text(gate)) for gate in decision.primary_metrics),
+    heads = [Column(text) for text in ("analysis", "pairs", "over", *(spec.title for spec in decision.specs))]
+    verdicts = [
+        f"{MARKS[decided.verdict].marker}{NBSP}{displayed(compared)}"
+        for decided, compared in zip(decision.primary_metrics, decision.comparisons, strict=True)
     ]
     rows = []
-    for k, analysis in enumerate(analyses):
+    for k, analysis in enumerate(decision.analyses, start=1):
         cells = [
-            Cell(
-                _estimate(gate, analysis, analysis.statistics[index]),
-                MARKS[ruling.verdict].marker + NBSP + displayed(decision.findings[index])
-                if ruling.analysis == k
-                else "",
+            Cell(_estimate(spec, analysis.critical_value, metric), verdict if decided.analysis == k else "")
+            for spec, metric, decided, verdict in zip(
+                decision.specs, analysis.primary_metrics, decision.primary_metrics, verdicts, strict=True
             )
-            for index, (gate, ruling) in enumerate(zip(decision.primary_metrics, rulings, strict=True))
         ]
-        place = [f"{k + 1} of {len(decision.plan.analyses)}", count(analysis.pairs)]
-        rows.append(make_row([*place, format_duration(decision.observed_s[k]), *cells]))
-    return Table(tuple(head), tuple(rows), stacked=True)
+        rows.append(make_row([f"{k} of {len(decision.plan['analyses'])}", *_size(analysis), *cells]))
+    return Table(tuple(heads), tuple(rows), stacked=True)
 
 
-def _is_estimated(statistic: InterimStatistic) -> bool:
-    return math.isfinite(statistic.d) and not statistic.untested
-
-
-def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimStatistic) -> str:
+def _estimate(spec: MetricSpec, c: float, metric: AnalyzedMetricEntry) -> str:
     """Return an estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if there is no estimate."""
-    if not _is_estimated(statistic):
+    if not metric.is_estimated:
         return NONE
-    known = math.isfinite(statistic.se) and math.isfinite(statistic.df) and math.isfinite(analysis.c)
-    distance = bound_distance(analysis.c, statistic.df) * statistic.se if known else math.inf
-    scale = gate.scale
-    low, high = as_share(statistic.d - distance, scale), as_share(statistic.d + distance, scale)
-    return f"{_value_text(gate, statistic.d)} ({difference_interval(low, high, scale)})"
-
-
-def _value_text(gate: MetricSpec, value: float) -> str:
-    """Return a difference as text, such as `+47 %` or `+1.2 points`. An unbounded difference has no number."""
-    return signed(as_share(value, gate.scale), gate.scale)
-
-
-def verdict_lines(decision: Decision) -> list[str]:
-    """Return a sentence for each primary metric: its verdict, its estimate, and the corrected estimate.
-
-    The estimate is corrected for the bias that an early stop causes. Return [] if the run is invalid for another reason
-    than an analysis.
-    """
-    if decision.invalid and not decision.is_decided_by_analysis:
-        return []
-    lines = []
-    for index, ruling in enumerate(decision.result.decisions):
-        gate, analysis = decision.primary_metrics[index], decision.result.analyses[ruling.analysis]
-        statistic = analysis.statistics[index]
-        reason = f" ({reason_text(ruling.reason)})" if ruling.reason else ""
-        verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[index])}{reason}"
-        estimate = f": {_value_text(gate, statistic.d)}" if _is_estimated(statistic) else ""
-        is_corrected = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
-        corrected = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if is_corrected else ""
-        allowed, over = f"; the margin is {margin(gate)}", format_duration(decision.observed_s[ruling.analysis])
-        lines.append(f"{verdict} at {count(analysis.pairs)}{NBSP}pairs over {over}{estimate}{corrected}{allowed}.")
-    return lines
-
-
-def end_reason(decision: Decision) -> str:
-    """Return a text that explains why the analyses ended, and how many pairs the verdict does not include."""
-    if decision.invalid and not decision.is_decided_by_analysis:
-        return f"{end_sentence(decision)} {FOR_INFORMATION}"
-    ended = end_sentence(decision) if decision.is_decided_by_analysis else ""
-    beyond = (
-        f"{count(decision.after)} complete pairs after that analysis are not part of the verdict."
-        if decision.after
-        else ""
-    )
-    return " ".join(filter(None, (ended, REASONS[decision.result.reason], beyond)))
+    known = math.isfinite(metric.se) and math.isfinite(metric.df) and math.isfinite(c)
+    distance = bound_distance(c, metric.df) * metric.se if known else math.inf
+    low, high = (as_share(end, spec.scale) for end in (metric.d - distance, metric.d + distance))
+    return f"{estimate_text(spec, metric.d)} ({difference_interval(low, high, spec.scale)})"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.comparison import Comparison, Design
-from reports.analysis.comparisons.measurements import BEYOND, Shift
-from reports.analysis.sequential.decision import Decision, end_sentence
+from reports.analysis.comparisons.measurements import Shift
+from reports.analysis.sequential.decision import Decision
 from reports.data.runs import titles_of
 from reports.formatting import (
     NBSP,
@@ -22,17 +22,19 @@ from reports.formatting import (
     plural,
 )
 from reports.pages.comparisons import forest, interim
-from reports.pages.comparisons.forest_rows import ForestPanel, colours_of, finding_row, panels
+from reports.pages.comparisons.forest import ForestPanel, colours_of, panels
 from reports.pages.run_report.charts import percentiles
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
-from reports.text import cells
+from reports.statistics.verdicts import BEYOND
+from reports.text import cells, comparison_rows
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
 from reports.text.comparison_rows import ComparisonRow, definition, displayed_verdict
-from reports.text.comparison_sentences import verdict_title
+from reports.text.comparison_sentences import interval_text, verdict_title
+from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
 from reports.text.metric_sentences import WORST, overall
-from reports.text.reasons import remedies_text
+from reports.text.reasons import reason_text, remedies_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -66,8 +68,11 @@ RESAMPLED: dict[Design, str] = {
 def definitions(comparison: Comparison) -> dict[str, str]:
     """Return the definitions of the metrics, then of the verdicts, then of the method."""
     method = comparison.method
-    metrics = dict.fromkeys(finding.spec.metric for finding in comparison.findings)
-    interval_confidence, bound_confidence = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
+    metrics = dict.fromkeys(compared.spec.metric for compared in comparison.comparisons)
+    interval_confidence, bound_confidence = (
+        interval_text(method.level),
+        f"{format_number(100 * method.confidence)}{NBSP}%",
+    )
     metric_definitions = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}. "
@@ -112,28 +117,25 @@ BOUNDS = (
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
-    """Compose the page of a comparison.
-
-    It has the verdict, the forest plots, the interim analyses, the percentiles, and the fairness checks.
-    """
+    """Compose the page: verdict, forest plots, interim analyses, percentiles, and fairness checks."""
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (
-        _answer(comparison),
+        _changes(comparison),
         _analyses(comparison.decision),
         _percentiles(comparison),
         _fairness(comparison),
         how,
     )
-    judged = [check for check in comparison.checks if check.result != "informational"]
+    decisive = [check for check in comparison.checks if check.result != "informational"]
     if comparison.failed_checks:  # an unfair comparison has no verdict
-        note = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
+        note = f"{len(comparison.failed_checks)} of {plural(len(decisive), 'check')} failed"
         badges = [_badge(sentences.unusable_status(comparison), note)]
     else:
-        note = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        note = f"{plural(len(decisive), 'check')} passed" if decisive else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
     badges += [*([b.SIMULATED] if comparison.simulated else []), *([b.RECORDED] if comparison.recorded else [])]
-    if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
+    if not comparison.failed_checks and any(compared.verdict.provisional for compared in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [target.label for target in comparison.targets]
@@ -182,7 +184,7 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
         second = end_sentence(decision) if decision and is_ended else ""
-    notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
+    notices = [*filter(None, [sentences.assumption(comparison)]), *map(reason_text, sentences.all_notices(comparison))]
     documents = [target.run.metadata for target in comparison.targets]
     began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
@@ -200,32 +202,26 @@ def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return a badge with the verdict of the interim analyses.
-
-    If there were none, it has that of the primary metrics.
-    """
+    """Return a badge with the verdict of the interim analyses or, without them, of the primary metrics."""
     if (decision := comparison.decision) is not None:
         made = NONE if decision.analyses_made is None else count(decision.analyses_made)
-        note = f"analysis {made} of {len(decision.plan.analyses)}"
+        note = f"analysis {made} of {len(decision.plan['analyses'])}"
         if decision.invalid:
             return _badge(sentences.unusable_status(comparison), note)
-        if decision.result.reason == "pending":
+        if decision.end == "pending":
             return _badge("PENDING", note)
         return _badge(decision.verdict, note, verdict_title(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
     # any better verdict than not_regressed also counts as not_regressed
-    verdicts = [finding.verdict for finding in primary]
+    verdicts = [compared.verdict for compared in primary]
     same = sum(verdict.name == word or (word == "not_regressed" and verdict.passes) for verdict in verdicts)
     return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
-    """Return the numbers of sessions and turns as text.
-
-    Examples: `60 sessions and 600 turns per target`; `30 and 25 sessions, 120 and 100 turns`.
-    """
+    """Return the numbers of sessions and turns, such as `60 sessions and 600 turns per target`."""
     sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
     if len(set(sizes)) == 1:
         sessions, turns = sizes[0]
@@ -234,7 +230,7 @@ def _sizes(comparison: Comparison) -> str:
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
-def _answer(comparison: Comparison) -> b.Section:
+def _changes(comparison: Comparison) -> b.Section:
     """Return the forest plots of primary metrics, their legend, and their numbers. Secondary metrics are folded."""
     all_panels = panels(comparison)
     main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
@@ -253,7 +249,7 @@ def _answer(comparison: Comparison) -> b.Section:
     primary, others = ([row for row in rows if row.comparison.spec.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
-    steps = [finding_row(step, comparison) for step in comparison.steps]
+    steps = [comparison_rows.row(step, usable=not comparison.failed_checks) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
         plural(len(others), "secondary metric"): others,
@@ -275,10 +271,7 @@ def _answer(comparison: Comparison) -> b.Section:
 
 
 def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """Return the panels with only their rows of primary metrics or, if `primary` is False, of secondary metrics.
-
-    Panels without such rows are left out.
-    """
+    """Return the panels with only primary, or only secondary, rows. Panels without such rows are left out."""
     rows = ((panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary)) for panel in all_panels)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
@@ -296,7 +289,7 @@ def _terms(names: Iterable[str]) -> b.Inline:
 
 def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
     several, (base, candidate) = len(comparison.targets) > 2, comparison.targets[:2]
-    verdict, interval = b.Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
+    verdict, interval = b.Column("verdict", left=True, shorten=2), f"{interval_text(comparison.method.level)} interval"
     heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
     heads += [
         b.Column(base.label, below="baseline"),
@@ -312,19 +305,16 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
 
 
 def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
-    """Return a row of the table of numbers. `style` is the style of its values.
-
-    `colours` are the colours of the targets; empty if there is only one candidate.
-    """
-    finding, metric = row.comparison, row.comparison.spec.metric
+    """Return a row of the table of numbers. `colours` are those of the targets; empty if there is one candidate."""
+    compared, metric = row.comparison, row.comparison.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*row.values, row.change, row.interval]
-    counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
-    counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
+    counts = [" / ".join(map(count, numbers)) for numbers in (compared.turns, compared.sessions, compared.failed)]
+    counts.append(" / ".join(percent(share, 1) for share in compared.completed_shares))
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(finding.candidate, target=colours.get(finding.candidate, 1))] if colours else []),
+            *([b.Cell(compared.candidate, target=colours.get(compared.candidate, 1))] if colours else []),
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),
@@ -338,17 +328,14 @@ def _analyses(decision: Decision | None) -> b.Section | None:
     table = interim.interim_analyses(decision) if decision else None
     if not decision or table is None:
         return None
-    lines = interim.verdict_lines(decision)
+    lines = verdict_lines(decision)
     guide: list[b.Block] = [b.Bullets(tuple(lines)), b.ReadingGuide(BOUNDS)] if lines else []
-    blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), *guide, table]
+    blocks: list[b.Block] = [b.Paragraph(end_reason(decision)), *guide, table]
     return b.Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Return the section with the percentile curves of the main metric and their differences.
-
-    Return None if no turn with the metric succeeded.
-    """
+    """Return the section with the percentile curves and their differences; None if no turn succeeded."""
     shift = comparison.shift
     if shift is None:
         return None
@@ -364,17 +351,14 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
 
 
 def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
-    """Return a figure with the difference at each percentile.
-
-    It has a plot only if enough turns lie beyond the median.
-    """
+    """Return the difference at each percentile, plotted only if enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
         text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
         return b.Figure("", head=head, below=[b.Paragraph(text)])
     read = (
-        f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
-        f"The line ends at the last percentile with {BEYOND} turns of each target beyond it."
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {interval_text(comparison.method.level)} interval, as in the "
+        f"bars above. The line ends at the last percentile with {BEYOND} turns of each target beyond it."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.spec.metric), read, head=head)
 
@@ -387,17 +371,18 @@ def _fairness(comparison: Comparison) -> b.Section:
         heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
     heads.append(b.Column("result", left=True))
     rows = []
-    for check in comparison.checks:
+    written = [*map(sentences.written_check, comparison.checks)]
+    for check in written:
         word, style = cells.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
         rows.append(b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")]))
     checks = b.table(heads, rows, "facts", stacked=True)
     nothing = b.Paragraph("Nothing was checked.")
     brief = [
-        *b.fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
-        *b.fact("not fair", [f"✕ {check.name}" for check in comparison.failed_checks]),
+        *b.fact("fair", [f"✓ {check.name}" for check in written if check.result == "pass"]),
+        *b.fact("not fair", [f"✕ {check.name}" for check in written if check.result == "fail"]),
     ]
-    for check in comparison.checks:
+    for check in written:
         if check.result == "informational" and len(set(check.texts)) > 1:
             texts = [f"{target.label} {text}" for target, text in zip(comparison.targets, check.texts, strict=True)]
             brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])

@@ -1,17 +1,19 @@
 """The page evidence.html: what a service's support needs to find the failed and the slow turns of a run.
 
-Its reader is an engineer of the service who does not know this tool. The page computes no values.
+Its reader is an engineer of the service who does not know this tool. The sections on results are those of the report.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from bench.catalogue.metrics import CATALOGUE
-from bench.catalogue.outcomes import meaning
-from reports.analysis.evidence.shares import NOT_OPENED, NOT_STARTED, FailureShare
-from reports.analysis.summary.outcomes import by_outcome
+from reports.analysis.evidence.exclusions import Exclusion
+from reports.analysis.evidence.failures import ListedFailures
 from reports.analysis.summary.summary import Summary
+from reports.data.runs import run_id_of
 from reports.formatting import (
     NBSP,
     NONE,
@@ -24,15 +26,12 @@ from reports.formatting import (
     plural,
 )
 from reports.metrics.rate_metrics import RATES
-from reports.pages.evidence import sections
 from reports.pages.evidence.document import Evidence, EvidenceDocument
-from reports.pages.evidence.sections import UNKNOWN, instant
-from reports.pages.run_report.metric_tables import target_cell
-from reports.pages.run_report.report import METHOD, badges_of, main_results
+from reports.pages.run_report.failure_tables import UNKNOWN, failure_table, failure_text, instant
+from reports.pages.run_report.report import METHOD, badges_of, main_results, sections_by
+from reports.pages.run_report.sections import conversation, health, latency, outcomes, slowest
 from reports.render import blocks as b
 from reports.text import cells, validity
-from reports.text import check_sentences as thresholds
-from reports.text.cells import interval
 from reports.text.notices import unread_notice
 
 PURPOSE = (
@@ -41,6 +40,11 @@ PURPOSE = (
 )
 NO_SERVICE = (b.Strong("◇ SIMULATED:"), " no real service was measured, so this page is only an example. ", PURPOSE)
 MUST_NOT = "This page must not be used as evidence against the service"
+CREDENTIALS = (
+    "Errors are the texts that the service sent, as received: the code and the message of the body, on one line, with "
+    "control characters escaped. If a connection broke, they are those of our operating system. Possible credentials "
+    "are replaced by ***."
+)
 VALIDITY = "A run is valid if our load generator was not the bottleneck."
 CLOCK = (
     "Instants in UTC come from the clock of our machine, which may differ from the service’s: search by ID first. "
@@ -51,34 +55,42 @@ TIMESTAMPS = {
     "userspace": "Our process timestamps received data, so latencies may include delays of our process.",
     "mixed": "The kernel of our machine timestamps received data on arrival, but our process timestamps some of them.",
 }
-INTERVALS = (
-    "Intervals are 95 %, over sessions, because failures of one session are not independent. A planned turn whose "
-    "session had ended before is not started, and counts as failed."
-)
+BRIEF_ROWS = 5
+"""The maximum number of examples that a terminal shows."""
 
 
 def evidence_page(evidence: Evidence) -> b.Page:
     """Return the page of a run's evidence."""
-    document, summary = evidence.document, evidence.summary
-    made = [
-        _measured(evidence),
-        sections.failures(evidence),
-        sections.context(summary),
-        sections.periods(evidence),
-        sections.slowest(evidence),
-        sections.excluded(evidence),
-        _definitions(evidence),
-    ]
+    document, summary = evidence
+    run_id = run_id_of(summary.run)
     period = f"{format_utc_ms(document.started_utc_ns)} to {instant(document.ended_utc_ns)}"
+    terms = _terms(evidence)
+    of_report = (
+        outcomes.outcomes,
+        latency.time,
+        conversation.context_failures,
+        slowest.slowest,
+        health.health,
+    )
+    results = main_results(summary)
+    definitions = b.Details(plural(len(terms), "definition"), [b.Definitions(list(terms.items()))])
+    sections = [
+        measured(evidence),
+        failures(document.failures, summary.targets),
+        *(section for make in of_report for section in sections_by(make, summary)),
+        excluded(evidence),
+        b.Section("how", "Definitions", "What do the words mean?", [definitions]),
+    ]
+    folded = {"slow", "health"} if document.failures.total else {"health"}
     return b.Page(
-        title=f"Evidence · {summary.validity.title}{' · SIMULATED' if summary.simulated else ''} · {document.run_id}",
+        title=f"Evidence · {summary.validity.title}{' · SIMULATED' if summary.simulated else ''} · {run_id}",
         badges=badges_of(summary),
-        notes=f"Evidence · {document.run_id} · {period}",
-        headline=headline(evidence),
+        notes=f"Evidence · {run_id} · {period}",
+        headline=headline(summary),
         lead=[*_warning(evidence), b.Paragraph(NO_SERVICE if summary.simulated else PURPOSE, "lead")],
-        answer=[*_shares(evidence), *_latency(evidence)],
-        sections=[section for section in made if section is not None],
-        definitions=_terms(evidence),
+        answer=[b.Heading("Latency"), *results] if results else [],
+        sections=[replace(section, folded=section.anchor in folded) for section in sections],
+        definitions=terms,
         footer=(
             b.MEASURED_AGAINST if summary.simulated else "",
             f"Written by rtbench {document.tool_version or UNKNOWN}, a load test of voice services. The same data are "
@@ -91,19 +103,17 @@ def evidence_page(evidence: Evidence) -> b.Page:
     )
 
 
-def headline(evidence: Evidence) -> str:
+def headline(summary: Summary) -> str:
     """Return the failures of all targets in one sentence, or why the page must not be used."""
-    document, summary = evidence.document, evidence.summary
     if summary.validity.status == "invalid":
         return f"{MUST_NOT}: {validity.verdict_reason(summary.validity)}."
-    several, parts = len(summary.targets) > 1, list[str]()
-    for outcome, noun, verb in (("failure_rate", "planned turn", "failed"), (NOT_OPENED, "session", "did not open")):
-        for entry in document.shares:
-            share = entry.share
-            if entry.outcome == outcome and share.total and (share.count or outcome != NOT_OPENED):
-                whose = f" of {entry.target}" if several else ""
-                of = f"{count(share.count)} of {plural(share.total, noun)}{whose}"
-                parts.append(f"{of} {verb} ({percent(share.share, 1)})")
+    parts = []
+    for target, known in summary.outcomes.items():
+        if known.turns_planned:
+            whose = f" of {target}" if len(summary.targets) > 1 else ""
+            ends = cells.interval(known.failure_rate_low, known.failure_rate_high, lambda share: percent(share, 1))
+            of = f"{count(known.failed_or_not_started)} of {plural(known.turns_planned, 'planned turn')}{whose}"
+            parts.append(f"{of} failed ({percent(known.failure_rate, 1)}; 95{NBSP}% interval: {ends})")
     return f"{'; '.join(parts)}." if parts else "Nothing was measured."
 
 
@@ -121,103 +131,27 @@ def _warning(evidence: Evidence) -> list[b.Block]:
     own = next(entry for entry in evidence.document.exclusions if entry.reason == "load_generator")
     if own.turns or own.sessions:
         what = f"{plural(own.turns or 0, 'turn')} and {plural(own.sessions or 0, 'session')}"
-        lines.append(
-            f"{what} failed because of our client. They count in the shares, but are not the service’s failures."
-        )
+        lines.append(f"{what} failed because of our client. They count as failed, but are not the service’s failures.")
     lines += filter(None, [unread_notice(evidence.summary.run.metadata)])
     return [b.Banner(lines)] if lines else []
 
 
-def _shares(evidence: Evidence) -> list[b.Block]:
-    """Return a table of the shares of turns, and one of those of sessions."""
-    blocks: list[b.Block] = []
-    for unit, of in (("turns", "Shares of the planned turns"), ("sessions", "Shares of the sessions that ended")):
-        shares = [share for share in evidence.document.shares if share.unit == unit and share.share.total]
-        if shares:
-            blocks += [b.Heading(of), _share_table(evidence.summary, shares)]
-    return [*(b.line(INTERVALS) if blocks else []), *blocks]
-
-
-def _share_table(summary: Summary, shares: Sequence[FailureShare]) -> b.Table:
-    several = len(summary.targets) > 1
-    heads: list[b.Head] = [
-        b.Column("outcome", min_width=24),
-        *([b.Column("target", left=True)] if several else []),
-        b.Column("share", below="95 % interval"),
-        b.Column("counts", style="nowrap", leave_out=2),
-        b.Column("meaning", left=True, style="wrap narrowout", leave_out=1),
-    ]
-    rows: list[b.Row] = []
-    for entry in shares:
-        share = entry.share
-        is_total = entry.outcome in (*RATES, NOT_STARTED, NOT_OPENED)
-        name: b.Inline = b.Term(entry.outcome) if is_total else b.Code(entry.outcome)
-        parts: b.Line = [
-            name,
-            *([target_cell(summary, entry.target, marked=True)] if several else []),
-            b.Cell(percent(share.share, 1), interval(share.low, share.high, lambda end: percent(end, 1))),
-            f"{count(share.count)} of {count(share.total)}",
-            _meaning(summary, entry),
-        ]
-        rows.append(b.make_row(parts, "bold" if is_total else "", target=summary.targets.index(entry.target)))
-    return b.table(heads, rows)
-
-
-MEANINGS = {
-    "failure_rate": "(failed + not started) ÷ planned turns",
-    "throttle_rate": "limited by the service’s rate limits, of the turns that ended",
-    NOT_STARTED: "planned, but their session had ended",
-    NOT_OPENED: "failed before the service confirmed the session’s settings",
-}
-
-
-def _meaning(summary: Summary, entry: FailureShare) -> str:
-    """Return what an outcome means. For turns that did not start, add how their sessions ended."""
-    if entry.outcome == NOT_STARTED:
-        counts = by_outcome(summary.outcomes.not_started_turns, summary.targets.index(entry.target))
-        ended = ", ".join(f"{outcome} {count(number)}" for outcome, number in counts.items())
-        return f"{MEANINGS[NOT_STARTED]}: {ended}"
-    return MEANINGS.get(entry.outcome) or meaning(entry.outcome) or NONE
-
-
-def _latency(evidence: Evidence) -> list[b.Block]:
-    """Return the main latencies, and the thresholds that they should meet."""
-    results = main_results(evidence.summary)
-    blocks: list[b.Block] = [b.Heading("Latency"), *results] if results else []
-    if not evidence.thresholds:
-        return blocks
-    rows = []
-    for result in evidence.thresholds:
-        mark = b.MARKS[result.result]
-        rows.append(
-            b.make_row(
-                [
-                    result.title,
-                    result.target,
-                    thresholds.value_text(result),
-                    thresholds.interval_text(result),
-                    thresholds.limit_text(result),
-                    b.Cell(b.with_marker(result.result), style=f"{mark.colour} {mark.colour}-ink"),
-                ]
-            )
-        )
-    heads = ("threshold", "target", "value", "95 % interval", "limit", b.Column("result", left=True))
-    return [*blocks, b.Heading("Our thresholds"), b.table(heads, rows, left=(0, 1))]
-
-
-def _measured(evidence: Evidence) -> b.Section:
-    document, summary = evidence.document, evidence.summary
-    facts = [
-        ("endpoint host", [entry.host for entry in document.endpoints]),
-        ("dialect of the API", [entry.dialect for entry in document.endpoints]),
-        ("deployment or model, as requested", [entry.requested for entry in document.endpoints]),
-        ("model, as reported", [entry.model for entry in document.endpoints]),
-        ("API version", [entry.api_version for entry in document.endpoints]),
-        ("region", [entry.region for entry in document.endpoints]),
-    ]
+def measured(evidence: Evidence) -> b.Section:
+    """Return the section on the endpoints and the run."""
+    document, summary = evidence
+    facts = {
+        "endpoint host": "host",
+        "dialect of the API": "dialect",
+        "deployment or model, as requested": "requested",
+        "model, as reported": "model",
+        "API version": "api_version",
+        "region": "region",
+    }
     columns = [b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
-    rows = [b.make_row([name, *(text or UNKNOWN for text in texts)]) for name, texts in facts]
-    endpoint_table = b.table([b.Column("target", style="vh"), *columns], rows, style="facts")
+    rows = [
+        b.make_row([fact, *(getattr(entry, key) or UNKNOWN for entry in document.endpoints)])
+        for fact, key in facts.items()
+    ]
     warm_up = f", of which {format_duration(document.warmup_s)} are warm-up" if document.warmup_s else ""
     scripts = dict.fromkeys(
         f"{script.name or UNKNOWN}: {plural(script.turns, 'turn')}, SHA-256 {script.digest or UNKNOWN}"
@@ -232,17 +166,16 @@ def _measured(evidence: Evidence) -> b.Section:
         ("scripts", "; ".join(scripts) or UNKNOWN),
         ("tool", f"rtbench {document.tool_version or UNKNOWN}"),
     ]
-    blocks: list[b.Block] = [b.Heading("Endpoints"), endpoint_table] if columns else []
-    blocks += [
-        b.Heading("Run"),
-        b.table([b.Column("run", style="vh"), b.Column(document.run_id, left=True)], run, style="facts"),
-    ]
+    endpoints = b.table([b.Column("target", style="vh"), *columns], rows, style="facts")
+    of_run = b.table([b.Column("run", style="vh"), b.Column(run_id_of(summary.run), left=True)], run, style="facts")
+    blocks: list[b.Block] = [b.Heading("Endpoints"), endpoints] if columns else []
     hosts = [
         f"{entry.host or UNKNOWN}, {entry.requested or entry.model or 'model unknown'}, "
         f"region {entry.region or UNKNOWN}"
         for entry in document.endpoints
     ]
     brief = [*b.fact("endpoint", hosts), *b.fact("load", [document.load])]
+    blocks += [b.Heading("Run"), of_run]
     return b.Section("measured", "What was measured", "Where, when, and how?", blocks, brief=brief)
 
 
@@ -254,20 +187,91 @@ def _timestamps(document: EvidenceDocument) -> str:
     return f"{how} {CLOCK}"
 
 
+def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
+    """Return the section on failed turns and sessions: an example of each kind, then others in a fold."""
+    heading, question = "Failed turns and sessions", "Which requests failed?"
+    if not of.total:
+        return b.Section("failures", heading, question, [b.Paragraph("No turn and no session failed.")])
+    blocks: list[b.Block] = [b.Paragraph(CREDENTIALS)]
+    blocks += [b.Heading(f"An example of each kind ({count(len(of.examples))} of {count(of.kinds)})")]
+    blocks += [failure_table(of.examples, targets)]
+    if of.others:
+        title = f"{plural(len(of.others), 'more failure')}, by time"
+        blocks += [b.Details(title, [failure_table(of.others, targets)])]
+    if not_listed := of.total - len(of.listed):
+        more: b.Inline = (
+            f"{plural(not_listed, 'more failure')} of {count(of.total)} are not listed: ",
+            b.Code("rtbench export"),
+            " writes all rows (turns.csv, sessions.csv).",
+        )
+        blocks += [b.Paragraph(more)]
+    texts = [failure_text(entry) for entry in of.examples[:BRIEF_ROWS]]
+    brief = [block for text in texts for block in b.fact("example", [text], 4)]
+    return b.Section("failures", heading, question, blocks, brief=brief)
+
+
+class ExclusionText(NamedTuple):
+    """The name of a reason, its explanation, and whether it has a number of turns and a number of sessions."""
+
+    name: str
+    meaning: str
+    has_turns: bool = True
+    has_sessions: bool = True
+
+
+EXCLUSIONS: dict[Exclusion, ExclusionText] = {
+    "warm_up": ExclusionText("warm-up", "started before the measured phase"),
+    "unfinished": ExclusionText("cut by the end of the run", "our client closed the session; no fault of the service"),
+    "starved": ExclusionText(
+        "starved", "a time limit passed while our process did not run; the outcome is unknown", has_sessions=False
+    ),
+    "not_recorded": ExclusionText("turns without a row", "started, but not recorded", has_sessions=False),
+    "missing_workers": ExclusionText(
+        "missing workers", "the maximum number of turns that processes of our client did not report", has_sessions=False
+    ),
+    "parts": ExclusionText("parts that could not be read", "the run was merged from several machines"),
+    "blocked": ExclusionText(
+        "calls that our client did not start", "all slots were busy, or the run ended", has_turns=False
+    ),
+    "load_generator": ExclusionText("faults of our client", "failed:load_generator; not listed above"),
+    "network": ExclusionText(
+        "no request reached the service",
+        "sign-in, proxy, DNS, TCP or TLS failed; the cause may be our network",
+        has_turns=False,
+    ),
+}
+
+
+def excluded(evidence: Evidence) -> b.Section:
+    """Return the section on what the results exclude."""
+    run, rows, listed = evidence.summary.run, list[b.Row](), list[str]()
+    for entry in evidence.document.exclusions:
+        text = EXCLUSIONS[entry.reason]
+        numbers = [
+            NONE if not has_number else UNKNOWN if number is None else count(number)
+            for has_number, number in ((text.has_turns, entry.turns), (text.has_sessions, entry.sessions))
+        ]
+        note = f"{text.meaning}{f' ({entry.note})' if entry.note else ''}"
+        included = "counted as failed" if entry.included else "excluded"
+        rows.append(b.make_row([b.Cell(text.name, note), *numbers, included]))
+        if entry.turns or entry.sessions:
+            parts = [plural(n, noun) for n, noun in ((entry.turns, "turn"), (entry.sessions, "session")) if n]
+            listed.append(f"{text.name} {', '.join(parts)}")
+    heads = ("what", "turns", "sessions", b.Column("in the failure rate", left=True))
+    recorded = (
+        f"{plural(len(run.turns), 'turn')} and {plural(len(run.sessions), 'session')} were recorded. The table has "
+        "everything that the results exclude, and the failures that they include although the service may not be their "
+        "cause. Nothing else was left out."
+    )
+    blocks: list[b.Block] = [b.Paragraph(recorded), b.table(heads, rows, style="facts", stacked=True)]
+    brief = b.fact("our client", listed or ["nothing excluded"])
+    return b.Section("excluded", "What was excluded", "Is anything else left out?", blocks, brief=brief)
+
+
 def _terms(evidence: Evidence) -> dict[str, str]:
     """Return the definitions to which the page links."""
-    metrics = {result.metric: CATALOGUE[result.metric].sentence for result in evidence.document.results}
-    known = {
-        check.name: CATALOGUE[check.name].sentence
-        for check in evidence.summary.validity.checks
-        if check.name in CATALOGUE
-    }
-    rates = {name: RATES[name].sentence for name in ("failure_rate", "throttle_rate")}
-    more = {NOT_STARTED: METHOD["not started"], NOT_OPENED: f"{capitalize(MEANINGS[NOT_OPENED])}."}
-    return metrics | known | rates | more | {"interval": METHOD["interval"]}
-
-
-def _definitions(evidence: Evidence) -> b.Section:
-    terms = list(_terms(evidence).items())
-    blocks = [b.Details(plural(len(terms), "definition"), [b.Definitions(terms)])]
-    return b.Section("how", "Definitions", "What do the words mean?", blocks)
+    names = sorted(cells.main_metrics(evidence.summary))
+    names += [check.name for check in evidence.summary.validity.checks]
+    names += [distribution.metric for distribution in evidence.summary.load_generator]
+    metrics = {name: CATALOGUE[name].sentence for name in names if name in CATALOGUE}
+    return metrics | {"failure_rate": RATES["failure_rate"].sentence} | METHOD

@@ -6,16 +6,23 @@ from collections.abc import Iterable, Sequence
 
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.reference_workload import VERSION, WORKLOADS, Form
-from reports.analysis.reference.run_digest import CHECK_COMMAND
+from reports.analysis.reference.listing import (
+    LEVELS,
+    METRICS,
+    PublishedMetric,
+    ReferenceDocument,
+    ReferenceRow,
+    UnlistedTarget,
+)
 from reports.analysis.summary.run_validity import TITLES
 from reports.analysis.targets.conditions import DIGEST
 from reports.formatting import count, format_utc, percent, plural
 from reports.metrics.rate_metrics import RATES
-from reports.pages.reference.document import MetricRow, ReferenceDocument, ReferenceRow, UnlistedRow
 from reports.render import blocks as b
-from reports.text.cells import FAILED_TURNS, estimate_cell, interval
+from reports.text.cells import FAILED_TURNS, interval, quantile_cell
 from reports.text.reasons import reasons_text
 
+CHECK_COMMAND = "sha256sum histograms.hlog run.json *.parquet | sha256sum"
 TITLE_OF_FORM: dict[Form, str] = {
     "spoken": "Spoken: the caller speaks, and the service detects the end of each turn",
     "typed": "Typed: the caller sends text, and the service answers with audio",
@@ -74,22 +81,18 @@ def _form(form: Form, rows: Sequence[ReferenceRow]) -> Iterable[b.Block]:
     """Yield the heading and the table of one form. On a narrow terminal, columns are left out."""
     columns: list[b.Head] = [
         b.Column("target", left=True, min_width=12),
-        *(
-            column
-            for number, metric in enumerate(rows[0].metrics)
-            for column in _metric_columns(metric, main=not number)
-        ),
+        *(column for number, metric in enumerate(METRICS[form]) for column in _metric_columns(metric, main=not number)),
         b.Column("failed turns", shorten=1, leave_out=4),
     ]
     yield b.Heading(TITLE_OF_FORM[form])
     yield b.table(columns, [_row(row) for row in rows], stacked=True)
 
 
-def _metric_columns(metric: MetricRow, *, main: bool) -> Iterable[b.Column]:
+def _metric_columns(metric: PublishedMetric, *, main: bool) -> Iterable[b.Column]:
     """Yield the two columns of a metric. A terminal shows those of the main metric longest."""
-    p50, p95 = (f"{metric.title} p{100 * estimate.p:g}" for estimate in (metric.p50, metric.p95))
-    yield b.Column(p50, below=metric.metric, shorten=7 if main else 0, leave_out=0 if main else 2)
-    yield b.Column(p95, below=metric.metric, shorten=7 if main else 3, leave_out=0 if main else 6)
+    p50, p95 = (f"{metric.title} p{100 * level:g}" for level in LEVELS)
+    yield b.Column(p50, below=metric.name, shorten=7 if main else 0, leave_out=0 if main else 2)
+    yield b.Column(p95, below=metric.name, shorten=7 if main else 3, leave_out=0 if main else 6)
 
 
 def _row(row: ReferenceRow) -> b.Row:
@@ -110,15 +113,11 @@ def _row(row: ReferenceRow) -> b.Row:
     return b.make_row(
         [
             b.Cell(row.target, " · ".join(filter(None, (simulated, row.model))), brief=simulated[:1]),
-            *(cell for metric in row.metrics for cell in _metric(metric)),
+            *(quantile_cell(metric, level) for metric in row.metrics for level in LEVELS),
             b.Cell(percent(row.failure_rate, 1), f"{bounds}, {count(row.turns_failed)} of {count(row.turns_planned)}"),
         ],
         ids=[(name, fact) for name, fact in facts.items() if fact],
     )
-
-
-def _metric(metric: MetricRow) -> Iterable[b.Cell]:
-    return (estimate_cell(estimate, metric.turns, metric.failed) for estimate in (metric.p50, metric.p95))
 
 
 def _raw_data(rows: Sequence[ReferenceRow]) -> b.Section:
@@ -144,7 +143,7 @@ def _raw_data(rows: Sequence[ReferenceRow]) -> b.Section:
     )
 
 
-def _not_listed(rows: Sequence[UnlistedRow]) -> b.Section:
+def _not_listed(rows: Sequence[UnlistedTarget]) -> b.Section:
     lines = [_line(row) for row in rows]
     return b.Section(
         "not-listed",
@@ -155,7 +154,7 @@ def _not_listed(rows: Sequence[UnlistedRow]) -> b.Section:
     )
 
 
-def _line(row: UnlistedRow) -> str:
+def _line(row: UnlistedTarget) -> str:
     """Return the target and all reasons on one line."""
     what_to_do = f" (to list it: {'; '.join(row.remedies)})" if row.remedies else ""
     return f"{f'{row.target} of ' if row.target else ''}{row.run_id}: {reasons_text(row.reasons)}{what_to_do}"

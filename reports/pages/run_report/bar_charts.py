@@ -14,6 +14,7 @@ from reports.formatting import count, excerpt, format_number, log_range, ms, per
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.breakdown import segment_title
 from reports.text.cells import breakdown_title, open_end_sign
@@ -29,53 +30,45 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     An unbounded interval ends in an arrow.
     """
     rows = rows[:MAX_STEPS]
-    targets = {colour: row_summary.target for _, group in rows for colour, row_summary in group}
+    targets = {colour: row.target for _, group in rows for colour, row in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
     height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
-    estimates = [
-        e for _, group in rows for _, row_summary in group for e in _published(row_summary.p50, row_summary.p95)
-    ]
+    estimates = [e for _, group in rows for _, row in group for e in _published(*map(row.at, TYPICAL_LEVELS))]
     interval_ends = [end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
-    low, high = log_range(interval_ends or [f.high for _, group in rows for _, f in group])
+    low, high = log_range(interval_ends or [row.high for _, group in rows for _, row in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
-    for row, (step, group) in enumerate(rows):
-        middle = plot.y1 + pitch / 2 + row * pitch
+    for line, (step, group) in enumerate(rows):
+        middle = plot.y1 + pitch / 2 + line * pitch
         plot.text(plot.x0 - 10, middle + 4, excerpt(step, int((left - 12) / 7.9)), "rowlab", "end")
-        if row:
+        if line:
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
-        for index, (colour, row_summary) in enumerate(group):
+        for index, (colour, row) in enumerate(group):
             with plot.of(colour):
-                _step(plot, row_summary, colour, x, middle + 18 * (index - (len(group) - 1) / 2), step)
+                _step(plot, row, colour, x, middle + 18 * (index - (len(group) - 1) / 2), step)
     plot.text(0, plot.y0 + 35, "filled p50, open p95", "lab")
     return plot
 
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
-    """Return the percentiles that have an interval, which are those that the tables show."""
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
-def _step(plot: Plot, row_summary: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
-    estimates = _published(row_summary.p50, row_summary.p95)
+def _step(plot: Plot, row: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
+    estimates = _published(*map(row.at, TYPICAL_LEVELS))
     for estimate in estimates:
         _interval(plot, estimate, x, y, colour)
     for estimate in estimates:
         value_text = f"{open_end_sign(estimate)}{ms(estimate.reported_value)}"
-        tip = f"{row_summary.target}, {step}, p{estimate.p * 100:g}: {value_text}, {row_summary.n} turns"
+        tip = f"{row.target}, {step}, p{estimate.p * 100:g}: {value_text}, {row.n} turns"
         _marker(plot, estimate, x, y, colour, 4.2, tip)
     if not estimates:
-        too_few = f"{row_summary.n} turn{'' if row_summary.n == 1 else 's'}: too few"
-        plot.text(
-            plot.x0 + 6,
-            y + 4,
-            f"{row_summary.failed} of {row_summary.n} failed" if row_summary.failed else too_few,
-            "tiny",
-        )
+        too_few = f"{row.n} turn{'' if row.n == 1 else 's'}: too few"
+        plot.text(plot.x0 + 6, y + 4, f"{row.failed} of {row.n} failed" if row.failed else too_few, "tiny")
 
 
 def _marker(
@@ -96,7 +89,7 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
     """Return the ends of the scale on which the intervals of all targets are drawn."""
-    estimates = [e for f in summaries for e in f.quantiles if e.has_interval and e.p != 0.9]
+    estimates = [e for row in summaries for e in map(row.at, MAIN_LEVELS) if e.has_interval]
     return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
 
 
@@ -109,14 +102,14 @@ def interval_axis(ends: tuple[float, float]) -> str:
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
-def interval_plot(row_summary: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """Return the intervals of p50, p95, and p99 as SVG for a cell of the table. `ends` is the scale of all cells."""
-    title = f"Intervals of p50, p95, p99 of {row_summary.target}"
+def interval_plot(row: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
+    """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of all cells."""
+    title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
-    estimates = [row_summary.at(p) for p in (0.5, 0.95, 0.99)]
+    estimates = [row.at(p) for p in MAIN_LEVELS]
     for estimate in estimates:
         if estimate.has_interval:
             _interval(plot, estimate, x, 15, colour)
@@ -162,16 +155,14 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments, in the order of the instants that end them.
-
-    Of two segments with the same end, the longer one is first.
+    """Return the titles of all segments, in the order of the instants that end them. Of two segments with the same end,
+    the longer one is first.
     """
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
 
 def _extent(row: Breakdown, sign: int) -> float:
-    """Return how far the bar of a row extends from zero, to the right for `sign` 1 and to the left for −1."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
@@ -206,9 +197,8 @@ NAMED = 2
 
 
 def histogram(frame: Histogram, metric: str) -> Plot:
-    """Plot the share of turns in each bin. One target has bars; several targets have outlines.
-
-    The failed turns are shown on the right, beyond the axis.
+    """Plot the share of turns in each bin. One target has bars; several targets have outlines. The failed turns are
+    shown on the right, beyond the axis.
     """
     targets, is_single = frame.targets, len(frame.targets) == 1
     failing = any(target.failed for target in targets)
@@ -263,7 +253,6 @@ def histogram(frame: Histogram, metric: str) -> Plot:
 
 
 def _share(number: int, of: int) -> str:
-    """Return a number of turns with its share, such as `12 turns (5.5 %)`."""
     return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 

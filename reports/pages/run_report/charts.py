@@ -13,22 +13,20 @@ from reports.analysis.summary.groups import GroupedLatency
 from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.results.levels import LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import interval
 from reports.text.groups import description, key_text
 
-MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
+MARKED = {*LEVELS, 0.75}
 LABELLED = 2
-"""The maximum number of targets with failures whose names fit into the band of failed turns.
-
-With more such targets, the legend has their shares.
-"""
+"""The maximum number of targets with failures whose names fit into the band of failed turns. With more such targets,
+the legend has their shares."""
 
 
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
-    """Plot latency over percentiles on an axis of nines.
-
-    A curve meets the red band at a point. The turns beyond this point failed.
+    """Plot latency over percentiles on an axis of nines. A curve meets the red band at a point. The turns beyond this
+    point failed.
     """
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
@@ -203,9 +201,8 @@ def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -
 
 
 def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
-    """Draw the shares of failed turns. If there are any, also draw the shares of sessions that did not open.
-
-    The markers of sessions are open.
+    """Draw the shares of failed turns. If there are any, also draw the shares of sessions that did not open. The
+    markers of sessions are open.
     """
     kinds = [[[(group.bin.at, group.failed) for group in latency.groups] for latency in latencies]]
     opened = [[(group.bin.at, group.unopened) for group in latency.groups if group.unopened] for latency in latencies]
@@ -228,9 +225,8 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
 
 
 def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """Write the number of turns of each group. Each target has a line; many targets have one line with their sums.
-
-    If `named`, the name of the group is written before its number.
+    """Write the number of turns of each group. Each target has a line; many targets have one line with their sums. If
+    `named`, the name of the group is written before its number.
     """
     rows = [(latency.colour, {group.bin: group.turns for group in latency.groups}) for latency in latencies]
     if len(rows) > COLOURS:

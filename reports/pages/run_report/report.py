@@ -14,8 +14,22 @@ from bench.files.sanitize import escape_control
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.formatting import NBSP, count, format_number, format_utc, plural
 from reports.metrics.rate_metrics import RATES
-from reports.pages.run_report import bar_charts, caller_sections, context_sections, metric_sections, telephone_sections
+from reports.pages.run_report import bar_charts
+from reports.pages.run_report.sections import (
+    arrivals,
+    audio,
+    conversation,
+    cost,
+    health,
+    latency,
+    network,
+    outcomes,
+    slowest,
+    telephone,
+    tools,
+)
 from reports.render import blocks as b
+from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, remarks, sentences, settings
 from reports.text.cells import INFINITE
 from reports.text.notices import decision_notice, notices, uncertain_line
@@ -27,13 +41,6 @@ METHOD = {
     "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": cells.FAILED_TURNS,
-    "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 up or down.",
-    "ICC": "The share of the variance of log latencies that is between sessions: at 0, turns of one session resemble "
-    "each other no more than other turns; at 1, all turns of a session are equal.",
-    "design effect": "The factor by which the variance of a percentile is larger than with independent turns: at "
-    "2, 2,000 turns contain as much information as 1,000 independent ones.",
-    "effective sessions": "(Σn)² ÷ Σn² for sessions with n turns: the number of equally long sessions with the same "
-    "information. For 60 sessions, one of which has half of all turns, it is 4.",
     "drift": "The ratio of the median latencies of the later and the earlier half of the turns. Each latency is "
     "divided by the median of its step, so that the order of steps does not matter. Drift is suspected if the 98 % "
     "interval of the ratio (of all targets together) excludes 1 and the ratio differs from 1 by more than 5 %; each "
@@ -47,10 +54,7 @@ METHOD = {
 
 NOTED = 2
 """The maximum number of remarks that are shown below the first table. Further remarks are folded."""
-OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "tools", "telephone", "outcomes", "incidents"}
-"""The sections that are open at first. The others are folded, so that the page is only a few screens long."""
-
-INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
+INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % intervals over sessions."
 ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
 READING = (
     "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
@@ -65,7 +69,7 @@ SUSTAINED = "the load generator kept up"
 
 def run_page(summary: Summary) -> b.Page:
     """Return the page of a run. Its parts are in the order in which a reader asks questions."""
-    verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
+    verdict, began = summary.validity, format_utc(summary.started_utc_ns)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
     definition_blocks: list[b.Block] = [
@@ -73,10 +77,7 @@ def run_page(summary: Summary) -> b.Page:
         b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
         b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
     ]
-    sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks))
-    opened = OPEN | (set() if verdict.status == "valid" else {"health"})
-    opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
-    opened |= {"context-failures"} if summary.context_failures else set()
+    sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks, folded=True))
     made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
@@ -107,7 +108,7 @@ def run_page(summary: Summary) -> b.Page:
         ],
         answer=[*main_results(summary), *_facts(summary)],
         next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
-        sections=[replace(section, folded=section.anchor not in opened) for section in sections],
+        sections=sections,
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
         targets=summary.targets if len(summary.targets) > 1 else (),
@@ -126,44 +127,42 @@ def badges_of(summary: Summary) -> list[b.Badge]:
 
 
 def main_results(summary: Summary) -> list[b.Block]:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table.
-
-    Return [] if no turn started.
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table. Return
+    [] if no turn started.
     """
-    groups = cells.tables(summary) if summary.outcomes.started else []
+    groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
         return []
-    answers = [answer for group in groups for answer in group.rows]
-    ends = bar_charts.interval_scale(answers) if any(e.has_interval for f in answers for e in f.quantiles) else None
-    tail = any(result.at(0.99).has_interval for result in answers)
+    results = [result for group in groups for result in group.rows]
+    ends = bar_charts.interval_scale(results) if any(e.has_interval for row in results for e in row.quantiles) else None
+    # a level beyond p95 has a column only if a target has enough sessions for it
+    ps = [p for p in MAIN_LEVELS if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)]
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
-        b.Column("p50", shorten=7),
-        b.Column("p95", shorten=6, leave_out=8),
-        *([b.Column("p99", shorten=4, leave_out=4)] if tail else []),
+        *(b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1]) for p in ps),
         b.Column("max", leave_out=3),
         b.Column("failed turns", shorten=2),
     ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
         heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
-    ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
     rows: list[b.Line | b.Row] = []
     for group in groups:
         heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
-        rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
+        rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
-    required_sessions = [f.at(0.99).required for f in answers if f.at(0.99).status == "too_few_sessions"]
-    caption += f"; p99 needs {count(min(required_sessions))} sessions" if required_sessions and not tail else ""
-    if any(result.at(p).status == "in_failures" for result in answers for p in ps):
+    for p in (p for p in MAIN_LEVELS if p not in ps):
+        required = [result.at(p).required for result in results if result.at(p).status == "too_few_sessions"]
+        caption += f"; {LEVEL_NAMES[p]} needs {count(min(required))} sessions" if required else ""
+    if any(result.at(p).status == "in_failures" for result in results for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
         *([b.ReadingGuide(INTERVAL_MARKS)] if ends else []),
         *b.note(ENDLESS),
-        *b.note(settings.packetisation_note(summary.setup)),
+        *b.note(settings.packetisation_note(summary.playback)),
         *b.note(READING),
     ]
     return [
@@ -172,22 +171,24 @@ def main_results(summary: Summary) -> list[b.Block]:
     ]
 
 
+PRIORITIES = dict.fromkeys(MAIN_LEVELS, (4, 4)) | {0.5: (7, 0), 0.95: (6, 8)}
+"""The priorities at which a narrow terminal shortens and leaves out the column of each level."""
 PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 """The styles of the texts that are shown instead of a number."""
 
 
-def _answer(
-    summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+def _result_row(
+    summary: Summary, group: cells.ResultRows, result: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
-    target, distinction = summary.targets.index(answer.target), group.distinction(answer)
-    parts = [cells.quantile_cell(answer, p, "") for p in ps]
+    target, distinction = summary.targets.index(result.target), group.distinction(result)
+    parts = [cells.quantile_cell(result, p, "") for p in ps]
     return [
-        b.Cell(f"{answer.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
-        b.Cell(count(answer.turns), plural(answer.sessions, "session")),
+        b.Cell(f"{result.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
+        b.Cell(count(result.turns), plural(result.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
-        format_number(answer.high),
-        cells.failures(answer),
-        *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
+        format_number(result.high),
+        cells.failures(result),
+        *([b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")] if ends else []),
     ]
 
 
@@ -198,53 +199,56 @@ def _facts(summary: Summary) -> list[b.Block]:
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
-        *b.fact("throughput", remarks.throughput(summary)),
-        *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
-        *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
+        *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
+        *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
         *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
     ]
 
 
+OPEN, FOLDED = True, False
+SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
+    (latency.distributions, OPEN),
+    (latency.percentile_curves, OPEN),
+    (arrivals.arriving, OPEN),
+    (latency.time, OPEN),
+    (arrivals.by_load, FOLDED),
+    (audio.segments, OPEN),
+    (audio.playback, OPEN),
+    (audio.interruptions, audio.interrupts),
+    (tools.tools, OPEN),
+    (outcomes.rates, FOLDED),
+    (latency.steps, FOLDED),
+    (conversation.along_session, FOLDED),
+    (conversation.context, FOLDED),
+    (conversation.context_failures, lambda summary: bool(summary.context_failures)),
+    (telephone.telephone_calls, OPEN),
+    (outcomes.outcomes, OPEN),
+    (arrivals.rate_limits, FOLDED),
+    (cost.costs, FOLDED),
+    (network.connect, FOLDED),
+    (network.network, FOLDED),
+    (network.flow, FOLDED),
+    (network.other_metrics, FOLDED),
+    (conversation.by_others, FOLDED),
+    (health.hosts, FOLDED),
+    (health.health, lambda summary: summary.validity.status != "valid"),
+    (health.incidents, OPEN),
+    (slowest.slowest, FOLDED),
+    (health.targets, FOLDED),
+)
+"""The sections below the results, in the order in which a reader asks questions, and whether each is open at first."""
+
+
 def sections_of(summary: Summary) -> Iterable[b.Section]:
-    """Yield the sections below the results, without empty ones, in the order in which a reader asks questions."""
-    sections = (
-        metric_sections.distributions,
-        metric_sections.percentile_curves,
-        metric_sections.arriving,
-        metric_sections.time,
-        caller_sections.by_load,
-        caller_sections.segments,
-        caller_sections.playback,
-        caller_sections.interruptions,
-        caller_sections.tools,
-        metric_sections.rates,
-        metric_sections.steps,
-        caller_sections.along_session,
-        caller_sections.context,
-        caller_sections.context_failures,
-        telephone_sections.telephone_calls,
-        metric_sections.outcomes,
-        context_sections.rate_limits,
-        context_sections.costs,
-        metric_sections.connect,
-        caller_sections.network,
-        metric_sections.flow,
-        metric_sections.other_metrics,
-        caller_sections.by_others,
-        context_sections.hosts,
-        context_sections.health,
-        context_sections.incidents,
-        caller_sections.slowest,
-        context_sections.targets,
-    )
-    for make in sections:
-        yield from _made(make, summary)
+    """Yield the sections of a run, without empty ones."""
+    for make, is_open in SECTIONS:
+        opened = is_open if isinstance(is_open, bool) else is_open(summary)
+        yield from (replace(section, folded=not opened) for section in sections_by(make, summary))
 
 
-def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
-    """Return the sections that `make` returns. If it raises an error, return a section that states this.
-
-    A section shows texts of a service, which may be anything. An error in one section must not prevent the others.
+def sections_by(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
+    """Return the sections that `make` returns. If it raises an error, return a section that states this. A section
+    shows texts of a service, which may be anything. An error in one section must not prevent the others.
     """
     try:
         made = make(summary)
@@ -259,14 +263,14 @@ def _made(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    names = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
-    names -= {*metric_sections.OF_WEBSOCKETS} if summary.only_telephone else set()
-    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
+    names = {row.metric for row in (*summary.turn_metrics, *summary.session_metrics)}
+    names -= {*network.OF_WEBSOCKETS} if summary.only_telephone else set()
+    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     names |= {check.name for check in summary.validity.checks}
     names |= set(summary.mains.values())
     metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
-    chunked = settings.packetisation(summary.setup)
+    chunked = settings.packetisation(summary.playback)
     grown = {"packetisation": chunked} if chunked else {}
     rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}
     return metrics | rates | METHOD | grown

@@ -8,12 +8,20 @@ from pathlib import Path
 from bench.files.sanitize import escape_control
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, excerpt
-from reports.render.blocks import Column, Inline, table
+from reports.render.blocks import Column, Head, Inline, table
 from reports.render.terminal import render_lines
+from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS
 from reports.text import cells
 
-RUN_HEADS = (Column("run", min_width=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
-RUN_LEFT = (0, 1, 7)
+RUN_HEADS: tuple[Head, ...] = (
+    Column("run", min_width=12),
+    "target",
+    "turns",
+    *(LEVEL_NAMES[p] for p in MAIN_LEVELS),
+    "failed",
+    "valid",
+)
+RUN_LEFT = (0, 1, len(RUN_HEADS) - 1)
 """The indexes of the columns that contain text."""
 MAX_TARGET_CHARACTERS = 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether they differ by more than chance."
@@ -25,18 +33,18 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     A run without turns has one row, with the heading `no turns`.
     """
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
-    if not summary.outcomes.started:
-        return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
+    if not summary.endings.started:
+        return [("no turns", [run, NONE, "0", *("n/a",) * (len(MAIN_LEVELS) + 1), valid])]
     rows: list[tuple[str, list[Inline]]] = []
-    for answer in (answer for group in cells.tables(summary) for answer in group.rows):
-        quantiles = (cells.quantile_cell(answer, p).text for p in (0.5, 0.95, 0.99))
+    for result in (result for group in cells.tables(summary) for result in group.rows):
+        quantiles = (cells.quantile_cell(result, p).text for p in MAIN_LEVELS)
         parts = [
-            excerpt(answer.target, MAX_TARGET_CHARACTERS),
-            count(answer.turns),
+            excerpt(result.target, MAX_TARGET_CHARACTERS),
+            count(result.turns),
             *quantiles,
-            cells.failures(answer).text,
+            cells.failures(result).text,
         ]
-        rows.append((f"{cells.row_title(answer)}, ms", [run, *parts, valid]))
+        rows.append((f"{cells.row_title(result)}, ms", [run, *parts, valid]))
     return rows
 
 

@@ -23,9 +23,8 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 
 
 def speech(examples: Sequence[ExampleTurn]) -> Plot:
-    """Plot two lanes for each turn, all on one time axis.
-
-    One lane shows the caller. The other shows the reply with its stalls. The latency is between the two lanes.
+    """Plot two lanes for each turn, all on one time axis. One lane shows the caller. The other shows the reply with its
+    stalls. The latency is between the two lanes.
     """
     spoken = ". ".join(
         f"{example_name(example)}: {example.step} on {example.target}, {_s(example.wait_s)} of latency"
@@ -129,9 +128,8 @@ def _turn(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, repl
 
 
 def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: str) -> None:
-    """Write a text to the right of a marker.
-
-    If it does not fit there, write it at the height `fallback_y`, so that it ends at the right edge of the plot.
+    """Write a text to the right of a marker. If it does not fit there, write it at the height `fallback_y`, so that it
+    ends at the right edge of the plot.
     """
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
@@ -140,9 +138,6 @@ def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: s
 
 
 def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the time of functions on the caller's lane, because the service waits for them. They are ours, or those of
-    MCP servers.
-    """
     if not example.asked_on_s > example.called_s or example.called_s >= x.high:
         return
     start, took = x(example.called_s), _s(example.asked_on_s - example.called_s)
@@ -152,7 +147,6 @@ def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> 
 
 
 def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, reply_y: float) -> None:
-    """Draw the caller's speech that interrupts the reply. The bar ends when the reply is silent."""
     if example.silent_s != example.silent_s or example.barge_in_s >= x.high:
         return
     start, silent, took = x(example.barge_in_s), x.clip(example.silent_s), _s(example.silent_s - example.barge_in_s)
@@ -163,9 +157,8 @@ def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: flo
 
 
 def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the played reply as one bar, with its stalls hatched.
-
-    If its end is unknown, mark only the start of each part.
+    """Draw the played reply as one bar, with its stalls hatched. If its end is unknown, mark only the start of each
+    part.
     """
     cls, end_s = f"replyw {colour_class(example.colour)}", example.end_s
     if example.wait_s >= x.high:
@@ -198,9 +191,8 @@ def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None
 
 
 def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list[tuple[float, float]]:
-    """Return the start and end of each stall.
-
-    If they are unknown, return one stall with the total length, in the middle of the reply.
+    """Return the start and end of each stall. If they are unknown, return one stall with the total length, in the
+    middle of the reply.
     """
     if example.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(example.heard)]
@@ -210,10 +202,6 @@ def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list
 
 
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
-    """Draw a rectangle with diagonal lines.
-
-    These are drawn one by one, because an SVG pattern would need a reference.
-    """
     plot.rect(x, y, w, h, "stall")
     lines = ""
     for offset in even_ticks(w + h, 5.0):
@@ -225,6 +213,5 @@ def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
 
 
 def _broken(plot: Plot, x: float, lane: float) -> None:
-    """Draw two slanted strokes across a bar that continues beyond the axis."""
     for offset in (-3, 3):
         plot.line(x + offset - 3, lane + LANE / 2 + 3, x + offset + 3, lane - LANE / 2 - 3, "broken")

@@ -29,9 +29,8 @@ def _bin_stops(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelS
 
 
 def time_panels(frame: OverTime) -> Plot:
-    """Plot a panel for each target, and a panel of the active sessions below them.
-
-    The panel of a target shows its turns as dots or as a shade, p50 and p95 of each bin, and failures at the top.
+    """Plot a panel for each target, and a panel of the active sessions below them. The panel of a target shows its
+    turns as dots or as a shade, p50 and p95 of each bin, and failures at the top.
     """
     panel_height, gap, foot = 150 if frame.is_plottable else FAILED_BAND, 34, 52
     panel_count = len(frame.panels)
@@ -177,9 +176,8 @@ def step_panels(frame: StepsOverTime) -> Plot:
 
 
 def _read(plot: Plot, frame: StepsOverTime, x: PixelScale) -> None:
-    """Add a readout with a stop for each bin.
-
-    A stop has a text for each step, such as `greeting direct 480 ms, gateway 510 ms`.
+    """Add a readout with a stop for each bin. A stop has a text for each step, such as `greeting direct 480 ms, gateway
+    510 ms`.
     """
     lines = []
     for step in frame.steps:

@@ -1,4 +1,4 @@
-"""The page trend.html: a trend as blocks of a page. This module computes no values."""
+"""The page trend.html, and the JSON that `rtbench trend --json` prints. This module computes no values."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bench.catalogue.metrics import CATALOGUE
+from bench.files.safe_io import save_text
 from reports.analysis.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange, TrendChange
-from reports.analysis.trends.trend import ScenarioTrend, Trend
+from reports.analysis.trends.trend import Trend, document_of
 from reports.analysis.trends.trend_point import TrendPoint
 from reports.formatting import NBSP, NONE, plural
-from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.pages.trends.plot import plot_over_time
 from reports.render import blocks as b
+from reports.render.html import render_html
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, YEAR
 from reports.text import trend_sentences as sentences
-from reports.text.reasons import reasons_text
-from reports.text.verdicts import metric_text
+from reports.text.reasons import document_data, reasons_text
 
 RUN_NAME_MIN = 16
 """The minimum width of the column with the names of runs on a terminal, in characters."""
@@ -42,32 +43,43 @@ METHOD = {
 """The terms that the page defines, and their definitions."""
 
 
+def trend_data(trend: Trend) -> dict[str, Any]:
+    """Return the trend as data for JSON: dictionaries, lists, strings, and numbers."""
+    return document_data(document_of(trend, sentences.notice_texts(trend)))
+
+
+def write_trend(page: b.Page, path: Path) -> Path:
+    """Write the page to a file, atomically. Raise UsageError if the file cannot be written."""
+    save_text(path, render_html(page))
+    return path
+
+
 def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page with all changes, each metric over time, and every run. Links are relative to `folder`."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(series.name for series in trend.series))}
-    names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
-    rates = {name: RATES[name].sentence for name in names if name in RATES}
-    defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
-    scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
-    notes = sentences.notes(trend)
-    more = f"See {plural(len(trend.notices), 'notice')} at the end." if trend.notices else ""
+    names = dict.fromkeys(metric.metric for metric in trend.metrics)
+    defined = {name: (RATES.get(name) or CATALOGUE[name]).sentence for name in names} | METHOD
+    scenarios = list(dict.fromkeys(series.scenario for series in trend.series))
+    title = f"{', '.join(scenarios)} · {plural(trend.runs, 'run')}"
+    notes, notices = sentences.notes(trend), sentences.notice_texts(trend)
+    more = f"See {plural(len(notices), 'notice')} at the end." if notices else ""
     left_out = b.Section(
         "left-out",
         "Excluded runs",
         "What is not shown?",
-        [b.Bullets(trend.notices)],
-        brief=[b.Fact("excluded", [notice], "warn") for notice in trend.notices],
+        [b.Bullets(notices)],
+        brief=[b.Fact("excluded", [notice], "warn") for notice in notices],
     )
     return b.Page(
-        title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
+        title=f"{title} over time",
         badges=list(_badges(trend)),
-        notes=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
+        notes=f"{title}, {sentences.period(trend)}",
         headline=sentences.headline(trend),
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes or trend.slow_changes else None,
         sections=[
-            *(_section(scenario, index, numbers, folder) for index, scenario in enumerate(trend.scenarios)),
-            *([left_out] if trend.notices else []),
+            *(_section(trend, scenario, index, numbers, folder) for index, scenario in enumerate(scenarios)),
+            *([left_out] if notices else []),
             b.Section("how", "Definitions", "What do the words mean?", [b.Definitions(list(defined.items()))]),
         ],
         definitions=defined,
@@ -77,7 +89,6 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
             b.Code("rtbench trend --json"),
             ". All times UTC.",
         ),
-        targets=list(numbers) if len(numbers) > 1 else (),
     )
 
 
@@ -99,6 +110,9 @@ def _badges(trend: Trend) -> Iterable[b.Badge]:
         yield b.Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(trend.runs, 'run')}")
 
 
+INKS = {True: "bad-ink", False: "good-ink", None: ""}
+
+
 def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     """Return a table of all changes, the newest first. `numbers` is the number of each series on the page."""
     heads: list[b.Head] = [
@@ -109,100 +123,64 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.Column("since, UTC", left=True, shorten=1, leave_out=4),
         b.Column("conditions that changed with it", left=True, leave_out=2),
     ]
-    inks = {True: "bad-ink", False: "good-ink", None: ""}
-
-    def row(
-        metric: MetricTrend,
-        change: TrendChange | SlowTrendChange,
-        levels: tuple[float, float],
-        runs: str,
-        conditions: str,
-    ) -> b.Row:
+    several = len({series.scenario for series in trend.series}) > 1
+    found: list[tuple[MetricTrend, TrendChange | SlowTrendChange]] = [*trend.slow_changes, *trend.changes]
+    rows = []
+    for metric, change in found:
         spec, series = metric.spec, metric.series
+        if isinstance(change, SlowTrendChange):
+            levels, runs, conditions = metric.ends_of(change), f"slowly, over {plural(change.runs, 'run')}", NONE
+        else:
+            levels, runs = metric.levels_at(change), f"{change.runs_before} runs before, {change.runs_after} after"
+            conditions = "; ".join(change.also_changed) or "no recorded condition"
+        size, ends = sentences.change_size(change, spec), sentences.change_interval(change, spec)
         cells: b.Line = [
-            b.Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
+            b.Cell(_title(metric), f"{series.scenario} · {series.name}" if several else series.name),
             *(b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec)) for level in levels),
-            b.Cell(
-                sentences.change_size(change, spec), sentences.change_interval(change, spec), style=inks[change.worse]
-            ),
+            b.Cell(size, ends, style=INKS[change.worse]),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
             conditions,
         ]
-        return b.make_row(cells, target=numbers[series.name])
-
-    rows = [
-        row(metric, slow, metric.ends_of_slow_change, f"slowly, over {plural(slow.runs, 'run')}", NONE)
-        for metric, slow in trend.slow_changes
-    ]
-    for metric, change in trend.changes:
-        runs = f"{change.runs_before} runs before, {change.runs_after} after"
-        conditions = "; ".join(change.also_changed) or "no recorded condition"
-        rows.append(row(metric, change, metric.levels_at(change), runs, conditions))
+        rows.append(b.make_row(cells, target=numbers[series.name]))
     return b.table(heads, rows, "facts", stacked=True)
 
 
-def _title(spec: MetricSpec) -> b.Inline:
+def _title(metric: MetricTrend) -> b.Inline:
     """Return the name of a metric, with a link to its definition."""
-    name = metric_text(spec)
-    return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))
+    if metric.metric in RATES:
+        return metric.title
+    return b.Term(metric.metric), metric.title.removeprefix(metric.metric)
 
 
-def _section(scenario: ScenarioTrend, index: int, numbers: Mapping[str, int], folder: Path) -> b.Section:
+def _section(trend: Trend, scenario: str, index: int, numbers: Mapping[str, int], folder: Path) -> b.Section:
+    of_scenario = [metric for metric in trend.metrics if metric.series.scenario == scenario]
     plots: list[b.Block] = []
-    for spec, metrics in scenario.metrics:
-        unit = sentences.unit_text(spec)
+    for spec in dict.fromkeys(metric.spec for metric in of_scenario):
+        metrics, unit = [metric for metric in of_scenario if metric.spec == spec], sentences.unit_text(spec)
         caption: b.Inline = (
-            _title(spec),
+            _title(metrics[0]),
             (", with the ", b.Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
             "" if all(metric.not_searched for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
             (". Dashed: a ", b.Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
+    tables: list[b.Block] = [
+        _runs(series, metrics, folder) for series, metrics in trend.by_series if series.scenario == scenario
+    ]
     nothing = b.Paragraph("None of these runs has any of these values.")
     return b.Section(
         f"scenario-{index + 1}",
-        f"{scenario.name}: metrics over time",
+        f"{scenario}: metrics over time",
         "How did the metrics change from run to run?",
-        [*(plots or [nothing]), b.Details("Every run", [_runs(scenario, numbers, folder)], open=True)],
-        brief=[_runs_of(scenario, series) for series in scenario.series],
+        [*(plots or [nothing]), b.Details("Every run", tables, open=True)],
+        brief=tables,
     )
 
 
-def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], folder: Path) -> b.Block:
-    """Return a table with a row for each run of each series, the newest first."""
-    heads: list[b.Head] = [
-        "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
-        *(b.Column(metric_text(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
-    ]  # fmt: skip
-    run_rows = sorted(
-        ((series, index, point) for series in scenario.series for index, point in enumerate(series.points)),
-        key=lambda run_row: -run_row[2].started_utc_ns,
-    )
-    rows = []
-    for series, index, point in run_rows:
-        number, report = numbers[series.name], os.path.relpath(point.report, folder) if point.report else ""
-        by_spec = {metric.spec: metric for metric in scenario.of_series(series)}
-        labels = " · ".join(f"{key} {value}" for key, value in point.labels.items())
-        cells: b.Line = [
-            b.Cell(b.Link(point.name, report) if report else point.name, labels),
-            b.Cell(series.name, target=number, marked=True),
-            *_facts(point),
-            *(_value(by_spec[spec], index) if spec in by_spec else b.Cell(NONE) for spec, _ in scenario.metrics),
-        ]
-        rows.append(b.make_row(cells, target=number))
-    return b.table(heads, rows, stacked=True)
-
-
-def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of one series for a terminal, the oldest run first.
-
-    On a narrow terminal, the last metrics are omitted.
-    """
-    metrics = scenario.of_series(series)
+def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Block:
+    """Return a table of one series, the oldest run first. On a narrow terminal, the last metrics are omitted."""
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
-    titles = (
-        ", ".join(filter(None, [metric_text(metric.spec), sentences.unit_text(metric.spec)])) for metric in metrics
-    )
+    titles = (", ".join(filter(None, [metric.title, sentences.unit_text(metric.spec)])) for metric in metrics)
     heads = [
         b.Column("run", min_width=RUN_NAME_MIN),
         b.Column("began, UTC", left=True),
@@ -214,38 +192,36 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
     ]
     rows = []
     for index, point in enumerate(series.points):
-        changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
-        more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
-        more += [
-            b.Paragraph(
-                f"↕ changes slowly from here: {metric_text(metric.spec)} "
-                f"{sentences.slow_change_text(metric.slow, metric.spec)}"
-            )
-            for metric in metrics
-            if metric.slow and metric.slow.first_started_utc_ns == point.started_utc_ns
+        found = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
+        changed = ", ".join(f"{metric.title} {sentences.change_text(change, metric.spec)}" for metric, change in found)
+        more = [b.Paragraph(f"↕ changed here: {changed}")] if changed else []
+        for metric in metrics:
+            slow = metric.slow_change
+            if slow and slow.first_started_utc_ns == point.started_utc_ns:
+                text = f"{metric.title} {sentences.change_text(slow, metric.spec)}"
+                more.append(b.Paragraph(f"↕ changes slowly from here: {text}"))
+        verdict, style = sentences.marker(point), f"{b.MARKS[point.validity_title].colour}-ink"
+        cells: b.Line = [
+            _name(point, folder),
+            sentences.day(point.started_utc_ns),
+            b.Cell(verdict, reasons_text(point.excluded), brief="", style=style),
+            *(_value(metric, index) for metric in metrics),
         ]
-        cells = [point.name, *_facts(point), *(_value(metric, index) for metric in metrics)]
         rows.append(b.make_row(cells, more=more))
     simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""
-    return b.table(columns, rows, caption=f"{series.scenario} · {series.name}{simulated}")
+    return b.table(columns, rows, stacked=True, caption=f"{series.scenario} · {series.name}{simulated}")
 
 
-def _facts(point: TrendPoint) -> b.Line:
-    """Return two cells for a run: its start, and its verdict. On a page, the verdict includes the reason."""
-    verdict = b.Cell(
-        point.marker, reasons_text(point.excluded), brief="", style=f"{b.MARKS[point.validity_title].colour}-ink"
-    )
-    return [sentences.day(point.started_utc_ns), verdict]
+def _name(point: TrendPoint, folder: Path) -> b.Cell:
+    """Return the name of a run, with a link to its report and with its labels."""
+    labels = " · ".join(f"{key} {value}" for key, value in point.labels.items())
+    name = b.Link(point.name, os.path.relpath(point.report, folder)) if point.report else point.name
+    return b.Cell(name, labels, brief="")
 
 
 def _value(metric: MetricTrend, index: int) -> b.Cell:
-    """Return a cell with the value of a metric in one run, its interval, and the change that begins with this run.
-
-    `index` is the index of the run in the series.
-    """
-    point, run, spec = metric.series.points[index], metric.values[index], metric.spec
-    changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
-    interval = sentences.interval_text(run, spec)
-    below = " ".join(filter(None, [interval, *changes]))
-    style = "soft-ink" if point.excluded else ""
-    return b.Cell(sentences.number_text(run.value, spec), below, brief=interval, style=style)
+    """Return a cell with the value of a metric in one run, with its interval. `index` is that of the run."""
+    run = metric.values[index]
+    style = "soft-ink" if metric.series.points[index].excluded else ""
+    ends = sentences.interval_text(run, metric.spec)
+    return b.Cell(sentences.number_text(run.value, metric.spec), ends, style=style)

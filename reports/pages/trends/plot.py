@@ -8,12 +8,19 @@ from itertools import pairwise
 
 from bench.base.units import NS_PER_S
 from reports.analysis.trends.metric_trend import MetricTrend
-from reports.formatting import format_utc, log_range, ms, percent, plural
+from reports.formatting import format_utc, log_range, ms, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.text.reasons import reasons_text
-from reports.text.trend_sentences import change_sentence, change_size, day, number_text, value_text
-from reports.text.verdicts import metric_text
+from reports.text.trend_sentences import (
+    change_sentence,
+    change_size,
+    day,
+    marker,
+    number_text,
+    unit_text,
+    value_text,
+)
 
 ROOM_S = 3600.0
 """The time before and after the run that the plot shows if there is only one run, in seconds."""
@@ -22,7 +29,7 @@ LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
 overlaps."""
 RATE_MAX_MIN = 0.01
 """The minimum upper end of the value axis for a rate. It is one percentage point."""
-RADIUS, CROSS = 4.0, 4.5
+RADIUS = 4.0
 DATE_WIDTH = 170.0
 """The minimum distance between two dates on the time axis."""
 
@@ -38,68 +45,65 @@ def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -
         f"{metric.series.name}: {plural(len(metric.compared), 'run')} compared, {plural(len(metric.changes), 'change')}"
         for metric in metrics
     )
-    title, desc = f"{metric_text(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
+    title, desc = f"{metrics[0].title} over time", f"Horizontal: start of the runs, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
     plot = Plot(WIDE, 300, named, left=60, right=60, top=top, title=title, desc=desc)
-    started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
-    low, high = started[0] / NS_PER_S, started[-1] / NS_PER_S
-    room = (high - low) * 0.02 or ROOM_S
-    x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
-    dated = started[:1]
-    for start in started:
-        if x(start / NS_PER_S) >= x(dated[-1] / NS_PER_S) + DATE_WIDTH:
-            dated.append(start)
-    texts = {start / NS_PER_S: day(start) for start in dated}
-    plot.x_axis(x, list(texts), texts.__getitem__, "start of run, UTC")
-    y = _value_axis(metrics, plot)
+    x, y = _axes(plot, metrics)
     for metric in metrics:
         number = numbers[metric.series.name]
         with plot.of(number):
             _runs(plot, metric, number, x, y)
-            for level in metric.segments if not metric.not_searched else ():
-                ends = [
-                    (x(level.first_started_utc_ns / NS_PER_S), y.clip(level.value)),
-                    (x(level.last_started_utc_ns / NS_PER_S), y.clip(level.last_value)),
-                ]
-                plot.path(ends, curve_class(number))
+            for level in metric.levels if not metric.not_searched else ():
+                starts = (level.first_started_utc_ns, level.value), (level.last_started_utc_ns, level.last_value)
+                plot.path([(x(at / NS_PER_S), y.clip(value)) for at, value in starts], curve_class(number))
     _changes(plot, metrics, numbers, x)
-    lines = []
-    for metric in metrics:
-        read: dict[int, str] = {}
-        for point, run in zip(metric.series.points, metric.values, strict=True):
-            # the text is then, for example, 612 (590 – 640), ✕ INVALID
-            suffix = f", {point.marker}" if point.excluded else ""
-            read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{suffix}"
-        lines.append((metric.series.name, read))
+    started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
+    lines = [
+        (
+            metric.series.name,
+            {
+                point.started_utc_ns: value_text(run, metric.spec) + (f", {marker(point)}" if point.excluded else "")
+                for point, run in zip(metric.series.points, metric.values, strict=True)
+            },
+        )
+        for metric in metrics
+    ]
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
     return plot
 
 
-def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
-    """Return the value axis, and draw it. It contains all compared runs with their intervals.
-
-    Values outside the axis are drawn at its end.
-    """
+def _axes(plot: Plot, metrics: Sequence[MetricTrend]) -> tuple[PixelScale, PixelScale]:
+    """Draw the axes of time and of values. That of values contains all compared runs with their intervals."""
+    started = sorted(point.started_utc_ns for metric in metrics for point in metric.series.points)
+    first, last = started[0] / NS_PER_S, started[-1] / NS_PER_S
+    room = (last - first) * 0.02 or ROOM_S
+    x = PixelScale(identity, first - room, last + room, plot.x0, plot.x1)
+    dated = started[:1]
+    for at in started:
+        if x(at / NS_PER_S) >= x(dated[-1] / NS_PER_S) + DATE_WIDTH:
+            dated.append(at)
+    plot.x_axis(x, [at / NS_PER_S for at in dated], lambda at: day(round(at * NS_PER_S)), "start of run, UTC")
     runs = [metric.values[index] for metric in metrics for index in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
-    spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
+    spec = metrics[0].spec
     if spec.scale == "points":
-        scale = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
-        plot.y_axis(scale, linear_ticks(0.0, scale.high, 5), lambda share: percent(share, 1))
-        return scale
-    scale = log_scale(*log_range(ends), plot.y0, plot.y1)
-    write = ms if unit == "ms" else lambda value: f"{number_text(value, spec)} {unit}"
-    plot.y_axis(scale, log_ticks(scale.low, scale.high), write)
-    return scale
+        y = PixelScale(identity, 0.0, max([RATE_MAX_MIN, *ends]), plot.y0, plot.y1)
+        ticks = linear_ticks(0.0, y.high, 5)
+    else:
+        y = log_scale(*log_range(ends), plot.y0, plot.y1)
+        ticks = log_ticks(y.low, y.high)
+    write = ms if spec.shown_unit == "ms" else lambda value: f"{number_text(value, spec)} {unit_text(spec)}".rstrip()
+    plot.y_axis(y, ticks, write)
+    return x, y
 
 
 def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale) -> None:
     """Draw the runs of a series. Lines connect the compared runs in order of time.
 
     A run that is INVALID is drawn as a cross. A run is drawn as a ring if it has NO VERDICT, was throttled, or has its
-    value among failed turns.
+    value among failed turns. Values outside the axis are drawn at its end.
     """
     points, colour, shape = metric.series.points, colour_class(number), marker_shape(number)
     positions = [
@@ -112,16 +116,14 @@ def _runs(plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelS
         if math.isnan(run.value):
             continue
         at, value = positions[index]
-        verdict = ": ".join(filter(None, (point.marker, reasons_text(point.excluded))))
+        verdict = ": ".join(filter(None, (marker(point), reasons_text(point.excluded))))
         tip = f"{point.name}: {value_text(run, metric.spec)}, {verdict}"
         if index in metric.compared:
             if not math.isnan(run.low):
                 plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
             plot.dot(at, value, shape, f"mark {colour}", RADIUS, tip)
         elif point.validity == "invalid":
-            cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
-            plot.dot(at, value, shape, "k0", RADIUS, tip)
-            plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
+            plot.dot(at, value, "cross", "unfit", RADIUS, tip)
         else:
             plot.dot(at, value, shape, f"mark open {colour}", RADIUS, tip)
 

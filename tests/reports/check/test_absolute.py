@@ -30,7 +30,6 @@ from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
-from reports.text import verdicts
 from reports.text.check_sentences import interval_text, limit_text, value_text, why
 from reports.text.reasons import reason_text, reasons_text
 from tests.reports.check.examples import (
@@ -449,7 +448,7 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
     ],
 )
 def test_a_margin_is_printed_as_it_was_given(spec: MetricSpec, text: str) -> None:
-    assert verdicts.margin(spec, sign=True).replace("\u00a0", " ") == text
+    assert spec.margin_text(sign=True).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
         (("ttfa: med<+10%",), "nowhere", "is not a run, a folder of stored baselines"),
         (("ttfa: p(80)<+10%",), "STORED", r"stored baselines contain only p\(50\)"),
         (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
-        (("audio_speed: avg>-10%",), "STORED", "contain no means"),
+        (("audio_speed: avg>-10%",), "STORED", "contain no mean"),
         (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; its targets are: sim"),
         (("ttfa: med<+10%",), "RUN", "is the checked run itself"),
         (("ttfa: med<+10%",), "COPY", "a run cannot be compared with itself"),
@@ -413,7 +413,6 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     evidence = evidence_of(summary)
 
     assert [result.threshold for result in found.thresholds] == ["ttfa: p(50)<5s", "failure_rate: rate<9%"]
-    assert [result.threshold for result in evidence.thresholds] == [result.threshold for result in found.thresholds]
     unread = "thresholds that are recorded with the run: ttfa: mode<9, warp_factor: p(50)<1."
     for text in (render_page(check_page(found)), render_page(run_page(summary)), render_page(evidence_page(evidence))):
         assert " ".join(text.split()).count(unread) == 1
@@ -426,7 +425,6 @@ def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(tmp_path: Pa
 
     with pytest.raises(UsageError, match=r"nothing to check .* cannot read"):
         check_of(folder)
-    assert evidence_of(summarise(load_for_report(folder))).thresholds == ()
 
 
 def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:

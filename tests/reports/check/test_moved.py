@@ -109,7 +109,7 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
 def compared(folder: Path, few_ms: int) -> MetricComparison:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
-    found = compare_targets(parse_targets([str(made)]), draws=300).findings
+    found = compare_targets(parse_targets([str(made)]), draws=300).comparisons
     return next(item for item in found if (item.spec.metric, item.spec.p) == ("response_total", 0.5))
 
 

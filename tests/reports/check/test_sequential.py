@@ -16,9 +16,9 @@ from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.check import check_of, failed_by_chance, unequal_lengths
 from reports.analysis.check.results import CheckResult, ThresholdResult, compared_result
 from reports.analysis.sequential.decide import decision_of
-from reports.analysis.sequential.decision import decision_data
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
+from reports.pages.comparisons.interim import decision_data
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.text.check_sentences import against_text, notices, why
 from reports.text.reasons import reason_text
@@ -39,7 +39,7 @@ def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, li
     decision, found = decision_of(sequential_run(gates)), check_of(sequential_run(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.result.decisions]
+    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.primary_metrics]
     for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):

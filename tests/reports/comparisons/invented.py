@@ -8,22 +8,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.base.errors import INCONCLUSIVE_STATUS
+from bench.record.document import SequentialPlanEntry
 from reports.analysis.comparisons.comparison import Comparison, Method
 from reports.analysis.metric_comparison import MetricComparison
-from reports.analysis.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
-from reports.analysis.sequential.decision import Decision
-from reports.analysis.sequential.plan import SequentialPlan
+from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry, DecidedMetricEntry, End
+from reports.analysis.sequential.decision import STATUSES, Decision, is_decided
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
+from reports.results.json_entries import entry_from
 from reports.results.reason import IN_FAILURES, Reason, too_few
-from reports.results.verdict import VerdictName
+from reports.results.verdict import RESULT_OF_STATUS, VerdictName
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
-from reports.statistics.interim import InterimStatistic, by_se
+from reports.statistics.group_sequential import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from tests.reports import synthetic
@@ -102,13 +104,13 @@ def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
 
 
 CHECKS = (
-    FairnessCheckEntry("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), "pass"),
-    FairnessCheckEntry("throttled turns, limit 1 %", ("0 %", "0.1 %"), "pass"),
-    FairnessCheckEntry("what differs", ("gateway 1.8.4", "gateway 1.9.0"), "informational"),
+    FairnessCheck("run_valid", ["valid", "valid"], "pass"),
+    FairnessCheck("throttled", [0.0, 0.001], "pass"),
+    FairnessCheck("what differs", ["gateway 1.8.4", "gateway 1.9.0"], "informational"),
 )
 LATE = {"value": 14.2, "limit": 10.0, "unit": "ms", "note": "", "remedy": "run with --processes 2"}
 CAUSE = Reason("send_delay", LATE | {"status": "invalid", "labels": []})
-UNFAIR = FairnessCheckEntry("run valid", ("✓ VALID", "✕ INVALID"), "fail", (CAUSE,))
+UNFAIR = FairnessCheck("run_valid", ["valid", "invalid"], "fail", [CAUSE])
 
 
 @cache
@@ -119,13 +121,13 @@ def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) ->
         return parse_targets([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
 
-def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS, **changes: Any) -> Comparison:
-    """Return a comparison of the targets of an invented run. Its findings are those of `findings`."""
+def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **changes: Any) -> Comparison:
+    """Return a comparison of the targets of an invented run. Its comparisons are those of `findings`."""
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.spec.primary)
     parts: dict[str, Any] = {
         "targets": invented_targets("direct", *named),
-        "findings": tuple(found),
+        "comparisons": tuple(found),
         "checks": checks,
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
         "notices": (),
@@ -140,23 +142,33 @@ GATES = (
     MetricSpec("ttfa", Quantile(0.95), Margin(0.2), primary=True),
     MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True),
 )
+
+
+def decided(spec: MetricSpec, verdict: VerdictName, analysis: int, *numbers: float) -> DecidedMetricEntry:
+    """Return the decision on a metric. `numbers` are the difference, both bounds, and the corrected estimate."""
+    names = dict(zip(("d", "low", "high", "corrected"), numbers, strict=True))
+    made = {"verdict": verdict, "reason": None, "analysis": analysis, "pairs": LOOKS[analysis - 1]}
+    return entry_from(DecidedMetricEntry, spec, **spec.entry_fields, **made, **names)
+
+
 RULINGS = (
-    MetricDecision("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
-    MetricDecision("not_regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
+    decided(GATES[0], "regressed", 3, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
+    decided(GATES[1], "not_regressed", 2, 0.001, -0.005, 0.007, 0.001),
 )
 
 
-def analysis_at(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
+def analysis_at(k: int, *seen: InterimStatistic | AnalyzedMetricEntry, c: float | None = None) -> AnalysisEntry:
     """Return the interim analysis number `k`. The first one has the number 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
-    return InterimAnalysis(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
+    metrics = tuple(entry_from(AnalyzedMetricEntry, one, name=spec.name) for spec, one in zip(GATES, both, strict=True))
+    return AnalysisEntry(LOOKS[k], LOOKS[k] / 250, 2.5 - k / 4 if c is None else c, 3.0, metrics, 2.0 * LOOKS[k])
 
 
 def decision(
     reason: End = "regressed",
-    analyses: tuple[InterimAnalysis, ...] | None = None,
-    rulings: tuple[MetricDecision, ...] = RULINGS,
+    analyses: tuple[AnalysisEntry, ...] | None = None,
+    rulings: tuple[DecidedMetricEntry, ...] = RULINGS,
     gates: tuple[MetricSpec, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:
@@ -165,21 +177,28 @@ def decision(
     The run ended at its third interim analysis.
     """
     done = tuple(map(analysis_at, range(3))) if analyses is None else analyses
-    plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
-    course = SequentialResult(done, reason, rulings if done else ())
-    run, targets = invented_targets("direct", "gateway")[0].run, ("direct", "gateway")
-    ruled = zip(gates, course.decisions, strict=False)
-    found = tuple(_found(gate, ruling) for gate, ruling in ruled)
-    times = tuple(2.0 * analysis.pairs for analysis in course.analyses)
-    return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found, times)
+    used, status = done[-1].pairs if done else 0, STATUSES.get(reason, INCONCLUSIVE_STATUS)
+    ruled = rulings if done else ()
+    plan = SequentialPlanEntry(
+        pairs=250, analyses=[*LOOKS], primary_metrics={"ttfa": ["p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
+        alpha=0.05, spending="a t^2", bootstrap_samples=300,
+    )  # fmt: skip
+    return Decision(
+        run=invented_targets("direct", "gateway")[0].run, run_id="invented", baseline="direct", candidate="gateway",
+        simulated=True, ended=True, stopped=reason != "pending", result=RESULT_OF_STATUS[status],
+        exit_status=status, headline="", end=reason, invalid=[], stop_reason="", analyses_made=len(done), pairs=used,
+        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=ruled, specs=gates,
+        stopped_by_analysis=is_decided(reason, ()) and reason not in ("final_analysis", "stopped_by_user"),
+        comparisons=tuple(_found(spec, metric) for spec, metric in zip(gates, ruled, strict=False)),
+    )  # fmt: skip
 
 
-def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
-    """Return the finding for a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
+def _found(gate: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
+    """Return the comparison of a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
     base = 0.01 if gate.kind == "rate" else 1600.0
     candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
     difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
-    arms, verdict = (
+    counts, verdict = (
         (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
@@ -187,10 +206,10 @@ def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
         gate,
         "gateway",
         difference,
-        arms,
+        counts,
         unit="pair",
         verdict=verdict,
-        analysis=ruling.analysis + 1,
+        analysis=ruling.analysis,
         baseline="direct",
         peers=True,
     )
@@ -199,11 +218,11 @@ def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
 PAGES: dict[str, dict[str, Any]] = {
     "verdicts": {},
     "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
-    "nothing": {"findings": (), "checks": ()},
-    "ungated": {"findings": findings()[3:]},
-    "rates alone": {"findings": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
+    "nothing": {"comparisons": (), "checks": ()},
+    "ungated": {"comparisons": findings()[3:]},
+    "rates alone": {"comparisons": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
     "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
-    "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
+    "notices": {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},
 }
 """The changes to the displayed comparison for each type of page."""

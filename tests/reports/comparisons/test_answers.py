@@ -15,8 +15,10 @@ from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
 from reports.text.check_sentences import notices
+from reports.text.reasons import reason_text
 from tests.reports.comparisons.build import quick
 from tests.reports.edited import Row
+from tests.reports.forms import comparison_notices
 from tests.reports.synthetic import Plan
 from tests.reports.tool_turns import Tools, with_tools
 
@@ -64,8 +66,8 @@ def test_the_metrics_that_a_target_lacks_are_named(tmp_path: Path) -> None:
     folder = with_tools(tmp_path, TWO, slower(0), live=("live",))
     lacked = "live has no ttfa, response_total, transcript_total and input_transcript, so these are not compared there."
 
-    assert list(lacking_notices(parse_targets([folder]))) == [lacked]
-    assert lacked in quick(parse_targets([folder])).notices
+    assert [*map(reason_text, lacking_notices(parse_targets([folder])))] == [lacked]
+    assert lacked in comparison_notices(quick(parse_targets([folder])))
     assert lacked in notices(check_of(folder))
 
 
@@ -122,7 +124,7 @@ def test_shares_by_a_deadline_are_compared_with_those_of_the_thresholds(
     tmp_path: Path, thresholds: dict[str, list[str]], shares: list[str]
 ) -> None:
     folder = with_tools(tmp_path, TWO, slower(300), live=("live",), thresholds=thresholds)
-    findings = [finding for finding in quick(parse_targets([folder])).findings if finding.spec.kind == "within"]
+    findings = [finding for finding in quick(parse_targets([folder])).comparisons if finding.spec.kind == "within"]
 
     assert [finding.spec.name for finding in findings] == shares
     assert not any(finding.spec.primary for finding in findings)

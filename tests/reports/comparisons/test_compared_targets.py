@@ -21,7 +21,7 @@ from bench.catalogue.outcomes import is_throttled
 from reports.analysis.comparisons.measurements import measured
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.analysis.targets.fairness import checks_of, notices_on
+from reports.analysis.targets.fairness import checks_of
 from reports.analysis.targets.mix import ComparedTargets, changed_shares
 from reports.analysis.targets.named import parse_targets, split_name, target_titles, targets_of
 from reports.data.runs import load_for_report
@@ -33,6 +33,7 @@ from reports.statistics.differences import Inference, Margin
 from rtbench.cli.verdicts import check
 from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targets, two
 from tests.reports.edited import edit
+from tests.reports.forms import comparison_notices, target_notices, written
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -52,7 +53,7 @@ def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
 def test_a_sample_equals_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
     side = targets(plan)[0]
-    reported = next(answer for answer in summarise(side.run).answers)
+    reported = next(answer for answer in summarise(side.run).results)
     found = side.sample(metric_of())
 
     assert (found.n, found.failed) == (reported.n, reported.failed)
@@ -137,7 +138,7 @@ def test_turns_of_a_session_without_a_row_form_a_cluster(tmp_path: Path) -> None
 
 def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
-    outcomes = summarise(side.run).outcomes
+    outcomes = summarise(side.run).endings
     events, wanted = side.counts(FAILURES)
 
     assert events.sum() == outcomes.failed_or_not_started
@@ -224,19 +225,19 @@ def test_a_candidate_with_more_turns_of_a_slow_step_has_not_regressed() -> None:
 
 def test_different_shares_of_steps_cause_a_notice() -> None:
     sides = two(MIXED_OF_MIXES, MORE_SLOW)
-    step, checks = STEPS[2], checks_of(sides)
+    step, checks = STEPS[2], written(checks_of(sides))
 
     assert [check.name for check in checks if check.name.startswith("same")] == ["same scripts"]
-    assert next(check.texts for check in checks if check.name == "shares of steps") == (
+    assert next(check.texts for check in checks if check.name == "shares of steps") == [
         f"{step} 40.1\u00a0%",
         f"{step} 62.3\u00a0%",
-    )
-    (notice,) = (notice for notice in notices_on(sides) if "shares" in notice)
+    ]
+    (notice,) = (notice for notice in target_notices(sides) if "shares" in notice)
     assert notice.startswith(
         f"The shares of steps differ: {step} has 40.1\u00a0% of the turns of sim (one) and 62.3\u00a0% of the turns of "
         "sim (other)."
     )
-    assert notice in quick(sides).notices
+    assert notice in comparison_notices(quick(sides))
 
 
 def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:

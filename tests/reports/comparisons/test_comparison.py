@@ -17,9 +17,8 @@ from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import Comparison, drift_notices
 from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison
-from reports.analysis.sequential.decision import decision_headline
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import filtered_by, parse_targets
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
@@ -32,12 +31,13 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
+from reports.text.decision_sentences import decision_headline
 from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES
 from tests.reports.comparisons.invented import ratio
 from tests.reports.edited import Row, edit, waiting
-from tests.reports.forms import comparison_text
+from tests.reports.forms import comparison_notices, comparison_text, written
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.planned import TWO as DECIDED_TWO
 from tests.reports.shared import folder as shared_folder
@@ -53,7 +53,7 @@ GATES = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), 
 def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparison:
     return next(
         finding
-        for finding in comparison.findings
+        for finding in comparison.comparisons
         if finding.spec.name == name and finding.candidate == (candidate or finding.candidate)
     )
 
@@ -115,7 +115,7 @@ def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_vari
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
 
     assert comparison.method.run_sd == RUN_SD
-    assert all(finding.verdict.provisional for finding in comparison.findings)
+    assert all(finding.verdict.provisional for finding in comparison.comparisons)
     assert wide is not None
     assert narrow is not None
     assert wide.high - wide.low > narrow.high - narrow.low
@@ -126,7 +126,7 @@ def test_targets_of_one_run_are_compared_in_pairs_and_are_not_provisional() -> N
 
     assert (comparison.method.design, comparison.method.unit, comparison.method.run_sd) == ("pairs", 60, 0.0)
     assert not any(
-        one.verdict.provisional and not (one.difference and one.difference.order) for one in comparison.findings
+        one.verdict.provisional and not (one.difference and one.difference.order) for one in comparison.comparisons
     )
     assert of(comparison, "ttfa p50").sessions == (60, 60)
 
@@ -136,7 +136,7 @@ def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over
 
     assert [finding.candidate for finding in comparison.primary] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
-    primary = [finding.spec.primary for finding in comparison.findings]
+    primary = [finding.spec.primary for finding in comparison.comparisons]
     assert primary == sorted(primary, reverse=True)
 
 
@@ -147,7 +147,7 @@ def test_the_comparison_of_a_candidate_does_not_depend_on_other_candidates() -> 
     for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
         alone = of(quick(filtered_by([sides[0], side]), specs=[TTFA]), "ttfa p50")
         assert alone.difference in [
-            one.difference for one in together.findings if found in one.candidate and one.spec == alone.spec
+            one.difference for one in together.comparisons if found in one.candidate and one.spec == alone.spec
         ]
 
 
@@ -162,8 +162,8 @@ def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Pat
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
 
-def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheckEntry]:
-    return [one for one in quick(sides, specs=[TTFA]).checks if one.name == "sessions with a failed turn"]
+def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheck]:
+    return [one for one in written(quick(sides, specs=[TTFA]).checks) if one.name == "sessions with a failed turn"]
 
 
 def test_sessions_with_a_failed_turn_are_shown_in_addition_to_the_rate_of_turns(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_a_comparison_is_reproducible_and_independent_of_other_metrics() -> None
     sides = two(RUN)
     first, again, alone = quick(sides), quick(sides), quick(sides, specs=[TTFA])
 
-    assert first.findings == again.findings
-    assert alone.findings[0].difference == of(first, "ttfa p50").difference
+    assert first.comparisons == again.comparisons
+    assert alone.comparisons[0].difference == of(first, "ttfa p50").difference
     assert alone.method.seed == first.method.seed
 
 
@@ -194,8 +194,8 @@ def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
     ]
     comparison = quick(two(RUN), specs=asked)
 
-    assert [finding.spec for finding in comparison.findings] == asked
-    assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
+    assert [finding.spec for finding in comparison.comparisons] == asked
+    assert [finding.turns for finding in comparison.comparisons] == [(600, 600), (120, 120), (600, 600)]
 
 
 def test_a_metric_that_is_neither_better_nor_worse_is_refused() -> None:
@@ -212,8 +212,8 @@ def test_a_drift_of_one_target_is_detected_and_makes_verdicts_provisional(tmp_pa
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
     assert not of(own, "failure_rate").verdict.provisional
-    assert any(notice.startswith("Latency of one target drifted (ttfa") for notice in own.notices)
-    assert not any("drifted" in notice for notice in calm.notices)
+    assert any(notice.startswith("Latency of one target drifted (ttfa") for notice in comparison_notices(own))
+    assert not any("drifted" in notice for notice in comparison_notices(calm))
 
 
 def _later(row: Row, by_ns: int) -> Row:
@@ -253,7 +253,7 @@ def slowed(times: float, step: str = "") -> Comparison:
 
 
 def centre_of(found: Comparison) -> MetricComparison:
-    return next(one for one in found.findings if one.spec.kind == "typical_change")
+    return next(one for one in found.comparisons if one.spec.kind == "typical_change")
 
 
 def d_of(finding: MetricComparison) -> float:
@@ -302,7 +302,7 @@ def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step(
 
     for found in (two_runs, short):
         assert found.steps == ()
-        assert not any(one.spec.kind == "typical_change" for one in found.findings)
+        assert not any(one.spec.kind == "typical_change" for one in found.comparisons)
         assert "worst step" not in comparison_text(found)
 
 
@@ -353,10 +353,10 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
         folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
     )  # both sessions of one pair, and one session of another pair
 
-    assert not any("cut by the end" in notice for notice in whole.notices)
+    assert not any("cut by the end" in notice for notice in comparison_notices(whole))
     assert any(
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
-        for notice in quick(parse_targets([folder]), specs=DECIDED_GATES).notices
+        for notice in comparison_notices(quick(parse_targets([folder]), specs=DECIDED_GATES))
     )
 
 
@@ -364,7 +364,7 @@ def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(t
     found = quick(filtered_by(tight.targets[::-1]))
 
     assert found.decision is None
-    assert any("was ended by interim analyses" in notice for notice in found.notices)
+    assert any("was ended by interim analyses" in notice for notice in comparison_notices(found))
 
 
 def test_a_variant_is_a_candidate_of_its_original_target(tmp_path: Path) -> None:

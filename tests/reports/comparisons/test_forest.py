@@ -20,13 +20,13 @@ from reports.analysis.comparisons.measurements import RatioCurve, Shift
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons import forest, forest_rows
-from reports.pages.comparisons.forest_rows import ForestPanel, panels
+from reports.pages.comparisons import forest
+from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.interim import by_se, untestable
+from reports.statistics.group_sequential import by_se, untestable
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
@@ -42,7 +42,7 @@ def rows(*found: MetricComparison) -> list[ComparisonRow]:
 
 
 def panel(*found: MetricComparison) -> ForestPanel:
-    return ForestPanel(forest_rows.axis_of(found[0].spec), tuple(rows(*found)))
+    return ForestPanel(forest.axis_of(found[0].spec), tuple(rows(*found)))
 
 
 def drawn(found: ForestPanel) -> ET.Element:
@@ -196,11 +196,11 @@ def shift_in(made: Comparison) -> Shift:
 def test_the_first_gated_quantile_is_the_main_question() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = measurements.main_question((rate, findings()[0]))
+    question = measurements.main_spec((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_question((tail,)) == tail.spec
-    assert measurements.main_question((rate,)) is None
+    assert measurements.main_spec((tail,)) == tail.spec
+    assert measurements.main_spec((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
@@ -287,8 +287,8 @@ def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
     made = decision(
         analyses=(
-            analysis_at(0, absent, analysis_at(0).statistics[1]),
-            analysis_at(1, untested, analysis_at(1).statistics[1]),
+            analysis_at(0, absent, analysis_at(0).primary_metrics[1]),
+            analysis_at(1, untested, analysis_at(1).primary_metrics[1]),
             analysis_at(2),
         )
     )

@@ -11,10 +11,9 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
-from reports.analysis.targets import fairness
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import differing_between, workload
-from reports.analysis.targets.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
+from reports.analysis.targets.fairness import FairnessCheck, checks_of, refuse_other_definitions
 from reports.analysis.targets.metric_specs import by_stratum, default_specs
 from reports.analysis.targets.named import filtered_by, parse_targets, targets_of
 from reports.data.runs import load_for_report
@@ -26,6 +25,7 @@ from reports.statistics.differences import Margin
 from reports.text.reasons import reason_text
 from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
+from tests.reports.forms import target_notices, written
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 
@@ -212,12 +212,12 @@ SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "timeouts
 VAD = {"turn_detection": "server_vad", "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500}}
 
 
-def named(checks: tuple[FairnessCheckEntry, ...], name: str) -> FairnessCheckEntry:
-    return next(check for check in checks if check.name == name)
+def named(checks: tuple[FairnessCheck, ...], code: str) -> FairnessCheck:
+    return next(check for check in written(checks) if check.code == code)
 
 
-def failed_checks(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
-    return [check.name for check in checks if check.result == "fail"]
+def failed_checks(checks: tuple[FairnessCheck, ...]) -> list[str]:
+    return [check.code for check in checks if check.result == "fail"]
 
 
 @pytest.mark.parametrize(
@@ -230,20 +230,20 @@ def failed_checks(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
 def test_an_invalid_run_or_one_without_a_verdict_makes_the_comparison_invalid(
     valid: bool | None, mark: str, cause_text: str
 ) -> None:
-    check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
+    check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), "run_valid")
 
     assert check.result == "fail"
-    assert check.texts == ("✓ VALID", mark)
-    assert [reason_text(cause).startswith(cause_text) for cause in check.causes] == [True]
+    assert check.texts == ["✓ VALID", mark]
+    assert [reason_text(cause).startswith(cause_text) for cause in check.reasons] == [True]
     assert check.remedy
 
 
 def test_a_target_without_turns_makes_the_comparison_invalid_and_shows_its_outcomes() -> None:
     checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
 
-    assert failed_checks(checks) == [fairness.TURNS]
-    assert named(checks, fairness.TURNS).texts == ("200\u00a0turns", "no turn")
-    (cause,) = named(checks, fairness.TURNS).causes
+    assert failed_checks(checks) == ["turns"]
+    assert named(checks, "turns").texts == ["200\u00a0turns", "no turn"]
+    (cause,) = named(checks, "turns").reasons
     assert reason_text(cause) == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 
 
@@ -254,16 +254,16 @@ def test_more_than_one_percent_of_throttled_turns_makes_the_comparison_invalid(
     one, other = one_and_other(tmp_path)
     edit(other, "turns", lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}))
 
-    check = named(checks_of(parse_targets([one, other])), fairness.THROTTLED)
+    check = named(checks_of(parse_targets([one, other])), "throttled")
     assert (check.result == "pass") is fair
-    assert [reason_text(cause).partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
+    assert [reason_text(cause).partition(": ")[0] for cause in check.reasons] == ([] if fair else ["sim (other)"])
 
 
 @pytest.mark.parametrize(("changes", "noticed"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
 def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any], noticed: bool) -> None:
     """The two plans have the same seed by default. A real service has no seed."""
     same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
-    notices = [notice for notice in notices_on(same) if "one seed" in notice]
+    notices = [notice for notice in target_notices(same) if "one seed" in notice]
 
     assert len(notices) == noticed
     assert all("--seed" in notice for notice in notices)
@@ -272,7 +272,7 @@ def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any
 def test_a_comparison_of_a_simulator_with_a_service_is_invalid() -> None:
     real = Plan(sessions=40, turns=5, simulated=False)
 
-    assert failed_checks(checks_of(two(RUN, real))) == [fairness.SERVICE]
+    assert failed_checks(checks_of(two(RUN, real))) == ["service"]
     assert failed_checks(checks_of(two(real))) == []
 
 
@@ -387,10 +387,10 @@ def test_targets_of_one_run_have_the_same_load() -> None:
 
 def test_other_differences_are_informational_checks() -> None:
     sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"name": "sim", "auth": "entra"}])
-    informational = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
+    informational = {check.name: check.texts for check in written(checks_of(sides)) if check.result == "informational"}
 
-    assert informational["rtbench"] == ("0.1.0", "9.9")
-    assert informational["sign-in"] == ("–", "entra")
+    assert informational["rtbench"] == ["0.1.0", "9.9"]
+    assert informational["sign-in"] == ["–", "entra"]
     assert "model" not in informational
 
 
@@ -398,24 +398,24 @@ def test_other_differences_are_informational_checks() -> None:
 def test_targets_of_very_different_size_cause_a_notice(sessions: int, noticed: bool) -> None:
     sides = two(RUN, Plan(sessions=sessions, turns=5))
 
-    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is noticed
+    assert any("more than 3 times the sessions" in notice for notice in target_notices(sides)) is noticed
 
 
 def test_excluded_pairs_cause_a_notice(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=80, turns=2, targets=("a", "b"), paired=True))
     edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
-    notices = [notice.replace("\u00a0", " ") for notice in notices_on(parse_targets([folder]))]
+    notices = [notice.replace("\u00a0", " ") for notice in target_notices(parse_targets([folder]))]
 
     assert "1 pair without a session of each target is excluded." in notices
 
 
 def test_different_failure_rates_cause_a_notice() -> None:
-    notices = list(notices_on(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
+    notices = list(target_notices(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert any(notice.startswith("Failure rates of the targets differ by more than 1\u00a0point") for notice in notices)
 
 
 def test_a_notice_of_a_run_is_shown_with_the_run_s_name() -> None:
-    notices = list(notices_on(two(notices=["the moon was full"])))
+    notices = list(target_notices(two(notices=["the moon was full"])))
 
     assert "sim (other): the moon was full" in notices

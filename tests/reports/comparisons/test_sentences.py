@@ -12,14 +12,12 @@ import pytest
 
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
-from reports.analysis.targets import fairness
-from reports.analysis.targets.fairness import FairnessCheckEntry
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
 from reports.formatting import NBSP
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import Rate, none_seen
 from reports.pages.comparisons.document import comparison_data
-from reports.pages.comparisons.forest_rows import finding_row
 from reports.pages.comparisons.page import design
 from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS
@@ -29,6 +27,7 @@ from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
 from reports.text import metric_sentences
+from reports.text.comparison_rows import row as row_of
 from reports.text.reasons import reason_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
@@ -45,7 +44,7 @@ def plain(text: str) -> str:
 
 
 def of(*findings: MetricComparison, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
-    return comparison(*candidates, findings=findings, **changes)
+    return comparison(*candidates, comparisons=findings, **changes)
 
 
 def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> MetricComparison:
@@ -242,14 +241,14 @@ AGAIN, UNFIT = (Reason("run_killed", text=text) for text in ("gateway has no tur
 def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
     causes: tuple[Reason, ...], said_first: str
 ) -> None:
-    found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
+    found = comparison("gateway", checks=tuple(FairnessCheck(name, ["", ""], "fail", [*causes]) for name in "ab"))
 
     assert plain(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
     assert sentences.comparison_second(found) == "Run it again and let it finish."
 
 
 THROTTLED = Reason("throttled", {"target": "gateway", "share": 0.021})
-UNFAIR = FairnessCheckEntry(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
+UNFAIR = FairnessCheck("throttled", [0.0, 0.021], "fail", [THROTTLED])
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 
 
@@ -268,7 +267,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
         quick(parse_targets([run(tmp_path / "one"), killed])),
         comparison(*LABELS, checks=()),
         comparison("gateway", checks=(UNFAIR,)),
-        comparison("gateway", findings=()),
+        comparison("gateway", comparisons=()),
     ]
 
 
@@ -278,7 +277,7 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_findi
 ) -> None:
     for found in many:
         lines = comparison_text(found, width).splitlines()
-        for row in (finding_row(one, found) for one in found.findings):
+        for row in (row_of(one, usable=not found.failed_checks) for one in found.comparisons):
             values = [value.replace(NBSP, " ") for value in (*row.values, row.change, row.interval)]
             begins = [at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {row.name} ")]
             shown = (" ".join(lines[at : at + 3]) for at in begins)
@@ -288,7 +287,7 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_findi
 def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> None:
     figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
     worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
-    lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
+    lines = comparison_markdown(comparison("gateway", comparisons=(*figures, worst))).splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
     table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
 
@@ -301,7 +300,10 @@ def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> N
 def test_the_document_of_a_comparison_has_its_status_and_all_findings(many: list[Comparison]) -> None:
     for found in many:
         data = comparison_data(found)
-        assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
+        assert (data["result"], len(data["comparisons"])) == (
+            RESULT_OF_STATUS[found.exit_status],
+            len(found.comparisons),
+        )
 
 
 def test_the_document_has_the_numbers_of_a_finding() -> None:

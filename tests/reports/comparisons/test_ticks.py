@@ -10,11 +10,11 @@ import pytest
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.targets.named import parse_targets
 from reports.metrics.thresholds import parse
-from reports.statistics.differences import Margin
+from reports.statistics.differences import Margin, is_large, tick_at
 from reports.statistics.quantiles import sample
-from reports.statistics.ticks import is_large, tick_at
 from tests.reports.comparisons.build import DRAWS, run
 from tests.reports.edited import Row, edit
+from tests.reports.forms import comparison_notices
 from tests.reports.synthetic import Plan
 
 MS = 1_000_000
@@ -35,7 +35,7 @@ def notices_of(folder: Path, tick_ms: int, median_ms: float) -> list[str]:
         if tick_ms:
             edit(made[-1], "turns", on_grid)
     comparison = compare_targets(parse_targets(list(map(str, made))), draws=DRAWS)
-    return [notice.replace("\u00a0", " ") for notice in comparison.notices if "has steps of" in notice]
+    return [notice.replace("\u00a0", " ") for notice in comparison_notices(comparison) if "has steps of" in notice]
 
 
 def test_a_tick_above_a_third_of_the_margin_is_stated_with_a_margin_that_allows_for_it(tmp_path: Path) -> None:

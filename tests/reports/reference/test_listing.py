@@ -28,7 +28,7 @@ def test_a_valid_run_of_the_pinned_scripts_is_listed(tmp_path: Path, workload: R
 
     assert isinstance(found, ListedTarget)
     assert found.form == workload.form
-    assert [row.p95.status for row in found.metrics] == ["reported"] * 3
+    assert [row.at(0.95).status for row in found.metrics] == ["reported"] * 3
 
 
 def changed(name: str, digest: str, workload: ReferenceWorkload = SPOKEN) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def test_percentiles_among_failed_turns_are_listed_as_infinite(tmp_path: Path) -
     (found,) = listed(edit(write_reference(tmp_path), "turns", failed))
 
     assert isinstance(found, ListedTarget)
-    assert [row.p95.status for row in found.metrics] == ["in_failures"] * 3
+    assert [row.at(0.95).status for row in found.metrics] == ["in_failures"] * 3
 
 
 def test_a_target_may_have_another_voice(tmp_path: Path) -> None:

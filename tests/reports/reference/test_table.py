@@ -13,8 +13,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.reference_workload import TYPED
 from bench.record import finalize
 from reports.analysis.reference.run_digest import RAW_FILES, run_digest
-from reports.pages.reference.document import link_of
-from reports.pages.reference.table import reference_table
+from reports.pages.reference.table import link_of, reference_table
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from tests.command_line import call, call_or_raise

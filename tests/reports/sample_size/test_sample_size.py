@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import typer
 from msgspec import structs
 
 from bench.base.errors import UsageError
-from reports.analysis.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
+from reports.analysis.sample_size import SampleSize, power_spec, sample_size_of
 from reports.analysis.summary.cost import money_of
 from reports.analysis.targets.named import split_name
 from reports.data.runs import load_for_report
-from reports.formatting import NBSP
+from reports.formatting import NBSP, NONE, count
 from reports.metrics.statistic_types.quantile import margin_of
+from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.results.json_entries import to_json_data
 from rtbench.cli.verdicts import sample_size as command
@@ -73,18 +75,15 @@ def test_the_sample_size_has_its_duration_and_its_cost() -> None:
     assert found.seconds == pytest.approx(found.sessions / 120 * 600)
     assert found.usd == pytest.approx(found.sessions * found.usd_per_session)
     assert found.usd_per_session > 0
-    printed = text(found)
+    printed, alone = text(found), size_of(pilot(), gates=1)
     planned = "ttfa p95: to detect +20 % with a margin of 10 %, power 90 %, type I error 5 %"
-    alone = size_of(pilot(), gates=1)
-    assert printed.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
-    assert f"If it is the only primary metric, {alone.sessions} are needed (--primary 1)." in printed
-    assert text(alone).startswith(f"{planned}:\n")
-    assert "If it is the only primary" not in text(alone)
+    assert f"{planned}, corrected for 3 primary metrics (Holm)\n" in printed
+    assert re.search(rf"with --primary 1 +{alone.sessions}\n", printed)
+    assert f"{planned}\n" in text(alone)
+    assert "--primary" not in text(alone)
     assert alone.sessions < found.sessions
-    assert "sessions per target" in printed
-    assert "USD for both targets" in printed
-    assert "ICC" in printed
-    assert "A pilot of 200 sessions gives a more accurate plan" in printed
+    assert re.search(rf"sessions per target +{count(found.sessions)}\n", printed)
+    assert re.search(r"cost +[\d.,]+ USD for both targets", printed)
 
 
 def test_larger_effects_less_power_and_the_median_need_fewer_sessions() -> None:
@@ -101,7 +100,7 @@ def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
 
     assert found.targets == ["east", "west"]
     assert found.pilot_sessions == 120
-    assert " pairs\n" in text(found)
+    assert re.search(rf"pairs +{found.sessions}\n", text(found))
     assert size_of(f"{tmp_path}:west").targets == ["west"]
 
 
@@ -116,7 +115,7 @@ def test_a_run_without_prices_has_an_unknown_cost(tmp_path: Path) -> None:
     found = size_of(run(tmp_path, Plan(**(vars(ONE) | {"usage": False}))))
 
     assert math.isnan(found.usd)
-    assert "cost unknown" in text(found)
+    assert re.search(rf"cost +{NONE}\n", text(found))
 
 
 LIVE_PRICES = {
@@ -149,9 +148,9 @@ def test_failure_rates_are_planned_in_percentage_points(tmp_path: Path) -> None:
 
     assert (found.detect, found.margin) == (0.03, 0.01)
     assert "failure_rate: to detect +3 points with a margin of 1 point" in text(found)
-    assert "To pass with that margin, at least 299 sessions per target are needed, even if no turn fails" in text(found)
+    assert re.search(r"to pass, none failed +299\n", text(found))
     assert found.sessions_to_pass == 299
-    assert "To pass" not in text(size_of(pilot()))
+    assert "to pass" not in text(size_of(pilot()))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failure_rate", None, None)
     assert more.sessions > found.sessions
 
@@ -226,7 +225,7 @@ def test_the_default_margin_of_a_plan_is_that_of_the_metric(metric: str, margin:
     asked = power_spec(metric, None, None, 0.9)
 
     assert (asked.margin, asked.effect) == (margin, effect)
-    assert asked.question.margin == margin_of(asked.question.p or math.nan)
+    assert asked.spec.margin == margin_of(asked.spec.p or math.nan)
 
 
 def test_a_run_without_sessions_is_refused(tmp_path: Path) -> None:
@@ -259,14 +258,13 @@ def test_a_sample_size_reports_the_validity_of_its_pilot(tmp_path: Path) -> None
 )
 def test_the_effect_of_a_plan_has_the_direction_that_is_worse(metric: str, sign: str, effect: str, margin: str) -> None:
     asked = power_spec(metric, None, None, 0.9)
-    detect, accepted = asked.written
     size = structs.replace(
-        size_of(pilot()), better=asked.question.better, detect=detect, margin=accepted, p=asked.question.p
+        size_of(pilot()), better=asked.spec.better, detect=asked.detect, margin=asked.margin, p=asked.spec.p
     )
 
     assert f"to detect {sign}{effect} with a margin of {margin}" in text(size).replace(NBSP, " ")
-    default = asked.question.statistic.default_margin(asked.question.metric)
-    assert (asked.question.margin.ratio, asked.question.margin.points) == pytest.approx((default.ratio, default.points))
+    default = asked.spec.statistic.default_margin(asked.spec.metric)
+    assert (asked.spec.margin.ratio, asked.spec.margin.points) == pytest.approx((default.ratio, default.points))
 
 
 def test_a_decrease_is_planned_on_the_scale_of_the_comparison() -> None:

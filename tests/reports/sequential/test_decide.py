@@ -23,20 +23,29 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
 from bench.record.folder import SCHEMAS
-from bench.record.spool import path_of
-from bench.record.worker_part import rows_of
+from bench.record.spool import path_of, rows_of
 from reports.analysis.check.check import check_of
-from reports.analysis.sequential.__main__ import analyse
 from reports.analysis.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
-from reports.analysis.sequential.decide import analyse_pairs, decision_of, end_of
-from reports.analysis.sequential.decision import Decision, decision_sentence
+from reports.analysis.sequential.decide import decision_of, end_of
+from reports.analysis.sequential.decision import Decision
 from reports.data.runs import load_for_report
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
+from reports.pages.comparisons.__main__ import analyse
+from reports.pages.comparisons.interim import analyse_pairs
 from reports.results.reason import Reason, too_few
-from reports.statistics.group_sequential import bound_distance, critical_values, distance
-from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.group_sequential import (
+    InterimStatistic,
+    bound_distance,
+    by_se,
+    critical_values,
+    distance,
+    untestable,
+)
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text.check_sentences import against_text
+from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import check
 from tests.docs.schemas import schemas
@@ -62,7 +71,7 @@ def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]
 
 
 def analysed_pairs(decision: Decision) -> list[int]:
-    return [analysis.pairs for analysis in decision.result.analyses]
+    return [analysis.pairs for analysis in decision.analyses]
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -97,7 +106,7 @@ def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
 ) -> None:
     found = analyse_pairs(edit(planned_run(tmp_path, gates, **document), "sessions", change))
 
-    assert (found.pairs, analysed_pairs(found)) == (pairs, done)
+    assert (found.pairs_ended, analysed_pairs(found)) == (pairs, done)
     if document == RUNNING:
         assert (found.stopped, found.exit_status) == (False, 3)
         assert done or "No interim analysis yet" in decision_sentence(found)
@@ -109,7 +118,7 @@ def test_an_interim_analysis_uses_the_first_pairs_by_number(tmp_path: Path) -> N
     found = analyse_pairs(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
 
     assert analysed_pairs(found) == [40]
-    assert found.result.analyses[0].statistics[0].z == whole.result.analyses[0].statistics[0].z
+    assert found.analyses[0].primary_metrics[0].z == whole.analyses[0].primary_metrics[0].z
 
 
 def test_a_growing_spool_is_analysed(tmp_path: Path) -> None:
@@ -144,9 +153,9 @@ def test_a_run_ended_by_its_budget_makes_its_last_analysis_the_final_one() -> No
     hand = decided({}, stop_reason="interrupted", sequential_plan=plan)
 
     assert analysed_pairs(budget) == analysed_pairs(hand) == [100]
-    assert (budget.result.reason, hand.result.reason) == ("final_analysis", "stopped_by_user")
-    assert budget.result.analyses[0].c == pytest.approx(1.645, abs=0.001)
-    assert hand.result.analyses[0].c > 2.7
+    assert (budget.end, hand.end) == ("final_analysis", "stopped_by_user")
+    assert budget.analyses[0].critical_value == pytest.approx(1.645, abs=0.001)
+    assert hand.analyses[0].critical_value > 2.7
     assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
@@ -269,13 +278,13 @@ def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Pa
         edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {}))
     )
 
-    assert (found.result.reason, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
+    assert (found.end, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
 
 
 def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> None:
     found = analyse_pairs(throttling(planned_run(tmp_path, LOOSE), 100))
 
-    assert (found.result.reason, found.exit_status) == ("not_regressed", 4)
+    assert (found.end, found.exit_status) == ("not_regressed", 4)
     assert "Stopped at" not in decision_sentence(found)
 
 
@@ -290,7 +299,7 @@ def test_different_workloads_end_the_run_at_the_first_interim_analysis() -> None
 def test_an_unfinished_run_is_not_invalid_because_its_validity_was_not_checked_yet() -> None:
     found = decided(LOOSE, state="running", validity=None)
 
-    assert (found.result.reason, found.exit_status, found.invalid) == ("not_regressed", 0, ())
+    assert (found.end, found.exit_status, found.invalid) == ("not_regressed", 0, [])
 
 
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
@@ -302,23 +311,23 @@ def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(targe
 def test_degrees_of_freedom_count_only_pairs_with_a_value(tmp_path: Path) -> None:
     folder = edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None)
 
-    assert analyse_pairs(folder).result.analyses[0].statistics[0].df == 29
+    assert analyse_pairs(folder).analyses[0].primary_metrics[0].df == 29
 
 
 def test_primary_metrics_may_be_means_or_higher_is_better() -> None:
     found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
 
-    assert (found.exit_status, [gate.name for gate in found.primary_metrics]) == (
+    assert (found.exit_status, [spec.name for spec in found.specs]) == (
         0,
         ["audio_speed mean", "audio_speed p50"],
     )
-    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.result.decisions)
+    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.primary_metrics)
 
 
 def test_turns_of_two_instants_are_two_primary_metrics() -> None:
     found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
 
-    assert [gate.stratum for gate in found.primary_metrics] == [Stratum("speech_end"), Stratum("request_sent")]
+    assert [spec.stratum for spec in found.specs] == [Stratum("speech_end"), Stratum("request_sent")]
 
 
 def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None:
@@ -333,7 +342,7 @@ def test_an_undecided_unfinished_run_is_inconclusive_despite_on_inconclusive(tmp
         planned_run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row)
     )
 
-    assert analyse_pairs(waiting).result.reason == "pending"
+    assert analyse_pairs(waiting).end == "pending"
     assert exit_status(waiting) == exit_status(waiting, on_inconclusive="pass") == 3
 
 
@@ -357,7 +366,7 @@ def exit_status(folder: Path, **options: Any) -> int:
         ({"interleaved": False}, "is not an interleaved run of two targets"),
         ({"sequential_plan": {"pairs": 5}}, "cannot be read"),
         ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must increase"),
-        ({"sequential_plan": planned({})}, "has no gates"),
+        ({"sequential_plan": planned({})}, "has no primary metrics"),
         ({"sequential_plan": planned(LOOSE, spending="pocock")}, "supports only a t\\^2"),
         ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is not relative"),
         ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
@@ -380,10 +389,11 @@ def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
 def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> None:
     found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
 
-    assert [ruling.verdict for ruling in found.result.decisions] == ["not_regressed"] * 2
-    assert found.result.analyses[0].statistics[0] is found.result.analyses[0].statistics[1]
+    assert [ruling.verdict for ruling in found.primary_metrics] == ["not_regressed"] * 2
+    assert found.analyses[0].primary_metrics[0] == found.analyses[0].primary_metrics[1]
 
 
+P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
 DF = 10_000_000
@@ -399,7 +409,7 @@ def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
 def course(
     statistics: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
 ) -> SequentialResult:
-    schedule = AnalysisSchedule(sizes[-1], sizes, len(statistics[0]))
+    schedule = AnalysisSchedule(sizes[-1], sizes, (P95,) * len(statistics[0]))
     return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
 
 
@@ -449,15 +459,15 @@ def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:
     found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
 
     assert (found.reason, len(found.analyses)) == ("not_regressed", 2)
-    assert [ruling.analysis for ruling in found.decisions] == [0, 1]
-    assert found.analyses[1].statistics[0].z == pytest.approx(-1.0)
+    assert [ruling.analysis for ruling in found.decisions] == [1, 2]
+    assert found.analyses[1].primary_metrics[0].z == pytest.approx(-1.0)
 
 
 def test_a_metric_that_passed_may_regress_at_a_later_analysis() -> None:
     found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
 
     assert found.reason == "regressed"
-    assert (found.decisions[0].verdict, found.decisions[0].analysis) == ("regressed", 1)
+    assert (found.decisions[0].verdict, found.decisions[0].analysis) == ("regressed", 2)
 
 
 @pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
@@ -469,7 +479,7 @@ def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> 
         return pairs == 100
 
     found = run_analyses(
-        AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit
+        AnalysisSchedule(500, SIZES, (P95,)), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit
     )
 
     assert (found.reason, found.stopped, [analysis.pairs for analysis in found.analyses]) == (
@@ -482,7 +492,9 @@ def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> 
 
 def test_a_decided_run_is_not_analysed_again() -> None:
     assert (
-        run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason
+        run_analyses(
+            AnalysisSchedule(500, SIZES, (P95,)), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50
+        ).reason
         == "regressed"
     )
 
@@ -495,7 +507,7 @@ def test_a_run_continues_while_nothing_is_decided() -> None:
 
 
 def course_of_nothing(end: str = "") -> SequentialResult:
-    return run_analyses(AnalysisSchedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(500, SIZES, (P95,)), lambda pairs: [], 0, end)  # type: ignore[arg-type]
 
 
 def test_a_run_that_ended_before_its_first_analysis_has_the_reason_no_analysis() -> None:
@@ -562,7 +574,9 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
 
 @given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
 def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float, df: int, better: int) -> None:
-    found = run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+    found = run_analyses(
+        AnalysisSchedule(500, SIZES, (P95,)), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1
+    )
 
     assert found.decisions[0].corrected == pytest.approx(d, abs=1e-9)
 
@@ -574,7 +588,7 @@ def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> 
     """
     double, margin = math.log(2.0), math.log(1.1)
     found = run_analyses(
-        AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
+        AnalysisSchedule(200, (20, 200), (P95,)), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
     ).decisions[0]
 
     assert found.verdict == "regressed"
@@ -624,7 +638,7 @@ def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(
             excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
             return [by_se(MARGIN + excess, excess, se, size - 1)]
 
-        above += run_analyses(AnalysisSchedule(100, sizes, 1), see, 4).decisions[0].corrected > MARGIN + drift / 10
+        above += run_analyses(AnalysisSchedule(100, sizes, (P95,)), see, 4).decisions[0].corrected > MARGIN + drift / 10
 
     assert abs(above - 200) <= 30
 
@@ -693,5 +707,5 @@ def test_failures_of_only_one_target_fail_the_run(tmp_path: Path) -> None:
         edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {}))
     )
 
-    assert (found.exit_status, found.used) == (1, 40)
+    assert (found.exit_status, found.pairs) == (1, 40)
     assert decision_sentence(found).startswith("west is worse than east: 1")

@@ -26,12 +26,12 @@ from reports.statistics.autocorrelation import (
     part_of,
     rate_by_order,
 )
-from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.share_test import share_difference
+from reports.statistics.threshold_estimate import with_equal_weights
 from reports.statistics.unseen import differ_by_length
 from tests.reports.statistics.samples import TURNS, sample_of, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled

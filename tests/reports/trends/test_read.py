@@ -15,12 +15,12 @@ from jsonschema import Draft202012Validator
 from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
 from reports.analysis.check import baselines
+from reports.analysis.summary.summary import SUMMARY_VERSION
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of
 from reports.analysis.targets.named import targets_of
 from reports.analysis.trends.trend import trend_of
 from reports.analysis.trends.trend_point import (
-    QUANTILE_LEVELS,
     MetricKey,
     point_of_baseline,
     points_of_run,
@@ -28,7 +28,9 @@ from reports.analysis.trends.trend_point import (
 )
 from reports.data import runs
 from reports.metrics.strata import NO_STRATUM
+from reports.results.levels import LEVELS
 from reports.text.reasons import reasons_text
+from reports.text.trend_sentences import marker, notice_texts
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
@@ -57,7 +59,7 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
-    assert (direct.marker, direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
+    assert (marker(direct), direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
         assert stored.rates["failure_rate"].value == pytest.approx(entry.rates["failure_rate"].value, rel=1e-4)
-        for p in QUANTILE_LEVELS:
+        for p in LEVELS:
             one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
             assert math.isnan(one.value) == math.isnan(other.value)
             if math.isfinite(one.value):
@@ -109,7 +111,7 @@ def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path
 
     assert reasons_text(invalid.excluded).startswith("the run is INVALID: audio was sent late (")
     assert "of turns or sessions were throttled (limit 1" in reasons_text(throttled.excluded)
-    assert (throttled.marker, unjudged.marker) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
+    assert (marker(throttled), marker(unjudged)) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
     assert unjudged.excluded
 
 
@@ -121,8 +123,23 @@ def test_an_unreadable_run_is_named_and_the_others_are_shown(tmp_path: Path, con
     trend = trend_of(found, [])
 
     assert [entry.run_id for entry in trend.points] == ["run-000"]
-    assert [str(found[1]) in trend.notices[0], str(found[2]) in trend.notices[1]] == [True, True]
-    assert all("rtbench report" in notice for notice in trend.notices)
+    notices = notice_texts(trend)
+    assert [str(found[1]) in notices[0], str(found[2]) in notices[1]] == [True, True]
+    assert all("rtbench report" in notice for notice in notices)
+
+
+def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it(tmp_path: Path) -> None:
+    (run,) = many(tmp_path, [1])
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    (run / "summary.json").write_text(json.dumps({**summary, "schema": 6}), encoding="utf-8")
+
+    with pytest.raises(UsageError) as raised:
+        trend_of([run], [])
+    path = run / "summary.json"
+    assert str(raised.value) == (
+        f"there is no run to show in {tmp_path}: {path} has format 6, not {SUMMARY_VERSION}: "
+        f"run `rtbench report {run}` to rewrite it"
+    )
 
 
 def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
@@ -139,7 +156,7 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
     entries, notices = stored_points(tmp_path / "baselines")
 
     assert [entry.run_id for entry in entries] == ["run"]
-    assert "other.json is not a stored baseline" in notices[0]
+    assert "other.json is not a stored baseline" in str(notices[0])
 
 
 def test_a_run_and_its_stored_baseline_are_one_point(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
@@ -30,6 +30,7 @@ from reports.text.trend_sentences import (
     cycle_notes,
     few_runs_notes,
     headline,
+    notice_texts,
     unmarked_notes,
 )
 from tests.reports.forms import trend_html
@@ -58,7 +59,7 @@ def test_a_change_point_is_between_two_runs_and_lists_changed_conditions() -> No
     assert change.change == pytest.approx(0.4, abs=0.06)
     assert (change.runs_before, change.runs_after, change.worse) == (15, 14, True)
     assert change.also_changed == ["model: gpt-realtime → gpt-realtime-2"]
-    assert [level.value for level in metric.segments] == pytest.approx([600, 840], rel=0.05)
+    assert [level.value for level in metric.levels] == pytest.approx([600, 840], rel=0.05)
     assert change_sentence(metric, change).startswith("ttfa p50 of gateway: +")
 
 
@@ -104,11 +105,11 @@ def test_a_slow_rise_is_stated_with_its_slope_and_drawn_as_a_sloping_level() -> 
     (metric,) = trend.metrics
     text = render_page(trend_page(trend, Path()), 100).replace("\u00a0", " ")
 
-    assert metric.slow is not None
+    assert metric.slow_change is not None
     assert not metric.changes
-    assert 0 < metric.slow.low < metric.slow.change < metric.slow.high
-    assert metric.slow.worse is True
-    assert metric.ends_of_slow_change == pytest.approx((600, 885), rel=0.05)
+    assert 0 < metric.slow_change.low < metric.slow_change.change < metric.slow_change.high
+    assert metric.slow_change.worse is True
+    assert metric.ends_of(metric.slow_change) == pytest.approx((600, 885), rel=0.05)
     assert headline(trend).startswith("ttfa p50 of gateway changes slowly: +")
     assert "1 CHANGE" in text
     assert "↕ changes slowly from here: ttfa p50 +" in text
@@ -178,9 +179,9 @@ def test_the_default_metrics_are_latencies_and_the_failure_rate() -> None:
         MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
         for name in ("ttfa", "voice_to_voice")
     }
-    (scenario,) = trend_of_points([entry(0, quantiles=values)]).scenarios
+    metrics = trend_of_points([entry(0, quantiles=values)]).metrics
 
-    assert [question.name for question, _ in scenario.metrics] == [
+    assert [metric.title for metric in metrics] == [
         "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
     ]  # fmt: skip
 
@@ -200,7 +201,7 @@ def test_a_duplicated_run_is_shown_once_with_a_notice() -> None:
     trend = trend_of_points([entry(0), entry(1), entry(0)])
 
     assert [run.run_id for run in trend.points] == ["run-000", "run-001"]
-    assert "1\u00a0target of runs found more than once" in trend.notices[0]
+    assert "1\u00a0target of runs found more than once" in notice_texts(trend)[0]
 
 
 def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.simulator.profile import PacketPathSettings
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.telephone.packet_path import REORDER_NS, PacketPath, PathPacket
+from bench.simulator.services.telephone.call_faults import REORDER_NS, PacketPath, PathPacket
 
 FRAME_NS = 20 * NS_PER_MS
 PACKETS = 2_000

@@ -16,10 +16,10 @@ import pytest
 
 from bench.catalogue.outcomes import meaning, outcome_class
 from bench.catalogue.timeouts import Timeouts
-from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
+from bench.files.sanitize import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
-from bench.services.agents.dialects import PCM
+from bench.services.agents import PCM
 from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring

@@ -18,10 +18,9 @@ import pytest
 
 from bench.record import folder as files
 from bench.record.document import RunDocument
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, path_of
+from reports.analysis.summary.summary import RunResults
 from reports.metrics.stored import Baseline
-from reports.pages.run_report.document import SummaryDocument
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
@@ -266,7 +265,7 @@ def test_texts_of_summaries_and_baselines_do_not_control_the_terminal_or_the_ci(
     output_of("report", run_with_evil_texts)
     output_of("baseline", "save", run_with_evil_texts, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
-        (run_with_evil_texts / "summary.json", SummaryDocument),
+        (run_with_evil_texts / "summary.json", RunResults),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
     ):
         path.write_text(json.dumps(with_evil_texts(json.loads(path.read_text()), fits(kind))))

@@ -22,7 +22,7 @@ from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.strata import Stratum
-from reports.pages.comparisons.forest_rows import panels
+from reports.pages.comparisons.forest import panels
 from reports.pages.run_report.document import write_report
 from reports.statistics.differences import Margin
 from reports.text.cells import quantile_cell
@@ -129,7 +129,7 @@ def _decided() -> Comparison:
         else one
         for one in invented.findings()
     )
-    return invented.comparison(decision=made, findings=drifting)
+    return invented.comparison(decision=made, comparisons=drifting)
 
 
 def _agent(folder: Path) -> Shown:
@@ -142,7 +142,7 @@ def _agent(folder: Path) -> Shown:
 
 def _run(folder: Path, valid: str) -> Shown:
     summary = summarise(rtbench.load(folder, all_columns=False))
-    p95 = str(quantile_cell(summary.answers[0], 0.95, "").text)
+    p95 = str(quantile_cell(summary.results[0], 0.95, "").text)
     return Shown(write_report(summary).html, (valid, "SIMULATED", p95))
 
 

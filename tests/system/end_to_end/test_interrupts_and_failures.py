@@ -14,8 +14,7 @@ import pytest
 
 from bench.base.units import NS_PER_S
 from bench.record import folder as files
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, path_of
 from tests.simulator_process import Ready, running_simulator
 from tests.system.attack.evil_server import evil_server
 from tests.system.end_to_end.locust_process import (

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.record import folder as files
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, path_of
 from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario

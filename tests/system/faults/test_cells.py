@@ -21,7 +21,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.dial import Dialer
 from bench.simulator.faults.kinds import BY_TELEPHONE, EVERYWHERE, KINDS, OF_RESPONSES, OF_TRANSCRIPTS, read_line

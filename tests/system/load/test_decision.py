@@ -27,7 +27,7 @@ from bench.load.runners.interim_analyses import (
     sequential_plan,
 )
 from bench.record.document import SequentialPlanEntry
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from tests import forked
 from tests.load.actors import Actor, actor
 from tests.load.options import parsed

@@ -13,8 +13,7 @@ import pytest
 
 from bench.record import folder as files
 from bench.record.finalize import finalize
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS, HISTOGRAMS, rows_of
+from bench.record.spool import FACTS, HISTOGRAMS, path_of, rows_of
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
 from tests.reports.forms import run_text

@@ -15,8 +15,7 @@ from jsonschema import Draft202012Validator
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.finalize import writer_is_gone
-from bench.record.spool import path_of
-from bench.record.worker_part import FACTS
+from bench.record.spool import FACTS, path_of
 from reports.api.run import load_run
 from tests.docs.schemas import schemas
 from tests.record.builders import build_run, rtbench, run, under_way

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.status_line import StatusLine, fitted
+from bench.base.standard_streams import StatusLine, fitted
 from bench.simulator.ground_truth_log import LiveView, ServerProgress, live_parts
 from rtbench.cli.simulate import CLIENTS, to_paste
 from tests.simulator.dialled import connect

@@ -137,7 +137,7 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 logging.getLogger("urllib3").propagate = True
 from bench.base.errors import RtbenchError
 from bench.services.registry import DIALECTS
-from bench.services.openai.ga import GA
+from bench.services.openai.dialect import GA
 from bench.target.target import EntraSignIn, Target
 from bench.target.tokens import Keyring
 

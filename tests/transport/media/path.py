@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.media.codecs import CODECS, Codec
 from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.reception import ReceivedPacket, RtpReceiver
-from bench.transport.media.rtp import RtpSender, StreamNumbers
+from bench.transport.media.rtp import CODECS, Codec, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
 from bench.wire.audio import G711_ULAW, AudioFormat
 
 START_NS = 1_000_000_000_000

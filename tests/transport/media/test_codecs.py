@@ -11,9 +11,8 @@ from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.media.call_media import CallMedia
-from bench.transport.media.codecs import CODECS, Codec
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
-from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet, parse_packet
+from bench.transport.media.rtp import CODECS, Codec, RtpPacket, StreamNumbers, build_packet, parse_packet
 from bench.transport.media.sdp import parse_description
 from bench.wire.audio import G711_ALAW, G711_ULAW
 

@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.services.agents.dialects import DIGITS
-from bench.transport.media.codecs import CODECS
-from bench.transport.media.dtmf import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
-from bench.transport.media.reception import ReceivedPacket, RtpReceiver
-from bench.transport.media.rtp import RtpSender, StreamNumbers, parse_packet
+from bench.services.agents import DIGITS
+from bench.transport.media.call_media import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
+from bench.transport.media.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers, parse_packet
 from tests.examples import thorough
 
 EVENTS = st.builds(TelephoneEvent, st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.media.codecs import CODECS
-from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import (
     MIN_INTERVAL_NS,
     Goodbye,
@@ -22,7 +20,7 @@ from bench.transport.media.rtcp import (
     parse_compound,
     report_delay_ns,
 )
-from bench.transport.media.rtp import RtpPacket, RtpSender, StreamNumbers, build_packet
+from bench.transport.media.rtp import CODECS, RtpPacket, RtpReceiver, RtpSender, StreamNumbers, build_packet
 from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.media.codecs import CODECS, Codec
-from bench.transport.media.rtp import MAX_PACKET_BYTES, RtpPacket, RtpSender, StreamNumbers, build_packet, parse_packet
+from bench.transport.media.rtp import (
+    CODECS,
+    MAX_PACKET_BYTES,
+    Codec,
+    RtpPacket,
+    RtpSender,
+    StreamNumbers,
+    build_packet,
+    parse_packet,
+)
 from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
-from bench.transport.media.call_media import KEY_FRAMES, CallMedia
-from bench.transport.media.dtmf import key_payloads
+from bench.transport.media.call_media import KEY_FRAMES, CallMedia, key_payloads
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import HEADER_BYTES, RTCP_TYPES, RtpPacket, StreamNumbers, build_packet

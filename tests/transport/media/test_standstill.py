@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.reception import RtpReceiver
-from bench.transport.media.rtp import RtpPacket, build_packet
+from bench.transport.media.rtp import RtpPacket, RtpReceiver, build_packet
 from tests.examples import thorough
 from tests.transport.media.path import HOLD_NS, START_NS, new_buffer, number_of
 

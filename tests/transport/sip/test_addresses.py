@@ -12,10 +12,10 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
+from bench.transport.connect import Lookup
 from bench.transport.datagrams import DatagramSocket, family_of, own_host, udp_socket
 from bench.transport.interface import DIRECT, ConnectTimings, HostPort, bracketed
-from bench.transport.names import Lookup
 from bench.transport.sip import signalling
 from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.catalogue.outcomes import remedy_of
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
 from bench.simulator.services.telephone import called_party
 from bench.transport.interface import NetworkPath
 from bench.transport.media.offer_answer import answer_to

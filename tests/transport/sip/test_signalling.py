@@ -20,10 +20,10 @@ from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.simulator.serving.certificates import loopback_tls
+from bench.transport.connect import Lookup
 from bench.transport.datagrams import media_sockets
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
-from bench.transport.names import Lookup
 from bench.transport.sip import signalling
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer

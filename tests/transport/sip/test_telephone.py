@@ -22,13 +22,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
 from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import SocketAddress, media_sockets, udp_socket
 from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, Transport, bracketed
-from bench.transport.media.dtmf import parse_event
+from bench.transport.media.call_media import parse_event
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
 from bench.transport.media.srtp import PacketEncryption, SrtpKey

@@ -14,7 +14,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.services.telephone.remedies import REMEDIES
+from bench.services.telephone import REMEDIES
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call

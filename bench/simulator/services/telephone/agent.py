@@ -20,18 +20,23 @@ from bench.simulator.faults.kinds import Fault
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.services.agents import FRAME_MS, FULL_SCALE, AgentBehaviour, TelephoneWire
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, PlannedRequest
-from bench.simulator.services.telephone.call_faults import SILENCE, CallFaults, duration_ns_of, ends_silently, reason_of
+from bench.simulator.services.telephone.call_faults import (
+    SILENCE,
+    CallFaults,
+    PacketPath,
+    PathPacket,
+    duration_ns_of,
+    ends_silently,
+    reason_of,
+)
 from bench.simulator.services.telephone.called_party import CalledParty
-from bench.simulator.services.telephone.packet_path import PacketPath, PathPacket
 from bench.simulator.serving.service import ServerState
 from bench.transport.datagrams import DatagramSocket, media_sockets, udp_socket
 from bench.transport.interface import HostPort
-from bench.transport.media.codecs import CODECS
-from bench.transport.media.dtmf import KeyReceiver
+from bench.transport.media.call_media import KeyReceiver
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.reception import RtpReceiver
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import TIMESTAMPS, RtpSender, StreamNumbers
+from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers
 from bench.transport.media.srtp import PacketEncryption
 from bench.wire.audio import AudioFormat
 

@@ -1,0 +1,215 @@
+"""The texts of fairness checks, and the sentences of the notices on a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reports.analysis.summary.run_validity import TITLES
+from reports.analysis.summary.targets import FAIR, Interleaving
+from reports.analysis.targets.fairness import FairnessCheck
+from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
+from reports.render.blocks import MARKS
+from reports.text.invalid import Numbers
+from reports.text.remarks import interleaved
+from reports.text.settings import FACTS
+from reports.text.verdicts import OWN_DRIFT, difference_interval
+
+MAX_TEXT_CHARACTERS = 90
+"""The maximum number of characters of a condition that differs. It may be a long text."""
+CHECK_NAMES = {
+    "run_valid": "run valid",
+    "turns": "turns",
+    "throttled": f"throttled turns, limit 1{NBSP}%",
+    "same_workload": "same workload",
+    "same_scripts": "same scripts",
+    "definitions": "definitions of metrics",
+    "service": "kind of service",
+    "pairs": "sessions",
+    "failed_or_not_started": "failed or not started",
+    "step_shares": "shares of steps",
+    "session_turns": "turns in a session",
+    "sessions_with_failures": "sessions with a failed turn",
+    **FACTS,
+}
+"""The names of the checks. Other checks are conditions, whose code is their name."""
+SERVICES = {"simulated": "◇ SIMULATED", "recorded": "◉ RECORDED", "real": "a real service"}
+FAILURES_DIFFER = (
+    f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine the failures first."
+)
+
+
+def check_name(check: FairnessCheck) -> str:
+    return CHECK_NAMES.get(check.code, check.code)
+
+
+def check_texts(check: FairnessCheck) -> list[str]:
+    """Return the text of each target."""
+    if write := VALUES.get(check.code):
+        return [write(value) for value in check.values]
+    texts = [str(value or NONE) for value in check.values]
+    return [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts] if check.result == "fail" else texts
+
+
+def _status(status: Any) -> str:
+    title = TITLES[status]
+    return f"{MARKS[title].marker} {title}"
+
+
+def _share_of_failures(value: Any) -> str:
+    if value is None:
+        return NONE
+    share, *ends = value
+    return percent(share, 1) + (f" ({difference_interval(ends[0], ends[1], 'points')} points)" if ends else "")
+
+
+VALUES: Mapping[str, Callable[[Any], str]] = {
+    "run_valid": _status,
+    "turns": lambda n: plural(n, "turn") if n else "no turn",
+    "throttled": lambda share: percent(share, 1),
+    **dict.fromkeys(
+        ("same_workload", "same_scripts"),
+        lambda values: "; ".join(f"{name} {text}" for name, text in values.items()) or "not recorded",
+    ),
+    "definitions": lambda version: f"version {version}",
+    "service": SERVICES.__getitem__,
+    "sessions": lambda n: plural(n, "session"),
+    "pairs": lambda n: plural(n, "pair"),
+    "failed_or_not_started": lambda counts: percent(*counts) if counts else NONE,
+    "step_shares": lambda step: f"{step[0]} {percent(step[1], 1)}" if step else "as the baseline",
+    "session_turns": format_number,
+    "sessions_with_failures": _share_of_failures,
+}
+"""For each check with numbers, a function that writes the value of a target."""
+
+
+def _unequal_sessions(numbers: Numbers) -> str:
+    sizes = join_words([count(n) for n in numbers["there"]])
+    more = f"One target has more than {numbers['ratio']} times the sessions of another ({sizes})"
+    return f"{more}, so error rates of tail percentiles are unreliable."
+
+
+def _step_shares(numbers: Numbers) -> str:
+    (base, cand), (was, now) = numbers["targets"], [percent(share, 1) for share in numbers["shares"]]
+    differ = f"The shares of steps differ: {numbers['step']} has {was} of the turns of {base} and {now} of the turns of"
+    weights = f"{cand}. Percentiles are compared after weighting the steps of {cand} to the shares of {base}"
+    rates = "" if numbers["rates_weighted"] else " Rates and means are not weighted."
+    return f"{differ} {weights}, so they differ from those of a report.{rates}"
+
+
+def _session_lengths(numbers: Numbers) -> str:
+    (base, cand), turns = numbers["targets"], [format_number(n) for n in numbers["turns"]]
+    text = (
+        f"Sessions differ in length: {base} has {turns[0]} turns in a session, and {cand} has {turns[1]}. Percentiles, "
+        f"rates and means are compared after weighting the turns of {cand} by their number in the session to the "
+        f"shares of {base}, so they differ from those of a report."
+    )
+    if not any(numbers["excluded"]):
+        return text
+    of_base, of_cand = (plural(n, "turn") for n in numbers["excluded"])
+    excluded = f"{of_base} of {base} and {of_cand} of {cand} are excluded"
+    return f"{text} {excluded}, because the other target has too few with these numbers."
+
+
+def _incomplete(numbers: Numbers) -> str:
+    (pairs,) = numbers["there"]
+    return f"{plural(pairs, 'pair')} without a session of each target {'is' if pairs == 1 else 'are'} excluded."
+
+
+def _unfinished(numbers: Numbers) -> str:
+    (pairs,) = numbers["there"]
+    cut = f"{plural(pairs, 'pair')} of the {count(numbers['pairs'])} {'was' if pairs == 1 else 'were'} cut"
+    return f"{cut} by the end of the run: their finished turns count here; interim analyses exclude such pairs."
+
+
+def _one_seed(numbers: Numbers) -> str:
+    first, other = numbers["targets"]
+    return (
+        f"{first} and {other} have almost equal values: their {numbers['metric']} differs less than independent "
+        "samples do. If they are two simulators with one seed, restart one of them with another seed: rtbench simulate "
+        "--seed 2."
+    )
+
+
+def _lacking(numbers: Numbers) -> str:
+    targets, metrics = numbers["targets"], numbers["metrics"]
+    has, these = "has" if len(targets) == 1 else "have", "it is" if len(metrics) == 1 else "these are"
+    return f"{join_words(targets)} {has} no {join_words(metrics)}, so {these} not compared there."
+
+
+def _widened(numbers: Numbers) -> str:
+    allow = f"allow for the uncertainty of each value: {numbers['errors']}"
+    return f"Intervals of {join_words(numbers['metrics'])} {allow}." if "metrics" in numbers else f"the bounds {allow}"
+
+
+def _by_length(numbers: Numbers) -> str:
+    return (
+        f"The change of {join_words(numbers['metrics'])} differs between long and short sessions, and a few sessions "
+        "contain many of the turns: the bound in the direction of the long sessions allows for an unseen session."
+    )
+
+
+def _coarse_ticks(numbers: Numbers) -> str:
+    tick, margin = (f"{format_number(numbers[name])}{NBSP}ms" for name in ("tick_ms", "margin_ms"))
+    wider = (
+        f"{numbers['statistic']}<+{format_number(100 * numbers['ratio'])}% and +{format_number(numbers['tick_ms'])}ms"
+    )
+    return (
+        f"{numbers['metric']} has steps of {tick}, and its margin is {margin}: a change below a step may exceed it. "
+        f"Allow a step, too: {wider}."
+    )
+
+
+def _metrics_of_targets(numbers: Numbers) -> str:
+    """Return the names of metrics. If there are several candidates, each has the name of its candidate."""
+    return join_words([f"{metric} of {target}" if target else metric for metric, target in numbers["metrics"]])
+
+
+def _drifted(numbers: Numbers) -> str:
+    return (
+        f"Latency of one target drifted ({_metrics_of_targets(numbers)}): neighbouring {numbers['unit']}s are "
+        "autocorrelated. Quarters of the run are resampled, and these verdicts are provisional: if the true value is "
+        f"exactly on the margin, {OWN_DRIFT}. A longer run reduces this error. In 1 of 20 metrics without drift, drift "
+        "is found by chance."
+    )
+
+
+def _had_bursts(numbers: Numbers) -> str:
+    return (
+        f"Failures or slow turns of one target occurred in bursts ({_metrics_of_targets(numbers)}). Sixths of the run "
+        f"are counted, not {numbers['unit']}s, and these verdicts are provisional: the run may have missed rarer "
+        "bursts. A longer run is more reliable. In 1 of 30 metrics without bursts, bursts are found by chance."
+    )
+
+
+def _ended_by_analyses(numbers: Numbers) -> str:
+    return (
+        f"{numbers['run']} was ended by interim analyses, so a test of a fixed size has a larger type I error than its "
+        f"confidence states; `rtbench check {numbers['folder']}` shows the decision of the analyses."
+    )
+
+
+def _run_notice(numbers: Numbers) -> str:
+    return f"{numbers['target']}: {numbers['notice']}" if "target" in numbers else str(numbers["notice"])
+
+
+SENTENCES: Mapping[str, Callable[[Numbers], str]] = {
+    "unequal_sessions": _unequal_sessions,
+    "step_shares_differ": _step_shares,
+    "session_lengths_differ": _session_lengths,
+    "interleaved": lambda numbers: interleaved(Interleaving(**numbers)),
+    "incomplete_pairs": _incomplete,
+    "unfinished_pairs": _unfinished,
+    "failures_differ": lambda numbers: FAILURES_DIFFER.format(
+        join_words([f"{label} {percent(share, 1)}" for label, share in numbers["shares"].items()])
+    ),
+    "one_seed": _one_seed,
+    "lacking_metrics": _lacking,
+    "widened": _widened,
+    "by_length": _by_length,
+    "coarse_ticks": _coarse_ticks,
+    "metrics_drifted": _drifted,
+    "metrics_had_bursts": _had_bursts,
+    "ended_by_analyses": _ended_by_analyses,
+    "run_notice": _run_notice,
+}

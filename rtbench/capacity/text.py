@@ -1,0 +1,193 @@
+"""The sentences of a capacity search: its reasons, its notes, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.results.reason import Reason
+from reports.text import reasons
+from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit, RoughEstimate
+
+Numbers = Mapping[str, Any]
+UNITS: dict[LoadUnit, tuple[str, str]] = {
+    "concurrency": ("concurrent call", "concurrent calls"),
+    "arrival_rate": ("call per minute", "calls per minute"),
+}
+"""A mapping from the unit of levels to its name in the singular and in the plural."""
+EARLY_ENDS: dict[Ended, str] = {
+    "time": "its time limit was reached",
+    "budget": "its budget was spent",
+    "interrupted": "it was interrupted",
+}
+"""The reasons why a search ended before its answer had the requested precision."""
+
+
+def unit(by: LoadUnit, load: int) -> str:
+    """Return a load with its unit, such as `300 calls per minute`."""
+    return f"{count(load)} {UNITS[by][load != 1]}"
+
+
+def reason_text(reason: Reason | None) -> str:
+    if reason is None or reason.code not in SENTENCES:
+        return reasons.reason_text(reason)
+    sentence = SENTENCES[reason.code]
+    return sentence if isinstance(sentence, str) else sentence(reason.numbers)
+
+
+def result_word(level: LevelEntry) -> str:
+    """Return the result of a level as a word. If a level is not evaluated, the word is the cause."""
+    if level.result != "not_evaluated":
+        return level.result
+    return "crashed" if level.crashed else "overloaded"
+
+
+def document_data(capacity: CapacityDocument) -> dict[str, Any]:
+    """Return the content of capacity.json, with its texts."""
+    headline = "; ".join(headline_parts(capacity)).replace(NBSP, " ")
+    return reasons.document_data(msgspec.structs.replace(capacity, headline=headline), reason_text)
+
+
+def headline_parts(capacity: CapacityDocument) -> list[str]:
+    """Return the result as texts without a full stop: the answer, then its details."""
+    plan, passes, fails = capacity.plan, capacity.highest_pass, capacity.lowest_fail
+    if passes is not None and fails is not None:
+        answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
+    elif passes is not None:
+        answer = f"passes at {unit(plan.by, passes)}; no level failed"
+    elif fails is not None:
+        answer = f"fails at {unit(plan.by, fails)}; no level passed"
+    elif not capacity.stable:
+        answer = f"inconclusive, because levels of {UNITS[plan.by][1]} contradict each other"
+    else:
+        answer = f"no level of {UNITS[plan.by][1]} passed or failed"
+    parts = [f"{answer} ({', '.join(plan.slos)})"]
+    if (point := capacity.breaking_point) is not None:
+        parts.append(f"the breaking point is one of {point.code} ({reason_text(point)})")
+    if (rough := capacity.rough_estimate) is not None and (capacity.ended != "max_reached" or passes is None):
+        parts.append(f"a rough estimate of the breaking point is {_estimated(plan.by, rough)}, not verified")
+    if passes is not None:
+        held = f"a longer run confirmed {count(passes)}"
+        parts.append(held if capacity.confirmed else "not confirmed by a longer run")
+    if capacity.ended in EARLY_ENDS:
+        parts.append(f"the search ended early, because {EARLY_ENDS[capacity.ended]}")
+    return parts
+
+
+def _estimated(by: LoadUnit, rough: RoughEstimate) -> str:
+    if rough.highest_pass is None:
+        return f"below {unit(by, rough.lowest_fail or 0)}"
+    if rough.lowest_fail is None:
+        return f"above {unit(by, rough.highest_pass)}"
+    return f"between {count(rough.highest_pass)} and {unit(by, rough.lowest_fail)}"
+
+
+def _slow_connections(numbers: Numbers) -> str:
+    needed = f"{count(numbers['load'])} calls need {numbers['warm_s']:.0f} s to connect at this rate of connections"
+    remedy = "use a longer --max-time, or `-- --connect-rate N`"
+    return f"{needed}, but the level lasts {numbers['level_s']:.0f} s: {remedy}"
+
+
+def _check_failed(numbers: Numbers) -> str:
+    value, limit = (f"{numbers[name]:.3g}" for name in ("value", "limit"))
+    check = f"{numbers['name']} was {value} {numbers['unit']} (limit {limit})"
+    load = f"with {count(numbers['calls_per_process'])} calls per process"
+    remedy = f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
+    return f"INVALID: {check} {load}; {remedy}"
+
+
+def _no_free_slot(numbers: Numbers) -> str:
+    of = f"{count(numbers['blocked'])} of {count(numbers['arrived'])} calls"
+    return f"{of} found no free slot: raise --max-concurrent"
+
+
+def _starts_delayed(numbers: Numbers) -> str:
+    delayed = f"starts were delayed for {numbers['delayed_s']:.0f} s because of the service's quota"
+    return f"{delayed}: only {numbers['in_progress']:.0f} calls were in progress"
+
+
+def _callers_waited(numbers: Numbers) -> str:
+    of = f"{numbers['waiting']:.2g} of {count(numbers['callers'])} callers"
+    waiting = f"on average {of} waited before their next call"
+    possible = "if they had called, more turns than allowed might have missed the objective"
+    return f"calls were refused, and {waiting}: {possible}"
+
+
+def _limit_exhausted(numbers: Numbers) -> str:
+    limit = f"the service's limit of {numbers['limit']} was being used up"
+    return f"{limit}: at this rate it is exhausted in {numbers['left_s']:.0f} s"
+
+
+def _breaking_point(numbers: Numbers) -> str:
+    """Return the counts of the missed objective and, for a quota, what remained of it."""
+    turns = plural(numbers["turns"], "turn")
+    counts = f"{numbers['slo']}: {count(numbers['slow'])} of {turns} were too slow, {count(numbers['failed'])} failed"
+    if (remaining := numbers.get("rate_limits_remaining")) is None:
+        return counts
+    left = ", ".join(f"{name} {percent(share, 1)}" for name, share in remaining.items())
+    limits = f"lowest remaining limits per minute: {left}" if left else "the service reported no limits"
+    return f"{counts}, of which the service throttled {count(numbers['throttled'])}; {limits}"
+
+
+def _level_silent(numbers: Numbers) -> str:
+    why = reason_text(reasons.inner(numbers))
+    return f"the level of {unit(numbers['by'], numbers['load'])} shows nothing about the service: {why}"
+
+
+def _generator_limit(numbers: Numbers) -> str:
+    load = unit(numbers["by"], numbers["load"])
+    return f"from {load} on, the load generator was the limit: the service's own limit is unknown"
+
+
+def _undecided(numbers: Numbers) -> str:
+    longer = f" ({format_duration(numbers['min_time_s'])} or more)" if numbers["min_time_s"] else ""
+    loads = join_words([count(load) for load in numbers["loads"]])
+    return f"inconclusive levels: {loads}; a longer --max-time{longer} decides more levels"
+
+
+def _contradiction(numbers: Numbers) -> str:
+    missed = " and ".join(
+        f"{percent(level['share'], 1)} of {plural(level['turns'], 'turn')} at {count(level['load'])}"
+        for level in numbers["levels"]
+    )
+    remedy = "search again with a longer --max-time, so that each level lasts longer than such a change"
+    return f"{missed} missed {numbers['slo']}: the service changed between levels; {remedy}"
+
+
+def _longer_run_failed(numbers: Numbers) -> str:
+    passed = f"{unit(numbers['by'], numbers['load'])} passed for {format_duration(numbers['duration_s'])}"
+    return f"{passed} and failed in the longer run: the service slows down under load, or drifts"
+
+
+def _p50_drifted(numbers: Numbers) -> str:
+    was, now = (f"{value:.0f}{NBSP}ms" for value in numbers["p50_ms"])
+    return f"p50 of {unit(numbers['by'], numbers['load'])} was {was}, and {now} in the longer run: the service drifts"
+
+
+SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
+    # why a level shows nothing about the service, or is inconclusive
+    "slow_connections": _slow_connections,
+    "crashed": lambda n: str(n["message"]),
+    "check_failed": _check_failed,
+    "above_calibration": lambda n: str(n["message"]),
+    "no_free_slot": _no_free_slot,
+    "time_over": "the search's time ended before this level's run was finalized",
+    "starts_delayed": _starts_delayed,
+    "callers_waited": _callers_waited,
+    "limit_exhausted": _limit_exhausted,
+    "futile": "ended early, because its remaining time was unlikely to decide it",
+    # why the lowest failing level failed
+    **dict.fromkeys(("latency", "failures", "quota"), _breaking_point),
+    # notes on the result
+    "level_silent": _level_silent,
+    "generator_limit": _generator_limit,
+    "none_failed": lambda n: f"no level failed up to --to {n['max']}: a higher --to finds the breaking point",
+    "undecided": _undecided,
+    "contradiction": _contradiction,
+    "longer_run_failed": _longer_run_failed,
+    "p50_drifted": _p50_drifted,
+}
+"""The sentence of each code, or a function that writes it from the numbers of the reason."""

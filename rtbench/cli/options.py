@@ -1,0 +1,22 @@
+"""The form of options and arguments: a sentence, the names that the help shows, and further settings of Typer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+
+def option(text: str, *names: str, **more: Any) -> Any:
+    """Return an option for `Annotated`. `names` is its flags, and the name of its value: "-o", "--out", "FOLDER".
+
+    Without a flag, the name of the option is that of the parameter.
+    """
+    flags = [name for name in names if name.startswith("-")]
+    metavar = next((name for name in names if name not in flags), None)
+    return typer.Option(*flags, help=text, metavar=metavar, **more)
+
+
+def argument(text: str, metavar: str | None = None, *, show_default: bool = False, **more: Any) -> Any:
+    """Return an argument for `Annotated`. `metavar` is its name in the help."""
+    return typer.Argument(metavar=metavar, help=text, show_default=show_default, **more)
