@@ -181,9 +181,11 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
         return
     for threshold in thresholds:
         if threshold.step and not turns.steps_named(threshold.step).any():
-            absent = f"no script of the run has a step {threshold.step}"
-            refusal = step_names.refusal(threshold.step, turns.own_names, absent)
-            raise UsageError(f"{threshold.source_text}: {refusal}")
+            step, known = threshold.step, turns.own_names
+            raise UsageError(
+                f"{threshold.source_text}: "
+                f"{step_names.refusal(step, known, f'no script of the run has a step {step}')}"
+            )
 
 
 def _without_baseline(problem: str) -> UsageError:

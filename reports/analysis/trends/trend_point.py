@@ -35,7 +35,6 @@ from reports.results.levels import LEVELS
 from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
-from reports.text.reasons import reason_text
 
 """The levels of quantiles that are in a run's summary and in a stored baseline."""
 
@@ -261,7 +260,7 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str | Reason]]:
         except UsageError as error:
             notices.append(escape_control(str(error)))
     once, left_out = without_duplicates(stored)
-    return [point_of_baseline(run.baseline) for run in once], [*notices, *map(reason_text, left_out)]
+    return [point_of_baseline(run.baseline) for run in once], [*notices, *left_out]
 
 
 def point_of_baseline(baseline: Baseline) -> TrendPoint:

@@ -142,6 +142,6 @@ def check(*items: ThresholdResult, baseline: str = "", warnings: Sequence[str] =
     """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
     return check_result(
         items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, run=None,
-        against=Reason("other_run", text=baseline) if baseline else None, notes=(), data_notes=None,
-        alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
+        against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
+        data_notes=None, alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
     )  # fmt: skip
