@@ -183,8 +183,7 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targe
         if threshold.step and not turns.steps_named(threshold.step).any():
             step, known = threshold.step, turns.own_names
             raise UsageError(
-                f"{threshold.source_text}: "
-                f"{step_names.refusal(step, known, f'no script of the run has a step {step}')}"
+                f"{threshold.source_text}: {step_names.refusal(step, known, f'no script of the run has a step {step}')}"
             )
 
 
