@@ -18,7 +18,7 @@ from reports.analysis.check.results import CheckResult, ThresholdResult, check_r
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.named import targets_of
-from reports.api.verdicts import threshold_row
+from reports.api.check import threshold_row
 from reports.data.runs import RunFrames
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
