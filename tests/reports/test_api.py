@@ -475,13 +475,13 @@ def test_compare_equals_the_command(nightly: Path) -> None:
     assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
-    for row, finding in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
+    for row, entry in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
         for key in ("candidate", "metric", "verdict", "passes", "primary", "unit", "provisional"):
-            assert row[key] == finding[key]
-        counts = finding["turns"], finding["sessions"], finding["failed"]
+            assert row[key] == entry[key]
+        counts = entry["turns"], entry["sessions"], entry["failed"]
         named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
         assert named == [(both["baseline"], both["candidate"]) for both in counts]
-        difference = finding["difference"]
+        difference = entry["difference"]
         assert (difference is None) == np.isnan(row["baseline"])
         if difference and difference["scale"] == "ratio" and difference["high"] is not None:
             ends = [row[end] for end in ("difference", "low", "high")]

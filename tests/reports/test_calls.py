@@ -243,7 +243,7 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
         return row | at | {"rtp_expected": 100, "rtp_late": 0, "rtp_lost": missing}
 
     found = compare_targets(parse_targets([str(edit(folder, "sessions", change))]), draws=300)
-    metrics = {finding.spec.name: finding.difference for finding in found.comparisons}
+    metrics = {compared.spec.name: compared.difference for compared in found.comparisons}
 
     for name in ("connect_total p50", "post_dial_delay p50", "greeting p50", "answer_to_greeting p50"):
         assert metrics[name] is not None

@@ -117,13 +117,13 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
 
 def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
     comparison = quick(compared_targets)
-    finding = next(f for f in comparison.comparisons if f.spec.metric == "yield_rate")
+    compared = next(f for f in comparison.comparisons if f.spec.metric == "yield_rate")
 
-    assert finding.verdict.name == "regressed"
-    assert finding.difference is not None
-    assert finding.difference.baseline == pytest.approx(0.9, abs=0.05)
-    assert finding.difference.d == pytest.approx(-0.45, abs=0.08)
-    assert finding.difference.low < finding.difference.d < finding.difference.high < 0
+    assert compared.verdict.name == "regressed"
+    assert compared.difference is not None
+    assert compared.difference.baseline == pytest.approx(0.9, abs=0.05)
+    assert compared.difference.d == pytest.approx(-0.45, abs=0.08)
+    assert compared.difference.low < compared.difference.d < compared.difference.high < 0
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -435,11 +435,11 @@ def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
 
 
 def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:
-    finding = next(f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope")
+    compared = next(f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope")
 
-    assert finding.verdict.name == "regressed"
-    assert finding.difference is not None
-    assert finding.difference.d == pytest.approx(STEEP, abs=15)
+    assert compared.verdict.name == "regressed"
+    assert compared.difference is not None
+    assert compared.difference.d == pytest.approx(STEEP, abs=15)
 
 
 def test_limits_and_margins_of_slopes_are_in_ms_per_thousand_tokens(folder: Path) -> None:

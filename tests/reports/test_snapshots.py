@@ -215,14 +215,14 @@ def decision_words(found: Decision) -> str:
     return joined({"sentence": decision_sentence(found), "terminal": render_lines([z_scores(found)])})
 
 
-def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
-    return decision_of(frames_of(TWO, **(target_keys(TWO) | {"sequential_plan": planned(gates)} | document)))
+def decided(primary: dict[str, list[str]], **document: Any) -> Decision:
+    return decision_of(frames_of(TWO, **(target_keys(TWO) | {"sequential_plan": planned(primary)} | document)))
 
 
 def judged(*verdicts: VerdictName) -> Comparison:
-    findings = [invented.finding("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
+    all_compared = [invented.compared("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
                 for word in verdicts]  # fmt: skip
-    return invented.comparison(comparisons=tuple(findings))
+    return invented.comparison(comparisons=tuple(all_compared))
 
 
 def decided_words(end: End) -> str:
@@ -251,7 +251,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "comparison, inconclusive": lambda: first_words(judged("inconclusive", "equivalent")),
     "comparison, not regressed": lambda: first_words(judged("not_regressed", "equivalent")),
     "comparison, equivalent": lambda: first_words(judged("equivalent")),
-    "comparison, no primary metric": lambda: first_words(invented.comparison(comparisons=invented.findings()[3:])),
+    "comparison, no primary metric": lambda: first_words(invented.comparison(comparisons=invented.all_compared()[3:])),
     "comparison, analyses": lambda: comparison_words(replace(judged("inconclusive"), decision=invented.decision())),
     **{f"comparison, {end}": partial(decided_words, end) for end in ("pending", "futility", "not_regressed")},
     **{f"comparison, {name}": partial(page_words, name)

@@ -190,11 +190,11 @@ def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_
 
 
 def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Path) -> None:
-    gates = {"response_total": ["p(50)<+0.1%"]}
+    primary = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
-    assert analyse_pairs(planned_run(tmp_path / "exact", gates)).exit_status == 1
-    found = analyse_pairs(planned_run(tmp_path / "late", gates, late))
+    assert analyse_pairs(planned_run(tmp_path / "exact", primary)).exit_status == 1
+    found = analyse_pairs(planned_run(tmp_path / "late", primary, late))
     assert (found.exit_status, found.primary_metrics[0].verdict) == (3, "inconclusive")
     assert WHY in plain(reason_text(found.primary_metrics[0].reason))
 
@@ -393,12 +393,12 @@ def check_same_text(
     question: MetricSpec, values: tuple[float, float], d: list[float], difference_text: str, ends: str, margin: str
 ) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
-    finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
-    compared, item = row(finding), compared_result("as written", finding)
+    compared = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
+    shown, item = row(compared), compared_result("as written", compared)
 
     assert (
-        plain_of_words_of_differences(compared.change_text),
-        plain_of_words_of_differences(compared.margin_text),
+        plain_of_words_of_differences(shown.change_text),
+        plain_of_words_of_differences(shown.margin_text),
     ) == (
         f"{difference_text} ({ends})",
         margin,

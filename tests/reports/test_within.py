@@ -203,11 +203,11 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
 def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path) -> None:
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     asked = [MetricSpec("voice_to_voice", Within(d), Margin(points=0.05), True) for d in (DEADLINE, 2_500)]
-    findings = quick(sides, specs=asked).comparisons
+    all_compared = quick(sides, specs=asked).comparisons
 
-    assert [round(f.difference.d, 6) for f in findings if f.difference] == [-0.1, 0]
-    assert [comparison_entry(f).deadline_ms for f in findings] == [DEADLINE, 2_500]
-    assert [comparison_entry(f).title for f in findings] == [
+    assert [round(f.difference.d, 6) for f in all_compared if f.difference] == [-0.1, 0]
+    assert [comparison_entry(f).deadline_ms for f in all_compared] == [DEADLINE, 2_500]
+    assert [comparison_entry(f).title for f in all_compared] == [
         "voice_to_voice within 2,000 ms",
         "voice_to_voice within 2,500 ms",
     ]

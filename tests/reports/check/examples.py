@@ -1,4 +1,4 @@
-"""Synthetic runs, and invented threshold results and checks, for the tests of the gate."""
+"""Synthetic runs, and invented threshold results and checks, for the tests of checks."""
 
 from __future__ import annotations
 

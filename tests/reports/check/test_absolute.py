@@ -427,10 +427,10 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
     first, second = (TargetCounts(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.spec, statistic=Quantile(0.99))
-    finding = replace(
+    compared = replace(
         found, spec=asked, difference=difference, verdict=Verdict("inconclusive"), targets=(first, second)
     )
-    few = flat(compared_result("ttfa: p(99)<+20%", finding))
+    few = flat(compared_result("ttfa: p(99)<+20%", compared))
 
     assert (few.baseline, few.value, few.in_failures) == left
     assert (few.low, few.high, few.difference) == (None, None, None)

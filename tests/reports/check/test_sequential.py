@@ -30,22 +30,22 @@ from tests.reports.statistics.unequal import heavy, sampled
 SMALL = replace(examples.PAIRED, sessions=240, failed=0.005)
 
 
-def sequential_run(gates: dict[str, list[str]], sizes: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    return examples.read(SMALL, sequential_plan=planned(gates, sizes, bootstrap_samples=100), **document)
+def sequential_run(primary: dict[str, list[str]], sizes: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
+    return examples.read(SMALL, sequential_plan=planned(primary, sizes, bootstrap_samples=100), **document)
 
 
-@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, list[str]], status: int) -> None:
-    decision, found = decision_of(sequential_run(gates)), check_of(sequential_run(gates))
+@pytest.mark.parametrize(("primary", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+def test_a_sequential_run_is_checked_by_its_interim_analyses(primary: dict[str, list[str]], status: int) -> None:
+    decision, found = decision_of(sequential_run(primary)), check_of(sequential_run(primary))
 
     assert found.exit_status == decision.exit_status == status
     assert examples.verdicts(found) == [ruling.verdict for ruling in decision.primary_metrics]
-    for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
-        shown = math.log1p if gate["scale"] == "ratio" else float
+    for item, metric in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
+        shown = math.log1p if metric["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
             assert value is not None
-            assert shown(value) == pytest.approx(gate[name])
-        assert (item.analysis, item.sessions) == (gate["analysis"], gate["pairs"])
+            assert shown(value) == pytest.approx(metric[name])
+        assert (item.analysis, item.sessions) == (metric["analysis"], metric["pairs"])
 
 
 def test_absolute_thresholds_are_tested_on_the_whole_sequential_run() -> None:
@@ -167,9 +167,9 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
 @pytest.mark.parametrize("stored", [NO_TURNS, TargetCounts(1, 1, 0), TargetCounts(200, 20, 0)])
 def test_a_baseline_of_fewer_sessions_is_no_sign_of_unequal_lengths(stored: TargetCounts) -> None:
     assert examples.REGRESSED.compared is not None
-    finding = replace(examples.REGRESSED.compared, targets=(stored, TargetCounts(600, 60, 0)))
+    compared = replace(examples.REGRESSED.compared, targets=(stored, TargetCounts(600, 60, 0)))
 
-    assert list(unequal_lengths([compared_result("", finding)])) == []
+    assert list(unequal_lengths([compared_result("", compared)])) == []
 
 
 def test_one_failure_among_several_thresholds_has_a_notice_about_chance() -> None:

@@ -25,7 +25,7 @@ from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
 
 PLAN = replace(ENOUGH, sessions=80, seconds=240, failed=0.0)
-GATES = thresholds("failure_rate: rate<+1pt", "ttfa: p(95)<+20%")
+PRIMARY = thresholds("failure_rate: rate<+1pt", "ttfa: p(95)<+20%")
 
 
 def failing(folder: Path, seed: int, outages_s: Sequence[tuple[int, int]]) -> Path:
@@ -49,7 +49,7 @@ def store(folder: Path, runs: Sequence[Sequence[tuple[int, int]]]) -> Path:
 
 
 def checked(folder: Path, baseline: Path, outages_s: Sequence[tuple[int, int]]) -> CheckResult:
-    return check_of(load_for_report(failing(folder / "now", 9, outages_s)), GATES, str(baseline))
+    return check_of(load_for_report(failing(folder / "now", 9, outages_s)), PRIMARY, str(baseline))
 
 
 def test_bursts_of_failures_do_not_regress_against_stored_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Invented findings and comparisons for tests of the page. They have every verdict and every scale of a difference."""
+"""Invented comparisons for tests of the page. They have every verdict and every scale of a difference."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def points(base: float, candidate: float, low: float, high: float, margin: float
     return Difference("points", base, candidate, d, low, high, 0.01, 99, worse, better)
 
 
-def finding(
+def compared(
     metric: str,
     p: float | None,
     word: VerdictName,
@@ -60,7 +60,7 @@ def finding(
     more: int | None = None,
     **asked: Any,
 ) -> MetricComparison:
-    """Return the finding for the quantile `p` of a metric.
+    """Return the comparison of the quantile `p` of a metric.
 
     If `p` is None, it is for a rate, or for the mean of the metric.
     """
@@ -73,8 +73,8 @@ def finding(
     return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
 
 
-def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
-    """Return findings that have every verdict and every scale. The findings of primary metrics come first."""
+def all_compared(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
+    """Return comparisons that have every verdict and every scale. Those of primary metrics come first."""
     endless = Difference(
         "ratio",
         600,
@@ -100,7 +100,7 @@ def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
         ("audio_speed", None, "not_regressed", ratio(3.1, 3.0, 0.95, 1.02), {}),
         ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
-    return tuple(finding(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made)  # type: ignore[arg-type]
+    return tuple(compared(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made)  # type: ignore[arg-type]
 
 
 CHECKS = (
@@ -122,9 +122,9 @@ def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) ->
 
 
 def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **changes: Any) -> Comparison:
-    """Return a comparison of the targets of an invented run. Its comparisons are those of `findings`."""
+    """Return a comparison of the targets of an invented run. Its comparisons are those of `all_compared`."""
     named = candidates or ("gateway",)
-    found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.spec.primary)
+    found = sorted((f for name in named for f in all_compared(name)), key=lambda f: not f.spec.primary)
     parts: dict[str, Any] = {
         "targets": invented_targets("direct", *named),
         "comparisons": tuple(found),
@@ -138,7 +138,7 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
 
 
 LOOKS = (50, 100, 150, 200, 250)
-GATES = (
+PRIMARY = (
     MetricSpec("ttfa", Quantile(0.95), Margin(0.2), primary=True),
     MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True),
 )
@@ -152,8 +152,8 @@ def decided(spec: MetricSpec, verdict: VerdictName, analysis: int, *numbers: flo
 
 
 RULINGS = (
-    decided(GATES[0], "regressed", 3, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
-    decided(GATES[1], "not_regressed", 2, 0.001, -0.005, 0.007, 0.001),
+    decided(PRIMARY[0], "regressed", 3, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
+    decided(PRIMARY[1], "not_regressed", 2, 0.001, -0.005, 0.007, 0.001),
 )
 
 
@@ -161,7 +161,9 @@ def analysis_at(k: int, *seen: InterimStatistic | AnalyzedMetricEntry, c: float 
     """Return the interim analysis number `k`. The first one has the number 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
-    metrics = tuple(entry_from(AnalyzedMetricEntry, one, name=spec.name) for spec, one in zip(GATES, both, strict=True))
+    metrics = tuple(
+        entry_from(AnalyzedMetricEntry, one, name=spec.name) for spec, one in zip(PRIMARY, both, strict=True)
+    )
     return AnalysisEntry(LOOKS[k], LOOKS[k] / 250, 2.5 - k / 4 if c is None else c, 3.0, metrics, 2.0 * LOOKS[k])
 
 
@@ -169,7 +171,7 @@ def decision(
     reason: End = "regressed",
     analyses: tuple[AnalysisEntry, ...] | None = None,
     rulings: tuple[DecidedMetricEntry, ...] = RULINGS,
-    gates: tuple[MetricSpec, ...] = GATES,
+    specs: tuple[MetricSpec, ...] = PRIMARY,
     pairs: int = 157,
 ) -> Decision:
     """Return the decision of a run with a quantile and a rate as primary metrics.
@@ -187,23 +189,23 @@ def decision(
         run=invented_targets("direct", "gateway")[0].run, run_id="invented", baseline="direct", candidate="gateway",
         simulated=True, ended=True, stopped=reason != "pending", result=RESULT_OF_STATUS[status],
         exit_status=status, headline="", end=reason, invalid=[], stop_reason="", analyses_made=len(done), pairs=used,
-        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=ruled, specs=gates,
+        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=ruled, specs=specs,
         stopped_by_analysis=is_decided(reason, ()) and reason not in ("final_analysis", "stopped_by_user"),
-        comparisons=tuple(_found(spec, metric) for spec, metric in zip(gates, ruled, strict=False)),
+        comparisons=tuple(_found(spec, metric) for spec, metric in zip(specs, ruled, strict=False)),
     )  # fmt: skip
 
 
-def _found(gate: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
+def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
     """Return the comparison of a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
-    base = 0.01 if gate.kind == "rate" else 1600.0
-    candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
-    difference = Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high)
+    base = 0.01 if spec.kind == "rate" else 1600.0
+    candidate = base + ruling.d if spec.kind == "rate" else base * math.exp(ruling.d)
+    difference = Difference(spec.scale, base, candidate, ruling.d, ruling.low, ruling.high)
     counts, verdict = (
         (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return MetricComparison(
-        gate,
+        spec,
         "gateway",
         difference,
         counts,
@@ -219,8 +221,8 @@ PAGES: dict[str, dict[str, Any]] = {
     "verdicts": {},
     "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
     "nothing": {"comparisons": (), "checks": ()},
-    "ungated": {"comparisons": findings()[3:]},
-    "rates alone": {"comparisons": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
+    "no primary metric": {"comparisons": all_compared()[3:]},
+    "rates alone": {"comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
     "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
     "notices": {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},

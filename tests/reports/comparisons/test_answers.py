@@ -55,7 +55,7 @@ def test_an_answer_that_is_300_ms_slower_is_slower_although_the_first_sound_is_e
 ) -> None:
     folder = with_tools(tmp_path, replace(TWO, sessions=700, turns=5), slower(by_ms), live=("live",))
     comparison = quick(parse_targets([folder]))
-    verdicts = {finding.spec.name: finding.verdict.name for finding in comparison.primary}
+    verdicts = {compared.spec.name: compared.verdict.name for compared in comparison.primary}
 
     assert verdicts["voice_to_voice p50"] == "equivalent"
     assert verdicts["function_voice_to_voice p50"] == verdict
@@ -124,12 +124,14 @@ def test_shares_by_a_deadline_are_compared_with_those_of_the_thresholds(
     tmp_path: Path, thresholds: dict[str, list[str]], shares: list[str]
 ) -> None:
     folder = with_tools(tmp_path, TWO, slower(300), live=("live",), thresholds=thresholds)
-    findings = [finding for finding in quick(parse_targets([folder])).comparisons if finding.spec.kind == "within"]
+    all_compared = [
+        compared for compared in quick(parse_targets([folder])).comparisons if compared.spec.kind == "within"
+    ]
 
-    assert [finding.spec.name for finding in findings] == shares
-    assert not any(finding.spec.primary for finding in findings)
-    assert findings[0].difference is not None
-    assert findings[0].difference.d == pytest.approx(0 if "1,500" in shares[0] else -1)
+    assert [compared.spec.name for compared in all_compared] == shares
+    assert not any(compared.spec.primary for compared in all_compared)
+    assert all_compared[0].difference is not None
+    assert all_compared[0].difference.d == pytest.approx(0 if "1,500" in shares[0] else -1)
 
 
 def test_settings_of_onset_detection_are_no_difference_from_a_target_with_turn_events() -> None:

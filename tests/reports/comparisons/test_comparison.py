@@ -1,4 +1,4 @@
-"""Complete comparisons: their findings, verdicts and steps, and runs that were ended by interim analyses."""
+"""Complete comparisons: their metrics, verdicts and steps, and runs that were ended by interim analyses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from reports.statistics.target_counts import TargetCounts
 from reports.text.decision_sentences import decision_headline
 from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
-from tests.reports.comparisons.invented import GATES as DECIDED_GATES
+from tests.reports.comparisons.invented import PRIMARY as DECIDED_METRICS
 from tests.reports.comparisons.invented import ratio
 from tests.reports.edited import Row, edit, waiting
 from tests.reports.forms import comparison_notices, comparison_text, written
@@ -47,14 +47,14 @@ RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
 TTFA = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), primary=True)
 FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True)
-GATES = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), FAILURES]
+SPECS = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), FAILURES]
 
 
 def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparison:
     return next(
-        finding
-        for finding in comparison.comparisons
-        if finding.spec.name == name and finding.candidate == (candidate or finding.candidate)
+        compared
+        for compared in comparison.comparisons
+        if compared.spec.name == name and compared.candidate == (candidate or compared.candidate)
     )
 
 
@@ -70,17 +70,17 @@ def test_values_are_those_of_the_targets_samples() -> None:
 
 
 SLOW = replace(RUN, median_ms=1200)
-GATED = ("ttfa p50", "ttfa p95", "failure_rate")
+NAMES = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
     # (first run, second run, metric specs, verdicts on primary metrics, exit status)
     "a target that is twice as slow has regressed":
-        (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
+        (RUN, SLOW, None, dict(zip(NAMES, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
     "a target that is twice as fast has improved":
-        (SLOW, replace(RUN, seed=8), GATES, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
+        (SLOW, replace(RUN, seed=8), SPECS, dict(zip(NAMES, ("improved", "improved", "inconclusive"), strict=True)), 3),
     "a target with only failed turns has regressed":
-        (RUN, replace(RUN, failed=1.0), GATES, dict.fromkeys(GATED, "regressed"), 4),
+        (RUN, replace(RUN, failed=1.0), SPECS, dict.fromkeys(NAMES, "regressed"), 4),
     "two targets without turns are invalid":
-        (Plan(sessions=0), Plan(sessions=0, seed=8), GATES, dict.fromkeys(GATED, "inconclusive"), 4),
+        (Plan(sessions=0), Plan(sessions=0, seed=8), SPECS, dict.fromkeys(NAMES, "inconclusive"), 4),
     "a primary metric without values does not pass":
         (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
     "a comparison without primary metrics does not pass": (RUN, replace(RUN, seed=8), [], {}, 4),
@@ -95,18 +95,18 @@ def test_two_runs_have_verdicts_and_an_exit_status(
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"specs": asked}))
 
-    assert {finding.spec.name: finding.verdict.name for finding in comparison.primary} == words
+    assert {compared.spec.name: compared.verdict.name for compared in comparison.primary} == words
     assert comparison.exit_status == status
 
 
 def test_failure_rates_are_compared_in_percentage_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
-    finding = of(quick(sides, specs=[FAILURES]), "failure_rate")
+    compared = of(quick(sides, specs=[FAILURES]), "failure_rate")
 
-    assert finding.verdict.name == "regressed"
-    assert finding.difference is not None
-    assert finding.difference.scale == "points"
-    assert finding.difference.d == pytest.approx(finding.failed[1] / finding.turns[1])
+    assert compared.verdict.name == "regressed"
+    assert compared.difference is not None
+    assert compared.difference.scale == "points"
+    assert compared.difference.d == pytest.approx(compared.failed[1] / compared.turns[1])
 
 
 def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_variation() -> None:
@@ -115,7 +115,7 @@ def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_vari
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
 
     assert comparison.method.run_sd == RUN_SD
-    assert all(finding.verdict.provisional for finding in comparison.comparisons)
+    assert all(compared.verdict.provisional for compared in comparison.comparisons)
     assert wide is not None
     assert narrow is not None
     assert wide.high - wide.low > narrow.high - narrow.low
@@ -134,9 +134,9 @@ def test_targets_of_one_run_are_compared_in_pairs_and_are_not_provisional() -> N
 def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over_all() -> None:
     comparison = quick(targets(Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True)))
 
-    assert [finding.candidate for finding in comparison.primary] == ["b"] * 3 + ["c"] * 3
+    assert [compared.candidate for compared in comparison.primary] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
-    primary = [finding.spec.primary for finding in comparison.comparisons]
+    primary = [compared.spec.primary for compared in comparison.comparisons]
     assert primary == sorted(primary, reverse=True)
 
 
@@ -155,9 +155,9 @@ def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Pat
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
     sides = parse_targets([folder])
-    alone, together = quick(filtered_by(sides[:2]), specs=[TTFA]), quick(sides, specs=GATES)
+    alone, together = quick(filtered_by(sides[:2]), specs=[TTFA]), quick(sides, specs=SPECS)
 
-    assert [finding.sessions for finding in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
+    assert [compared.sessions for compared in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
@@ -194,8 +194,8 @@ def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
     ]
     comparison = quick(two(RUN), specs=asked)
 
-    assert [finding.spec for finding in comparison.comparisons] == asked
-    assert [finding.turns for finding in comparison.comparisons] == [(600, 600), (120, 120), (600, 600)]
+    assert [compared.spec for compared in comparison.comparisons] == asked
+    assert [compared.turns for compared in comparison.comparisons] == [(600, 600), (120, 120), (600, 600)]
 
 
 def test_a_metric_that_is_neither_better_nor_worse_is_refused() -> None:
@@ -225,12 +225,12 @@ def test_a_drift_in_an_informational_metric_has_no_notice() -> None:
     drifting = replace(ratio(100, 101, 0.98, 1.02), order="drift")
     asked = MetricSpec("audio_received", Quantile(0.5), Margin(0.1))
     counts = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
-    informs, gates = (
+    informs, primary = (
         MeasuredDifference(replace(asked, primary=primary), "new", drifting, counts) for primary in (False, True)
     )
 
     assert list(drift_notices([informs])) == []
-    assert len(list(drift_notices([informs, gates]))) == 1
+    assert len(list(drift_notices([informs, primary]))) == 1
 
 
 TWO = Plan(sessions=160, turns=4, targets=("west", "east"), paired=True)
@@ -256,9 +256,9 @@ def centre_of(found: Comparison) -> MetricComparison:
     return next(one for one in found.comparisons if one.spec.kind == "typical_change")
 
 
-def d_of(finding: MetricComparison) -> float:
-    assert finding.difference is not None
-    return finding.difference.d
+def d_of(compared: MetricComparison) -> float:
+    assert compared.difference is not None
+    return compared.difference.d
 
 
 def test_the_typical_change_detects_a_change_in_all_steps() -> None:
@@ -310,8 +310,8 @@ SHORT = replace(DECIDED_TWO, sessions=60)
 SCHEMA = schemas()["compare"]
 
 
-def run_of(folder: Path, gates: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:
-    return run(folder, plan, sequential_plan=planned(gates), **document)
+def run_of(folder: Path, primary: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:
+    return run(folder, plan, sequential_plan=planned(primary), **document)
 
 
 @pytest.fixture(scope="module")
@@ -319,11 +319,11 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     return quick(parse_targets([run_of(tmp_path_factory.mktemp("tight") / "run", TIGHT)]))
 
 
-@pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
+@pytest.mark.parametrize(("primary", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
 def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
-    tmp_path: Path, tight: Comparison, gates: Any, status: int
+    tmp_path: Path, tight: Comparison, primary: Any, status: int
 ) -> None:
-    found = tight if gates is TIGHT else quick(parse_targets([run_of(tmp_path / "run", gates)]))
+    found = tight if primary is TIGHT else quick(parse_targets([run_of(tmp_path / "run", primary)]))
     decision = found.decision
 
     assert decision is not None
@@ -348,7 +348,7 @@ def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path:
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     folder = Path(run(tmp_path / "run", SHORT))
-    whole = quick(targets(SHORT), specs=DECIDED_GATES)
+    whole = quick(targets(SHORT), specs=DECIDED_METRICS)
     edit(
         folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
     )  # both sessions of one pair, and one session of another pair
@@ -356,7 +356,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     assert not any("cut by the end" in notice for notice in comparison_notices(whole))
     assert any(
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
-        for notice in comparison_notices(quick(parse_targets([folder]), specs=DECIDED_GATES))
+        for notice in comparison_notices(quick(parse_targets([folder]), specs=DECIDED_METRICS))
     )
 
 

@@ -32,7 +32,7 @@ from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.text import comparison_rows
 from reports.text.comparison_rows import ComparisonRow
-from tests.reports.comparisons.invented import analysis_at, comparison, decision, finding, findings, points, ratio
+from tests.reports.comparisons.invented import all_compared, analysis_at, compared, comparison, decision, points, ratio
 
 NBSP = "\u00a0"
 
@@ -78,43 +78,43 @@ def test_the_narrow_plot_has_the_difference_and_the_verdict_of_each_row_within_i
 NEAR = ratio(100, 101, 0.98, 1.02)
 
 
-SURE = finding("audio_received", 0.5, "equivalent", NEAR)
+SURE = compared("audio_received", 0.5, "equivalent", NEAR)
 
 
 GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.inf, high=math.inf)
 
 
-FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
+FEW = replace(compared("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
-NAMED = {one.spec.name: one for one in findings()}
+NAMED = {one.spec.name: one for one in all_compared()}
 
 
 def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
-    return finding("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
+    return compared("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
 
 
 def few_turns(base: int, candidate: int) -> MetricComparison:
     counts = TargetCounts(base, base, 0), TargetCounts(candidate, candidate, 0)
-    return replace(finding("cut_off_rate", None, "inconclusive", points(0, 0, -0.1, 0.1)), targets=counts)
+    return replace(compared("cut_off_rate", None, "inconclusive", points(0, 0, -0.1, 0.1)), targets=counts)
 
 
 ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
-    # (a finding, the texts and positions in its row)
+    # (a comparison, the texts and positions in its row)
     "an informational metric of one instant has a note":
-        (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
+        (compared("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"note": "from end of speech, secondary"}),
-    "sessions": (replace(findings()[3], unit="session"),
+    "sessions": (replace(all_compared()[3], unit="session"),
                  {"reason": "slower; needs about 460 sessions per target"}),
     "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns has a note":
-        (finding("ttfa", 0.99, "inconclusive", GONE),
+        (compared("ttfa", 0.99, "inconclusive", GONE),
          {"measured": "∞ → 100 ms", "change_text": "was ∞ (unbounded)"}),
     "a ratio to a baseline of 0 is not shown":
-        (finding("audio_sent", 0.5, "inconclusive", replace(ratio(1, 47_500, 0.91, math.inf), baseline=0, d=math.inf)),
+        (compared("audio_sent", 0.5, "inconclusive", replace(ratio(1, 47_500, 0.91, math.inf), baseline=0, d=math.inf)),
          {"change_text": "n/a (baseline is 0)", "interval": ""}),
     "a quantile of too few turns is not shown":
         (FEW, {"change_text": "n/a (needs 198 sessions)", "measured": "1,180 ms → n/a", "d": math.nan}),
@@ -167,7 +167,7 @@ def test_nothing_is_drawn_outside_the_plot_for_any_interval(made: list[tuple[flo
     for *ends, margin in made:
         low, d, high = sorted(ends)
         difference = replace(ratio(100, 100, 1, 1), d=d, low=low, high=high)
-        found.append(finding("ttfa", 0.5, "inconclusive", difference, primary=True, margin=Margin(margin)))
+        found.append(compared("ttfa", 0.5, "inconclusive", difference, primary=True, margin=Margin(margin)))
     figure = drawn(panel(*found))
 
     assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
@@ -180,7 +180,7 @@ def test_nothing_is_drawn_outside_the_plot_for_any_interval(made: list[tuple[flo
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> None:
     figure = drawn(
-        panel(finding("failure_rate", None, "inconclusive", points(0.5, 0.5 + d, d - down, d + up), primary=True))
+        panel(compared("failure_rate", None, "inconclusive", points(0.5, 0.5 + d, d - down, d + up), primary=True))
     )
 
     assert "same" in texts(figure)
@@ -194,9 +194,9 @@ def shift_in(made: Comparison) -> Shift:
 
 
 def test_the_first_gated_quantile_is_the_main_question() -> None:
-    rate, tail = findings()[2], findings()[4]
+    rate, tail = all_compared()[2], all_compared()[4]
 
-    question = measurements.main_spec((rate, findings()[0]))
+    question = measurements.main_spec((rate, all_compared()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
     assert measurements.main_spec((tail,)) == tail.spec

@@ -31,7 +31,7 @@ from reports.text.comparison_rows import row as row_of
 from reports.text.reasons import reason_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
-from tests.reports.comparisons.invented import comparison, finding, points, ratio
+from tests.reports.comparisons.invented import compared, comparison, points, ratio
 from tests.reports.forms import comparison_markdown, comparison_text
 from tests.reports.synthetic import Plan
 
@@ -43,12 +43,12 @@ def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def of(*findings: MetricComparison, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
-    return comparison(*candidates, comparisons=findings, **changes)
+def of(*all_compared: MetricComparison, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
+    return comparison(*candidates, comparisons=all_compared, **changes)
 
 
 def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> MetricComparison:
-    return finding(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
+    return compared(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
 
 
 UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
@@ -80,7 +80,7 @@ def tail(word: str, difference: Difference | None, **more: Any) -> MetricCompari
 
 
 SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
-    # (findings, headline, second sentence)
+    # (comparisons, headline, second sentence)
     "a median that regressed": (
         [MEDIAN],
         "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
@@ -158,7 +158,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate."),
     "the other primary metrics follow the worst": (
         [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
-         finding("ttfa", 0.99, "regressed", WORSE)], None,
+         compared("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
         "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."),
     "the metric farthest beyond its margin is in the headline": (
@@ -254,7 +254,7 @@ LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
-    """Return comparisons of loaded runs of several types, and comparisons with invented findings."""
+    """Return comparisons of loaded runs of several types, and comparisons with invented metrics."""
     tmp_path = tmp_path_factory.mktemp("many")
     three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
@@ -272,7 +272,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
 
 
 @pytest.mark.parametrize("width", [140, 100, 80, 60])
-def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_finding(
+def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_metric(
     many: list[Comparison], width: int
 ) -> None:
     for found in many:
@@ -285,8 +285,10 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_findi
 
 
 def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> None:
-    figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
-    worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
+    figures = tuple(
+        compared("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12)
+    )
+    worst = compared("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
     lines = comparison_markdown(comparison("gateway", comparisons=(*figures, worst))).splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
     table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
@@ -297,7 +299,7 @@ def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> N
     assert any("3 more primary metrics" in line for line in lines)
 
 
-def test_the_document_of_a_comparison_has_its_status_and_all_findings(many: list[Comparison]) -> None:
+def test_the_document_of_a_comparison_has_its_status_and_all_metrics(many: list[Comparison]) -> None:
     for found in many:
         data = comparison_data(found)
         assert (data["result"], len(data["comparisons"])) == (
@@ -306,7 +308,7 @@ def test_the_document_of_a_comparison_has_its_status_and_all_findings(many: list
         )
 
 
-def test_the_document_has_the_numbers_of_a_finding() -> None:
+def test_the_document_has_the_numbers_of_a_metric() -> None:
     data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 

@@ -60,9 +60,11 @@ from tests.reports.synthetic import Plan
 SCHEMA = schemas()["decision"]
 
 
-def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
+def decided(primary: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
     """Return the decision about a loaded run. All tests share the rows of a plan."""
-    return decision_of(frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)))
+    return decision_of(
+        frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(primary)} | changes))
+    )
 
 
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
@@ -100,11 +102,11 @@ COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Ro
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("gates", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED)
+@pytest.mark.parametrize(("primary", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED)
 def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
-    tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
+    tmp_path: Path, primary: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
 ) -> None:
-    found = analyse_pairs(edit(planned_run(tmp_path, gates, **document), "sessions", change))
+    found = analyse_pairs(edit(planned_run(tmp_path, primary, **document), "sessions", change))
 
     assert (found.pairs_ended, analysed_pairs(found)) == (pairs, done)
     if document == RUNNING:
@@ -180,11 +182,11 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("gates", "plan", "document", "sentence"), INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize(("primary", "plan", "document", "sentence"), INVALID.values(), ids=INVALID)
 def test_a_run_without_usable_results_is_invalid(
-    gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], sentence: str
+    primary: dict[str, list[str]], plan: Plan, document: dict[str, Any], sentence: str
 ) -> None:
-    found = decided(gates, plan, **document)
+    found = decided(primary, plan, **document)
 
     assert (found.stopped, found.exit_status) == (True, 4)
     assert decision_sentence(found) == sentence if sentence.endswith("row") else sentence in decision_sentence(found)
@@ -413,9 +415,9 @@ def course(
     return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
 
 
-def critical(k: int, gates: int = 1) -> float:
+def critical(k: int, primary: int = 1) -> float:
     """Return the critical value of the interim analysis number `k`. The first one has the number 1."""
-    return critical_values([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
+    return critical_values([size / 500 for size in SIZES], 0.05 / primary)[k - 1]
 
 
 def test_a_statistic_far_beyond_its_margin_ends_the_run_at_once() -> None:
@@ -448,7 +450,7 @@ def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metr
     z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
     found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
     (regressed, *_) = found.decisions
-    family, alone = ([critical(k, gates) for k in (1, 2)] for gates in (3, 1))
+    family, alone = ([critical(k, primary) for k in (1, 2)] for primary in (3, 1))
 
     assert regressed.verdict == "regressed"
     assert regressed.corrected == pytest.approx(MARGIN + distance(z, 0.05, shares, family))

@@ -122,12 +122,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 def _decided() -> Comparison:
     """Return a comparison with two gates, which differ in `measured_from` and in the margin."""
-    made = invented.decision(gates=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
+    made = invented.decision(specs=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
     drifting = tuple(
         replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
         if one.difference
         else one
-        for one in invented.findings()
+        for one in invented.all_compared()
     )
     return invented.comparison(decision=made, comparisons=drifting)
 
