@@ -25,12 +25,8 @@ from reports.text.reasons import document_data, reasons_text
 from reports.text.validity import validity_entry
 
 
-def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
-    """Return a result with its sentences."""
-    return entry_from(ThresholdEntry, with_texts(result))
-
-
 def with_texts(result: ThresholdResult) -> ThresholdResult:
+    """Return a result with its sentences."""
     comparison = comparison_entry(result.compared) if result.compared else None
     return structs.replace(result, note=reasons_text(result.notes), comparison=comparison)
 
@@ -47,8 +43,9 @@ def with_sentences(checked: CheckResult) -> CheckResult:
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
     """Return the document check.json as lists, dictionaries, strings and numbers."""
-    thresholds = [*map(threshold_entry, checked.thresholds)]
-    return document_data(entry_from(CheckDocument, with_sentences(checked), thresholds=thresholds))
+    written = with_sentences(checked)
+    thresholds = [entry_from(ThresholdEntry, result) for result in written.thresholds]
+    return document_data(entry_from(CheckDocument, written, thresholds=thresholds))
 
 
 def markdown(checked: CheckResult) -> str:
