@@ -28,7 +28,8 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import Mistakes, ScriptError, UsageError, each_error
 from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_json
-from bench.files.sanitize import excerpt, get_object, get_text
+from bench.files.sanitize import excerpt
+from bench.files.values import get_object, get_text
 from bench.load.planning.command_line import LOCUST_SUFFIX
 from bench.plan.recordings import load_pcm
 from bench.plan.script import Script, load_script

@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.base": (
         "units", "errors", "installation", "standard_streams", "clock", "cpu",
     ),
-    "bench.files": ("sanitize", "safe_io", "yaml_file", "validation"),
+    "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
         "openai_hosts", "agents", "telephone", "registry",
@@ -117,7 +117,7 @@ NAMED_IN = {
 }  # fmt: skip
 
 CLOCK_FREE = (
-    "bench.files.sanitize",
+    "bench.files.sanitize", "bench.files.values",
     "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
     "bench.simulator.caller_turns", "bench.simulator.conversation",

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HELD, HOLD, UNSENT
-from bench.files.sanitize import MAX_TEXT_CHARACTERS
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure

@@ -19,7 +19,7 @@ import msgspec
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.words import HeardText
-from bench.files.sanitize import MAX_TEXT_CHARACTERS
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS

@@ -26,7 +26,7 @@ import numpy as np
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
-from bench.files.sanitize import MAX_TEXT_CHARACTERS
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.blocks import BLOCK_MS
 from bench.observe.early_sound import Change, EarlySound
 from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
-from bench.files.sanitize import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
+from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import (

@@ -25,17 +25,17 @@ import msgspec
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import Billing
-from bench.files.sanitize import (
+from bench.files.sanitize import slug
+from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
+from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
     get_object,
     get_text,
     object_in,
     shortened_settings,
-    slug,
     string_in,
 )
-from bench.files.validation import Choice, Converted, Field, Integer, JsonObject, OrStruct, String
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai.dialect import GPT_LIVE_NAME, ga_format, tool_choice
 from bench.services.openai.events import MAX_DURATION_CLOSE, failure_of, usage_of

@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from bench.base.units import NS_PER_S
-from bench.files.sanitize import MAX_ID_CHARACTERS
+from bench.files.values import MAX_ID_CHARACTERS
 
 
 class EventKind(Enum):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.files.sanitize import MAX_TEXT_CHARACTERS
+from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem

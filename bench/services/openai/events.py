@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench.files.sanitize import (
+from bench.files.sanitize import slug
+from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
     MAX_ID_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
@@ -26,7 +27,6 @@ from bench.files.sanitize import (
     milliseconds_in,
     object_in,
     shortened_settings,
-    slug,
     string_in,
 )
 from bench.wire.dialect import NOT_JSON, Dialect, MessageKind, decode_again

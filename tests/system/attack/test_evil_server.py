@@ -16,7 +16,7 @@ import pytest
 
 from bench.catalogue.outcomes import meaning, outcome_class
 from bench.catalogue.timeouts import Timeouts
-from bench.files.sanitize import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
+from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
 from bench.services.agents import PCM

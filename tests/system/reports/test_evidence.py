@@ -40,7 +40,7 @@ def evidence(run: Path) -> dict[str, Any]:
 
 
 def test_each_failure_has_its_status_its_close_code_and_the_error_as_received(evidence: dict[str, Any]) -> None:
-    failures = {entry["outcome"]: entry for entry in evidence["failures"]}
+    failures = {entry["outcome"]: entry for entry in evidence["failures"]["examples"]}
 
     assert set(failures) == {"throttled:handshake", "connect_failed:503", "closed:1011"}
     assert [failures[name]["http_status"] for name in failures] == [
