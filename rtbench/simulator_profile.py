@@ -52,7 +52,10 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
         )
     if target is not None and target not in labels:
         raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}")
-    turns, sessions = (_good(frame, target) for frame in (run.turns, run.sessions))
+    turns, sessions = (
+        frame[frame["measured"] & (frame["outcome_class"] == "success") & (target is None or frame["target"] == target)]
+        for frame in (run.turns, run.sessions)
+    )
     if step is not None:
         turns = turns[turns["step"] == step]
     if len(turns) < MIN_TURNS:
@@ -67,11 +70,6 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
     speed = turns["audio_speed"].median()
     generation_speed = None if np.isnan(speed) else round(float(np.clip(speed, 0.1, 1_000)), 3)
     return measured_profile(f"like {run.folder.name}", delays, generation_speed)
-
-
-def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
-    has_target = True if target is None else frame["target"] == target
-    return frame[frame["measured"] & (frame["outcome_class"] == "success") & has_target]
 
 
 def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> list[float]:

@@ -109,16 +109,11 @@ def run_load_steps(
     """Run the steps of one kind of session, and yield each result. `step` runs one step with a number of sessions."""
     steps: list[LoadStep] = []
     while (level := next_level(grid, map(result_of, steps))) is not None and not level.confirmation_run:
-        if _is_busy(steps):
-            return
+        tries = [tried.result for tried in steps[-MAX_TRIES:]]
+        if tries == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps)):
+            return  # other programs affect every load
         steps.append(step(kind, level.load))
         yield steps[-1]
-
-
-def _is_busy(steps: Sequence[LoadStep]) -> bool:
-    """Return whether other programs kept the machine busy before any load passed, so that they affect every load."""
-    results = [step.result for step in steps[-MAX_TRIES:]]
-    return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
 
 def run_load_step(

@@ -19,7 +19,6 @@ from statistics import NormalDist, median
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.results.reason import Reason
 from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
-from reports.statistics.quantiles import QuantileEstimate
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
     CapacityDocument,
@@ -127,14 +126,10 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
     if longer.result == "fail":
         return Reason("longer_run_failed", about | {"duration_s": before.duration_s})
     was, now = before.latency_p50, longer.latency_p50
-    if _differ(was, now) and was.value and abs(now.value / was.value - 1) > DRIFT:
+    disjoint = was.high < now.low or now.high < was.low  # False if a needed end is unknown
+    if disjoint and was.value and abs(now.value / was.value - 1) > DRIFT:
         return Reason("p50_drifted", about | {"p50_ms": [was.value, now.value]})
     return None
-
-
-def _differ(estimate: QuantileEstimate, other: QuantileEstimate) -> bool:
-    """Return whether two intervals are disjoint; False if an end is unknown that is needed to decide this."""
-    return estimate.high < other.low or other.high < estimate.low
 
 
 def breaking_point(level: LevelEntry) -> Reason:
@@ -155,10 +150,16 @@ CONTRADICTION_ALPHA = 0.05
 
 
 def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
-    """Return a note on the two levels that contradict each other most; None if no levels do."""
+    """Return a note on the two levels that contradict each other most; None if no levels do.
+
+    `z` is the share at the lower load minus the share at the higher load, in standard errors.
+    """
     loads, objectives = _comparable(levels)
     pairs = [
-        (_z(lower, higher, typical_deff), (low, lower), (high, higher))
+        (
+            (lower.value - higher.value) / math.sqrt(_variance(lower, typical_deff) + _variance(higher, typical_deff)),
+            *((low, lower), (high, higher)),
+        )
         for shares in objectives
         for typical_deff in [median(share.deff for share in shares)]
         for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2)
@@ -171,12 +172,6 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
         return None
     both = [{"load": at, "share": share.value, "turns": share.turns} for at, share in ((low, lower), (high, higher))]
     return Reason("contradiction", {"slo": lower.slo, "levels": both})
-
-
-def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return the share at the lower load minus the share at the higher load, in standard errors."""
-    variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
-    return (lower.value - higher.value) / math.sqrt(variance)
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:

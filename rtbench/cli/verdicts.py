@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import (
-    FAIL_STATUS,
-    INCONCLUSIVE_STATUS,
-    INVALID_STATUS,
-    OnInconclusive,
-    RtbenchError,
-    UsageError,
-)
+from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, OnInconclusive, RtbenchError, UsageError
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
@@ -240,13 +233,7 @@ def check(
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import read_thresholds
     from reports.pages.check.ci import refusal_lines, result_lines
-    from reports.pages.check.document import (
-        append_summary,
-        files_of,
-        requested_files,
-        write_check,
-        write_refusal,
-    )
+    from reports.pages.check.document import append_summary, files_of, requested_files, write_check, write_refusal
     from reports.pages.check.report import check_page
     from reports.render.terminal import render_page
 
