@@ -29,7 +29,7 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
     """
 
-    schema: Literal[3] = 3
+    schema: Literal[4] = 4
     run_id: str
     baseline: str
     candidate: str
