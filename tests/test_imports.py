@@ -67,7 +67,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types", "argument_names", "thresholds",
         "step_names", "measurable",
     ),
-    "reports.data": ("uncertainty", "frames", "runs", "planned_turns", "turns", "samples", "export"),
+    "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "samples", "export"),
     "reports.analysis": (
         "summary", "metric_comparison", "targets", "sample_size", "sequential", "comparisons", "check", "evidence",
         "trends", "reference",

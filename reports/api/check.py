@@ -9,7 +9,7 @@ import pandas as pd
 from msgspec import structs
 
 from reports.analysis.check.results import CheckResult, ThresholdResult
-from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.formatting import NBSP, plural
 from reports.render.notebook import frame_html
 from reports.text import reasons

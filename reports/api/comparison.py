@@ -3,25 +3,67 @@
 from __future__ import annotations
 
 import pandas as pd
+from msgspec import structs
 
 from reports.analysis.comparisons import comparison
+from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.data.runs import run_id_of
 from reports.formatting import NBSP, join_words, plural
-from reports.pages.comparisons.document import comparison_frame
 from reports.render.notebook import frame_html
 from reports.results.verdict import RESULT_OF_STATUS
-from reports.text.reasons import reason_line
+from reports.text.metric_sentences import comparison_entry
+from reports.text.reasons import reason_line, use
 
 COLUMNS = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason_text")
 """The columns that a notebook shows."""
+
+
+DTYPES = dtypes_of(
+    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
+    (NUMBER, ("p",)),
+    (TEXT, ("unit",)),
+    (FLAG, ("primary",)),
+    (TEXT, ("verdict",)),
+    (FLAG, ("passes", "provisional", "published", "usable")),
+    (TEXT, REASON),
+    (NUMBER, ("baseline", "value", "difference", "low", "high")),
+    (TEXT, ("scale",)),
+    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
+)
+"""The columns of a comparison's frame, with their dtypes."""
 
 
 class CompareResult(comparison.Comparison):
     """A comparison of targets. The first target is the baseline."""
 
     def to_frame(self) -> pd.DataFrame:
-        return comparison_frame(self)
+        """Return a row for each comparison of a metric, with primary metrics first, then one for the p50 of each step.
 
-    to_frame.__doc__ = comparison_frame.__doc__
+        A row is the flattened entry of compare.json. The column `scale` determines the unit of `difference`, `low` and
+        `high`. If it is `ratio`, they are shares of the baseline's value (0.2 is +20 %). If it is `points`, they are
+        differences of shares (0.2 is 20 points). If it is `slope`, they are in the unit of the metric. An unbounded end
+        is NaN. If the comparison is not fair, `usable` is false and `verdict` is `not_evaluated`. `run_id` is the ID of
+        the candidate's run.
+        """
+        invalid = self.invalid_reasons
+        run_ids = {target.label: run_id_of(target.run) for target in self.targets}
+        of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
+        rows = []
+        for compared in (*self.comparisons, *self.steps):
+            spec, entry = compared.spec, comparison_entry(compared)
+            difference = entry.difference
+            row = structs.asdict(entry) | dict(
+                zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True)
+            )
+            row |= {"run_id": run_ids[compared.candidate], "title": spec.name, "scale": spec.scale, "difference": None}
+            if difference is not None:
+                row |= structs.asdict(difference) | {"value": difference.candidate, "difference": difference.estimate}
+                row["candidate"] = compared.candidate
+            for name in ("turns", "sessions", "failed"):
+                row |= {f"baseline_{name}": row[name].baseline, name: row[name].candidate}
+            row |= use(entry.reason, published=difference is not None, invalid=invalid)
+            rows.append(row | ({"verdict": "not_evaluated", "passes": False} if self.failed_checks else {}))
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""

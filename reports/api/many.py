@@ -12,9 +12,9 @@ import pandas as pd
 from bench.base.errors import UsageError
 from bench.record.presence import file_status, is_folder, is_run, run_folders
 from reports.api.arguments import given_run, path_of
+from reports.api.frames import concat
 from reports.api.run import Run, load_run
 from reports.api.selection import UnknownValueError, Where
-from reports.data.frames import concat
 from reports.data.runs import run_id_of
 from reports.formatting import NBSP, plural
 from reports.results.levels import LEVELS

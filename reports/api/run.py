@@ -24,6 +24,7 @@ from reports.analysis.summary.run_validity import validity_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.api import tables
 from reports.api.arguments import metrics_with_names, quantile_levels
+from reports.api.frames import concat, frame_of
 from reports.api.selection import (
     RowFilter,
     Selection,
@@ -35,7 +36,6 @@ from reports.api.selection import (
     target_names,
 )
 from reports.data import runs
-from reports.data.frames import concat, frame_of
 from reports.data.samples import OF_SAMPLE, MetricSamples, rate_counts, rate_unit, samples_of, session_sample
 from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
 from reports.metrics.rate_metrics import RATES

@@ -26,7 +26,7 @@ from reports.analysis.summary.metrics import (
 )
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of
 from reports.analysis.summary.summary import Summary
-from reports.data.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
+from reports.api.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.uncertainty import uncertain_reason
 from reports.metrics.rate_metrics import RATES, RateUnit

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from reports.analysis.trends import trend
-from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.formatting import NBSP, plural
 from reports.metrics.strata import NO_LABELS
 from reports.render.notebook import frame_html

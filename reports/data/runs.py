@@ -44,7 +44,6 @@ from bench.record.metric_values import (
     wrong_column,
 )
 from bench.record.spool import parts
-from reports.data.frames import by_label
 from reports.data.uncertainty import UncertainMetric, uncertain_metrics_of
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.results.json_entries import optional_keys
@@ -94,6 +93,16 @@ Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
 DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 """The pandas dtype for each Arrow type. The dtypes do not depend on whether values are missing."""
+
+
+def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
+    """Return `value(label)` for the label of each row; `missing` for rows without a label.
+
+    `labels` is a categorical.
+    """
+    values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
+    of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
+    return of_rows
 
 
 @dataclass(frozen=True, eq=False, repr=False)

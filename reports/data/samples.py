@@ -24,8 +24,7 @@ import pandas as pd
 
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, TRANSCRIPT_METRICS, Metric
 from bench.catalogue.outcomes import is_throttled
-from reports.data.frames import by_label
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, by_label
 from reports.data.turns import (
     FAILED,
     GOOD,

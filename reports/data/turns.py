@@ -22,9 +22,8 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, REGULAR
 from bench.record.histograms import MAX_STEPS, OTHER_STEP
 from bench.record.metric_values import floats, measured_from_ns, values_ns
-from reports.data.frames import by_label
 from reports.data.planned_turns import TurnOfScript, planned_turns
-from reports.data.runs import RunFrames, sequence
+from reports.data.runs import RunFrames, by_label, sequence
 from reports.metrics import step_names
 from reports.metrics.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
 from reports.statistics.counting import Floats, Integers

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import rtbench
-from reports.data.frames import by_label
+from reports.data.runs import by_label
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary

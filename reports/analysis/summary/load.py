@@ -21,8 +21,7 @@ import pandas as pd
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_throttled
 from bench.record.metric_values import floats
-from reports.data.frames import by_label
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, by_label
 from reports.data.turns import measured_rows
 from reports.formatting import time_step
 from reports.results.json_entries import Count, JsonEntry, Number, Rounded, described

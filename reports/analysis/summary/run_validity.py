@@ -16,8 +16,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
 from reports.analysis.summary.targets import transcription_model
-from reports.data.frames import by_label
-from reports.data.runs import RunFrames, hosts_of, stated_validity
+from reports.data.runs import RunFrames, by_label, hosts_of, stated_validity
 from reports.data.turns import TurnArrays
 from reports.data.uncertainty import UncertainMetric
 from reports.render.blocks import MARKS

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from reports.analysis.comparisons.comparison import Comparison, Method
 from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
-from reports.data.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import run_id_of
 from reports.pages.comparisons.page import comparison_page
 from reports.render.files import PagePaths, write_page
@@ -21,7 +19,7 @@ from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry,
 from reports.text import comparison_sentences as sentences
 from reports.text.decision_sentences import decision_sentence
 from reports.text.metric_sentences import comparison_entry
-from reports.text.reasons import document_data, use
+from reports.text.reasons import document_data
 from reports.text.validity import validity_entry
 
 COMPARE_VERSION: Literal[5] = 5
@@ -125,51 +123,6 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             notices=sentences.all_notices(comparison),
         )
     )
-
-
-DTYPES = dtypes_of(
-    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
-    (NUMBER, ("p",)),
-    (TEXT, ("unit",)),
-    (FLAG, ("primary",)),
-    (TEXT, ("verdict",)),
-    (FLAG, ("passes", "provisional", "published", "usable")),
-    (TEXT, REASON),
-    (NUMBER, ("baseline", "value", "difference", "low", "high")),
-    (TEXT, ("scale",)),
-    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
-)
-"""The columns of a comparison's frame, with their dtypes."""
-
-
-def comparison_frame(comparison: Comparison) -> pd.DataFrame:
-    """Return a row for each comparison of a metric, with primary metrics first, then a row for the p50 of each step.
-
-    A row is the flattened entry of compare.json. The column `scale` determines the unit of `difference`, `low` and
-    `high`. If it is `ratio`, they are shares of the baseline's value (0.2 is +20 %). If it is `points`, they are
-    differences of shares (0.2 is 20 points). If it is `slope`, they are in the unit of the metric. An unbounded end is
-    NaN. If the comparison is not fair, `usable` is false and `verdict` is `not_evaluated`. `run_id` is the ID of the
-    candidate's run.
-    """
-    invalid = comparison.invalid_reasons
-    run_ids = {target.label: run_id_of(target.run) for target in comparison.targets}
-    of_steps = {name: labels for target in comparison.targets for name, labels in target.turns.row_labels.items()}
-    rows = []
-    for compared in (*comparison.comparisons, *comparison.steps):
-        spec, entry = compared.spec, comparison_entry(compared)
-        difference = entry.difference
-        row = structs.asdict(entry) | dict(
-            zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True)
-        )
-        row |= {"run_id": run_ids[compared.candidate], "title": spec.name, "scale": spec.scale, "difference": None}
-        if difference is not None:
-            row |= structs.asdict(difference) | {"value": difference.candidate, "difference": difference.estimate}
-            row["candidate"] = compared.candidate
-        for name in ("turns", "sessions", "failed"):
-            row |= {f"baseline_{name}": row[name].baseline, name: row[name].candidate}
-        row |= use(entry.reason, published=difference is not None, invalid=invalid)
-        rows.append(row | ({"verdict": "not_evaluated", "passes": False} if comparison.failed_checks else {}))
-    return frame_of(rows, DTYPES)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
@@ -34,16 +32,6 @@ REASON = ("reason", "reason_numbers", "reason_text")
 USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, REASON))
 """The columns about a value, in every frame: whether it was published, whether it may be used, and why not. The reason
 is a code, its numbers are JSON, and its text is a sentence."""
-
-
-def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
-    """Return `value(label)` for the label of each row; `missing` for rows without a label.
-
-    `labels` is a categorical.
-    """
-    values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
-    of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
-    return of_rows
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
