@@ -70,27 +70,35 @@ class Sources(Protocol):
 
     @property
     def is_weighted_by_number(self) -> bool:
-        """True if the sessions of both targets differ in length, so that turns are weighted."""
+        """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
 
     @property
     def weighted(self) -> tuple[Source, Source]:
         """The baseline and the candidate, with weighted turns in rates and means if sessions differ in length."""
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return the samples of both targets, with their steps if the candidate's turns must be weighted by step."""
+        """Return the samples of both targets.
+
+        The steps are included if the candidate's turns must be weighted to the shares that the steps, or the steps and
+        the turn numbers, have in the baseline.
+        """
 
 
 class MeasuredDifferences(NamedTuple):
-    """The difference for each of several specs with the same statistic and metric; None without a value of a target."""
+    """The result of a comparison for several specs that have the same statistic and metric.
+
+    `differences` has one difference for each spec; None if a target has no value of the metric.
+    """
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
 
 
 class StoredComparison(NamedTuple):
-    """The result of a comparison with the stored runs that have the metric.
+    """The result of a comparison with stored runs. `runs` is the number of stored runs that have the metric.
 
-    Of the stored runs, `counts` has the smallest ones, so that they show whether every run has enough.
+    `counts` has the counts of the stored runs and of the target. Those of the stored runs are the smallest counts of
+    any of these runs, so that they show whether every run has enough.
     """
 
     runs: int
@@ -130,7 +138,10 @@ class Statistic(ABC):
 
     @classmethod
     def aggregates(cls, unit: str, better: Direction) -> tuple[str, ...]:
-        """Return the names of the statistic in thresholds on a metric of this unit; () if it has none."""
+        """Return the names of the statistic in thresholds on a metric; () if it has none.
+
+        `unit` is the unit of the metric, and `better` is its better direction.
+        """
         return ()
 
     @classmethod
@@ -200,8 +211,8 @@ class Statistic(ABC):
     def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
         """Return two shares of sessions whose turns all fail, although no session of the run did.
 
-        From the first share on, the value would be above the limit. The second is the upper bound of the share. Return
-        None if sessions that a run has none of by chance cannot matter.
+        From the first share on, the value would be above an upper limit. The second is the upper bound of the share.
+        Return None if no session can matter that a run has none of by chance.
         """
         return None
 
@@ -218,7 +229,10 @@ class Statistic(ABC):
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the variance of a difference, estimated from one target, or from two whose sessions are paired."""
+        """Return the variance of a difference, estimated from a pilot run.
+
+        `sources` has one target, or two targets whose sessions are paired.
+        """
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(

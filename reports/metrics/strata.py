@@ -16,7 +16,8 @@ from reports.results.json_entries import JsonEntry, Known, described
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """The instants from which latency is measured, each with its displayed name, in the order of reports."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""The names of their turns by the event that started their responses, for metrics from the end of speech."""
+"""For each of these instants, the name of its turns by the event that started their responses. Metrics that are always
+measured from the end of speech use these names."""
 TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
@@ -31,7 +32,10 @@ Traits = Annotated[Known, described("the type of the turns; null for regular tur
 
 
 class Stratum(NamedTuple):
-    """The turns that may be in one sample. `measured_from` is "" for any instant, `turn_type` for regular turns."""
+    """The turns that may be in one sample.
+
+    `measured_from` is "" for any instant. `turn_type` is "" for regular turns.
+    """
 
     measured_from: str = ""
     turn_type: str = ""

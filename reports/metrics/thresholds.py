@@ -33,7 +33,8 @@ from reports.statistics.differences import Margin
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 ONLY_IN_K6 = ("max", "min", "count")
-"""The aggregates that k6 has but that a threshold cannot use here."""
+"""The aggregates that k6 has but that a threshold cannot use here. A single turn determines `max` and `min`, and `max`
+grows with the number of turns. `count` grows with the length of the run."""
 
 
 @dataclass(frozen=True)
@@ -337,7 +338,10 @@ class Recorded(NamedTuple):
 
 
 def recorded(document: Mapping[str, Any]) -> Recorded:
-    """Return the thresholds that run.json contains. Another version of the tool may have written it."""
+    """Return the thresholds that are recorded with a run, and why this version cannot read others, by their texts.
+
+    `document` is the content of run.json. Another version of the tool may have written it.
+    """
     found = Recorded([], {})
     for metric, texts in (document.get("thresholds") or {}).items():
         for text in texts:

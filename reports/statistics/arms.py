@@ -195,7 +195,10 @@ class TwoSamples:
 def target_resamples(
     samples: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return the quantiles of resamples of baseline and candidate: one row per resample, one column per p."""
+    """Return the quantiles of resamples of both targets: two arrays, the baseline's first.
+
+    Each array has one row per resample, and one column per p.
+    """
     if samples.steps is not None:
         return _mixed_resamples(samples, ps, draws, rng)
     if samples.paired:

@@ -84,7 +84,10 @@ def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
 
 
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
-    """Return whether the finite values of a series are autocorrelated: at least MIN_VALUES, not all equal."""
+    """Return whether a series is autocorrelated at this type I error. Values that are not finite are left out.
+
+    Return False if fewer than MIN_VALUES values remain, or if all are equal.
+    """
     x = series[np.isfinite(series)]
     n = x.size
     if n < MIN_VALUES or not np.ptp(x) > 0:
@@ -101,7 +104,10 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """Return the median log of each cluster's values; NaN without values, infinite if the median is infinite or 0."""
+    """Return the median of the logs of each cluster's values.
+
+    It is NaN for a cluster without values. It is infinite if the cluster's median is infinite or 0.
+    """
     order = np.lexsort((sample.values, sample.sessions))
     values, counts = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))
@@ -114,7 +120,10 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of turns above `value`, or of infinite turns, in each cluster; NaN for one without turns."""
+    """Return the share of turns above `value` in each cluster; NaN for a cluster without turns.
+
+    If `value` is infinite, it is the share of infinite turns.
+    """
     return shares(beyond(sample, value, clusters))
 
 
@@ -151,7 +160,11 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether a target is autocorrelated: the differences of pairs, or each series; `error` is for all tests."""
+    """Return whether a target is autocorrelated.
+
+    If sessions are paired, the differences of the pairs are tested; otherwise, the series of each target. `error` is
+    the type I error of all these tests together.
+    """
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(values, error / len(series)) for values in series)
@@ -214,7 +227,11 @@ def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> 
 def mean_by_order(
     totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Compare two means. If a target drifts, use the wider bounds of both: of sessions, and of quarters of the run."""
+    """Compare two means as `rates.mean_difference` does.
+
+    If a target drifts, also compute bounds with quarters of the run as clusters, and use the wider bounds. `error` is
+    the type I error of the tests for drift.
+    """
     usual = mean_difference(totals, margin, better, inference)
     if not means_drift(totals, error):
         return usual
@@ -280,7 +297,10 @@ def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
 
 
 def part_variance(values: Floats, parts: int) -> float:
-    """Return the variance of a statistic from its resamples of parts of a run; NaN if too few of them are finite."""
+    """Return the variance of a statistic, given its value in each resample of the parts of a run.
+
+    Return NaN if too few of the values are finite.
+    """
     return variance(values, FINITE) * parts / (parts - 1)
 
 
@@ -315,12 +335,18 @@ NEIGHBOUR_ALPHA = 0.35
 
 
 def have_same_distribution(first: Floats, second: Floats) -> bool:
-    """Return whether two samples, of at least MIN_VALUES, are too similar to be independent."""
+    """Return whether two samples of finite values are too similar to be independent samples.
+
+    Return False if a sample has fewer than MIN_VALUES values.
+    """
     return min(first.size, second.size) >= MIN_VALUES and kolmogorov_distance(first, second) < NEIGHBOUR_ALPHA
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
-    """Return λ of two samples with values, as this module's docstring defines it."""
+    """Return λ of two samples, as this module's docstring defines it.
+
+    The samples need not be sorted. Each must have a value.
+    """
     a, b = np.sort(first), np.sort(second)
     points = np.concatenate([a, b])
     distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size

@@ -133,7 +133,10 @@ def against_stored(
 
 
 def no_ratio(difference: Difference) -> bool:
-    """Return whether there is no ratio: the candidate is above 0, and the quantile of at least one stored run is 0."""
+    """Return whether the ratio is undefined because the candidate is above 0 and the baseline is 0.
+
+    The baseline is 0 if the quantile of at least one stored run is 0.
+    """
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
@@ -168,7 +171,11 @@ def rate_against_stored(
     inference: Inference,
     bursts: bool = False,
 ) -> Difference:
-    """Compare a rate with that of stored runs, made by `with_sixths`. `bursts`: events of a run came in bursts."""
+    """Compare a rate of one run with the same rate of stored runs.
+
+    `autocorrelation.with_sixths` computes each of these estimates. `bursts` is True if the events of a run come in
+    bursts.
+    """
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
         return mirrored(
@@ -192,7 +199,10 @@ def rate_against_stored(
 
 
 def vary_by_parts(variances: Sequence[tuple[float, float]], order: Order) -> bool:
-    """Return whether stored runs vary more between parts than sessions explain, given both variances of each run."""
+    """Return whether stored runs vary more between their parts than independent sessions explain.
+
+    `variances` has for each run the variance between sessions, and that between parts.
+    """
     known = np.array([pair for pair in variances if all(map(math.isfinite, pair))]).reshape(-1, 2)
     df = len(known) * (PARTS[order] - 1)
     between_sessions, between_parts = known.sum(axis=0)
@@ -207,7 +217,8 @@ def _parts_of(order: Order, runs: int) -> tuple[float, float]:
 def _inside_by_parts(by_parts: Sequence[float], sessions: float) -> tuple[float, float]:
     """Return the variance inside the candidate, and that of the mean of the stored runs, with parts as clusters.
 
-    `by_parts` has the candidate first. `sessions` is its number of sessions divided by that of a stored run.
+    - `by_parts` is the variance of each run with parts as clusters, the candidate first.
+    - `sessions` is the number of the candidate's sessions divided by that of a stored run.
     """
     own, mean, runs = by_parts[0], float(np.mean(by_parts[1:])), len(by_parts) - 1
     pooled = (own * sessions + runs * mean) / (runs + 1)

@@ -44,18 +44,29 @@ def seed_of(*run_ids: str) -> int:
 def resampled_quantiles(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
-    """Return quantiles (columns) of resamples (rows) of one sample; NaN without values, which empty clusters cause."""
+    """Return the quantiles of resamples of one sample: one row per resample, one column per p.
+
+    The `sessions` of the sample are codes from 0 to `clusters` − 1. Clusters without values are drawn with the same
+    probability as others. If a resample has no values, its quantiles are NaN.
+    """
     return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(values: Floats, min_share: float = 0.0) -> float:
-    """Return the variance of the finite values; NaN if fewer than two, or a share below `min_share`, are finite."""
+    """Return the variance of the finite values.
+
+    Return NaN if fewer than two values are finite, or if the share of finite values is below `min_share`.
+    """
     finite = values[np.isfinite(values)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= min_share * values.size else math.nan
 
 
 def resamples_at_once(*rows: int) -> int:
-    """Return how many columns of arrays of these rows to compute at once: 1, which is faster than 2 to 4, or more."""
+    """Return how many resamples to compute at once.
+
+    `rows` is the number of rows of each array; its columns are the resamples. If the result would be 2 to 4, return 1,
+    because a product with a vector is faster.
+    """
     portion = CELLS_AT_ONCE // max(rows)
     return portion if portion > 4 else 1
 
@@ -91,7 +102,10 @@ class PreparedSample:
 def resample_weights(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    """Return one array per sample: quantiles (columns) of resamples (rows), with the same clusters for all samples."""
+    """Return the quantiles of resamples, one array per sample: one row per resample, one column per p.
+
+    In each resample, the same clusters are drawn for all samples.
+    """
     prepared_samples = [prepare(sample, ps, clusters) for sample in samples]
     quantiles = [np.full((draws, len(ps)), np.nan) for _ in samples]
     portion = resamples_at_once(clusters, *(prepared.counts.shape[0] for prepared in prepared_samples))
@@ -141,7 +155,10 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
 
 
 def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
-    """Return the quantiles (columns) of resamples (rows), given the weight of each cluster (row) in each resample."""
+    """Return the quantiles of resamples: one row per resample, one column per p.
+
+    `cluster_weights` is the weight of each cluster (row) in each resample (column).
+    """
     sums = prepared.counts @ cluster_weights
     turns, row = sums[0].astype(np.float64), 1
     quantiles = np.full((turns.size, len(prepared.ps)), np.nan)

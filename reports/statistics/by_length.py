@@ -9,7 +9,7 @@ the correlation of pairs):
 
     d − √((q_c − L_c)² + (U_b − q_b)²)      d + √((U_c − q_c)² + (q_b − L_b)²)
 
-If the candidate's turns are weighted (`mix`), the length of a session is the sum of the weights of its turns. If a
+If the candidate's turns are weighted (`arms`), the length of a session is the sum of the weights of its turns. If a
 sample has only some turns of its sessions, their lengths are unknown, and nothing is tested.
 
 After: Zou, Donner, "Construction of confidence limits about effect measures: a general approach" (2008).
@@ -109,7 +109,10 @@ def reaches(samples: TwoSamples, p: float, level: float) -> tuple[float, float]:
 
 
 def _reaches(sample: Sample, weights: Floats | None, value: float, p: float, level: float) -> tuple[float, float]:
-    """Return the distances of both bounds of a quantile from its `value`, as logs; inf without a log."""
+    """Return the distances of both bounds of a quantile from its `value`, as logs.
+
+    They are inf if a bound or the quantile has no log.
+    """
     if not 0 < value < math.inf:
         return math.inf, math.inf
     low, high, of_session = value, value, _lengths(sample, weights)

@@ -92,7 +92,10 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class ChangePoints:
-    """The change points of a series. `unmarked` would be marked, too, if neighbouring runs were independent."""
+    """The change points of a series, in order of time.
+
+    `unmarked` are further changes: they would be marked if neighbouring runs were independent.
+    """
 
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
@@ -111,7 +114,10 @@ class ChangePoints:
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return all comparisons: the first run before the position, the first after it, the last after it + 1."""
+    """Return all comparisons of a series of `runs` runs, one per row.
+
+    The columns are the first run before the position, the first run after it, and the last run after it + 1.
+    """
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
     before, position, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
@@ -190,7 +196,8 @@ def _errors(runs: int, among: int) -> Floats:
 def cycle_effects(values: Floats, units: Integers, cycle: Cycle) -> tuple[float, ...]:
     """Return the effect of each place in a cycle relative to the mean effect; () if they do not differ.
 
-    A place needs MIN_CYCLES values. A unit is used only if all used places of the cycle around it have a value.
+    `units` is the day, or the hour, of each value. A place is used only if it has at least MIN_CYCLES values. A unit is
+    used only if each unit of the cycle around it that is at a used place has a value.
     """
     seen, runs = np.unique(units, return_inverse=True)
     by_unit = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
@@ -287,7 +294,11 @@ def _cost(correlation: float) -> float:
 
 
 def variance_of(low: float, value: float, high: float) -> float:
-    """Return the variance of the log of a quantile from its 95 % interval; 0 if it is 0, or `high` is infinite."""
+    """Return the variance of the log of a quantile, computed from its 95 % interval.
+
+    If `low` is not above 0, use only the part of the interval above `value`. Return 0 if `value` is 0 or `high` is
+    infinite.
+    """
     if not (value > 0 and high < math.inf):
         return 0.0
     ends = (low, high) if low > 0 else (value, high)

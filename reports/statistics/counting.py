@@ -80,7 +80,10 @@ def _order(keys: Keys) -> Integers:
 
 
 def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
-    """Return the positions of keys in ascending order without their `low` lowest bits, by sorting (key, position)."""
+    """Return the positions of keys in ascending order, but ignore the `low` lowest bits of each key.
+
+    To do so, sort integers that have the key in the high bits and its position in the low bits.
+    """
     position_bits = np.uint64(keys.size.bit_length())
     packed = keys >> low
     packed <<= position_bits
@@ -133,7 +136,10 @@ class ConcurrencySeries:
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """Return the calls in progress at each instant, with those that start then, without those that end then."""
+        """Return the number of calls in progress at each instant.
+
+        Calls that start at the instant are included; calls that end at the instant are not.
+        """
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, start_ns: int, end_ns: int) -> ConcurrencySeries:

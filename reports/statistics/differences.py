@@ -78,7 +78,10 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """One-sided bounds of a quantity, and the p-value of the null hypothesis "the quantity is not above 0"."""
+    """The lower and the upper bound of a quantity. Each is one-sided, with the same type I error.
+
+    `p` is the p-value of the null hypothesis "the quantity is not above 0".
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -246,7 +249,10 @@ def _with_unseen(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1 + ratio)·less, less + plus); of two zeros, as of equal values; NaN for two +inf."""
+    """Return log more − log max((1 + ratio)·less, less + plus), where `ratio` and `plus` are those of the margin.
+
+    If both numbers are 0, the result is that of two equal values. It is NaN if both are +inf, or if one is negative.
+    """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)
@@ -255,7 +261,10 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return by how much the second target is worse than the margin allows; with swapped `values`, better."""
+    """Return by how much the candidate is worse than the margin allows. `values` has the baseline's values first.
+
+    If `values` has the candidate's values first, the result is by how much the candidate is better than the margin.
+    """
     return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
 
@@ -266,7 +275,10 @@ def log_variance(values: Floats) -> float:
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Return Welch's degrees of freedom from variances and clusters of both targets; for one entry of pairs, n − 1."""
+    """Return Welch's degrees of freedom of a difference. Each target has one entry in `variances` and in `clusters`.
+
+    For pairs, the number of pairs is the only entry of `clusters`; the result is this number − 1.
+    """
     if len(clusters) == 1:
         return float(clusters[0] - 1)
     squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))
@@ -304,7 +316,7 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the whole interval of `bad` lies on one side of the margin, and does not end on it."""
+    """Return whether the whole interval of `bad` lies on one side of the margin; False if it ends on the margin."""
     return bad.low > 0 or bad.high < 0
 
 
@@ -335,7 +347,11 @@ LARGE = 1 / 3
 
 
 def tick_at(sample: Sample, p: float) -> float:
-    """Return the smallest distance of values that occur several times; 0 if values at the p-quantile have no ticks."""
+    """Return the tick of the values at the p-quantile: the step of a clock or of audio frames; 0 if they have none.
+
+    A tick is the smallest distance between two values that occur several times. It bounds how small a difference can
+    be.
+    """
     values = sample.succeeded
     if not values.size:
         return 0.0

@@ -57,18 +57,29 @@ for `z_within` considers."""
 
 
 def analysis_sizes(max_pairs: int, step: int = EVERY, first: int = 0) -> tuple[int, ...]:
-    """Return the pairs at each analysis: the larger of `first` and `step`, then every `step`, and `max_pairs`."""
+    """Return the sizes of the analyses in pairs, such as (100, 150, …, N). N is `max_pairs`.
+
+    The first size is the larger of `first` and `step`. The next sizes follow at intervals of `step`. The last size is
+    N.
+    """
     sizes = range(max(first, step), max_pairs, step)
     return (*sizes, max_pairs)
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Return the minimum number of pairs to test a quantile of level `p`, or a rate or mean if `p` is None."""
+    """Return the minimum number of pairs from which a metric can be tested.
+
+    `p` is the level of a quantile; None for a rate or a mean. `values_per_session` is the mean number of values per
+    session.
+    """
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
 def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
-    """Return the size of the first analysis: the largest of the pairs needed, rounded up to a multiple of `step`."""
+    """Return the size of the first analysis: the pairs needed to test every metric, rounded up to a multiple of `step`.
+
+    `needed` is the minimum number of pairs for each metric.
+    """
     return math.ceil(max(needed) / step) * step
 
 
@@ -115,7 +126,12 @@ def _nodes(grid: int) -> tuple[Floats, Floats]:
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
-    """Return the bound that paths exceed with probability `increment` after a normal step with this `sd`."""
+    """Return the bound that paths exceed with probability `increment` after one normally distributed step.
+
+    - `at` is the position of each path before the step.
+    - `mass` is the probability of each path.
+    - `sd` is the standard deviation of the step.
+    """
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
@@ -130,7 +146,10 @@ def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return Φ⁻¹(T_df(excess / SE)), the excess as a normal deviate. If SE is 0: ±inf, or 0 without excess."""
+    """Return the distance beyond the margin as a standard normal deviate: Φ⁻¹(T_df(excess / SE)).
+
+    If SE is 0, the result is ±inf, or 0 without excess.
+    """
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
@@ -143,7 +162,14 @@ def bound_distance(c: float, df: float) -> float:
 
 @dataclass(frozen=True)
 class ConditionalPower:
-    """The probabilities to pass, and to fail (red), at N pairs, with a drift one standard error better for each."""
+    """The probabilities that a metric will pass, or will fail, at N pairs, given an interim analysis.
+
+    - `passing` is the probability to pass.
+    - `red` is the probability to fail.
+
+    For each probability, the drift is assumed to be more favourable to this result than the estimate, by one standard
+    error.
+    """
 
     passing: float
     red: float
@@ -154,7 +180,11 @@ UNKNOWN = ConditionalPower(1.0, 1.0)
 
 
 def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-    """Return the conditional power at the share `t` of the information, given critical values of the last analysis."""
+    """Return the conditional power at an analysis with the share `t` of the information and the statistic `z`.
+
+    `c_pass` and `c_red` are critical values of the last analysis: `c_pass` at error a, and `c_red` at a divided by the
+    number of primary metrics.
+    """
     if t >= 1 or not math.isfinite(z):
         return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
     at, left = z * math.sqrt(t), 1 - t
@@ -165,7 +195,10 @@ def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> Condit
 
 
 def is_futile(open_metrics: Sequence[ConditionalPower], all_metrics: Sequence[ConditionalPower]) -> bool:
-    """Return whether an open metric is unlikely to pass, and all are unlikely to fail."""
+    """Return whether a run is futile: an open metric is unlikely to pass, and all metrics are unlikely to fail.
+
+    A stop because of futility does not change the type I error of any verdict.
+    """
     return any(power.passing < FUTILITY_POWER for power in open_metrics) and all(
         power.red < FUTILITY_POWER for power in all_metrics
     )
@@ -195,7 +228,10 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """Return P(w), given the drift, the deciding S, and the shares and critical values of the analyses."""
+    """Return P(w): the probability of an upper stop before the last analysis, or of at least `s` at the last analysis.
+
+    `w` is the drift. `t` and `c` are the shares of N and the critical values of the analyses.
+    """
     bounds = [*(critical * math.sqrt(share) for share, critical in zip(t[:-1], c, strict=False)), s]
     reached, before = 0.0, 0.0
     for (at, mass), bound, share in zip(_open(tuple(t[:-1]), tuple(c)), bounds, t, strict=True):
@@ -207,9 +243,11 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Return the positions and probabilities of the paths before the first analysis, and after each without a stop.
+    """Return the positions and probabilities of the paths that have not stopped.
 
-    The paths have no drift. A drift w multiplies the weight of a path with position S at time t by exp(w·S − w²·t/2).
+    The first element is the state before the first analysis; then there is one for each analysis. The paths have no
+    drift, and lie between both bounds. A drift w only multiplies the weight of a path, which has the position S at time
+    t, by exp(w·S − w²·t/2).
     """
     nodes, weights = _nodes(NODES)
     paths, before = [(np.zeros(1), np.ones(1))], 0.0
@@ -255,12 +293,19 @@ class InterimStatistic:
 
     @property
     def z(self) -> float:
-        """The test statistic from the standard error, which decides whether the metric fails; NaN if it is untested."""
+        """The test statistic computed from the standard error; NaN if the metric cannot be tested yet.
+
+        It decides whether the metric fails.
+        """
         return math.nan if self.untested else z_of(self.excess, self.se, self.df)
 
     @property
     def z_within(self) -> float:
-        """The test statistic from the upper bound, which decides a pass; above `z` with few failures."""
+        """The test statistic computed from the upper bound of `excess`. It decides whether the metric passes.
+
+        It is below −c if the upper bound at critical value c is below 0. For a rate with few failures, it is closer to
+        0 than `z`.
+        """
         if self.untested or self.z >= 0 or self.upper(REACH) < 0:
             return self.z
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
@@ -268,7 +313,10 @@ class InterimStatistic:
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
     def conditional_power(self, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-        """Return the conditional power at the share `t` of the information, for critical values of the end."""
+        """Return the conditional power: to pass, from the upper bound, and to fail, from the standard error.
+
+        `t` is the share of the planned pairs. `c_pass` and `c_red` are critical values of the last analysis.
+        """
         passing, red = (conditional_power(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return ConditionalPower(passing.passing, red.red)
 
@@ -277,9 +325,11 @@ class InterimStatistic:
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
-        """Return both bounds at critical value `c`, and the corrected estimate, of `d`.
+        """Return the lower bound, the upper bound, and the corrected estimate of `d`.
 
-        `t` and `bounds` are the shares of the planned pairs, and the critical values that would have stopped the run.
+        The bounds are those at critical value `c`, so they agree with the verdict. `t` and `bounds` describe the
+        analyses up to this one: `t` is the share of the planned pairs, and `bounds` is the critical value that would
+        have stopped the run.
         """
         if self.untested:
             return -math.inf, math.inf, math.nan

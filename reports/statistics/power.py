@@ -82,7 +82,10 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> int:
-        """Return the number of sessions that each target needs, if the effect is beyond the margin by `distance`."""
+        """Return the number of sessions that each target needs.
+
+        `distance` is the distance from the margin to the effect; it must be above 0.
+        """
         # imported here because the import takes a tenth of the time of a small run's report, which needs no sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
@@ -91,7 +94,10 @@ class Pilot:
         return max(SESSIONS, math.ceil(size - 1e-9))
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the power of these sessions in each target, if the effect is beyond the margin by `distance`."""
+        """Return the power if each target has this many sessions.
+
+        `distance` is the distance from the margin to the effect.
+        """
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
@@ -117,7 +123,11 @@ def distance_of(effect: float, margin: float) -> float:
 
 
 def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a quantile of one target, whose variance is doubled, or of both targets in pairs."""
+    """Return the pilot of a quantile. `samples` has one target, or both targets of pairs.
+
+    With one target, its variance is doubled, because the comparison will have two targets. Both targets of pairs are
+    resampled with the same draws.
+    """
     logs = [np.log(quantiles[:, 0]) for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
         log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
@@ -144,7 +154,10 @@ def _rate_variance(rate: float, effect: float) -> float:
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """Return the design effect of a rate, at least 1, by the correlation within sessions."""
+    """Return the design effect of a rate, at least 1.
+
+    It is the factor by which the correlation within sessions increases the variance.
+    """
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
@@ -166,7 +179,10 @@ class Variability(JsonEntry, frozen=True):
 
 
 def icc(values: Floats, clusters: Integers) -> float:
-    """Return the share of the variance of `values` between clusters; NaN if it is unknown."""
+    """Return the share of the variance of `values` that lies between sessions; NaN if it is unknown.
+
+    `clusters` is the session of each value, as a code.
+    """
     code, groups = dense_codes(clusters)
     sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
@@ -181,7 +197,10 @@ def icc(values: Floats, clusters: Integers) -> float:
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95. Only finite latencies above 0 have a log."""
+    """Return the variability of a sample, given its p50 and p95.
+
+    Latencies of 0 and failures are left out, because they have no log.
+    """
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan

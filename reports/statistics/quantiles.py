@@ -172,13 +172,19 @@ def effective_size(turns: Floats | Integers) -> float:
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Return a sample of these values, sorted together with their sessions. `censored` turns are unfinished."""
+    """Return a sample of these values, sorted together with their sessions.
+
+    `censored` is the number of unfinished turns.
+    """
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
 
 def rank(p: float, n: int) -> int:
-    """Return the rank of the p-quantile of n values, from 1. The tolerance corrects 0.07 · 100 = 7.000000000000001."""
+    """Return the rank of the p-quantile of n values. The first rank is 1.
+
+    A tolerance of 1e-9 corrects rounding errors such as 0.07 · 100 = 7.000000000000001.
+    """
     return min(n, max(1, math.ceil(p * n - 1e-9)))
 
 
@@ -238,7 +244,10 @@ def quantiles(
 
 
 def fail_together(sample: Sample, of_session: Integers) -> bool:
-    """Return whether at least half of the turns of a session failed, and at least two. This is rarely due to chance."""
+    """Return whether in any session at least half of the turns failed, and at least two. This is rarely due to chance.
+
+    `of_session` is the number of turns of each session.
+    """
     return longest_failure(sample, of_session) > 0
 
 
@@ -274,7 +283,11 @@ def upper_with_unseen(
 def lower_with_unseen(
     sample: Sample, of_session: Integers | Floats, p: float, error: float, low: float, weights: Floats | None = None
 ) -> float:
-    """Return the lower end, at most `low`, as `upper_with_unseen` does the upper one; −inf if it is open."""
+    """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
+
+    `low` is the lower end without an unseen session; the result is at most this. The other parameters are those of
+    `upper_with_unseen`.
+    """
 
     def fails(index: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[index])
@@ -299,12 +312,18 @@ def _share_from(
 
 
 def nearer(p: float) -> float:
-    """Return the share twice as far as p from its end, at most 0.5 from it: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
+    """Return the share that is twice as far as p from its end of the distribution, but at most 0.5 from it.
+
+    Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
+    """
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Return the design effect of each of the ascending quantiles `ps`. Several are computed in one step."""
+    """Return the design effect of each of the quantiles `ps`, which must ascend. They are computed in one step.
+
+    `of_session` is the number of turns of each session.
+    """
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
@@ -325,7 +344,13 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
 
 
 class Sizes(NamedTuple):
-    """The turns of each session, those of all other sessions, the total, and the number of sessions with a turn."""
+    """The lengths of sessions.
+
+    - `of_session` is the number of turns of each session.
+    - `others` is, for each session, the number of turns of all other sessions.
+    - `turns` is the total number of turns.
+    - `sessions` is the number of sessions with a turn.
+    """
 
     of_session: Floats
     others: Floats
@@ -340,7 +365,11 @@ def sizes_of(of_session: Integers) -> Sizes:
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
-    """Return the design effect of a share, at least 1; NaN with one session. `below` has a row for each p."""
+    """Return the design effect of a share: its variance relative to that of independent turns.
+
+    It is at least 1; NaN with one session. `below` is the number of turns in each session that are at most the
+    quantile. For several p, it has one row per p.
+    """
     of_session, others, n, clusters = sizes
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
@@ -354,13 +383,20 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², by which the effective size shrinks with few sessions; 0 if their variance is unknown."""
+    """Return (z / t)², the factor that reduces the effective size, because the variance is estimated from few sessions.
+
+    Return 0 if there are too few sessions to estimate the variance.
+    """
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
 
 def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return the shares of values below both ends of each interval; the upper one is NaN if this end is open."""
+    """Return, for each p, the shares of values below the lower end and below the upper end of its interval.
+
+    The upper share is NaN if the upper end is open. `effective` is the effective number of independent values, one
+    number for each p.
+    """
     a, p = 1 - confidence, np.array(ps)
     lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
     upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
@@ -381,23 +417,36 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the minimum n, with p^n ≤ a/2, of independent values whose largest is an upper bound of the p-quantile."""
+    """Return the minimum number n of independent values whose largest value is an upper bound of the p-quantile.
+
+    The condition is p^n ≤ a/2, with a = 1 − confidence.
+    """
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
 def turns_to_publish(p: float) -> int:
-    """Return the minimum number of turns to print a quantile: of an interval up to p50, 100 for p95, 500 for p99."""
+    """Return the minimum number of turns to print a quantile. It is 50 for p90, 100 for p95, and 500 for p99.
+
+    Up to p50, it is the number of turns that an interval needs.
+    """
     return math.ceil(smallest_publishable(p)) if p <= 0.5 else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Return the minimum number of sessions, of these numbers of turns, to print a quantile."""
+    """Return the minimum number of sessions to print a quantile. `of_session` is the number of turns of each session.
+
+    If sessions are equally long, the median needs 6 sessions with ten turns, p90 20, p95 40, p99 198. With one turn per
+    session, the median needs 9, p90 50, p95 100, p99 500.
+    """
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Reason | None:
-    """Return which unit a target lacks to print the quantile, if sessions are equally long; None if it has enough."""
+    """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
+
+    The turns are assumed to be distributed equally over the sessions.
+    """
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return too_few_to_print("session", needs, sessions)
     return too_few_to_print("turn", turns_to_publish(p), turns) if turns < turns_to_publish(p) else None

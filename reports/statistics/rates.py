@@ -85,7 +85,10 @@ class RatioEstimate:
 
     @property
     def deff(self) -> float:
-        """The design effect of a rate, relative to independent turns, at least 1; 1 if it is unknown."""
+        """The design effect of a rate: its variance relative to that of independent turns.
+
+        It is at least 1; 1 if it is unknown.
+        """
         independent = self.value * (1 - self.value) / self.turns if self.turns else 0.0
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
@@ -101,7 +104,10 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided type I error; inf with one session, which shows nothing about others."""
+        """Return t · SE at a one-sided type I error.
+
+        Return inf with one session, which gives no information about other sessions.
+        """
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
@@ -115,7 +121,10 @@ class RatioEstimate:
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
-        """Return Student's bounds of a rate above 1, such as of more word errors than words."""
+        """Return Student's bounds of a rate above 1.
+
+        The word error rate may be above 1, because there may be more errors than words.
+        """
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def with_sessions(self, more: int, existing: int) -> RatioEstimate:
@@ -178,7 +187,10 @@ class ClusterTotals:
 
 
 def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
-    """Compare two means by the log of their ratio. The bounds are open if a mean is not positive."""
+    """Compare two means of positive amounts by the log of their ratio.
+
+    The bounds are open if a mean is not positive.
+    """
     base, cand = totals.ratios
     if totals.paired:
         parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
@@ -196,7 +208,10 @@ def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, infer
 def log_difference(
     values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Compare two values, the baseline's first, by the log of their ratio, given the standard error of this log."""
+    """Compare two values by the log of their ratio. `values` has the baseline's value first.
+
+    `error` is the standard error of this log.
+    """
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
@@ -210,7 +225,10 @@ def log_difference(
 
 
 def between_runs(rates: Iterable[float], run_sd: float) -> float:
-    """Return the sum of the run-to-run variances of these rates: of a rate r, (sd of log odds · r(1 − r))²."""
+    """Return the sum of the run-to-run variances of these rates.
+
+    The variance of a rate r is (sd of log odds · r(1 − r))².
+    """
     return sum((run_sd * rate * max(0.0, 1 - rate)) ** 2 for rate in rates if math.isfinite(rate))
 
 
@@ -227,7 +245,10 @@ def complement(totals: PerCluster) -> PerCluster:
 
 
 def mirrored(difference: Difference) -> Difference:
-    """Return the difference of two rates of which more is better. Their complements, in `difference`, are tested."""
+    """Return the difference of two rates of which more is better. `difference` is that of their complements.
+
+    The complements are tested, so `worse` and `better` are not changed.
+    """
     return replace(
         difference,
         baseline=1 - difference.baseline,
@@ -246,7 +267,10 @@ def rate_difference(
     *,
     error: StandardError | None = None,
 ) -> Difference:
-    """Compare two rates by candidate minus baseline. `error` replaces the standard error from sessions or pairs."""
+    """Compare two rates by the candidate's rate minus the baseline's.
+
+    `error` is a standard error to use instead of the one computed from sessions or pairs.
+    """
     if better == "higher":
         complements = replace(totals, base=complement(totals.base), cand=complement(totals.cand))
         return mirrored(rate_difference(complements, margin, level=level, error=error))
@@ -299,7 +323,11 @@ FAR_FEWER = 2.0
 def _worse(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
 ) -> OneSidedBounds:
-    """Return the bounds of the excess over `points`. With far fewer sessions, the baseline may have an unseen one."""
+    """Return the bounds of the candidate's rate minus the baseline's and minus `points`.
+
+    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the baseline. The p-value
+    is that of Student's t with a standard error that gives this bound.
+    """
     value = cand.value - base.value - points
     bounds = differences.student(value, error.se, error.df, level)
     sessions = base.effective_sessions, cand.effective_sessions

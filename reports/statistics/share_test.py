@@ -36,7 +36,11 @@ from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, s
 def share_difference(
     samples: TwoSamples, p: float, margin: Margin, better: Better, inference: Inference
 ) -> Difference | None:
-    """Compare a quantile, with parts of the run as clusters; None if a quantile is no positive number."""
+    """Compare a quantile of two targets. The clusters of `samples` are parts of the run.
+
+    If steps are weighted, S_c is the share of the weights of the candidate's turns. Return None if a quantile is no
+    positive number.
+    """
     values, (q, value) = samples.cand.values, samples.values(p)
     if not (0 < q < math.inf and 0 < value < math.inf):
         return None
@@ -87,7 +91,10 @@ def _end_distances(ratio: RatioEstimate, level: float) -> tuple[float, float]:
 
 
 def _with_run_variance(ends: tuple[float, float], value: float, q: float, inference: Inference) -> tuple[float, float]:
-    """Return the logs of both ends relative to q, with the run-to-run variance added to their squared distances."""
+    """Return the logs of the ratios of the ends and q, with the assumed variation between runs.
+
+    The squares of both distances from the estimate are added.
+    """
     with np.errstate(divide="ignore"):
         low, high = np.log(np.array(ends) / q)
     d, reach = math.log(value / q), float(ndtri(1 - inference.level)) * math.sqrt(inference.run_variance)
@@ -95,7 +102,10 @@ def _with_run_variance(ends: tuple[float, float], value: float, q: float, infere
 
 
 def beyond(sample: Sample, cut: float, clusters: int, weights: Floats | None = None) -> PerCluster:
-    """Return turns (or weights) beyond the cut, and all, by cluster. Beyond an infinite cut are infinite turns."""
+    """Return the number of turns beyond the cut, and the number of turns, in each cluster.
+
+    If there are weights, return their sums. If the cut is infinite, the turns beyond it are the infinite ones.
+    """
     first = int(np.searchsorted(sample.values, cut, side="right" if math.isfinite(cut) else "left"))
     turns = np.bincount(sample.sessions, weights, clusters).astype(np.float64)
     above = None if weights is None else weights[first:]

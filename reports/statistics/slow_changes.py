@@ -101,7 +101,10 @@ def clearest(
 
 
 def _refined(values: Floats, days: Floats, first: int, end: int) -> tuple[int, int]:
-    """Return the first run and the last run + 1 of a rise with the best fit, moving one of the two at a time."""
+    """Return the first run and the last run + 1 of a rise, with which the whole series fits best.
+
+    The search starts at the given runs, and moves one of the two at a time.
+    """
     for _ in range(REFINEMENTS):
         starts = np.arange(end - MIN_RUNS + 1)
         first = int(_rss_around(values, days, starts, np.full(starts.size, end)).argmin())
@@ -122,7 +125,11 @@ def _rss_around(values: Floats, days: Floats, first: Integers, end: Integers) ->
 
 
 def is_better_than_steps(change: SlowChange, values: Floats, days: Floats, steps: Sequence[int], min_side: int) -> bool:
-    """Return whether a slow change describes a series better than these steps or, without any, the best single step."""
+    """Return whether a slow change describes a series better than steps do.
+
+    `steps` are the positions of the steps that were found. If there are none, the best single step counts. Each side of
+    it has at least `min_side` runs.
+    """
     n = values.size
     choices = [list(steps)] if steps else [[at] for at in range(min_side, n - min_side + 1)]
     rss = min(sum(float(((side - side.mean()) ** 2).sum()) for side in np.split(values, at)) for at in choices)

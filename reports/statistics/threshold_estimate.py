@@ -46,7 +46,10 @@ class BySession(NamedTuple):
 
 
 def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence: float) -> BySession:
-    """Return the quantile of ascending `values` with equal weight for each of at least two sessions."""
+    """Return the quantile of `values` with equal weight for each session.
+
+    `values` are in ascending order, and `sessions` is the session of each value. At least two sessions are needed.
+    """
     turns = np.bincount(sessions)
     clusters = int(np.count_nonzero(turns))
     reached = np.cumsum(1 / (turns[sessions] * clusters))

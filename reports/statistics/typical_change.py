@@ -50,7 +50,10 @@ MIN_TURNS = 20
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target, +inf if failed, with the step and the pair of each as codes from 0."""
+    """The latencies of one target. Failed turns are +inf.
+
+    `steps` and `pairs` are the step and the pair of each latency, as codes from 0.
+    """
 
     values: Floats
     steps: Integers
@@ -75,7 +78,11 @@ class StepMedian:
 
 
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """Return the change over all steps; undefined, so that the failure rate decides, if 10 % of the turns failed."""
+    """Return the metric `ttfa_typical_change`, over all steps.
+
+    If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The centre of a step is
+    the trimmed mean of the logs of both targets together. The standard error treats the centre as a constant.
+    """
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
     for step in np.unique(steps):
@@ -99,7 +106,11 @@ def logs_of(values: Floats) -> Floats:
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """Return the mean of ascending values between the ranks of 10 and 90 %; NaN without values, +inf with failures."""
+    """Return the mean of the values between the ranks of 10 and 90 %. The values must ascend.
+
+    The result is NaN without values, and +inf if there are failures between these ranks. A rank may lie inside a value;
+    then only a part of this value counts.
+    """
     n = ascending.size
     if not n:
         return math.nan
@@ -112,9 +123,11 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the test of each step's change against WORST_STEP_MARGIN, the step most likely to be worse first.
+    """Return the change of the median of each step, with a test against WORST_STEP_MARGIN.
 
-    Steps with few turns, or with an infinite median in both or in half of the resamples, are left out.
+    The steps most likely to be worse come first. Steps with few turns, or with an infinite median, are left out. If a
+    resample has an infinite or missing median, it is left out of the variance. If fewer than half of the resamples
+    remain, the variance is undefined, and the step is left out.
     """
     step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -148,7 +161,11 @@ K = 1_000.0
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
-    """Return the slopes, ascending, of sessions with at least POINTS points (x, y) over at least `span` of x."""
+    """Return the slope of each session, in ascending order.
+
+    `sessions` is the session of each point (x, y). A session has a slope only if it has at least POINTS points, and if
+    its largest x exceeds its smallest by at least `span`.
+    """
     order = np.argsort(sessions, kind="stable")
     x, y, sessions = x[order], y[order], sessions[order]
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
@@ -172,7 +189,10 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes by the `plus` of each margin, without the run-to-run sd, which is relative."""
+    """Compare quantiles of slopes. Only the `plus` of each margin is used.
+
+    The run-to-run sd of `inference` is not used, because it is relative to a value.
+    """
     base, cand = (
         replace(target_sample, values=np.exp(np.clip(target_sample.values / K, -500, 500)))
         for target_sample in (samples.base, samples.cand)

@@ -79,7 +79,10 @@ def lower_share(share: float, square: float, sessions: float, level: float) -> f
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """Return how many sessions without an event bring the upper bound below `points`; None if no number does."""
+    """Return how many sessions without any event bring the upper bound below `points`; None if no number is enough.
+
+    `longest` is the number of turns of the longest session, as a multiple of the mean.
+    """
     if points <= 0:
         return None
     return max(2, math.floor(longest * math.log(level) / math.log1p(-points)) + 1) if points < 1 else 2
@@ -95,7 +98,10 @@ MIN_SESSIONS = 10
 
 
 def differ_by_length(sessions: Integers) -> bool:
-    """Return whether long sessions differ from short ones, and the longest has many turns. Values must ascend."""
+    """Return whether long sessions differ from short ones, and the longest session has enough turns to matter.
+
+    `sessions` is the session of each value. The values are in ascending order.
+    """
     turns = np.bincount(sessions)
     lengths = turns[turns > 0]
     if lengths.size < MIN_SESSIONS or lengths.max() < MAX_LENGTH_RATIO * lengths.mean():

@@ -80,7 +80,10 @@ def floor_reason(
 
 
 def turns_to_decide(p: float) -> int:
-    """Return the turns per target to decide a quantile: p50 needs 40, p90 200, p95 and p5 400, p99 2,000."""
+    """Return the minimum number of turns per target with which a quantile can be decided.
+
+    p50 needs 40 turns, p90 200, p95 400, p99 2,000. p5 needs as many as p95.
+    """
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
@@ -90,14 +93,19 @@ def both_infinite(difference: Difference) -> bool:
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return which null hypotheses Holm's test rejects: p-values are compared with level/m, level/(m−1), and so on."""
+    """Return whether Holm's step-down test rejects each null hypothesis.
+
+    Compare the smallest p-value with level/m, the next with level/(m−1), and so on. At the first p-value that is too
+    large, stop: all others are not rejected.
+    """
     return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
 
 
 def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
-    """Return which items reach their bounds: the strongest evidence the first bound, the next the second, and so on.
+    """Return, for each item, whether its evidence reaches its bound, in a step-down test.
 
-    At the first evidence below its bound, stop: all others do not count as reached.
+    Compare the strongest evidence with the first bound, the next with the second, and so on. At the first evidence
+    below its bound, stop: all others do not count as reached.
     """
     reached = [False] * len(evidence)
     for index, bound in zip(sorted(range(len(evidence)), key=lambda i: -evidence[i]), bounds, strict=False):
@@ -141,7 +149,11 @@ def verdicts(
 
 
 def _verdict(difference: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
-    """Return the verdict. `worse` and `better`: significant after Holm's correction, or not corrected."""
+    """Return the verdict from a difference.
+
+    `worse` is True if the metric is significantly worse after Holm's correction; `better` is True if it is
+    significantly better. Both are True for a metric that is not corrected.
+    """
     if difference is None:
         return Verdict("inconclusive", floor or Reason("no_value"))
     if floor:

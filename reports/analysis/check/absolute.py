@@ -111,7 +111,10 @@ def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float
 
 
 def _outside_interval(spec: MetricSpec, estimate: ThresholdEstimate, limit: float, exact: ThresholdEstimate) -> Reason:
-    """Return why a limit outside of the printed interval lies between the deciding bounds."""
+    """Return why a limit outside of the printed interval lies between the deciding bounds.
+
+    `exact` is the estimate whose bounds do not allow for the uncertainty of values.
+    """
     cause = "uncertainty"
     if exact.lower <= limit <= exact.upper:
         cause = "parts" if exact.by_parts else "sessions"

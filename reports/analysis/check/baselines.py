@@ -72,7 +72,7 @@ def unfit_reason(target: ComparedTarget) -> Reason | None:
 
 
 def baseline_of(target: ComparedTarget) -> Baseline:
-    """Return the baseline to store for a target."""
+    """Return the baseline to store for a target. `unfit_reason` states whether the target can be a baseline."""
     document, rng = target.run.metadata, np.random.default_rng(seed_of(run_id_of(target.run), target.name))
     rates: list[StoredRate] = []
     for name in RATES:

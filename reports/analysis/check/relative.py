@@ -1,7 +1,7 @@
 """Relative thresholds: the specs of the metrics to compare, the baseline, and the results.
 
-If the baseline is a run, or a target of the same run, it is compared as in `reports.comparisons`. If it is stored runs,
-they are compared as in `reports.analysis.check.stored_runs`.
+If the baseline is a run, or a target of the same run, it is compared as in `reports.analysis.comparisons`. If it is
+stored runs, they are compared as in `reports.analysis.check.stored_runs`.
 
 A run of `--until-decided` stopped at a time that depended on its values. In such a run, a test of a fixed size would
 find differences too often, so the interim analyses of the run decide. The verdicts are those of
@@ -77,7 +77,7 @@ class BaselineResults:
     - `results` is the results that have no verdicts yet
     - `items` is the results that have the verdicts of interim analyses; `decision` also describes them
     - `causes`, `differs`, `notes` and `against` are the same as in `CheckResult`
-    - `compared` is the targets of each comparison, whose runs have notices
+    - `compared` is the targets of each comparison. The notices on their runs are also notices of the check.
     """
 
     results: tuple[BaselineResult, ...] = ()

@@ -71,6 +71,7 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True, kw_only=True):
 class ThresholdResult(ThresholdEntry, frozen=True, kw_only=True):
     """The result of one threshold on one target.
 
+    - `shortfall` of a comparison is the larger shortfall of the two targets
     - `estimate` is None if the threshold is relative, or if the metric is uncertain in this run
     - `compared` is the comparison with a baseline; None if the threshold is absolute
     - `notes` are the remarks of which `note` is the text
@@ -168,11 +169,12 @@ class CheckResult(CheckDocument, frozen=True, kw_only=True):
     the shortest time
     - `status` is the validity of the run, and `run` has its rows
     - `against` is the baseline
-    - `compared` is the targets of each comparison of runs, whose notices are those of the check, too
+    - `compared` is the targets of each comparison of runs. The notices on these runs are also notices of the check.
     - `notes` is the notices on the check. `data_notes` is what the notices on the run are about; None if those of
     `compared` include them.
     - `alerts` is the warnings that a user must not overlook. They are on facts that no threshold covers.
     - `decision` is the decision of the interim analyses, if the run was started with --until-decided and they decide
+    the check
     """
 
     thresholds: tuple[ThresholdResult, ...]

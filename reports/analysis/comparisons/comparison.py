@@ -142,7 +142,11 @@ class Comparison:
 
     @property
     def exit_status(self) -> VerdictStatus:
-        """The exit status: 4 invalid, 1 a primary metric regressed, 0 all primary metrics pass, 3 inconclusive."""
+        """The exit status that `rtbench check` would have.
+
+        It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary metrics pass, and
+        otherwise 3 (inconclusive).
+        """
         if self.failed_checks or not self.primary:
             return INVALID_STATUS
         if self.decision is not None:
@@ -156,7 +160,10 @@ CONFIDENCE = 1 - LEVEL
 
 
 def one_sided_alpha(confidence: float) -> float:
-    """Return the type I error of a one-sided bound, 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
+    """Return the type I error of a one-sided bound with this confidence, such as 0.05 for 0.95.
+
+    Raise UsageError unless 0.5 < confidence < 1.
+    """
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05 is not exact in binary
@@ -221,7 +228,10 @@ def compare_targets(
 def inference(
     targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
-    """Return the settings of the intervals of these targets. The seed depends on the baseline's run ID."""
+    """Return the settings by which intervals of these targets are computed.
+
+    The seed depends on the baseline's run ID.
+    """
     assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
     latency_run_sd = assumed[0] if run_sd is None else run_sd
     return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
@@ -285,7 +295,10 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
-    """Yield notices on drift and bursts of primary metrics. Verdicts of secondary ones have them as reasons."""
+    """Yield notices on the primary metrics that drifted, or that had bursts, on one target.
+
+    For secondary metrics there is no notice, because the reason of their verdict shows it.
+    """
     unit = "pair" if all(one.unit == "pair" for one in differences) else "session"
     several = len({one.candidate for one in differences}) > 1
     primary = [one for one in differences if one.spec.primary and one.difference]
@@ -298,7 +311,11 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]
 
 
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
-    """Return the decision of the planned interim analyses; None unless `targets` are all of one run, in its order."""
+    """Return the decision of the run's interim analyses; None if the run planned none.
+
+    It is also None unless `targets` is all targets of one run, in the order of the run. Raise UsageError if the plan of
+    the analyses cannot be followed.
+    """
     run = targets[0].run
     if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
         return None

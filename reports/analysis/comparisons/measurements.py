@@ -146,7 +146,10 @@ class Shift:
 def shift_of(
     targets: Sequence[ComparedTarget], comparisons: Sequence[MetricComparison], how: Inference
 ) -> Shift | None:
-    """Return the differences at each percentile of the main metric; None without a quantile or a successful turn."""
+    """Return the differences at each percentile, for the main metric of these comparisons.
+
+    Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
+    """
     spec = main_spec(comparisons)
     if spec is None:
         return None
@@ -167,7 +170,10 @@ def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles, equidistant in −log₁₀(1 − p) or required, with BEYOND turns beyond the last one."""
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond the last one.
+
+    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
+    """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
         return ()

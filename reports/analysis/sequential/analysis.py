@@ -44,6 +44,7 @@ class AnalysisSchedule:
 
     - `pairs` is the maximum number of pairs.
     - `sizes` is the number of pairs at each analysis.
+    - `primary` has the specs of the primary metrics.
     - `level` is the one-sided type I error.
     """
 

@@ -222,7 +222,11 @@ def _stopped_by_analysis(document: Mapping[str, Any], end: End, invalid: object,
 def _analyses_made(
     document: Mapping[str, Any], result: SequentialResult, invalid: object, *, ended: bool
 ) -> int | None:
-    """Return how many analyses took place; None if unknown. In an invalid run, those computed later do not count."""
+    """Return the number of analyses that took place; None if it is unknown.
+
+    After an early end, the data may be enough for analyses that were not made during the run. If the run is invalid,
+    and no analysis decided that, they do not count.
+    """
     if not ended or is_decided(result.reason, invalid) or not invalid:
         return len(result.analyses)
     during = document.get("interim_analyses")
@@ -230,7 +234,10 @@ def _analyses_made(
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """Return the `end` that `run_analyses` takes. Why a killed run ended is unknown, so it is then "by hand"."""
+    """Return the `end` that `run_analyses` takes, from the run's document.
+
+    It is unknown why a killed run ended, so the result is then "by hand".
+    """
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"

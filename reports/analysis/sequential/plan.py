@@ -68,7 +68,10 @@ def was_planned(document: Mapping[str, Any]) -> bool:
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlanEntry:
-    """Return the plan in the content of run.json. Raise UsageError, which names `run`, without a valid plan."""
+    """Return the plan in `document`, the content of run.json. `run` is the name of the run as the user wrote it.
+
+    Raise UsageError if there is no plan, or if the plan is not valid.
+    """
     written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
         raise UsageError(
@@ -143,7 +146,10 @@ def plan_analyses(request: dict[str, Any]) -> tuple[SequentialPlanEntry, list[Re
 
 
 def _cannot_pass(threshold: Threshold, pairs: int, step_pairs: int, first: int) -> Reason | None:
-    """Return why a rate cannot pass even without failures, with the pairs that suffice, if any; None if it can pass."""
+    """Return the reason if a rate cannot pass with this many pairs, even without failures; None if it can pass.
+
+    The reason includes the required number of pairs, if any number is enough.
+    """
     level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), threshold.spec.margin
     enough: int | None = pairs
     while enough is not None:
@@ -165,7 +171,12 @@ def _last_level(sizes: Sequence[int]) -> float:
 
 
 def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Return the relative thresholds of the file or, without a file, of the scripts; by default, three thresholds."""
+    """Return the relative thresholds, from the file if there is one, otherwise from the scripts.
+
+    Absolute thresholds are left out, because `rtbench check` decides on them. If there is no file, and the scripts have
+    no relative threshold, return the default thresholds. Raise UsageError if the file has no relative threshold, or if
+    a threshold is on a slope.
+    """
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     primary = [threshold for threshold in written if threshold.margin is not None]
     if not primary and file is None:
@@ -189,7 +200,10 @@ def _steps(scripts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _values(threshold: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """Return the expected number of values per session, at least, or of a step the mean; 1 if it is unknown."""
+    """Return the expected minimum number of values per session for a threshold; 1 if it is unknown.
+
+    For a threshold on a step, return the mean over all scripts.
+    """
     if THRESHOLD_METRICS[threshold.metric].of_sessions:
         return 1
     if not threshold.step:

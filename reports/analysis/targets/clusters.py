@@ -43,7 +43,10 @@ class Clusters:
 
 
 def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
-    """Return the clusters of a target if each session is one, by start. Those without a row are last."""
+    """Return the clusters of a target if each session is a cluster.
+
+    Sessions are in the order of their start. Those without a row are last.
+    """
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
     # the start on CLOCK_MONOTONIC can order only the sessions of one host

@@ -86,7 +86,10 @@ class ComparedTarget:
 
     @property
     def observed_s(self) -> float:
-        """The seconds from the first start to the last end of a session. A verdict cannot detect slower changes."""
+        """The seconds from the start of the target's first session to the end of its last session.
+
+        A verdict cannot detect changes that are slower than this.
+        """
         rows = self.run.sessions[["start_utc_ns", "ended_at_ns"]].iloc[self.clusters.rows]
         ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
         return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
@@ -97,7 +100,10 @@ class ComparedTarget:
         return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
 
     def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
-        """Return the number of the target's turns of the steps of a mask, in each stratum of the run."""
+        """Return the number of the target's turns in each stratum of the run.
+
+        `steps` is a mask of the steps that count.
+        """
         of_step = self.turns_started_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
@@ -113,7 +119,10 @@ class ComparedTarget:
 
     @property
     def simulated(self) -> bool:
-        """True if the target is `rtbench simulate`, by the rows of its turns, or else by the run's document."""
+        """True if the target is `rtbench simulate`.
+
+        The rows of its turns contain this. If there are none, the run's document does.
+        """
         flags = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
         return bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
 
@@ -207,7 +216,10 @@ class ComparedTarget:
         return totals, np.bincount(clusters, weight, size).astype(np.float64)
 
     def _not_started(self, steps: Flags, weights: Floats | None = None) -> Integers | Floats:
-        """Return the number, or the weights, of planned turns of these steps that did not start, in each cluster."""
+        """Return the number of planned turns that did not start in each cluster, or the sum of their weights.
+
+        `steps` is a mask of the steps that count.
+        """
         if not steps.size:  # no turn of the run started
             return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
                 np.int64

@@ -81,7 +81,10 @@ DIGEST = 12
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the workload of one target, as texts. A closed loop has arrivals and stages "none"."""
+    """Return the workload of one target, as texts. A setting that the document does not contain is left out.
+
+    If a run has no arrivals or no stages, their text is "none". So an open loop differs from a closed loop.
+    """
     closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
@@ -92,7 +95,10 @@ def warmup(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the conditions that determine the number of concurrent sessions, as texts; "none" without a value."""
+    """Return the conditions that determine the number of concurrent sessions, as texts.
+
+    An option without a value is "none".
+    """
     settings, entry = document.get("settings") or {}, _entry(document, target)
     conditions = {text: setting_text(settings.get(name)) for name, text in OF_LOAD.items() if settings}
     conditions |= {text: demand(document[key]) for key, text in OF_DEMAND.items() if document.get(key)}
@@ -125,7 +131,10 @@ def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the settings of each script that the target played, as texts. Those of a variant are left out."""
+    """Return the settings of each script that the target played, as texts.
+
+    Settings that a variant replaces are left out.
+    """
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
@@ -188,7 +197,10 @@ def conditions_of(target: ComparedTarget) -> dict[str, str]:
 def conditions_in(
     document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool | None
 ) -> dict[str, str]:
-    """Return the conditions in a run's document, as texts. `simulated` is None if it is unknown."""
+    """Return the conditions in a run's document, as texts.
+
+    `facts` has settings of the target's sessions, such as the voice. `simulated` is None if it is unknown.
+    """
     entry = _entry(document, target)
     own = entry.get("session")
     versions = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
@@ -213,7 +225,11 @@ def conditions_in(
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return a text for each condition outside the `allowed` groups in which a run differs from a baseline."""
+    """Return a text for each condition in which a run differs from a baseline, although it may not, by its name.
+
+    `now` has the conditions of the run, `then` those of the baseline, and `allowed` the groups of conditions that may
+    differ. Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
+    """
     texts = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)
@@ -239,7 +255,10 @@ def group_of(key: str) -> str:
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """Return the names in the value of `--allow-different`. Raise UsageError for an unknown or a fixed one."""
+    """Return the names in a text such as `model,region`, the value of `--allow-different`.
+
+    Raise UsageError if a name is unknown, or if its conditions may not differ.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:

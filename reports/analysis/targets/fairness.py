@@ -32,7 +32,10 @@ Fairness = Literal["pass", "fail", "informational"]
 
 
 class FairnessCheck(ClosedJsonEntry, frozen=True):
-    """A check of whether targets may be compared. The texts are added when a page or a document shows it."""
+    """A check of whether targets may be compared. The texts are added when a page or a document shows it.
+
+    `remedy` is the remedies of all reasons, as one text; "" if no remedy is known.
+    """
 
     code: Annotated[str, described("what is checked; for a condition, its name")]
     values: Annotated[list[Any], described("one per target")]
@@ -74,7 +77,10 @@ def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheck, ...]:
 
 
 def deciding_checks(targets: Sequence[ComparedTarget], same: str = "same_workload") -> tuple[FairnessCheck, ...]:
-    """Return the checks that decide whether targets may be compared. `same` is the code of that of the workload."""
+    """Return the checks that decide whether targets may be compared.
+
+    `same` is the code of the check of the workload.
+    """
     throttled = [throttled_share(target) for target in targets]
     over = [target for target, share in zip(targets, throttled, strict=True) if share > FAIR]
     return (
@@ -157,7 +163,10 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
 
 
 def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share differs most from the baseline's; None without one."""
+    """Return, for each candidate, the step whose share differs most from the baseline's.
+
+    The element is None if no share differs significantly.
+    """
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)]
 
 
@@ -247,7 +256,10 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
 
 
 def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
-    """Yield a notice for each simulator whose values are almost those of a simulated baseline, as with one seed."""
+    """Yield a notice for each simulator whose values are almost equal to those of a simulated baseline.
+
+    Two simulators with the same seed generate the same delays. A comparison of them shows nothing.
+    """
     spec, (first, *others) = next(default_specs(targets)), targets
     for target in others:
         same = first.sample(spec).succeeded, target.sample(spec).succeeded

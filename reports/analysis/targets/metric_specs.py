@@ -223,7 +223,10 @@ def _answers(targets: Sequence[ComparedTarget], strata: Sequence[Stratum]) -> It
 
 
 def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the specs of the shares by the deadlines of the runs' thresholds, and of tool answers by DEADLINE_MS."""
+    """Return the specs of the shares by a deadline that thresholds of the runs limit.
+
+    Turns with tools also have the share of answers by DEADLINE_MS, if no threshold has a deadline of the answer.
+    """
     runs = {id(target.run): target.run for target in targets}.values()
     known = [
         (t.metric, t.statistic, t.step)
@@ -238,7 +241,10 @@ def _shares(targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
 
 
 def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
-    """Yield notices on targets that lack default metrics of turns which others have, unless all of its turns failed."""
+    """Yield a notice for the targets that lack default metrics of turns which another target has.
+
+    A target without any of these metrics has no notice, because all of its turns failed.
+    """
     turn_metrics = (name for name, _ in SECONDARY if CATALOGUE[name].scope == "turn")
     specs = [MetricSpec(name, Quantile(0.5)) for name in dict.fromkeys((*MAINS, *turn_metrics))]
     having = {target.label: [spec.metric for spec in specs if target.sample(spec).succeeded.size] for target in targets}
@@ -252,14 +258,21 @@ def lacking_notices(targets: Sequence[ComparedTarget]) -> Iterator[Reason]:
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum that a spec must name, without a `measured_from` that all have; None if only one has turns."""
+    """Return the stratum that a metric spec must name; None if there is only one.
+
+    `started` are all strata that have turns. If all strata have the same `measured_from`, it is left out.
+    """
     if len(started) < 2:
         return None
     return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")
 
 
 def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
-    """Return the main metric of a stratum: the first of MAINS that all targets with its turns have, or that of most."""
+    """Return the main metric of a stratum.
+
+    If targets differ in it, return the first of MAINS that all targets with turns of the stratum have. If they have
+    none in common, return that of most of these targets.
+    """
     having = [target for target in targets if target.turns_started.get(stratum)]
     named = [target.main_metrics[stratum] for target in having]
     if len(set(named)) == 1:
@@ -270,7 +283,11 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
 
 
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and a candidate have a value. Rates of throttling and losses must have an event."""
+    """Return whether the baseline and at least one other target have a value of the metric.
+
+    For a throttle rate or a packet loss, there must also be an event on a target. In telephone calls, the result is
+    False for session_ready, because it repeats connect_total.
+    """
     if spec.metric == "session_ready" and all(t.name in called_by_telephone(t.run.metadata) for t in targets):
         return False
     if spec.metric == "throttle_rate":

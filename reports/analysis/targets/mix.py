@@ -138,7 +138,10 @@ def cells_of(turns: Integers) -> Integers:
 
 
 def differ_in_length(base: PerCluster, cand: PerCluster, *, paired: bool) -> bool:
-    """Return whether the mean class of turn numbers differs, given the sums of classes and of turns by cluster."""
+    """Return whether the mean class of turn numbers differs significantly between two targets.
+
+    Each target has the sum of the classes, and the number of turns, in each cluster.
+    """
     return _p_value(ClusterTotals(base, cand, paired)) < LENGTHS_FOUND
 
 
@@ -183,7 +186,11 @@ def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Int
 
 
 def table_weights(turns: Integers) -> Floats:
-    """Return the weight of a turn of each target, step, and class: 0 if not compared; 1 if nothing would remain."""
+    """Return the weight of a turn of each target, step, and class. The argument is that of `cells_of`.
+
+    The candidate has the baseline's shares of cells. The weight of turns that are not compared is 0. If nothing would
+    remain, all weights are 1.
+    """
     cells = cells_of(turns)
     compared = cells != EXCLUDED
     if not turns[:, compared].sum(axis=1).all():
@@ -264,7 +271,11 @@ class ComparedTargets:
         return _with_weights(*both) if self.is_weighted_by_number else both
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return both samples. If turns are weighted, they have the cell of each value, without excluded cells."""
+        """Return the samples of both targets.
+
+        If the candidate's turns must be weighted, the result has the cell of each value: its step, or its step and its
+        turn number. Values of excluded cells are left out.
+        """
         both = self.base, self.candidate
         two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[spec.metric]
@@ -286,7 +297,11 @@ class ComparedTargets:
 
 
 def in_cells(samples: TwoSamples, codes: Sequence[tuple[Integers, Integers]]) -> TwoSamples:
-    """Return the samples with the cell of each value, without the excluded ones, unless nothing would remain."""
+    """Return the samples with the cell of each value, without the excluded values.
+
+    `codes` has the steps and the classes of the turn numbers of the values of each target. If nothing would remain,
+    return the samples unchanged.
+    """
     cells = cells_of(_table(codes))
     first, second = (cells[step, number_class] for step, number_class in codes)
     if not ((first >= 0).any() and (second >= 0).any()):
@@ -308,7 +323,10 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance between the shares of the spec's steps on two targets; 0 without planned turns."""
+    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
+
+    Only the planned turns that the metric spec includes count.
+    """
     planned = []
     for target in (base, cand):
         not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0

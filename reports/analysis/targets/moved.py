@@ -34,7 +34,10 @@ class Moved(NamedTuple):
 
 
 def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
-    """Return the target with moved values; None if no error is known, or some values may be of another metric."""
+    """Return the target with the values of a metric moved by their maximum errors.
+
+    Return None if no error of the metric is known, or if some of its values may be those of another metric.
+    """
     key = target.name, spec.metric
     early = any(entry.is_early for entry in target.run.uncertain_metrics if (entry.target, entry.metric) == key)
     if not spec.statistic.is_monotone or early or not bound_columns(metric := CATALOGUE[spec.metric]):

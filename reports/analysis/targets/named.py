@@ -40,7 +40,10 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
-    """Return each target of a run with all of its sessions as clusters. One that never started has no sessions."""
+    """Return each target of a run with all of its sessions. Its clusters are sessions, not pairs.
+
+    A target that never started has no sessions.
+    """
     samples = samples_of(run)
     turns = samples.turns
     indices = {label: index for index, label in enumerate(turns.targets)}
@@ -66,7 +69,10 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
 
 def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
-    """Return two targets with the clusters of a comparison of these two: a third target does not affect their pairs."""
+    """Return two targets with the clusters that they have if only these two are compared.
+
+    So a pair counts even if a third target lacks its session.
+    """
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
@@ -93,7 +99,11 @@ def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Return the run and name of each named target. Raise UsageError if one is unknown, or for fewer than two."""
+    """Return the run and the name of each target that a user names. Each run is read only once.
+
+    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen, or if fewer than
+    two targets are named.
+    """
     read: dict[Path, RunFrames] = {}
     targets: list[tuple[RunFrames, str]] = []
     texts = [str(item.folder) if isinstance(item, RunFrames) else str(item) for item in named]
@@ -139,7 +149,10 @@ def known_targets(run: RunFrames) -> list[str]:
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return a run's ID, and its start (UTC, ns): two machines may start runs with one ID in the same second."""
+    """Return the ID of a run and its start (UTC, ns). Both together are unique.
+
+    The ID alone is not: it contains the start in seconds, and two machines may start runs in the same second.
+    """
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
@@ -181,7 +194,10 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
 
 
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the labels of targets. Equal ones have the part of their runs' names that differs, or else their paths."""
+    """Return the labels of targets.
+
+    If two labels are equal, add the part of the names of their runs' folders that differs, or else their full paths.
+    """
     times = Counter(target for _, target in targets)
     parts = {name: _different_parts([run.folder_name for run, target in targets if target == name]) for name in times}
     labels = [
@@ -199,7 +215,11 @@ def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
 
 
 def _different_parts(names: Sequence[str]) -> dict[str, str]:
-    """Return the shortest part of each name that differs: the label, or else the time of day, or else the name."""
+    """Return for each name of a run the shortest part that differs from all others, because pages shorten long labels.
+
+    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of day (UTC), such as
+    `03:02:31`. Otherwise it is the name.
+    """
     found = [_RUN_NAME.fullmatch(name) for name in names]
     times = [match for match in found if match]
     if len(times) == len(names):

@@ -1,4 +1,7 @@
-"""The mean x of a metric over successful turns, with bounds x ± t · SE between sessions. Failed turns are counted."""
+"""The mean of a metric over successful turns. Failed turns have no value and are only counted.
+
+The bounds of a mean x are x ± t · SE. SE is the standard error computed from sessions.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class Mean(Statistic):
 
 
 def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds."""
+    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
     mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()
@@ -87,7 +90,7 @@ def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
 def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
-    """Return the statistic of a mean at an interim analysis."""
+    """Return the statistic of a mean over successful turns at an interim analysis."""
     if reason := few_pairs(base, cand):
         return untestable(reason)
     sums = ClusterTotals(base, cand, paired=True)

@@ -82,7 +82,8 @@ DRAWS = 2_000
 TAIL_FROM = 0.9
 """The lowest quantile that depends on failed sessions so rare that a run may have none."""
 INFINITE = 0.01
-"""The share of resamples with an infinite quantile, among failed turns, above which it is not tested."""
+"""The maximum share of resamples in which a quantile is infinite, because it lies among failed turns. If the share is
+larger, the quantile is not tested."""
 
 
 @dataclass(frozen=True)
@@ -222,18 +223,25 @@ class Quantile(Statistic):
 
 
 def margin_of(p: float, metric: str = "") -> Margin:
-    """Return the default margin of a quantile: the baseline's value plus, or if more is better minus, a share."""
+    """Return the default margin of a quantile.
+
+    If more is better, the limit is the baseline's value minus the share in MARGINS; otherwise plus it.
+    """
     share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
 def _margins(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
+    """Return the level of the quantile and the margin of each spec."""
     return [(spec.p, spec.margin) for spec in group if spec.p is not None]
 
 
 def _log(value: float | None) -> float:
-    """Return the log of a stored quantile, which is None, with the log +inf, among failed turns."""
+    """Return the log of a stored quantile.
+
+    If the value is None, the quantile lies among failed turns, and the log is +inf. The log of 0 is −inf.
+    """
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
@@ -279,7 +287,9 @@ def estimate_quantile(
 ) -> ThresholdEstimate:
     """Return a quantile with its bounds.
 
-    `sample` has the codes of sessions in the order of their start. `sessions` of them have values, one for each `unit`.
+    - `sample` has the codes of sessions in the order of their start.
+    - `sessions` is the number of sessions with a value.
+    - `unit` is "turn" if each turn has a value, "session" if each session has one.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     printed_estimate, estimate = (quantiles(sample, [p], confidence)[0] for confidence in (CONFIDENCE, BOUNDS))
@@ -348,15 +358,19 @@ def quantiles_seen(
 def _upper_with_share(
     statistic: InterimStatistic, of_parts: TwoSamples, margin: tuple[float, Margin], better: Better, c: float
 ) -> float:
-    """Return the larger upper bound of `excess`: of the standard error, or of the share of slow turns."""
+    """Return the upper bound of `excess` at critical value `c`.
+
+    It is the larger of two bounds: that of the standard error, and that of the share of slow turns.
+    """
     by_share = share_difference(of_parts, *margin, better, Inference(level=float(ndtr(-c))))
     return max(statistic.upper(c), by_share.worse.high if by_share else -math.inf)
 
 
 def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> InterimStatistic:
-    """Return the statistic with the larger of its own standard error and that from parts of the run.
+    """Return the statistic with the larger of two standard errors: its own, and that computed from parts of the run.
 
-    `excesses` is the distance beyond the margin in each resample. If too few are finite, the metric is not tested.
+    `excesses` is the distance beyond the margin in each resample of the parts. If too few of them are finite, the
+    metric cannot be tested.
     """
     se = math.sqrt(part_variance(excesses, PARTS[order]))
     if statistic.untested or math.isnan(se):

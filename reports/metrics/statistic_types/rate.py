@@ -82,12 +82,14 @@ class Rate(Statistic):
         return "points"
 
     def of_words(self, metric: str) -> bool:
+        """Return whether the denominator is words."""
         return bool(RATES[metric].words_column)
 
     def bad_event(self, metric: str) -> str:
         return metric if self.better(metric) == "lower" else ""
 
     def events(self, source: Source, spec: MetricSpec) -> PerCluster:
+        """Return for each cluster the events and the trials."""
         return source.counts(spec)
 
     def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
@@ -203,7 +205,7 @@ FAILURES = MetricSpec("failure_rate", Rate())
 
 
 def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
-    """Return a rate with its bounds."""
+    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session."""
     rate = ratio_of(totals)
     if not rate.turns:
         return no_estimate()

@@ -31,6 +31,7 @@ class TypicalChange(Statistic):
         return of_sample(source.sample(spec))
 
     def value(self, source: Source, spec: MetricSpec) -> float:
+        """Return the typical value of one target: the exponential of the trimmed mean of the logs."""
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
@@ -78,5 +79,8 @@ def step_sample(source: Source, spec: MetricSpec, step: str) -> Sample:
 
 
 def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Compare two values, the baseline's first, by the log of their ratio and its error over pairs. Less is better."""
+    """Compare two values, the baseline's first, by the log of their ratio and its standard error over pairs.
+
+    Less is better. The bounds are d ∓ t·SE.
+    """
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

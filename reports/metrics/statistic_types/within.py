@@ -34,6 +34,8 @@ _WRITTEN = re.compile(r"within\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(ms|s)
 
 @dataclass(frozen=True)
 class Within(Rate):
+    """The share of turns whose value is at most `deadline`, in ms."""
+
     kind: ClassVar[str] = "within"
     per_stratum: ClassVar[bool] = True
     is_monotone: ClassVar[bool] = True
