@@ -31,7 +31,7 @@ from reports.render.svg import Plot
 from reports.results.verdict import Result
 
 MAX_TRIES = 2
-"""The number of tries of a load that is not evaluated or inconclusive at first."""
+"""The number of tries of a load whose first try is not evaluated or inconclusive."""
 VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
 """The results that show something about the service."""
 
@@ -40,7 +40,7 @@ VERDICTS: tuple[Result, ...] = ("pass", "fail", "inconclusive")
 class LoadGrid:
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    No load is tried between two loads whose relative distance is at most `precision`.
+    No load is tried between two loads whose relative distance is at most `precision` (0.1 is 10 %).
     """
 
     first: int
@@ -73,7 +73,7 @@ class LevelResult(NamedTuple):
 class Bracket(NamedTuple):
     """The combined results of all levels. The fields are loads. 0 and None mean that there is no such load.
 
-    - `highest_pass` is below all loads that fail.
+    - `highest_pass` is the highest load that passes and is below all loads that fail.
     - `ceiling` is the lowest load that was not evaluated.
     - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending order.
     - `seem_to_pass` is those of them that seem to pass.
@@ -89,7 +89,7 @@ class Bracket(NamedTuple):
 
     @property
     def upper(self) -> int | None:
-        """The load at or above which no other load is tried."""
+        """The load at or above which no other load is tried; None if there is no such load."""
         return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
@@ -213,7 +213,7 @@ def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[in
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway between two loads on a logarithmic scale; None if they are close to each other."""
+    """Return the load halfway between two loads on a log scale; None if they are close, or no integer is between."""
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))

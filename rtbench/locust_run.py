@@ -26,7 +26,7 @@ from bench.record import folder as files
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
-"""The exit statuses of a run that reached its end. A search interrupts runs."""
+"""The exit statuses of a run that reached its end. An interrupted run reached it too: a search interrupts runs."""
 LOG_LINES = 300
 
 
@@ -45,7 +45,7 @@ class LocustRun:
         return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
 
     def started_ns(self, folder: Path) -> int:
-        """Return when the run started, on CLOCK_MONOTONIC. Call it early, because the UTC clock may be set later."""
+        """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which may be set later."""
         now_ns = monotonic_ns()
         recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if recorded_ns is None else min(now_ns, max(self.spawned_ns, recorded_ns))
@@ -67,7 +67,7 @@ def locust_run(
 ) -> Iterator[LocustRun]:
     """Run Locust in `folder`, and kill it at the end of the block if it has not ended.
 
-    With a `log`, the run has no terminal, and only this process receives Ctrl-C.
+    With a `log`, the run has no terminal, and only this process receives Ctrl-C. Otherwise both receive it.
     """
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
@@ -125,7 +125,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 
 
 def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
-    """Return the first result of `check`. Raise UsageError if the process, which errors call `name`, ends before it."""
+    """Return the first result of `check`. Raise UsageError about `name` if the process ends, or after `START_S`."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:

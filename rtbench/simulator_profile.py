@@ -1,7 +1,7 @@
 """`rtbench simulate --from-run`: a simulator profile with the delays that a run measured.
 
-Each delay becomes a list of quantiles, at equal shares, of the successful, measured turns (or sessions). The delays
-include the network path to the service. This code is not in the simulator, which may not import `reports`.
+Each delay becomes a list of quantiles, at equal shares, of the successful, measured turns (or sessions). It includes
+the network path, and is sampled independently of others. The simulator may not import `reports`, so this code is here.
 """
 
 from __future__ import annotations

@@ -219,6 +219,7 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     measured_s = period_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
     costs = {cost.target: cost.usd_per_session for cost in money_of(run, base.turns.targets).targets}
+    # with only one target, twice the cost of its session
     session_usd = sum(costs.get(of.name, math.nan) for of in targets) * (2 / len(targets))
     return entry_from(
         SampleSize,

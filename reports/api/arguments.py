@@ -17,7 +17,10 @@ from reports.data.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
-    """Return a loaded run, or the path of a run as text, which may end in the name of a target."""
+    """Return a loaded run unchanged, or the path of a run as text, which may end in the name of a target.
+
+    Raise UsageError for any other argument.
+    """
     if isinstance(run, RunFrames):
         return run
     if isinstance(run, Path | str):
@@ -32,7 +35,7 @@ def found_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def path_of(text: str) -> str:
-    """Return the path of a run, which may end in the name of a target. Raise UsageError if there is none.
+    """Return the path of a run, which may end in the name of a target. Raise UsageError if there is no such run.
 
     Like commands, accept the name of a run in the folder of the runs, and "" for the newest run that has ended.
     """
@@ -46,7 +49,10 @@ def path_of(text: str) -> str:
 
 
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
-    """Return one text, a list, or None as a tuple. Raise UsageError, which calls them `plural_noun`, for others."""
+    """Return one text, a list of texts, or None, which means no text, as a tuple.
+
+    Raise UsageError for any other value. `plural_noun` is the name of the texts in the error.
+    """
     texts = (value,) if isinstance(value, str) else _listed(value, plural_noun)
     for text in texts:
         if not isinstance(text, str):
@@ -55,7 +61,10 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
 
 
 def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted."""
+    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted.
+
+    Raise UsageError if there is none, or if one is not a string.
+    """
     texts = given_texts(metric, "metrics")
     if not texts:
         raise UsageError('name at least one metric, such as "ttfa"')
@@ -65,7 +74,7 @@ def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
-    """Return one level or a list of levels as a tuple. Raise UsageError for one that is not between 0 and 1."""
+    """Return one level or a list of levels as a tuple. Raise UsageError for a level that is not between 0 and 1."""
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
     if not levels:
         raise UsageError("name at least one quantile, such as 0.95")

@@ -62,7 +62,7 @@ class UnknownValueError(UsageError):
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A filter of rows: they meet `where`, and have an allowed value in each column of `values`.
+    """A filter of rows. A row passes if it meets `where` and has an allowed value in each column of `values`.
 
     `values` has one value or several values for each column. None allows a missing value.
     """
@@ -87,7 +87,10 @@ class RowFilter:
         return (*of_step, *self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
     def having_values(self, frame: pd.DataFrame) -> Flags:
-        """Return the mask of the rows with allowed values. A step may also have the name of its script."""
+        """Return the mask of the rows with allowed values.
+
+        A step may also have the name of its script, as in reports.
+        """
         flags = np.ones(len(frame), dtype=bool)
         for name, options in self.options.items():
             present = [item for item in options if not pd.isna(item)]
@@ -176,16 +179,17 @@ VOCABULARY: dict[str, Collection[object]] = {
 }
 """The values that a column may have in other runs. One of several values that a user selects may be such a value."""
 STEP_KEYS = ("label", "name")
-"""The names of steps in scripts."""
+"""The names that scripts use for what the column `step` contains."""
 
 
 def selected(
     rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter,
     known: Mapping[str, Collection[object]],
 ) -> Selection:  # fmt: skip
-    """Select and group the rows, and the turns that did not start. Raise UsageError if no row is selected.
+    """Select and group the rows, and the turns that did not start.
 
-    `known` is the texts that a column may have, also if no row has them.
+    `known` is the texts that a column may have, also if no row has them. Raise UsageError if a column or `where` is
+    invalid, or if no row is selected.
     """
     for name in (*by, *where.values):
         if name not in rows.columns:

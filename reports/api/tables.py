@@ -93,7 +93,7 @@ def quantile_row(
     run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return a row of a frame of quantiles. `keys` is the labels that are not in STRATUM."""
+    """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
     known = estimate.has_interval or estimate.status == "in_failures"
     return {
         "run_id": run_id_of(run),
@@ -116,7 +116,10 @@ def quantile_row(
 def rate_row(
     run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers, unit: RateUnit
 ) -> dict[str, Any]:
-    """Return a row of a frame of rates. `events` and `totals`, which counts `unit`, have a value for each turn."""
+    """Return a row of a frame of rates, with its run and target.
+
+    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts `unit`.
+    """
     rate = RATES[name]
     entry = turn_rate(rate, target, events, totals, sessions, unit)
     missing = Rate().shortfall(name, entry.total, entry.sessions)

@@ -63,7 +63,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds of a file, or of a dict from metrics to texts."""
+    """Return the thresholds of a file, or of a dict from metrics to texts. Raise UsageError for other arguments."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):

@@ -150,6 +150,7 @@ def write_log(path: Path, folder: Path, metric: str | None) -> int:
 
 
 def _metric_of(line: str) -> str:
+    """Return the metric of a log line that starts with `Tag=metric|target|step|phase,…`."""
     return line.removeprefix("Tag=").partition("|")[0]
 
 

@@ -24,7 +24,7 @@ ONE_IN = {
     0.5: "half of the {}s", 0.75: "one {} in four", 0.9: "one {} in ten", 0.95: "one {} in twenty",
     0.99: "one {} in a hundred",
 }  # fmt: skip
-"""The turns beyond a quantile."""
+"""The turns beyond each quantile, as a text. `{}` is the noun for a turn."""
 BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
@@ -99,11 +99,16 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage points.
+    """A comparison as a row of texts and axis positions.
+
+    `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
 
     - `values` is the value of the baseline and of the candidate, with its unit
-    - `d`, `low` and `high` are the axis positions of the difference and of its interval; NaN if there is none
+    - `d`, `low` and `high` are the difference and its interval; NaN if there is none
+    - `within` is a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" alone as "no
+    change"
     - `reason` is the reason why the verdict is inconclusive
+    - `after_holm` is True if Holm's correction makes the verdict inconclusive
     - `is_doubted` is True if the verdict is provisional because one target drifted. A difference between two runs is
     noted once, for all metrics.
     """
@@ -221,7 +226,7 @@ def interval_text(comparison: MetricComparison) -> str:
 
 
 def change_of(comparison: MetricComparison) -> str:
-    """Return the difference, such as `+65 %`."""
+    """Return the difference without its interval, such as `+65 %`."""
     return verdicts.difference(comparison.published)
 
 

@@ -133,6 +133,7 @@ def unread_notice(document: dict[str, Any]) -> str:
 
 
 def _replayed(run: RunFrames) -> Iterable[str]:
+    """Yield a notice if sessions play the callers of recorded calls, and a call is played by several sessions."""
     scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or [] if script.get("recorded_call")}
     played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
     sessions = [name for name in played if name in scripts]
@@ -156,6 +157,7 @@ MISSED: dict[PlannedEvent, str] = {
 
 
 def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
+    """Yield a notice for each kind of planned event of which some did not take place."""
     several = len({event.target for event in planned_events}) > 1
     for kind, text in MISSED.items():
         counts = [event for event in planned_events if event.event == kind]
@@ -184,6 +186,7 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
+    """Yield a notice for each model, of replies or of transcripts, that its service retires soon after the run."""
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()

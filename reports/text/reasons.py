@@ -81,7 +81,7 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
 
 
 def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. `write` writes the texts of its reasons."""
+    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text from `write`."""
 
     def with_text(reason: Reason) -> Reason:
         numbers = map_values(reason.numbers, Reason, with_text)
@@ -158,6 +158,10 @@ def _too_few(numbers: Numbers) -> tuple[str, str] | str:
 
 
 def _existing(reason: Reason) -> str:
+    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
+
+    Return `96 measured` if all targets have the same number, or if the targets are unknown.
+    """
     there, targets = reason.numbers["there"], reason.numbers.get("targets")
     if not targets or len(set(there)) == 1:
         return f"{min(there):,} measured"

@@ -1,11 +1,11 @@
 """The ground truth of a run, from the simulator's log, and the errors of the run's rows compared with the ground truth.
 
 The true instants of a turn have the names of the instants in its row, and are on the clock that both processes share.
-An event is left out if the log does not know its instant to half a millisecond, because the simulator was held up in a
-send, or because it read data late, which then have the timestamp of the data that arrived last.
+An event is left out if the log does not know its instant to half a millisecond. There are two causes: the simulator may
+be held up in a send, and data that it reads late have the timestamp of the data that arrived last.
 
-The error of a metric is its measured value minus its true value. The error of an instant is how much later it is in the
-row than in truth.
+The error of a metric, as the catalogue defines it, is its measured value minus its true value. The error of an instant
+is how much later it is in the row than in truth. It shows whether a metric is wrong at its start or at its end.
 
 A call with an agent has no response ids. All speech of the caller in the call is one recording. So the byte at which
 the agent detected the end of speech gives the position of each recording in the audio that the agent received. A row is
@@ -61,16 +61,16 @@ INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "spe
             "first_audio", "first_transcript", "transcript_done", "response_done",
             "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
-"""The messages in which an agent's caller sends the id of the call, or of a stream: `STREAM` and the id of the call."""
+"""The messages in which an agent's caller sends the call's id, or a stream's id: `STREAM` and the call's id."""
 STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
 """The duration of audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""The maximum gap before a frame that counts completely as network delay. Of one of twice this length, none counts."""
+"""The maximum gap before a frame that counts completely as network delay. From twice this gap on, none counts."""
 NEAR_NS = NS_PER_S
-"""The maximum distance of a measured instant from its true instant. The distance between two turns of a call is longer.
-"""
+"""The maximum distance of a measured instant from its true instant. The distance between two turns of a call is longer,
+and the errors of values are smaller."""
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that is known to contain an event's instant."""
 COLUMNS = ("session_id", "service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
@@ -118,7 +118,7 @@ class AgentRecording(NamedTuple):
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
-        silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
+        silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))  # as the microphone sends
         changes = list(detector.append(encoded(pcm, format) + silence, settings))
         return cls(format, pcm.speech, changes[-1].byte)
 
@@ -178,7 +178,7 @@ class AgentCall:
         return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants that are nearest to the measured instants of a turn."""
+        """Return the true instants nearest to a turn's measured instants. Those of other turns are farther away."""
         if "speech_end" not in measured_ns:
             greeted = _nearest(measured_ns.get("first_audible"), self.greeting_sent)
             connect_ns = measured_ns.get("connect_start")
@@ -268,7 +268,7 @@ class GroundTruth:
 
 
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
-    """Read the log of a simulator. `recording` is that of the callers, if the simulator was an agent."""
+    """Read the log of a simulator that has ended. `recording` is that of the callers, if it was an agent."""
     return parse_truth(read_truth(path), recording)
 
 
@@ -360,7 +360,7 @@ def match_rows(
     speeches: Mapping[str, SpeechSpan],
     metrics_of: Sequence[str] = METRICS,
 ) -> MatchedErrors:
-    """Match the rows of successful turns with the ground truth.
+    """Match the rows of successful turns with the ground truth, and compare the metrics `metrics_of`.
 
     `speeches` maps the name of each recording, as in the rows, to the position of speech in it. A turn whose speech the
     service split cannot be matched, because it has several ends.

@@ -31,10 +31,10 @@ FULL = 0.95
 OTHERS = 0.2
 """The CPU time, in cores, above which other programs on the cores of the run are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The maximum share of failed turns, and of turns without ground truth. The turns above p99 may be among them."""
+"""The maximum share of failed turns, and of turns without ground truth, which may contain the turns above p99."""
 OPEN_SHARE = 0.99
 """The share of the planned sessions that must be open during the whole step. A script lasts longer than a step."""
-DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))
+DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))  # shows nothing about the load generator
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """A mapping from each outcome that prevents a verdict on a step to a description of its cause."""
 MAX_SESSIONS_OPTION = "--max-sessions"
@@ -67,7 +67,7 @@ def outcome_of(
 
 
 def _simulator(step: LoadStep, workers: int) -> Reason | None:
-    """Return why the simulator's ground truth must not be used."""
+    """Return why the simulator's ground truth must not be used; None if it may be used."""
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
         return Reason("simulator_late", {"p99_ms": step.simulator_late_p99_ms})
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:

@@ -57,7 +57,7 @@ from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
-"""The time, in seconds, that a step takes in addition to its load: to start, to end the last turns, to be read."""
+"""The time, in seconds, that a step takes in addition to its load, for start, last turns, finalizing, and reading."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
 """The duration of a turn in seconds, with a small reserve; for an agent that of two turns, one of them interrupted."""
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
@@ -89,7 +89,7 @@ class CalibrationPlan:
 
 
 def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
-    """Return the plan of a calibration. If it is quick, each load is four times the previous one."""
+    """Return the plan of a calibration. A quick one has short steps, and only loads of four times the previous one."""
     if quick:
         return CalibrationPlan(
             LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds
@@ -193,7 +193,7 @@ def _failed_or_not_started(sessions: pa.Table) -> int:
 def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
     """Return the rows that start in the steady part of the run.
 
-    `column` is the start of a row in units of `unit_ns` since 1970. A unit that is only partly in it is left out.
+    `column` is the start of a row in units of `unit_ns` ns since 1970. A unit that is partly outside is left out.
     """
     start, end = -(-run.begin_utc_ns // unit_ns), run.end_utc_ns // unit_ns
     at = table[column]
@@ -205,7 +205,7 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> f
     """Return the p99 of the events' lateness in the steady part, in ms; None if it is unknown."""
     if not rows:
         return None
-    offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
+    offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]  # between UTC and the clock of the log
     late = truth.late_within(run.begin_utc_ns - offset_ns, run.end_utc_ns - offset_ns)
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 

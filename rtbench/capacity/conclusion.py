@@ -34,7 +34,7 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run above which the service drifts, if the intervals are disjoint."""
+"""The relative change of p50 in the confirmation run above which the service drifts, if 95 % intervals are disjoint."""
 
 
 def conclude(
@@ -46,7 +46,7 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Return the conclusion of a search from its levels, without texts."""
+    """Return the conclusion of a search from its levels, without texts. The user ended it if `interrupted`."""
     tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]

@@ -67,8 +67,8 @@ CARRIED_SHARE = 0.9
 class SearchConfig:
     """The configuration of a search.
 
-    - `max_concurrent` is the maximum number of arriving calls in progress.
-    - `connect_rate` is the maximum number of new connections per minute.
+    - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).
+    - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
     - `until_ns` is the end of the search, on CLOCK_MONOTONIC.
     """
 
@@ -263,7 +263,7 @@ def _is_conclusive(answer: Result, target: ComparedTarget, slos: Sequence[Slo], 
 
 
 def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster:
-    """Return the violations if every value were wrong by its maximum error. Rates use no timestamps.
+    """Return the violations if every value were worse, or better, by its maximum error. Rates use no timestamps.
 
     If no error is known, all turns miss the objective, or none does.
     """
@@ -296,15 +296,15 @@ def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
 
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""A limit of the service is being used up if it was reported in at least so many seconds, its remaining share fell by
-more than this share, and nothing will be left within this time.
+"""A limit of the service is being used up if it was reported in at least `DRAIN_SECONDS` different seconds, its
+remaining share fell by more than `DRAINED_SHARE`, and nothing will be left within `DRAINS_S` at this rate.
 """
 VALUES_ALPHA = 0.05
-"""The error of displayed intervals."""
+"""The probability that a displayed interval, counting both of its ends, does not contain the true value."""
 
 
 class SessionCounts(NamedTuple):
-    """The turns that missed each objective, and all turns: of the sessions before the oldest open one, and of all."""
+    """The counts of `violations` by objective, for the sessions before the oldest open one, and for all sessions."""
 
     completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
@@ -387,7 +387,7 @@ def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: i
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> list[QuantileEstimate]:
-    """Return p50 and p95 of a metric as a report would publish them, of the stratum with most turns."""
+    """Return p50 and p95 with 95 % intervals as a report publishes them, of the stratum with most turns."""
     samples = [target.sample(spec) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
     sample = max(samples, key=lambda sample: sample.n)
     return [estimate.published() for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
@@ -417,14 +417,14 @@ def median_call_s(run: RunFrames) -> float | None:
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return the mean number of callers who waited after a refused call."""
+    """Return the mean number of callers who waited after a refused call, over the seconds of the measured phase."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return the lowest remaining share of each limit that the service reported."""
+    """Return the lowest remaining share, during the run, of each limit that the service reported."""
     started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
@@ -447,7 +447,7 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
     return None
 
 
-def usd_of(run: RunFrames, target: str) -> float | None:
+def usd_of(run: RunFrames, target: str) -> float | None:  # None if a price is unknown
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
 

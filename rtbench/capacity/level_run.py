@@ -1,4 +1,4 @@
-"""The preparation of a search, and the run of one level: a headless Locust run, which ends early if it is clear."""
+"""The preparation of a search, and the headless Locust run of one level, which ends early if its answer is clear."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALLS_PER_SLOT_S = 300
 POLL_S = 0.2
 END_S = 300.0
 """How many seconds a run may take to end its last turns and to finalize, before it is killed."""
-NO_LIMIT_NS = 1 << 62
+NO_LIMIT_NS = 1 << 62  # an instant that is never reached
 CLOSE_S = 10.0
 """How many seconds before the end of a search the open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
@@ -54,7 +54,7 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """The command that starts a run. `options` name the service, and are those of the user."""
+    """The command that starts a run. `options` are those that name the service, and those of the user."""
 
     file: str
     by: LoadUnit
@@ -80,7 +80,7 @@ class LocustCommand:
 class FinishedLevel:
     """The run of a level that has ended, and the number of its interim analyses.
 
-    `died` is how it ended if it did not reach its end. `was_stopped` is True if open turns were abandoned.
+    `died` is how it ended if it did not reach its end; else "". `was_stopped` is True if open turns were abandoned.
     """
 
     folder: Path
@@ -94,11 +94,11 @@ def run_level(
 ) -> FinishedLevel:
     """Run a level.
 
-    - `is_clear` returns, for the folder and the number of an interim analysis, whether the answer is clear.
+    - `is_clear` returns, for the folder and the number (from 0) of an interim analysis, whether the answer is clear.
     - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before, open turns are
     abandoned `CLOSE_S` before, and then the run is killed.
 
-    Raise UsageError if the run was refused. After KeyboardInterrupt, the run also ends normally.
+    Raise UsageError if the run was refused. KeyboardInterrupt propagates, after the run has ended normally.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ def _watched(
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    `latest_ns` is the latest end of its load. The final analysis does not count, because it follows the run.
+    On CLOCK_MONOTONIC, its load ends at `latest_ns` or earlier. The final analysis, after the run, does not count.
     """
     for number, fraction in enumerate(ANALYSES):
         due_ns = start_ns + int(fraction * load_s * NS_PER_S)

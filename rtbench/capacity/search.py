@@ -6,9 +6,9 @@ levels. If a level uses less than its share, the later levels get the rest. The 
 earlier levels. So the errors of all levels together stay below `ERROR` on any path of the search (Bonferroni's
 inequality, applied to each level given the earlier levels).
 
-A level has interim analyses at fixed parts of its time, which share the error of the level by the spending function of
-`reports.statistics.group_sequential`. The errors of the analyses are also added by Bonferroni's inequality. The usual
-integration assumes normal values, and counts of few failures are not normal.
+A level has interim analyses at fixed parts t of its time. They share the error a of the level by the spending function
+a·t² of `reports.statistics.group_sequential`: an analysis has a·(t² − t_before²). The errors of the analyses are added,
+too (Bonferroni). The usual integration assumes normal values, and counts of few failures are not normal.
 """
 
 from __future__ import annotations
@@ -132,9 +132,9 @@ class SearchPlan(JsonEntry, frozen=True):
     """The request of a search.
 
     - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
-    - `max_levels`: without the confirmation run and repeated levels
+    - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
     - `time_s`: the maximum time of all levels together
-    - `call_s`: the expected duration of a call, in seconds
+    - `call_s`: the duration of a call, in seconds, as expected before the search
     """
 
     by: LoadUnit
@@ -181,7 +181,7 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
 
 
 AROUND_S = 15.0
-"""The time, in seconds, that a level takes in addition to its load: to start, to end the last turns, to be read."""
+"""The time, in seconds, that a level takes in addition to its load, for start, last turns, finalizing, and reading."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
 """The minimum time of the ramp, in which the users start: a share of the level's time, and seconds.
 
@@ -207,7 +207,7 @@ CONFIRMATION_SHARES = 2
 
 
 class LevelBudget(NamedTuple):
-    """The maximum that a level may use. `time_s` is the time until its run is finalized.
+    """The maximum that a level may use. `time_s` is the time until its run is finalized, `error` a probability.
 
     `min_time_s` is the minimum time of a level. A confirmation run may be short, because its level has already passed.
     """
@@ -241,7 +241,7 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
 
 
 def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
-    """Return the time that a search needs to reach its precision. One with less time runs the shortest levels."""
+    """Return the time that a search needs for its precision. With less time, a search runs the shortest levels."""
     return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
 
 
@@ -312,7 +312,7 @@ def budget_exhausted(budget: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run the levels of a search, append each to `levels`, and yield it. `run_level` gets the number of the level."""
+    """Run the levels of a search, append each to `levels`, and yield it. `run_level` gets the level's number from 1."""
     while (following := level_within(plan, levels)) is not None:
         step, budget = following
         if budget_exhausted(budget):

@@ -50,7 +50,7 @@ EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective. `source_text` is its text as the user wrote it, `allowed` the share of turns that may miss it."""
+    """An objective as the user wrote it. `allowed`, above 0 and below 1, is the share of turns that may miss it."""
 
     source_text: str
     threshold: Threshold
@@ -95,8 +95,8 @@ ROUNDS = 5
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    `missed` has the sessions in the order of their starts. `callers` is the number of concurrent callers; infinite if
-    it is unknown.
+    `missed` is, for each session in order of start, the turns that miss it, and all turns. `callers` is the number of
+    concurrent callers; infinite if it is unknown.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
@@ -125,7 +125,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 
 
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
-    """Return the lower bound of the share. It is exact, which takes by far the longest, only if it is above `over`."""
+    """Return the lower bound of the share. It is exact only if it is above `over`, because this takes long."""
     if ratios[0].effective_sessions <= 1:
         return 0.0
     low = min(ratio.value - ratio.reach(error) for ratio in ratios)

@@ -57,7 +57,7 @@ class DemoLoad:
 
 
 SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
-"""The load on a machine with at least two free cores. Half of the calls are voice calls, of which a p95 needs 45."""
+"""The load with at least two free cores. Half are voice calls of four turns. A p95 needs 45 calls of each kind."""
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
@@ -67,7 +67,7 @@ BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 def quick_run(
     service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
 ) -> int:
-    """Run the demo. Return the exit status of the run; 0 if the user rejects its cost."""
+    """Run the demo. Return its exit status; 0 if the user rejects its cost. `sessions` is None for the default."""
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
         target_options = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
@@ -124,7 +124,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 
 def spare_cores() -> float:
-    """Return how many of the cores of this process are free."""
+    """Return how many of the cores that this process may use are free."""
     start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
@@ -142,7 +142,7 @@ def fitting_load(spare: float) -> DemoLoad:
 def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load, and return the exit status.
 
-    It is not `INVALID_STATUS` if only checks of the load generator failed, because a quick run is not a gate.
+    If only checks of the load generator failed, it is 0 (`FAIL_STATUS` if a turn failed): a quick run is not a gate.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
@@ -160,7 +160,7 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:
-    """Return the number of sessions as text. With several targets, a user runs a pair of sessions."""
+    """Return the number of sessions as text. With several targets, a user runs a pair: one session on each."""
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
     return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.data.export import Format
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
-COLOURLESS = ("dumb", "unknown")
+COLOURLESS = ("dumb", "unknown")  # values of TERM
 
 
 def run_with_name(name: str) -> Path:
@@ -98,7 +98,7 @@ def _evidence(run: Path) -> None:
 
 
 def _side_by_side(runs: list[Path]) -> None:
-    """Write the report of each run. Only the table rows of a run stay in memory."""
+    """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
     from bench.record.folder import read_document
     from reports.pages.run_report.document import write_report
     from reports.pages.run_report.several_runs import rows_of, several

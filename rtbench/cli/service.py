@@ -260,7 +260,7 @@ def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool
 def _of_transcription(
     target: Target, text: str | None, audio: Path | None, session: Mapping[str, Any], *, manual_commit: bool
 ) -> tuple[Path, str | None]:
-    """Return the recording, by default one of this tool, and the turn detection for a target that only transcribes."""
+    """Return the recording, by default one of this tool, and the turn detection; "none" for a model without it."""
     from bench.doctor.service_checks import recording
 
     if text is not None:

@@ -263,7 +263,7 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Return a time in milliseconds. From one second on, it has all digits, because it is not an estimate."""
+    """Return a time in ms, with three digits. From one second on, it has all digits: it is not an estimate."""
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 

@@ -121,7 +121,7 @@ def simulate(
 
 
 def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
-    """Return a warning if others can use the simulator, bound to this address, without a key; "" if they cannot."""
+    """Return a warning if others can use the simulator without a key, or "". `address` is that of the bound socket."""
     from bench.transport.interface import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]

@@ -46,7 +46,7 @@ AGENT_PATHS = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""Those for a user who tests an agent."""
+"""The files with the same path in both folders, for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {

@@ -92,7 +92,7 @@ def _failed_turns(summary: Summary) -> pd.DataFrame:
 
 
 def _failed_sessions(summary: Summary) -> pd.DataFrame:
-    """Return the same of each failed session that has no turn with the same outcome."""
+    """Return the kind and the index of each failed session by time, if none of its turns has the same outcome."""
     turns, sessions = summary.turns, summary.sessions
     of_turns = turns.frame[["session_id", "outcome"]].iloc[turns.rows[turns.failed]]
     named, known = (

@@ -128,6 +128,7 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
 
 
 def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
+    """Return the most frequent texts of a column, with their outcomes, by decreasing number of calls."""
     texts = calls[column].astype(object)
     texts = texts.where(texts.notna(), "")
     counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))

@@ -427,6 +427,7 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
 
 
 def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) -> Flags:
+    """Return for each tariff whether it has prices of which `true_of` is True; False if it has no prices."""
     return np.array([tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool)
 
 

@@ -142,7 +142,10 @@ def sessions_of(
 
 
 def ids_of(session: str, row: Mapping[str, Any], response: str = "") -> dict[str, str]:
-    """Return the IDs of a turn by the names of its fields. `row` is the row of its session."""
+    """Return the IDs of a turn, each by the name of its field in the summary; "" if it is unknown.
+
+    `session` is the ID of its session, and `row` is the row of that session. `event_log` is a path in the run's folder.
+    """
     names = {"service_session": "service_session_id", "request": "request_id", "region": "region"}
     log = f"events/{session}.jsonl" if row.get("event_log") is True else ""
     return {name: text_in(row, column) for name, column in names.items()} | {

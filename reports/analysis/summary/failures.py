@@ -32,7 +32,7 @@ OF_SESSION = [
 ]
 OF_FAILURE = ["session_id", "start_utc_ns", "ended_at_ns", "outcome", "detail"]
 WITH_CONTENT = frozenset({"wrong_function_call"})
-"""The outcomes whose detail may contain words of the conversation, which are not listed."""
+"""The outcomes whose detail is not listed, because it may contain words of the conversation."""
 OF_CONTEXT = 3
 """The maximum number of failed turns that are reported for each target and stratum."""
 Scope = Literal["turn", "session"]

@@ -237,6 +237,7 @@ def _endings(
 
 
 def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
+    """Return, for each of `size` targets, the number of sessions that failed or have at least one failed turn."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)

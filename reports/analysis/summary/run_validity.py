@@ -69,7 +69,10 @@ def validity_of(document: dict[str, Any], labels: Sequence[str] = ()) -> RunVali
 
 
 def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
-    """Return why the values of a run may not be used; [] if it is valid. The parameters are those of `validity_of`."""
+    """Return why the values of a run may not be used, with a reason for each failed check; [] if the run is valid.
+
+    The parameters are those of `validity_of`.
+    """
     return validity_of(document, labels).reasons
 
 

@@ -174,6 +174,7 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
+    """Yield breakdowns over all steps. Breakdowns with the same turn type and the same instants are added up."""
     kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
     for turn_type, chain in kinds:
         mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]

@@ -245,7 +245,10 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     @property
     def slopes(self) -> tuple[MetricSummary, ...]:
-        """The growth of the main metrics with the length of the conversation, in ms per 1,000 tokens."""
+        """The growth of the main metrics with the length of the conversation, in ms per 1,000 tokens.
+
+        It has a row for each target and stratum that reports its tokens.
+        """
         return tuple(row for row in self.session_metrics if row.metric in metrics.SLOPES)
 
     @property

@@ -172,6 +172,10 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Return nested settings as a flat dictionary with keys such as `turn_detection.type`.
+
+    Settings whose value is null are left out.
+    """
     flat: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, dict):

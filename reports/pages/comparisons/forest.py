@@ -100,7 +100,10 @@ line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row for each metric: the estimate is a dot, the interval a line, and the margin a zone."""
+    """Plot a row for each metric, with its verdict. Each end of an interval is a one-sided bound.
+
+    The estimate is a dot, the interval is a line, and the margin is a zone that ends in a line.
+    """
 
     def pitch(row: ComparisonRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))

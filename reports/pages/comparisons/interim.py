@@ -34,7 +34,11 @@ WITHOUT_SE = f"; {NONE}: all pairs are equal, so there is no standard error, and
 
 
 def analyse_pairs(folder: Path) -> Decision:
-    """Return the decision on a run, which may continue, and write decision.json. Raise UsageError without a plan."""
+    """Return the decision on a run, which may still continue. Write it to decision.json.
+
+    Raise UsageError if the folder is not a run, if the run was started without a plan, or if the folder is not
+    writable.
+    """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
     return decision

@@ -55,6 +55,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
 
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
+    """Return the percentiles that have an interval, which are those that the tables show."""
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
@@ -163,6 +164,7 @@ def names_of(rows: Sequence[Breakdown]) -> list[str]:
 
 
 def _extent(row: Breakdown, sign: int) -> float:
+    """Return how far the bar of a row extends from zero, in ms: to the right for `sign` 1, to the left for −1."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 

@@ -172,7 +172,7 @@ def main_results(summary: Summary) -> list[b.Block]:
 
 
 PRIORITIES = dict.fromkeys(MAIN_LEVELS, (4, 4)) | {0.5: (7, 0), 0.95: (6, 8)}
-"""The priorities at which a narrow terminal shortens and leaves out the column of each level."""
+"""The priorities at which a narrow terminal shortens, and leaves out, the column of each level."""
 PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 """The styles of the texts that are shown instead of a number."""
 
@@ -236,7 +236,10 @@ SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (slowest.slowest, FOLDED),
     (health.targets, FOLDED),
 )
-"""The sections below the results, in the order in which a reader asks questions, and whether each is open at first."""
+"""The sections below the results, in the order in which a reader asks questions, and whether each is open at first.
+
+The others are folded, so that the page is only a few screens long.
+"""
 
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:

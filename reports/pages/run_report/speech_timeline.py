@@ -138,6 +138,7 @@ def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: s
 
 
 def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
+    """Draw the time of functions, ours or those of MCP servers, on the caller's lane: the service waits for them."""
     if not example.asked_on_s > example.called_s or example.called_s >= x.high:
         return
     start, took = x(example.called_s), _s(example.asked_on_s - example.called_s)
@@ -147,6 +148,7 @@ def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> 
 
 
 def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, reply_y: float) -> None:
+    """Draw the caller's speech that interrupts the reply. The bar ends when the reply is silent."""
     if example.silent_s != example.silent_s or example.barge_in_s >= x.high:
         return
     start, silent, took = x(example.barge_in_s), x.clip(example.silent_s), _s(example.silent_s - example.barge_in_s)
@@ -202,6 +204,7 @@ def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list
 
 
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
+    """Draw a rectangle with diagonal lines, one by one, because an SVG pattern would need a reference."""
     plot.rect(x, y, w, h, "stall")
     lines = ""
     for offset in even_ticks(w + h, 5.0):
@@ -213,5 +216,6 @@ def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
 
 
 def _broken(plot: Plot, x: float, lane: float) -> None:
+    """Draw two slanted strokes across a bar that continues beyond the axis."""
     for offset in (-3, 3):
         plot.line(x + offset - 3, lane + LANE / 2 + 3, x + offset + 3, lane - LANE / 2 - 3, "broken")

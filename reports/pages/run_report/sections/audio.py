@@ -75,6 +75,7 @@ def segments(summary: Summary) -> b.Section | None:
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b.Table:
+    """Return a table of mean segments in ms. A row is a step or, if `head` is `around`, a band of percentiles."""
     names = bar_charts.names_of(rows)
     heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []

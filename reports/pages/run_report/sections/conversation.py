@@ -100,6 +100,7 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
 
 
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
+    """Return the latencies of each key and stratum, if a target has a median for at least two groups."""
     frames = (frame for key in keys for frame in summary.latency_by(key))
     return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 

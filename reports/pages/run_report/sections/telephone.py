@@ -158,6 +158,7 @@ def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
 
 
 def _row(summary: Summary, calls: TelephoneCalls, metric: str) -> MetricSummary | None:
+    """Return the summary of a metric of these calls; None if no call has a value."""
     rows = (row for row in summary.connect_phases if (row.target, row.metric) == (calls.target, metric))
     return next((row for row in rows if math.isfinite(row.low)), None)
 
