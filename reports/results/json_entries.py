@@ -84,22 +84,15 @@ def to_json_data(document: JsonEntry) -> dict[str, Any]:
     try:
         return _through_json(plain, type(document))
     except UnicodeEncodeError:
-        return _through_json(_unicode(plain), type(document))
+        # a file name may contain any byte: each byte that is not valid UTF-8 is written as `\udcff`
+        escaped = map_values(plain, str, lambda text: text.encode("utf-8", "backslashreplace").decode())
+        return _through_json(escaped, type(document))
 
 
 def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
     typed = msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value))
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed, enc_hook=_plain))
     return data
-
-
-def _unicode(value: Any) -> Any:
-    r"""Return the value with each byte that is not valid UTF-8 written as `\udcff`. File names may contain any byte."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_unicode(key): _unicode(item) for key, item in value.items()}
-    return [_unicode(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
@@ -178,13 +171,16 @@ def map_values(result: AnyValue, kind: type[Read] | type[str], change: Callable[
     made: Any = result
     if isinstance(result, kind):
         made = change(result)
+    elif result is None or isinstance(result, str | int | float):
+        pass
     elif isinstance(result, tuple | list):
         items = [map_values(item, kind, change) for item in result]
         made = type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
     elif isinstance(result, dict):
         made = {map_values(key, kind, change): map_values(value, kind, change) for key, value in result.items()}
     elif isinstance(result, msgspec.Struct):
-        made = msgspec.structs.replace(result, **map_values(msgspec.structs.asdict(result), kind, change))
+        mapped = {name: map_values(getattr(result, name), kind, change) for name in result.__struct_fields__}
+        made = msgspec.structs.replace(result, **mapped)
     elif is_dataclass(result) and not isinstance(result, type):
-        made = replace(result, **map_values(vars(result), kind, change))
+        made = replace(result, **{name: map_values(value, kind, change) for name, value in vars(result).items()})
     return cast("AnyValue", made)

@@ -5,12 +5,13 @@ Whether a run is valid is a `ValidityStatus` (`bench.record.document`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from bench.record.document import ValidityStatus
 from reports.results.json_entries import JsonEntry, described
-from reports.results.reason import Reason
+from reports.results.reason import Reason, unique
 
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 """Whether a threshold, a check, or a comparison passes."""
@@ -40,6 +41,13 @@ class ValidityEntry(JsonEntry, frozen=True):
     status: ValidityStatus
     reasons: list[Reason]
     messages: list[str]
+
+
+def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
+    """Return the validity, still without messages. `status` is that of the run. If there are `reasons` and the run is
+    valid, the entry is invalid.
+    """
+    return ValidityEntry("invalid" if reasons and status == "valid" else status, unique(reasons), [])
 
 
 class Conclusion(JsonEntry, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ MAX_TEXT_CHARACTERS = 90
 CHECK_NAMES = {
     "run_valid": "run valid",
     "turns": "turns",
-    "throttled": f"throttled turns, limit 1{NBSP}%",
+    "throttled": f"throttled turns, limit {100 * FAIR:g}{NBSP}%",
     "same_workload": "same workload",
     "same_scripts": "same scripts",
     "definitions": "definitions of metrics",

@@ -129,7 +129,7 @@ def period(trend: Trend) -> str:
 
 
 def notice_texts(trend: Trend) -> list[str]:
-    return [notice if isinstance(notice, str) else reason_text(notice) for notice in trend.notices]
+    return [*map(reason_text, trend.notices)]
 
 
 def notes(trend: Trend) -> list[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from bench.catalogue.outcomes import meaning
-from bench.record.document import ValidityStatus
 from reports.analysis.summary.outcomes import OutcomeCount, Remedy
 from reports.analysis.summary.run_validity import RunValidity, busiest
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, join_words, plural
-from reports.results.reason import Reason, unique
+from reports.results.reason import Reason
 from reports.results.verdict import ValidityEntry
 from reports.text.cells import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
@@ -22,14 +22,10 @@ from reports.text.reasons import reason_line, reason_text, reasons_text
 LEAD = "Do not use these results"
 
 
-def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
-    """Return the validity for a document. `status` is that of the run. If there are `reasons` and the run is valid, the
-    entry is invalid.
-    """
-    if reasons and status == "valid":
-        status = "invalid"
-    lines = dict.fromkeys(reason_line(reason).replace(NBSP, " ") for reason in reasons)
-    return ValidityEntry(status, unique(reasons), list(lines))
+def with_messages(validity: ValidityEntry) -> ValidityEntry:
+    """Return the validity with its reasons as lines, each line once."""
+    lines = dict.fromkeys(reason_line(reason).replace(NBSP, " ") for reason in validity.reasons)
+    return structs.replace(validity, messages=list(lines))
 
 
 def run_status(verdict: str, *, usable: bool) -> str:

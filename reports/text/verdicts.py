@@ -29,8 +29,6 @@ be exactly on the margin.
 
 `make benchmark-statistics` measures this error (own_drift).
 """
-
-
 RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
 """The run-to-run variation that is assumed for an unchanged service, as a text."""
 
@@ -79,7 +77,6 @@ def difference_interval(low: float | None, high: float | None, scale: Scale) -> 
     """Return an interval, such as `+47 to +87 %`, `up to +12 %`, or `unbounded`.
 
     Points have no unit: `−1.15 to +0.05`.
-
     """
     return interval(low, high, points if scale == "points" else partial(signed, scale=scale))
 

@@ -298,6 +298,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     from reports.analysis.check import baselines
     from reports.analysis.targets.named import targets_of
     from reports.data.runs import load_for_report
+    from reports.formatting import NBSP
     from reports.text.reasons import reason_line
 
     run = run_with_name(name)
@@ -306,7 +307,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     if not targets:
         raise UsageError(f"{run} cannot be a baseline: it has no turns")
     if reason := next(filter(None, map(baselines.unfit_reason, targets)), None):
-        raise UsageError(f"{run} cannot be a baseline: {reason_line(reason)}".replace("\u00a0", " "))
+        raise UsageError(f"{run} cannot be a baseline: {reason_line(reason)}".replace(NBSP, " "))
     for target in targets:
         sys.stdout.write(f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n")
 

@@ -20,9 +20,17 @@ from reports.analysis.summary.run_validity import DataNotes
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.metrics.metric_spec import MetricSpec, Sign
-from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described
-from reports.results.reason import Reason, too_few_to_print, unique
-from reports.results.verdict import RESULT_OF_STATUS, RESULTS, Conclusion, Result, ValidityEntry, VerdictStatus
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described, entry_from
+from reports.results.reason import Reason, too_few_to_print
+from reports.results.verdict import (
+    RESULT_OF_STATUS,
+    RESULTS,
+    Conclusion,
+    Result,
+    ValidityEntry,
+    VerdictStatus,
+    validity_entry,
+)
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
@@ -90,11 +98,8 @@ class ThresholdResult(ThresholdEntry, frozen=True, kw_only=True):
 def _threshold_result(
     source_text: str, target: str, spec: MetricSpec, counts: TargetCounts, **fields: Any
 ) -> ThresholdResult:
-    names = ("turns", "sessions", "failed", "completed_share", "effective_sessions")
-    return ThresholdResult(
-        threshold=source_text, target=target, spec=spec, title=spec.title, metric=spec.metric, unit=spec.unit,
-        note="", comparison=None, **{name: getattr(counts, name) for name in names}, **fields,
-    )  # fmt: skip
+    given = {"threshold": source_text, "target": target, "spec": spec, "note": "", "comparison": None} | fields
+    return entry_from(ThresholdResult, counts, spec, **given)
 
 
 def limit_result(
@@ -218,7 +223,7 @@ def check_result(
     A run is inconclusive if it is still open and its interim analyses have not decided yet, even if --on-inconclusive
     accepts inconclusive results.
     """
-    reasons = [*unique(causes), *([Reason("conditions_differ", {"conditions": list(differs)})] if differs else [])]
+    reasons = [*causes, *([Reason("conditions_differ", {"conditions": list(differs)})] if differs else [])]
     counts = {result: sum(item.result == result for item in thresholds) for result in BY_SEVERITY}
     is_pending = decision is not None and not (decision.ended or decision.stopped)
     exit_status: VerdictStatus = PASS_STATUS
@@ -230,7 +235,7 @@ def check_result(
         exit_status = INCONCLUSIVE_STATUS
     return CheckResult(
         schema=SCHEMA, result=RESULT_OF_STATUS[exit_status], exit_status=exit_status, result_counts=counts,
-        validity=ValidityEntry("invalid" if reasons and status == "valid" else status, reasons, []), status=status,
+        validity=validity_entry(status, reasons), status=status,
         thresholds=tuple(thresholds), differs=tuple(differs), on_inconclusive=on_inconclusive, decision=decision,
         headline="", baseline="", notices=(), warnings=(), **fields,
     )  # fmt: skip

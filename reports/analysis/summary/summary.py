@@ -273,7 +273,8 @@ def summarise(run: RunFrames) -> Summary:
     """Compute all results of a run. Raise UsageError if its rows name no target."""
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
     turns, targets = samples.turns, samples.turns.targets
-    started_utc_ns, duration_s, warmup_s = period_of(run, turns, sessions)
+    period = period_of(run, turns, sessions)
+    started_utc_ns, duration_s, warmup_s = period
     began_s, endings = started_utc_ns / NS_PER_S, outcomes_of(turns, sessions, metadata)
     of_metrics = _MainResults(run, samples, sessions, endings, {})
     results = tuple(of_metrics.of(pool, samples.mains[pool.stratum]) for pool in turns.pools)
@@ -319,7 +320,7 @@ def summarise(run: RunFrames) -> Summary:
         answered=of_metrics.of_others(ANSWER_VOICE_TO_VOICE) if any(s.get("answer_min_ms") for s in scripts) else (),
         transcript_first=of_metrics.of_others(READ),
         transcripts=tuple(row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)),
-        transcription=transcription_of(turns, max(0.0, duration_s - warmup_s)) if transcribing else (),
+        transcription=transcription_of(turns, period.measured_s) if transcribing else (),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting

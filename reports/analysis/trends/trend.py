@@ -88,7 +88,7 @@ class Trend:
 
     series: tuple[RunSeries, ...]
     metrics: tuple[MetricTrend, ...]
-    notices: tuple[str | Reason, ...] = ()
+    notices: tuple[Reason, ...] = ()
 
     @property
     def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
@@ -187,19 +187,20 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
     If `specs` is empty, the trend has the default metrics. The `notices` of the trend name the runs that could not be
     read. Raise UsageError if no run could be read.
     """
-    points, notices = list[TrendPoint](), list[str | Reason]()
+    points, notices = list[TrendPoint](), list[Reason]()
     for run in runs:
         try:
             points += points_of_run(run)
         except UsageError as error:
-            notices.append(escape_control(str(error)))
+            notices.append(Reason("run_notice", {"notice": escape_control(str(error))}))
     for folder in stored:
         folder_points, problems = stored_points(folder)
         points += folder_points
         notices += problems
     if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
-        first = next((f": {notice}{more}" for notice in notices if isinstance(notice, str)), "")
+        unread = (notice.numbers["notice"] for notice in notices if notice.code == "run_notice")
+        first = next((f": {problem}{more}" for problem in unread), "")
         parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
         where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
@@ -207,7 +208,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
 
 
 def trend_of_points(
-    points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[str | Reason] = ()
+    points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[Reason] = ()
 ) -> Trend:
     """Return the trend of these points. If there are several points of one target of one run, use only the first."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}

@@ -36,8 +36,6 @@ from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 
-"""The levels of quantiles that are in a run's summary and in a stored baseline."""
-
 
 class MetricKey(NamedTuple):
     """A metric and the stratum of its turns."""
@@ -251,14 +249,14 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
             yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing=lack)
 
 
-def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str | Reason]]:
+def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:
     """Return a point for each stored baseline in a folder. Also return why some files were left out."""
-    stored, notices = list[StoredBaseline](), list[str | Reason]()
+    stored, notices = list[StoredBaseline](), list[Reason]()
     for path in sorted(folder.glob("*/*/*.json")):
         try:
             stored.append(StoredBaseline(path, read_file(path)))
         except UsageError as error:
-            notices.append(escape_control(str(error)))
+            notices.append(Reason("run_notice", {"notice": escape_control(str(error))}))
     once, left_out = without_duplicates(stored)
     return [point_of_baseline(run.baseline) for run in once], [*notices, *left_out]
 

@@ -22,7 +22,7 @@ from reports.results.json_entries import entry_from, text_of
 from reports.text import check_sentences as sentences
 from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data, reasons_text
-from reports.text.validity import validity_entry
+from reports.text.validity import with_messages
 
 
 def with_texts(result: ThresholdResult) -> ThresholdResult:
@@ -35,7 +35,7 @@ def with_sentences(checked: CheckResult) -> CheckResult:
     """Return the check with the sentences of check.json."""
     return structs.replace(
         checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
-        validity=validity_entry(checked.status, checked.validity.reasons), baseline=sentences.against_text(checked),
+        validity=with_messages(checked.validity), baseline=sentences.against_text(checked),
         thresholds=tuple(map(with_texts, checked.thresholds)), notices=tuple(sentences.notices(checked)),
         warnings=tuple(sentences.warnings(checked)),
     )  # fmt: skip

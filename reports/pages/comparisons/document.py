@@ -15,12 +15,12 @@ from reports.pages.comparisons.page import comparison_page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
 from reports.results.reason import Reason
-from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName
+from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName, validity_entry
 from reports.text import comparison_sentences as sentences
 from reports.text.decision_sentences import decision_sentence
 from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data
-from reports.text.validity import validity_entry
+from reports.text.validity import with_messages
 
 COMPARE_VERSION: Literal[5] = 5
 
@@ -98,7 +98,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             comparison,
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
-            validity=validity_entry("valid", comparison.invalid_reasons),
+            validity=with_messages(validity_entry("valid", comparison.invalid_reasons)),
             headline=sentences.comparison_headline(comparison),
             definitions_version=definitions_version(comparison.targets[0]),
             compared=[

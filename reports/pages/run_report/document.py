@@ -15,7 +15,7 @@ from reports.data.runs import RunFrames
 from reports.pages.run_report.report import run_page
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import text_of
+from reports.results.json_entries import entry_from, text_of
 from reports.text.notices import notices
 from reports.text.reasons import document_data
 from reports.text.settings import packetisation
@@ -37,7 +37,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
         "playback": structs.replace(summary.playback, packetisation=packetisation(summary.playback)),
         "notices": tuple(notices(summary)),
     }
-    return document_data(RunResults(**{name: getattr(summary, name) for name in RunResults.__struct_fields__} | texts))
+    return document_data(entry_from(RunResults, summary, **texts))
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
