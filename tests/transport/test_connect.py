@@ -24,7 +24,7 @@ from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.serving.certificates import loopback_tls
 from bench.target.target import redacted
-from bench.transport import connect as names_of_hosts
+from bench.transport import connect
 from bench.transport.connect import tunnel
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.socket_read import SocketRead
@@ -66,14 +66,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     A lookup finds addresses too, but no other name.
     """
     known: dict[str, str] = {}
-    real = names_of_hosts.getaddrinfo
+    real = connect.getaddrinfo
 
     def look_up(host: str, *rest: object, **named: object) -> object:
         if host not in known and not host.replace(".", "").isdigit() and ":" not in host:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(known.get(host, host), *rest, **named)
 
-    monkeypatch.setattr(names_of_hosts, "getaddrinfo", look_up)
+    monkeypatch.setattr(connect, "getaddrinfo", look_up)
     return known
 
 

@@ -28,7 +28,7 @@ from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
 from reports.text import metric_sentences
 from reports.text.comparison_rows import row as row_of
-from reports.text.reasons import reason_text as said_of_unseen
+from reports.text.reasons import reason_text
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import compared, comparison, points, ratio
@@ -352,7 +352,7 @@ def test_no_failure_in_too_few_sessions_gives_the_upper_bound_and_the_sessions_n
     assert verdict.name == "inconclusive"
     assert verdict.more_sessions == 199
     assert (
-        said_of_unseen(verdict.reason).replace("\u00a0", " ")
+        reason_text(verdict.reason).replace("\u00a0", " ")
         == "with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed"
     )
 
@@ -363,10 +363,10 @@ def test_a_pass_and_a_verdict_with_failures_have_no_reason_about_unseen_failures
 
 
 def test_every_rate_has_its_own_term_and_a_zero_margin_has_no_session_count() -> None:
-    assert said_of_unseen(verdict_of(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
+    assert reason_text(verdict_of(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
         "with no stalled reply in"
     )
-    assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
+    assert reason_text(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
         "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
     )
 
