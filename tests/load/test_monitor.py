@@ -50,15 +50,6 @@ def test_the_budget_applies_to_the_sum_over_processes() -> None:
     assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
 
 
-def test_the_start_delay_is_the_maximum_over_processes() -> None:
-    both = monitor()
-    both.on_report(0, ProgressReport(held_s={"west": 3.0}))
-    both.on_report(1, ProgressReport(held_s={"west": 5.0, "east": 1.0}))
-    both.on_report(1, ProgressReport(held_s={"west": 6.0, "east": 1.0}))
-
-    assert both.totals.total.held_s == {"west": 6.0, "east": 1.0}
-
-
 @pytest.mark.parametrize(
     ("state", "warmup_s", "expected"),
     [

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.observe.input_speech import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag, lags_ns
-from bench.wire.events import EventKind, ServerEvent, ServiceFailure
+from bench.observe.input_speech import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag
+from bench.wire.events import EventKind, ServerEvent
 from tests.examples import thorough
 from tests.helpers import MS, S
 
@@ -91,11 +91,6 @@ def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[t
     assert seen.max_ns - seen.max_uncertainty_ns <= true.max_ns <= seen.max_ns
 
 
-def test_the_lag_of_a_delta_is_its_arrival_minus_its_share_of_the_speech() -> None:
-    assert lags_ns([5, 10, 20], [1_500, 2_900, 4_200], 20, 0, 4_000) == [500, 900, 200]
-    assert lags_ns([30], [4_200], 20, 0, 4_000) == [200]  # more characters than the final text
-
-
 @pytest.mark.parametrize(
     ("words", "final", "speech_ns"),
     [
@@ -144,13 +139,3 @@ def test_segments_are_in_the_order_of_their_commits_and_count_once(order: list[i
 
     assert transcript.text == "text0 text1 text2 text3 text4 text5"
     assert transcript.ended == 6
-
-
-def test_the_first_failure_is_reported() -> None:
-    transcript = InputTranscript()
-    for code in ("first", "second"):
-        failure = ServiceFailure(code=code)
-        transcript.end_segment(ServerEvent(EventKind.INPUT_NOT_TRANSCRIBED, item_id=code, failure=failure))
-
-    assert (transcript.failed, transcript.ended) == (2, 2)
-    assert transcript.failure == ServiceFailure(code="first")

@@ -96,18 +96,6 @@ def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() ->
     assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
 
-def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
-    """The detector finds the sound only in the fourth frame of 20 ms.
-
-    Nevertheless, the reply begins with the first frame.
-    """
-    pairs = events_of(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
-
-    first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
-    assert (came_ms, first.payload) == (600, StrippedAudio(0, 24 * FRAME_MS))
-    assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
-
-
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """If the detector ignored the gap, the second voice would directly follow the first one.
 
@@ -167,12 +155,6 @@ def test_the_transcript_of_a_reply_is_reported_at_its_end() -> None:
 
     assert [event.kind for event, _ in noted] == [EventKind.NOTED, EventKind.NOTED]
     assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
-
-
-def test_an_event_without_valid_audio_is_passed_on_unchanged() -> None:
-    (broken,) = GPT_LIVE.decode(b'{"type":"session.output_audio.delta","delta":"abc"}')
-
-    assert events_of((0, broken)) == [(broken, 0)]
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60))

@@ -6,26 +6,21 @@ import base64
 from typing import Any
 
 import pytest
-from azure.ai.voicelive import models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.services.voice_live import VOICE_LIVE
-from bench.wire.audio import PCM16_16K
 from tests.simulator.builders import (
-    AT_NS,
     COMMIT,
     CREATE,
     JSON,
-    MS,
     all_of,
     answers,
     build_behaviour,
     done,
     drain,
     function,
-    noise,
     one,
     sound,
     talk,
@@ -47,53 +42,6 @@ def opened(**session: Any) -> Behaviour:
     behaviour = build_behaviour(VOICE_LIVE)
     assert types(answers(behaviour, update(**session))) == ["session.updated"]
     return behaviour
-
-
-def test_a_session_opens_with_the_defaults_of_voice_live() -> None:
-    (created,) = drain(build_behaviour(VOICE_LIVE))
-
-    assert created["session"]["turn_detection"]["type"] == "server_vad"
-    assert created["session"]["turn_detection"]["silence_duration_ms"] == 500
-    assert_voice_live([created])
-
-
-def test_settings_of_the_sdk_are_accepted_and_returned() -> None:
-    """The settings come from the client's own models."""
-    wanted = models.RequestSession(
-        modalities=["text", "audio"],
-        instructions="Be brief.",
-        voice=models.AzureStandardVoice(name="en-US-AvaNeural", temperature=0.8),
-        input_audio_format="pcm16",
-        output_audio_format="pcm16",
-        input_audio_sampling_rate=16_000,
-        turn_detection=models.AzureSemanticVadMultilingual(
-            silence_duration_ms=400,
-            languages=["en", "de"],
-            end_of_utterance_detection=models.AzureSemanticDetectionMultilingual(
-                threshold_level="high", timeout_ms=900
-            ),
-        ),
-        input_audio_echo_cancellation=models.AudioEchoCancellation(),
-        input_audio_noise_reduction=models.AudioNoiseReduction(type="azure_deep_noise_suppression"),
-        input_audio_transcription=models.AudioInputTranscriptionOptions(model="azure-speech", phrase_list=["parcel"]),
-        tools=[models.FunctionTool(name="find_parcel", parameters={"type": "object", "properties": {}})],
-        tool_choice="auto",
-        temperature=0.7,
-        max_response_output_tokens="inf",
-        reasoning_effort="low",
-        interim_response=models.LlmInterimResponseConfig(triggers=["latency"], instructions="Say that you look it up."),
-        metadata={"caller": "4711"},
-    ).as_dict()
-    behaviour = build_behaviour(VOICE_LIVE)
-    (updated,) = answers(behaviour, {"type": "session.update", "session": wanted})
-
-    shown = updated["session"]
-    assert {key: shown[key] for key in wanted if key not in ("turn_detection", "interim_response")} == {
-        key: wanted[key] for key in wanted if key not in ("turn_detection", "interim_response")
-    }
-    assert shown["turn_detection"].items() >= wanted["turn_detection"].items()
-    assert shown["interim_response"].items() >= wanted["interim_response"].items()
-    assert_voice_live([updated])
 
 
 @pytest.mark.parametrize(
@@ -131,19 +79,6 @@ def test_unknown_settings_are_refused(session: dict[str, Any], code: str, param:
     assert_voice_live([refused])
 
 
-@pytest.mark.parametrize("voice", ["marin", STANDARD, {"type": "openai", "name": "echo"},
-                                   {"type": "azure-realtime-native", "name": "ava"},
-                                   {"type": "azure-personal", "name": "x", "model": "DragonLatestNeural"}])  # fmt: skip
-@pytest.mark.parametrize("modalities", [["text", "audio"], ["text"]])
-def test_a_typed_turn_is_answered(voice: Any, modalities: list[str]) -> None:
-    events = answers(opened(voice=voice, modalities=modalities), user_text(), CREATE)
-
-    response = done(events)
-    assert (response["status"], response["voice"]) == ("completed", voice)
-    assert bool(all_of(events, "response.audio.delta")) is (len(modalities) == 2)
-    assert_voice_live(events)
-
-
 @pytest.mark.parametrize(
     "detection",
     ["server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"],
@@ -169,20 +104,6 @@ def test_a_client_may_commit_its_turns_manually(off: Any) -> None:
 
     assert done(events)["usage"]["input_token_details"]["audio_tokens"] == 3
     assert_voice_live(events)
-
-
-def test_audio_of_16_khz_has_its_correct_duration() -> None:
-    narrow = PCM16_16K
-    behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
-    audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
-    audio += bytes(32 * 700)
-    for begin in range(0, len(audio), 3200):
-        chunk = base64.b64encode(audio[begin : begin + 3200]).decode()
-        behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
-    events = drain(behaviour)
-
-    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding of 300 ms
-    assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 
 def test_additional_instructions_of_a_response_count_as_input() -> None:
