@@ -274,6 +274,18 @@ def test_a_worker_without_its_master_hurries_its_end() -> None:
     assert lifecycle.is_hurried
 
 
+@pytest.mark.parametrize("leads", [True, False])
+@pytest.mark.parametrize("event", [StopRequested(SPENT, spent=True), RunRefused("no price", spent=True)])
+def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEvent, leads: bool) -> None:
+    lifecycle = RunLifecycle(leads=leads)
+    feed_events(lifecycle, STARTED)
+    might_start = lifecycle.may_start, lifecycle.is_spent
+    lifecycle.apply(event)
+
+    assert might_start == (True, False)
+    assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
+
+
 # Any order of events.
 
 CAUSES = st.sampled_from(["one", "another", ALL_DONE])

@@ -61,6 +61,13 @@ def test_pairs_start_at_their_rate_and_after_retry_after(
     assert starts(pacer, *arrivals) == started
 
 
+@pytest.mark.parametrize(("requested_ns", "own"), [(5 * NS_PER_S, 0), (0, 1), (None, 1)])
+def test_only_delays_that_the_service_requested_count_as_requested(requested_ns: int | None, own: int) -> None:
+    pacer = StartPacer(None)
+    pacer.on_throttled("connection", 0, 0, requested_ns)
+    assert pacer.own_delays == own
+
+
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_held_time_is_the_time_without_possible_starts(holds: list[tuple[int, int]]) -> None:
     pacer, held = StartPacer(None), set()

@@ -86,6 +86,19 @@ def test_turns_are_successful_failed_or_neither() -> None:
     assert (standing.turns_succeeded, standing.turns_failed, standing.throttled) == (2, 2, 1)
 
 
+def test_a_report_has_the_latencies_of_successful_turns_since_the_last_report() -> None:
+    made = progress()
+    made.turn_ended("sweden", "talk", waited(500))
+    first = made.report(NOTHING)
+    made.turn_ended("sweden", "talk", waited(700))
+    made.turn_ended("sweden", "talk", waited(900, outcome="error:server_error"))
+    second = made.report(NOTHING)
+
+    assert times_of(first)[TTFA] == [500_000]
+    assert times_of(second)[TTFA] == [700_000]
+    assert times_of(second)[BOUND_OF_TTFA] == [30]
+
+
 def test_turns_with_user_space_timestamps_are_counted() -> None:
     standing = reported(
         build_observation(),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
+from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
+from bench.wire.audio import Samples
 from benchmarks import onsets as known
 
 RATE_HZ = 8_000
@@ -133,3 +136,13 @@ def test_the_division_of_a_changing_background_does_not_change_the_result(
     samples = np.concatenate([*pieces, known.voices(RATE_HZ)[voice][:4_000], *pieces, np.zeros(4_000)])
 
     assert changes(samples, frame) == changes(samples)
+
+
+def group(samples: np.ndarray) -> Samples:
+    return to_pcm16(samples[:400].astype(np.float32))
+
+
+@pytest.mark.parametrize("hz", [50, 100, 120, 200])
+def test_a_low_tone_is_a_hum(hz: int) -> None:
+    sine = group(0.02 * np.sin(2 * np.pi * hz * np.arange(400) / RATE_HZ))
+    assert is_tone(sine) is (hz > 150)

@@ -134,6 +134,19 @@ def test_the_answer_to_a_task_for_the_client_follows_the_accepted_result() -> No
     assert metrics["function_call_to_answer"] == 1_600 * MS
 
 
+def test_a_filler_that_outlasts_the_silence_of_a_reply_does_not_end_the_turn() -> None:
+    call = Call()
+    call.delegate("client")
+    call.hear("##" + SILENCE + "##" + SILENCE)
+    assert not call.turns
+    call.return_result()
+    call.accept_result()
+    call.hear(".##" + SILENCE)
+
+    assert call.turn.outcome == "ok"
+    assert ms(call.turns[0], "function_audible") == SPOKEN_MS + 100 * 66
+
+
 def test_a_filler_that_is_still_spoken_when_the_result_comes_is_not_the_answer() -> None:
     call = Call()
     call.delegate("client")

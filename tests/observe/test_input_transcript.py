@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.observe.input_speech import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag
-from bench.wire.events import EventKind, ServerEvent
+from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 from tests.examples import thorough
 from tests.helpers import MS, S
 
@@ -139,3 +139,13 @@ def test_segments_are_in_the_order_of_their_commits_and_count_once(order: list[i
 
     assert transcript.text == "text0 text1 text2 text3 text4 text5"
     assert transcript.ended == 6
+
+
+def test_the_first_failure_is_reported() -> None:
+    transcript = InputTranscript()
+    for code in ("first", "second"):
+        failure = ServiceFailure(code=code)
+        transcript.end_segment(ServerEvent(EventKind.INPUT_NOT_TRANSCRIBED, item_id=code, failure=failure))
+
+    assert (transcript.failed, transcript.ended) == (2, 2)
+    assert transcript.failure == ServiceFailure(code="first")

@@ -156,6 +156,19 @@ def test_a_hum_at_the_start_of_a_stream_is_a_sound_from_its_first_sample_to_its_
     assert edges_ms(format, sustained, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "length_ms"),
+    [*(("hum", length_ms) for length_ms in range(45, 800, 35)), *(("noise", ms) for ms in range(45, 550, 35))],
+)
+def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, length_ms: int) -> None:
+    """The noises are short. A longer noise could be the background of a voice that never spoke."""
+    noise = np.random.default_rng(1).normal(0, 0.05, PCM16_8K.rate_hz * length_ms // 1_000)
+    sound = tone(PCM16_8K, length_ms, 220) if kind == "hum" else noise
+    (_, begin), (_, end) = edges_ms(PCM16_8K, sound, silence(PCM16_8K, QUIET_MS))
+
+    assert (begin, abs(end - length_ms) <= 1) == (0, True)
+
+
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize("ahead_ms", [0, 1_000])
 @pytest.mark.parametrize("pause_ms", [300, 1_000])

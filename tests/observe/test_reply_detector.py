@@ -96,6 +96,18 @@ def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() ->
     assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
 
+def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
+    """The detector finds the sound only in the fourth frame of 20 ms.
+
+    Nevertheless, the reply begins with the first frame.
+    """
+    pairs = events_of(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
+
+    first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
+    assert (came_ms, first.payload) == (600, StrippedAudio(0, 24 * FRAME_MS))
+    assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
+
+
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """If the detector ignored the gap, the second voice would directly follow the first one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class
 from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe import inputs
+from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
@@ -324,6 +326,24 @@ def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pyt
     talk.hear(5, more)
 
     assert talk.timeline.session().outcome == f"limit_exceeded:{name}"
+
+
+def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, ends_ns = Counter[int](), ItemPlayer.ends_ns
+    count = 0
+
+    def looked_at(player: ItemPlayer) -> int:
+        reads[count] += 1
+        return ends_ns.__get__(player)
+
+    monkeypatch.setattr(ItemPlayer, "ends_ns", property(looked_at))
+    for count in (100, 200, 400):
+        talk = Talk(wanted=1)
+        talk.ask(0)
+        for place, data in enumerate([created("r1"), *audio_of_items(count)]):
+            talk.hear(1 + place, data)
+
+    assert reads[400] - reads[200] == 2 * (reads[200] - reads[100])
 
 
 def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> None:

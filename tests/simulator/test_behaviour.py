@@ -85,6 +85,14 @@ def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
     ]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_three_to_five_transcript_deltas_precede_the_first_audio(seed: int) -> None:
+    names = types(answers(build_behaviour(seed=seed), CREATE))
+
+    ahead = names[: names.index("response.output_audio.delta")].count("response.output_audio_transcript.delta")
+    assert 3 <= ahead <= 5
+
+
 @pytest.mark.parametrize("audio_ms", [0, 99])
 def test_a_commit_of_less_than_100_ms_is_an_error(audio_ms: int) -> None:
     error = error_of(answers(build_behaviour(), append(audio_ms), COMMIT))

@@ -149,3 +149,12 @@ def test_the_clock_counts_each_byte_in_its_own_format(appends: list[tuple[AudioF
     lengths_ms = [size * 1000 / RATED_FORMATS[name].bytes_per_s for name, size in appends]
     assert stream.buffered_ms == pytest.approx(sum(lengths_ms))
     assert stream.end.byte == sum(size for _, size in appends)
+
+
+def test_the_end_of_speech_can_be_in_the_earlier_format() -> None:
+    stream = InputAudio()
+    speech_in(sound(300, 105), stream=stream)
+
+    (ended,) = speech_in(sound(0, 200, name="g711_alaw"), [800], "g711_alaw", stream)
+
+    assert ended == SpeechEdge(False, 300 * 48, 0, 505)

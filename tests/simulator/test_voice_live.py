@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.services.voice_live import VOICE_LIVE
+from bench.wire.audio import PCM16_16K
 from tests.simulator.builders import (
+    AT_NS,
     COMMIT,
     CREATE,
     JSON,
+    MS,
     all_of,
     answers,
     build_behaviour,
     done,
     drain,
     function,
+    noise,
     one,
     sound,
     talk,
@@ -104,6 +108,20 @@ def test_a_client_may_commit_its_turns_manually(off: Any) -> None:
 
     assert done(events)["usage"]["input_token_details"]["audio_tokens"] == 3
     assert_voice_live(events)
+
+
+def test_audio_of_16_khz_has_its_correct_duration() -> None:
+    narrow = PCM16_16K
+    behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
+    audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
+    audio += bytes(32 * 700)
+    for begin in range(0, len(audio), 3200):
+        chunk = base64.b64encode(audio[begin : begin + 3200]).decode()
+        behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
+    events = drain(behaviour)
+
+    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding of 300 ms
+    assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 
 def test_additional_instructions_of_a_response_count_as_input() -> None:

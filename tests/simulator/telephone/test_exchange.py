@@ -128,6 +128,20 @@ def test_a_cancelled_call_gets_487() -> None:
     assert network.parties[0].code == 487
 
 
+def test_without_an_ack_the_answer_is_repeated_twice_and_the_call_has_ended() -> None:
+    peer = ScriptedPeer()
+    exchange = exchange_of(plan(trying_ns=None))
+    exchange.received(peer.outgoing[0].data, 0, CALLER)
+    sent = []
+    while exchange.next_ns < 100 * NS_PER_S:
+        at_ns = exchange.next_ns
+        exchange.expire(at_ns)
+        sent += [(at_ns / NS_PER_S, message.data[:11]) for message in exchange.pop_messages()]
+
+    assert sent == [(at_s, b"SIP/2.0 200") for at_s in (0, 0.5, 1.5)]
+    assert exchange.calls == {}
+
+
 def test_an_answer_in_a_lost_ack_is_repeated_over_tcp_too() -> None:
     peer = ScriptedPeer(transport="TCP")
     exchange = exchange_of(plan(trying_ns=None))
