@@ -127,31 +127,6 @@ def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password
 # Proxies.
 
 
-@SCHEMES
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_connection_goes_through_the_tunnel_of_the_proxy(
-    scheme: str, tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    context, ca = certificate
-    with serving(context if tls else None) as port, running_proxy() as proxy:
-        phases = ConnectTimings()
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
-        transport = opened(url, NetworkPath(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
-        network = echoed(transport)
-
-    assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
-    assert list(phases.instants) == ["connect_start", "dns_done", "tcp_done", *["tls_done"] * tls, "opened"]
-    assert list(phases.instants.values()) == sorted(phases.instants.values())
-    assert network is None or network.scope == "proxy"
-
-
-def test_without_a_proxy_network_data_have_the_scope_service() -> None:
-    with serving() as port:
-        network = echoed(opened(f"ws://127.0.0.1:{port}/", DIRECT))
-
-    assert network is None or network.scope == "service"
-
-
 LED: list[Any] = [
     # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address, host requested of the
     # proxy)
@@ -370,23 +345,6 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 201 Created\r\n\r\n",
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 70\r\n\r\n",
-        b"HTTP/1.0 299\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"http/1.1 200 Connection established\n\n",
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\nLink: x\r\n\r\nHTTP/1.1 200\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
-    ],
-)
-@pytest.mark.parametrize("size", [1, 7, 99_999])
-def test_any_successful_answer_to_connect_opens_the_tunnel(answer: bytes, size: int) -> None:
-    stream = Drip([answer[at : at + size] for at in range(0, len(answer), size)])
-    tunnel(stream, Proxy("http", "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
-    assert stream.parts == []
-
-
 @SCHEMES
 @thorough
 @given(places=st.lists(st.integers(0, 100), max_size=8))
@@ -441,17 +399,3 @@ def test_a_chosen_address_is_used_and_the_certificate_must_match_the_url_s_host(
 
     assert error.outcome == "connect_failed:tls"
     assert "service.test" in error.detail
-
-
-@IPV6
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_url_may_have_an_ipv6_address_in_brackets(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    context, ca = certificate
-    with serving(context if tls else None, "::1") as port:
-        url = f"{'wss' if tls else 'ws'}://[::1]:{port}/"
-        echoed(opened(url, DIRECT, tls_context(ca) if tls else None))
-
-
-@pytest.mark.parametrize(("host", "text"), [("a.test", "a.test:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")])
-def test_host_and_port_are_written_as_in_urls(host: str, text: str) -> None:
-    assert authority(host, 1) == text

@@ -39,16 +39,6 @@ def test_a_call_carries_encrypted_audio_in_both_directions(suite: str) -> None:
         called.wait_for_request(b"BYE")
 
 
-def test_a_call_without_encryption_is_answered_without_it() -> None:
-    with line(keys=keys()) as called:
-        call, _ = dial(called)
-        call.send(FRAME)
-
-        assert [message.data for message in receive(call, lambda found: len(found) == 1)] == [FRAME]
-        assert not any(b"crypto" in request for request in called.requests)
-        call.close()
-
-
 def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_the_setting() -> None:
     with line() as called:
         error = refused(called, path=SECURE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.catalogue.outcomes import FORGOTTEN, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
@@ -55,18 +55,6 @@ def test_without_update_the_caller_refreshes_the_session_with_the_same_offer() -
     peer.answer(("Session-Expires", "100;refresher=uac"))
     assert peer.take() == ["ACK"]
     assert peer.call.media is media
-
-
-def test_a_session_that_the_peer_does_not_refresh_is_hung_up() -> None:
-    peer = ScriptedPeer().answered(("Session-Expires", "90;refresher=uas"))
-    peer.wait_s(59)
-    assert peer.take() == []
-    peer.wait_s(1.2)
-
-    assert peer.take() == ["BYE"]
-    peer.respond(200, to=peer.last("BYE"))
-    assert peer.call.ending is not None
-    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NOT_REFRESHED)
 
 
 def test_a_refresh_of_the_peer_extends_the_session() -> None:
@@ -167,24 +155,6 @@ def test_a_refresh_that_is_refused_leaves_the_call_until_it_expires() -> None:
 
     peer.wait_s(15)
     assert peer.take()[-1] == "BYE"
-
-
-def test_a_2xx_to_a_refresh_that_comes_after_bye_is_acknowledged() -> None:
-    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
-    peer.wait_s(50.2)
-    peer.hang_up()
-    peer.answer()
-
-    assert peer.take() == ["INVITE", "BYE", "ACK"]
-
-
-@pytest.mark.parametrize("value", ["x", "", "-5", "90;refresher=uac;refresher=uas", '90;"', "9" * 20, "0"])
-def test_an_invalid_session_interval_means_that_there_is_none(value: str) -> None:
-    peer = ScriptedPeer().answered(("Session-Expires", value))
-    peer.wait_s(100_000)
-
-    assert peer.take() == []
-    assert peer.call.state is CallState.ANSWERED
 
 
 def test_a_refresh_that_is_due_during_another_request_is_sent_later() -> None:
