@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 import io
-from collections import Counter
 from contextlib import nullcontext
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.base.errors import UsageError
-from bench.catalogue.metrics import sessions_to_publish
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic
@@ -68,24 +64,6 @@ def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPat
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
     assert started[started.index("--sessions") + 1] == "6"
-
-
-CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
-"""The duration of a simulated call in s, the pause between calls in s, and the number of turns of a call."""
-
-
-@pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
-def test_a_busy_machine_runs_fewer_calls_at_a_time_but_enough_in_two_minutes(spare: float, users: int) -> None:
-    load = quickstart.fitting_load(spare)
-    free_s = [at / load.spawn_rate for at in range(load.users)]
-    played = Counter[str]()
-    for script in islice(cycle(CALL_S), load.sessions):
-        played[script] += 1
-        heapq.heapreplace(free_s, free_s[0] + CALL_S[script] + PAUSE_S)
-
-    assert load.users == users
-    assert all(n >= sessions_to_publish(0.95, TURNS * n, n, n) for n in played.values())
-    assert max(free_s) < 100
 
 
 def test_sessions_sets_the_number_of_sessions(
