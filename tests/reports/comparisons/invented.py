@@ -26,7 +26,7 @@ from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS, VerdictName
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.group_sequential import InterimStatistic, by_se
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -68,7 +68,7 @@ def compared(
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = MetricSpec(metric, statistic, accepted, primary, **asked)
-    counts = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
+    counts = of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
     return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
 
@@ -201,7 +201,7 @@ def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
     candidate = base + ruling.d if spec.kind == "rate" else base * math.exp(ruling.d)
     difference = Difference(spec.scale, base, candidate, ruling.d, ruling.low, ruling.high)
     counts, verdict = (
-        (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
+        (of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return MetricComparison(
