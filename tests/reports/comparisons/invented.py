@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,9 +115,10 @@ UNFAIR = FairnessCheck("run_valid", ["valid", "invalid"], "fail", [CAUSE])
 
 
 @cache
-def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
+def invented_targets(*targets: str, sessions: int = 60, **changes: Any) -> tuple[ComparedTarget, ...]:
     """Return the targets of an invented interleaved run. The first target is the baseline."""
-    plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
+    plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, seconds=600)
+    plan = replace(plan, **({"failed": 0.01} | changes))
     with TemporaryDirectory() as folder:
         return parse_targets([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
@@ -131,8 +133,6 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
         "checks": checks,
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
         "notices": (),
-        "simulated": True,
-        "recorded": False,
     }
     return Comparison(**(parts | changes))
 
@@ -225,6 +225,9 @@ PAGES: dict[str, dict[str, Any]] = {
     "rates alone": {"comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
     "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
-    "notices": {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},
+    "notices": {
+        "notices": (Reason("incomplete_pairs", {"there": [2]}),),
+        "targets": invented_targets("direct", "gateway", simulated=False),
+    },
 }
 """The changes to the displayed comparison for each type of page."""
