@@ -332,7 +332,7 @@ def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
 
 
 def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path: Path) -> None:
-    paths = document.write_comparison(tight, tmp_path)
+    paths = document.write_comparison(tight, comparison_page(tight), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)
