@@ -75,6 +75,25 @@ def test_without_a_home_folder_no_calibration_is_cited_or_saved() -> None:
         save_calibration(build_calibration(), nowhere)
 
 
+def test_the_file_name_has_processor_cores_and_kernel_but_no_host_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pod has its own host name, even if all pods run on the same machine."""
+    facts: dict[str, str | None] = {
+        "cpu": "AMD EPYC 7763 64-Core (R)",
+        "machine": "x86_64",
+        "kernel": "Linux 6.8.0-1/azure",
+        "python": "3.12",
+    }
+    monkeypatch.setattr(calibration, "host", lambda: facts)
+    monkeypatch.setattr(calibration, "core_count", lambda: 8)
+    monkeypatch.setattr(calibration, "cpu_limit", lambda: None)
+    assert file_name(tls=True) == "calibration-AMD_EPYC_7763_64-Core_R-8-Linux_6.8.0-1_azure-tls.json"
+    monkeypatch.setattr(calibration, "cpu_limit", lambda: 2.0)
+    facts["cpu"] = None
+    assert file_name(tls=False) == "calibration-x86_64-2of8-Linux_6.8.0-1_azure.json"
+
+
 @pytest.mark.parametrize(
     ("text", "cores"), [("200000 100000", 2.0), ("50000 100000", 0.5), ("max 100000", None), ("", None), ("1 0", None)]
 )
