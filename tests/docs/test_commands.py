@@ -36,6 +36,15 @@ def test_every_make_command_is_a_target() -> None:
     assert named <= targets
 
 
+def test_make_help_describes_every_target_and_lists_those_of_users_first() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    described = dict(re.findall(r"^([a-z-]+):.* (##|###) ", makefile, re.MULTILINE))
+
+    assert set(described) == {"test", *re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[0].split()}
+    assert [name for name, mark in described.items() if mark == "##"] == ["help", "bench", "test", "clean"]
+    assert makefile.index(".* ## ") < makefile.index(".* ### ")
+
+
 @pytest.mark.parametrize(("target", "environment"), [("bench", ".venv/run"), ("test", ".venv/dev")])
 def test_the_first_screen_of_the_readme_has_both_commands_and_each_works_alone(target: str, environment: str) -> None:
     """Each target needs the environment that its recipe uses, so it works in a fresh clone."""

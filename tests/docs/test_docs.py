@@ -23,7 +23,7 @@ from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from rtbench.cli import docs
 from rtbench.cli.app import app
-from tests.docs import addresses, columns, options, site
+from tools import addresses, columns, options, site
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("bench", "reports", "rtbench")
@@ -84,12 +84,16 @@ def test_files_that_architecture_md_names_exist() -> None:
 
     Files of users are excluded.
     """
-    folders = (ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "docs"))
+    folders = (
+        ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "tools", "docs")
+    )
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
     named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
 
     parts = set(
-        re.findall(r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|docs)/[\w/-]+)`", text("ARCHITECTURE.md"))
+        re.findall(
+            r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|tools|docs)/[\w/-]+)`", text("ARCHITECTURE.md")
+        )
     )
 
     assert not {name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)}

@@ -30,10 +30,10 @@ from reports.pages.run_report.document import summary_data
 from reports.results.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.text.settings import FACTS
 from tests.calibrate.builders import build_calibration
-from tests.docs.schemas import schema_text, schemas, write
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, target_keys
+from tools.schemas import schema_text, schemas, write
 
 ROOT = Path(__file__).parents[2]
 FOR_EDITORS = sorted((ROOT / "scenarios").rglob("*.schema.json"))
