@@ -41,7 +41,7 @@ from reports.text import cells
 from reports.text.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
 from rtbench.capacity.search import LevelEntry
-from tests.capacity.test_page import LEVELS, searched
+from tests.capacity.searched import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import PAGES as COMPARISONS

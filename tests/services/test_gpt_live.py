@@ -66,11 +66,14 @@ def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
     assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "session.started")
 
 
-@pytest.mark.parametrize("name", event_names())
-def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections(name: str) -> None:
-    kinds = {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
+def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections() -> None:
+    unknown = [
+        name
+        for name in event_names()
+        if {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))} == {EventKind.UNKNOWN}
+    ]
 
-    assert (kinds == {EventKind.UNKNOWN}) == name.startswith(OF_OTHERS)
+    assert unknown == [name for name in event_names() if name.startswith(OF_OTHERS)]
 
 
 @pytest.mark.parametrize(

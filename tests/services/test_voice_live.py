@@ -103,12 +103,11 @@ def test_unsupported_and_unmeasured_settings_are_refused(settings: dict[str, Any
     assert refused.reason.startswith(words)
 
 
-@pytest.mark.parametrize("name", [str(kind.value) for kind in ServerEventType])
-def test_every_event_of_the_official_voice_live_client_is_known(name: str) -> None:
-    event = event_of(message(name), VOICE_LIVE)
+def test_every_event_of_the_official_voice_live_client_is_known() -> None:
+    names = [str(kind.value) for kind in ServerEventType]
 
-    assert event.kind is not EventKind.UNKNOWN
-    assert ServerEvent._deserialize({"type": name}, []).type == name
+    assert [name for name in names if event_of(message(name), VOICE_LIVE).kind is EventKind.UNKNOWN] == []
+    assert [ServerEvent._deserialize({"type": name}, []).type for name in names] == names
 
 
 @pytest.mark.parametrize("given", [SETTINGS["interim_response"], None])

@@ -70,7 +70,7 @@ from tests.simulator.builders import (
 )
 from tests.system.record.parts import build_part
 from tests.system.simulator.talk import UPGRADE
-from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tools.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
 
