@@ -41,12 +41,12 @@ def demanding(
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 
 
-@VERSIONS
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return write_client(tmp_path_factory.mktemp("client"))
 
 
+@VERSIONS
 @pytest.mark.parametrize("together", [True, False], ids=["one file", "two files"])
 def test_a_service_that_requires_a_client_certificate_receives_ours(
     files: Files, tmp_path: Path, version: ssl.TLSVersion, together: bool
