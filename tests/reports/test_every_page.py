@@ -65,6 +65,10 @@ def compared(**changes: Any) -> str:
     return comparison_html(comparison(**changes))
 
 
+def compared_with(changes: Callable[[], dict[str, Any]]) -> str:
+    return compared(**changes())
+
+
 def trend(entries: list[TrendPoint]) -> str:
     return trend_html(trend_of_points(entries), HERE)
 
@@ -101,7 +105,7 @@ PLANS = {
 }
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
-    **{f"comparison, {name}": partial(compared, **changes) for name, changes in COMPARISONS.items()},
+    **{f"comparison, {name}": partial(compared_with, changes) for name, changes in COMPARISONS.items()},
     "comparison of pairs": lambda: comparison_html(
         quick(parse_targets([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),

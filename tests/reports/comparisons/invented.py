@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -217,14 +218,16 @@ def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
     )
 
 
-PAGES: dict[str, dict[str, Any]] = {
-    "verdicts": {},
-    "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
-    "nothing": {"comparisons": (), "checks": ()},
-    "no primary metric": {"comparisons": all_compared()[3:]},
-    "rates alone": {"comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
-    "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
-    "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
-    "notices": {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},
+PAGES: dict[str, Callable[[], dict[str, Any]]] = {
+    "verdicts": lambda: {},
+    "invalid": lambda: {"checks": (UNFAIR, *CHECKS[1:])},
+    "nothing": lambda: {"comparisons": (), "checks": ()},
+    "no primary metric": lambda: {"comparisons": all_compared()[3:]},
+    "rates alone": lambda: {
+        "comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)
+    },
+    "few turns": lambda: {"targets": invented_targets("direct", "gateway", sessions=2)},
+    "all failed": lambda: {"targets": invented_targets("direct", "gateway", failed=1.0)},
+    "notices": lambda: {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},
 }
 """The changes to the displayed comparison for each type of page."""
