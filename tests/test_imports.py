@@ -142,7 +142,7 @@ CLOCK_FREE = (
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
-    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.slo", "rtbench.capacity.conclusion",
+    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.load_thresholds", "rtbench.capacity.conclusion",
     "reports.statistics",
 )  # fmt: skip
 """The modules that read no clock and open no socket, so that tests run them on a virtual clock.

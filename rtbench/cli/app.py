@@ -126,6 +126,31 @@ def commands() -> Any:
     return typer.main.get_command(app)
 
 
+FILE_OPTIONS = ("-f", "--locustfile")
+"""The options with which Locust's command line names a file."""
+
+
+def _takes_files(error: Any) -> str:
+    """Return the problem if a command got `-f FILE`, but takes files without an option; otherwise ""."""
+    if getattr(error, "option_name", None) not in FILE_OPTIONS or error.ctx is None:
+        return ""
+    takes = any((argument.metavar or "").startswith("FILE") for argument in error.ctx.command.params)
+    path = error.ctx.command_path
+    return f"{path} takes files without {error.option_name}: {path} mine.yaml" if takes else ""
+
+
+def _problem(error: Any) -> str:
+    """Return an error of the command line on one line, with the option that the user probably meant."""
+    if name := getattr(error, "option_name", None):
+        from bench.files.validation import near_options
+        from bench.load.planning.command_line import option_of_other_tool
+
+        known = [flag for parameter in error.ctx.command.params for flag in parameter.opts] if error.ctx else []
+        meant = option_of_other_tool(name)
+        error.possibilities = [meant] if meant in known else near_options(name, error.possibilities or ())
+    return one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+
+
 PRINTING_COMMANDS = {"baseline", "docs", "options", "replay", "runs", "sample-size"}
 """The commands whose only result is the text that they print. They fail if it cannot be printed."""
 
@@ -145,11 +170,7 @@ def main() -> None:
             print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
-        if similar := getattr(error, "possibilities", None):
-            from bench.files.validation import near_options
-
-            error.possibilities = near_options(error.option_name, similar)
-        message = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+        message = _takes_files(error) or _problem(error)
         if error.ctx is None or not message:  # no command was given: the message is the help
             error.show()
         else:

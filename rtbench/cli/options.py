@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,3 +20,14 @@ def option(text: str, *names: str, **more: Any) -> Any:
 def argument(text: str, metavar: str | None = None, *, show_default: bool = False, **more: Any) -> Any:
     """Return an argument for `Annotated`. `metavar` is its name in the help."""
     return typer.Argument(metavar=metavar, help=text, show_default=show_default, **more)
+
+
+ThresholdTexts = Annotated[
+    list[str] | None,
+    option(
+        "Thresholds in a YAML file, or one threshold such as 'ttfa: p(95)<800'; may be repeated.",
+        "--thresholds",
+        "FILE|THRESHOLD",
+    ),
+]
+"""The type of the option `--thresholds`."""

@@ -15,7 +15,7 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
-from rtbench.cli.options import argument, option
+from rtbench.cli.options import ThresholdTexts, argument, option
 from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def trend(
 
 def check(
     name: RunName = "",
-    thresholds: Annotated[Path | None, option("Thresholds in YAML, see scenarios/ci.yaml.", "FILE")] = None,
+    thresholds: ThresholdTexts = None,
     baseline: Annotated[
         str | None,
         option(
@@ -231,7 +231,7 @@ def check(
     from bench.files.safe_io import save_text
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
-    from reports.metrics.thresholds import read_thresholds
+    from reports.metrics.thresholds import requested_thresholds
     from reports.pages.check.ci import refusal_lines, result_lines
     from reports.pages.check.document import append_summary, files_of, requested_files, write_check, write_refusal
     from reports.pages.check.report import check_page
@@ -241,7 +241,7 @@ def check(
     try:
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
-        limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
+        limits, may_differ = requested_thresholds(thresholds or ()), allowed(allow_different)
         close_if_left(run)
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:

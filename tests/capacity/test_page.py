@@ -18,7 +18,7 @@ def level(load: int, answer: Result, p50: float, *, hold: bool = False) -> Level
     tail = build_latency(1.5 * p50, 1.3 * p50, math.inf)
     failures = ViolationShare(value=0.01, low=0.002, high=0.03, turns=900, sessions=180)
     return build_level(load, answer, hold=hold, turns=900, sessions=180, latency_p50=wait, latency_p95=tail,
-                       failure_rate=failures, slo_violations=[build_share()], run=f"run-{load}",
+                       failure_rate=failures, violations=[build_share()], run=f"run-{load}",
                        simulated=True)  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def searched(levels: list[LevelEntry]) -> CapacityDocument:
 def test_the_page_has_the_conclusion_and_each_level() -> None:
     page = render_html(capacity_page(searched(LEVELS)))
 
-    assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
+    assert "Passes at 8 and fails at 16 concurrent calls (ttfa: p(95)&lt;800)." in page
     assert "A longer run confirmed 8." in page
     assert "SIMULATED" in page
     assert "&lt;west&gt;" in page

@@ -53,7 +53,7 @@ SERVICE: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 RUN: dict[str, tuple[str, Any]] = {
     "sessions": ("7", 7), "connect_rate": ("30", 30.0), "session_pause": ("0", 0.0), "seed": ("5", 5),
-    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ci.yaml", Path("ci.yaml")),
+    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ttfa: med<1s", ("ttfa: med<1s",)),
     "interim_every": ("25", 25), "record_events": ("2.5%", Fraction(1, 40)), "runs_dir": ("out", Path("out")),
     "history": ("before.jsonl", Path("before.jsonl")), "worker_timeout": ("2m", 120.0),
     "arrival_rate": ("30/min", 0.5), "arrival_pattern": ("gamma:2",) * 2, "max_concurrent": ("40", 40),
@@ -169,7 +169,7 @@ def test_rtbench_run_is_headless_and_accepts_thresholds() -> None:
     assert given.headless
     assert is_command(given)
     assert not is_command(parsed())
-    assert Options.of(given).thresholds == Path("ci.yaml")
+    assert Options.of(given).thresholds == ("ci.yaml",)
     assert check_options(given, {"ttfa": ["p(50)<1s"]}) == ["--baseline", "runs/before"]
 
 

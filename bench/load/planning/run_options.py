@@ -246,8 +246,12 @@ class Options:
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
-    thresholds: Path | None = valued(
-        "FILE", "thresholds in YAML: `rtbench run` evaluates all, --until-decided the relative ones", _path
+    thresholds: tuple[str, ...] = valued(
+        "FILE|THRESHOLD",
+        "thresholds in a YAML file, or one threshold such as 'ttfa: p(95)<800'; may be repeated; `rtbench run` "
+        "evaluates all, --until-decided the relative ones",
+        lambda values, _: tuple(values or ()),
+        action="append",
     )
     interim_every: int = valued(
         "N",
