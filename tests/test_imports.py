@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (
+        "simulator_process",
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
     ),
     "bench.simulator": (

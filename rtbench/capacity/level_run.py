@@ -18,11 +18,12 @@ from bench.base.installation import child_environment, python_command
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import locust_files
+from bench.load.simulator_process import last_lines
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.capacity.text import unit
-from rtbench.locust_run import environment_without, last_lines, locust_run
+from rtbench.locust_run import environment_without, locust_run
 
 CALLS_PER_SLOT_S = 300
 """The maximum mean duration of a call, in seconds, for which the default number of slots is enough."""

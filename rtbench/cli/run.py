@@ -29,7 +29,7 @@ OF_LOCUST = (
 DISPLAYED_OPTIONS = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit"),
-    SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
+    SERVICE: ("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
 """The options of rtbench that the help shows, in groups. The names are those in the tables of options."""
@@ -51,8 +51,7 @@ def displayed_parameters() -> list[Any]:
     for panel, names in DISPLAYED_OPTIONS.items():
         for name in names:
             option = flags[name]
-            is_switch = "action" in getattr(option, "more", {}) and option.metavar is None
-            value = None if is_switch else option.metavar or name.upper()
+            value = None if option.is_switch else option.metavar or name.upper()
             listed.append(_option(option.flag, option.note, value, panel))
 
     def run(**_: Any) -> None: ...

@@ -185,6 +185,10 @@ class RunOption:
         """The name of the attribute that contains the option in the parsed options."""
         return self.flag[2:].replace("-", "_")
 
+    @property
+    def is_switch(self) -> bool:
+        return "action" in self.more and self.metavar is None
+
     def of(self, parsed: Any) -> Any:
         """Return the value of this option, converted for the run. Raise UsageError if it is invalid."""
         return self.read(getattr(parsed, self.name), self.flag)
@@ -384,6 +388,8 @@ def add_options(parser: Any) -> None:
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
         settings = {"metavar": service.metavar, "choices": service.words, "type": kind, "dest": service.name}
+        if service.is_switch:
+            settings = {"action": "store_true"}
         _add(parser, service.flag, service.word or service.name, service.note, **settings)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         option.add_to(parser)
