@@ -25,6 +25,7 @@ from bench.base.units import NS_PER_S
 from bench.plan.script import Script
 from bench.services.names import DialectName
 from bench.simulator.ready import urls_at
+from bench.target.target import Target
 from bench.target.target_settings import OPTIONS, SIMULATOR_PORT, ServiceOptions
 from bench.wire.dialect import SIMULATOR_HEADER
 from bench.wire.settings import FULL_DUPLEX
@@ -73,6 +74,11 @@ def serves(port: int) -> bool:
         finally:
             connection.close()
     return False
+
+
+def is_simulator(target: Target) -> bool:
+    """Return whether a target is a simulator on this machine that answers without TLS."""
+    return target.loopback and not target.tls and serves(target.port)
 
 
 def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Script] = ()) -> ServiceOptions:

@@ -17,7 +17,7 @@ from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, Rtb
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
-from rtbench.cli.options import option
+from rtbench.cli.options import Command, option, without_type_of_switches
 from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
@@ -45,6 +45,9 @@ def group_of(command: Any) -> str:
 
 class Commands(TyperGroup):
     """The commands of the command line. Shell completion shows the group of each command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_type_of_switches(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for members in GROUPS.values() for name in members]
@@ -116,7 +119,7 @@ for group, members in GROUPS.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
-            cls = ReadByLocust if member is run else None
+            cls = ReadByLocust if member is run else Command
             app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
 
 

@@ -5,6 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+
+class Command(TyperCommand):
+    """A command. Its help shows switches without the type of a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_type_of_switches(super().get_params(ctx))
+
+
+def without_type_of_switches(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
 
 
 def option(text: str, *names: str, **more: Any) -> Any:

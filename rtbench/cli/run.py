@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
+from rtbench.cli.options import Command, without_type_of_switches
 
 LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the connection to it", "Output files"
 OF_LOCUST = (
@@ -75,11 +75,11 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
-class ReadByLocust(TyperCommand):
+class ReadByLocust(Command):
     """A command that passes its arguments on unchanged. It handles only a request for help itself."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [*displayed_parameters(), *super().get_params(ctx)]
+        return [*without_type_of_switches(displayed_parameters()), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not {"-h", "--help"}.isdisjoint(args):

@@ -236,7 +236,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
         *([f"                 IDENTITY_HEADER={identity.header}"] if identity else []),
         *(f"  fault          {fault}" for fault in profile.faults),
         "  Ctrl-C ends it.",
-        f"READY {ready}",
+        f"READY on port {document.port}" if sys.stdout.isatty() else f"READY {ready}",
     ]
     typer.echo("\n".join(lines))
     sys.stdout.flush()

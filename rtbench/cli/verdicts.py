@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +16,15 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
-from rtbench.cli.options import ThresholdTexts, argument, option
-from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
+from rtbench.cli.options import Command, ThresholdTexts, argument, option
+from rtbench.cli.report import (
+    RunName,
+    close_if_left,
+    newest_valid_run,
+    run_with_name,
+    wants_colour,
+    without_other_folders,
+)
 
 if TYPE_CHECKING:
     from reports.analysis.check import baselines
@@ -30,6 +38,8 @@ baseline = typer.Typer(
 )
 Folder = Annotated[Path, option("Folder of the baselines.", "--baselines-dir", "FOLDER")]
 BASELINES = Path("baselines")
+MIN_TREND_RUNS = 3
+"""The minimum number of runs that `rtbench trend` accepts if each is named."""
 
 
 def compare(
@@ -73,7 +83,7 @@ def compare(
     from reports.render.terminal import essentials, render_page
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
-    target_names = [target_with_name(name) for name in names or [""]]
+    target_names = [target_with_name(name) for name in without_other_folders(names or [""])]
     for folder in dict.fromkeys(split_name(target_name)[0] for target_name in target_names):
         close_if_left(folder)
     targets = parse_targets(target_names)
@@ -168,7 +178,13 @@ def trend(
     from bench.record.presence import is_run
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
-    folders = folder or [runs_folder()]
+    folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
+    if len(folders) < MIN_TREND_RUNS and all(map(is_run, folders)):
+        named = " ".join(quote(str(run)) for run in folders)
+        other = "report" if len(folders) == 1 else "compare"
+        raise UsageError(
+            f"a trend is about {MIN_TREND_RUNS} runs or more: name their folder, or run `rtbench {other} {named}`"
+        )
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
@@ -289,7 +305,7 @@ def _whole_run(name: str) -> Path:
     return run_with_name(name)
 
 
-@baseline.command()
+@baseline.command(cls=Command)
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     """Store the values of a run, a file for each target.
 
@@ -312,7 +328,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
         sys.stdout.write(f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n")
 
 
-@baseline.command(name="list")
+@baseline.command(name="list", cls=Command)
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
     from reports.pages.check.baselines import list_baselines
@@ -322,7 +338,7 @@ def listing(folder: Folder = BASELINES) -> None:
     sys.stdout.write(render_lines([list_baselines(stored)], text_width(), wants_colour()) + notices)
 
 
-@baseline.command()
+@baseline.command(cls=Command)
 def show(which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder = BASELINES) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.pages.check.baselines import describe_baselines

@@ -158,6 +158,8 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 
 COMMAND = "RTBENCH_COMMAND"
 """The variable with the words, as a JSON list, of a command that starts a run in a process of its own."""
+OF_LOAD_MODEL = frozenset({"num_users", "spawn_rate"})
+"""The options that the tool sets itself if one of `SETS_LOAD` is given."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
 """The options that the first words of the repeating command imply, or that the tool itself sets."""
 PUBLIC = frozenset({"name", "label"})
@@ -183,11 +185,12 @@ def repeating_command(
         ["run", *(named.get(name, name) for name in files)] if judged else ["-f", ",".join(files), "--headless"]
     )
     words = [program("rtbench" if judged else "locust"), *start_words]
+    derived = OF_LOAD_MODEL if any(values.get(flag[2:].replace("-", "_")) for flag in SETS_LOAD) else frozenset()
     public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:
         flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
         value = public_values.get(action.dest)
-        if not flag or value is None or action.dest in NOT_REPEATED or value == action.default:
+        if not flag or value is None or action.dest in NOT_REPEATED | derived or value == action.default:
             continue
         if action.nargs == 0:
             words.append(flag)

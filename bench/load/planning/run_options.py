@@ -403,7 +403,7 @@ OF_CHECK = (
     ),
     RunOption(
         "WORD",
-        "result of an inconclusive threshold: exit status 3, or 0, or 0 with a warning (default: fail)",
+        "result of an inconclusive threshold: fail (exit status 3, the default), warn (0, with a warning) or pass (0)",
         flag="--on-inconclusive",
         more={"choices": get_args(OnInconclusive)},
     ),

@@ -30,7 +30,7 @@ from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
-from bench.load.simulator_process import simulator_to_call
+from bench.load.simulator_process import is_simulator, simulator_to_call
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
@@ -115,7 +115,7 @@ class Leader(ProcessRole):
         what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
         if named or (self.parsed.host and self._all_realtime):
             raise UsageError(
-                f"{what} names no service here: use --url URL, or --targets with the names in targets.yaml"
+                f"{what} names no service here: use --url URL, --targets with the names in targets.yaml, or --simulator"
             )
 
     def _find_simulator(self) -> None:
@@ -128,10 +128,13 @@ class Leader(ProcessRole):
             self.say(simulator.notice)
 
     def _targets_text(self) -> str:
-        """Return the targets with their URLs, as the web UI shows them."""
-        simulated = {target.target for target in self._targets() if target.simulated}
+        """Return the targets with their URLs, as the web UI shows them.
+
+        Before the first call, a target on this machine is asked whether it is a simulator.
+        """
+        simulated = {target.target: target.simulated for target in self._targets()}
         texts = (
-            f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
+            f"{target.public_url}{' (SIMULATED)' if simulated.get(target.label) or is_simulator(target) else ''}"
             for target in self.planned.targets
         )
         return ", ".join(texts)
