@@ -200,7 +200,8 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.data.runs", "reports.data.sa
 """The modules that a plotting module must not import. A plotting module gets its data as a frame."""
 
 STARTED = {
-    "rtbench.locust_run": {"locust", "rtbench.cli.app"},
+    "rtbench.locust_run": {"locust"},
+    "bench.load.simulator_process": {"rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},

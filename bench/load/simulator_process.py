@@ -39,8 +39,6 @@ LOOPBACK = "127.0.0.1"
 CONFLICTING = ("url", "targets", "target_file")
 AGENT = "agent_"
 """The start of the names of simulated agents in the ready file."""
-AGENT_DIALECT: DialectName = "twilio"
-"""The dialect of the simulated agent if `--dialect` names none."""
 
 
 class CalledSimulator(NamedTuple):
@@ -89,11 +87,13 @@ def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Scri
     """
     if other := next((name for name in CONFLICTING if getattr(options, name)), None):
         raise UsageError(f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them")
-    urls = {name.removeprefix(AGENT).replace("_", "-"): url for name, url in urls_at(address).items()}
+    named = urls_at(address)
+    urls = {name.removeprefix(AGENT).replace("_", "-"): url for name, url in named.items()}
     simulated = [name for name in get_args(DialectName) if name in urls]
+    agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))
     detections = [script.session.turn_detection for script in scripts]
     needs_agent = any(detection is not None and detection.type == FULL_DUPLEX for detection in detections)
-    dialect = options.dialect or (AGENT_DIALECT if needs_agent else simulated[0])
+    dialect = options.dialect or (agent if needs_agent else simulated[0])
     if dialect not in simulated:
         raise UsageError(f"--simulator has no service with --dialect {dialect}; it has {', '.join(simulated)}")
     return replace(options, simulator=False, url=urls[dialect], dialect=dialect, proxy=options.proxy or "none")

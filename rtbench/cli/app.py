@@ -78,7 +78,7 @@ def rtbench(
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
-    A run is started with `rtbench run FILE` or `locust -f FILE --headless`; `locust -f FILE` opens Locust's web page.
+    `rtbench run FILE` runs a script. `locust -f FILE` has the same options, for Locust's web page and several machines.
     """
 
 

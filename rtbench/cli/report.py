@@ -45,9 +45,12 @@ def without_other_folders(names: Sequence[str]) -> list[str]:
 
     Print each of these folders with the command that opens it. The result has at least one name.
     """
-    from bench.record.presence import is_run, not_a_run, written_by
+    from bench.record.presence import is_run, not_a_run, run_folders, written_by
 
-    others = [name for name in names if not is_run(Path(name)) and written_by(Path(name))]
+    def is_other(folder: Path) -> bool:
+        return not is_run(folder) and written_by(folder) is not None and not run_folders(folder)
+
+    others = [name for name in names if is_other(Path(name))]
     if len(others) == len(names):
         return list(names)
     for name in others:

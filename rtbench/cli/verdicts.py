@@ -38,8 +38,6 @@ baseline = typer.Typer(
 )
 Folder = Annotated[Path, option("Folder of the baselines.", "--baselines-dir", "FOLDER")]
 BASELINES = Path("baselines")
-MIN_TREND_RUNS = 3
-"""The minimum number of runs that `rtbench trend` accepts if each is named."""
 
 
 def compare(
@@ -179,12 +177,9 @@ def trend(
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
     folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
-    if len(folders) < MIN_TREND_RUNS and all(map(is_run, folders)):
-        named = " ".join(quote(str(run)) for run in folders)
-        other = "report" if len(folders) == 1 else "compare"
-        raise UsageError(
-            f"a trend is about {MIN_TREND_RUNS} runs or more: name their folder, or run `rtbench {other} {named}`"
-        )
+    if len(folders) == 1 and is_run(folders[0]):
+        named = quote(str(folders[0]))
+        raise UsageError(f"a trend is about several runs: name their folder, or run `rtbench report {named}`")
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)

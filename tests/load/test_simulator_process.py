@@ -47,7 +47,7 @@ def test_a_dialect_that_is_not_simulated_is_refused_with_those_that_are(dialect:
 def test_a_full_duplex_script_calls_an_agent_and_any_other_the_realtime_api() -> None:
     agent, voice = (load_script(SCRIPTS / f"{name}.yaml") for name in ("agent", "voice_turns"))
 
-    assert called_dialect(agent) == "twilio"
+    assert called_dialect(agent) == "pcm"
     assert called_dialect(agent, dialect="acs") == "acs"
     assert called_dialect(voice) == called_dialect() == "ga"
 

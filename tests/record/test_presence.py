@@ -88,7 +88,7 @@ def test_a_trend_names_the_unreadable_run(home: Path, monkeypatch: pytest.Monkey
         *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
         *("report", "report one", "report runs/one"),
         *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
-        *("trend", "trend runs", "trend runs/one runs/two runs/three"),
+        *("trend", "trend runs", "trend runs/one runs/two"),
         *(
             "open",
             "open one",

@@ -19,7 +19,7 @@ from bench.record import finalize
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
 from bench.services.openai.dialect import GA
-from rtbench.cli.report import report
+from rtbench.cli.report import report, without_other_folders
 from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
@@ -35,7 +35,7 @@ COMMANDS = {
     "report --evidence": "evidence.html",
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
-    "trend": "../trend.html",
+    "trend {folder}": "../trend.html",
     "export --format csv": "export",
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
@@ -134,11 +134,9 @@ def test_a_report_of_several_runs_names_the_commands_for_several(tmp_path: Path)
     assert not any((run / "report.html").exists() for run in runs)
 
 
-def test_a_trend_of_named_runs_needs_three(tmp_path: Path) -> None:
-    runs = [synthetic.write(tmp_path / name, Plan()) for name in ("a", "b")]
-    for named, other in ((runs[:1], "report"), (runs, "compare")):
-        with pytest.raises(UsageError, match=f"or run `rtbench {other} "):
-            call_or_raise("trend", *named)
+def test_a_trend_of_one_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a trend is about several runs: .* run `rtbench report "):
+        call_or_raise("trend", synthetic.write(tmp_path / "a", Plan()))
 
 
 def test_the_list_of_runs_refuses_a_run(tmp_path: Path) -> None:
@@ -147,20 +145,19 @@ def test_the_list_of_runs_refuses_a_run(tmp_path: Path) -> None:
         call_or_raise("runs", run)
 
 
-@pytest.mark.parametrize("command", ["report", "compare", "trend"])
 def test_folders_of_searches_are_left_out_of_a_pattern_and_named(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [
-        synthetic.write(tmp_path / name, Plan(seed=seed)) for seed, name in enumerate(("a-text", "b-text", "c-text"))
-    ]
-    (tmp_path / "d-capacity-text").mkdir()
-    (tmp_path / "d-capacity-text" / "capacity.html").touch()
-    named = runs[: {"report": 1, "compare": 2, "trend": 3}[command]]
-    call_or_raise(command, *named, tmp_path / "d-capacity-text")
+    run = synthetic.write(tmp_path / "a-text", Plan())
+    (search := tmp_path / "b-capacity-text").mkdir()
+    (search / "capacity.html").touch()
 
-    assert "left out: " in (printed := capsys.readouterr().err)
-    assert "rtbench open" in printed
+    assert without_other_folders([str(run), str(search)]) == [str(run)]
+    assert f"`rtbench open {search}` opens" in capsys.readouterr().err
+    assert without_other_folders([str(search)]) == [str(search)], "the command refuses it"
+    assert without_other_folders([""]) == [""]
+    (tmp_path / "trend.html").touch()
+    assert without_other_folders([str(run), str(tmp_path)]) == [str(run), str(tmp_path)], "it contains runs"
 
 
 def test_a_page_is_opened_by_its_path(
