@@ -460,6 +460,15 @@ def test_options_with_secrets_are_not_repeated() -> None:
     assert "hush" not in command_line_of("-f x.py --headless --web-login-secret hush --users 3")
 
 
+@pytest.mark.parametrize("load", ["--arrival-rate 60/min --max-concurrent 5", "--stages stages.yaml"])
+def test_users_that_the_load_determines_are_not_repeated(load: str) -> None:
+    assert command_line_of(f"-f x.py --headless --users 5 --spawn-rate 5 {load}") == f"locust -f x.py --headless {load}"
+
+
+def test_the_simulator_is_repeated_as_a_switch() -> None:
+    assert command_line_of("-f x.py --headless --simulator") == "locust -f x.py --headless --simulator"
+
+
 @pytest.mark.parametrize("words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"])
 def test_a_run_with_the_web_ui_or_several_machines_has_no_command_line(words: str) -> None:
     assert command_line_of(words) == ""
