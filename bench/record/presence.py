@@ -79,7 +79,8 @@ def not_a_run(folder: Path) -> str:
     """Return the text that a folder is not a run, with the command that wrote it and the command that shows it."""
     text = f"{folder} is not a run folder: it has no run.json"
     if (writer := written_by(folder)) is None:
-        return text
+        has_runs = is_folder(folder) and bool(run_folders(folder))
+        return f"{text}, but it contains runs, which `rtbench runs {folder}` lists" if has_runs else text
     page = page_of(folder)
     shown = f"{page.name}, which `rtbench open {folder}` opens" if page else "levels; name one of its runs"
     return f"{text}; `rtbench {writer}` wrote its {shown}"
