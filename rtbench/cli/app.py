@@ -10,14 +10,13 @@ from functools import cache
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from bench.base import standard_streams
 from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
-from rtbench.cli.options import Command, option, without_type_of_switches
+from rtbench.cli.options import Command, Group, option
 from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
@@ -43,11 +42,8 @@ def group_of(command: Any) -> str:
     return str(command.rich_help_panel)
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands of the command line. Shell completion shows the group of each command."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return without_type_of_switches(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for members in GROUPS.values() for name in members]

@@ -136,7 +136,11 @@ def find(name: str) -> Path:
 def _sections(anchor: str, known: Mapping[str, Path]) -> list[str]:
     """Return the arguments of `rtbench docs` for the sections of all pages that have this anchor."""
     pages = {name: path for name, path in known.items() if path.suffix == ".md"}
-    return [f"{name}#{anchor}" for name, path in pages.items() if anchor in headings(path.read_text(encoding="utf-8"))]
+    return [
+        f"{name}#{anchor}"
+        for name, path in sorted(pages.items())
+        if anchor in headings(path.read_text(encoding="utf-8"))
+    ]
 
 
 def section_of(text: str, anchor: str) -> str:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 
 class Command(TyperCommand):
     """A command. Its help shows switches without the type of a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_type_of_switches(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands. Its help shows switches without the type of a value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return without_type_of_switches(super().get_params(ctx))

@@ -16,7 +16,7 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
-from rtbench.cli.options import Command, ThresholdTexts, argument, option
+from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
 from rtbench.cli.report import (
     RunName,
     close_if_left,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 baseline = typer.Typer(
     name="baseline",
+    cls=Group,
     help="Store the values of valid runs, for `rtbench check --baseline FOLDER`.",
     no_args_is_help=True,
     add_completion=False,
