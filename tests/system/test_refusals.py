@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.end_to_end.locust_process import free_port, rtbench, run_locust, write_scenario
-from tests.transport.test_certificates import write_client
+from tests.transport.certificates import write_client
 
 NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
 VARIANT = "variants: {marin: {session: {voice: marin}}}"
@@ -47,7 +47,7 @@ REFUSED = {
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
     "merge . -o merged": "",
-    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --to 4 --max-time 100s {NOWHERE}": "script.yaml:3",
+    f"capacity scenario.py -o found --thresholds ttfa:med<5s --from 4 --to 4 {NOWHERE}": "script.yaml:3",
 }
 
 

@@ -48,6 +48,12 @@ def test_a_call_without_an_injector_has_no_faults() -> None:
     assert struck(faults) == [[]] * FRAMES
 
 
+def test_a_count_selects_consecutive_packets() -> None:
+    kinds = struck(faults_of("drop,count=3"))
+
+    assert [number for number, found in enumerate(kinds) if found] == [20, 21, 22]
+
+
 def test_a_fault_of_one_response_occurs_in_one_utterance() -> None:
     kinds = struck(faults_of("hold,responses=2"), utterances=3)
 

@@ -44,6 +44,18 @@ def new_nonce(check: LoginCheck) -> str:
     return challenge[1].partition('nonce="')[2].partition('"')[0]
 
 
+def test_each_count_of_a_nonce_is_accepted_once() -> None:
+    check = LoginCheck(tokens())
+    nonce = new_nonce(check)
+
+    assert check.challenge(DEMAND, request(credentials(nonce))) is None
+    assert check.challenge(DEMAND, request(credentials(nonce, "00000003"))) is None
+    for count in ("00000001", "00000003", "00000002"):
+        challenge = check.challenge(DEMAND, request(credentials(nonce, count)))
+        assert challenge is not None
+        assert "stale=true" in challenge[1]
+
+
 @pytest.mark.parametrize("count", ["", "xyz", "00000000", "-1"])
 def test_a_count_that_is_not_positive_is_stale(count: str) -> None:
     check = LoginCheck(tokens())

@@ -12,7 +12,7 @@ from bench.transport.media.jitter import MAX_WAITING, Frame, JitterBuffer
 from bench.transport.media.rtp import Codec, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from bench.wire.audio import PCM16_16K
 from tests.examples import thorough
-from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, audio, new_buffer, number_of, received
+from tests.transport.media.path import FRAME_NS, HOLD_NS, SILENCE, START_NS, audio, new_buffer, number_of, received
 
 
 def due(number: int) -> int:
@@ -29,6 +29,33 @@ def play(subject: JitterBuffer, *packets: ReceivedPacket) -> list[Frame]:
 
 def numbers(frames: list[Frame]) -> list[int | None]:
     return [number_of(frame) for frame in frames]
+
+
+def instants(frames: list[Frame]) -> list[float]:
+    """Return the instants, in frames after the start."""
+    return [(frame.at_ns - START_NS) / FRAME_NS for frame in frames]
+
+
+def test_a_lost_frame_is_concealed_when_it_is_due() -> None:
+    subject = new_buffer()
+    assert numbers(play(subject, on_time(0), on_time(2))) == [0]
+    assert subject.next_ns == pytest.approx(due(1) + HOLD_NS, abs=20_000)
+    assert subject.expire(subject.next_ns - 1) == []
+    frames = subject.expire(subject.next_ns)
+
+    assert numbers(frames) == [None, 2]
+    assert [not frame.payload_bytes for frame in frames] == [True, False]
+    assert frames[0].audio == SILENCE
+    assert instants(frames) == pytest.approx([1, 2], abs=0.001)
+    assert (subject.counts.lost, subject.counts.concealed_ns) == (1, FRAME_NS)
+
+
+def test_a_packet_that_arrives_after_its_frame_was_concealed_is_late_and_not_lost() -> None:
+    subject = new_buffer()
+    frames = play(subject, on_time(0), on_time(2), on_time(3), on_time(4), on_time(5), received(1, due(6)), on_time(7))
+
+    assert numbers(frames) == [0, None, 2, 3, 4, 5]
+    assert (subject.counts.late, subject.counts.lost, subject.counts.concealed_frames) == (1, 0, 1)
 
 
 def test_a_packet_with_half_a_sample_is_counted_and_not_played() -> None:

@@ -24,6 +24,16 @@ def instants_of(peer: ScriptedPeer, method: str, until_s: float) -> list[float]:
     return found
 
 
+def test_an_invite_without_a_response_is_repeated_until_timer_b_ends_the_call() -> None:
+    peer = ScriptedPeer()
+
+    assert instants_of(peer, "INVITE", 100) == [0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
+    assert peer.now_ns == 32 * NS_PER_S
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.code) == ("timeout", None)
+    assert peer.call.is_confirmed
+
+
 def test_a_call_that_rings_for_too_long_is_cancelled() -> None:
     peer = ScriptedPeer(ring_timeout_ns=20 * NS_PER_S)
     peer.respond(180)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import FORGOTTEN, UNANSWERED
+from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
@@ -55,6 +55,18 @@ def test_without_update_the_caller_refreshes_the_session_with_the_same_offer() -
     peer.answer(("Session-Expires", "100;refresher=uac"))
     assert peer.take() == ["ACK"]
     assert peer.call.media is media
+
+
+def test_a_session_that_the_peer_does_not_refresh_is_hung_up() -> None:
+    peer = ScriptedPeer().answered(("Session-Expires", "90;refresher=uas"))
+    peer.wait_s(59)
+    assert peer.take() == []
+    peer.wait_s(1.2)
+
+    assert peer.take() == ["BYE"]
+    peer.respond(200, to=peer.last("BYE"))
+    assert peer.call.ending is not None
+    assert (peer.call.ending.by, peer.call.ending.cause) == ("caller", NOT_REFRESHED)
 
 
 def test_a_refresh_of_the_peer_extends_the_session() -> None:
