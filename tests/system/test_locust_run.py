@@ -25,11 +25,6 @@ def ending(folder: Path, code: str, **document: object) -> str:
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log").wait_for_end(folder, 60.0)
 
 
-def test_a_finished_run_has_no_problem_if_it_has_a_validity(tmp_path: Path) -> None:
-    assert ending(tmp_path, "exit(4)", validity={"status": "invalid"}) == ""
-    assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
-
-
 def test_a_killed_run_reports_its_signal(tmp_path: Path) -> None:
     killed = f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"
 
@@ -67,14 +62,3 @@ def test_a_run_that_does_not_begin_reports_its_last_line(
         run.wait_for_folder(tmp_path, name)
 
     assert str(refused.value) == expected
-
-
-def test_a_run_without_a_log_has_the_terminal_and_process_group_of_its_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    code = "import os; print(os.getpgrp() == os.getpgid(os.getppid()), os.getcwd())"
-    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
-    with locust_run([], {}, folder=tmp_path) as run:
-        run.process.wait()
-
-    assert capfd.readouterr().out == f"True {tmp_path}\n"

@@ -113,11 +113,6 @@ def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
     return only_run(runs)
 
 
-def wait_for_phase(runs: Path, phase: str) -> None:
-    """Wait until turns of this phase are on disk."""
-    _wait(lambda: any(phase in b["phase"].to_pylist() for b in _batches(runs, "turns")), f"no turn was of the {phase}")
-
-
 def wait_until_turns_began(runs: Path, count: int) -> None:
     """Wait until an open run has recorded the start of this number of turns."""
     _wait(lambda: sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")

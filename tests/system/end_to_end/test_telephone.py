@@ -153,28 +153,3 @@ def test_the_simulator_reports_which_packets_of_a_caller_its_path_dropped(folder
     of_callers = int(str(lines[-1]["rtp_dropped"])) - sum(bool(line.get("dropped")) for line in lines)
 
     assert 0 < sessions["peer_rtp_lost"].sum() <= of_callers
-
-
-def test_a_report_counts_the_answered_calls_whose_packets_never_arrive(tmp_path: Path) -> None:
-    impatient = f"{SCRIPT}timeouts: {{first_delta: 1}}\n"
-    folder = played(tmp_path, "rtp: {loss: 1}\n", 2, impatient)
-    sessions = read_table(run_of(folder), "sessions").to_pandas()
-    (calls,) = json.loads((run_of(folder) / "summary.json").read_text(encoding="utf-8"))["calls"]
-
-    assert set(sessions["outcome"]) == {"timeout:media"}
-    assert (sessions["rtp_expected"] == 0).all()
-    assert (calls["answered"]["count"], calls["without_packets"], calls["without_sound"]) == (2, 2, 0)
-    assert calls["packets"] == {"missing": 0, "expected": 0}
-
-
-def test_the_run_of_a_telephone_call_to_the_simulator_is_marked(folder: Path) -> None:
-    document = json.loads((run_of(folder) / "run.json").read_text(encoding="utf-8"))
-
-    assert document["simulated"] is True
-    assert document["targets"][0]["url"].startswith("sip:agent@")
-
-
-def test_a_phone_key_arrives_once(folder: Path) -> None:
-    keys = [line for line in truth(folder) if line.get("type") == "dtmf"]
-
-    assert [line["event_id"] for line in keys] == ["5"] * 4

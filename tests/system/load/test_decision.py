@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,13 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
-from bench.load.planning.tasks import script
-from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     is_due,
-    plan_text,
-    scripts_of,
     sequential_plan,
 )
 from bench.record.document import SequentialPlanEntry
-from bench.services.openai.dialect import GA
 from tests import forked
-from tests.load.actors import Actor, actor
 from tests.load.options import parsed
 
 
@@ -178,28 +171,6 @@ def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(
     assert "\n" not in str(refused.value)
 
 
-def test_a_threshold_may_name_the_candidate_and_an_unknown_step(tmp_path: Path) -> None:
-    unknown = [fact | {"turns": None, "steps": None} for fact in talk()]
-    plan = asking(tmp_path, "'ttfa{step:any,target:west}': med<+10%\n", scripts=unknown)
-
-    assert (plan["primary_metrics"], plan["analyses"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
-
-
-def test_steps_are_known_for_scripts_but_not_for_python_tasks(tmp_path: Path) -> None:
-    (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
-    users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    targets = {"east": encode_workload(load_scripts(users), GA)}
-
-    assert {fact["name"]: fact["steps"] for fact in scripts_of(targets)} == {
-        "talk": ["turn_1", "order"],
-        "Improvising": None,
-    }
-
-
-def improvise(actor: Actor) -> None:
-    actor.text("A pizza, please", name="order")
-
-
 def test_only_relative_thresholds_of_a_file_are_decided(tmp_path: Path) -> None:
     file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate: ["rate<0.01"]\n'
 
@@ -215,19 +186,6 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
         made("--thresholds", str(file))
     assert "\n" not in str(refused.value)
     assert not str(refused.value).startswith("rtbench")
-
-
-def test_the_plan_of_interim_analyses_is_one_line() -> None:
-    plan: Any = {
-        "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
-        "analyses": [50, 100, 150],
-    }
-
-    assert plan_text(plan) == (
-        "the run ends when these thresholds are decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; "
-        "interim analyses at 50, 100 … 150 pairs"
-    )
-    assert plan_text(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 
 
 # The times of interim analyses.
@@ -357,19 +315,3 @@ def test_the_end_of_the_run_kills_a_running_interim_analysis(tmp_path: Path) -> 
     with pytest.raises(ProcessLookupError):
         os.kill(found[0], 0)
     assert (analyses.stopped, analyses.messages) == ([], [])
-
-
-def test_an_interim_analysis_runs_at_low_priority(tmp_path: Path) -> None:
-    waits = "import os, time\nfor _ in range(6_000):\n    if os.nice(0) < 10: time.sleep(0.01)\n"
-    says = 'print(\'{"stopped": true, "sentence": "%d", "analysis": 1}\' % os.nice(0))'
-    analyses = RecordedAnalyses(tmp_path, waits + says)
-    analyses.consider(50, 50)
-
-    assert int(analyses.stopped[0]) >= 10
-
-
-def test_until_decided_has_a_default_maximum_of_pairs() -> None:
-    options = Options.of(parsed())
-    assert options.requested_sessions is None
-    assert replace(options, until_decided=True).requested_sessions == 500
-    assert replace(options, until_decided=True, sessions=80).requested_sessions == 80

@@ -16,7 +16,6 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rtbench
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.record import folder as files
@@ -27,7 +26,6 @@ from bench.record.merging.merge import merge_runs
 from bench.record.provenance import named_host, opening_document
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import EVENTS, SPOOL, Spool
-from reports.data.runs import load_for_report
 from rtbench.cli.runs import merge
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_session
@@ -198,14 +196,6 @@ def test_finalized_parts_are_not_changed(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_of_runs_means_the_runs_in_it(tmp_path: Path) -> None:
-    for name in ("a", "b", ".hidden"):
-        build_part(tmp_path / "parts", name, host=name.strip("."))
-    (tmp_path / "parts" / "notes").mkdir()
-    document = merge_runs([tmp_path / "parts"], tmp_path / "merged")
-    assert sorted(part["run_id"] for part in document["parts"]) == ["a", "b"]
-
-
 ARRIVALS = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_concurrent": 4,
             "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
 
@@ -348,24 +338,6 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
     assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        ("a duplicate session", "it has session w0-000000 twice"),
-        ("a negative count", "the column stall_count of its turns contains -7, which is below 0"),
-    ],
-)
-def test_impossible_rows_are_refused_by_each_reader_with_the_same_message(
-    damage: str, why: str, tmp_path: Path
-) -> None:
-    folder = closed(build_part(tmp_path))
-    DAMAGES[damage](folder)
-    readers: list[Callable[[Path], object]] = [rtbench.load, load_for_report]
-    for read_run in (*readers, lambda run: merge_runs([run], tmp_path / "merged")):
-        with pytest.raises(UsageError, match=why):
-            read_run(folder)
 
 
 def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,10 @@ from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.simulate import simulate
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, quick_simulator, running_simulator
-from tests.system.simulator.talk import UPGRADE, receive, turn
+from tests.simulator_process import quick_simulator, running_simulator
+from tests.system.simulator.talk import receive, turn
 
 KEY = "secret-of-this-test"
-
-
-@pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
-def test_the_response_to_a_too_large_request_is_marked_as_simulated(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path) as ready,
-        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
-    ):
-        sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Many: 1\r\n" * 300 + b"\r\n")
-        answer = b"".join(iter(lambda: sock.recv(4096), b""))
-
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"x-rtbench-simulator: 1" in answer
 
 
 def test_the_truth_log_has_the_events_that_the_client_received(tmp_path: Path) -> None:
@@ -103,19 +89,6 @@ def test_the_truth_log_has_the_earliest_possible_arrival_of_a_message(
     first, second = (line for line in read_truth(truth_file) if line.get("direction") == "in")
     assert first["earliest_ns"] < first_ns < second_ns < first["at_ns"]
     assert second_ns < second["earliest_ns"] == second["at_ns"]
-
-
-def test_the_server_sends_pings(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path, more="ping_interval_s: 0.1\n") as ready,
-        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
-    ):
-        sock.sendall(UPGRADE)
-        seen = b""
-        while b"\x89\x00" not in seen:
-            piece = sock.recv(4096)
-            assert piece
-            seen += piece
 
 
 def test_sigint_closes_open_sessions_with_going_away(tmp_path: Path) -> None:

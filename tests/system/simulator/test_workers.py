@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.serving import workers
 from bench.simulator.serving.server import TAG_BITS, ServerWorker
 from rtbench.cli.simulate import simulate
 from tests.simulator.dialled import connect
@@ -35,11 +32,6 @@ def test_workers_have_different_ids_and_random_seeds(tag: int, count: int, sessi
 
     assert len(tags) == len(seeds) == count
     assert {len(tag) for tag in tags} == {12}
-
-
-def test_a_single_worker_has_the_random_seeds_of_no_workers() -> None:
-    assert ServerWorker(0, 1, 5).seeds(7, 3) == [7, 3]
-    assert np.random.default_rng(ServerWorker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
 
 
 def test_workers_share_a_port_and_a_log_and_stop_together(tmp_path: Path) -> None:
@@ -114,17 +106,3 @@ def test_options_with_global_state_are_refused_with_several_workers(
 
     with pytest.raises(UsageError, match=words):
         simulate(port=0, workers=2, **options)
-
-
-def test_a_shared_port_counts_as_in_use() -> None:
-    with workers.reserve("127.0.0.1", 0) as held:
-        host, port = held.getsockname()
-        with pytest.raises(UsageError, match="is in use"):
-            workers.reserve(host, port)
-
-
-def test_a_platform_without_shared_ports_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "SO_REUSEPORT")
-
-    with pytest.raises(UsageError, match="no SO_REUSEPORT"):
-        workers.reserve("127.0.0.1", 0)
