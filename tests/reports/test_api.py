@@ -433,22 +433,6 @@ def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> No
     assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
 
 
-def test_measured_turns_are_those_of_the_measurement_phase() -> None:
-    run = loaded(PLANS["warm-up, failures, two origins"])
-
-    assert 0 < len(run.measured_turns) < len(run.turns)
-    assert set(run.measured_turns["phase"]) == {"measurement"}
-    assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
-
-
-def test_the_columns_measured_and_start_are_in_every_table(run: rtbench.Run) -> None:
-    for frame in (run.turns, run.sessions):
-        assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
-        assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
-    assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
-    assert run.turns["start"].dt.tz is not None
-
-
 def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
     """Write a run. Its run ID is the name of its folder, also in its rows."""
     synthetic.write(folder, plan, run_id=folder.name, **changes)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import forked
-from tests.system.deploy_files import DEPLOY, LOAD_TEST, ROOT, documents
+from tests.system.deploy_files import DEPLOY, LOAD_TEST, documents
 
 JOB = DEPLOY / "kubernetes" / "job" / "rtbench.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
@@ -49,22 +49,6 @@ def test_pods_meet_the_restricted_pod_security_standard(path: Path) -> None:
                 "capabilities": {"drop": ["ALL"]},
             }
             assert container["resources"].keys() == {"requests", "limits"}
-
-
-def jobs() -> dict[str, tuple[Any, Any]]:
-    """Return each Job of the run together with its container, by name."""
-    specs = {each["metadata"]["name"]: each["spec"] for each in documents(JOB) if each["kind"] == "Job"}
-    return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
-
-
-def test_the_master_job_waits_for_all_workers_of_the_worker_job() -> None:
-    (_, master), (spec, worker) = jobs()["rtbench-master"], jobs()["rtbench-worker"]
-    pods, cores = spec["parallelism"], worker["resources"]["requests"]["cpu"]
-
-    assert spec["completions"] == pods
-    assert worker["resources"]["limits"]["cpu"] == cores
-    assert f"--processes={cores}" in worker["args"], "one for each core that the pod asks for, and not that there is"
-    assert f"--expect-workers={pods * int(cores)}" in master["args"]
 
 
 def command_lines() -> Iterator[list[str]]:
@@ -228,19 +212,3 @@ CALLED = {
 def test_the_entry_point_accepts_commands_and_options_of_operators(words: str, tmp_path: Path) -> None:
     with entry_point(tmp_path, *words.split()) as process:
         assert process.communicate()[0].strip() == CALLED[words]
-
-
-def test_sources_of_the_image_exist_and_are_not_ignored() -> None:
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split("\n")
-    sources = [
-        source
-        for word, rest in instructions()
-        if word == "COPY" and "--from" not in rest
-        for source in rest.split()[:-1]
-        if not source.startswith("--")
-    ]
-
-    assert len(sources) >= 9
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        assert f"!{source}" in ignored

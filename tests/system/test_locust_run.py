@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run as started
 from rtbench.locust_run import LocustRun, locust_run
@@ -43,22 +42,3 @@ def test_a_run_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.M
 
     assert output == "the run did not end within 0 s after its planned end"
     assert run.process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize(
-    ("code", "name", "expected"),
-    [
-        ("print('first', flush=True); exit('rtbench: no such file')", "", "the run did not start: no such file"),
-        ("exit(1)", "01-level-4", "the run of 01-level-4 did not start: it printed nothing"),
-    ],
-)
-def test_a_run_that_does_not_begin_reports_its_last_line(
-    code: str, name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "20261120T091400Z-another").mkdir()
-    (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
-    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
-    with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
-        run.wait_for_folder(tmp_path, name)
-
-    assert str(refused.value) == expected

@@ -97,20 +97,6 @@ def test_no_other_command_runs_the_synthesizer(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_a_wav_that_no_script_needs_is_named(tmp_path: Path) -> None:
-    path = script(tmp_path, WORKS, "Hello", "Goodbye")
-    call("synthesize", path)
-    kept = {turn.recordings[0].path.name for turn in load_script(path).turns[:1]}
-    [unused] = set(leftovers(tmp_path)) - kept
-    (tmp_path / "speech" / "mine.wav").touch()
-    path = script(tmp_path, WORKS, "Hello")
-
-    lines = call("synthesize", path).stdout.splitlines()
-    assert [line for line in lines if "belongs to no text" in line] == [
-        f"{os.path.relpath(tmp_path)}/speech/{unused}: belongs to no text of these files"
-    ]
-
-
 def test_the_texts_of_tasks_in_python_are_synthesized(tmp_path: Path) -> None:
     script(tmp_path, WORKS)
     path = tmp_path / "calls.py"
@@ -181,18 +167,6 @@ def test_a_failed_command_is_one_line_and_leaves_nothing(tmp_path: Path, work: s
     assert KEY not in line
     assert result.stdout.splitlines()[-1] == f"{path}: 0 made, 1 not made"
     assert not (tmp_path / "speech").exists()
-
-
-def test_a_program_that_is_not_installed_is_one_line_for_all_texts(tmp_path: Path) -> None:
-    path = script(tmp_path, WORKS, "Hello", "Goodbye")
-    path.write_text(path.read_text().replace(sys.executable, "no-such-program"), encoding="utf-8")
-    result = call("synthesize", path)
-
-    [line] = failures(result)
-    assert line.endswith(
-        ": the synthesizer no-such-program is not installed: install it, or change `command` of `synthesizer`"
-    )
-    assert result.stdout.splitlines()[-1] == f"{path}: 0 made, 2 not made"
 
 
 def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:

@@ -115,11 +115,3 @@ def test_an_unchanged_service_with_bursts_neither_regresses_nor_passes() -> None
 
         assert found.worse.low < 0 < found.worse.high
         assert found.high - found.low > 1.5 * (usual.high - usual.low)
-
-
-def test_single_failures_do_not_vary_by_parts() -> None:
-    rng = np.random.default_rng(1)
-    runs = [with_sixths((rng.binomial(10, 0.03, 300).astype(float), np.full(300, 10.0))) for _ in range(5)]
-
-    assert not vary_by_parts([(one.variance, one.by_sixths) for one in runs], "bursts")
-    assert not vary_by_parts([], "bursts")

@@ -25,7 +25,7 @@ from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
 from tests.system.attack.steering import EVIL, PLAN, output_of, unsafe_text_in
-from tests.system.record.parts import build_part, closed, copied
+from tests.system.record.parts import build_part
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
 
@@ -150,22 +150,6 @@ def test_texts_of_run_json_do_not_control_the_terminal_or_the_ci(run_with_evil_t
     files.write_document(run_with_evil_texts, document)
 
     check_commands(run_with_evil_texts, tmp_path)
-
-
-def test_texts_of_merged_parts_do_not_control_the_terminal_or_the_ci(tmp_path: Path) -> None:
-    """The parts belong together, and one of them is damaged."""
-    parts = [build_part(tmp_path, name, host=name, notices=[f"{name} is slow"]) for name in ("red", "blue")]
-    parts.append(closed(copied(build_part(tmp_path, "green", host="green"), tmp_path / "torn")))
-    for part in parts:
-        document = files.read_document(part)
-        own = {key: document[key] for key in ("run_id", "stopped", "writer", "notices") if key in document}
-        files.write_document(part, document | with_evil_texts(own, lambda _: True))
-    (parts[-1] / "turns.parquet").write_bytes(b"torn")
-
-    output = output_of("merge", *parts, "-o", tmp_path / "merged")
-
-    assert "set-output" in output
-    assert not unsafe_text_in(output)
 
 
 # Names of folders.

@@ -265,3 +265,13 @@ def test_focusing_a_term_shows_its_definition(browser: Browser, pages: dict[str,
 
         assert shown.value("tip.hidden") is False
         assert len(shown.value("tip.textContent")) > 20
+
+
+def test_each_chart_and_metric_of_a_decision_has_a_unique_title(browser: Browser, pages: dict[str, Shown]) -> None:
+    with browser.page(pages["compare-decided"].file, 1280, 900, "light") as shown:
+        titles = shown.value("[...document.querySelectorAll('svg.figure')].map(e => e.getAttribute('aria-label'))")
+        heads = shown.value("[...document.querySelectorAll('#analyses th')].map(e => e.textContent)")
+
+    assert len(set(titles)) == len(titles)
+    assert {"ttfa p50 from request sent", "ttfa p50 from end of speech"} <= set(heads)
+    assert len(set(heads)) == len(heads)

@@ -57,16 +57,6 @@ def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlanEntry:
 # The plan.
 
 
-def test_a_threshold_without_data_in_the_scripts_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "ci.yaml"
-    file.write_text("voice_to_voice: p(95)<+20%\n")
-    options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
-    lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
-
-    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be evaluated, because it has no spoken"):
-        sequential_plan(options, 500, talk(), lacking=[lacks])
-
-
 def test_by_default_ttfa_and_failure_rate_are_decided() -> None:
     assert made() == {
         "pairs": 500,
@@ -99,33 +89,12 @@ def test_if_all_replies_are_text_ttft_is_decided() -> None:
     assert list(made(scripts=[*text, *talk()])["primary_metrics"]) == ["ttfa", "failure_rate"]
 
 
-def test_if_a_target_has_no_turn_events_voice_to_voice_is_decided() -> None:
-    east, west = talk()
-    scripts = [east | {"reply_silence_ms": None}, west | {"reply_silence_ms": 1_500}]
-
-    assert list(made(scripts=scripts)["primary_metrics"]) == ["voice_to_voice", "failure_rate"]
-
-
 def test_the_first_interim_analysis_needs_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
     assert made(scripts=[*talk(), *short])["analyses"] == list(range(150, 501, 50))
     assert made("--interim-every", "100", pairs=200)["analyses"] == [100, 200]
     assert made(pairs=40)["analyses"] == [40]
-
-
-def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path) -> None:
-    twice = talk(steps=["hello", "order", "order", *["chat"] * 7])
-    of_step, of_session = 'ttfa{step:order}: "p(90)<+15%"\n', 'connect_total: "p(90)<+15%"\n'
-    other = talk("other", steps=["order"])
-
-    assert asking(tmp_path, of_step, scripts=twice)["analyses"][0] == 100  # 200 turns, two of each session
-    assert asking(tmp_path, of_session)["analyses"][0] == 200
-    either = """'ttfa{step:talk: order}': p(90)<+15%\n"""
-    assert (
-        asking(tmp_path, either, scripts=[*twice, *other])["analyses"][0] == 200
-    )  # half of the sessions have this script
-    assert asking(tmp_path, 'failure_rate: "rate<+1pt"\n', pairs=20)["analyses"] == [20]
 
 
 @pytest.mark.parametrize(

@@ -63,21 +63,6 @@ print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task 
     assert declared == before
 
 
-def test_a_user_that_is_stopped_twice_stops_once() -> None:
-    printed = json_output_of("""
-from locust.env import Environment
-
-class Caller(RealtimeUser):
-    script = "one.yaml"
-
-caller = Caller(Environment())
-caller._state = "running"
-print(json.dumps([caller.stop(), caller.is_leaving(), caller.stop()]))
-""")
-
-    assert printed == [False, True, False]
-
-
 ENDING = """
 import contextlib, io
 import gevent

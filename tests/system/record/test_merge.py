@@ -225,14 +225,6 @@ def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 
 
-def test_varying_arrival_rates_have_no_sum(tmp_path: Path) -> None:
-    staged = ARRIVALS | {"per_s": None, "stages": [{"duration_s": 60.0, "from": 1.0, "to": 2.0}]}
-    parts = [build_part(tmp_path, name, host=name, arrivals=a) for name, a in (("a", ARRIVALS), ("b", staged))]
-    document = merge_runs(parts, tmp_path / "merged")
-    assert document["arrivals"]["per_s"] is None
-    assert [part["arrivals"] for part in document["parts"]] == [ARRIVALS, staged]
-
-
 def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -> None:
     parts = [
         build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=ARRIVALS | {"started_utc_ns": began_ns})
@@ -253,14 +245,6 @@ def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
         "killed on gone did not end cleanly: rows and counts after the last flush are missing."
     ]
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
-
-
-def test_interim_analyses_of_a_part_do_not_count_for_the_merged_run(tmp_path: Path) -> None:
-    plan = {"pairs": 4, "analyses": [2, 4], "primary_metrics": {}, "alpha": 0.05, "spending": ""}
-    plan["bootstrap_samples"] = 10
-    document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
-    assert "sequential_plan" not in document
-    assert document["notices"][0].endswith("the merged run ignores them.")
 
 
 # The verdict.
@@ -406,13 +390,6 @@ def test_a_run_under_way_is_refused(tmp_path: Path) -> None:
     presence.hold(part)
     with pytest.raises(UsageError, match="still in progress"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
-
-
-@pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
-def test_an_invalid_name_of_a_merged_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"not a valid name of a run|already exists"):
-        merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from bench.base.standard_streams import fitted
 from bench.simulator.ground_truth_log import ServerProgress, live_parts
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
+from tests.simulator_process import GUARD_S, POLL_S, ROOT
 from tests.terminal import screen, terminal
 
 BUSY = ServerProgress(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
@@ -77,13 +77,3 @@ def wait_for(there: Callable[[], bool]) -> None:
     while not there():
         assert time.monotonic() < deadline_s
         time.sleep(POLL_S)
-
-
-def test_the_option_clients_prints_the_setup_of_each_sdk(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--clients", "--key", "a-secret") as ready:
-        pass
-
-    address = f"127.0.0.1:{ready.port}"
-    assert f'AsyncOpenAI(api_key="YOUR-KEY", base_url="http://{address}/v1")' in ready.output
-    assert f'url = "ws://{address}/v1/realtime"' in ready.output
-    assert "a-secret" not in ready.output

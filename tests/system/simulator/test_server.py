@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +110,6 @@ def test_the_ready_output_says_simulated_and_does_not_contain_the_key(tmp_path: 
     assert json.loads(machine_readable.removeprefix("READY "))["urls"] == ready.urls
     assert ready.output.startswith("SIMULATED")
     assert KEY not in ready.output
-
-
-def test_a_port_in_use_is_a_usage_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="is in use"):
-        simulate(port=taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import sys
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
-from bench.target.identity import SignInError, proxies_of, public_claims, public_reason, read_token, sign_in_error
+from bench.target.identity import SignInError, public_reason, read_token, sign_in_error
 from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 from tests import forked
@@ -45,33 +43,6 @@ def test_any_token_is_a_valid_header_value_or_an_error(secret: str) -> None:
         assert secret not in repr(token) or len(secret) < 8
 
 
-@given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.c"))
-def test_claims_of_any_token_are_strings(secret: str) -> None:
-    assert all(isinstance(value, str) for value in public_claims(secret).values())
-
-
-CHAIN = """DefaultAzureCredential failed to retrieve a token from the included credentials.
-Attempted credentials:
-\tEnvironmentCredential: EnvironmentCredential authentication unavailable. Environment variables are not configured.
-Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
-\tAzureCliCredential: Please run 'az login' to set up an account
-To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python."""
-
-
-def test_an_error_of_a_credential_chain_is_one_line_with_each_reason() -> None:
-    assert str(sign_in_error(ENTRA, ValueError(CHAIN))) == (
-        "signing in through Entra ID failed (EnvironmentCredential: Environment variables are not configured; "
-        "AzureCliCredential: Please run 'az login' to set up an account): sign in with `az login`, or set "
-        "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key"
-    )
-
-
-@given(st.text())
-def test_a_reason_is_one_short_line(text: str) -> None:
-    assert len(public_reason(text, 50)) <= 50
-    assert "\n" not in public_reason(text, 50)
-
-
 def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
     reason = public_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
@@ -89,23 +60,6 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     for secret in parts:
         output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
         assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
-
-
-@pytest.mark.parametrize(
-    ("proxy", "kind", "expected"),
-    [
-        (None, "default", {"http": ""}),
-        ("none", "default", {"http": "", "https": ""}),
-        (Proxy("http", "::1", 8080, "a@b", "c:d"), "default", {"http": "", "https": "http://a%40b:c%3Ad@[::1]:8080"}),
-        (Proxy("socks5", "p", 1080), "service_principal", {"http": "", "https": "socks5h://p:1080"}),
-        (Proxy("http", "p", 1), "managed_identity", {"http": "", "https": ""}),
-        (None, "managed_identity", {"http": "", "https": ""}),
-    ],
-)
-def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
-    proxy: Proxy | Literal["none"] | None, kind: str, expected: dict[str, str]
-) -> None:
-    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == expected
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
