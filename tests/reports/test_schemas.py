@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
 
 from bench.record import folder as run_folder
 from bench.record.calibration import load_calibration, save_calibration
@@ -18,13 +15,11 @@ from reports.data.runs import load_for_report
 from reports.pages.run_report.document import summary_data
 from reports.results.json_entries import JsonEntry, Known, Number, Rounded, text_of, to_json_data
 from tests.calibrate.builders import build_calibration
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
+from tests.reports.schema_problems import problems, problems_of_lines
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, target_keys
 
-ROOT = Path(__file__).parents[2]
-SCHEMAS = schemas()
 STORED = Path(__file__).parent / "stored"
 FULL = Plan(
     sessions=24,
@@ -54,32 +49,6 @@ PLANS = {
 }
 
 
-def closed(schema: Any) -> Any:
-    """Return a copy of the schema that forbids additional properties.
-
-    So a valid document has only described properties.
-    """
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    whole = {key: closed(part) for key, part in schema.items()}
-    if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
-        whole["additionalProperties"] = False
-    return whole
-
-
-@cache
-def validator(name: str) -> Draft202012Validator:
-    """Return a validator that rejects each property that the schema does not describe."""
-    return Draft202012Validator(closed(SCHEMAS[name]))
-
-
-def problems(name: str, document: Any) -> list[str]:
-    """Return the errors of a document against its schema. Each error contains its path."""
-    return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
-
-
 @pytest.mark.parametrize("name", PLANS)
 def test_documents_of_generated_runs_match_their_schemas(name: str) -> None:
     summary = summary_of(PLANS[name], **(MORE if name == "full" else {}))
@@ -104,12 +73,6 @@ def test_a_saved_calibration_matches_its_schema(tmp_path: Path) -> None:
 
     assert load_calibration(path) is not None
     assert problems("calibration", json.loads(path.read_text(encoding="utf-8"))) == []
-
-
-def problems_of_lines(name: str, log: Path) -> list[str]:
-    return [
-        problem for line in log.read_text(encoding="utf-8").splitlines() for problem in problems(name, json.loads(line))
-    ]
 
 
 class Row(JsonEntry, frozen=True):

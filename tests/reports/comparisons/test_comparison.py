@@ -20,10 +20,10 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile, margin_of
 from reports.metrics.statistic_types.rate import Rate
 from reports.pages.comparisons import document
+from reports.pages.comparisons.page import comparison_page
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.text.decision_sentences import decision_headline
-from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import PRIMARY as DECIDED_METRICS
 from tests.reports.edited import Row, edit, waiting
@@ -32,6 +32,7 @@ from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.planned import TWO as DECIDED_TWO
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
@@ -212,7 +213,7 @@ def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
 
 
 def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path: Path) -> None:
-    paths = document.write_comparison(tight, tmp_path)
+    paths = document.write_comparison(tight, comparison_page(tight), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)

@@ -23,10 +23,10 @@ from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.results.json_entries import to_json_data
 from rtbench.cli.verdicts import sample_size as command
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import typer
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
@@ -40,7 +41,6 @@ from reports.text.check_sentences import against_text
 from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import check
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison
 from tests.reports.edited import Row, edit
@@ -48,6 +48,7 @@ from tests.reports.forms import comparison_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 SCHEMA = schemas()["decision"]
 
@@ -406,7 +407,7 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
 
     With 50 pairs, the upper bound at a level of 50 % is up to 1.4 %. The margin is 1 percentage point.
     """
-    none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+    none = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
     assert (found.reason, found.decisions[0].verdict) == ("futility", "inconclusive")
@@ -414,8 +415,8 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
 
 
 def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
-    few = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
-    enough = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
+    few = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 0.002)
+    enough = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: -0.002)
 
     assert course([[few]]).reason == "pending"
     found = course([[few], [enough]])
@@ -425,7 +426,7 @@ def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
 
 
 def test_a_drift_of_one_target_prevents_futility() -> None:
-    drifting = replace(at(0.0), order="drift")
+    drifting = structs.replace(at(0.0), order="drift")
     found = course([[drifting] for _ in range(9)])
 
     assert (found.reason, len(found.analyses)) == ("pending", 9)

@@ -32,9 +32,9 @@ from reports.results.levels import LEVELS
 from reports.text.reasons import reasons_text
 from reports.text.trend_sentences import marker, notice_texts
 from rtbench.cli.verdicts import trend
-from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
 from tests.reports.trends.examples import folder_of, many, shared_run
+from tools.schemas import schemas
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = MetricKey("ttfa", NO_STRATUM)
@@ -148,6 +148,17 @@ def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None
 
     with pytest.raises(UsageError, match=r"there is no run to show in .*run\.json is damaged"):
         trend_of([run], [])
+
+
+def test_if_the_only_baseline_is_in_the_folder_of_another_target_the_error_names_it(tmp_path: Path) -> None:
+    stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
+    moved = stored.parent.with_name("other") / stored.name
+    moved.parent.mkdir()
+    stored.rename(moved)
+
+    with pytest.raises(UsageError) as raised:
+        trend_of([], [tmp_path / "baselines"])
+    assert str(moved) in str(raised.value)
 
 
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:

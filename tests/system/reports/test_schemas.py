@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
-from tests.reports.test_schemas import ROOT, problems, problems_of_lines
+from tests.reports.schema_problems import ROOT, problems, problems_of_lines
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
