@@ -324,11 +324,6 @@ class Options:
         """Convert Locust's parsed options, or those from its web UI. Raise UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
-        if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
-            raise UsageError(
-                "--thresholds needs --until-decided, or `rtbench run FILE` instead of `locust -f FILE`, which "
-                "evaluates them at the end of the run"
-            )
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: omit one of them")
         # Check Locust's own options and the fields of its web UI, too.

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.os import posix_spawn, waitpid
@@ -36,6 +36,7 @@ from bench.load.planning.run_options import OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.record import folder as files
 from bench.record import spool
+from bench.record.document import AbortEntry
 from bench.record.presence import permission_to_close
 from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
@@ -159,7 +160,14 @@ Thresholds = Mapping[str, Sequence[str]]
 """Thresholds as text, by metric and filters, in the form of run.json."""
 
 
-def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
+class RunThresholds(NamedTuple):
+    """The thresholds of a run. `abort` is the plan of those that stop the run; None if there are none."""
+
+    by_metric: Thresholds
+    abort: AbortEntry | None
+
+
+def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
     """Return the thresholds of a run, from a file or from its scripts. Raise UsageError if they are invalid.
 
     `parsed` are Locust's parsed options.
@@ -167,7 +175,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if file is None and baseline is None and not scripts:
-        return {}
+        return RunThresholds({}, None)
     request = {
         "file": None if file is None else str(file),
         "scripts": [
@@ -181,12 +189,17 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "targets": [target.label for target in plan.targets],
         "lacking": plan.missing_features,
     }
-    thresholds: Thresholds = child_output(
-        [*python_command("reports.pages.check"), json.dumps(request)],
+    planned = child_output(
+        [*python_command("reports.pages.check", "plan"), json.dumps(request)],
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
-    return thresholds
+    if file and not (plan.options.until_decided or is_command(parsed) or planned["abort"]):
+        raise UsageError(
+            "--thresholds needs --until-decided, a threshold with `abort: true`, or `rtbench run FILE` instead of "
+            "`locust -f FILE`, which evaluates them at the end of the run"
+        )
+    return RunThresholds(planned["thresholds"], planned["abort"])
 
 
 def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
@@ -244,7 +257,8 @@ def finalize_run(
         summary = with_sentence(summary, decided.stdout, text_width())
         status = status or decided.returncode
     if check_options is None:
-        return FinalizedRun(summary, "", status)
+        is_aborted = bool((document.get("abort") or {}).get("reason"))
+        return FinalizedRun(summary, "", status or (FAIL_STATUS if is_aborted else None))
     checked = run_command("check", folder, longest_s, *check_options)
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
