@@ -390,7 +390,8 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
         if not items:
             mistakes.errors.append(value.error(f"{metric} has no threshold: {SHAPE}"))
         for item in items:
-            if isinstance(item.content(), dict):
+            table = item.content()
+            if isinstance(table, dict) and not table.keys().isdisjoint(THRESHOLD.table.fields):
                 entry: dict[str, Any] | None = None
                 with mistakes.gather():
                     entry = THRESHOLD.table.read(item)

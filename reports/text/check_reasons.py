@@ -45,10 +45,9 @@ def _sessions_may_fail(n: Numbers) -> str:
 
 def _decided_early(n: Numbers) -> str:
     bound = f"the {'upper' if n['is_upper'] else 'lower'} bound, {_number(n, 'bound')}"
-    return (
-        f"interim analysis{NBSP}{n['analysis']} stopped the run at call {count(n['sessions'])} by {bound}, with a type "
-        f"I error of {share(n['error'])}{NBSP}%; such a value is on average too far from the limit"
-    )
+    place = f"interim analysis{NBSP}{n['analysis']} stopped the run at call {count(n['sessions'])}"
+    error = f"type I error {share(n['error'])}{NBSP}%"
+    return f"{place} by {bound} ({error}); after such a stop, the value is on average too far from the limit"
 
 
 def _number(n: Numbers, name: str) -> str:
@@ -57,11 +56,16 @@ def _number(n: Numbers, name: str) -> str:
 
 
 def _stopped_early(n: Numbers) -> str:
-    of = f" of {count(n['planned'])}" if n["planned"] else f", {percent(n['share'], 1)} of the run"
     texts = [f"{one['threshold']} of {one['target']}" if one["target"] else one["threshold"] for one in n["failed"]]
     first = n["failed"][0]
     value = f"{_number(first, 'value')}, at {'most' if first['is_upper'] else 'least'} {_number(first, 'bound')}"
-    return f"stopped at call {count(n['sessions'])}{of}: {join_words(texts)} cannot pass ({value})"
+    return f"stopped at {_call(n)}: {join_words(texts)} cannot pass ({value})"
+
+
+def _call(n: Numbers) -> str:
+    """Return the call at which a run stopped, such as `call 120 of 400`, or `call 120, 30 % of the run`."""
+    of = f" of {count(n['planned'])}" if n["planned"] else f", {percent(n['share'], 1)} of the run"
+    return f"call {count(n['sessions'])}{of}"
 
 
 def _several_instants(n: Numbers) -> str:
@@ -102,7 +106,8 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "decided_early": _decided_early,
     "stopped_early": _stopped_early,
     "checked_until_stop": lambda n: (
-        f"the run was {_stopped_early(n)}; other thresholds are checked with the calls until then, and may be biased"
+        f"a threshold stopped the run at {_call(n)}: other thresholds are checked with the calls until then, so their "
+        "values may be biased"
     ),
     "few_long_sessions": _few_long_sessions,
     "sessions_may_fail": _sessions_may_fail,

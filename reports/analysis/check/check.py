@@ -78,7 +78,8 @@ def check_of(
     unguarded = _targets_without_failure_threshold(targets, items)
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     alerts = [Reason("interrupted")] if is_interrupted else []
-    alerts += [Reason("checked_until_stop", stopping.reason.numbers)] if stopping and stopping.reason else []
+    if stopping and stopping.reason and len(early) < len(items):
+        alerts.append(Reason("checked_until_stop", stopping.reason.numbers))
     alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
     compared_runs = [target.run.folder for targets in of_baseline.compared for target in targets]
     has_own_notices = bool(targets) and run.folder not in compared_runs  # else it has those of the comparison

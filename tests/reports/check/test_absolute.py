@@ -24,6 +24,7 @@ from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
 from reports.metrics.statistic_types.rate import Rate, estimate_rate
 from reports.metrics.statistic_types.within import Within
+from reports.metrics.thresholds import by_metric
 from reports.results.reason import Reason
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
@@ -261,7 +262,10 @@ def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
     first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
     first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failure_rate": ["rate<2%"]}})
 
-    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
+    assert by_metric(planned_thresholds(first)) == {
+        "ttfa": ["p(50)<1s", "p(95)<2s"],
+        "failure_rate": ["rate<1%", "rate<2%"],
+    }
 
 
 def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -> None:
@@ -277,7 +281,7 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
     request = asked(tmp_path, "") | {"file": None, "scripts": scripts[:1], "lacking": lacking}
 
     both = request | {"scripts": scripts, "script_names": ["first", "second"]}
-    assert planned_thresholds(both) == {
+    assert by_metric(planned_thresholds(both)) == {
         "ttfa{step:first: greeting}": ["p(50)<1s"],
         "ttfa{step:second: bye}": ["p(50)<2s"],
         "ttfa{step:second: greeting}": ["p(50)<1s"],
@@ -286,7 +290,7 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
     with pytest.raises(UsageError, match='several scripts have a step "greeting"'):
         planned_thresholds(of_file)
     lacking[1]["turns"] = turns[1:]
-    assert planned_thresholds(of_file) == {"ttfa{step:greeting}": ["p(50)<1s"]}
+    assert by_metric(planned_thresholds(of_file)) == {"ttfa{step:greeting}": ["p(50)<1s"]}
 
 
 def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
@@ -305,7 +309,7 @@ def test_a_thresholds_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path
         "file": asked(tmp_path, "failure_rate: rate<1%")["file"]
     }
 
-    assert planned_thresholds(both) == {"failure_rate": ["rate<1%"]}
+    assert by_metric(planned_thresholds(both)) == {"failure_rate": ["rate<1%"]}
 
 
 @pytest.mark.parametrize(

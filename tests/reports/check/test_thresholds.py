@@ -53,6 +53,41 @@ def test_a_margin_is_read_as_the_accepted_degradation(metric: str, text: str, ma
     assert (found.margin, found.limit) == (margin, None)
 
 
+def read(folder: Path, text: str) -> list[tuple[str, bool]]:
+    """Return the text of each threshold in a file, and whether it stops the run."""
+    (folder / "ci.yaml").write_text(text)
+    return [(threshold.source_text, threshold.abort) for threshold in read_thresholds(folder / "ci.yaml")]
+
+
+def test_a_threshold_may_be_a_table_with_abort(tmp_path: Path) -> None:
+    text = "ttfa:\n- {threshold: p(95)<800, abort: true}\n- {threshold: med<1s}\n- med<900\n"
+    single = "failure_rate: {threshold: rate<1%, abort: true}\n"
+
+    assert read(tmp_path, text + single) == [
+        ("ttfa: p(95)<800", True), ("ttfa: med<1s", False), ("ttfa: med<900", False), ("failure_rate: rate<1%", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{threshold: p(95)<800, abrot: true}", "ci.yaml:1:31: ttfa has an unknown key 'abrot'; did you mean abort?"),
+        (
+            "{threshold: p(95)<800, abortOnFail: true}",
+            "ci.yaml:1:31: ttfa has an unknown key 'abortOnFail'; did you mean abort?",
+        ),
+        ("{abort: true}", "ttfa needs `threshold`"),
+        ("{threshold: p(95)<800, abort: 1}", "abort must be true or false, not 1"),
+        ("{threshold: p(95)<+20%, abort: true}", "p(95)<+20% is relative, so it cannot have `abort`"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)) as refused:
+        read(tmp_path, f"ttfa: [{entry}]\n")
+
+    assert "\n" not in str(refused.value)
+
+
 def test_ten_percent_less_of_a_higher_is_better_metric_is_nine_tenths_of_the_baseline() -> None:
     margin = parse("audio_speed", "p(50)>-10%").margin
 

@@ -1,0 +1,158 @@
+"""Wrong stops of runs whose thresholds have `abort`, and the calls that right stops save (docs/check.md).
+
+The data are a model in memory: log-normal latencies (median 600 ms, sigma 0.5), of whose log variance 30 % is between
+sessions; 3 % of the turns stall by 1 to 5 s; turns fail in clusters, or as whole sessions. Sessions are independent. A
+limit is the exact value of the model, or lies above or below it. Each run has its nine interim analyses, which use
+other numbers of sessions than planned in half of the runs. The benchmark is seeded and takes some minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.record.document import AbortAnalysisEntry
+from benchmarks.on_the_margin import ICC, Row, error, failing, generator, print_rows, shown
+from reports.analysis.check.abort import ANALYSES, LEVEL, error_of
+from reports.analysis.check.absolute import evaluate_limit, with_interim_minimum
+from reports.metrics.metric_spec import MetricSpec
+from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile
+from reports.metrics.statistic_types.rate import FAILURES, estimate_rate
+from reports.statistics.counting import Floats
+from reports.statistics.quantiles import quantile, sample
+from reports.statistics.rates import PerCluster
+from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.verdicts import SESSIONS
+
+MEDIAN_MS, SIGMA, STALLED = 600.0, 0.5, 0.03
+REPETITIONS, EASY = 1000, 200
+"""The numbers of repetitions for values exactly at their limits, and for others."""
+SHAPES = ((100, 5), (400, 10), (1000, 1))
+"""(sessions of a run, turns of each session)"""
+TOGETHER = (0.1, 1.0)
+"""The correlations of failures in a session. With a correlation of 1, whole sessions fail."""
+FAILED = 0.02
+SLOWER = 1.5
+MAX_USED = 0.5
+"""The maximum share of the calls that runs of a much slower service may use on average."""
+
+Estimate = Callable[[int, float], ThresholdEstimate]
+"""The estimate of a run, given the number of sessions and the type I error of each bound."""
+
+
+class Stop(NamedTuple):
+    """The end of a simulated run: the share of its sessions that were used, and whether an analysis stopped it."""
+
+    used: float
+    is_stopped: bool
+
+
+def stop_of(
+    estimate: Estimate, spec: MetricSpec, limit: float, sessions: int, rng: np.random.Generator, tests: int = 1
+) -> Stop:
+    """Return where a run stops. `tests` tests share its error."""
+    is_regular, made = bool(rng.random() < 0.5), list[AbortAnalysisEntry]()
+    for analysis in range(1, ANALYSES):
+        share = analysis / ANALYSES
+        size = math.ceil(sessions * (share if is_regular else share**1.5))  # with a slow start, for example
+        if size < max(SESSIONS, made[-1]["sessions"] + 1 if made else 0):
+            continue
+        made.append(AbortAnalysisEntry(sessions=size, share=share))
+        found = with_interim_minimum(estimate(size, error_of(made, LEVEL, tests)), spec)
+        if evaluate_limit(found, "<", limit)[0] == "fail":
+            return Stop(size / sessions, True)
+    return Stop(1.0, False)
+
+
+def latencies(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
+    """Return latencies in ms: a row for each session."""
+    logs = math.sqrt(ICC) * rng.normal(size=(sessions, 1)) + math.sqrt(1 - ICC) * rng.normal(size=(sessions, turns))
+    stalls_ms = (rng.random(logs.shape) < STALLED) * rng.uniform(1000, 5000, logs.shape)
+    waits: Floats = MEDIAN_MS * np.exp(SIGMA * logs) + stalls_ms
+    return waits
+
+
+def true_quantile(p: float) -> float:
+    return quantile(np.sort(latencies(generator("truth"), 4_000_000, 1).ravel()), p)
+
+
+def stops_of_quantile(p: float, limit: float, sessions: int, turns: int, repetitions: int) -> list[Stop]:
+    rng, spec, code = generator("quantile", p, limit, sessions), MetricSpec("ttfa", Quantile(p)), np.arange(sessions)
+
+    def run() -> Stop:
+        waits = latencies(rng, sessions, turns)
+
+        def estimate(size: int, tail: float) -> ThresholdEstimate:
+            first = sample(waits[:size].ravel(), np.repeat(code[:size], turns))
+            return estimate_quantile(first, p, size, tail=tail)
+
+        return stop_of(estimate, spec, limit, sessions, rng)
+
+    return [run() for _ in range(repetitions)]
+
+
+def stops_of_failures(
+    rate: float, limit: float, together: float, sessions: int, turns: int, repetitions: int
+) -> list[Stop]:
+    rng = generator("failures", rate, limit, together, sessions)
+
+    def run() -> Stop:
+        events, of_session = failing(rng, rate, sessions, turns, together)
+
+        def estimate(size: int, tail: float) -> ThresholdEstimate:
+            first: PerCluster = events[:size], of_session[:size]
+            return estimate_rate(first, tail=tail)
+
+        return stop_of(estimate, FAILURES, limit, sessions, rng)
+
+    return [run() for _ in range(repetitions)]
+
+
+def wrong(what: str, stops: list[Stop], nominal: float = LEVEL) -> Row:
+    """Return a row that is met if at most the nominal share of runs stopped, plus three standard errors."""
+    share, of = sum(stop.is_stopped for stop in stops) / len(stops), len(stops)
+    return f"{what}: stopped", shown(share, of), f"≤ {nominal:.1%}", share <= nominal + 3 * error(nominal, of)
+
+
+def right(what: str, stops: list[Stop]) -> list[Row]:
+    share, used = (float(np.mean([stop[of] for stop in stops])) for of in (1, 0))
+    return [
+        (f"{what}: stopped", f"{share:.1%}", "≥ 99 %", share >= 0.99),
+        (f"{what}: calls used, on average", f"{used:.0%}", f"≤ {MAX_USED:.0%}", used <= MAX_USED),
+    ]
+
+
+def rows(repetitions: int = REPETITIONS, easy: int = EASY) -> list[Row]:
+    found: list[Row] = []
+    for p in (0.5, 0.95):
+        truth = true_quantile(p)
+        for sessions, turns in SHAPES:
+            what = f"p{100 * p:g}, {sessions} × {turns}"
+            case = p, truth, sessions, turns, repetitions
+            found.append(wrong(f"{what}, exactly at its limit", stops_of_quantile(*case)))
+            well_below = p, 1.3 * truth, sessions, turns, easy
+            found.append(wrong(f"{what}, 23 % below its limit", stops_of_quantile(*well_below), 0.0))
+            too_slow = p, truth / SLOWER, sessions, turns, easy
+            found += right(f"{what}, 50 % above its limit", stops_of_quantile(*too_slow))
+    for together in TOGETHER:
+        for sessions, turns in SHAPES[:2]:
+            what = f"failures, ICC {together:g}, {sessions} × {turns}"
+            shape, limit = (together, sessions, turns), f"with a limit of {FAILED:.0%}"
+            at_limit = stops_of_failures(FAILED, FAILED, *shape, repetitions)
+            found.append(wrong(f"{what}, {FAILED:.0%} {limit}", at_limit))
+            below = stops_of_failures(FAILED / 10, FAILED, *shape, easy)
+            found.append(wrong(f"{what}, {FAILED / 10:.1%} {limit}", below, 0.0))
+            found += right(f"{what}, {10 * FAILED:.0%} {limit}", stops_of_failures(10 * FAILED, FAILED, *shape, easy))
+    return found
+
+
+def main() -> None:
+    """Print the results and the goals."""
+    print_rows(rows())
+
+
+if __name__ == "__main__":
+    main()
