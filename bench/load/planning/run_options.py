@@ -247,7 +247,9 @@ class Options:
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
     thresholds: Path | None = valued(
-        "FILE", "thresholds in YAML: `rtbench run` evaluates all, --until-decided the relative ones", _path
+        "FILE",
+        "thresholds in YAML: `rtbench run` evaluates all, --until-decided the relative ones, each run those with abort",
+        _path,
     )
     interim_every: int = valued(
         "N",

@@ -78,7 +78,8 @@ def check_of(
     unguarded = _targets_without_failure_threshold(targets, items)
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     alerts = [Reason("interrupted")] if is_interrupted else []
-    if stopping and stopping.reason and len(early) < len(items):
+    others = [item for item in items if (item.threshold, item.target, item.spec) not in early]
+    if stopping and stopping.reason and others:
         alerts.append(Reason("checked_until_stop", stopping.reason.numbers))
     alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
     compared_runs = [target.run.folder for targets in of_baseline.compared for target in targets]
