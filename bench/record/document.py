@@ -378,7 +378,7 @@ class AbortReasonEntry(TypedDict):
 class AbortEntry(TypedDict):
     """The thresholds that stop the run if they fail, and the interim analyses that were made.
 
-    `alpha` is the maximum share of runs that are stopped although all values are exactly at their limits. `sessions` is
+    `alpha` is the nominal share of runs that are stopped although all values are exactly at their limits. `sessions` is
     the maximum number of sessions with each target. `reason` is null if no analysis stopped the run.
     """
 

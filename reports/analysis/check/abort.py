@@ -33,7 +33,7 @@ from reports.statistics.group_sequential import SPENDING, critical_values_so_far
 from reports.statistics.verdicts import SESSIONS
 
 LEVEL = 0.025
-"""The maximum share of runs that stop early although all values are exactly at their limits."""
+"""The nominal share of runs that stop early although all values are exactly at their limits."""
 ANALYSES = 10
 """An analysis is due after each tenth of the run, except the last one: then the run has ended."""
 

@@ -104,6 +104,13 @@ def test_an_outage_stops_the_run_by_every_threshold(tmp_path: Path) -> None:
     assert {item.metric for item in analysis.failed} == {"ttfa", "failure_rate"}
 
 
+def test_a_share_by_a_deadline_stops_the_run_only_if_it_is_too_small(tmp_path: Path) -> None:
+    text = 'ttfa: {threshold: "within(800)>SHARE", abort: true}\n'
+
+    assert analysis_of(tmp_path, text.replace("SHARE", "0.99")).failed
+    assert not analysis_of(tmp_path, text.replace("SHARE", "0.50")).failed
+
+
 def test_thresholds_without_abort_never_stop_the_run(tmp_path: Path) -> None:
     (tmp_path / "ci.yaml").write_text("ttfa: p(95)<800\n")
 
