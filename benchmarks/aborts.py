@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.record.document import AbortAnalysisEntry
+from benchmarks import sequential
 from benchmarks.on_the_margin import ICC, Row, error, failing, generator, print_rows, shown
 from reports.analysis.check.abort import ANALYSES, LEVEL, error_of
 from reports.analysis.check.absolute import evaluate_limit, with_interim_minimum
@@ -30,8 +31,8 @@ from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import SESSIONS
 
 MEDIAN_MS, SIGMA, STALLED = 600.0, 0.5, 0.03
-REPETITIONS, EASY = 1000, 200
-"""The numbers of repetitions for values exactly at their limits, and for others."""
+REPETITIONS, EASY, DRIFTING = 1000, 200, 300
+"""The numbers of repetitions for values exactly at their limits, for others, and for services that drift."""
 SHAPES = ((100, 5), (400, 10), (1000, 1))
 """(sessions of a run, turns of each session)"""
 TOGETHER = (0.1, 1.0)
@@ -85,19 +86,26 @@ def true_quantile(p: float) -> float:
     return quantile(np.sort(latencies(generator("truth"), 4_000_000, 1).ravel()), p)
 
 
+def drifting_latencies(rng: np.random.Generator) -> Floats:
+    """Return the latencies of a run whose service drifts (sd 10 %, time constant 300 s, a session every 4.5 s)."""
+    return sequential.both_targets(rng, 1.0, 0.0)[0].waits
+
+
 def stops_of_quantile(p: float, limit: float, sessions: int, turns: int, repetitions: int) -> list[Stop]:
-    rng, spec, code = generator("quantile", p, limit, sessions), MetricSpec("ttfa", Quantile(p)), np.arange(sessions)
+    rng = generator("quantile", p, limit, sessions)
+    return [stop_of_latencies(latencies(rng, sessions, turns), p, limit, rng) for _ in range(repetitions)]
 
-    def run() -> Stop:
-        waits = latencies(rng, sessions, turns)
 
-        def estimate(size: int, tail: float) -> ThresholdEstimate | None:
-            first = sample(waits[:size].ravel(), np.repeat(code[:size], turns))
-            return estimate_quantile(first, p, size, tail=tail) if quantile(first.values, p) >= limit else None
+def stop_of_latencies(waits: Floats, p: float, limit: float, rng: np.random.Generator) -> Stop:
+    """Return where a run stops. `waits` has a row for each session."""
+    sessions, turns = waits.shape
+    code = np.arange(sessions)
 
-        return stop_of(estimate, spec, limit, sessions, rng)
+    def estimate(size: int, tail: float) -> ThresholdEstimate | None:
+        first = sample(waits[:size].ravel(), np.repeat(code[:size], turns))
+        return estimate_quantile(first, p, size, tail=tail) if quantile(first.values, p) >= limit else None
 
-    return [run() for _ in range(repetitions)]
+    return stop_of(estimate, MetricSpec("ttfa", Quantile(p)), limit, sessions, rng)
 
 
 def stops_of_failures(
@@ -145,9 +153,19 @@ def rows(repetitions: int = REPETITIONS, easy: int = EASY) -> Iterator[Row]:
         yield wrong(f"{what}, 0.2 % fail", stops_of_failures(FAILED / 10, FAILED, together, *shape, easy), 0.0)
 
 
+def drifting() -> Iterator[Row]:
+    """Yield how many runs of a drifting service stop, if its long-run value is at its limit, or below it."""
+    long_run = np.sort(np.concatenate([drifting_latencies(generator("long run", n)).ravel() for n in range(DRIFTING)]))
+    for p, below in ((0.5, 1.0), (0.5, 1.1), (0.95, 1.0)):
+        limit, rng = below * quantile(long_run, p), generator("drifting", p, below)
+        stops = [stop_of_latencies(drifting_latencies(rng), p, limit, rng) for _ in range(DRIFTING)]
+        share = float(np.mean([stop.is_stopped for stop in stops]))
+        yield f"drift, p{100 * p:g}, limit {below:g} of the long-run value: stopped", shown(share, DRIFTING), "–", True
+
+
 def main() -> None:
     """Print the results and the goals."""
-    for row in rows():
+    for row in chain(rows(), drifting()):
         print_rows([row])
 
 
