@@ -50,6 +50,8 @@ class AbortAnalyses(ChildAnalyses):
         overloaded. Then no analysis starts.
         """
         known, self._known_share = self._known_share, share
+        if late and not self._is_late:
+            self._say(f"the load generator is overloaded ({late}), so thresholds with `abort` are not analysed")
         self._is_late = bool(late)
         due = int(known * self._plan["analyses"])
         if self._is_late or self._ended or self._running or not self._tried < due < self._plan["analyses"]:

@@ -80,7 +80,7 @@ def test_a_failed_threshold_stops_the_run_with_its_reason(tmp_path: Path) -> Non
 def test_no_limit_is_analysed_while_the_load_generator_is_overloaded(tmp_path: Path) -> None:
     run = RecordedAnalyses(tmp_path, fails_at=0.1)
     run.consider(0.1, 0.2, 0.3, late="send_delay 14.2 ms > 10 ms")
-    assert (run.asked, run.stopped) == ([], [])
+    assert (run.asked, run.stopped, len(run.messages)) == ([], [], 1)
     run.consider(0.3)
 
     assert (run.asked, run.stopped) == (["0.3"], ["stopped"])
