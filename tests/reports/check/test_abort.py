@@ -22,11 +22,11 @@ from reports.metrics.thresholds import Threshold, read_thresholds
 from reports.pages.check.__main__ import analyse as answer
 from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.edited import edit, waiting
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 CALLS = Plan(sessions=120, turns=10, seconds=300, paired=True)
 """A run of which 120 calls have ended. The median of ttfa is about 600 ms."""

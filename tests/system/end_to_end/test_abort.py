@@ -11,27 +11,10 @@ import pytest
 
 from bench.record import folder as files
 from tests.simulator_process import QUICK, Ready, running_simulator
-from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import EXACT, only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.two_targets import QUICK_AUDIO
 
 MOST = 600
-EXACT = """
-from bench.load.runners.live_totals import LiveTotals
-from bench.observe import turn_observation
-
-LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
-all_instants = turn_observation.all_instants
-
-
-def exact(turn):  # and timestamps are exact, too
-    found = all_instants(turn)
-    found.uncertainties_ns = dict.fromkeys(found.uncertainties_ns, 0)
-    found.widths_ns = dict.fromkeys(found.widths_ns, 0)
-    return found
-
-
-turn_observation.all_instants = exact
-"""
 
 
 @pytest.fixture(scope="module")
