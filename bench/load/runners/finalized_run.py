@@ -168,16 +168,16 @@ class RunThresholds(NamedTuple):
 
 
 def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
-    """Return the thresholds of a run, from a file or from its scripts. Raise UsageError if they are invalid.
+    """Return the thresholds of a run, from `--thresholds` or from its scripts. Raise UsageError if they are invalid.
 
     `parsed` are Locust's parsed options.
     """
-    file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
+    given, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
-    if file is None and baseline is None and not scripts:
+    if not given and baseline is None and not scripts:
         return RunThresholds({}, None)
     request = {
-        "file": None if file is None else str(file),
+        "given": given,
         "scripts": [
             {"name": script.name, "path": str(script.path)}
             | {"thresholds": None if script.task is None else script.thresholds}
@@ -194,7 +194,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
-    if file and not (plan.options.until_decided or is_command(parsed) or planned["abort"]):
+    if given and not (plan.options.until_decided or is_command(parsed) or planned["abort"]):
         raise UsageError(
             "--thresholds needs --until-decided, a threshold with `abort: true`, or `rtbench run FILE` instead of "
             "`locust -f FILE`, which evaluates them at the end of the run"
@@ -214,7 +214,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
         values = {flag: value if isinstance(value, list) else [value] for flag, value in given.items()}
         return [word for flag, of_flag in values.items() for value in of_flag for word in (flag, value)]
     if given:
-        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE|THRESHOLD, or --baseline RUN")
     return None
 
 
