@@ -13,26 +13,27 @@ from reports.render import blocks as b
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
 from reports.text.metric_sentences import comparison_entry
-from reports.text.reasons import reason_line, reasons_text
+from reports.text.reasons import reason_line, reason_text, reasons_text, summarized
 from reports.text.validity import with_messages
 
 SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 
 
+def with_texts(result: ThresholdResult) -> ThresholdResult:
+    """Return a result with its sentences."""
+    comparison = comparison_entry(result.compared) if result.compared else None
+    return structs.replace(result, note=reasons_text(result.notes), comparison=comparison)
+
+
 def with_sentences(checked: CheckResult) -> CheckResult:
     """Return the check with the sentences of check.json."""
-    thresholds = [
-        structs.replace(
-            result, note=reasons_text(result.notes), texts=texts,
-            comparison=comparison_entry(result.compared) if result.compared else None,
-        )
-        for result, texts in zip(checked.thresholds, sentences.threshold_texts(checked), strict=True)
-    ]  # fmt: skip
+    written = zip(map(with_texts, checked.thresholds), sentences.threshold_texts(checked), strict=True)
     return structs.replace(
         checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
         validity=with_messages(checked.validity), baseline=sentences.against_text(checked),
-        thresholds=tuple(thresholds), notices=tuple(sentences.notices(checked)),
-        explanations=tuple(sentences.explanations(checked)), warnings=tuple(sentences.warnings(checked)),
+        thresholds=tuple(structs.replace(result, texts=texts) for result, texts in written),
+        notices=tuple(sentences.notices(checked)), explanations=tuple(sentences.explanations(checked)),
+        warnings=tuple(sentences.warnings(checked)),
     )  # fmt: skip
 
 
@@ -42,8 +43,10 @@ def check_page(checked: CheckResult) -> b.Page:
     results = sorted(written.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
     name = title_of(checked.scenario, checked.labels)
     against = f"against {written.baseline}" if written.baseline else ""
+    reasons = summarized(checked.validity.reasons)
+    differences = [reason_text(reason) for reason in checked.validity.reasons if reason not in reasons]
     # the headline has the first reason
-    notes = [*map(reason_line, checked.validity.reasons[1:]), *written.notices]
+    notes = [*map(reason_line, reasons[1:]), *differences, *written.notices]
     decided = list(z_scores(checked.decision)) if checked.decision else []
     why = [b.Explanation(written.explanations)] if written.explanations else []
     return b.Page(

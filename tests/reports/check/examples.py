@@ -22,7 +22,7 @@ from reports.api.check import threshold_row
 from reports.data.runs import RunFrames
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
-from reports.pages.check.document import with_texts
+from reports.pages.check.report import with_texts
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.target_counts import TargetCounts
