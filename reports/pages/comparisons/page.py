@@ -385,7 +385,7 @@ def _fairness(comparison: Comparison) -> b.Section:
     nothing = b.Paragraph("Nothing was checked.")
     brief = [
         *b.fact("fair", [f"✓ {check.name}" for check in written if check.result == "pass"]),
-        *_different_checks(comparison, "not fair: different", [check for check in written if check.result == "fail"]),
+        *_different_checks(comparison, "not fair", [check for check in written if check.result == "fail"]),
         *_different_checks(comparison, "different", [check for check in written if check.result == "informational"]),
     ]
     blocks = [checks if comparison.checks else nothing]

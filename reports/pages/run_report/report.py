@@ -40,7 +40,6 @@ from reports.text.validity import verdict_count
 from reports.text.verdicts import NOT_SHOWN
 
 METHOD = {
-    "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
     "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": cells.FAILED_TURNS,
@@ -61,8 +60,7 @@ INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % inter
 ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
 READING = (
     "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
-    "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
-    "not from a schedule."
+    "enough turns lie beyond it. Latencies are measured from an instant of the turn, not from a schedule."
 )
 SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
 SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
