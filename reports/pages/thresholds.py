@@ -33,7 +33,7 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     """Return a table with a row for each threshold and target, the worst result first."""
     results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
     several = len({result.target for result in results}) > 1
-    relative = any(result.limit is None for result in results)
+    relative, judged = any(result.limit is None for result in results), any(map(_is_judged, results))
     heads: list[b.Head] = [
         b.Column("metric", left=True),
         *([b.Column("target", left=True)] if several else []),
@@ -41,23 +41,27 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
         "value",
         b.Column("interval", leave_out=3),
         "limit",
-        b.Column("distance to limit", leave_out=2),
+        *([b.Column("distance to limit", leave_out=2)] if judged else []),
         b.Column("verdict", left=True),
     ]
-    rows = [_row(result, several=several, relative=relative) for result in results]
+    rows = [_row(result, several=several, relative=relative, judged=judged) for result in results]
     return b.table(heads, rows, stacked=True, caption=caption, shown=ROWS_SHOWN)
 
 
-def _row(result: ThresholdEntry, *, several: bool, relative: bool) -> b.Row:
-    texts = result.texts
-    is_judged = texts.verdict != NO_VERDICT or result.result == "not_evaluated"
+def _is_judged(result: ThresholdEntry) -> bool:
+    """Return whether the result counts: the run is valid, and a comparison is fair."""
+    return result.texts.verdict != NO_VERDICT or result.result == "not_evaluated"
+
+
+def _row(result: ThresholdEntry, *, several: bool, relative: bool, judged: bool) -> b.Row:
+    texts, is_judged = result.texts, _is_judged(result)
     values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
     cells = [
         b.Cell(result.title),
         *([b.Cell(result.target)] if several else []),
         *(b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck") for value in values),
         b.Cell(texts.limit.replace(" ", NBSP)),
-        b.Cell(texts.distance),
+        *([b.Cell(texts.distance)] if judged else []),
         _verdict(result) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
     ]
     return b.make_row(cells, more=b.note(texts.reason))

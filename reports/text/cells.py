@@ -204,16 +204,9 @@ def _interval(estimate: QuantileEstimate) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Return the reason why a run is invalid.
-
-    If timestamps are too uncertain, the reason includes their uncertainty.
-
-    """
-    if not summary.validity.failed:
-        return "a check failed"
-    first = summary.validity.failed[0]
-    consequence = CHECKS[first.name].consequence
-    return f"{consequence}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else consequence
+    """Return the reason why a run is invalid, without the values of the failed checks."""
+    failed = summary.validity.failed
+    return CHECKS[failed[0].name].consequence if failed else "a check failed"
 
 
 def check_value(check: Check, value: float | None) -> str:

@@ -13,6 +13,8 @@ from reports.text.cells import CHECKS, check_values
 
 Numbers = Mapping[str, Any]
 RUN = "the run"
+NAMED = 4
+"""The maximum number of different conditions that a sentence names. A table has all of them."""
 
 
 def over_the_limit(share: float) -> str:
@@ -69,7 +71,9 @@ def _workload_differs(numbers: Numbers) -> str:
 
 
 def _workloads_differ(numbers: Numbers) -> str:
-    return f"the workloads differ in {join_words(numbers['conditions'])}"
+    names, others = numbers["conditions"][:NAMED], len(numbers["conditions"][NAMED:])
+    more = [plural(others, "other condition")] if others else []
+    return f"the workloads differ in {join_words([*names, *more])}"
 
 
 def _simulated_differs(numbers: Numbers) -> str:

@@ -97,7 +97,7 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
             (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
         )
         if remedy:
-            failed_checks.append((b.Strong("What to do:"), f" {remedy}"))
+            failed_checks.append((b.Strong("What to do:"), f" {capitalize(remedy)}"))
     texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     badges = badges_of(summary, checked)

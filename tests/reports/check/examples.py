@@ -141,7 +141,7 @@ def verdicts(found: CheckResult) -> list[str]:
 def check(*items: ThresholdResult, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
     """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
     return check_result(
-        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, rows=0, run=None,
-        against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
+        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, rows=0,
+        run=None, against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
         data_notes=None, alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
     )  # fmt: skip
