@@ -255,8 +255,9 @@ def check(
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
-        if files_of(run):
-            renew_report(run)
+        with _optional():
+            if files_of(run):
+                renew_report(run)
         raise
     comment = None
     with _optional():
