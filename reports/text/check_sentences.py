@@ -284,10 +284,11 @@ def remark(result: ThresholdResult) -> str:
 
 def outcome_text(checked: CheckDocument) -> str:
     """Return the number of thresholds with the result of the check, such as `1 of 2 thresholds failed`."""
-    if checked.exit_status == INVALID_STATUS:
-        return f"{plural(len(checked.thresholds), 'threshold')} {NO_VERDICT}"
     words: dict[Result, str] = {"fail": "failed", "inconclusive": "inconclusive", "pass": "passed"}
-    counts, total = checked.result_counts, plural(sum(checked.result_counts.values()), "threshold")
+    counts, total = checked.result_counts, plural(len(checked.thresholds), "threshold")
+    if checked.exit_status == INVALID_STATUS:
+        without = sum(result.texts.verdict == NO_VERDICT for result in checked.thresholds)
+        return f"{count(without)} of {total} {NO_VERDICT}"
     result = checked.result if counts[checked.result] else "inconclusive"
     accepted = counts["inconclusive"] if result == "pass" else 0
     return f"{count(counts[result])} of {total} {words[result]}" + (f", {accepted} inconclusive" if accepted else "")
