@@ -83,7 +83,7 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.base.errors", "bench.base.units",
+    "bench.base.cpu", "bench.base.errors", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",

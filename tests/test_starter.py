@@ -55,6 +55,16 @@ def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_chec
     assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
 
 
+@pytest.mark.parametrize("ci", CiSystem)
+def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(tmp_path: Path, ci: CiSystem) -> None:
+    output = call("init", tmp_path, "--ci", ci.value).output
+    workflow = (tmp_path / WORKFLOWS[ci]).read_text()
+
+    assert "RTBENCH: wheels/rtbench-*.whl" in workflow
+    assert "pip install $RTBENCH" in workflow
+    assert str(tmp_path / "wheels") in output
+
+
 def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: Path) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))
     commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()

@@ -262,21 +262,21 @@ class Check(Struct, frozen=True):
         return self.value / self.limit if self.value is not None and self.limit else 0.0
 
 
-class UncertainMetric(TypedDict):
+class UncertainMetric(Struct, frozen=True, omit_defaults=True):
     """A metric that is uncertain in this run.
 
     `value` is the p99 of the metric's uncertainty, which is over the limit; it is null if the uncertainty has no bound.
     If `reason` is `early_replies`, `value` is instead the share of replies that started before the end of their
-    question.
+    question, in percent. Without a `reason`, timestamps are too uncertain. Without a `host`, it applies to all hosts.
     """
 
     target: str
     metric: str
-    unit: str
     value: float | None
     limit: float
-    host: NotRequired[str]
-    reason: NotRequired[str]
+    unit: str
+    host: str | None = None
+    reason: str | None = None
 
 
 class Validity(Struct, frozen=True):

@@ -188,29 +188,17 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
         key = (uncertainty.host, uncertainty.target, uncertainty.metric)
         if not uncertainty.exact and (key not in worst or uncertainty.used > worst[key].used):
             worst[key] = uncertainty
-    entries: list[UncertainMetric] = [
-        {
-            "target": replies.target,
-            "metric": metric,
-            "value": round(replies.percent, 4),
-            "limit": MAX_EARLY_PERCENT,
-            "unit": "%",
-            "reason": EARLY_REPLIES,
-        }
+    entries = [
+        UncertainMetric(replies.target, metric, round(replies.percent, 4), MAX_EARLY_PERCENT, "%", reason=EARLY_REPLIES)
         for replies in early
         if replies.percent > MAX_EARLY_PERCENT
         for metric in replies.metrics
     ]
     for (host, target, name), uncertainty in worst.items():
         bound = uncertainty.bound_p99
-        entry: UncertainMetric = {
-            "target": target,
-            "metric": name,
-            "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
-            "limit": round(uncertainty.limit, 4),
-            "unit": uncertainty.unit,
-        }
-        entries.append({**entry, "host": host} if host else entry)
+        value = None if bound is None or not math.isfinite(bound) else round(bound, 4)
+        limit = round(uncertainty.limit, 4)
+        entries.append(UncertainMetric(target, name, value, limit, uncertainty.unit, host or None))
     return entries
 
 

@@ -7,34 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
+
+import msgspec
 
 from bench.catalogue.metrics import CATALOGUE
+from bench.record import document
 from bench.record import folder as files
 from bench.record.validity import EARLY_REPLIES, uncertain_metrics
 from bench.record.validity_data import early_replies, metric_uncertainties
-from reports.results.json_entries import JsonEntry, Known, described, entries_of
 from reports.results.reason import Reason
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """The rates and counts that have the uncertainty of another metric. The value is the name of that metric."""
 
 
-class UncertainMetric(JsonEntry, frozen=True):
-    """A metric whose uncertainty in this run has a p99 above the limit; the p99 is null if it is unbounded."""
+class UncertainMetric(document.UncertainMetric, frozen=True, omit_defaults=False):
+    """A metric that is uncertain in this run.
 
-    target: str
-    metric: str
-    value: Annotated[
-        float | None, described("p99 of its uncertainty; for early_replies, their share of the replies, in percent")
-    ]
-    limit: float
-    unit: str
-    host: Annotated[Known, described("the host; null: all hosts")] = ""
-    reason: Annotated[
-        Known,
-        described("early_replies: replies started before their question ended; null: timestamps are too uncertain"),
-    ] = ""
+    `value` is the p99 of its uncertainty, which is above the limit; null if it is unbounded. If `reason` is
+    `early_replies`, `value` is the share of replies that started before their question ended, in percent. A `reason` of
+    null means that timestamps are too uncertain, and a `host` of null means all hosts.
+    """
 
     @property
     def is_early(self) -> bool:
@@ -48,15 +42,14 @@ class UncertainMetric(JsonEntry, frozen=True):
         return known | {key: text for key in ("host", "reason") if (text := getattr(self, key))}
 
 
-def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
+def uncertain_metrics_of(folder: Path, metadata: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
     """Return the uncertain metrics of a run from its document; if it has no validity yet, from its rows."""
-    validity = document.get("validity")
-    if validity is None:
+    entries: object = (metadata.get("validity") or {}).get("uncertain_metrics") or []
+    if metadata.get("validity") is None:
         rows = files.row_reader(folder)
-        entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, document))
-    else:
-        entries = validity.get("uncertain_metrics") or []
-    return tuple(metric for metric in entries_of(entries, UncertainMetric) if metric.metric in CATALOGUE)
+        entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, metadata))
+    metrics = msgspec.convert(entries, list[UncertainMetric], from_attributes=True)
+    return tuple(metric for metric in metrics if metric.metric in CATALOGUE)
 
 
 def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: str) -> Reason | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import reduce
 from operator import or_
@@ -100,11 +100,6 @@ def read_document(data: bytes, kind: type[Read]) -> Read:
     document may lack keys, and a key with null counts as missing.
     """
     return cast("Read", read_json(data, kind, make_value=_build))
-
-
-def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
-    """Convert objects of a document that was already read to entries. Raise ValidationError if a type is wrong."""
-    return msgspec.convert(data, list[kind], dec_hook=_build)  # type: ignore[valid-type]
 
 
 def _build(kind: type, value: Any) -> Any:

@@ -29,10 +29,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.results.json_entries import ClosedJsonEntry, Number, described
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Order
@@ -263,32 +265,34 @@ WIDER = 1e-6
 of the standard error, and this wider bound decides."""
 
 
-@dataclass(frozen=True)
-class InterimStatistic:
-    """One metric at one interim analysis. The unit is that of its difference: log of a ratio, or points.
+class StatisticEntry(ClosedJsonEntry, frozen=True, kw_only=True):
+    """The statistic of one metric at an interim analysis.
 
-    - `d` is the difference of candidate and baseline.
-    - `excess` is the distance by which the candidate is worse than the margin allows.
+    The unit is that of the difference: log of a ratio, or points.
+    """
+
+    d: Annotated[Number, described("the difference of candidate and baseline")]
+    excess: Annotated[Number, described("the distance by which the candidate is worse than the margin allows")]
+    se: Number
+    df: Number
+    untested: Annotated[Reason | None, described("why the metric cannot be tested yet; null if it can")]
+    order: Annotated[Order | None, described("found in one target: the standard error is that of parts of the run")]
+
+
+class InterimStatistic(StatisticEntry, frozen=True, kw_only=True):
+    """One metric at one interim analysis.
+
     - `upper` is a function: it returns the upper bound of `excess` at a critical value.
     - `better` is 1 if less is better, −1 if more is better.
-    - `untested` is the reason why the metric cannot be tested yet; None if it can.
     - `unsettled` is a function: it returns why the metric has not passed at a critical value. It returns None if the
     interval shows the reason.
-    - `order` is the autocorrelation found in a target. If it is set, the standard error is computed from parts of the
-    run.
-    - `is_provisional` is True if this autocorrelation is also significant at the type I error of a single test,
+    - `is_provisional` is True if `order` is also significant at the type I error of a single test,
     `autocorrelation.FOUND`.
     """
 
-    d: float
-    excess: float
-    se: float
-    df: float
     upper: Callable[[float], float]
     better: int = 1
-    untested: Reason | None = None
     unsettled: Callable[[float], Reason | None] = lambda c: None
-    order: Order | None = None
     is_provisional: bool = False
 
     @property
@@ -361,12 +365,17 @@ def by_se(
     def upper(c: float) -> float:
         return excess + bound_distance(c, df) * se
 
-    return InterimStatistic(d, excess, se, df, upper, better, order=order, is_provisional=is_provisional)
+    return InterimStatistic(
+        d=d, excess=excess, se=se, df=df, upper=upper, better=better, order=order, untested=None,
+        is_provisional=is_provisional,
+    )  # fmt: skip
 
 
 def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
     """Return the statistic of a metric that cannot be tested at this analysis."""
-    return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
+    return InterimStatistic(
+        d=d, excess=math.nan, se=math.nan, df=math.nan, upper=lambda c: math.inf, untested=reason, order=None
+    )
 
 
 def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from reports.results.json_entries import ClosedJsonEntry, Count, Rounded, described
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample, effective_size
 
 
-@dataclass(frozen=True)
-class TargetCounts:
-    """The numbers of turns and sessions of one target from which the value of a metric is computed.
+class SampleCounts(ClosedJsonEntry, frozen=True):
+    """The numbers of turns and sessions of one target from which the value of a metric is computed."""
 
-    - `turns` is the number of turns that count for the metric.
-    - `sessions` is the number of sessions (or pairs) with at least one of these turns.
-    - `failed` is the number of failed turns.
-    - `completed_share` is the share of the planned turns that have a value, for a quantile or mean; NaN for a rate.
-    - `effective_sessions` is Kish's effective number of sessions.
-    - `sessions_if_all_longest` is the number of turns divided by that of the longest session.
-
-    If `effective_sessions` is not given, sessions are assumed to be equally long.
-    """
-
-    turns: int
-    sessions: int
-    failed: int
-    completed_share: float = math.nan
-    effective_sessions: float = math.nan
-    sessions_if_all_longest: float = math.nan
-
-    def __post_init__(self) -> None:
-        if math.isnan(self.effective_sessions):
-            equal = float(self.sessions)
-            vars(self).update(effective_sessions=equal, sessions_if_all_longest=equal)
+    turns: Annotated[Count, described("turns that count for the metric")]
+    sessions: Annotated[Count, described("sessions (or pairs) with at least one of these turns")]
+    failed: Annotated[Count, described("failed turns")]
+    completed_share: Annotated[Rounded, described("share of the planned turns that have a value; null for rates")]
+    effective_sessions: Annotated[
+        Rounded, described("Kish's effective number of sessions, if they are of unequal length")
+    ]
 
 
-NO_TURNS = TargetCounts(0, 0, 0)
+class TargetCounts(SampleCounts, frozen=True):
+    """The counts of one target. `sessions_if_all_longest` is the turns divided by those of the longest session."""
+
+    sessions_if_all_longest: float
+
+
+def of_equal_sessions(turns: int, sessions: int, failed: int) -> TargetCounts:
+    """Return the counts of sessions that are assumed to be equally long."""
+    return TargetCounts(turns, sessions, failed, math.nan, float(sessions), float(sessions))
+
+
+NO_TURNS = of_equal_sessions(0, 0, 0)
 
 
 def of_turns(turns: Integers | Floats, failed: int, completed_share: float = math.nan) -> TargetCounts:

@@ -63,20 +63,21 @@ def machine(summary: Summary) -> str:
     seconds, all together used 99 %.`
     """
     machines = summary.machines if summary.validity.status == "invalid" else ()
-    usages = [(cpu.host, _had_cores(cpu, summary)) for cpu in machines]
+    usages = [(cpu["host"], _had_cores(cpu, summary)) for cpu in machines]
     return " ".join(f"On {host}: {text}." if len(usages) > 1 else as_sentence(text) for host, text in usages)
 
 
 def _had_cores(cpu: HostCpu, summary: Summary) -> str:
-    loads = [format_number(load) for load in (cpu.load_start, cpu.load_end) if not math.isnan(load)]
+    loads = [format_number(load) for load in (cpu["load_start"], cpu["load_end"]) if load is not None]
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
-    cores = f"{load} on {plural(cpu.cores, 'core')}"
-    if math.isnan(cpu.other_programs):
+    cores = f"{load} on {plural(cpu['cores'], 'core')}"
+    if cpu["other_programs"] is None:
         return f"{cores}; which programs used them is unknown on this system"
     simulator = " (including the simulator, if it ran here)" if summary.simulated else ""
-    shares = (cpu.this_run, cpu.other_programs, cpu.steal, cpu.total_max)
-    own, others, stolen, total = (percent(share, 1) for share in shares)
-    worst = f" ({percent(cpu.steal_max, 1)} in its worst seconds)" if cpu.steal_max > cpu.steal else ""
+    known = (cpu["this_run"], cpu["other_programs"], cpu["steal"], cpu["total_max"])
+    own, others, stolen, total = (percent(math.nan if share is None else share, 1) for share in known)
+    steal_max = cpu["steal_max"] or 0.0
+    worst = f" ({percent(steal_max, 1)} in its worst seconds)" if steal_max > (cpu["steal"] or 0.0) else ""
     return (
         f"{cores}; other programs used {others} of them{simulator}, this run {own}, the hypervisor "
         f"{stolen}{worst}; in the worst seconds, all together used {total}"

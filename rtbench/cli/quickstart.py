@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec.structs import asdict
-
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
 from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
@@ -97,7 +95,7 @@ def uncertain_run_text(summary: Summary) -> str:
     """Return the last lines of a quick run whose values are uncertain: the tool works, and the cause."""
     turns, failed = summary.endings.started, summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
-    busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
+    busy = any(busy_reason(machine) for machine in summary.machines)
     cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failures = []
     for check in summary.validity.failed:

@@ -99,6 +99,11 @@ def init(
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
     print(f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
+    wheels = escape_control(str(folder / "wheels"))
+    print(
+        f"The workflow installs a wheel from {wheels}, because rtbench is not published yet: `make dist` in a checkout "
+        f"of rtbench writes the wheel to dist; copy it to {wheels} and commit it"
+    )
     for name in further:
         command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
         print(f"{name}: {escape_control(enter)}{command}")

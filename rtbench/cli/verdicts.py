@@ -82,7 +82,7 @@ def compare(
     page = comparison_page(comparison)
     sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}{essentials(page)}\n")
     with nullcontext() if out else _optional():
-        paths = write_comparison(comparison, out or targets[-1].run.folder)
+        paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAIL_STATUS):
         raise typer.Exit(comparison.exit_status)
@@ -259,18 +259,18 @@ def check(
             if files_of(run):
                 renew_report(run)
         raise
-    comment = None
+    comment, page = None, check_page(result)
     with _optional():
-        comment = write_check(result, run)
+        comment = write_check(result, page, run)
         renew_report(run)
     if not quiet:
-        sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour(), explain=explain))
+        sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
-            append_summary(result, Path(summary))
+            append_summary(page, Path(summary))
     sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
     for form, path in files:
-        save_text(path, form.text(result))
+        save_text(path, form.text(result, page))
     if comment and not quiet:
         sys.stdout.write(f"{escape_control(str(comment))}\n")
     if result.exit_status:

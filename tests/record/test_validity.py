@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.catalogue.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.catalogue.metrics import CATALOGUE, HEADLINE, Slack, uncertainty_ns
 from bench.record import metric_values, validity_data
-from bench.record.document import Check
+from bench.record.document import Check, UncertainMetric
 from bench.record.finalize import finalize
 from bench.record.folder import SCHEMAS, row_reader
 from bench.record.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
@@ -139,7 +139,7 @@ def test_the_validity_has_the_metric_its_limit_and_a_remedy() -> None:
     found = verdict(MetricUncertainty("sim", "ttfa", 7.5, 50.0))
     (check,) = [check for check in found.checks if check.result == "fail"]
 
-    assert found.uncertain_metrics == [{"target": "sim", "metric": "ttfa", "value": 7.5, "limit": 1.0, "unit": "ms"}]
+    assert found.uncertain_metrics == [UncertainMetric("sim", "ttfa", 7.5, 1.0, "ms")]
     assert (check.name, check.value, check.limit) == ("timestamp_uncertainty", 7.5, 1.0)
     assert check.unit == "ms"
     assert check.remedy
@@ -191,7 +191,7 @@ def test_turns_measured_from_different_instants_have_separate_limits() -> None:
 
     assert (found.checks[0].limit, found.checks[0].result) == (2.0, "fail")
     assert found.checks[0].note == "ttfa from request_sent"
-    assert [(entry["metric"], entry["limit"]) for entry in found.uncertain_metrics] == [("ttfa", 2.0)]
+    assert [(entry.metric, entry.limit) for entry in found.uncertain_metrics] == [("ttfa", 2.0)]
 
 
 # Several metrics.
@@ -228,7 +228,7 @@ def test_uncertain_metrics_are_listed(
     found = verdict(*metrics)
 
     assert found.status == STATUS[valid]
-    assert [(entry["metric"], entry["value"], entry["limit"]) for entry in found.uncertain_metrics] == listed
+    assert [(entry.metric, entry.value, entry.limit) for entry in found.uncertain_metrics] == listed
 
 
 @pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
@@ -260,7 +260,7 @@ def test_a_failed_check_names_its_host() -> None:
     failed = {check.name: check.note for check in verdict.checks if check.result == "fail"}
     assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
     assert verdict.status == "invalid"
-    assert [entry["host"] for entry in verdict.uncertain_metrics] == ["red"]
+    assert [entry.host for entry in verdict.uncertain_metrics] == ["red"]
 
 
 def test_hosts_that_pass_do_not_change_the_validity() -> None:

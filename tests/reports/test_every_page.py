@@ -195,7 +195,7 @@ def test_labels_are_escaped(made: Callable[[str], str]) -> None:
     ("simulated", "real"),
     [
         ("run, small", lambda: page_of(Plan(simulated=False))),
-        ("comparison, verdicts", lambda: compared(simulated=False)),
+        ("comparison, verdicts", lambda: compared(targets=invented_targets("direct", "gateway", simulated=False))),
     ],
 )
 def test_a_simulated_run_is_marked_in_title_and_page(simulated: str, real: Callable[[], str]) -> None:

@@ -42,7 +42,7 @@ from reports.pages.comparisons.page import comparison_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.statistics.differences import Difference, Margin
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import Verdict
 from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
@@ -354,7 +354,7 @@ def test_a_reason_is_printed_once_in_every_output() -> None:
     assert {name: "– not evaluated" in text for name, text in texts.items()} == dict.fromkeys(texts, True)
 
 
-UNUSABLE_ENOUGH = TargetCounts(4000, 200, 10), TargetCounts(4000, 200, 12)
+UNUSABLE_ENOUGH = of_equal_sessions(4000, 200, 10), of_equal_sessions(4000, 200, 12)
 
 
 OPEN = math.inf

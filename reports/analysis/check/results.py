@@ -31,7 +31,7 @@ from reports.results.verdict import (
     VerdictStatus,
     validity_entry,
 )
-from reports.statistics.target_counts import NO_TURNS, TargetCounts
+from reports.statistics.target_counts import NO_TURNS, SampleCounts, TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
 SCHEMA = 4
@@ -64,7 +64,7 @@ class ThresholdTexts(ClosedJsonEntry, frozen=True):
     reason: Known = ""
 
 
-class ThresholdEntry(ClosedJsonEntry, frozen=True, kw_only=True):
+class ThresholdEntry(SampleCounts, frozen=True, kw_only=True):
     """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
 
     threshold: str
@@ -76,11 +76,6 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True, kw_only=True):
     reason: Annotated[Reason | None, described("why it is inconclusive or not evaluated")]
     note: Annotated[Known, described("what the values of the result do not show")]
     provisional: bool
-    turns: Count
-    sessions: Count
-    failed: Count
-    completed_share: Annotated[Rounded, described("share of the planned turns that have a value; null for rates")]
-    effective_sessions: Annotated[Rounded, described("effective number of sessions, if they are of unequal length")]
     shortfall: Annotated[
         Reason | None, described("the samples that the value lacks to be printed; null if there are enough")
     ]

@@ -105,8 +105,6 @@ class Comparison:
     method: Method
     notices: tuple[Reason, ...]
     """What a reader should know before the values. The notices on each run are in its report."""
-    simulated: bool
-    recorded: bool
     decision: Decision | None = None
     """The decision of the run's interim analyses, if they were planned.
 
@@ -118,6 +116,14 @@ class Comparison:
 
     They are secondary. Holm's correction covers the steps of a candidate.
     """
+
+    @property
+    def simulated(self) -> bool:
+        return any(target.simulated for target in self.targets)
+
+    @property
+    def recorded(self) -> bool:
+        return any(target.run.recorded for target in self.targets)
 
     @property
     def failed_checks(self) -> tuple[FairnessCheck, ...]:
@@ -218,8 +224,6 @@ def compare_targets(
             *notices_of_comparison(targets, differences, decision),
             *(lacking_notices(targets) if is_default else ()),
         ),
-        simulated=any(target.simulated for target in targets),
-        recorded=any(target.run.recorded for target in targets),
         decision=decision,
         steps=tuple(compared for pair in target_pairs for compared in step_changes(*pair, main, how)) if main else (),
     )

@@ -25,8 +25,8 @@ from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
-from reports.statistics.differences import LEVEL, Margin, Order, Scale
-from reports.statistics.group_sequential import InterimStatistic
+from reports.statistics.differences import LEVEL, Margin, Scale
+from reports.statistics.group_sequential import InterimStatistic, StatisticEntry
 from reports.statistics.verdicts import step_down
 
 End = Literal[
@@ -62,17 +62,11 @@ class AnalysisSchedule:
         return EARLY if pairs < self.sizes[-1] else FOUND
 
 
-class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
-    """The statistic of one primary metric at an analysis."""
+class AnalyzedMetricEntry(StatisticEntry, frozen=True, kw_only=True):
+    """The statistic of one primary metric at an analysis, with the test statistic `z`."""
 
     name: str
-    d: Number
-    excess: Number
-    se: Number
-    df: Number
     z: Number
-    untested: Reason | None
-    order: Annotated[Order | None, described("found in one target: the standard error is that of parts of the run")]
 
     @property
     def is_estimated(self) -> bool:

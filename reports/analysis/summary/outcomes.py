@@ -44,27 +44,32 @@ class Remedy:
     text: str
 
 
-class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
+class PlannedTurns(JsonEntry, frozen=True, kw_only=True):
+    """The planned turns of a group, and those of them that failed."""
+
+    turns_failed: Count
+    turns_not_started: Annotated[Count, described("planned turns that did not start")]
+    turns_planned: Annotated[Count, described("planned turns, started or not, without unfinished ones")]
+
+    @property
+    def failed_or_not_started(self) -> int:
+        """The number of planned turns that failed or did not start."""
+        return self.turns_failed + self.turns_not_started
+
+
+class OutcomesEntry(PlannedTurns, frozen=True, kw_only=True):
     """The outcomes of the turns and sessions of one target."""
 
     turns: dict[str, Count]
     sessions: dict[str, Count]
     service_message: dict[str, str] = field(default_factory=dict)
     turns_started: Count
-    turns_failed: Count = 0
     turns_unfinished: Count = 0
-    turns_not_started: Count = 0
-    turns_planned: Count
     failure_rate: Rounded
     sessions_started: Count
     sessions_with_failure: Count = 0
     failure_rate_low: Annotated[Rounded, described("of the 95 % interval of failures")]
     failure_rate_high: Rounded
-
-    @property
-    def failed_or_not_started(self) -> int:
-        """The number of planned turns that failed or did not start."""
-        return self.turns_failed + self.turns_not_started
 
     @property
     def throttled(self) -> float:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import numpy as np
 import pandas as pd
 
+from bench.base.cpu import CpuUsage
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent
 from bench.record.document import Check, Validity, ValidityStatus
@@ -132,22 +133,16 @@ class HostAccuracy(JsonEntry, frozen=True):
     calibrated: Annotated[Known, described("date")]
 
 
-class HostCpu(JsonEntry, frozen=True):
-    """The use of a host's cores during the run, as shares of the time of all cores; null if not reported."""
+class HostCpu(CpuUsage):
+    """The use of a host's cores during the run, as shares of the time of all cores; null if not reported.
+
+    `this_run` is that of this run's workers. `all_programs` includes this run and the kernel. `other_programs` includes
+    a simulator, but not this run. `steal` is that of the hypervisor. `total_max` (all together) and `steal_max` are
+    those of the worst few seconds. `load_start` and `load_end` are the load average over one minute.
+    """
 
     host: str
-    cores: Count
-    load_start: Annotated[Rounded, described("average of the previous minute")]
-    load_end: Rounded
-    this_run: Annotated[Rounded, described("this run's workers")]
-    all_programs: Annotated[Rounded, described("all programs and the kernel, including this run")]
-    other_programs: Annotated[Rounded, described("all other programs, including a simulator")]
-    steal: Annotated[Rounded, described("the hypervisor")]
-    total_max: Annotated[Rounded, described("all together, in the worst few seconds")]
-    steal_max: Rounded
-
-
-SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_max", "steal_max")
+    other_programs: float | None
 
 
 def machines(run: RunFrames) -> Iterable[HostCpu]:
@@ -155,10 +150,10 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
     for entry in hosts_of(run.metadata):
         watched = entry.get("cpu_use")
         if watched is not None:
-            shares = {name: _or_nan(watched.get(name)) for name in SHARES}
-            own, programs = shares["this_run"], shares["all_programs"]
-            others = max(0.0, programs - own) if own == own else math.nan
-            yield HostCpu(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
+            usage = cast("CpuUsage", {name: watched.get(name) for name in get_type_hints(CpuUsage)})
+            own, programs = usage["this_run"], usage["all_programs"]
+            others = None if own is None or programs is None else round(max(0.0, programs - own), 4)
+            yield {**usage, "cores": usage["cores"] or 0, "host": str(entry.get("name")), "other_programs": others}
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:

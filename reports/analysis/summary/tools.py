@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.summary.metrics import ALL, ShareEstimate, TargetShare, rate_of
+from reports.analysis.summary.outcomes import PlannedTurns
 from reports.data.runs import RunFrames
 from reports.data.samples import (
     FUNCTION_VOICE_TO_VOICE,
@@ -72,7 +73,7 @@ class ToolLatency(JsonEntry, frozen=True):
     )
 
 
-class ToolTurns(JsonEntry, frozen=True, kw_only=True):
+class ToolTurns(PlannedTurns, frozen=True, kw_only=True):
     """The turns of one target, or of one of its steps, in which the service called functions or delegated tasks."""
 
     target: str
@@ -82,9 +83,6 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
     step: str
     turns: Count
     sessions: Count
-    turns_failed: Count
-    turns_not_started: Annotated[Count, described("planned turns that did not start")]
-    turns_planned: Annotated[Count, described("planned turns, started or not, without unfinished ones")]
     first_sound: Annotated[ToolLatency, described("voice_to_voice: until the first sound, which may be a filler")]
     answer: Annotated[ToolLatency, described("function_voice_to_voice: from the end of speech to the spoken answer")]
     task_to_answer: Annotated[
@@ -95,10 +93,6 @@ class ToolTurns(JsonEntry, frozen=True, kw_only=True):
     tasks_per_turn: Annotated[Rounded, described("mean of delegations: tasks, or responses that called functions")]
     fillers: Annotated[ShareEstimate, described("preamble_rate: successful turns with a sound before the answer")]
     in_time: Annotated[DeadlineShare, described("turns whose answer was heard by the deadline")]
-
-    @property
-    def failed_or_not_started(self) -> int:
-        return self.turns_failed + self.turns_not_started
 
 
 def tool_turns(run: RunFrames, samples: MetricSamples) -> tuple[ToolTurns, ...]:

@@ -199,11 +199,17 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
         notices += problems
     if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
-        unread = (notice.numbers["notice"] for notice in notices if notice.code == "run_notice")
-        first = next((f": {problem}{more}" for problem in unread), "")
         parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
-        where = ", ".join(str(path) for path in (*stored, *parents))
-        raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
+        where = ", ".join(str(path) for path in (*stored, *parents)) or "these folders"
+        first = notices[0].numbers if notices else {}
+        if "notice" in first:
+            raise UsageError(f"there is no run to show in {where}: {first['notice']}{more}")
+        if "path" in first:
+            raise UsageError(
+                f"there is no run to show in {where}: {first['path']} is not in the folder of {first['of']}; move it "
+                f"there{more}"
+            )
+        raise UsageError(f"there is no run to show in {where}")
     return trend_of_points(points, specs, notices)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
+from msgspec import structs
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.base.errors import UsageError
@@ -66,7 +67,7 @@ from reports.statistics.quantiles import (
 )
 from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
-from reports.statistics.target_counts import TargetCounts, of_sample
+from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions, with_equal_weights
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
@@ -214,7 +215,7 @@ class Quantile(Statistic):
             difference = against_stored(
                 candidate, stored_values, clusters, spec.margin, better_direction(spec), inference, order
             )
-        smallest = TargetCounts(
+        smallest = of_equal_sessions(
             min((row.n for row in rows), default=0),
             min((row.sessions for row in rows), default=0),
             sum(row.failed for row in rows),
@@ -350,8 +351,8 @@ def quantiles_seen(
             statistic = _by_parts(by_pairs[index], excess, order)
             if ps[index] != 0.5 and not statistic.untested:
                 upper = partial(_upper_with_share, statistic, of_parts, margins[index], better)
-                statistic = replace(statistic, upper=upper)
-            by_pairs[index] = replace(statistic, is_provisional=index in provisional)
+                statistic = structs.replace(statistic, upper=upper)
+            by_pairs[index] = structs.replace(statistic, is_provisional=index in provisional)
     return by_pairs
 
 
@@ -374,7 +375,8 @@ def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> In
     """
     se = math.sqrt(part_variance(excesses, PARTS[order]))
     if statistic.untested or math.isnan(se):
-        return replace(statistic if statistic.untested else untestable(BECAUSE_OF[order], statistic.d), order=order)
+        untested = statistic if statistic.untested else untestable(BECAUSE_OF[order], statistic.d)
+        return structs.replace(untested, order=order)
     return by_se(statistic.d, statistic.excess, max(se, statistic.se), PARTS[order] - 1, statistic.better, order=order)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from msgspec import structs
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.catalogue.metrics import Better as Direction
@@ -44,7 +45,7 @@ from reports.statistics.group_sequential import InterimStatistic, few_pairs, unt
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
-from reports.statistics.target_counts import TargetCounts, of_turns
+from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.unseen import sessions_without, upper_share
 
@@ -193,7 +194,7 @@ class Rate(Statistic):
             difference = rate_against_stored(
                 candidate, stored_rates, spec.margin, better=better, inference=inference, bursts=bursts
             )
-        smallest = TargetCounts(
+        smallest = of_equal_sessions(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0
         )
         failed = round(candidate.value * candidate.turns) if candidate.turns else 0
@@ -259,7 +260,7 @@ def rate_seen(
         return untestable(reason)
     if better == "higher":
         complements = rate_seen(complement(base), complement(cand), margin, event, error=error, words=words)
-        return replace(complements, d=-complements.d, better=-1)
+        return structs.replace(complements, d=-complements.d, better=-1)
     sums = ClusterTotals(base, cand, paired=True, words=words)
     difference, (base_rate, cand_rate) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
@@ -278,5 +279,7 @@ def rate_seen(
         return none_seen(event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
 
     order, is_provisional = difference.order, difference.order is not None and rates_burst(sums)
-    statistic = difference.d, difference.d - margin.points, difference.se, difference.df, upper
-    return InterimStatistic(*statistic, unsettled=unsettled, order=order, is_provisional=is_provisional)
+    return InterimStatistic(
+        d=difference.d, excess=difference.d - margin.points, se=difference.se, df=difference.df, upper=upper,
+        untested=None, unsettled=unsettled, order=order, is_provisional=is_provisional,
+    )  # fmt: skip

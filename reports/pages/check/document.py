@@ -12,9 +12,10 @@ from bench.record.presence import is_run
 from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry
 from reports.metrics.thresholds import near, quoted
 from reports.pages.check.ci import junit_refusal, junit_xml
-from reports.pages.check.report import check_page, with_sentences
+from reports.pages.check.report import with_sentences
 from reports.pages.comparisons.interim import write_decision
 from reports.pages.thresholds import CHECK_FILE
+from reports.render.blocks import Page
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import entry_from, text_of
 from reports.text.reasons import document_data
@@ -27,26 +28,21 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
     return document_data(entry_from(CheckDocument, written, thresholds=thresholds))
 
 
-def markdown(checked: CheckResult) -> str:
-    """Return the text for a comment on a pull request."""
-    return render_markdown(check_page(checked))
-
-
 class CheckFormat(NamedTuple):
     """A format of a check.
 
-    `text` returns the content of the file. `refusal` returns that after a user error, which prevented the check; None
-    if there is no file then.
+    `text` returns the content of the file, given the check and its page. `refusal` returns that after a user error,
+    which prevented the check; None if there is no file then.
     """
 
-    text: Callable[[CheckResult], str]
+    text: Callable[[CheckResult, Page], str]
     refusal: Callable[[str], str] | None = None
 
 
 FORMATS = {
-    "json": CheckFormat(lambda checked: text_of(check_data(checked))),
-    "junit": CheckFormat(junit_xml, junit_refusal),
-    "markdown": CheckFormat(markdown),
+    "json": CheckFormat(lambda checked, _: text_of(check_data(checked))),
+    "junit": CheckFormat(lambda checked, _: junit_xml(checked), junit_refusal),
+    "markdown": CheckFormat(lambda _, page: render_markdown(page)),
 }
 IN_RUN = {"json": CHECK_FILE, "markdown": "check.md"}
 """The formats that are always written, with their files in the folder of the run."""
@@ -65,7 +61,7 @@ def requested_files(options: Iterable[str]) -> list[tuple[CheckFormat, Path]]:
     return files
 
 
-def write_check(checked: CheckResult, folder: Path) -> Path:
+def write_check(checked: CheckResult, page: Page, folder: Path) -> Path:
     """Write check.json and check.md, each atomically. Return the path of check.md.
 
     If the run has a decision, write decision.json again.
@@ -75,7 +71,7 @@ def write_check(checked: CheckResult, folder: Path) -> Path:
     if checked.decision:
         write_decision(checked.decision, folder)
     for name, file in IN_RUN.items():
-        save_text(folder / file, FORMATS[name].text(checked))
+        save_text(folder / file, FORMATS[name].text(checked, page))
     return folder / IN_RUN["markdown"]
 
 
@@ -101,10 +97,10 @@ def files_of(folder: Path) -> list[tuple[CheckFormat, Path]]:
         return []  # the check was refused because of the same folder
 
 
-def append_summary(checked: CheckResult, path: Path) -> None:
+def append_summary(page: Page, path: Path) -> None:
     """Append the comment (check.md) to the summary of a GitHub step, after the text that other steps wrote."""
     try:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(markdown(checked) + "\n")
+            file.write(render_markdown(page) + "\n")
     except OSError as error:
         raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

@@ -11,7 +11,7 @@ from reports.analysis.comparisons.comparison import Comparison, Method
 from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
 from reports.data.runs import run_id_of
-from reports.pages.comparisons.page import comparison_page
+from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
 from reports.results.reason import Reason
@@ -125,7 +125,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     )
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
+def write_comparison(comparison: Comparison, page: Page, folder: Path) -> PagePaths:
     """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not writable."""
     paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
-    return write_page(comparison_page(comparison), text_of(comparison_data(comparison)), paths, "the comparison")
+    return write_page(page, text_of(comparison_data(comparison)), paths, "the comparison")

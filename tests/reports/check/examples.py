@@ -25,7 +25,7 @@ from reports.metrics.thresholds import Threshold, parse
 from reports.pages.check.report import with_texts
 from reports.results.reason import Reason
 from reports.results.verdict import Result
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import TargetCounts, of_equal_sessions
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from tests.reports import synthetic
@@ -76,7 +76,7 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
     return folder / "baselines"
 
 
-SIXTY = TargetCounts(600, 60, 0)
+SIXTY = of_equal_sessions(600, 60, 0)
 
 
 def targets_of_plan(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:

@@ -27,7 +27,7 @@ from reports.metrics.statistic_types.within import Within
 from reports.results.reason import Reason
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from reports.text.check_sentences import interval_text, limit_text, value_text, why
@@ -73,7 +73,7 @@ def test_a_limit_above_the_interval_passes_below_it_fails_and_within_it_is_incon
 
 
 def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> None:
-    figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, TargetCounts(400, 40, 0))
+    figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, of_equal_sessions(400, 40, 0))
 
     assert [evaluate_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
 
@@ -344,7 +344,7 @@ def test_on_inconclusive_sets_the_status_of_inconclusive_thresholds(
 def test_a_withheld_value_has_no_interval_and_one_session_is_singular() -> None:
     reason = Reason("uncertain", text="uncertain")
     withheld = limit_result("", "sim", PASSED.spec, ("<", 800.0), None, result="inconclusive", reason=reason)
-    few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=TargetCounts(10, 1, 0), required=40)
+    few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=of_equal_sessions(10, 1, 0), required=40)
 
     assert (interval_text(withheld), value_text(withheld)) == ("–", "–")
     assert (interval_text(few), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
@@ -424,7 +424,7 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
 ) -> None:
     assert REGRESSED.compared is not None
     found = REGRESSED.compared
-    first, second = (TargetCounts(*counts, failed=0) for counts in counts_of_both)
+    first, second = (of_equal_sessions(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.spec, statistic=Quantile(0.99))
     compared = replace(

@@ -25,7 +25,7 @@ from reports.render.terminal import render_page
 from reports.results.reason import Reason
 from reports.statistics.differences import Difference, Margin, OneSidedBounds, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.text.check_sentences import against_text, interval_text, notices, remark, value_text, warnings, why
 from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
@@ -195,7 +195,7 @@ def answer(p_worse: float) -> BaselineResult:
     )
     return BaselineResult(
         "ttfa: med<+10%",
-        MeasuredDifference(question, "sim", over, (TargetCounts(999, 99, 0), TargetCounts(999, 99, 0))),
+        MeasuredDifference(question, "sim", over, (of_equal_sessions(999, 99, 0), of_equal_sessions(999, 99, 0))),
     )
 
 
@@ -434,7 +434,7 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
         StandardError(0.008, 398, 400),
         Margin(points=0.01),
     )
-    counts = TargetCounts(400, 40, 0), TargetCounts(4000, 400, 200)
+    counts = of_equal_sessions(400, 40, 0), of_equal_sessions(4000, 400, 200)
     (threshold,) = thresholds("failure_rate: rate<+1pt")
     measured = MeasuredDifference(threshold.spec, "today", difference, counts)
     (result,) = results_of([BaselineResult(threshold.source_text, measured)])

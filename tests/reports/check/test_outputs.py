@@ -185,9 +185,9 @@ def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"check\.json cannot be written"):
-        write_check(check(PASSED), tmp_path / "file")
+        write_check(check(PASSED), check_page(check(PASSED)), tmp_path / "file")
     with pytest.raises(UsageError, match="GITHUB_STEP_SUMMARY"):
-        append_summary(check(PASSED), tmp_path)
+        append_summary(check_page(check(PASSED)), tmp_path)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from reports.analysis.sequential.decide import decision_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.pages.comparisons.interim import decision_data
-from reports.statistics.target_counts import NO_TURNS, TargetCounts
+from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_equal_sessions
 from reports.text.check_sentences import against_text, notices, why
 from reports.text.reasons import reason_text
 from tests.reports.check import examples
@@ -164,10 +164,10 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
     assert list(unequal_lengths([structs.replace(counted(26.2), result="not_evaluated")])) == []
 
 
-@pytest.mark.parametrize("stored", [NO_TURNS, TargetCounts(1, 1, 0), TargetCounts(200, 20, 0)])
+@pytest.mark.parametrize("stored", [NO_TURNS, of_equal_sessions(1, 1, 0), of_equal_sessions(200, 20, 0)])
 def test_a_baseline_of_fewer_sessions_is_no_sign_of_unequal_lengths(stored: TargetCounts) -> None:
     assert examples.REGRESSED.compared is not None
-    compared = replace(examples.REGRESSED.compared, targets=(stored, TargetCounts(600, 60, 0)))
+    compared = replace(examples.REGRESSED.compared, targets=(stored, of_equal_sessions(600, 60, 0)))
 
     assert list(unequal_lengths([compared_result("", compared)])) == []
 

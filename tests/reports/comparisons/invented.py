@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS, VerdictName
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.group_sequential import InterimStatistic, by_se
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -68,7 +69,7 @@ def compared(
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = MetricSpec(metric, statistic, accepted, primary, **asked)
-    counts = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
+    counts = of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
     return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
 
@@ -114,9 +115,10 @@ UNFAIR = FairnessCheck("run_valid", ["valid", "invalid"], "fail", [CAUSE])
 
 
 @cache
-def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
+def invented_targets(*targets: str, sessions: int = 60, **changes: Any) -> tuple[ComparedTarget, ...]:
     """Return the targets of an invented interleaved run. The first target is the baseline."""
-    plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
+    plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, seconds=600)
+    plan = replace(plan, **({"failed": 0.01} | changes))
     with TemporaryDirectory() as folder:
         return parse_targets([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
@@ -131,8 +133,6 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
         "checks": checks,
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
         "notices": (),
-        "simulated": True,
-        "recorded": False,
     }
     return Comparison(**(parts | changes))
 
@@ -201,7 +201,7 @@ def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
     candidate = base + ruling.d if spec.kind == "rate" else base * math.exp(ruling.d)
     difference = Difference(spec.scale, base, candidate, ruling.d, ruling.low, ruling.high)
     counts, verdict = (
-        (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
+        (of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
     return MetricComparison(
@@ -225,6 +225,9 @@ PAGES: dict[str, dict[str, Any]] = {
     "rates alone": {"comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
     "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
-    "notices": {"notices": (Reason("incomplete_pairs", {"there": [2]}),), "simulated": False},
+    "notices": {
+        "notices": (Reason("incomplete_pairs", {"there": [2]}),),
+        "targets": invented_targets("direct", "gateway", simulated=False),
+    },
 }
 """The changes to the displayed comparison for each type of page."""

@@ -30,7 +30,7 @@ from reports.render.terminal import essentials
 from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.text.decision_sentences import decision_headline
 from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
@@ -224,7 +224,7 @@ def _later(row: Row, by_ns: int) -> Row:
 def test_a_drift_in_an_informational_metric_has_no_notice() -> None:
     drifting = replace(ratio(100, 101, 0.98, 1.02), order="drift")
     asked = MetricSpec("audio_received", Quantile(0.5), Margin(0.1))
-    counts = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
+    counts = of_equal_sessions(80, 80, 0), of_equal_sessions(80, 80, 0)
     informs, primary = (
         MeasuredDifference(replace(asked, primary=primary), "new", drifting, counts) for primary in (False, True)
     )
@@ -332,7 +332,7 @@ def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
 
 
 def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path: Path) -> None:
-    paths = document.write_comparison(tight, tmp_path)
+    paths = document.write_comparison(tight, comparison_page(tight), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
     jsonschema.validate(data, SCHEMA)

@@ -28,7 +28,7 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.group_sequential import by_se, untestable
 from reports.statistics.quantiles import quantile
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.text import comparison_rows
 from reports.text.comparison_rows import ComparisonRow
@@ -85,7 +85,7 @@ GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.
 
 
 FEW = replace(compared("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
-              targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
+              targets=(of_equal_sessions(3000, 300, 22), of_equal_sessions(440, 44, 11)))  # fmt: skip
 
 
 NAMED = {one.spec.name: one for one in all_compared()}
@@ -96,7 +96,7 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
 
 
 def few_turns(base: int, candidate: int) -> MetricComparison:
-    counts = TargetCounts(base, base, 0), TargetCounts(candidate, candidate, 0)
+    counts = of_equal_sessions(base, base, 0), of_equal_sessions(candidate, candidate, 0)
     return replace(compared("cut_off_rate", None, "inconclusive", points(0, 0, -0.1, 0.1)), targets=counts)
 
 

@@ -23,7 +23,7 @@ from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
-from reports.statistics.target_counts import TargetCounts
+from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
 from reports.text import metric_sentences
@@ -339,7 +339,7 @@ def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) 
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
-    counts = TargetCounts(10 * sessions, sessions, failed)
+    counts = of_equal_sessions(10 * sessions, sessions, failed)
     (judged,) = add_verdicts(
         [MeasuredDifference(replace(question, primary=True), "new", found, (counts, counts))], "old"
     )

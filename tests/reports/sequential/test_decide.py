@@ -19,6 +19,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED, KILLED
@@ -599,7 +600,7 @@ def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> 
 
 def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corrected() -> None:
     waits = by_se(0.0, -0.01, 0.002, DF)
-    rate = InterimStatistic(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
+    rate = structs.replace(by_se(0.0, -0.01, 0.002, DF), upper=lambda c: -0.01 + 0.004 * c)
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
     moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).decisions[0] for one in (waits, rate))
 
@@ -646,7 +647,7 @@ def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(
 
 
 def test_a_metric_exactly_on_its_margin_does_not_pass() -> None:
-    on_it = InterimStatistic(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
+    on_it = structs.replace(by_se(0.1, 0.0, 0.0, 49.0), upper=lambda c: 0.0)
 
     assert course([[on_it]]).reason != "not_regressed"
 
@@ -656,7 +657,7 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
 
     With 50 pairs, the upper bound at a level of 50 % is up to 1.4 %. The margin is 1 percentage point.
     """
-    none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+    none = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
     assert (found.reason, found.decisions[0].verdict) == ("futility", "inconclusive")
@@ -664,8 +665,8 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
 
 
 def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
-    few = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
-    enough = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
+    few = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 0.002)
+    enough = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: -0.002)
 
     assert course([[few]]).reason == "pending"
     found = course([[few], [enough]])
@@ -683,7 +684,7 @@ def test_bounds_use_the_critical_value_of_their_analysis() -> None:
 
 
 def test_a_drift_of_one_target_prevents_futility() -> None:
-    drifting = replace(at(0.0), order="drift")
+    drifting = structs.replace(at(0.0), order="drift")
     found = course([[drifting] for _ in range(9)])
 
     assert (found.reason, len(found.analyses)) == ("pending", 9)
@@ -691,13 +692,18 @@ def test_a_drift_of_one_target_prevents_futility() -> None:
 
 def test_only_a_dependence_at_the_deciding_analysis_makes_a_verdict_provisional() -> None:
     """About a third of clean runs have a weak dependence at any of eight analyses."""
-    certain, weak = replace(at(9.0), order="drift", is_provisional=True), replace(at(9.0), order="drift")
-    earlier = replace(at(0.0), order="bursts", is_provisional=True)
+    certain, weak = (
+        structs.replace(at(9.0), order="drift", is_provisional=True),
+        structs.replace(at(9.0), order="drift"),
+    )
+    earlier = structs.replace(at(0.0), order="bursts", is_provisional=True)
 
     assert course([[certain]]).decisions[0].provisional
     assert not course([[weak]]).decisions[0].provisional
     assert not course([[earlier], [at(9.0)]]).decisions[0].provisional
-    passed_first = course([[at(-9.0), at(0.0)], [replace(at(-9.0), order="drift", is_provisional=True), at(9.0)]])
+    passed_first = course(
+        [[at(-9.0), at(0.0)], [structs.replace(at(-9.0), order="drift", is_provisional=True), at(9.0)]]
+    )
     assert [decision.provisional for decision in passed_first.decisions] == [False, False]
 
 

@@ -150,6 +150,17 @@ def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None
         trend_of([run], [])
 
 
+def test_if_the_only_baseline_is_in_the_folder_of_another_target_the_error_names_it(tmp_path: Path) -> None:
+    stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
+    moved = stored.parent.with_name("other") / stored.name
+    moved.parent.mkdir()
+    stored.rename(moved)
+
+    with pytest.raises(UsageError) as raised:
+        trend_of([], [tmp_path / "baselines"])
+    assert str(moved) in str(raised.value)
+
+
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
     stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
     (stored.parent / "other.json").write_text("{}")
