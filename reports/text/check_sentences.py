@@ -24,7 +24,7 @@ from reports.text.comparison_rows import NO_VERDICT, change_text, values_of, wit
 from reports.text.comparison_sentences import run_reasons
 from reports.text.decision_sentences import analysis_place, decision_headline, made_text
 from reports.text.notices import run_notices, uncertain_line, unread_notice
-from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_text, reasons_text, summarized
+from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_text, reasons_text
 from reports.text.verdicts import in_unit, share, signed
 
 INTERVALS = (
@@ -149,7 +149,7 @@ def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID_STATUS:
         if causes := checked.validity.reasons:
-            text = _first([*map(reason_line, summarized(causes))], "reason")
+            text = _first([*map(reason_line, validity.summarized(causes))], "reason")
             return f"{validity.LEAD if checked.causes else NO_VERDICT}: {text}"
         return f"{NO_VERDICT}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds

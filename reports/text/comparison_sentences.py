@@ -21,7 +21,7 @@ from reports.text.comparison_rows import row
 from reports.text.decision_sentences import decision_details, decision_headline, joined
 from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
 from reports.text.notices import run_notices, uncertain_line
-from reports.text.reasons import remedies, remedies_text, summarized
+from reports.text.reasons import remedies, remedies_text
 from reports.text.verdicts import RUN_TO_RUN
 
 BY_ANALYSES = (
@@ -63,7 +63,7 @@ def verdict_title(comparison: Comparison) -> str:
 def comparison_headline(comparison: Comparison) -> str:
     """Return the result in a sentence. With several candidates, the sentence is about the worst one."""
     if comparison.failed_checks:
-        return validity.do_not_use(summarized(comparison.invalid_reasons))
+        return validity.do_not_use(validity.summarized(comparison.invalid_reasons))
     if comparison.decision is not None:
         return decision_headline(comparison.decision)
     return headline(comparison.primary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -83,15 +83,6 @@ def remedies(reasons: Iterable[Reason]) -> list[str]:
 def remedies_text(reasons: Iterable[Reason]) -> str:
     """Return all remedies as sentences, each one once; "" if none is known."""
     return " ".join(map(as_sentence, remedies(reasons)))
-
-
-def summarized(reasons: Sequence[Reason]) -> list[Reason]:
-    """Return the reasons, with one in place of several differences of the workload, which a table lists."""
-    differences = [reason for reason in reasons if reason.code == "workload_differs"]
-    if len(differences) < 2:
-        return [*reasons]
-    one = Reason("workloads_differ", {"conditions": [reason.numbers["condition"] for reason in differences]})
-    return unique(one if reason in differences else reason for reason in reasons)
 
 
 def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:

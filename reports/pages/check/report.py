@@ -13,8 +13,8 @@ from reports.render import blocks as b
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
 from reports.text.metric_sentences import comparison_entry
-from reports.text.reasons import reason_line, reason_text, reasons_text, summarized
-from reports.text.validity import with_messages
+from reports.text.reasons import reason_line, reason_text, reasons_text
+from reports.text.validity import summarized, with_messages
 
 SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 
