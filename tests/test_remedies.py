@@ -58,9 +58,10 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS, "interrupted", "unfinished"])
-def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure(outcome: str) -> None:
-    assert bool(remedy_of(outcome)) is (outcome_class(outcome) == "failed")
+def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
+    outcomes = [*OUTCOMES, *OTHERS, "interrupted", "unfinished"]
+
+    assert [one for one in outcomes if remedy_of(one)] == [one for one in outcomes if outcome_class(one) == "failed"]
 
 
 @pytest.mark.parametrize(
@@ -216,15 +217,15 @@ def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
     assert "WebSocket" not in remedy
 
 
-@pytest.mark.parametrize("status", range(300, 700))
-def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -> None:
-    outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
-    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
+def test_each_status_of_sip_has_a_remedy_that_is_about_telephones() -> None:
+    for status in range(300, 700):
+        outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
+        remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
 
-    assert remedy
-    assert "rtbench doctor" not in remedy
-    assert "status page" not in remedy
-    assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
+        assert remedy, status
+        assert "rtbench doctor" not in remedy, status
+        assert "status page" not in remedy, status
+        assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
 
 
 OWN_TEXTS = [text for row in (*TABLE.values(), *ROWS.values()) for text in row.causes]

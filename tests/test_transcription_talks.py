@@ -22,7 +22,7 @@ from bench.wire.dialect import Dialect
 from bench.wire.settings import InputTranscription, TurnDetection
 from tests.helpers import MS, S
 from tests.simulator.builders import constant
-from tests.test_talking import Simulator, Talked, build_script, speak, talked
+from tests.talking import Simulator, Talked, build_script, speak, talked
 
 FAMILY = "conversation.item.input_audio_transcription"
 TEXT = "My parcel is late and I want to know where it is now"

@@ -17,9 +17,9 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.transport.interface import SendReceipt
 from bench.wire.dialect import BinaryMessage
+from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
-from tests.test_agent_calls import Transport, build_profile
 
 REFUSED = f"{CANNOT_SEND}: Permission denied"
 Window = tuple[int, int]

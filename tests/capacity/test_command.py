@@ -21,7 +21,7 @@ from rtbench.capacity.search import LevelBudget, LevelEntry
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
-from tests.docs.schemas import schemas
+from tools.schemas import schemas
 
 EDGE = 20
 Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.record.document import SCHEMA_VERSION
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
+from tests.capacity.level_folders import folder_of
 
 
 class UnstoppableProcess:
@@ -73,13 +73,6 @@ class LevelRun:
 
     def wait_for_end(self, *_: object) -> str:
         return ""
-
-
-def folder_of(tmp_path: Path, state: str) -> Path:
-    (tmp_path / "run.json").write_text(
-        json.dumps({"state": state, "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
-    )
-    return tmp_path
 
 
 @pytest.mark.parametrize(("state", "n_signals"), [("running", 2), ("closing", 1)])

@@ -32,9 +32,9 @@ from bench.wire.connection import ConnectionClosed
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer, VirtualClock
-from tests.test_conversations import ORDER
-from tests.test_talking import (
+from tests.talking import (
     EDGES,
+    ORDER,
     SPEECH,
     START_NS,
     VAD,

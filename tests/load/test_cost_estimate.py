@@ -39,8 +39,7 @@ from bench.target.target import Target
 from bench.wire.events import TokenUsage
 from bench.wire.settings import FunctionTool, Image, InputTranscription, McpServer, SessionSettings, TurnDetection
 from tests.helpers import build_message, play, respond, say
-from tests.test_conversations import ORDER
-from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
+from tests.talking import ORDER, SPEECH, VAD, Simulator, sound, speak, talked
 
 REALTIME = Prices(
     text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64

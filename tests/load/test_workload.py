@@ -42,7 +42,7 @@ from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
-from tests.test_talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
+from tests.talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")

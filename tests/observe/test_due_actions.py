@@ -17,7 +17,7 @@ from bench.observe.inputs import (
     TruncateItem,
 )
 from tests.helpers import GA, Talk, at, reply
-from tests.observe.test_interruptions import playing
+from tests.observe.playing import playing
 
 
 def due_at(talk: Talk, at_ms: float) -> DueActions:

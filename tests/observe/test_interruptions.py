@@ -10,7 +10,7 @@ from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
-from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
+from bench.plan.turn_plan import InterruptTrigger
 from bench.services.openai.dialect import GA
 from bench.session import session as waits
 from tests.helpers import (
@@ -33,15 +33,9 @@ from tests.helpers import (
     speech_started,
     speech_stopped,
 )
+from tests.observe.playing import audio, playing
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
-SECOND = base64_of(48_000)
-"""One second of silence in Base64."""
-
-
-def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
-    fields = {"response_id": response_id, "item_id": item_id, "delta": payload}
-    return message("response.output_audio.delta", **fields)
 
 
 def truncated(item_id: str = "item_a") -> bytes:
@@ -53,21 +47,6 @@ def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "
     """Return an item as the service stores it. `part` contains further keys of the item's content."""
     content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
     return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
-
-
-def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """Return a talk with a reply. `seconds` seconds of the reply arrive at 100 ms, and their playback starts at 150 ms.
-
-    If `whole`, the response is done.
-    """
-    talk = Talk(service_responds=True)
-    talk.ask(0, jitter_buffer_ns=50 * MS)
-    talk.timeline.apply(inputs.InterruptionAwaited(kind, verify))
-    talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
-    talk.hear(100, *[audio() for _ in range(seconds)])
-    if whole:
-        talk.hear(110, part_done(GA, "audio", "r1"), done("r1"))
-    return talk
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:

@@ -15,7 +15,7 @@ from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, created, done, message, session_created, session_updated
-from tests.observe.test_calls import (
+from tests.observe.function_calls import (
     answer_call,
     audio,
     call_added,

@@ -10,7 +10,7 @@ from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
 from tests.helpers import MS, Played, Service, build_script, delta, done, play, reply, say, spoken
-from tests.test_talking import VAD, converse, recording, sound, speak
+from tests.talking import VAD, converse, recording, sound, speak
 
 LATE = InterruptTrigger(after_ns=60_000 * MS)
 UNSPOKEN = InterruptTrigger(text="nowhere")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from fractions import Fraction
 
@@ -17,15 +16,12 @@ from bench.services.openai.dialect import FORMATS
 from bench.wire.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
 from bench.wire.events import StrippedAudio
 from tests.examples import thorough
+from tests.observe.raw_audio import raw
 
 MS = 1_000_000
 AT_NS = 7_000 * MS
 PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
 FORMAT_NAMES = st.sampled_from(sorted(FORMATS))
-
-
-def raw(data: bytes) -> msgspec.Raw:
-    return msgspec.Raw(b'"' + base64.b64encode(data) + b'"')
 
 
 def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:

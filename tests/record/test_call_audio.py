@@ -29,7 +29,7 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect, MessageKind
 from tests.command_line import call, call_or_raise
 from tests.helpers import AT_NS, MS, at, build_script, build_turn, message, play, say
-from tests.record.test_replay import logged
+from tests.record.logged import logged
 
 LEVEL = 8_000
 MakeDelta = Callable[[bytes], bytes]

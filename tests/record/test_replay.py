@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,20 +22,15 @@ from bench.observe.timeline import NO_JUDGES, Timeline
 from bench.observe.turn import ARRIVALS
 from bench.plan.prepared import PreparedScript
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
-from bench.record.event_log import EventLog, LoggedTimeline, LoggedTransport, about
-from bench.record.recorder import RowContext
+from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import SCHEMA_VERSION, AnyLine, replay_log
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.session.session import Session
 from bench.wire.connection import NetworkMeasured, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from tests.helpers import (
     AT_NS,
     MS,
-    GuardedTransport,
-    Listening,
-    Service,
     build_script,
     build_turn,
     committed,
@@ -51,9 +46,8 @@ from tests.helpers import (
     transcribed,
     usage,
 )
-from tests.memory_transport import PeerAnswer, TransmitDelays
+from tests.record.logged import logged
 
-LABELS = RowContext("w0-000001", "simulator", "voice", "dialogue")
 LIMITS = Timeouts(end_of_turn=2, first_delta=3, next_delta=3, response=4)
 ABOUT: dict[str, Any] = {"dialect": "ga"}
 QUIET, LOUD = bytes(960), bytes(100) + b"\x00\x40" * 430
@@ -261,35 +255,6 @@ def test_a_replayed_log_gives_the_same_observations(
 
 
 # Complete sessions.
-
-
-class BinaryTransport(GuardedTransport):
-    """A transport whose peer sends its texts in binary frames."""
-
-    def schedule(self, answers: Iterable[PeerAnswer]) -> None:
-        super().schedule((at, BinaryMessage(each) if isinstance(each, bytes) else each) for at, each in answers)
-
-
-def logged(
-    path: Path, script: PreparedScript, *, record_audio: bool = False, is_binary: bool = False
-) -> tuple[list[TurnObservation], Any]:
-    """Run a session over a transport without a network, and write its log.
-
-    Return the observations of its turns, and the observation of the session.
-    """
-    transport, listening = (BinaryTransport if is_binary else GuardedTransport)(Service(script.dialect)), Listening()
-    transport.transmit = TransmitDelays(2_000, 20 * MS)
-    log = EventLog(path, hide=str, record_audio=record_audio)
-    start_ns, facts = transport.now_ns(), about("run", LABELS, script)
-    timeline = LoggedTimeline(
-        SessionStart(start_ns, len(script.turns), script.limits, intended_ns=start_ns - 3 * MS),
-        script.dialect,
-        log=log,
-        about=facts,
-    )
-    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
-    log.close()
-    return listening.turns, timeline.session()
 
 
 SCRIPTS = [

@@ -18,9 +18,9 @@ from bench.recorded_calls import import_calls as import_of_calls
 from bench.wire.audio import Samples
 from rtbench.cli import import_calls
 from tests.command_line import call_or_raise
+from tests.recorded_calls.composed import composed, words
 from tests.recorded_calls.constructed import Conditions, constructed_call, short_call
 from tests.recorded_calls.imports import Imported, run_import, write_call
-from tests.recorded_calls.test_playback import composed, words
 
 RATE_HZ = 8_000
 CALLER, AGENT = short_call(RATE_HZ)

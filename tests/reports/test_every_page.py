@@ -41,7 +41,7 @@ from reports.text import cells
 from reports.text.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
 from rtbench.capacity.search import LevelEntry
-from tests.capacity.test_page import LEVELS, searched
+from tests.capacity.searched import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
@@ -63,6 +63,10 @@ EVIL = "<script>alert(1)</script>"
 
 def compared(**changes: Any) -> str:
     return comparison_html(comparison(**changes))
+
+
+def compared_with(changes: Callable[[], dict[str, Any]]) -> str:
+    return compared(**changes())
 
 
 def trend(entries: list[TrendPoint]) -> str:
@@ -101,7 +105,7 @@ PLANS = {
 }
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
-    **{f"comparison, {name}": partial(compared, **changes) for name, changes in COMPARISONS.items()},
+    **{f"comparison, {name}": partial(compared_with, changes) for name, changes in COMPARISONS.items()},
     "comparison of pairs": lambda: comparison_html(
         quick(parse_targets([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),

@@ -30,14 +30,13 @@ from reports.pages.run_report.document import summary_data
 from reports.results.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.text.settings import FACTS
 from tests.calibrate.builders import build_calibration
-from tests.docs.schemas import schema_text, schemas, write
 from tests.reports import synthetic
+from tests.reports.schema_problems import ROOT, SCHEMAS, problems, problems_of_lines
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, target_keys
+from tools.schemas import schema_text, write
 
-ROOT = Path(__file__).parents[2]
 FOR_EDITORS = sorted((ROOT / "scenarios").rglob("*.schema.json"))
-SCHEMAS = schemas()
 STORED = Path(__file__).parent / "stored"
 FULL = Plan(
     sessions=24,
@@ -67,51 +66,21 @@ PLANS = {
 }
 
 
-def closed(schema: Any) -> Any:
-    """Return a copy of the schema that forbids additional properties.
-
-    So a valid document has only described properties.
-    """
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    whole = {key: closed(part) for key, part in schema.items()}
-    if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
-        whole["additionalProperties"] = False
-    return whole
+def test_every_schema_is_valid_draft_2020_12() -> None:
+    for schema in (*SCHEMAS.values(), *(json.loads(path.read_text(encoding="utf-8")) for path in FOR_EDITORS)):
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        Draft202012Validator.check_schema(schema)
 
 
-@cache
-def validator(name: str) -> Draft202012Validator:
-    """Return a validator that rejects each property that the schema does not describe."""
-    return Draft202012Validator(closed(SCHEMAS[name]))
+def test_every_schema_rejects_an_empty_document_and_a_list() -> None:
+    assert [name for name in SCHEMAS if not problems(name, {}) or not problems(name, [])] == []
 
 
-def problems(name: str, document: Any) -> list[str]:
-    """Return the errors of a document against its schema. Each error contains its path."""
-    return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
+def test_every_schema_is_in_the_list_of_formats() -> None:
+    page = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    names = [*(f"{name}.schema.json" for name in SCHEMAS), *(path.name for path in FOR_EDITORS)]
 
-
-@pytest.mark.parametrize(
-    "schema",
-    [*SCHEMAS.values(), *(json.loads(path.read_text(encoding="utf-8")) for path in FOR_EDITORS)],
-    ids=[*SCHEMAS, *(path.name for path in FOR_EDITORS)],
-)
-def test_every_schema_is_valid_draft_2020_12(schema: dict[str, Any]) -> None:
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    Draft202012Validator.check_schema(schema)
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_schema_rejects_an_empty_document_and_a_list(name: str) -> None:
-    assert problems(name, {})
-    assert problems(name, [])
-
-
-@pytest.mark.parametrize("name", [*(f"{name}.schema.json" for name in SCHEMAS), *(path.name for path in FOR_EDITORS)])
-def test_every_schema_is_in_the_list_of_formats(name: str) -> None:
-    assert name in (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    assert [name for name in names if name not in page] == []
 
 
 def test_the_schemas_are_written_completely(tmp_path: Path) -> None:
@@ -161,12 +130,6 @@ def test_a_schema_violation_is_reported_with_its_path(change: dict[str, Any], pa
     document = summary_of(Plan()).run.metadata
 
     assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {path}
-
-
-def problems_of_lines(name: str, log: Path) -> list[str]:
-    return [
-        problem for line in log.read_text(encoding="utf-8").splitlines() for problem in problems(name, json.loads(line))
-    ]
 
 
 KINDS: dict[str, type[JsonEntry]] = {

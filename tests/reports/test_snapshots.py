@@ -242,7 +242,7 @@ def decided_words(end: End) -> str:
 
 
 def page_words(name: str) -> str:
-    return first_words(invented.comparison(**invented.PAGES[name]))
+    return first_words(invented.comparison(**invented.PAGES[name]()))
 
 
 def size_words(metric: str) -> str:

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
 from bench.simulator.behaviour import Behaviour, WireDialect
@@ -56,6 +55,8 @@ def declared(*servers: dict[str, Any], functions: Any = None, **mcp: Any) -> tup
 
 def strictly_typed(events: list[dict[str, Any]]) -> Counter[str]:
     """Return the number of events of each type. The SDK's types must have every field of the events of MCP servers."""
+    from openai.types.realtime import RealtimeServerEvent  # takes a second, and every worker imports this module
+
     assert_typed(AZURE_GA, events)
     adapter: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
     for event in events:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.sync.server import ServerConnection, serve
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
@@ -30,12 +29,11 @@ from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
 from bench.transport.socket_read import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from bench.wire.connection import NetworkMeasured
 from tests.examples import thorough
-from tests.helpers import MS, receive
+from tests.helpers import MS
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
+from tests.transport.echo_server import GUARD_S, echoed, serving
 
-GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 SOON = Timeouts(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
 PASSWORD = "a-password-that-nobody-may-see"
@@ -77,22 +75,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return known
 
 
-def echo(connection: ServerConnection) -> None:
-    for message in connection:
-        connection.send(message)
-
-
-@contextmanager
-def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[int]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with serve(echo, sock=socket.create_server((host, 0), family=family), ssl=context) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join(GUARD_S)
-
-
 def opened(
     url: str,
     path: NetworkPath,
@@ -101,16 +83,6 @@ def opened(
     limits: Timeouts = ENOUGH,
 ) -> WebSocket:
     return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
-
-
-def echoed(transport: WebSocket) -> NetworkMeasured | None:
-    """Send a message, receive its echo, and close the connection. Return the kernel's data about the network path."""
-    transport.send(b"hello")
-    (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
-    network = transport.network()
-    transport.close()
-    assert came.data == b"hello"
-    return network
 
 
 def refusal(call: Callable[[], object]) -> ConnectError:

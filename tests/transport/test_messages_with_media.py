@@ -28,8 +28,8 @@ from tests.helpers import (
     usage,
 )
 from tests.memory_transport import MemoryTransport, PeerAnswer
-from tests.transport.sip.test_telephone import FRAME, dial, line
-from tests.transport.sip.test_telephone import receive as phone_messages
+from tests.transport.sip.phone_line import FRAME, dial, line
+from tests.transport.sip.phone_line import receive as phone_messages
 
 QUIET, LOUD = bytes(960), b"\xff\x7f" * 480
 """20 ms of PCM16."""

@@ -18,8 +18,8 @@ from bench.transport.fast import _interpreted, reader
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
 from tests.helpers import delta
-from tests.transport.test_reader import GA, Reply
-from tests.transport.test_websocket import cut, read, text
+from tests.transport.fake_stream import cut, read, text
+from tests.transport.replies import GA, Reply
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 EACH = pytest.mark.parametrize("kind", [reader, _interpreted], ids=["C", "Python"])

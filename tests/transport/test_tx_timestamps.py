@@ -37,7 +37,7 @@ from bench.transport.tx_timestamps import (
 )
 from bench.wire.connection import Transmitted
 from tests.examples import thorough
-from tests.transport.test_tcp import KINDS, connected
+from tests.transport.tcp_peers import KINDS, connected
 
 GUARD_S = 30
 S = 1_000_000_000

@@ -28,11 +28,11 @@ from reports.render.terminal import render_lines, render_page
 from reports.text import check_sentences
 from reports.text.check_sentences import interval_text, why
 from reports.text.reasons import reason_line
-from tests.docs.schemas import schemas
 from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.edited import slowed
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 
 def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> None:

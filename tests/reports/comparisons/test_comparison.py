@@ -32,7 +32,6 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import of_equal_sessions
 from reports.text.decision_sentences import decision_headline
-from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import PRIMARY as DECIDED_METRICS
 from tests.reports.comparisons.invented import ratio
@@ -42,6 +41,7 @@ from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.planned import TWO as DECIDED_TWO
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)

@@ -19,9 +19,9 @@ from tests.command_line import call_or_raise
 from tests.reports import synthetic
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
+from tests.reports.schema_problems import problems
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_schemas import problems
 
 
 @pytest.fixture(scope="module")

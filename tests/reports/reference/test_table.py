@@ -19,8 +19,8 @@ from reports.render.markdown import render_markdown
 from tests.command_line import call, call_or_raise
 from tests.reports import synthetic
 from tests.reports.reference.builders import ANSWER_MS, YIELD_MS, reference_plan, write_reference
+from tests.reports.schema_problems import problems
 from tests.reports.synthetic import MODEL, Plan
-from tests.reports.test_schemas import problems
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,11 @@ from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.results.json_entries import to_json_data
 from rtbench.cli.verdicts import sample_size as command
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 PARTS = [f"{kind}{part}" for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")]
 SCHEMA = schemas()["sample-size"]

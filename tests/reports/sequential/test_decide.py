@@ -49,7 +49,6 @@ from reports.text.check_sentences import against_text
 from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import check
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison
 from tests.reports.edited import Row, edit
@@ -57,6 +56,7 @@ from tests.reports.forms import comparison_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 SCHEMA = schemas()["decision"]
 

@@ -16,7 +16,7 @@ from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
-from tests.capacity.test_level_run import folder_of
+from tests.capacity.level_folders import folder_of
 
 DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.command_line import call_or_raise
-from tests.reports.test_schemas import problems
+from tests.reports.schema_problems import problems
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.simulator.ground_truth_log import read_truth
 from tests import forked
-from tests.reports.test_schemas import ROOT, problems, problems_of_lines
+from tests.reports.schema_problems import ROOT, problems, problems_of_lines
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS
+from tests.transport.media.jitter_errors import EARLY_NS, SETTLED, errors, uniform
 from tests.transport.media.path import Path
-from tests.transport.media.test_jitter_accuracy import EARLY_NS, SETTLED, errors, uniform
 
 
 @pytest.mark.parametrize("drift_ppm", [200, -200])

@@ -20,8 +20,8 @@ from bench.transport.sip import signalling
 from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 from tests.transport.sip.scripted_peer import ScriptedPeer
-from tests.transport.sip.test_telephone import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 
 OTHER, LOOPBACK_6 = "127.0.0.2", "::1"
 

@@ -14,7 +14,7 @@ from bench.transport.interface import NetworkPath
 from bench.transport.media.offer_answer import answer_to
 from bench.transport.media.rtp import HEADER_BYTES
 from bench.transport.media.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
-from tests.transport.sip.test_telephone import FRAME, dial, line, receive, refused
+from tests.transport.sip.phone_line import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)
 

@@ -1,4 +1,4 @@
-"""The list of options in docs/options.md. `python -m tests.docs.options` generates it from `rtbench options`."""
+"""The list of options in docs/options.md. `python -m tools.options` generates it from `rtbench options`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench.load.planning.run_options import add_options
 from rtbench.cli.start import OptionCollector
-from tests.made_page import listed, made_anew
+from tools.made_page import listed, made_anew
 
-PAGE = Path(__file__).parents[2] / "docs" / "options.md"
+PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 
 
 def written(page: str) -> str:

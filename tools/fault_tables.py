@@ -1,4 +1,4 @@
-"""The tables of faults on the pages of the simulator. `python -m tests.faults.page` writes them (`make schema`).
+"""The tables of faults on the pages of the simulator. `python -m tools.fault_tables` writes them (`make schema`).
 
 The kinds, places and keys of faults come from the simulator. The outcomes are the parameters of `test_cells.py`.
 """
@@ -14,9 +14,9 @@ from bench.files.validation import Choice, Field
 from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
-from tests.made_page import listed, made_anew, table
+from tools.made_page import listed, made_anew, table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
 

@@ -1,38 +1,16 @@
-"""The tables of clients in docs/simulator.md. `python -m tests.clients.page` writes them (`make schema`).
+"""The tables of clients in docs/simulator.md. `python -m tools.client_table` writes them (`make schema`).
 
-The outcomes in the tables are the parameters of `test_cells.py` and of the benchmark. Both run the programs of this
-folder.
+The outcomes in the tables are the parameters of `tests/system/clients/test_cells.py` and of the benchmark.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from tests.clients.cells import BENCHMARK, ROWS, STEPS
-from tests.made_page import made_anew, table
+from tests.clients.cells import ROWS, STEPS
+from tools.made_page import made_anew, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
-FOLDER = Path(__file__).parent / "programs"
-ADDRESS = "127.0.0.1:8765"
-"""The address of the simulator in the text of each program. Tests replace the port."""
-
-PROGRAMS = {
-    "openai (Python)": "test",
-    "azure-ai-voicelive": "test",
-    "openai (Node)": BENCHMARK,
-    "openai-agents": BENCHMARK,
-    "@openai/agents (Node)": BENCHMARK,
-    "LiveKit": BENCHMARK,
-    "pipecat": BENCHMARK,
-}
-"""The clients that have a program. The value is the place that runs the program: a test or the benchmark."""
-
-
-def source(name: str) -> str:
-    """Return the text of a client's program."""
-    (path,) = FOLDER.glob(re.sub(r"\W+", "_", name).strip("_").lower() + ".*")
-    return path.read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[1] / "docs" / "simulator.md"
 
 
 def sections() -> dict[str, str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
-from tests.transport.sip.hostile_check import Expected, Goes, Refused, check
+from tests.transport.sip.hostile_answers import BIDI
+from tests.transport.sip.hostile_check import Expected, Goes, Refused
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer
-from tests.transport.sip.test_hostile_answers import BIDI
 
 GOES = Goes()
 SAVP = "audio 4000 RTP/SAVP 0"
@@ -103,9 +101,3 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "a session interval of 10^12 s changes nothing": (answers(("Session-Expires", "1" + "0" * 12)), GOES),
     "a session interval that is text changes nothing": (answers(("Session-Expires", "soon;;=;")), GOES),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_hostile_description_or_address_has_one_stated_result(name: str) -> None:
-    behave, expected = CASES[name]
-    check(behave, expected)

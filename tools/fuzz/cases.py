@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from benchmarks.fuzz.subjects import SUBJECTS
+from tools.fuzz.subjects import SUBJECTS
 
 
 def play(subject: str, first: int, cases: int) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """A run of many cases of each subject; the first failure is printed with the command that repeats it.
 
-python -m benchmarks.fuzz                                        a million cases, on all cores
-python -m benchmarks.fuzz --subject "heard frames" --first 17 --cases 1
+python -m tools.fuzz                                        a million cases, on all cores
+python -m tools.fuzz --subject "heard frames" --first 17 --cases 1
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from benchmarks.fuzz.cases import play
-from benchmarks.fuzz.subjects import SUBJECTS
+from tools.fuzz.cases import play
+from tools.fuzz.subjects import SUBJECTS
 
 HANG_S = 20
 """A case that takes this much CPU time hangs."""
@@ -51,7 +51,7 @@ def batch(subject: str, first: int, cases: int) -> Played:
         for number in play(subject, first, cases):  # noqa: B007
             signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
     except Exception:
-        command = f'python -m benchmarks.fuzz --subject "{subject}" --first {number} --cases 1'
+        command = f'python -m tools.fuzz --subject "{subject}" --first {number} --cases 1'
         failure = f"{traceback.format_exc()}To repeat it: {command}"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
 OWN = re.compile(
     r"https://github\.com/[\w.-]+/rtbench(?![\w.-]*[\w])"

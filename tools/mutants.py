@@ -1,6 +1,6 @@
 """Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn with a seed.
 
-python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
+python -m tools.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
 
 A first run records which tests execute each line (coverage contexts, in build/mutants). Then the tests that execute the
 line of a mutant test this mutant, in a forked process that imports the changed module. No file is changed. The result
@@ -175,7 +175,7 @@ class Contexts:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register this module as a plugin, so that `-p tests.mutants` works."""
+    """Register this module as a plugin, so that `-p tools.mutants` works."""
     config.pluginmanager.register(Contexts())
 
 
@@ -200,7 +200,7 @@ def measure(tests: Sequence[str]) -> None:
     for old in FOLDER.glob("covered*"):
         old.unlink()
     coverage = [sys.executable, "-m", "coverage"]
-    command = [*coverage, "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-n", "2", "-p", "tests.mutants"]
+    command = [*coverage, "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-n", "2", "-p", "tools.mutants"]
     environment = os.environ | {"CI": "1", "COVERAGE_RUN": "1"}
     subprocess.run(
         [*command, "-p", "no:cacheprovider", "--ignore", "tests/system", *tests], env=environment, check=True

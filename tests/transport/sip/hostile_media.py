@@ -6,11 +6,8 @@ import struct
 from collections.abc import Callable
 from random import Random
 
-import pytest
-
 from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
 from bench.transport.media.rtp import RtpPacket, build_packet
-from tests.transport.sip.hostile_check import Goes, check
 from tests.transport.sip.hostile_line import Behaviour, HostilePeer
 
 FLOOD = 300
@@ -158,8 +155,3 @@ CASES: dict[str, Behaviour] = {
     ),
     "a goodbye of each source": controls(lambda peer, number: build_compound(report(1), Goodbye((number, 7), "\x1b"))),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_call_still_plays_the_frames_of_its_peer_after(name: str) -> None:
-    check(CASES[name], Goes())

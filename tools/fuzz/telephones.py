@@ -29,10 +29,10 @@ from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, SipRequest, parse_message, write_message, write_response
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
-from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
-from tests.transport.sip.test_fuzz_signalling import LOGIN, PIECES
+from tests.transport.sip.signalling_pieces import LOGIN, PIECES
+from tools.fuzz.damage import damaged_bytes
 
 DATAGRAMS = 25
 """The number of datagrams in a case."""

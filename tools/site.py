@@ -14,9 +14,9 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-from tests.docs.schemas import schema_text, schemas
+from tools.schemas import schema_text, schemas
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<=]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 FENCE = re.compile(r"^(```\w+) \w+$", re.MULTILINE)

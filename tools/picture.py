@@ -14,7 +14,7 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import started
 
-PICTURE = Path(__file__).parents[3] / "docs" / "report.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "report.png"
 RUN = Plan(sessions=240, turns=6, targets=("sweden", "eastus2"), failed=0.01, seconds=600, paired=True, usage=True)
 WIDE, HIGH = 1120, 1640
 

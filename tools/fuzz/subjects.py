@@ -1,7 +1,7 @@
 """The subjects of fuzzing. Each subject makes a case from a random source, and checks the result of the case.
 
 The checks are: no traceback, no hang, one outcome per turn, consistent counts, and memory bounded by the size of the
-input. A case is identified by its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER`
+input. A case is identified by its subject and its number: `python -m tools.fuzz --subject NAME --first NUMBER`
 repeats a failure.
 """
 
@@ -38,8 +38,6 @@ from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.serving.service import ServerConfig
-from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
-from benchmarks.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
@@ -72,7 +70,9 @@ from tests.simulator.builders import (
 )
 from tests.system.record.parts import build_part
 from tests.system.simulator.talk import UPGRADE
-from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
+from tools.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
 
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9

@@ -1,4 +1,4 @@
-"""The page with the licences of the packages on which ours depends. `python -m tests.docs.licences` writes it."""
+"""The page with the licences of the packages on which ours depends. `python -m tools.licences` writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PAGE = Path(__file__).parents[2] / "LICENCES.md"
+PAGE = Path(__file__).parents[1] / "LICENCES.md"
 HEAD = """# Licences
 
 Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extra `otel`

@@ -1,6 +1,6 @@
 """The generated lists of columns in docs/run-folder.md and of instants in docs/metrics.md.
 
-`python -m tests.docs.columns` writes these lists.
+`python -m tools.columns` writes these lists.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bench.catalogue.columns import (
     ColumnGroup,
     InstantGroup,
 )
-from tests.made_page import listed, made_anew
+from tools.made_page import listed, made_anew
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
 """The symbol for each source of a timestamp. Most timestamps are arrivals, so arrivals have no symbol."""

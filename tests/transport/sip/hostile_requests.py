@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-
-import pytest
 
 from bench.transport.sip.leg_requests import MAX_REQUESTS
 from bench.transport.sip.messages import SipRequest
-from tests.transport.sip.hostile_check import Ends, Expected, Goes, check
-from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer
-from tests.transport.sip.test_hostile_answers import BIDI
+from tests.transport.sip.hostile_answers import BIDI
+from tests.transport.sip.hostile_check import Ends, Expected, Goes
+from tests.transport.sip.hostile_line import Behaviour, HostilePeer
 
 GOES, ENDS = Goes(), Ends(1000, "the peer hung up")
-LOGIN = (("Authorization", "Basic " + base64.b64encode(b"alice:correct horse").decode()),)
 FLOOD = 300
 
 
@@ -256,12 +252,3 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
         lambda peer: peer.answer(contact=f"<sip:x@0.0.0.0:{peer.line.port}>"), GOES,
     ),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_hostile_peer_of_a_call_has_one_stated_result(name: str) -> None:
-    behave, expected = CASES[name]
-    line = check(behave, expected, LOGIN)
-
-    assert not any(b"correct horse" in data for data in line.heard)
-    assert all(LOOPBACK.encode() in data for data in line.heard)

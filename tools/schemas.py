@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of the files of this tool: `python -m tests.docs.schemas`.
+"""Write the JSON Schemas of the files of this tool: `python -m tools.schemas`.
 
 The schemas are generated from the types of these files, for a release and for the site. They are not committed. `make
 schema` writes them into `reports/schemas`, which is part of the wheel.
