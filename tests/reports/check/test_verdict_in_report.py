@@ -78,15 +78,16 @@ def test_a_refused_check_removes_the_verdict_of_an_earlier_one(tmp_path: Path) -
     assert "✕ FAIL" not in badges(folder)
 
 
-@pytest.mark.parametrize("change", [{"rows": 1}, {"schema": 1}, {"result": "maybe"}])
-def test_a_check_of_other_rows_or_of_another_version_is_not_shown(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_check_of_other_rows_or_of_another_version_is_not_shown(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", ENOUGH)
     checked(folder, tmp_path, "ttfa: med<5ms")
-    assert stored_check(load_for_report(folder)) is not None
-    path = folder / "check.json"
-    path.write_text(json.dumps(json.loads(path.read_bytes()) | change), encoding="utf-8")
+    frames, path = load_for_report(folder), folder / "check.json"
+    written = json.loads(path.read_bytes())
+    assert stored_check(frames) is not None
 
-    assert stored_check(load_for_report(folder)) is None
+    for change in ({"rows": 1}, {"schema": 1}, {"result": "maybe"}):
+        path.write_text(json.dumps(written | change), encoding="utf-8")
+        assert stored_check(frames) is None, change
 
 
 def test_the_stored_check_is_the_written_one(tmp_path: Path) -> None:
