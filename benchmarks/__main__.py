@@ -15,6 +15,7 @@ PARTS = {
     "recorded_calls": "recorded_calls",
     "telephone": "telephone",
     "crowd": "crowd",
+    "runner": "runner",
     "capacity": "capacity",
     "master": "master",
     "exact": "exact",

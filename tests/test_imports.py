@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (
+        "simulator_process",
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
     ),
     "bench.simulator": (
@@ -142,7 +143,7 @@ CLOCK_FREE = (
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
-    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.slo", "rtbench.capacity.conclusion",
+    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.load_thresholds", "rtbench.capacity.conclusion",
     "reports.statistics",
 )  # fmt: skip
 """The modules that read no clock and open no socket, so that tests run them on a virtual clock.
@@ -199,7 +200,8 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.data.runs", "reports.data.sa
 """The modules that a plotting module must not import. A plotting module gets its data as a frame."""
 
 STARTED = {
-    "rtbench.locust_run": {"locust", "rtbench.cli.app"},
+    "rtbench.locust_run": {"locust"},
+    "bench.load.simulator_process": {"rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},

@@ -16,10 +16,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError, see
+from bench.base.errors import INVALID_VALUE, Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.files.sanitize import excerpt
-from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.metrics.argument_names import option_of_text
 from reports.metrics.metric_spec import MetricSpec, Sign, Statistic
 from reports.metrics.rate_metrics import RATES
@@ -303,6 +303,44 @@ def parse(metric: str, text: str) -> Threshold:
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     """Read a YAML file of thresholds. Raise UsageError with the file, the line, and the allowed forms."""
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
+
+
+_LINE = re.compile(r"\s*(\w+(?:\{[^{}]*\})?)\s*(:?)\s*(.+)", re.ASCII | re.DOTALL)
+"""A metric with its filters, a colon, and a condition. Without the colon, it is a threshold with a mistake."""
+
+
+@dataclass(frozen=True)
+class _LineValue(PythonValue):
+    """A part of `line`, a threshold on the command line."""
+
+    line: str = ""
+
+    def error(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
+        return UsageError(f"--thresholds {quoted(self.line)}: {problem}")
+
+
+def threshold_tables(given: Iterable[str]) -> Iterator[tuple[Path | None, LocatedValue]]:
+    """Yield the table of each value of `--thresholds`, with its file; None for a threshold in one line.
+
+    Raise UsageError if a value is neither a readable file nor a threshold such as `ttfa: p(95)<800`.
+    """
+    for text in given:
+        line = _LINE.fullmatch(text) if "<" in text or ">" in text else None
+        if line is None:
+            path = Path(text)
+            yield path, read_yaml(path, "the file")
+            continue
+        metric, colon, condition = line[1], line[2], line[3].strip()
+        if not colon:
+            aggregate = "rate" if condition.startswith(tuple(SIGNS)) else ""
+            meant = quoted(f"{metric}: {aggregate}{condition}")
+            raise UsageError(f"--thresholds {quoted(text)} has no colon after the metric: write {meant}")
+        yield None, _LineValue("--thresholds", {metric: condition}, line=text)
+
+
+def requested_thresholds(given: Iterable[str]) -> tuple[Threshold, ...]:
+    """Return the thresholds of all values of `--thresholds`. Raise UsageError."""
+    return tuple(found for _, table in threshold_tables(given) for _, found in placed_thresholds(table))
 
 
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:

@@ -12,7 +12,7 @@ from tests.capacity.searched import LEVELS, level, searched
 def test_the_page_has_the_conclusion_and_each_level() -> None:
     page = render_html(capacity_page(searched(LEVELS)))
 
-    assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
+    assert "Passes at 8 and fails at 16 concurrent calls (ttfa: p(95)&lt;800)." in page
     assert "A longer run confirmed 8." in page
     assert "SIMULATED" in page
     assert "&lt;west&gt;" in page

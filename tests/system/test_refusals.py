@@ -47,7 +47,7 @@ REFUSED = {
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
     "merge . -o merged": "",
-    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --to 4 --max-time 100s {NOWHERE}": "script.yaml:3",
+    f"capacity scenario.py -o found --thresholds ttfa:med<5s --from 4 --to 4 {NOWHERE}": "script.yaml:3",
 }
 
 

@@ -160,16 +160,16 @@ Thresholds = Mapping[str, Sequence[str]]
 
 
 def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
-    """Return the thresholds of a run, from a file or from its scripts. Raise UsageError if they are invalid.
+    """Return the thresholds of a run, from `--thresholds` or from its scripts. Raise UsageError if they are invalid.
 
     `parsed` are Locust's parsed options.
     """
-    file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
+    given, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
-    if file is None and baseline is None and not scripts:
+    if not given and baseline is None and not scripts:
         return {}
     request = {
-        "file": None if file is None else str(file),
+        "given": given,
         "scripts": [
             {"name": script.name, "path": str(script.path)}
             | {"thresholds": None if script.task is None else script.thresholds}
@@ -202,7 +202,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
         pairs = ((flag, value) for flag, of_flag in values.items() for value in of_flag)
         return [word for flag, value in pairs for word in ((flag,) if value is True else (flag, value))]
     if given:
-        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE|THRESHOLD, or --baseline RUN")
     return None
 
 

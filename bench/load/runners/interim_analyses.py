@@ -55,7 +55,7 @@ def sequential_plan(
     """Return the plan of a run's interim analyses. Raise UsageError if thresholds cannot be used.
 
     `scripts` is the result of `scripts_of`. `lacking` is what they can never measure. `thresholds` are theirs, unless
-    the options name a file.
+    the options have thresholds.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     outputs = {fact["output"] for fact in scripts}
@@ -72,7 +72,7 @@ def sequential_plan(
         "pairs": pairs,
         "every": options.interim_every,
         "lacking": lacking,
-        "thresholds": str(options.thresholds) if options.thresholds else None,
+        "thresholds": options.thresholds,
         "of_scripts": thresholds or {},
     }
     plan: SequentialPlanEntry = finalized_run.child_output(

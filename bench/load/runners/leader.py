@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
 from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_command
-from bench.load.planning.run_plan import RunPlan, check_two
+from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.interim_analyses import InterimAnalyses, plan_text, scripts_of, sequential_plan
@@ -28,6 +30,7 @@ from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
+from bench.load.simulator_process import is_simulator, simulator_to_call
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
@@ -79,6 +82,8 @@ class Leader(ProcessRole):
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
+        if parsed.simulator:
+            self._find_simulator()
         self.prepare()
         plan = self.planned
         ends = (
@@ -110,14 +115,26 @@ class Leader(ProcessRole):
         what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
         if named or (self.parsed.host and self._all_realtime):
             raise UsageError(
-                f"{what} names no service here: use --url URL, or --targets with the names in targets.yaml"
+                f"{what} names no service here: use --url URL, --targets with the names in targets.yaml, or --simulator"
             )
 
+    def _find_simulator(self) -> None:
+        """Find or start the simulator of `--simulator`. A started one ends with this process."""
+        called = ExitStack()
+        atexit.register(called.close)
+        simulator = called.enter_context(simulator_to_call())
+        setattr(self.parsed, SIMULATOR, simulator.address)
+        if simulator.notice:
+            self.say(simulator.notice)
+
     def _targets_text(self) -> str:
-        """Return the targets with their URLs, as the web UI shows them."""
-        simulated = {target.target for target in self._targets() if target.simulated}
+        """Return the targets with their URLs, as the web UI shows them.
+
+        Before the first call, a target on this machine is asked whether it is a simulator.
+        """
+        simulated = {target.target: target.simulated for target in self._targets()}
         texts = (
-            f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
+            f"{target.public_url}{' (SIMULATED)' if simulated.get(target.label) or is_simulator(target) else ''}"
             for target in self.planned.targets
         )
         return ", ".join(texts)

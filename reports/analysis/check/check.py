@@ -29,7 +29,7 @@ from reports.data.turns import measured_sessions
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
-from reports.metrics.thresholds import Threshold, by_metric, near, placed_thresholds, recorded
+from reports.metrics.thresholds import Threshold, by_metric, near, placed_thresholds, recorded, threshold_tables
 from reports.results.reason import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
@@ -270,10 +270,10 @@ def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> R
 def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the thresholds of a planned run by metric, as run.json stores them.
 
-    They are read before the run starts, so that a mistake in them costs no session. Thresholds of a file replace those
-    of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
+    They are read before the run starts, so that a mistake in them costs no session. Those of `--thresholds` replace
+    those of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
 
-    - `file` is the path of the thresholds file, or null
+    - `given` is the values of `--thresholds`
     - `scripts` is the scripts that have their own thresholds. Each has its `name`, its `path` and, if it is a Python
     script, its `thresholds`.
     - `script_names` is the names of all scripts
@@ -300,7 +300,9 @@ def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
                     raise value.error(str(error)) from None
                 thresholds.append(threshold)
         except UsageError as error:
-            raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"thresholds: {error}") from None
+            if path is None or isinstance(error, ScriptError):
+                raise
+            raise ScriptError(path, None, f"thresholds: {error}") from None
     return by_metric(thresholds)
 
 
@@ -312,11 +314,13 @@ def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Thr
     return replace(threshold, step=f"{script}: {threshold.step}")
 
 
-def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue, str]]:
-    """Yield each file that contains thresholds, with its table of thresholds and, if it is a script, its name."""
-    if request["file"]:
-        path = Path(request["file"])
-        yield path, read_yaml(path, "the file"), ""
+def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path | None, LocatedValue, str]]:
+    """Yield (file, table of thresholds, name of the script) of all thresholds.
+
+    The file is None for a threshold on the command line. The name is "" for a table that is not in a script.
+    """
+    if request["given"]:
+        yield from ((path, table, "") for path, table in threshold_tables(request["given"]))
         return
     for script in request["scripts"]:
         path, table = Path(script["path"]), script["thresholds"]
