@@ -74,7 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trends", "reference",
     ),
     "reports.pages": (
-        "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
+        "thresholds", "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
     ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip

@@ -56,7 +56,7 @@ from tests.reports import shared, synthetic
 from tests.reports.check.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
-from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
+from tests.reports.forms import comparison_html, comparison_markdown, comparison_notices, comparison_text, run_text
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
@@ -139,7 +139,7 @@ def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path:
     assert known.low - 1.2 * widest <= wide.low < known.low
     assert wide.worse.p >= known.worse.p
     text = "Intervals of response_total allow for the uncertainty of each value: up to 40 ms on a and up to 40 ms on b"
-    assert text in " ".join(comparison_text(comparison).split())
+    assert text in " ".join(" ".join(comparison_notices(comparison)).split())
 
 
 def test_a_difference_is_not_compared_if_the_uncertainty_is_as_large_as_a_value(tmp_path: Path) -> None:

@@ -390,6 +390,7 @@ def add_options(parser: Any) -> None:
         option.add_to(parser)
 
 
+EXPLAIN = "--explain"
 OF_CHECK = (
     RunOption(
         "RUN|FOLDER|TARGET",
@@ -409,6 +410,9 @@ OF_CHECK = (
         more={"action": "append"},
     ),
     RunOption("FILE", "the same as --write junit=FILE", flag="--junit"),
+    RunOption(
+        None, "also print what explains the error rates of the verdicts", flag=EXPLAIN, more={"action": "store_true"}
+    ),
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"

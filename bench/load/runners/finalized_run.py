@@ -32,7 +32,7 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.installation import KILLED_S, child_environment, last_line, python_command
 from bench.base.standard_streams import text_width
 from bench.base.units import NS_PER_S
-from bench.load.planning.run_options import OF_CHECK, is_command
+from bench.load.planning.run_options import EXPLAIN, OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.record import folder as files
 from bench.record import spool
@@ -212,7 +212,8 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
     if thresholds or "--baseline" in given:
         values = {flag: value if isinstance(value, list) else [value] for flag, value in given.items()}
-        return [word for flag, of_flag in values.items() for value in of_flag for word in (flag, value)]
+        pairs = ((flag, value) for flag, of_flag in values.items() for value in of_flag)
+        return [word for flag, value in pairs for word in ((flag,) if value is True else (flag, value))]
     if given:
         raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE|THRESHOLD, or --baseline RUN")
     return None
@@ -230,7 +231,7 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Close, decide, report and check a run.
+    """Close, decide, check and report a run.
 
     `stopped` is the reason of its end. `check_options` are the options of `rtbench check`; None if there is no check.
     """
@@ -241,12 +242,16 @@ def finalize_run(
         files.write_document(folder, document)
     longest_s, permission = longest_report_s(folder), permission_to_close(folder)
     decided = None
-    # before the report, which shows the decision; the first of them closes the folder
+    # before the report, which shows the decision and the check; the first of them closes the folder
     if "sequential_plan" in document:
         command = python_command("rtbench.cli.decision", str(folder))
         late = too_long(f"rtbench check {folder}", longest_s)
         decided = run_child(command, longest_s, late, **permission)
-    reported = run_command("report", folder, longest_s, **permission)
+    checked = None
+    if check_options is not None:
+        checked = run_command("check", folder, longest_s, "--quiet", *check_options, **permission)
+    explain = [option for option in check_options or () if option == EXPLAIN]
+    reported = run_command("report", folder, longest_s, *explain, **permission)
     summary = reported.stdout.rstrip("\n")
     if reported.returncode != 0:
         return _failed(summary, reported, "the report could not be made")
@@ -256,10 +261,9 @@ def finalize_run(
             return _failed(summary, decided, "the run could not be decided")
         summary = with_sentence(summary, decided.stdout, text_width())
         status = status or decided.returncode
-    if check_options is None:
+    if checked is None:
         is_aborted = bool((document.get("abort") or {}).get("reason"))
         return FinalizedRun(summary, "", status or (FAIL_STATUS if is_aborted else None))
-    checked = run_command("check", folder, longest_s, *check_options)
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")

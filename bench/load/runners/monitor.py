@@ -192,7 +192,7 @@ def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
     rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
-        spent = f"{dollars(total.usd)} USD"
+        spent = f"{dollars(total.usd)} USD{' simulated' if total.simulated else ''}"
         total_text = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
         yield StatusPart(rank, (total_text + unpriced, total_text, spent))
     elif total.unpriced:  # the cost is unknown, and 0.00 would be a value

@@ -104,6 +104,7 @@ def check_of(
         ),
         data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None,
         on_inconclusive=on_inconclusive,
+        rows=len(run.turns) + len(run.sessions),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=of_baseline.decision,
         is_aborted=stopping is not None,

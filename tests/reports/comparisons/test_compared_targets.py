@@ -381,6 +381,13 @@ def test_labels_of_the_same_target_have_a_short_part_that_differs(folders: list[
     assert target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
 
 
+@pytest.mark.parametrize(("names", "labels"), [(("today", "night"), ["today", "night"]), (("one", "one"), ["a", "b"])])
+def test_runs_of_one_target_are_called_by_their_names(names: tuple[str, str], labels: list[str]) -> None:
+    runs = [frames_of(Plan(targets=(target,)), scenario=name) for target, name in zip("ab", names, strict=True)]
+
+    assert target_titles([(run, target) for run, target in zip(runs, "ab", strict=True)]) == labels
+
+
 @pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)
 def test_labels_are_the_targets_names(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
     sides = parse_targets([run(tmp_path / name, plan) for name, plan in runs.items()])
