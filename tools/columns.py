@@ -29,14 +29,15 @@ STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
 def written(page: str) -> str:
     """Return the page with new text in its generated lists."""
     turns = [some for some in TURNS if some not in IDENTITY]
+    described = {*IDENTITY, *turns}
     return made_anew(
         page,
         {
             "columns of both": _columns(IDENTITY),
             "columns of turns": _columns(some for some in turns if not some.audit),
             "columns of bounds": _columns(some for some in turns if some.audit),
-            "columns of sessions": _columns(some for some in SESSIONS if some not in IDENTITY),
-            "columns of seconds": _columns(SECONDS),
+            "columns of sessions": _columns(some for some in SESSIONS if some not in described),
+            "columns of seconds": _columns(some for some in SECONDS if some not in described),
             "instants of turns": _instants(TURN_INSTANT_GROUPS),
             "instants of sessions": _instants(SESSION_INSTANT_GROUPS),
         },

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.files.validation import Choice, Field
-from bench.simulator.faults.kinds import EVERYWHERE, IN_SESSION, KINDS, ON_EVENTS, PLACES, WHEN, FaultKind
+from bench.simulator.faults.kinds import (
+    EVERYWHERE,
+    IN_SESSION,
+    KINDS,
+    OF_TRANSCRIPTS,
+    ON_EVENTS,
+    PLACES,
+    WHEN,
+    FaultKind,
+)
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
 from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
 from tools.made_page import listed, made_anew, table
@@ -19,6 +28,7 @@ from tools.made_page import listed, made_anew, table
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
+GATHERED |= {(*places, *OF_TRANSCRIPTS): f"{word}, transcripts" for places, word in GATHERED.items()}
 
 
 def tables() -> dict[str, str]:
@@ -38,9 +48,9 @@ def written(page: str) -> str:
 
 
 def _kinds() -> str:
-    return table(
-        ("kind", "what happens", "where", "its keys"),
-        ((names, kind.note, _where(kind), "; ".join(map(_key, kind.keys.items()))) for names, kind in _named_kinds()),
+    return listed(
+        (f"{names} ({_where(kind)})", "; ".join((kind.note, *map(_key, kind.keys.items()))))
+        for names, kind in _named_kinds()
     )
 
 
@@ -64,7 +74,7 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
 
 def _where(kind: FaultKind) -> str:
     """Return the places at which a kind of fault can occur. If there are several, add the default place."""
-    default = f" ({kind.default})" if len(kind.places) > 1 else ""
+    default = f"; {kind.default}" if len(kind.places) > 1 else ""
     return _gathered(kind.places) + default
 
 

@@ -26,5 +26,5 @@ def listed(entries: Iterable[tuple[str, str]]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
+    first, *others = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([first, "|" + "---|" * len(head), *others]) + "\n"

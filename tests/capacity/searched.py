@@ -15,7 +15,7 @@ def level(load: int, answer: Result, p50: float, *, hold: bool = False) -> Level
     tail = build_latency(1.5 * p50, 1.3 * p50, math.inf)
     failures = ViolationShare(value=0.01, low=0.002, high=0.03, turns=900, sessions=180)
     return build_level(load, answer, hold=hold, turns=900, sessions=180, latency_p50=wait, latency_p95=tail,
-                       failure_rate=failures, slo_violations=[build_share()], run=f"run-{load}",
+                       failure_rate=failures, violations=[build_share()], run=f"run-{load}",
                        simulated=True)  # fmt: skip
 
 

@@ -53,7 +53,7 @@ SERVICE: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 RUN: dict[str, tuple[str, Any]] = {
     "sessions": ("7", 7), "connect_rate": ("30", 30.0), "session_pause": ("0", 0.0), "seed": ("5", 5),
-    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ci.yaml", Path("ci.yaml")),
+    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ttfa: med<1s", ("ttfa: med<1s",)),
     "interim_every": ("25", 25), "record_events": ("2.5%", Fraction(1, 40)), "runs_dir": ("out", Path("out")),
     "history": ("before.jsonl", Path("before.jsonl")), "worker_timeout": ("2m", 120.0),
     "arrival_rate": ("30/min", 0.5), "arrival_pattern": ("gamma:2",) * 2, "max_concurrent": ("40", 40),
@@ -86,7 +86,6 @@ REFUSED = {
     "a seed is a whole number": ("--seed", "--seed must be a whole number from 0 to", ["-1", "1.5", "x", "²"]),
     "a warm-up is a time": ("--warmup", "--warmup must be a time such as 90, 90s, 2m or 1m30s",
                             ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "]),
-    "thresholds are for deciding": ("--thresholds", "--thresholds needs --until-decided", ["ci.yaml"]),
     "looks are for deciding": ("--interim-every", "--interim-every needs --until-decided", ["25"]),
     "a rate is not negative": ("--connect-rate", "--connect-rate", ["-1"]),
     "a budget is money": ("--budget", "--budget must be", ["0", "-1", "nan", "inf", "five"]),
@@ -169,7 +168,7 @@ def test_rtbench_run_is_headless_and_accepts_thresholds() -> None:
     assert given.headless
     assert is_command(given)
     assert not is_command(parsed())
-    assert Options.of(given).thresholds == Path("ci.yaml")
+    assert Options.of(given).thresholds == ("ci.yaml",)
     assert check_options(given, {"ttfa": ["p(50)<1s"]}) == ["--baseline", "runs/before"]
 
 
@@ -457,6 +456,15 @@ def test_a_command_that_starts_runs_is_repeated_itself() -> None:
 
 def test_options_with_secrets_are_not_repeated() -> None:
     assert "hush" not in command_line_of("-f x.py --headless --web-login-secret hush --users 3")
+
+
+@pytest.mark.parametrize("load", ["--arrival-rate 60/min --max-concurrent 5", "--stages stages.yaml"])
+def test_users_that_the_load_determines_are_not_repeated(load: str) -> None:
+    assert command_line_of(f"-f x.py --headless --users 5 --spawn-rate 5 {load}") == f"locust -f x.py --headless {load}"
+
+
+def test_the_simulator_is_repeated_as_a_switch() -> None:
+    assert command_line_of("-f x.py --headless --simulator") == "locust -f x.py --headless --simulator"
 
 
 @pytest.mark.parametrize("words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"])

@@ -45,7 +45,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("command", "last"),
     [
         (["report", NAME], f"runs/{SHOWN}/report.html"),
-        (["report", f"runs/{NAME}", "two"], "runs/two/report.html"),
         (["check", NAME, "--thresholds", "ci.yaml"], f"runs/{SHOWN}/check.md"),
         (["check", "two", "--baseline", f"runs/{NAME}"], "runs/two/check.md"),
         (["open", NAME], f"runs/{SHOWN}/report.html"),

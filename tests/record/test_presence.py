@@ -86,9 +86,9 @@ def test_a_trend_names_the_unreadable_run(home: Path, monkeypatch: pytest.Monkey
     "command",
     [
         *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
-        *("report", "report one", "report runs/one", "report one two"),
+        *("report", "report one", "report runs/one"),
         *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
-        *("trend", "trend runs", "trend runs/one"),
+        *("trend", "trend runs", "trend runs/one runs/two"),
         *(
             "open",
             "open one",

@@ -89,6 +89,16 @@ def test_folders_that_other_commands_wrote_are_named_in_the_list(searched: Path)
     assert c.endswith("`rtbench capacity` wrote its levels; name one of its runs")
 
 
+@pytest.mark.parametrize("command", ["report", "compare", "check"])
+def test_a_folder_of_runs_is_refused_with_the_command_that_lists_them(tmp_path: Path, command: str) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").touch()
+    found = call(command, tmp_path)
+
+    assert isinstance(found.exception, UsageError)
+    assert f"it contains runs, which `rtbench runs {tmp_path}` lists" in str(found.exception)
+
+
 @pytest.mark.parametrize(("name", "page"), [("a-capacity", "capacity.html"), ("compared", "compare.html")])
 @pytest.mark.parametrize("by_name", [False, True])
 def test_a_page_that_another_command_wrote_is_opened(

@@ -358,6 +358,7 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
     for row in summary["cost"]["targets"]:
         mine = costs.loc[row["target"]]
         assert mine["turns"] == row["turns"]
+        assert mine["simulated"] == summary["simulated"]
         np.testing.assert_allclose(mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5)
         assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
 

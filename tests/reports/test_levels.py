@@ -7,10 +7,9 @@ from reports.analysis.summary.summary import RunResults
 from reports.pages.run_report.document import summary_data
 from reports.pages.run_report.metric_tables import METRICS
 from reports.pages.run_report.report import run_page
-from reports.pages.run_report.several_runs import RUN_HEADS
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import schema_of
-from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS, MAIN_LEVELS
+from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
@@ -35,6 +34,5 @@ def test_tables_and_frames_have_a_column_or_a_row_for_each_level() -> None:
     names = list(LEVEL_NAMES.values())
 
     assert [head for head in METRICS if head in names] == names
-    assert [head for head in RUN_HEADS if head in names] == [LEVEL_NAMES[p] for p in MAIN_LEVELS]
     assert f"| step | target | {' | '.join(names)} | max |" in render_markdown(run_page(summary))
     assert rtbench.load(summary.run.folder).quantiles("ttfa")["p"].unique().tolist() == list(LEVELS)

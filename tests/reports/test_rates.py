@@ -332,4 +332,4 @@ def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: P
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses cannot decide on a slope"):
-        plan_analyses({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})
+        plan_analyses({"thresholds": [str(file)], "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

@@ -19,6 +19,7 @@ from reports.analysis.check.results import ThresholdResult, compared_result, lim
 from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
 from reports.metrics.statistic_types.rate import estimate_rate
+from reports.metrics.thresholds import by_metric
 from reports.results.reason import Reason
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import of_equal_sessions
@@ -170,7 +171,7 @@ LACKING = [
 def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     file = folder / "ci.yaml"
     file.write_text(text)
-    return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
+    return {"given": [str(file)], "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def of_script(folder: Path, text: str) -> dict[str, Any]:
     """Return the thresholds that a run of this script stores if the run has no thresholds file."""
     path = folder / "mine.yaml"
     path.write_text(text)
-    return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}
+    return asked(folder, "") | {"given": [], "scripts": [{"path": str(path), "thresholds": None}]}
 
 
 def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
@@ -228,7 +229,10 @@ def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
     first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
     first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failure_rate": ["rate<2%"]}})
 
-    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
+    assert by_metric(planned_thresholds(first)) == {
+        "ttfa": ["p(50)<1s", "p(95)<2s"],
+        "failure_rate": ["rate<1%", "rate<2%"],
+    }
 
 
 def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -> None:
@@ -241,10 +245,10 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
         scripts.append({"name": name, "path": str(path), "thresholds": None})
     turns: list[dict[str, Any]] = [{"step": step, "lacks": {}} for step in ("greeting", "bye")]
     lacking: list[dict[str, Any]] = [{"name": name, "turns": turns, "session": {}} for name in ("first", "second")]
-    request = asked(tmp_path, "") | {"file": None, "scripts": scripts[:1], "lacking": lacking}
+    request = asked(tmp_path, "") | {"given": [], "scripts": scripts[:1], "lacking": lacking}
 
     both = request | {"scripts": scripts, "script_names": ["first", "second"]}
-    assert planned_thresholds(both) == {
+    assert by_metric(planned_thresholds(both)) == {
         "ttfa{step:first: greeting}": ["p(50)<1s"],
         "ttfa{step:second: bye}": ["p(50)<2s"],
         "ttfa{step:second: greeting}": ["p(50)<1s"],
@@ -253,26 +257,26 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
     with pytest.raises(UsageError, match='several scripts have a step "greeting"'):
         planned_thresholds(of_file)
     lacking[1]["turns"] = turns[1:]
-    assert planned_thresholds(of_file) == {"ttfa{step:greeting}": ["p(50)<1s"]}
+    assert by_metric(planned_thresholds(of_file)) == {"ttfa{step:greeting}": ["p(50)<1s"]}
 
 
 def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is not a limit of ttfa"):
         planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
     in_python = asked(tmp_path, "") | {
-        "file": None,
+        "given": [],
         "scripts": [{"path": "callers.py", "thresholds": {"ttfa": ["p(50)<1 day"]}}],
     }
     with pytest.raises(UsageError, match=r"^callers.py: thresholds: "):
         planned_thresholds(in_python)
 
 
-def test_a_thresholds_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
+def test_the_thresholds_of_the_command_line_replace_those_of_the_scripts(tmp_path: Path) -> None:
     both = of_script(tmp_path, "thresholds: {ttfa: nonsense}\n") | {
-        "file": asked(tmp_path, "failure_rate: rate<1%")["file"]
+        "given": asked(tmp_path, "failure_rate: rate<1%")["given"]
     }
 
-    assert planned_thresholds(both) == {"failure_rate": ["rate<1%"]}
+    assert by_metric(planned_thresholds(both)) == {"failure_rate": ["rate<1%"]}
 
 
 @pytest.mark.parametrize(

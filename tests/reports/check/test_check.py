@@ -24,7 +24,16 @@ from reports.results.reason import Reason
 from reports.statistics.differences import Margin, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import of_equal_sessions
-from reports.text.check_sentences import against_text, interval_text, notices, remark, value_text, warnings, why
+from reports.text.check_sentences import (
+    against_text,
+    explanations,
+    interval_text,
+    notices,
+    remark,
+    value_text,
+    warnings,
+    why,
+)
 from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
@@ -233,10 +242,8 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
     assert against_text(found) == "2\u00a0stored runs of sim"
-    assert tuple(notices(found)) == (
-        "1\u00a0stored run of sim excluded because of: client version.",
-        reason_text(Reason("run_sd_assumed")),
-    )
+    assert notices(found) == ["1\u00a0stored run of sim excluded because of: client version."]
+    assert explanations(found)[-1] == reason_text(Reason("run_sd_assumed"))
 
 
 def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_ones_decide(tmp_path: Path) -> None:

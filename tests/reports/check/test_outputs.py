@@ -67,9 +67,13 @@ def test_the_comment_begins_with_the_verdict_and_ten_thresholds_worst_first() ->
     assert lines[0] == (
         "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95)"
     )
-    assert lines[1].startswith("**✕ FAIL** · **✓ VALID** · **◇ SIMULATED**")
+    assert lines[1].startswith("**✕ FAIL** 1 of 14 thresholds failed · **✓ VALID** · **◇ SIMULATED**")
     assert "exit status 1: a threshold failed or a metric regressed" in lines
-    assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
+    assert [row.split("|")[-2].strip() for row in rows][:3] == [
+        "✕ **regressed**",
+        "? inconclusive (too few turns)",
+        "✓ pass",
+    ]
     assert len(rows) == 10
     assert "<details><summary>4 more rows</summary>" in lines
 

@@ -20,7 +20,7 @@ from reports.statistics.autocorrelation import with_sixths
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.rates import PerCluster
-from reports.text.check_sentences import against_text, notices, why
+from reports.text.check_sentences import against_text, explanations, notices, why
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
 
@@ -58,8 +58,8 @@ def test_bursts_of_failures_do_not_regress_against_stored_runs(tmp_path: Path) -
     assert {item.result for item in found.thresholds} == {"inconclusive"}
     differences = [item.compared.difference for item in found.thresholds if item.compared]
     assert {difference.order for difference in differences if difference} == {"bursts"}
-    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in notices(found))
-    assert not any("no verdict would change" in notice for notice in notices(found))
+    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in explanations(found))
+    assert not any("no verdict would change" in notice for notice in explanations(found))
 
 
 def test_bursts_of_the_stored_runs_alone_are_found_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE
 from reports.metrics.measurable import refuse_unmeasurable
 from reports.metrics.strata import Stratum
-from reports.metrics.thresholds import THRESHOLD_METRICS, parse, read_thresholds
+from reports.metrics.thresholds import THRESHOLD_METRICS, parse, read_thresholds, requested_thresholds
 from reports.statistics.differences import Margin
 
 ROOT = Path(__file__).parents[3]
@@ -50,6 +51,41 @@ def test_a_margin_is_read_as_the_accepted_degradation(metric: str, text: str, ma
     found = parse(metric, text)
 
     assert (found.margin, found.limit) == (margin, None)
+
+
+def read(folder: Path, text: str) -> list[tuple[str, bool]]:
+    """Return the text of each threshold in a file, and whether it stops the run."""
+    (folder / "ci.yaml").write_text(text)
+    return [(threshold.source_text, threshold.abort) for threshold in read_thresholds(folder / "ci.yaml")]
+
+
+def test_a_threshold_may_be_a_table_with_abort(tmp_path: Path) -> None:
+    text = "ttfa:\n- {threshold: p(95)<800, abort: true}\n- {threshold: med<1s}\n- med<900\n"
+    single = "failure_rate: {threshold: rate<1%, abort: true}\n"
+
+    assert read(tmp_path, text + single) == [
+        ("ttfa: p(95)<800", True), ("ttfa: med<1s", False), ("ttfa: med<900", False), ("failure_rate: rate<1%", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{threshold: p(95)<800, abrot: true}", "ci.yaml:1:31: ttfa has an unknown key 'abrot'; did you mean abort?"),
+        (
+            "{threshold: p(95)<800, abortOnFail: true}",
+            "ci.yaml:1:31: ttfa has an unknown key 'abortOnFail'; did you mean abort?",
+        ),
+        ("{abort: true}", "ttfa needs `threshold`"),
+        ("{threshold: p(95)<800, abort: 1}", "abort must be true or false, not 1"),
+        ("{threshold: p(95)<+20%, abort: true}", "p(95)<+20% is relative, so it cannot have `abort`"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)) as refused:
+        read(tmp_path, f"ttfa: [{entry}]\n")
+
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -284,3 +320,39 @@ def test_a_threshold_on_a_step_needs_an_existing_step_that_may_have_the_metric()
 def test_the_error_quotes_the_threshold_as_the_user_wrote_it() -> None:
     with pytest.raises(UsageError, match=r'^--slo "voice_to_voice'):
         refuse_unmeasurable(threshold("voice_to_voice: med<1"), [script()], '--slo "voice_to_voice p(50)<1"')
+
+
+def test_the_command_line_accepts_files_and_thresholds_in_one_line(tmp_path: Path) -> None:
+    file = written(tmp_path, "ttfa: [p(95)<800]\n")
+    found = requested_thresholds([str(file), "ttfa{step:greeting}: p(99) < 1.2s", "failure_rate: rate<1%"])
+
+    assert [threshold.source_text for threshold in found] == [
+        "ttfa: p(95)<800", "ttfa{step:greeting}: p(99) < 1.2s", "failure_rate: rate<1%",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("ttfa p(95)<800", '"ttfa: p(95)<800"'),
+        ("failure_rate<1%", '"failure_rate: rate<1%"'),
+        ("yield_rate > 90%", '"yield_rate: rate> 90%"'),
+        ("ttfa{step:greeting} med<1s", '"ttfa{step:greeting}: med<1s"'),
+    ],
+)
+def test_a_threshold_in_one_line_without_a_colon_is_refused_with_the_right_spelling(text: str, right: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        requested_thresholds([text])
+    meant = re.fullmatch(r"--thresholds .* has no colon .*: write (\".*\")", str(refused.value))
+
+    assert meant is not None
+    assert meant[1] == right
+    assert requested_thresholds([right.strip('"')])
+
+
+@pytest.mark.parametrize("text", ["ttfaa: p(95)<800", "ttfa: p95<800", "ttfa: max<800", "ttfa: p(95)>800", "<", ": <1"])
+def test_a_mistake_in_a_threshold_in_one_line_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        requested_thresholds([text])
+
+    assert "\n" not in str(refused.value)

@@ -37,6 +37,9 @@ FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
 
 
+REFUSED = Plan(sessions=20, turns=5, refused=3)
+
+
 def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
     return MetricSpec(metric, Quantile(p), margin_of(p), **more)
 
@@ -216,6 +219,15 @@ def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], m
         parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
 
 
+LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
+    # (runs by folder name, labels of the targets)
+    "a run gives all of its targets in the order of its document":
+        ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
+    "targets with the same label have their folder in the label":
+        ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
+}  # fmt: skip
+
+
 TITLES: dict[str, tuple[list[str], list[str]]] = {
     # (folders of runs with the same target, labels of the targets)
     "runs of different scripts have the name of the script":
@@ -238,6 +250,13 @@ def test_labels_of_the_same_target_have_a_short_part_that_differs(folders: list[
     frames = frames_of(SMALL)
 
     assert target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
+
+
+@pytest.mark.parametrize(("names", "labels"), [(("today", "night"), ["today", "night"]), (("one", "one"), ["a", "b"])])
+def test_runs_of_one_target_are_called_by_their_names(names: tuple[str, str], labels: list[str]) -> None:
+    runs = [frames_of(Plan(targets=(target,)), scenario=name) for target, name in zip("ab", names, strict=True)]
+
+    assert target_titles([(run, target) for run, target in zip(runs, "ab", strict=True)]) == labels
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from reports.statistics.group_sequential import (
     analysis_sizes,
     conditional_power,
     critical_values,
+    critical_values_so_far,
     distance,
     pairs_needed,
 )
@@ -29,6 +30,22 @@ def test_paths_without_drift_cross_the_bounds_with_the_planned_probability() -> 
     crossed = (paths >= critical_values(shares, 0.05)).any(axis=1).mean()
 
     assert crossed == pytest.approx(0.05, abs=0.003)
+
+
+def test_analyses_of_unplanned_sizes_cross_the_bounds_with_the_error_that_may_be_used_so_far() -> None:
+    shares, sizes, rng = [0.1, 0.3, 0.6, 0.8], [20, 30, 200, 210], np.random.default_rng(4)
+    steps = np.sqrt(np.diff([0, *sizes]))
+    paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(sizes)
+
+    crossed = (paths >= critical_values_so_far(shares, sizes, 0.1)).any(axis=1).mean()
+
+    assert crossed == pytest.approx(0.1 * 0.8**2, abs=0.003)
+
+
+def test_analyses_at_planned_sizes_have_the_same_critical_values_before_and_after_the_last() -> None:
+    assert critical_values_so_far(even(10)[:4], [40, 80, 120, 160], 0.05) == pytest.approx(
+        critical_values(even(10), 0.05)[:4]
+    )
 
 
 def test_the_last_analysis_of_a_run_that_ends_early_uses_the_remaining_error() -> None:

@@ -57,7 +57,7 @@ def check_commands(run: Path, scratch: Path) -> None:
         ("compare", run, other, "--out", scratch),
         ("compare", run, "--out", scratch),
         ("trend", run, other, "--out", scratch / "trend.html"),
-        ("trend", run, "--json"),
+        ("trend", run, other, "--json"),
         ("merge", run, "-o", merged),
         ("merge", run, other, "-o", scratch / "both"),
         ("sample-size", "--pilot", run, "--detect", "40%"),

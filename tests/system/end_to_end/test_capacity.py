@@ -20,13 +20,13 @@ from tests import forked
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, write_scenario
 
-OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "60s")
+OPTIONS = ("--thresholds", "ttfa: med<5s", "--from", "4", "--to", "4", "--max-time", "60s")
 
 
 @contextmanager
 def capacity(scenario: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start `rtbench capacity` on a scenario."""
-    command = [sys.executable, "-m", "rtbench.cli.app", "capacity", "-f", str(scenario), "-o", str(out), *options]
+    command = [sys.executable, "-m", "rtbench.cli.app", "capacity", str(scenario), "-o", str(out), *options]
     process = forked.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"}
     )
@@ -50,7 +50,7 @@ def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -
 
     found = document_of(tmp_path / "found")
     first, *_ = found["levels"]
-    (share,) = first["slo_violations"]
+    (share,) = first["violations"]
     document = files.read_document(tmp_path / "found" / "levels" / first["run"])
     assert errors == ""
     assert found["simulated"]

@@ -9,30 +9,19 @@ from typing import Any
 
 from bench.record import folder as files
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.locust_process import (
+    EXACT,
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    write_scenario,
+)
 from tests.system.end_to_end.two_targets import slower_and_faster, write_services
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
-
-
-OVERLOAD = """
-from bench.load.runners.live_totals import LiveTotals
-from bench.observe import turn_observation
-
-LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
-all_instants = turn_observation.all_instants
-
-
-def exact(turn):  # and stamps are exact, too
-    found = all_instants(turn)
-    found.uncertainties_ns = dict.fromkeys(found.uncertainties_ns, 0)
-    found.widths_ns = dict.fromkeys(found.widths_ns, 0)
-    return found
-
-
-turn_observation.all_instants = exact
-"""
 
 
 def decided(
@@ -44,7 +33,7 @@ def decided(
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", "fast,slow", "--target-file", names, "--until-decided")
     scenario = write_scenario(folder, turns=3)
-    scenario.write_text(scenario.read_text() + OVERLOAD)
+    scenario.write_text(scenario.read_text() + EXACT)
     ended = run_locust(scenario, folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""SLOs in the notation of the user, and the evaluation of a level against an SLO."""
+"""The thresholds of a search, and the evaluation of a level against them."""
 
 from __future__ import annotations
 
@@ -8,60 +8,54 @@ import pytest
 from bench.base.errors import UsageError
 from reports.results.reason import Reason
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.slo import analysis_result, is_futile, slo_of, too_few, violation_share
+from rtbench.capacity.load_thresholds import allowed_share, analysis_result, is_futile, too_few, violation_share
+from tests.capacity.models import threshold_of
 from tests.examples import trials
 
 
 @pytest.mark.parametrize(
     ("text", "metric", "allowed"),
     [
-        ("ttfa p(95)<800", "ttfa", 0.05),
-        ("ttfa{step:greeting} p(99) < 1.2s", "ttfa", 0.01),
-        ("voice_to_voice med<900ms", "voice_to_voice", 0.5),
-        ("audio_speed p(5)>1.2", "audio_speed", 0.05),
-        ("connect_total p(95)<500", "connect_total", 0.05),
-        ("failure_rate<1%", "failure_rate", 0.01),
-        ("failure_rate rate<0.02", "failure_rate", 0.02),
-        ("throttle_rate < 0.5%", "throttle_rate", 0.005),
-        ("yield_rate>90%", "yield_rate", 0.1),
-        ("cut_off_rate<2%", "cut_off_rate", 0.02),
-        ("ttfa{turn_type:function_calls} p(95)<4000", "ttfa", 0.05),
+        ("ttfa: p(95)<800", "ttfa", 0.05),
+        ("ttfa{step:greeting}: p(99) < 1.2s", "ttfa", 0.01),
+        ("voice_to_voice: med<900ms", "voice_to_voice", 0.5),
+        ("audio_speed: p(5)>1.2", "audio_speed", 0.05),
+        ("connect_total: p(95)<500", "connect_total", 0.05),
+        ("failure_rate: rate<1%", "failure_rate", 0.01),
+        ("failure_rate: rate<0.02", "failure_rate", 0.02),
+        ("throttle_rate: rate<0.5%", "throttle_rate", 0.005),
+        ("yield_rate: rate>90%", "yield_rate", 0.1),
+        ("cut_off_rate: rate<2%", "cut_off_rate", 0.02),
+        ("ttfa{turn_type:function_calls}: p(95)<4000", "ttfa", 0.05),
     ],
 )
-def test_an_slo_allows_a_share_of_violations(text: str, metric: str, allowed: float) -> None:
-    slo = slo_of(text)
+def test_a_threshold_allows_a_share_of_violations(text: str, metric: str, allowed: float) -> None:
+    threshold = threshold_of(text)
 
-    assert slo.threshold.metric == metric
-    assert slo.allowed == pytest.approx(allowed)
-    assert slo.source_text == text
-
-
-def test_an_slo_may_be_written_as_in_a_thresholds_file() -> None:
-    assert slo_of("failure_rate: rate<1%").threshold == slo_of("failure_rate<1%").threshold
-    assert slo_of("ttfa{step:greeting}: p(95)<800").threshold == slo_of("ttfa{step:greeting} p(95)<800").threshold
+    assert threshold.metric == metric
+    assert allowed_share(threshold) == pytest.approx(allowed)
+    assert threshold.source_text == text
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("ttfa p(95)<+20%", "is relative"),
-        ("ttfa{target:west} p(95)<800", "names a target"),
-        ("audio_speed avg>1.2", "avg states no share of turns"),
-        ("failure_rate<0%", "no run can show that"),
-        ("failure_rate<100%", "no run can show that"),
-        ("failure_rate>1%", "less of it is better"),
-        ("speed p(95)<800", "there is no metric"),
-        ("ttfa", "is not an objective"),
-        ("ttfa max<800", "cannot be a threshold"),
-        ("", "is not an objective"),
+        ("ttfa: p(95)<+20%", "is relative"),
+        ("ttfa{target:west}: p(95)<800", "names a target"),
+        ("audio_speed: avg>1.2", "avg states no share of turns"),
+        ("failure_rate: rate<0%", "no run can show that"),
+        ("failure_rate: rate<100%", "no run can show that"),
+        ("failure_rate: rate>1%", "less of it is better"),
+        ("speed: p(95)<800", "there is no metric"),
+        ("ttfa: max<800", "cannot be a threshold"),
     ],
 )
-def test_an_slo_that_one_run_cannot_evaluate_is_refused_in_one_line(text: str, words: str) -> None:
+def test_a_threshold_that_one_run_cannot_evaluate_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as refused:
-        slo_of(text)
+        allowed_share(threshold_of(text))
 
     assert "\n" not in str(refused.value)
-    assert "--slo" in str(refused.value)
+    assert "--thresholds" in str(refused.value)
 
 
 ERROR = 0.02
@@ -73,7 +67,7 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
 
 
 def random_sessions(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
-    """Return sessions of correlated turns. Each turn violates the SLO with probability `p`."""
+    """Return sessions of correlated turns. Each turn violates the threshold with probability `p`."""
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
 
@@ -94,7 +88,7 @@ def test_the_result_of_a_level_follows_from_its_sessions(missed: list[int], answ
     assert analysis_result([seen], [seen], [0.05], ERROR, 10) == answer
 
 
-def test_the_upper_bound_is_1_if_all_sessions_violate_the_slo() -> None:
+def test_the_upper_bound_is_1_if_all_sessions_violate_the_threshold() -> None:
     seen = sessions([5] * 30)
     share = violation_share(seen, ERROR, 1, 10)
 
@@ -125,7 +119,7 @@ def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> 
     assert too_few(sessions([0] * 20)) is None
 
 
-def test_a_level_passes_only_if_all_slos_pass_and_fails_if_one_fails() -> None:
+def test_a_level_passes_only_if_all_thresholds_pass_and_fails_if_one_fails() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
 
     assert analysis_result([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"

@@ -1,6 +1,6 @@
-"""Service level objectives (SLOs): their parser, and the judgement of a level by the turns that miss them. Pure.
+"""The thresholds of a load: the share of turns that may violate each, and the judgement of a level. Pure.
 
-`ttfa p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every objective is a share of turns
+`ttfa: p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every threshold is a share of turns
 (or of sessions, for a metric of sessions) that must not be exceeded. The intervals of shares are computed by session.
 
 The unit is the session, because turns of one call resemble each other. A level passes if the upper bounds of all shares
@@ -17,7 +17,7 @@ an early end does not change the error of any answer.
 There are several bounds. The upper bound is the largest of the following bounds, and the lower bound is the smallest:
 
 - x ± t·SE between sessions, and the bound if there were one more, unobserved session (`reports.statistics.rates`). For
-the lower bound, no turn of that session misses the objective. Fewer than `SESSIONS` sessions decide nothing, because
+the lower bound, no turn of that session violates the threshold. Fewer than `SESSIONS` sessions decide nothing, because
 they may be alike by chance.
 - x ± t·SE between batches of consecutive sessions. Callers in one queue wait together, so sessions are not independent
 near saturation. Batches that are long compared with the queue's memory are nearly independent (Law, Simulation Modeling
@@ -28,62 +28,37 @@ are enough sessions.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from bench.base.errors import UsageError
-from reports.metrics.rate_metrics import RATES
-from reports.metrics.thresholds import SIGNS, Threshold, parse, quoted
+from reports.metrics.thresholds import Threshold, quoted
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS, floor_reason
 from rtbench.capacity.search import ViolationShare
 
-_PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A metric and its condition, with or without the colon that a thresholds file has between them."""
-EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
+EXAMPLES = '"ttfa: p(95)<800" or "failure_rate: rate<1%"'
 
 
-@dataclass(frozen=True)
-class Slo:
-    """An objective as the user wrote it. `allowed`, above 0 and below 1, is the share of turns that may miss it."""
+def allowed_share(threshold: Threshold) -> float:
+    """Return the share of turns that may violate a threshold, above 0 and below 1.
 
-    source_text: str
-    threshold: Threshold
-    allowed: float
-
-
-def slo_of(text: str) -> Slo:
-    """Parse an objective. Raise UsageError if it cannot be checked in one run of one target."""
-    match = _PARTS.fullmatch(text)
-    if match is None:
-        raise UsageError(f"--slo {quoted(text)} is not an objective: write {EXAMPLES}")
-    metric, condition = match[1], match[2].strip()
-    if metric.partition("{")[0] in RATES and condition.startswith(tuple(SIGNS)):
-        condition = f"rate{condition}"
-    try:
-        threshold = parse(metric, condition)
-    except UsageError as error:
-        raise UsageError(f"--slo {quoted(text)}: {error}") from None
-    return Slo(" ".join(text.split()), threshold, _allowed(threshold, text))
-
-
-def _allowed(threshold: Threshold, text: str) -> float:
-    if threshold.margin is not None:
-        raise UsageError(f"--slo {quoted(text)} is relative, but a search has no baseline: write a limit, {EXAMPLES}")
+    Raise UsageError if the threshold cannot be checked in one run of one target.
+    """
+    named = f"--thresholds {quoted(threshold.source_text)}"
+    if threshold.limit is None:
+        raise UsageError(f"{named} is relative, but a search has no baseline: write a limit, {EXAMPLES}")
     if threshold.target:
-        raise UsageError(f"--slo {quoted(text)} names a target, but the search has only one: leave it out")
-    assert threshold.limit is not None, "it is not relative"
+        raise UsageError(f"{named} names a target, but the search has only one: leave it out")
     allowed = threshold.statistic.allowed_misses(threshold.sign, threshold.limit)
     if allowed is None:
         name = threshold.statistic.aggregate
-        raise UsageError(f"--slo {quoted(text)}: {name} states no share of turns: write a quantile or a rate")
+        raise UsageError(f"{named}: {name} states no share of turns: write a quantile or a rate")
     if not 0 < allowed < 1:
-        raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must be above 0% and below 100%")
+        raise UsageError(f"{named}: no run can show that; the limit must be above 0% and below 100%")
     return allowed
 
 
@@ -92,14 +67,14 @@ ROUNDS = 5
 """The number of calls that each caller makes in a batch."""
 
 
-def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
-    """Return the share of turns that miss an objective.
+def violation_share(missed: PerCluster, error: float, thresholds: int, callers: float) -> ViolationShare:
+    """Return the share of turns that violate a threshold.
 
-    `missed` is, for each session in order of start, the turns that miss it, and all turns. `callers` is the number of
-    concurrent callers; infinite if it is unknown.
+    `missed` is, for each session in order of start, the turns that violate it, and all turns. `callers` is the number
+    of concurrent callers; infinite if it is unknown.
     """
     ratios = _ratios(missed, callers)
-    low, high = _low(ratios, error / objectives), _high(ratios, error)
+    low, high = _low(ratios, error / thresholds), _high(ratios, error)
     return ViolationShare(
         value=ratios[0].value,
         low=low,
@@ -143,7 +118,7 @@ def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> 
 def analysis_result(
     complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
 ) -> Result:
-    """Return the answer of one analysis. `allowed` is the allowed share of each objective.
+    """Return the answer of one analysis. `allowed` is the allowed share of each threshold.
 
     - `complete` is the turns of sessions that started before the oldest session that is still open.
     - `known` is every turn that has ended.
