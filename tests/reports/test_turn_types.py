@@ -115,7 +115,7 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
     assert [(a.metric, a.n) for a in summary.results] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers hear the reply" in run_headline(summary)
     assert "to the first text delta" in run_text(summary)
-    assert "ttfa from end of speech, to the first audio delta" in run_text(summary)
+    assert "to the first audio delta" in run_text(summary)
 
 
 def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ from reports.pages.check.report import check_page
 from reports.pages.comparisons.interim import analyse_pairs
 from reports.pages.comparisons.page import comparison_page
 from reports.statistics.differences import Difference
-from reports.statistics.target_counts import of_equal_sessions
 from reports.text import check_sentences, verdicts
 from reports.text import comparison_sentences as compare_sentences
 from reports.text.cells import interval
@@ -295,9 +294,6 @@ def test_compare_and_check_report_an_unusable_run_in_the_same_words(
         f"{page.badges[0].marker} {page.badges[0].text}" for page in (check_page(check), comparison_page(comparison))
     ] == [mark] * 2
     assert (comparison.exit_status, check.exit_status) == (4, 4)
-
-
-UNUSABLE_ENOUGH = of_equal_sessions(4000, 200, 10), of_equal_sessions(4000, 200, 12)
 
 
 OPEN = math.inf
