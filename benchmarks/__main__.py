@@ -29,6 +29,7 @@ PARTS = {
     "million": "million",
     "sequential": "sequential",
     "statistics": "statistics_errors",
+    "aborts": "aborts",
 }
 
 if unknown := [name for name in sys.argv[1:] if name not in PARTS]:

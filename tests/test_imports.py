@@ -74,7 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trends", "reference",
     ),
     "reports.pages": (
-        "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
+        "thresholds", "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
     ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
@@ -88,7 +88,7 @@ REPORTS_MAY_USE = {
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
-    "bench.catalogue.timeouts",
+    "bench.catalogue.threshold_form", "bench.catalogue.timeouts",
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
     "bench.record.presence", "bench.record.run_list", "bench.record.spool",
     "bench.record.validity", "bench.record.validity_data",
@@ -204,6 +204,7 @@ STARTED = {
     "bench.load.simulator_process": {"rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
+    "bench.load.runners.abort_analyses": {"reports.pages.check"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},

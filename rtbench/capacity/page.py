@@ -203,6 +203,10 @@ def _with_ends(interval: Interval, write: Write) -> str:
     return f"{write(interval.value)} ({low}–{high})"
 
 
+MIN_TICK_DISTANCE_PX = 44
+"""The minimum distance between two ticks, so that their labels do not overlap."""
+
+
 def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, with their intervals and the thresholds' limits. Both axes are logarithmic."""
     plan = capacity.plan
@@ -249,7 +253,11 @@ def _frame(
 def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
-    ticks = [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1 and tick.is_integer()]
+    ends = [end for end in (capacity.highest_pass, capacity.lowest_fail) if end is not None]
+    ticks = list[float]()
+    for load in (*ends, *(level.load for level in levels)):
+        if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in ticks):
+            ticks.append(load)
     plot.x_axis(x, ticks, count, UNITS[capacity.plan.by][1])
     return x
 

@@ -84,7 +84,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     return (
         f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
         f"{load.users} calls run at a time instead of {SIMULATED.users}. The run lasts up to two minutes.\n"
-        "The total number of calls is that of an idle machine. If other programs delay the run, it is INVALID."
+        "If other programs delay the run, it is INVALID."
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reports.data.export import Format
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
+Explain = Annotated[bool, option("Also print what explains the error rates of the verdicts.", "--explain")]
 COLOURLESS = ("dumb", "unknown")  # values of TERM
 
 
@@ -73,6 +74,7 @@ def report(
     evidence: Annotated[
         bool, option("Write evidence.html, .md and .json for the service's support instead.", "--evidence")
     ] = False,
+    explain: Explain = False,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
@@ -95,13 +97,17 @@ def report(
     from reports.formatting import NBSP
     from reports.pages.run_report.document import write_report
     from reports.pages.run_report.report import run_page
+    from reports.pages.thresholds import stored_check
     from reports.render.terminal import render_page
+    from reports.text.check_sentences import result_line
     from reports.text.sentences import run_essentials
 
     summary = summarise(runs[0])
-    page = run_page(summary)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{run_essentials(summary)}\n".replace(NBSP, " "))
+    checked = stored_check(summary.run)
+    page, is_valid = run_page(summary, checked), summary.validity.status == "valid"
+    outcome = result_line(checked) if checked and is_valid else ""
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
+    sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
     sys.stdout.write(f"{escape_control(str(write_report(summary, page).html))}\n")
 
 

@@ -28,7 +28,7 @@ OF_LOCUST = (
 """The options of Locust that the help shows. Each is (name, short form, value, purpose)."""
 DISPLAYED_OPTIONS = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
-    VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit"),
+    VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit", "explain"),
     SERVICE: ("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }

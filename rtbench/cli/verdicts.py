@@ -18,6 +18,7 @@ from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
 from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
 from rtbench.cli.report import (
+    Explain,
     RunName,
     close_if_left,
     newest_valid_run,
@@ -62,6 +63,7 @@ def compare(
         OnInconclusive | None,
         option("With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."),
     ] = None,
+    explain: Explain = False,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
@@ -88,7 +90,7 @@ def compare(
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
-    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{essentials(page)}\n")
+    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}{essentials(page)}\n")
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
@@ -226,6 +228,8 @@ def check(
     allow_different: Annotated[
         str, option("Conditions in which stored baselines may differ: model,region.", "NAMES")
     ] = "",
+    explain: Explain = False,
+    quiet: Annotated[bool, option("Print only the annotations for GitHub and Azure.", "--quiet")] = False,
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
@@ -238,15 +242,18 @@ def check(
     not.
 
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
-    yet, 4 invalid or no data.
+    yet, 4 invalid or no data. The check is written to check.json and check.md in the run's folder, and its report, if
+    there is one, shows it. If the check is refused, these files of an earlier check are removed.
     """
     from bench.files.safe_io import save_text
+    from bench.record.presence import may_close
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import requested_thresholds
     from reports.pages.check.ci import refusal_lines, result_lines
     from reports.pages.check.document import append_summary, files_of, requested_files, write_check, write_refusal
     from reports.pages.check.report import check_page
+    from reports.pages.run_report.document import renew_report
     from reports.render.terminal import render_page
 
     run, files = Path(name or FOLDER), []
@@ -254,25 +261,30 @@ def check(
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
         limits, may_differ = requested_thresholds(thresholds or ()), allowed(allow_different)
-        close_if_left(run)
+        close_if_left(run, by_writer=may_close(run))
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
         sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
+        with _optional():
+            if files_of(run):
+                renew_report(run)
         raise
     comment, page = None, check_page(result)
     with _optional():
         comment = write_check(result, page, run)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+        renew_report(run)
+    if not quiet:
+        sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
             append_summary(page, Path(summary))
     sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
     for form, path in files:
         save_text(path, form.text(result, page))
-    if comment:
+    if comment and not quiet:
         sys.stdout.write(f"{escape_control(str(comment))}\n")
     if result.exit_status:
         raise typer.Exit(result.exit_status)

@@ -37,12 +37,18 @@ def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
     assert drawn[0].count("L") == 2
 
 
-def test_the_load_axis_has_each_whole_number_once() -> None:
-    few = [level(load, "pass", 300) for load in (1, 2, 16)]
+def test_the_load_axis_has_a_tick_at_each_measured_load() -> None:
+    few = [level(load, "pass", 300) for load in (2, 4, 8)]
     ticks = re.findall(r">(\d+)</text>", "".join(failure_chart(searched(few), few).parts))
 
-    assert "1" in ticks
-    assert len(ticks) == len(set(ticks))
+    assert sorted(ticks) == ["2", "4", "8"]
+
+
+def test_the_labels_of_close_loads_do_not_overlap() -> None:
+    close = [level(load, "pass", 300) for load in range(100, 130)]
+    ticks = re.findall(r">(\d+)</text>", "".join(failure_chart(searched(close), close).parts))
+
+    assert 1 < len(ticks) < len(close)
 
 
 def test_the_breaking_point_is_a_band_between_the_highest_pass_and_the_lowest_fail() -> None:

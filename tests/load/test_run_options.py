@@ -85,7 +85,6 @@ REFUSED = {
     "a seed is a whole number": ("--seed", "--seed must be a whole number from 0 to", ["-1", "1.5", "x", "²"]),
     "a warm-up is a time": ("--warmup", "--warmup must be a time such as 90, 90s, 2m or 1m30s",
                             ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "]),
-    "thresholds are for deciding": ("--thresholds", "--thresholds needs --until-decided", ["ci.yaml"]),
     "looks are for deciding": ("--interim-every", "--interim-every needs --until-decided", ["25"]),
     "a rate is not negative": ("--connect-rate", "--connect-rate", ["-1"]),
     "a budget is money": ("--budget", "--budget must be", ["0", "-1", "nan", "inf", "five"]),

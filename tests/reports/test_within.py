@@ -20,7 +20,6 @@ from reports.analysis.trends.trend import trend_spec
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
 from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import estimate_rate
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.thresholds import by_metric, parse, parse_all
@@ -81,10 +80,6 @@ def test_a_deadline_is_in_ms_or_has_a_unit(text: str) -> None:
     assert threshold.statistic.aggregate == "within(2000)"
 
 
-def test_a_margin_of_a_share_is_in_points() -> None:
-    assert parse("ttfa", "within(800)>-2pt").margin == Margin(points=0.02)
-
-
 @pytest.mark.parametrize(
     ("metric", "text", "mistake"),
     [
@@ -139,14 +134,6 @@ def test_a_failed_turn_is_late_even_if_the_metric_is_no_latency(tmp_path: Path) 
 
     assert share_of(folder, "dead_air", deadline=700) == [good, 220]
     assert share_of(folder, "dead_air", deadline=699) == [0, 220]
-
-
-def test_a_share_agrees_with_the_quantile_at_its_deadline() -> None:
-    (side,) = targets(Plan(sessions=30, turns=5, failed=0.05))
-    p80 = Quantile(0.8).value(side, MetricSpec("ttfa", Quantile(0.8)))
-
-    assert Within(p80).value(side, MetricSpec("ttfa", Within(p80))) >= 0.8
-    assert Within(p80 - 0.001).value(side, MetricSpec("ttfa", Within(p80))) < 0.8
 
 
 def test_a_metric_of_sessions_has_the_share_of_sessions() -> None:

@@ -253,7 +253,7 @@ class Options:
     thresholds: tuple[str, ...] = valued(
         "FILE|THRESHOLD",
         "thresholds in a YAML file, or one threshold such as 'ttfa: p(95)<800'; may be repeated; `rtbench run` "
-        "evaluates all, --until-decided the relative ones",
+        "evaluates all, --until-decided the relative ones, each run those with abort",
         lambda values, _: tuple(values or ()),
         action="append",
     )
@@ -332,11 +332,6 @@ class Options:
         """Convert Locust's parsed options, or those from its web UI. Raise UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
-        if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
-            raise UsageError(
-                "--thresholds needs --until-decided, or `rtbench run FILE` instead of `locust -f FILE`, which "
-                "evaluates them at the end of the run"
-            )
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: omit one of them")
         # Check Locust's own options and the fields of its web UI, too.
@@ -395,6 +390,7 @@ def add_options(parser: Any) -> None:
         option.add_to(parser)
 
 
+EXPLAIN = "--explain"
 OF_CHECK = (
     RunOption(
         "RUN|FOLDER|TARGET",
@@ -414,6 +410,9 @@ OF_CHECK = (
         more={"action": "append"},
     ),
     RunOption("FILE", "the same as --write junit=FILE", flag="--junit"),
+    RunOption(
+        None, "also print what explains the error rates of the verdicts", flag=EXPLAIN, more={"action": "store_true"}
+    ),
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"

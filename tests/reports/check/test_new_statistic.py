@@ -24,7 +24,7 @@ from reports.statistics.autocorrelation import mean_by_order
 from reports.statistics.differences import Inference
 from reports.statistics.rates import ClusterTotals, PerCluster
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 from rtbench.capacity.load_thresholds import allowed_share
 from tests.reports.synthetic import Plan, write
 
@@ -76,8 +76,8 @@ class Trimmed(Statistic):
         counts = self.counts(both[0], spec), self.counts(both[1], spec)
         return MeasuredDifferences(counts, [mean_by_order(sums, spec.margin, "lower", inference)])
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        return estimate_mean(self.totals(source, spec))
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        return estimate_mean(self.totals(source, spec), tail)
 
 
 @pytest.fixture(autouse=True)

@@ -118,20 +118,6 @@ def test_a_run_without_all_raw_files_has_no_digest(tmp_path: Path) -> None:
         run_digest(folder)
 
 
-def test_the_command_writes_three_files_and_exits_0_if_a_target_is_listed(
-    folders: list[Path], made: tuple[int, str, Path]
-) -> None:
-    status, printed, folder = made
-
-    assert status == 0
-    assert {path.name for path in {*folder.iterdir()} - {*folders}} == {
-        *("reference.html", "reference.md", "reference.json")
-    }
-    assert len(json.loads((folder / "reference.json").read_text(encoding="utf-8"))["listed"]) == 2
-    assert printed.splitlines()[-1] == str(folder / "reference.html")
-    assert re.search(r"not listed +sim of \S+: the run is too small", printed)
-
-
 def test_the_command_exits_4_if_no_target_is_listed(folders: list[Path], tmp_path: Path) -> None:
     status, printed = call_or_raise("reference", f"{folders[2]}:sim", "--out", tmp_path)
 
