@@ -38,7 +38,7 @@ def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) 
     script = load_script(tmp_path / "scenarios" / "scripts" / "agent.yaml")
 
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "sip", "twilio"]
-    assert len(script.steps) == 4
+    assert [turn.name for turn in script.turns] == ["greeting", "opening_hours", "late_parcel", "not_today"]
     assert all(CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets)
 
 

@@ -168,7 +168,8 @@ class Choice(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.keywords:
-            raise value.type_error(either(self.keywords), code=INVALID_VALUE)
+            hint = similar_name_hint(word, self.keywords) if isinstance(word, str) and not value.is_hidden else ""
+            raise value.type_error(either(self.keywords), hint, INVALID_VALUE)
         return word
 
     def schema(self) -> Schema:

@@ -271,6 +271,9 @@ def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
             f"{FORMS[threshold_metric.unit].threshold}"
         )
     aggregate, sign, bound = (piece.strip() for piece in match.groups())
+    if not aggregate:
+        first = threshold_metric.aggregates[0].replace("N", "95")
+        raise UsageError(f"{quoted(text)} has no aggregate; did you mean {first}{text.strip()}?")
     statistic = _statistic(aggregate, threshold_metric)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")

@@ -120,6 +120,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("%YAML 1.1\n---\nsteps:\n- audio: a.wav\n  paced: yes\n", 5, "paced must be true or false, not yes"),
     ("session:\n  turn_detection: vad\n", 2,
      f'must be none, {DETECTORS}, or a table with a `type`, not the string "vad"'),
+    ("session:\n  turn_detection: {type: server_vda}\n", 2, 'the string "server_vda"; did you mean server_vad?'),
     ("session:\n  turn_detection: {threshold: 1}\n", 2, f"turn_detection needs `type`: {DETECTORS}"),
     ("session:\n  turn_detection:\n    type: server_vad\n    eagerness: high\n", 4,
      "eagerness needs semantic_vad; server_vad does not support it"),

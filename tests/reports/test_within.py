@@ -90,6 +90,8 @@ def test_a_deadline_is_in_ms_or_has_a_unit(text: str) -> None:
         ("ttfa", "within>0.5", "is not an aggregate of ttfa; allowed: p(N), med, within(N)"),
         ("ttfa", "within2000>0.5", "did you mean within(2000)?"),
         ("failure_rate", "within(800)>0.5", "allowed: rate"),
+        ("failure_rate", "<0.02", '"<0.02" has no aggregate; did you mean rate<0.02?'),
+        ("ttfa", "<800", "did you mean p(95)<800?"),
         ("audio_speed", "within(800)>0.5", "allowed: p(N), med, avg"),
         ("transcript_lead", "within(800)>0.5", "allowed: p(N), med"),
         ("function_execution", "within(800)>0.5", "allowed: p(N), med"),
