@@ -419,4 +419,4 @@ class PcmAgent(AgentDialect):
 
 PCM = PcmAgent()
 AGENTS: tuple[AgentDialect, ...] = (TWILIO, ACS, PCM)
-SERVICES = tuple(Service(agent.name, agent.title, agent, "ws://localhost:8765/ws") for agent in (ACS, TWILIO, PCM))
+SERVICES = tuple(Service(agent.name, agent.title, agent, "ws://localhost:5050/ws") for agent in (ACS, TWILIO, PCM))

@@ -134,7 +134,7 @@ def notice_texts(trend: Trend) -> list[str]:
 
 def notes(trend: Trend) -> list[str]:
     """Return all notes on a trend, as sentences."""
-    kinds = (cycle_notes, unmarked_notes, few_runs_notes)
+    kinds = (cycle_notes, unmarked_notes, few_runs_notes, separate_series_notes)
     return [note for kind in kinds for note in kind(trend)]
 
 
@@ -181,3 +181,12 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
                 shortages.append(f"{metric.title} of {name}: {len(metric.compared)} of {runs}")
     if shortages:
         yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."
+
+
+def separate_series_notes(trend: Trend) -> Iterator[str]:
+    """Yield a note if a target has several series."""
+    if len(trend.series) > len({(series.scenario, series.target) for series in trend.series}):
+        yield (
+            "Runs of one target with different scripts, loads, warm-ups or settings are separate series: these "
+            "differences change the values, although the service is the same."
+        )

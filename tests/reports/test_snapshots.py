@@ -55,7 +55,7 @@ from tests.reports.forms import comparison_html, comparison_markdown, comparison
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, target_keys
-from tests.reports.trends.examples import invalid, nights, stepped
+from tests.reports.trends.examples import entry, invalid, nights, stepped
 
 FOLDER = Path(__file__).parent / "snapshots"
 PAIR = ("direct", "gateway")
@@ -300,6 +300,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
     "decision, by hand": lambda: decision_words(decided(UNDECIDED, stop_reason="interrupted")),
     "trend": lambda: trend_words([*stepped(12, 12), invalid(30)]),
+    "trend, two loads": lambda: trend_words([entry(0), entry(1, conditions={"load: users": "50"})]),
     "trend, few runs": lambda: trend_words(nights([600.0] * 3, conditions={"simulated": "yes"})),
     "size of a latency": lambda: size_words("ttfa:p95"),
     "size of a rate": lambda: size_words("failure_rate"),
