@@ -65,6 +65,14 @@ def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(tmp_path:
     assert str(tmp_path / "wheels") in output
 
 
+def test_the_first_run_of_a_new_folder_starts_its_simulator(tmp_path: Path) -> None:
+    output = call("init", tmp_path, "--with", "barge-in").output
+    commands = [line for line in (output + (tmp_path / "README.md").read_text()).splitlines() if "rtbench run " in line]
+
+    assert len(commands) == 3
+    assert all(" --simulator" in command for command in commands)
+
+
 def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: Path) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))
     commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()

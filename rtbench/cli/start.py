@@ -95,7 +95,7 @@ def init(
         print(path_text if was_written else f"{path_text} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
-    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
+    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--simulator")
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
     print(f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
@@ -105,7 +105,7 @@ def init(
         f"of rtbench writes the wheel to dist; copy it to {wheels} and commit it"
     )
     for name in further:
-        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
+        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --simulator"
         print(f"{name}: {escape_control(enter)}{command}")
 
 
