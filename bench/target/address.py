@@ -75,13 +75,20 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     if not route.needs:
         remedy = f"set {names['url']} to wss://HOST{route.path}, and `model` in the session's settings"
         raise refuse(f"has no {route.title}: {remedy}")
-    if (link := links_of(dialect)[0]) not in AZURE.links:
-        raise refuse(f"has no {link.peers}: set {names['url']} to a {link.address_form}, e.g. {link.example}")
+    refuse_agent(dialect, names)
     notices = _azure_notices(route, dialect, version, is_ga, names)
     dated = {"api-version": version or route.versions[0]} if route.versions else {}
     # `model` is the name of the deployment on Azure GA, and the name of the model at Voice Live
     resource = f"{prefix}{route.path}?{urlencode(dated | {route.needs[0]: deployment})}"
     return _address(parts, resource, dialect, AZURE, notices + _host_notices(parts, dialect, source))
+
+
+def refuse_agent(dialect: Dialect, names: KeyNames) -> None:
+    """Raise SettingError for the dialect of an agent, because Azure has no agents."""
+    if dialect.peer is Peer.AGENT:
+        link = links_of(dialect)[0]
+        remedy = f"set {names['url']} to its {link.address_form}, e.g. {link.example}"
+        raise SettingError("dialect", f"{names['dialect']} {dialect.name} is for an agent: {remedy}")
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:

@@ -23,7 +23,7 @@ from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.registry import PUBLIC_CLOUD, SERVICES, scope_of
+from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     check_headers,
@@ -33,6 +33,7 @@ from bench.target.address import (
     further_headers,
     is_of_upgrade,
     percent_encoded,
+    refuse_agent,
     subprotocols,
     url_address,
     with_model,
@@ -148,6 +149,8 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
 def _from_environment(options: TargetSettings, context: SettingsContext) -> Target:
     """Return the Azure target that is named by the variables which Azure's quickstarts use."""
     environ = context.environ
+    if options.dialect is not None:
+        refuse_agent(DIALECTS[options.dialect], context.names)
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url; {WITHOUT_SERVICE}")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = clean(environ.get(API_VERSION, ""), API_VERSION) or None

@@ -58,7 +58,7 @@ def test_a_telephone_has_no_notice_that_no_key_is_sent() -> None:
 
 def test_an_azure_endpoint_is_no_telephone() -> None:
     environment = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
-    with pytest.raises(SettingError, match="AZURE_OPENAI_ENDPOINT has no telephones: set --url to a SIP URI"):
+    with pytest.raises(SettingError, match="--dialect sip is for an agent: set --url to its SIP URI,"):
         resolve_targets(environment | {"AZURE_OPENAI_API_KEY": "k"}, ServiceOptions(dialect="sip"))
 
 
