@@ -50,6 +50,8 @@ BETWEEN_ID = "between-turns"
 class PreparedTurn:
     """One turn. The session sends `speech` at the rate of a microphone, then `inputs` at once, then `request`.
 
+    `opening` precedes the speech; None if nothing does.
+
     `plan` has the facts of the turn that its observation needs. Its number counts from 1 in the session. The ids of all
     events of the turn begin with `event_prefix` of the plan, so the `event_id` of an error identifies the turn.
     `silence_chunks` is the audio that the microphone records after the speech. It is sent repeatedly, and is () if the
@@ -71,6 +73,7 @@ class PreparedTurn:
     judge: SuccessPredicate | None = None
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedFunctionCall, ...] | None = None
+    opening: ClientMessage | None = None
     interrupts: InterruptTrigger | None = None
     verifies: bool = False
     item: Message | None = None
