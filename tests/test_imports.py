@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
-        "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "azure",
+        "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld", "gemini", "azure",
         "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
@@ -767,8 +767,8 @@ NAME_A_SERVICE = {
 }
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
-    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm)"
-    r"(?![a-z])",
+    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm"
+    r"|gemini|vertex.?ai)(?![a-z])",
     re.IGNORECASE,
 )
 
