@@ -47,6 +47,8 @@ PLACES = {
 """The place of faults that each message is."""
 SOUND_HEAD = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000","data":'
 SOUND_TAIL = b"}}]}}}"
+STANDARD = str.maketrans("-_", "+/")
+"""The service accepts both alphabets of base64, and google-genai sends the other one."""
 Handler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
 
 
@@ -106,7 +108,7 @@ class GeminiBehaviour(SimulatedSession):
             fields = read_json(bytes(message), numbers=False)
         except JsonError:
             fields = None
-        return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
+        return self.receive(setup_form.in_camel_case(fields) if isinstance(fields, dict) else {}, at_ns)
 
     receive_binary = receive_text
 
@@ -157,8 +159,8 @@ class GeminiBehaviour(SimulatedSession):
         setup = self._known
         data = blob.get("data") if isinstance(blob, dict) else None
         try:
-            audio = base64.b64decode(data or "", validate=True)
-        except (ValueError, TypeError):
+            audio = base64.b64decode((data or "").translate(STANDARD), validate=True)
+        except (ValueError, AttributeError):
             raise ClosedError(INVALID, BAD_ARGUMENT) from None
         if not str(blob.get("mimeType")).startswith("audio/pcm"):
             raise ClosedError(INVALID, BAD_ARGUMENT)

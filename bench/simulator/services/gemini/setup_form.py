@@ -52,6 +52,20 @@ _MODEL = re.compile(
 )
 
 
+OF_USERS = frozenset({"response", "parameters", "parametersJsonSchema", "labels", "args"})
+"""The fields whose content has names of users."""
+
+
+def in_camel_case(value: Any) -> Any:
+    """Return a message with the names that the service uses. It also accepts those of the proto, as in mime_type."""
+    if isinstance(value, list):
+        return [in_camel_case(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    named = {re.sub(r"_([a-z])", lambda found: found[1].upper(), name): inner for name, inner in value.items()}
+    return {name: inner if name in OF_USERS else in_camel_case(inner) for name, inner in named.items()}
+
+
 class ClosedError(Exception):
     """A message that the service refuses: the code and the reason of the close."""
 
