@@ -8,7 +8,9 @@ PARALLEL := --dist loadfile --no-loadscope-reorder -n# one file at a time, the l
 .PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@echo "For maintainers:"
+	@sed -n 's/^\([a-z-]*\):.* ### \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
@@ -18,17 +20,17 @@ test: .venv/dev ## tests without a process of their own, and one real run of eac
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ## tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
+test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
 	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system
 
-test-all: test test-system ## both: all tests that a change must pass
+test-all: test test-system ### both: all tests that a change must pass
 
-test-release: .venv/dev ## install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
+test-release: .venv/dev ### install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
 coverage: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
-coverage: .venv/dev ## make test, and branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
+coverage: .venv/dev ### make test, and branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(filter tests/system/%,$(COVERAGE_COUNTS))
 	$(BIN)/coverage combine -q
@@ -55,58 +57,58 @@ SLOW := $(patsubst %,tests/%.py,recorded_calls/test_codecs recorded_calls/test_p
 	transport/media/test_jitter_accuracy transport/media/test_jitter_drift transport/sip/test_fuzz_signalling)# cover nothing that others do not
 OUTSIDE := $(filter-out tests/system tests/release tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
-lint: .venv/dev ## check style, types and spelling
+lint: .venv/dev ### check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell -D - -D tests/docs/idioms.txt
 
-format: .venv/dev ## format the code
+format: .venv/dev ### format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 site: export NO_MKDOCS_2_WARNING = 1
-site: .venv/dev ## build the documents as a site with a search, in build/site; fails if a link is broken
+site: .venv/dev ### build the documents as a site with a search, in build/site; fails if a link is broken
 	$(BIN)/python -m mkdocs build --strict
 
-picture: .venv/dev ## make the picture of a report in the README; needs Chromium
-	$(BIN)/python -m tests.system.browser.picture
+picture: .venv/dev ### make the picture of a report in the README; needs Chromium
+	$(BIN)/python -m tools.picture
 
-schema: .venv/dev ## write the generated files: the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes (reports/schemas, which git ignores); the tables in docs/simulator.md, bench/simulator/README.md, docs/options.md, docs/run-folder.md and docs/metrics.md; the project's addresses, from pyproject.toml; LICENCES.md
+schema: .venv/dev ### write the generated files: JSON Schemas, tables of the documents, the project's addresses, LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
-	$(BIN)/python -m tests.docs.schemas
-	$(BIN)/python -m tests.faults.page
-	$(BIN)/python -m tests.clients.page
-	$(BIN)/python -m tests.docs.licences
-	$(BIN)/python -m tests.docs.options
-	$(BIN)/python -m tests.docs.columns
-	$(BIN)/python -m tests.docs.addresses
+	$(BIN)/python -m tools.schemas
+	$(BIN)/python -m tools.fault_tables
+	$(BIN)/python -m tools.client_table
+	$(BIN)/python -m tools.licences
+	$(BIN)/python -m tools.options
+	$(BIN)/python -m tools.columns
+	$(BIN)/python -m tools.addresses
 
-fuzz: .venv/dev ## send a million damaged inputs to the simulator and the load generator; stops at the first failure
-	$(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES))
+fuzz: .venv/dev ### send a million damaged inputs to the simulator and the load generator; stops at the first failure
+	$(BIN)/python -m tools.fuzz $(if $(CASES),--cases $(CASES))
 
-mutants: .venv/dev ## change 200 lines of the product, one at a time, and list the changes that no test finds (15 minutes; COUNT=2000)
-	$(BIN)/python -m tests.mutants $(if $(COUNT),--count $(COUNT))
+mutants: .venv/dev ### change 200 lines of the product, one at a time, and list the changes that no test finds (15 minutes; COUNT=2000)
+	$(BIN)/python -m tools.mutants $(if $(COUNT),--count $(COUNT))
 
-benchmark: .venv/dev ## measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
+benchmark: .venv/dev ### measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
 	$(BIN)/python -m benchmarks $(PARTS)
 
-benchmark-statistics: .venv/dev ## measure how often verdicts are wrong, on simulated data (45 minutes)
-	$(BIN)/python -m benchmarks statistics sequential
+benchmark-statistics: .venv/dev ### measure how often verdicts are wrong, on simulated data (55 minutes)
+	$(BIN)/python -m benchmarks statistics sequential aborts
 
-dist: .venv/dev ## build the wheel and the sdist, with the JSON Schemas, in dist
-	$(BIN)/python -m tests.docs.schemas
+dist: .venv/dev ### build the wheel and the sdist, with the JSON Schemas, in dist
+	$(BIN)/python -m tools.schemas
 	$(BIN)/python -m build
 
-sbom: .venv/dev ## write a bill of materials of the package and its dependencies to dist/sbom.cdx.json (CycloneDX)
+sbom: .venv/dev ### write a bill of materials of the package and its dependencies to dist/sbom.cdx.json (CycloneDX)
 	rm -rf build/sbom && $(PYTHON) -m venv build/sbom && mkdir -p dist
 	build/sbom/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	build/sbom/bin/python -m pip install -q --disable-pip-version-check --no-deps .
 	build/sbom/bin/python -m pip uninstall -q --yes pip
 	$(BIN)/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json build/sbom/bin/python
 
-lock: .venv/dev ## pin the newest versions that pyproject.toml allows
+lock: .venv/dev ### pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile $(LOCK) --upgrade -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile $(LOCK) --upgrade --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 

@@ -15,6 +15,7 @@ PARTS = {
     "recorded_calls": "recorded_calls",
     "telephone": "telephone",
     "crowd": "crowd",
+    "runner": "runner",
     "capacity": "capacity",
     "master": "master",
     "exact": "exact",
@@ -28,6 +29,7 @@ PARTS = {
     "million": "million",
     "sequential": "sequential",
     "statistics": "statistics_errors",
+    "aborts": "aborts",
 }
 
 if unknown := [name for name in sys.argv[1:] if name not in PARTS]:

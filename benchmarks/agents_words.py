@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from bench.services.agents import ACS
 from benchmarks.frameworks import Framework, in_node, in_python
-from tests.services.test_agents_words import CASES, KEPT, check_answer, questions
+from tests.services.agents_words import CASES, KEPT, check_answer, questions
 
 HERE = Path(__file__).parent
 PIPECAT = Framework(("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0"))

@@ -210,7 +210,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     breaking_point = edge_by(by)
     print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take {LIMIT_MS:g} ms")
     print(f"highest load that passes by the model: {breaking_point}")
-    options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
+    options = ("--by", by, "--thresholds", f"ttft: p(80)<{LIMIT_MS:g}")
     min_load, max_load = ("8", "32") if by == "concurrency" else ("120", "960")
     documents = [
         real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", min_load, "--to", max_load)
@@ -230,7 +230,9 @@ def with_quota() -> None:
     The requests of the first minute are available at once.
     """
     print(f"{REQUESTS_PER_MIN} requests per minute")
-    document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
+    document = real(
+        f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--thresholds", "failure_rate: rate<20%", "--to", "32"
+    )
     print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
 
 
@@ -241,7 +243,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
         (folder / "profile.yaml").write_text(PROFILE + more)
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
-            command = [sys.executable, "-m", "rtbench.cli.app", "capacity", "-f", str(scenario)]
+            command = [sys.executable, "-m", "rtbench.cli.app", "capacity", str(scenario)]
             fixed_options = [
                 "--max-time",
                 "12m",

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from bench.base.units import NS_PER_MS
+from bench.load.simulator_process import simulator
 from bench.record import folder as files
 from bench.services.gpt_live import AUDIO_DELTA, DELEGATED
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
 from benchmarks.locust_runs import quantiles
-from rtbench.locust_run import simulator
 from tests.simulator_process import AUDIO
 
 PAIRS, USERS = 60, 10

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from bench.simulator.recorded_replies import load_replies
 from rtbench.cli.simulate import CLIENTS
 from tests.clients.cells import NOT_TRIED, PASS, ROWS, STEPS, ClientRow
-from tests.clients.page import ADDRESS, source
+from tests.clients.sources import ADDRESS, source
 from tests.simulator_process import GUARD_S, Ready, patient_simulator
 
 HERE = Path(__file__).parent

@@ -25,8 +25,8 @@ from bench.observe.onsets import OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
 from bench.wire.audio import G711_ULAW, PCM16, PCM16_8K, PCM16_16K, AudioFormat, Samples
-from tests.made_page import table
 from tests.simulator_process import AUDIO
+from tools.made_page import table
 
 Floats = NDArray[np.float64]
 FRAME_MS = 20

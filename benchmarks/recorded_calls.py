@@ -24,9 +24,9 @@ from bench.recorded_calls.channels import read_call
 from bench.recorded_calls.conversation import conversation
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
-from tests.made_page import table
 from tests.recorded_calls.changing_noise import Change
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
+from tools.made_page import table
 
 CALLS = 25
 """The number of calls for each condition."""

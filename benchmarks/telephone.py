@@ -24,9 +24,9 @@ from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from benchmarks.watch import cores
 from benchmarks.watched_run import watched_command
-from tests.made_page import table
 from tests.simulator_process import AUDIO, running_simulator
 from tests.telephone_truth import reply_starts
+from tools.made_page import table
 
 LOADS = (1, 20, 100)
 PATHS: Mapping[str, str] = {"clean": "", "1 % loss, 20 ms jitter": "rtp: {loss: 0.01, jitter_ms: 20}\n"}

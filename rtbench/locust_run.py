@@ -1,33 +1,25 @@
-"""The processes that commands start: a headless Locust run, as users start it, and a simulator for the run to call.
+"""The headless Locust run that a command starts, as users start it.
 
-Each process ends with the command. If one does not start, the error contains the last line of its output.
+The run ends with the command. If it does not start, the error contains the last line of its output.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from bench.base.clock import monotonic_ns, monotonic_of
-from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
-from bench.base.installation import child_environment, last_line, python_command, terminate
-from bench.base.units import NS_PER_S
+from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS
+from bench.base.installation import child_environment, python_command, terminate
+from bench.load.simulator_process import last_lines, wait_until
 from bench.record import folder as files
 
-T = TypeVar("T")
-START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
 """The exit statuses of a run that reached its end. An interrupted run reached it too: a search interrupts runs."""
-LOG_LINES = 300
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class LocustRun:
         """Wait until the folder of the run, of this name if one is given, exists. Raise UsageError if no run starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         run_text = f"the run{name and f' of {name}'}"
-        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
+        return wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
 
     def started_ns(self, folder: Path) -> int:
         """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which may be set later."""
@@ -104,37 +96,3 @@ def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[st
 def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without proxies, because the simulator is on this machine."""
     return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
-
-
-@contextmanager
-def simulator(*options: str) -> Iterator[dict[str, Any]]:
-    """Run `rtbench simulate` in its own process, on a free port. Yield the content of its ready file."""
-    with tempfile.TemporaryDirectory() as scratch:
-        ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
-        command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, env=child_environment(os.environ)
-            )
-        try:
-            _wait_until(ready.exists, process, "the simulator", log)
-            yield json.loads(ready.read_bytes())
-        finally:
-            process.send_signal(signal.SIGTERM)
-            terminate(process, SIMULATOR_ENDS_S)
-
-
-def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
-    """Return the first result of `check`. Raise UsageError about `name` if the process ends, or after `START_S`."""
-    until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while not (result := check()):
-        if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{name} did not start: {last_lines(log)}")
-        time.sleep(POLL_S)
-    return result
-
-
-def last_lines(printed: str | Path | None) -> str:
-    """Return the end of the last line that a process printed, or that is in its log; "" if there is none."""
-    text = printed.read_text(encoding="utf-8", errors="replace") if isinstance(printed, Path) else printed
-    return last_line(text or "")[-LOG_LINES:]

@@ -1,6 +1,6 @@
 """Callers of your own agent: they wait for its greeting, ask questions, and interrupt an answer.
 
-Run it with `locust -f scenarios/agent.py --headless -u 10 -t 1m --url ws://localhost:8765/ws --dialect twilio`.
+Run it with `rtbench run scenarios/agent.py -u 10 -t 1m --url ws://localhost:5050/ws --dialect twilio`.
 """
 
 from rtbench import RealtimeUser

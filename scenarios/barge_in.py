@@ -1,6 +1,6 @@
 """Callers who talk over the reply: first a backchannel, which should not stop it, then an interruption.
 
-Run it with `locust -f scenarios/barge_in.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/barge_in.py -u 10 -t 1m`.
 """
 
 from rtbench import RealtimeUser

@@ -1,6 +1,6 @@
 """Calls that start deep in a conversation: the service receives the history as text.
 
-Run it with `locust -f scenarios/long_call.py --headless -u 10 -t 1m`. To run any other scenario deep in a conversation
+Run it with `rtbench run scenarios/long_call.py -u 10 -t 1m`. To run any other scenario deep in a conversation
 of your own, add `--history FILE`.
 """
 

@@ -1,6 +1,6 @@
 """Text calls and voice calls in one run, three text sessions to one voice session. Each script has its own rows.
 
-Run it with `locust -f scenarios/mixed.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/mixed.py -u 10 -t 1m`.
 """
 
 from rtbench import RealtimeUser, script

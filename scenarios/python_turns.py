@@ -1,6 +1,6 @@
 """A session written in Python: the steps of a YAML script, together with any Python code.
 
-Run it with `locust -f scenarios/python_turns.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/python_turns.py -u 10 -t 1m`.
 """
 
 from locust import task

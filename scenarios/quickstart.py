@@ -1,7 +1,7 @@
 """Text calls and voice calls in alternation, so that a run has equal numbers of both.
 
 `rtbench quickstart` runs it with the simulator. Run it with
-`locust -f scenarios/quickstart.py --headless -u 20 --sessions 100`.
+`rtbench run scenarios/quickstart.py -u 20 --sessions 100`.
 """
 
 from rtbench import RealtimeUser, script

@@ -1,4 +1,4 @@
-"""Text turns with spoken replies: `locust -f scenarios/text_turns.py --headless -u 10 -t 1m`."""
+"""Text turns with spoken replies: `rtbench run scenarios/text_turns.py -u 10 -t 1m`."""
 
 from rtbench import RealtimeUser
 

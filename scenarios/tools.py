@@ -1,6 +1,6 @@
 """Callers of an agent that looks things up: the service calls a function, which takes time, before it answers.
 
-Run it with `locust -f scenarios/tools.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/tools.py -u 10 -t 1m`.
 """
 
 from rtbench import RealtimeUser

@@ -1,6 +1,6 @@
 """Spoken turns without turn detection: each is sent at the pace of a microphone and committed at its end.
 
-Run it with `locust -f scenarios/voice_manual.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/voice_manual.py -u 10 -t 1m`.
 """
 
 from rtbench import RealtimeUser

@@ -1,6 +1,6 @@
 """Spoken turns, sent at the pace of a microphone. The service's server VAD detects the end of each.
 
-Run it with `locust -f scenarios/voice_turns.py --headless -u 10 -t 1m`.
+Run it with `rtbench run scenarios/voice_turns.py -u 10 -t 1m`.
 """
 
 from rtbench import RealtimeUser

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import settings
 
 T = TypeVar("T")
-thorough = settings(max_examples=max(100, settings.default.max_examples))
+thorough = settings(max_examples=max(50, settings.default.max_examples))
 """The settings for properties of the wire, of frames, and of turns with a VAD.
 
 In these parts of the code, only rare examples have revealed defects.

@@ -6,9 +6,7 @@ is that of the detection of sounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,20 +17,14 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.simulator.profile import AgentSettings, Profile, default_profile
-from bench.simulator.recorded_replies import load_replies
-from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.agents import FILLER_MS, WIRES, AgentBehaviour
-from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import BinaryMessage
+from bench.simulator.profile import AgentSettings, Profile
+from bench.simulator.services.agents import FILLER_MS
+from tests.agent_transport import Agent, Transport, build_profile
 from tests.helpers import MS, seated
-from tests.memory_transport import LiveTransport, PeerAnswer
-from tests.simulator.builders import constant, session_parts
 from tests.simulator_process import AUDIO
 
 WAYS = ("pcm", "twilio", "acs")
 JITTER_NS, FRAME_NS = 50 * MS, 20 * MS
-FORMAT: AudioFormatName = "pcm16@16000"
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
 timeouts: {{first_delta: 60, next_delta: 60, response: 120, turn: 120}}
@@ -41,42 +33,6 @@ steps:
   - audio: {AUDIO}/late_parcel.wav
   - interrupt: {{audio: {AUDIO}/not_today.wav, after: 1.2}}
 """
-
-
-def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
-    profile = default_profile()
-    delays = replace(profile.delays, first_audio=constant(300), answer_pause=constant(350))
-    return replace(
-        profile,
-        delays=delays,
-        vad=replace(profile.vad, ignored_barge_in_share=ignores),
-        agent=manners or AgentSettings(),
-        generation_speed=3.0,
-    )
-
-
-class Agent:
-    """One simulated call, as a `tests.memory_transport.LivePeer`.
-
-    `said` contains everything that the agent has sent.
-    """
-
-    def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
-        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), session_parts(profile, replies()))
-        self.behaviour.open(at_ns)
-        self.said: list[OutgoingEvent] = []
-
-    def hear(self, message: bytes, at_ns: int) -> None:
-        take = self.behaviour.receive_binary if isinstance(message, BinaryMessage) else self.behaviour.receive_text
-        take(message, at_ns)
-
-    def next_due_ns(self) -> int | None:
-        return self.behaviour.next_due_ns()
-
-    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        for sent in self.behaviour.due(now_ns):
-            self.said.append(sent)
-            yield sent.due_ns, sent.body
 
 
 @dataclass(frozen=True)
@@ -101,17 +57,6 @@ class Call:
                 break
             ahead += sent.audio_bytes
         return self.agent.said[place].due_ns + JITTER_NS + ahead * NS_PER_S // bytes_per_s
-
-
-class Transport(LiveTransport):
-    """A transport whose peer is a simulated agent. The call opens when the clock starts."""
-
-    def __init__(self, way: str, profile: Profile) -> None:
-        self.agent = Agent(way, profile, 1_000_000_000_000)
-        super().__init__(self.agent)
-
-
-replies = cache(load_replies)
 
 
 @pytest.fixture(scope="module")

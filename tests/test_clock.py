@@ -12,7 +12,6 @@ import pytest
 from bench.base import clock
 from bench.base.clock import (
     MAX_CLOCK_GAP_NS,
-    MAX_LAG_NS,
     SO_TIMESTAMPNS,
     arrival_ns,
     enable_timestamps,
@@ -35,24 +34,6 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_now")
 @pytest.mark.parametrize(
-    ("lag_ns", "arrival"),
-    [
-        (0, NOW),
-        (1, NOW - 1),
-        (7_000, NOW - 7_000),
-        (3 * S, NOW - 3 * S),
-        (MAX_LAG_NS, NOW - MAX_LAG_NS),
-        (MAX_LAG_NS + 1, None),
-        (-1, None),
-        (-9 * S, None),
-    ],
-)
-def test_a_kernel_timestamp_is_converted_by_its_age_on_the_wall_clock(lag_ns: int, arrival: int | None) -> None:
-    assert arrival_ns([timestamp(WALL - lag_ns)]) == arrival
-
-
-@pytest.mark.usefixtures("_now")
-@pytest.mark.parametrize(
     "ancillary",
     [
         [],
@@ -63,11 +44,6 @@ def test_a_kernel_timestamp_is_converted_by_its_age_on_the_wall_clock(lag_ns: in
 )
 def test_without_a_kernel_timestamp_there_is_no_arrival_instant(ancillary: list[tuple[int, int, bytes]]) -> None:
     assert arrival_ns(ancillary) is None
-
-
-@pytest.mark.usefixtures("_now")
-def test_a_kernel_timestamp_is_found_among_other_ancillary_messages() -> None:
-    assert arrival_ns([(0, 11, b"x" * 40), timestamp(WALL - 5)]) == NOW - 5
 
 
 def test_both_clocks_are_read_again_if_a_preemption_separates_the_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:

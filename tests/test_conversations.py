@@ -49,7 +49,7 @@ from bench.wire.dialect import Dialect
 from bench.wire.settings import McpServer, TurnDetection
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer, VirtualClock
-from tests.test_talking import (
+from tests.talking import (
     HALTING,
     ORDER,
     SPEECH,

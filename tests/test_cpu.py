@@ -18,7 +18,6 @@ from bench.base.cpu import (
     OTHERS,
     RAISED,
     CpuMonitor,
-    CpuTimes,
     CpuUsage,
     available_priority,
     busy_reason,
@@ -147,12 +146,6 @@ def test_the_remedy_names_other_programs_or_the_hypervisor_only_if_they_use_the_
     seen: CpuUsage | None, remedy: str
 ) -> None:
     assert busy_reason(seen) == remedy
-
-
-def test_cpu_times_of_this_machine_are_plausible_or_none() -> None:
-    times = cpu.cpu_times()
-
-    assert times is None or (isinstance(times, CpuTimes) and 0 < times.taken_s <= times.all_s)
 
 
 class Kernel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.docs import licences
+from tools import licences
 
 
 def test_the_licences_of_all_installed_dependencies_are_listed() -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +18,6 @@ import pytest
 from greenlet import GreenletExit
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
-from websockets.typing import Subprotocol
 
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
@@ -131,21 +129,6 @@ def test_the_upgrade_carries_the_headers_and_the_key_of_the_target() -> None:
     assert request.headers["api-key"] == "a-key-that-nobody-may-see"
     assert request.headers["Host"] == f"127.0.0.1:{port}"
     assert phases.auth_wait_ns == 0
-
-
-@pytest.mark.parametrize("chosen", [None, "realtime"])
-def test_the_client_offers_subprotocols_and_the_service_may_choose_one(chosen: str | None) -> None:
-    offers: list[str] = []
-
-    def choose(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        offers.extend(offered)
-        return None if chosen is None else Subprotocol(chosen)
-
-    with serving(subprotocols=[Subprotocol("realtime")], select_subprotocol=choose) as port:
-        target = replace(build_target(port), subprotocols=("realtime", "a-key.k-1"))
-        Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings()).abort()
-
-    assert offers == ["realtime", "a-key.k-1"]
 
 
 KEY = "sk-a-key-that-nobody-may-see-0123456789"

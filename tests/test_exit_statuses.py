@@ -13,8 +13,11 @@ EXITS = {"exit", "Exit", "SystemExit"}
 
 def literals(path: Path) -> list[str]:
     """Return the places of a module where a number is an exit status: a constant, or the argument of an exit."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    found: list[str] = []
+    text = path.read_text()
+    if "exit" not in text.lower() and "_STATUS" not in text:
+        return found  # Most modules need not be parsed.
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Assign) and any("_STATUS" in ast.unparse(target) for target in node.targets):
             numbers: list[ast.expr] = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in EXITS:

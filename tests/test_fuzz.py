@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from benchmarks.fuzz.cases import play
-from benchmarks.fuzz.damage import damaged_bytes, damaged_document
-from benchmarks.fuzz.subjects import SUBJECTS
+from tools.fuzz.cases import play
+from tools.fuzz.damage import damaged_bytes, damaged_document
+from tools.fuzz.subjects import SUBJECTS
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

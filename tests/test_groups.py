@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from rtbench.cli.app import GROUPS, commands
 from tests.command_line import call
 
@@ -15,12 +17,12 @@ ORDER = [name for members in GROUPS.values() for name in members]
 def test_the_help_lists_every_command_under_its_group_and_explains_how_to_start_a_run() -> None:
     printed = call("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
     places = [printed.index(f"─ {group} ─") for group in GROUPS]
-    names = re.findall(r"^│ ([a-z-]+) {2,}[A-Z]", printed, re.MULTILINE)
+    names = re.findall(r"^│ ([a-z][a-z-]*) {2,}[A-Z]", printed, re.MULTILINE)
 
     assert places == sorted(places)
     assert names == ORDER
     assert set(commands().commands) == set(ORDER)
-    assert "A run is started with `rtbench run FILE` or `locust -f FILE --headless`" in printed
+    assert "`rtbench run FILE` runs a script" in printed
 
 
 def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> None:
@@ -40,3 +42,20 @@ def test_the_options_page_lists_every_command_under_its_group() -> None:
                           for name in re.findall(r"`rtbench ([a-z-]+)", cell)]  # fmt: skip
 
     assert found == {group: [*members] for group, members in GROUPS.items()}
+
+
+@pytest.mark.parametrize("words", [[name] for name in ORDER] + [[], ["baseline", "save"]], ids=" ".join)
+def test_switches_have_no_value_in_the_help(words: list[str]) -> None:
+    printed = call(*words, "--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
+
+    assert "--help" in printed
+    assert "<bool>" not in printed
+
+
+def test_the_help_of_run_names_the_results_of_an_inconclusive_threshold_with_their_statuses() -> None:
+    printed = " ".join(call("run", "--help", env={"COLUMNS": "200", "TERM": "dumb"}).stdout.replace("│", " ").split())
+    text = printed.partition("--on-inconclusive")[2].partition("--write")[0]
+
+    assert all(
+        f"{word} ({status}" in text for word, status in (("fail", "exit status 3"), ("warn", "0"), ("pass", "0"))
+    )

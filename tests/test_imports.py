@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (
+        "simulator_process",
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
     ),
     "bench.simulator": (
@@ -73,7 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "trends", "reference",
     ),
     "reports.pages": (
-        "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
+        "thresholds", "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
     ),
     "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
@@ -87,7 +88,7 @@ REPORTS_MAY_USE = {
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
     "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
-    "bench.catalogue.timeouts",
+    "bench.catalogue.threshold_form", "bench.catalogue.timeouts",
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
     "bench.record.presence", "bench.record.run_list", "bench.record.spool",
     "bench.record.validity", "bench.record.validity_data",
@@ -142,7 +143,7 @@ CLOCK_FREE = (
     )),
     "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
-    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.slo", "rtbench.capacity.conclusion",
+    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.load_thresholds", "rtbench.capacity.conclusion",
     "reports.statistics",
 )  # fmt: skip
 """The modules that read no clock and open no socket, so that tests run them on a virtual clock.
@@ -199,9 +200,11 @@ COMPUTING = ("pandas", "pathlib", "scipy", "reports.data.runs", "reports.data.sa
 """The modules that a plotting module must not import. A plotting module gets its data as a frame."""
 
 STARTED = {
-    "rtbench.locust_run": {"locust", "rtbench.cli.app"},
+    "rtbench.locust_run": {"locust"},
+    "bench.load.simulator_process": {"rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
+    "bench.load.runners.abort_analyses": {"reports.pages.check"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
@@ -271,19 +274,24 @@ def layer_of(name: str, package: str) -> str | None:
     return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else None
 
 
-@pytest.mark.parametrize("package", LAYERS)
-def test_a_layer_imports_only_layers_below_it(package: str) -> None:
-    layers = LAYERS[package]
+def test_a_layer_imports_only_layers_below_it() -> None:
     used = {
-        (name, layer, other)
+        (package, layer, name, module, other)
+        for package in LAYERS
         for name in MODULES
         if (layer := layer_of(name, package)) is not None
         for module in {*imports(name), name}
         if module in MODULES and (other := layer_of(module, package)) is not None
     }
 
-    assert {layer for _, layer, _ in used} == set(layers)
-    assert not {name for name, layer, other in used if layers.index(other) > layers.index(layer)}
+    assert {(package, layer) for package, layer, *_ in used} == {
+        (one, layer) for one in LAYERS for layer in LAYERS[one]
+    }
+    assert [
+        f"{name} imports {module}"
+        for package, layer, name, module, other in sorted(used)
+        if LAYERS[package].index(other) > LAYERS[package].index(layer)
+    ] == []
 
 
 def modules_used_by(name: str) -> set[str]:
@@ -336,6 +344,20 @@ def test_modules_do_not_import_each_other_in_a_cycle() -> None:
     TopologicalSorter(uses).prepare()  # It raises CycleError with the modules of the cycle.
 
 
+TEST_MODULE = re.compile(
+    r"^\s*(?:from tests[\w.]*\.test_\w+ |from tests[\w.]* import [^#\n]*\btest_|import tests[\w.]*\.test_)",
+    re.MULTILINE,
+)
+
+
+def test_no_module_imports_a_module_of_tests() -> None:
+    """What several modules of tests use is in a module that contains no test."""
+    paths = [path for top in ("tests", "tools", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+
+    assert [f"{path.relative_to(ROOT)}" for path in paths if TEST_MODULE.search(path.read_text(encoding="utf-8"))] == []
+    assert TEST_MODULE.search("from tests.observe import helpers, test_calls\n")
+
+
 def test_reports_import_only_the_permitted_modules_of_bench() -> None:
     packages = ("bench", "bench.base", "bench.files", "bench.catalogue", "bench.record", "bench.services")
     used = {
@@ -368,22 +390,27 @@ def test_only_the_readers_import_the_fast_path() -> None:
     assert named == KNOW_THE_FAST_PATH
 
 
-@pytest.mark.parametrize("library", NAMED_IN)
-def test_each_library_is_imported_only_in_its_permitted_modules(library: str) -> None:
-    named = {name for name in MODULES for module in imports(name) if within(module, library)}
-
-    assert {name for name in named if not within(name, *NAMED_IN[library])} == set()
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if within(name, *CLOCK_FREE)])
-def test_a_clock_free_module_imports_no_clock_and_no_socket(name: str) -> None:
-    used = set(imports(name))
-
-    assert {module for module in used if module.partition(".")[0] in IMPURE} == set()
-    assert {module.removeprefix("bench.base.clock.") for module in used if within(module, "bench.base.clock")} <= {
-        "bench.base.clock",
-        *CLOCKLESS_NAMES,
+def test_each_library_is_imported_only_in_its_permitted_modules() -> None:
+    named = {
+        (name, library)
+        for name in MODULES
+        for module in imports(name)
+        if (library := module.partition(".")[0]) in NAMED_IN
     }
+
+    assert {(name, library) for name, library in named if not within(name, *NAMED_IN[library])} == set()
+
+
+def test_a_clock_free_module_imports_no_clock_and_no_socket() -> None:
+    clock = "bench.base.clock"
+    permitted = {clock, *(f"{clock}.{name}" for name in CLOCKLESS_NAMES)}
+    used = {(name, module) for name in MODULES if within(name, *CLOCK_FREE) for module in imports(name)}
+
+    assert {
+        (name, module)
+        for name, module in used
+        if module.partition(".")[0] in IMPURE or (within(module, clock) and module not in permitted)
+    } == set()
 
 
 def test_every_module_that_is_started_by_name_is_listed() -> None:
@@ -456,13 +483,14 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
     assert read | taken == set()
 
 
-@pytest.mark.parametrize("name", DRAWING)
-def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
+def test_a_module_that_draws_figures_computes_nothing() -> None:
     """A module that draws figures may import only types from `reports.statistics`."""
-    named = set(imports(name))
+    named = {(name, module) for name in DRAWING for module in imports(name)}
 
-    assert not [module for module in named if within(module, *COMPUTING)]
-    assert not [n for n in named if n.startswith("reports.statistics.") and n.count(".") == 3 and n.islower()]
+    assert {use for use in named if within(use[1], *COMPUTING)} == set()
+    assert {
+        use for use in named if use[1].startswith("reports.statistics.") and use[1].count(".") == 3 and use[1].islower()
+    } == set()
 
 
 LIVE_VIEWS = tuple(
@@ -584,12 +612,16 @@ def test_every_compiled_module_can_be_imported(name: str) -> None:
     importlib.import_module(name)
 
 
-@pytest.mark.parametrize("package", ["bench", "reports", "rtbench"])
-def test_class_names_are_unique_within_a_package(package: str) -> None:
-    defined = [(name, path) for path in MODULES if within(path, package) for name in types(tree(path))]
-    times = Counter(name for name, _ in defined)
+def test_class_names_are_unique_within_a_package() -> None:
+    defined = {
+        (path.partition(".")[0], name, path)
+        for path in MODULES
+        if not within(path, "scenarios")
+        for name in types(tree(path))
+    }
+    times = Counter((package, name) for package, name, _ in defined)
 
-    assert {(name, path) for name, path in defined if times[name] > 1} == set()
+    assert {(name, path) for package, name, path in defined if times[package, name] > 1} == set()
 
 
 def test_a_docstring_begins_with_its_subject() -> None:

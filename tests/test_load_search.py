@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from reports.results.verdict import Result
 from rtbench.load_search import (
-    MAX_TRIES,
     VERDICTS,
     LevelResult,
     LoadGrid,
@@ -112,25 +111,6 @@ def test_the_next_level_follows_from_the_results_so_far(
     grid: LoadGrid, known: list[LevelResult], step: NextLevel | None
 ) -> None:
     assert next_level(grid, known) == step
-
-
-def test_a_level_without_a_verdict_is_tried_twice_and_sets_no_bound() -> None:
-    once = results((8, "pass"), (16, "not_evaluated"))
-
-    assert MAX_TRIES == 2
-    assert next_level(GRID, once) == NextLevel(16, confirmation_run=False)
-    assert bracket_of(once).upper is None
-    assert next_level(GRID, [*once, LevelResult(16, "pass")]) == NextLevel(32, confirmation_run=False)
-    twice = [*once, LevelResult(16, "not_evaluated")]
-    assert next_level(GRID, twice) == NextLevel(11, confirmation_run=False)
-    assert (bracket_of(twice).lowest_fail, bracket_of(twice).ceiling) == (None, 16)
-
-
-def test_a_level_that_fails_in_the_confirmation_run_fails() -> None:
-    known = [*results((8, "pass"), (10, "pass"), (11, "fail")), LevelResult(10, "fail", confirmation_run=True)]
-
-    assert next_level(GRID, known) is None
-    assert (bracket_of(known).highest_pass, bracket_of(known).lowest_fail) == (8, 10)
 
 
 @given(grids, st.integers(0, 400), st.sampled_from(["fail", "not_evaluated"]))

@@ -10,8 +10,9 @@ import pytest
 
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.units import NS_PER_S
+from bench.load.simulator_process import last_lines
 from bench.record.document import SCHEMA_VERSION
-from rtbench.locust_run import LocustRun, environment_without, last_lines, without_proxies
+from rtbench.locust_run import LocustRun, environment_without, without_proxies
 
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.plan.turns import TextTurn
 from bench.simulator.conversation.items import ModelHistory
 from bench.simulator.profile import TokenCache, default_profile
-from tests.test_talking import Talked, converse, decoded
+from tests.talking import Talked, converse, decoded
 
 ROOM = 900
 """The limit of the context in tokens. A letter of the caller's text counts as a quarter of a token."""

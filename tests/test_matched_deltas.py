@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from bench.plan.prepared import PreparedScript
-from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
-from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
-from bench.wire.settings import TurnDetection
 from tests.helpers import (
     LOUD,
     MS,
     Service,
     build_script,
-    committed,
     created,
     delta,
     done,
     message,
     say,
     seated,
-    speech_stopped,
 )
 from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
 
@@ -107,21 +101,6 @@ def test_a_reply_generated_at_the_speed_of_speech_is_interrupted_at_the_cue(
     expected_ms = 1_190 if "after_ns" in cue else 194  # playback starts 50 ms after the first audio
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], expected_ms)
-
-
-@EACH_TRANSPORT
-def test_a_cue_word_interrupts_a_reply_that_began_before_all_trailing_silence_was_sent(
-    kind: type[MemoryTransport],
-) -> None:
-    recording = Pcm(Path("a.wav"), "d", bytes(48 * 3_000), SpeechSpan(0, 24 * 500))
-    noticed = [(100 * MS, speech_stopped("item_1")), (105 * MS, committed("item_1"))]
-    answer = [(200 * MS + at_ns, data) for at_ns, data in in_words("resp_1", [*WORDS, *["and"] * 200, "goodbye"])]
-    service = Cancellable(after={"turn-1-append-5": noticed + answer})
-    script = build_script(
-        AudioTurn((recording,), chunk_ms=100, paced=True), interrupt(text="parcel"), turn_detection=TurnDetection()
-    )
-
-    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 3_140)
 
 
 @EACH_TRANSPORT

@@ -21,7 +21,6 @@ from bench.catalogue.pricing import (
     TurnPricing,
     cost_usd,
     dollars,
-    minutes_usd,
     prices_of,
     tariff_of,
     token_model,
@@ -87,12 +86,6 @@ def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
     assert cost_usd(REALTIME, tokens(image_in=1_000_000, cached_image_in=500_000)) == pytest.approx(2.5 + 0.25)
 
 
-def test_images_without_a_price_cost_the_same_as_text() -> None:
-    half = tokens(image_in=1_000_000, cached_image_in=500_000)
-
-    assert cost_usd(MINI, half) == pytest.approx(0.3 + 0.03)
-
-
 @given(usages(), usages())
 def test_the_cost_of_two_turns_is_the_sum_of_their_costs(one: dict[str, int], other: dict[str, int]) -> None:
     together = cost_usd(REALTIME, added(one, other))
@@ -123,12 +116,6 @@ def test_columns_cost_the_same_as_their_rows(rows: list[dict[str, int]]) -> None
     assert series.tolist() == pytest.approx(each)
 
 
-def test_a_row_without_tokens_has_no_cost() -> None:
-    rows = {kind: pd.Series([100, None], dtype="Int64") for kind in KINDS}
-
-    assert cost_usd(REALTIME, rows).notna().tolist() == [True, False]
-
-
 # The prices that apply.
 
 TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-preview-2024-10-01": MINI}
@@ -151,12 +138,6 @@ def test_a_model_has_the_prices_of_its_name_with_or_without_a_date(model: str, p
     assert prices_of(TABLE, model) is prices
 
 
-def test_a_model_version_with_its_own_prices_uses_them() -> None:
-    table = {"gpt-realtime": REALTIME, "gpt-realtime-2025-08-28": MINI}
-
-    assert prices_of(table, "gpt-realtime-2025-08-28") is MINI
-
-
 # The format.
 
 
@@ -172,22 +153,6 @@ def test_a_model_version_with_its_own_prices_uses_them() -> None:
 )
 def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(usd: float, text: str) -> None:
     assert dollars(usd) == text
-
-
-def test_tokens_that_are_written_into_the_cache_are_a_part_of_the_input_with_their_own_price() -> None:
-    half = tokens(text_in=1_000_000, cache_write_in=500_000)
-
-    assert cost_usd(replace(REALTIME, text_cache_write=5), half) == pytest.approx(2 + 2.5)
-    assert cost_usd(REALTIME, half) == pytest.approx(4)
-
-
-@pytest.mark.parametrize(("standby_usd", "usd"), [(None, 0.5), (0.02, 0.4 + 0.04), (0.0, 0.4)])
-def test_minutes_in_standby_cost_as_much_as_others_unless_they_have_a_price(
-    standby_usd: float | None, usd: float
-) -> None:
-    prices = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05, usd_per_standby_minute=standby_usd)
-
-    assert minutes_usd(prices, 10, 2) == pytest.approx(usd)
 
 
 LIVE, LUNA = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05), Prices(0.1, 0.01, 0.5, 0, 0, 0)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 import io
-from collections import Counter
 from contextlib import nullcontext
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.base.errors import UsageError
-from bench.catalogue.metrics import sessions_to_publish
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic
@@ -43,7 +39,7 @@ def test_a_run_against_a_deployment_needs_confirmation_after_the_cost_estimate(
     monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT_NAME", "gpt-realtime")
 
     with pytest.raises(UsageError, match="add --yes"):
-        quickstart.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
+        quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path)
     printed = capsys.readouterr().out
     assert printed.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
@@ -63,29 +59,11 @@ def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(quickstart, "_locust", note)
 
-    assert quickstart.quick_run(ServiceOptions(targets=("west", "east")), simulate=False, yes=True, runs=tmp_path) == 0
+    assert quickstart.quick_run(ServiceOptions(targets=("west", "east")), yes=True, runs=tmp_path) == 0
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
     assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
     assert started[started.index("--sessions") + 1] == "6"
-
-
-CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
-"""The duration of a simulated call in s, the pause between calls in s, and the number of turns of a call."""
-
-
-@pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
-def test_a_busy_machine_runs_fewer_calls_at_a_time_but_enough_in_two_minutes(spare: float, users: int) -> None:
-    load = quickstart.fitting_load(spare)
-    free_s = [at / load.spawn_rate for at in range(load.users)]
-    played = Counter[str]()
-    for script in islice(cycle(CALL_S), load.sessions):
-        played[script] += 1
-        heapq.heapreplace(free_s, free_s[0] + CALL_S[script] + PAUSE_S)
-
-    assert load.users == users
-    assert all(n >= sessions_to_publish(0.95, TURNS * n, n, n) for n in played.values())
-    assert max(free_s) < 100
 
 
 def test_sessions_sets_the_number_of_sessions(
@@ -97,17 +75,16 @@ def test_sessions_sets_the_number_of_sessions(
     """
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
-    monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quickstart, "called_simulator", nullcontext)
     monkeypatch.setattr(quickstart, "_run_and_explain", lambda load, *given: played.append(load) or 0)
 
-    quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
+    quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
     assert (played[0].users, played[0].sessions) == (30, 111)
 
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with pytest.raises(UsageError, match="add --yes"):
         quickstart.quick_run(
             ServiceOptions(targets=("west",), target_file=tmp_path / "targets.yaml"),
-            simulate=False,
             yes=False,
             runs=tmp_path,
             sessions=45,
@@ -122,16 +99,15 @@ def test_cores_that_this_process_may_not_use_are_reported_separately(
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 1.5)
     monkeypatch.setattr(quickstart, "core_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
+    monkeypatch.setattr(quickstart, "called_simulator", nullcontext)
     monkeypatch.setattr(quickstart, "_run_and_explain", lambda *given: 0)
 
-    quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
+    quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path)
 
     printed = capsys.readouterr().out.replace("\u00a0", " ")
     assert (
         "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so 75 calls" in printed
     )
-    assert "The total number of calls is that of an idle machine." in printed
 
 
 def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(monkeypatch: pytest.MonkeyPatch) -> None:

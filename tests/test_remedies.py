@@ -11,25 +11,16 @@ from hypothesis import strategies as st
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import (
     ACCEPT_HEADER,
-    FOREIGN_HOST,
-    FORGOTTEN,
-    HANG_UP,
-    HELD,
-    HUNG_UP,
     LOGIN_REFUSED,
-    NO_ACK,
     NO_DIGEST,
     NO_OWN,
     NO_PATH,
     NO_READ,
     NO_WAY,
     NOT_COMPUTED,
-    NOT_REFRESHED,
-    OTHER_CODEC,
     REALTIME_MODELS,
     SERVICE_REPORTED,
     TEXT_SESSION,
-    UNANSWERED,
     UNHEARD,
     OutcomeRow,
     meaning,
@@ -58,23 +49,10 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS, "interrupted", "unfinished"])
-def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure(outcome: str) -> None:
-    assert bool(remedy_of(outcome)) is (outcome_class(outcome) == "failed")
+def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
+    outcomes = [*OUTCOMES, *OTHERS, "interrupted", "unfinished"]
 
-
-@pytest.mark.parametrize(
-    ("outcome", "words"),
-    [
-        ("connect_failed:401", "rtbench doctor"),
-        ("connect_failed:429", "rtbench doctor"),
-        ("throttled:handshake", "quota"),
-        ("timeout:next_delta", "fewer sessions"),
-        ("protocol_error:dialect", "--dialect"),
-    ],
-)
-def test_a_remedy_for_the_cause_takes_precedence_over_one_for_the_class(outcome: str, words: str) -> None:
-    assert words in remedy_of(outcome)
+    assert [one for one in outcomes if remedy_of(one)] == [one for one in outcomes if outcome_class(one) == "failed"]
 
 
 SILENT = "nothing came within the limit"
@@ -143,20 +121,6 @@ def test_every_retired_realtime_model_has_a_price() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "model", "day"),
-    [
-        ("openai", "gpt-realtime-2025-08-28", "2027-01-20"),
-        ("azure", "gpt-realtime-mini-2025-12-15", "2026-12-15"),
-    ],
-)
-def test_a_model_version_retires_with_its_model_unless_it_has_its_own_day(service: str, model: str, day: str) -> None:
-    retirement = retirement_of(service, model)
-
-    assert retirement is not None
-    assert retirement.day.isoformat() == day
-
-
-@pytest.mark.parametrize(
     ("service", "model"), [("openai", "gpt-realtime-2.1"), ("other", "gpt-realtime"), ("azure", ""), ("azure", "mine")]
 )
 def test_a_model_without_a_known_retirement_day_has_none(service: str, model: str) -> None:
@@ -177,14 +141,6 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
 
     assert "2027-01-20, today (" in retirement.text(retirement.day)
     assert "2027-01-20, in 1 day (" in retirement.text(retirement.day - timedelta(days=1))
-
-
-@pytest.mark.parametrize(("one", "other"), [("transcription", "realtime"), ("realtime", "transcription")])
-def test_the_wrong_address_for_a_session_that_only_transcribes_has_a_remedy(one: str, other: str) -> None:
-    words = f"Passing a {one} session update event to a {other} session is not allowed."
-
-    assert "intent=transcription" in remedy_of("failed:invalid_parameter", f"invalid_parameter: {words}")
-    assert "intent=transcription" not in remedy_of("failed:invalid_parameter", "invalid_parameter: voice")
 
 
 @pytest.mark.parametrize(
@@ -216,15 +172,15 @@ def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
     assert "WebSocket" not in remedy
 
 
-@pytest.mark.parametrize("status", range(300, 700))
-def test_each_status_of_sip_has_a_remedy_that_is_about_telephones(status: int) -> None:
-    outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
-    remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
+def test_each_status_of_sip_has_a_remedy_that_is_about_telephones() -> None:
+    for status in range(300, 700):
+        outcome = "throttled:handshake" if status in (480, 503, 600) else f"connect_failed:{status}"
+        remedy = remedy_of(outcome, f"SIP {status} Phrase (Reason)", REMEDIES)
 
-    assert remedy
-    assert "rtbench doctor" not in remedy
-    assert "status page" not in remedy
-    assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
+        assert remedy, status
+        assert "rtbench doctor" not in remedy, status
+        assert "status page" not in remedy, status
+        assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
 
 
 OWN_TEXTS = [text for row in (*TABLE.values(), *ROWS.values()) for text in row.causes]
@@ -246,23 +202,6 @@ def test_no_text_of_a_peer_prevents_a_remedy(outcome: str, detail: str, by_telep
     assert refusal_status(outcome) is None or 100 <= (refusal_status(outcome) or 0) <= 999
 
 
-@pytest.mark.parametrize(
-    ("cause", "words"),
-    [
-        (NOT_REFRESHED, "session timer"), (NO_ACK, "did not acknowledge"), (UNANSWERED, "no longer answers"),
-        (FORGOTTEN, "load balancer"), (OTHER_CODEC, "PCMU"), (f"the peer names h, {FOREIGN_HOST}", "call_hosts"),
-        ("the peer names more than 16 addresses", "see the reason"), (f"{HELD}, so the key 5", "a=sendonly"),
-    ],
-)  # fmt: skip
-def test_a_call_that_this_tool_hung_up_has_a_remedy_that_does_not_blame_the_agents_hang_up(
-    cause: str, words: str
-) -> None:
-    remedy = remedy_of(HANG_UP, f"this tool hung up: {cause}", REMEDIES)
-
-    assert words in remedy
-    assert not {"the agent ended", "closed the connection", "cut the connection"} & {remedy}
-
-
 def test_the_words_of_a_service_after_those_of_this_tool_state_no_cause() -> None:
     detail = "session.created was not received"
     words = f"{detail}; {SERVICE_REPORTED}server_error: session.updated was not received"
@@ -270,18 +209,6 @@ def test_the_words_of_a_service_after_those_of_this_tool_state_no_cause() -> Non
     assert remedy_of("timeout:session", words) == remedy_of(
         "timeout:session", f"{detail}; {SERVICE_REPORTED}server_error"
     )
-
-
-@pytest.mark.parametrize("code", ["throttled:response", "connect_failed:404"])
-def test_a_service_s_error_code_is_read_and_its_message_is_not_searched(code: str) -> None:
-    message = "other: see the pages on insufficient_quota and DeploymentNotFound"
-
-    assert remedy_of(code, message) == remedy_of(code, "other: no")
-
-
-@pytest.mark.parametrize("reason", ["SIP ", "SIP \u00a0", "SIP \u3000", "SIP", "SIP 486 Busy Here", HUNG_UP])
-def test_the_close_reason_of_a_websocket_never_has_a_remedy_of_telephones(reason: str) -> None:
-    assert remedy_of("closed:1000", reason) == remedy_of("closed:1000", "bye")
 
 
 OF_TELEPHONES = {

@@ -5,16 +5,14 @@ The tests cover the start, the turns, the other messages, the end, and the messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.timeouts import MAX_HOLD_NS, Timeouts
-from bench.observe.observation import TurnObservation
+from bench.catalogue.timeouts import Timeouts
 from bench.plan.conversation import History
 from bench.plan.prepared import PreparedScript
 from bench.plan.steps import ExpectSettings, ExpectStep, MessageStep, PauseStep, SendStep
@@ -22,10 +20,8 @@ from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.transport.interface import SendReceipt
-from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted
+from bench.wire.connection import ConnectionClosed, Transmitted
 from bench.wire.dialect import Dialect
-from bench.wire.events import ServerEvent
-from bench.wire.settings import TurnDetection
 from tests.examples import thorough
 from tests.helpers import (
     GREETED_NS,
@@ -52,35 +48,9 @@ from tests.helpers import (
     say,
     seated,
     session_created,
-    session_updated,
     spoken,
 )
 from tests.memory_transport import MemoryTransport, PeerAnswer, TransmitDelays
-
-
-def test_a_session_sends_its_settings_plays_its_turns_and_closes() -> None:
-    played = Played(build_script(say("hello"), respond("assist"), play(250)))
-
-    assert played.sent_types() == [
-        "session.update",
-        "conversation.item.create",
-        "response.create",
-        "response.create",
-        *["input_audio_buffer.append"] * 3,
-        "input_audio_buffer.commit",
-        "response.create",
-    ]
-    assert played.outcomes == ["ok"] * 3
-    assert [(turn.step, turn.audio) for turn in played.turns] == [("hello", ""), ("assist", ""), ("play", "a.wav")]
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_succeeded, session.turns_not_started) == (
-        "ok",
-        3,
-        3,
-        0,
-    )
-    assert played.transport.closed is not None
-    assert played.listening.began == 3
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -115,107 +85,9 @@ def test_paced_chunks_are_sent_exactly_when_they_are_due(chunk_ms: int) -> None:
     assert played.turns[0].audio_bytes_sent == played.listening.audio_sent == 48 * 330
 
 
-def test_unpaced_audio_is_sent_at_once() -> None:
-    played = Played(build_script(play(330, paced=False)))
-
-    assert set(played.sent_at("input_audio_buffer.append")) == {GREETED_NS}
-    assert set(played.listening.lags_ns) == {None}
-
-
-class SlowTransport(GuardedTransport):
-    """A transport on which the call that sends a chunk takes `slow_ns`."""
-
-    slow_ns = 0
-
-    def send(self, data: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        if b"append" in data:
-            self.clock.now_ns += self.slow_ns
-        return super().send(data, stamped=stamped)
-
-
-@pytest.mark.parametrize(("slow_ms", "late"), [(0, 0), (10, 0), (11, 1)])
-def test_a_chunk_is_late_if_its_delay_exceeds_a_tenth_of_its_length(slow_ms: int, late: int) -> None:
-    transport = SlowTransport(Service())
-    transport.slow_ns = slow_ms * MS
-    session, _, listening = seated(build_script(play(100, chunk_ms=100)), transport)
-    session.run()
-
-    assert listening.turns[0].late_chunks == late
-    assert (listening.turns[0].outcome, slow_ms * MS in listening.lags_ns) == ("ok", True)
-
-
-def test_a_late_chunk_does_not_delay_later_chunks() -> None:
-    """The send of each chunk takes one and a half times the length of the chunk."""
-    transport = SlowTransport(Service())
-    transport.slow_ns = 150 * MS
-    session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
-    session.run()
-
-    lags_ms = [lag // MS for lag in listening.lags_ns if lag is not None]
-    assert lags_ms == [150, 200, 250, 300]  # each send takes 150 ms, and there are no waits in between
-
-
-def test_a_pause_is_as_long_as_the_script_says() -> None:
-    played = Played(build_script(say(), PauseStep(1.7), say()))
-
-    first, second = played.sent_at("conversation.item.create")
-    assert first == GREETED_NS
-    assert second == played.after_ns(1, "ended") + 1_700 * MS
-
-
-def test_a_message_during_a_pause_is_received() -> None:
-    def with_afterthought(response_id: str) -> list[PeerAnswer]:
-        return [*spoken(reply(GA, response_id)), (2 * S, message("x.y"))]
-
-    played = Played(build_script(say(), PauseStep(5), say()), Service(turns=[with_afterthought]))
-
-    assert played.observation.unknown_events == {"x.y": 1}
-
-
 # Deadlines.
 
 LIMITS = Timeouts(session=2, first_delta=3, next_delta=1, response=5)
-
-
-class Dawdling(Listening):
-    """A listener that takes 300 ms to handle a message."""
-
-    def __init__(self, transport: MemoryTransport) -> None:
-        super().__init__()
-        self._clock = transport.clock
-
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
-        super().received(events, message, handled_ns)
-        self._clock.now_ns += 300 * MS
-
-
-@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
-def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(updated_ms: int, outcome: str) -> None:
-    """The greeting arrives 10 ms after the start of the session. The process is then suspended for an hour."""
-    service = Service(settings_ns=updated_ms * MS)
-    transport = GuardedTransport(service)
-
-    class Stopped(Listening):
-        def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
-            super().received(events, message, handled_ns)
-            if len(self.events) == 1:
-                transport.clock.now_ns += 3_600 * S
-
-    session, timeline, _ = seated(build_script(say(), limits=Timeouts(session=2)), transport, Stopped())
-    session.run()
-
-    assert timeline.session().outcome == outcome
-
-
-@pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (10_001, "timeout:session")])
-def test_a_greeting_that_arrives_in_time_counts_even_if_it_is_handled_late(updated_ms: int, outcome: str) -> None:
-    noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
-    greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
-    transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
-    session, timeline, _ = seated(build_script(say(), limits=LIMITS), transport, Dawdling(transport))
-    session.run()
-
-    assert timeline.session().outcome == outcome
 
 
 def silence(response_id: str) -> list[PeerAnswer]:
@@ -229,26 +101,6 @@ def cut_short(response_id: str) -> list[PeerAnswer]:
 def endless(response_id: str) -> list[PeerAnswer]:
     audio = [(place * 400 * MS, delta(GA, "audio", response_id)) for place in range(1, 100)]
     return [(100 * MS, created(response_id)), *audio]
-
-
-@pytest.mark.parametrize(
-    ("turn", "outcome", "after_request_ns"),
-    [
-        (silence, "timeout:first_delta", 3 * S),
-        (cut_short, "timeout:next_delta", 1_500 * MS),
-        (endless, "timeout:response", 5_100 * MS),
-    ],
-)
-def test_a_stage_timeout_ends_the_turn_and_the_session_at_its_deadline(
-    turn: Turn, outcome: str, after_request_ns: int
-) -> None:
-    played = Played(build_script(say(), say(), say(), limits=LIMITS), Service(turns=[turn]))
-
-    assert played.outcomes == [outcome]
-    assert played.after_ns(1, "ended") == GREETED_NS + after_request_ns == played.now_ns
-    session = played.observation
-    assert (session.outcome, session.turns_started, session.turns_not_started) == (outcome, 1, 2)
-    assert session.instants["ended"] == played.turns[0].instants["ended"]
 
 
 @pytest.mark.parametrize(
@@ -362,46 +214,6 @@ def test_the_input_buffer_of_a_failed_audio_turn_is_cleared_before_the_next_turn
 # Late transcriptions.
 
 
-def test_a_late_transcription_does_not_delay_the_next_turn() -> None:
-    script = build_script(play(100), say(), input_transcription="whisper-1")
-    played = Played(script, Service(transcript_ns=900 * MS))
-
-    first = next(turn for turn in played.turns if turn.turn == 1)
-    assert played.sent_at("conversation.item.create") == [first.instants["ended"] - played.start_ns]
-    assert first.instants["input_transcribed"] > first.instants["ended"]
-    assert played.outcomes == ["ok", "ok"]
-
-
-def test_a_turn_is_delivered_as_soon_as_its_late_transcription_arrives() -> None:
-    script = build_script(play(100), play(5_000), input_transcription="whisper-1")
-    transport = GuardedTransport(Service(transcript_ns=900 * MS))
-    transport.network = lambda: NetworkMeasured(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
-    handed_out = {}
-
-    class Clocked(Listening):
-        def turn_ended(self, turn: TurnObservation) -> None:
-            handed_out[turn.turn] = transport.now_ns(), turn
-
-    seated(script, transport, Clocked())[0].run()
-
-    (first_ns, first), (second_ns, second) = handed_out[1], handed_out[2]
-    assert first_ns == first.instants["input_transcribed"] < second.instants["request_sent"]
-    assert second_ns == second.instants["input_transcribed"]
-    assert [turn.network_rtt_ns for turn in (first, second)] == [t.instants["ended"] for t in (first, second)]
-    assert [turn.retransmits for turn in (first, second)] == [4, 0]
-
-
-def test_the_session_waits_for_a_late_transcription_for_at_most_five_seconds() -> None:
-    script = build_script(play(100), input_transcription="whisper-1")
-    in_time, never = Played(script, Service(transcript_ns=3 * S)), Played(script, Service())
-
-    assert "input_transcribed" in in_time.turns[0].instants
-    assert in_time.now_ns == GREETED_NS + 100 * MS + 3 * S
-    assert "input_transcribed" not in never.turns[0].instants
-    assert never.now_ns == never.after_ns(1, "ended") + 5 * S
-    assert (in_time.observation.outcome, never.observation.outcome) == ("ok", "ok")
-
-
 # The service's rate limits.
 
 
@@ -409,22 +221,6 @@ def throttled(words: str) -> Turn:
     """Return a response that fails immediately because of a rate limit."""
     refused = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
     return lambda r: [(5 * MS, created(r)), (6 * MS, done(r, "failed", type="failed", error=refused))]
-
-
-GAPS: dict[str, tuple[str, int, Step]] = {
-    "for as long as was asked": ("Limit reached. Please try again in 6.232s.", 6_232 * MS, say()),
-    "not at all where no wait is asked for": ("You exceeded your quota.", 0, say()),
-    "for ten minutes where hours are asked for": ("Please try again in 6h0m0s.", MAX_HOLD_NS, say()),
-    "also before it speaks": ("Please try again in 250ms.", 350 * MS, play(100)),
-}
-
-
-@pytest.mark.parametrize(("words", "gap_ns", "step"), GAPS.values(), ids=GAPS)
-def test_the_turn_after_a_throttled_one_waits(words: str, gap_ns: int, step: Step) -> None:
-    played = Played(build_script(step, step), Service(turns=[throttled(words)]))
-
-    assert played.outcomes == ["throttled:response", "ok"]
-    assert played.turns[1].start_ns - played.turns[0].instants["ended"] == gap_ns
 
 
 def test_a_session_does_not_wait_after_its_last_turn() -> None:
@@ -444,13 +240,6 @@ def test_a_session_that_waits_after_throttling_ends_with_the_run() -> None:
 
 
 # The end of the run.
-
-
-def test_a_run_that_ends_during_a_pause_does_not_wait_for_the_end_of_the_pause() -> None:
-    played = Played(build_script(say(), PauseStep(3_600), say()), ending=lambda ns: ns > 5 * S)
-
-    assert played.observation.outcome == "unfinished"
-    assert played.now_ns <= 6 * S
 
 
 # Expected events of a script.
@@ -480,13 +269,6 @@ def test_the_timeout_of_an_expectation_starts_when_the_previous_one_is_met() -> 
     played = Played(build_script(*steps), Service(turns=[slow]))
 
     assert played.outcomes == ["ok"]
-
-
-def test_a_session_continues_after_an_expectation_without_waiting_for_the_reply_s_end() -> None:
-    played = Played(build_script(say(), ExpectStep(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
-
-    assert played.outcomes == ["failed:missing_text_delta"]
-    assert played.observation.outcome == "ok"
 
 
 # Any script with any service.
@@ -580,14 +362,6 @@ def test_the_history_is_acknowledged_before_the_first_turn_begins(dialect: Diale
     assert played.outcomes == ["ok"]
 
 
-def test_unacknowledged_history_is_awaited_for_two_seconds() -> None:
-    played = Played(with_history("One", "Two"), Service())
-
-    assert played.outcomes == ["ok"]
-    assert played.turns[0].start_ns - played.observation.instants["history_start"] == 2 * S
-    assert "history_load" not in played.observation.metrics_ns()
-
-
 class Slow(Service):
     """A service that acknowledges one item per second."""
 
@@ -667,12 +441,6 @@ def test_a_script_s_event_is_sent_at_once_and_unchanged() -> None:
     assert played.outcomes == ["ok", "ok"]
 
 
-def test_a_script_s_event_keeps_its_event_id() -> None:
-    played = Played(build_script(say(), SendStep({"type": "x", "event_id": "mine"})))
-
-    assert played.sent[-1][1] == {"type": "x", "event_id": "mine"}
-
-
 def test_a_response_requested_by_a_script_s_event_belongs_to_no_turn() -> None:
     service = Service(turns=[
         lambda _: spoken(reply(GA, "mine")),
@@ -697,13 +465,6 @@ def test_a_refused_request_of_a_script_s_event_does_not_take_the_response_of_a_t
     assert [turn.response_id for turn in played.turns] == ["resp_1", "resp_3"]
     assert played.outcomes == ["ok", "ok"]
     assert played.observation.service_errors == 1
-
-
-def test_the_bytes_of_a_script_s_event_count_for_the_session_not_the_turn() -> None:
-    plain, more = (Played(build_script(say(), *steps)) for steps in ((), (SendStep({"type": "x"}),)))
-
-    assert more.turns[0].wire_bytes_sent == plain.turns[0].wire_bytes_sent
-    assert more.observation.wire_bytes_sent > plain.observation.wire_bytes_sent
 
 
 # Responses out of band.
@@ -753,38 +514,7 @@ def test_a_turn_of_a_pipelined_session_that_is_refused_has_an_outcome() -> None:
     assert (played.observation.outcome, played.outcomes) == ("closed:3000", ["closed:3000"])
 
 
-def test_a_pipelined_session_with_an_open_microphone_sends_audio_at_once() -> None:
-    script = build_script(play(250), keys=PIPELINED, turn_detection=TurnDetection(create_response=False))
-    played = Played(script, Service(greeting_ns=200 * MS), lambda now_ns: now_ns > 3 * S)
-
-    first_ns, _ = next(sent for sent in played.sent if sent[1]["type"] == "input_audio_buffer.append")
-    assert first_ns == 100 * MS
-
-
-def test_a_pipelined_start_sends_the_history_before_the_turn_without_waiting() -> None:
-    played = Played(with_history("One", pipelined=True), Service(acknowledges=True))
-
-    assert [event["type"] for _, event in played.sent] == ["session.update", ITEM, ITEM, REQUEST]
-    assert {at_ns for at_ns, _ in played.sent} == {0}
-    assert played.outcomes == ["ok"]
-    assert played.observation.metrics_ns()["history_load"] == 5 * MS
-
-
 # Greetings.
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_a_server_that_sends_conversation_created_is_ready_at_its_first_event(both: bool) -> None:
-    class Greeting(Service):
-        def greeting(self) -> list[PeerAnswer]:
-            conversation = message("conversation.created", conversation={"id": "conv_1"})
-            return [*super().greeting(), (15 * MS, conversation)] if both else [(10 * MS, conversation)]
-
-    played = Played(build_script(say()), Greeting())
-
-    assert played.outcomes == ["ok"]
-    assert played.observation.metrics_ns()["session_ready"] == 10 * MS
-    assert played.observation.model == "gpt-realtime"
 
 
 # The first reply.
@@ -801,10 +531,6 @@ def test_connect_to_first_audible_is_session_setup_plus_voice_to_voice_of_the_fi
     metrics = played.observation.metrics_ns()
     ready_ns = played.observation.instants["session_updated"] - played.start_ns
     assert metrics["connect_to_first_audible"] == ready_ns + played.turns[0].metrics_ns()["voice_to_voice"]
-
-
-def test_a_text_session_has_no_connect_to_first_audible() -> None:
-    assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.metrics_ns()
 
 
 LEFT_NS, ACKNOWLEDGED_NS = 3_000, 20 * MS
@@ -838,15 +564,6 @@ def played_with_timestamps(
     return transport, listening
 
 
-def test_only_the_request_and_the_last_speech_chunk_are_sent_with_timestamps() -> None:
-    transport, _ = played_with_timestamps(build_script(play(250), say()), TransmitDelays())
-
-    stamped = [msgspec.json.decode(data)["type"] for data in transport.stamped]
-    assert stamped == ["input_audio_buffer.append", "response.create", "response.create"]
-    appends = [data for _, data in transport.sent if b"append" in data]
-    assert transport.stamped[0] == appends[-1]
-
-
 def test_turns_are_measured_from_kernel_transmit_timestamps() -> None:
     script = build_script(play(250), say())
     _, by_clock = played_with_timestamps(script, None)
@@ -863,14 +580,6 @@ def test_turns_are_measured_from_kernel_transmit_timestamps() -> None:
         assert kernel.transmit_delay_ns == LEFT_NS
 
 
-def test_transmit_timestamps_available_after_the_send_call_are_used_at_once() -> None:
-    service = Service(turns=[lambda response_id: [(0, created(response_id)), (0, done(response_id, "incomplete"))]])
-    _, listening = played_with_timestamps(build_script(say()), TransmitDelays(), service)
-    (turn,) = listening.turns
-
-    assert (turn.send_timestamp_source, turn.instants["request_acked"]) == ("kernel", turn.instants["request_sent"])
-
-
 def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
     script = build_script(say())
     transport, listening = played_with_timestamps(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
@@ -879,24 +588,6 @@ def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
     assert "request_acked" not in listening.turns[0].instants
     assert listening.turns[0].instants["ended"] == without.turns[0].instants["ended"]
     assert transport.closed is not None
-
-
-def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
-    """Two polls are enough for a reply of any number of deltas.
-
-    The first poll comes after the send of the request, and the second at its acknowledgement.
-    """
-
-    def looks(deltas: int) -> int:
-        def turn(response_id: str) -> list[tuple[int, bytes]]:
-            events = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
-            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(events)]
-
-        return played_with_timestamps(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
-
-    script = build_script(say())
-    assert looks(2) == looks(40) > 0
-    assert played_with_timestamps(script, None)[0].looks == 0
 
 
 def test_a_refused_history_fails_the_session() -> None:

@@ -113,16 +113,6 @@ def answer(**usage: Any) -> list[bytes]:
     return [created("r1"), delta(GA, "audio", "r1"), done("r1", **usage)]
 
 
-def test_a_throttled_turn_shows_the_wait_that_the_service_asked_for(timeline: LoggedTimeline, log: EventLog) -> None:
-    ask(timeline)
-    words = {"code": "rate_limit_exceeded", "message": "Limit reached. Please try again in 6.232s."}
-    hear(timeline, created("r1"), done("r1", "failed", error=words))
-
-    text = printed(timeline, log)
-    assert "throttled:response: rate_limit_exceeded: Limit reached" in text
-    assert "retry after 6,232 ms" in text
-
-
 def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
     entries = [
@@ -133,14 +123,6 @@ def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedT
     hear(timeline, message("rate_limits.updated", rate_limits=entries), *answer())
 
     assert "rate_limits.updated, 999 of 1,000 requests left, 12 tokens left" in printed(timeline, log)
-
-
-@pytest.mark.parametrize("wait_ms", [0, 40])
-def test_auth_wait_is_printed_only_if_it_is_not_zero(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
-    timeline.apply(inputs.Connected({"dns_done": at(41), "opened": at(42)}, {}, wait_ms * MS))
-
-    text = printed(timeline, log)
-    assert ("auth_wait 40 ms" in text) == ("auth_wait" in text) == bool(wait_ms)
 
 
 @pytest.mark.parametrize("scope", ["service", "proxy"])
@@ -230,24 +212,6 @@ def rows(printed: list[str]) -> dict[str, str]:
     begin = max(number for number, line in enumerate(printed) if line.startswith("turn "))
     found = (re.match(r"\s*(\S+)  ([→←♪·] .+?)   ", line + "   ") for line in printed[begin + 1 :])
     return {match[2]: match[1] for match in found if match}
-
-
-def test_offsets_are_relative_to_the_end_of_speech_and_repeated_events_share_a_row(
-    spoken: LoggedTimeline, log: EventLog
-) -> None:
-    assert rows(lines(spoken, log)) == {
-        "→ audio append × 9, 4,800 B": "−800",
-        "← input_audio_buffer.speech_started": "−850",
-        "· end of speech": "0",
-        "→ append after speech × 4, 4,800 B": "+100",
-        "← input_audio_buffer.speech_stopped": "+250",
-        "← input_audio_buffer.committed": "+250",
-        "← response.created": "+300",
-        "← transcript delta × 6": "+500",
-        "← audio delta × 6, 6 B": "+500",
-        "♪ first audible sample": "+500",
-        "← response.done, completed": "+900",
-    }
 
 
 def test_the_segments_add_up_to_the_total(spoken: LoggedTimeline, log: EventLog) -> None:

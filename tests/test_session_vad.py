@@ -31,7 +31,6 @@ from tests.helpers import (
     Service,
     base64_of,
     build_script,
-    closing,
     committed,
     created,
     delta,
@@ -193,33 +192,6 @@ CUT_SHORT: dict[str, list[PeerAnswer]] = {
 }
 
 
-def test_a_caller_whose_speech_is_cut_short_stops_and_the_microphone_sends_silence() -> None:
-    played = Played(build_script(play(2_000), PauseStep(1), turn_detection=VAD), Hearing(after=CUT_SHORT))
-
-    sent = appended(played)
-    assert played.outcomes == ["cancelled:turn_detected"]
-    assert [name for _, name in sent[1:6]] == [*(f"turn-1-append-{n}" for n in (1, 2, 3, 4)), "between"]
-    assert [at_ns for at_ns, _ in sent] == [GREETED_NS + (n + 1) * 100 * MS for n in range(len(sent))]
-    assert "speech_end" not in played.turns[0].instants
-
-
-def test_a_reply_to_partial_speech_may_end_before_the_next_turn() -> None:
-    script = build_script(play(2_000), play(200), turn_detection=VAD)
-    after: dict[str, list[PeerAnswer]] = CUT_SHORT | {
-        name.replace("1", "2", 1): answers for name, answers in hearing(2).items()
-    }
-    after["turn-2-append-1"] = [(10 * MS, speech_started("item_2"))]
-    after["turn-2-append-2"] = noticed(2) + answered(2)
-    played = Played(script, Hearing(after=after))
-
-    settled_ns = GREETED_NS + 400 * MS + 2_900 * MS
-    began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
-    assert settled_ns < began_ns <= settled_ns + 200 * MS
-    assert played.outcomes == ["cancelled:turn_detected", "ok"]
-    assert played.turns[1].response_id == "r2"
-    assert played.observation.unattributed_commits == 0
-
-
 def test_a_reply_to_partial_speech_that_never_ends_is_abandoned_after_next_delta() -> None:
     after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
     after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
@@ -260,26 +232,6 @@ def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(cloc
 
 
 # Lost connections, expected events, and ends of the run.
-
-
-@pytest.mark.parametrize("at_ms", range(0, 2_500, 130))
-@pytest.mark.parametrize("detection", [VAD, ASKED, None])
-def test_every_turn_has_an_outcome_if_the_connection_closes_at_any_moment(
-    at_ms: int, detection: TurnDetection | None
-) -> None:
-    class Fragile(Hearing):
-        def greeting(self) -> list[PeerAnswer]:
-            return [*super().greeting(), closing(at_ms * MS, 1006)]
-
-    script = build_script(play(300), PauseStep(0.3), say(), play(200), turn_detection=detection)
-    played = Played(script, Fragile(after=hearing(3) | {"turn-3-append-2": noticed(3) + answered(3)}))
-
-    session = played.observation
-    assert session.outcome == "closed:1006"
-    assert played.now_ns == session.instants["ended"] - played.start_ns == at_ms * MS
-    assert session.turns_started == session.turns_ended == len(played.turns) == played.listening.began
-    assert set(played.outcomes) <= {"ok", "closed:1006"}
-    assert session.turns_not_started == 3 - session.turns_started
 
 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))

@@ -10,7 +10,6 @@ import pytest
 import rtbench
 from bench.base.errors import UsageError
 from bench.simulator.delay import Empirical
-from bench.simulator.profile import default_profile
 from rtbench.simulator_profile import simulator_profile
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -43,13 +42,6 @@ def test_a_profile_can_be_limited_to_the_turns_of_one_step(folder: Path) -> None
     each = [simulator_profile(run, "west", step).delays.first_audio for step in steps]
 
     assert len(set(each)) == 3
-
-
-def test_delays_that_rows_do_not_contain_are_those_of_the_default_profile(folder: Path) -> None:
-    profile = simulator_profile(rtbench.load(folder), "west")
-
-    assert profile.delays.function_named == default_profile().delays.function_named
-    assert profile.delays.speech_stopped == default_profile().delays.speech_stopped
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import kernel_timestamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
 from tests.helpers import session_updated as updated
-from tests.transport.test_tcp import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
+from tests.transport.tcp_peers import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))

@@ -22,7 +22,7 @@ from bench.wire.dialect import Dialect
 from bench.wire.settings import InputTranscription, TurnDetection
 from tests.helpers import MS, S
 from tests.simulator.builders import constant
-from tests.test_talking import Simulator, Talked, build_script, speak, talked
+from tests.talking import Simulator, Talked, build_script, speak, talked
 
 FAMILY = "conversation.item.input_audio_transcription"
 TEXT = "My parcel is late and I want to know where it is now"
@@ -165,15 +165,3 @@ def test_a_ten_minute_recording_is_transcribed_at_once() -> None:
     (turn,) = talk.turns
     assert turn.outcome == "ok"
     assert turn.input_audio_ns == 600_030 * MS
-
-
-def test_a_recording_of_minutes_is_transcribed_while_it_is_spoken() -> None:
-    words = 150
-    base = replace(profile_of(), transcripts=TranscriptSettings(texts=(" ".join(["word"] * words),), words_per_s=0.5))
-    delays = replace(base.delays, input_transcript_lag=constant(700), input_transcribed=constant(5_000))
-    talk = transcribe(speak(100, words * 2_000, 200), model="gpt-live-transcribe", profile=replace(base, delays=delays))
-
-    check(talk, 1)
-    (turn,) = talk.turns
-    assert turn.input_transcript_deltas == words
-    assert turn.transcript_lag_ns == pytest.approx(700 * MS, abs=CHUNK_NS)

@@ -17,9 +17,9 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.transport.interface import SendReceipt
 from bench.wire.dialect import BinaryMessage
+from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
-from tests.test_agent_calls import Transport, build_profile
 
 REFUSED = f"{CANNOT_SEND}: Permission denied"
 Window = tuple[int, int]
@@ -108,27 +108,6 @@ def test_a_session_that_times_out_because_its_speech_was_not_sent_has_this_cause
     assert (turns[-1].outcome, session.outcome) == ("failed:hold", "failed:hold")
 
 
-@pytest.mark.parametrize("reason", [HELD, REFUSED])
-def test_a_packet_in_the_middle_of_the_speech_may_be_missing_and_is_not_counted_as_sent(reason: str) -> None:
-    _, question, _ = undisturbed("interruption")
-    start_ns, _ = of_speech(question, 0.5, 1)
-    turns, session, transport = play("interruption", [(start_ns, start_ns + 19 * MS)], reason)
-
-    assert [turn.outcome for turn in turns] == ["ok", "interrupted", "ok"]
-    assert transport.unsent == 1
-    assert turns[1].audio_bytes_sent == question.audio_bytes_sent - 640
-    assert session.audio_bytes_sent == transport.sent_bytes
-
-
-def test_a_hold_while_the_agent_answers_changes_nothing() -> None:
-    _, question, objection = undisturbed("interruption")
-    answer_ns = question.instants["first_audible"]
-    turns, _, transport = play("interruption", [(answer_ns, objection.instants["speech_start"] - 200 * MS)])
-
-    assert transport.unsent > 0
-    assert [turn.outcome for turn in turns] == ["ok", "interrupted", "ok"]
-
-
 def test_an_interruption_that_was_not_sent_fails_with_the_turn_that_it_should_interrupt() -> None:
     _, _, objection = undisturbed("interruption")
     turns, _, _ = play("interruption", [of_speech(objection, -0.1, 1.1)])
@@ -143,13 +122,3 @@ def test_a_sound_that_was_not_sent_fails_the_turn_that_it_should_not_interrupt()
     turns, _, _ = play("sound", [(begin_ns - 50 * MS, begin_ns + 5_000 * MS)])
 
     assert turns[1].outcome == "failed:hold"
-
-
-def test_it_is_unknown_whether_an_agent_replies_to_a_sound_that_was_not_sent() -> None:
-    _, question, last = undisturbed("silence")
-    assert last.false_reply is True
-    window = question.instants["ended"] + 300 * MS, last.instants["speech_start"] - 500 * MS
-    turns, _, _ = play("silence", [window])
-
-    assert turns[-1].outcome == "ok"
-    assert turns[-1].false_reply is None

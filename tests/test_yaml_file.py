@@ -88,18 +88,6 @@ def content_of(value: LocatedValue) -> object:
     return [content_of(item) for item in content] if isinstance(content, list) else content
 
 
-def test_scalars_have_their_yaml_types_and_integers_stay_integers(tmp_path: Path) -> None:
-    written = "[text, '5', 5, -2, 1.5, 1e3, true, null, ~, 2026-11-01, '2026-11-01']"
-
-    contents = content_of(value_of(tmp_path, written))
-    assert contents == ["text", "5", 5, -2, 1.5, 1000.0, True, None, None, date(2026, 11, 1), "2026-11-01"]
-    assert [type(number) for number in contents[2:6]] == [int, int, float, float]
-
-
-def test_folded_lines_are_joined(tmp_path: Path) -> None:
-    assert content_of(value_of(tmp_path, "a: >\n  Wait\n  here.\n\n  Now.\n")) == {"a": "Wait here.\nNow.\n"}
-
-
 def test_scalars_without_a_supported_python_type_have_an_opaque_content(tmp_path: Path) -> None:
     items = value_of(tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]").content()
 
@@ -113,14 +101,6 @@ def test_merged_keys_have_lower_precedence_and_keep_their_position(tmp_path: Pat
 
     assert content_of(root.nearest("c")) == {"x": 3, "y": 1, "z": 2}
     assert [root.nearest("c", key).position.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
-
-
-def test_a_missing_value_has_the_position_of_its_nearest_parent(tmp_path: Path) -> None:
-    root = value_of(tmp_path, "a:\n  b: 1\n")
-
-    assert root.within("a", "c") is None
-    assert root.nearest("a", "c", "d").position.endswith("any.yaml:1:1")
-    assert root.nearest("a", "b", "c").position.endswith("any.yaml:2:3")
 
 
 def test_an_empty_file_is_null(tmp_path: Path) -> None:

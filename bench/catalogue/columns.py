@@ -111,8 +111,8 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in arrivals),
-            "by how much the arrival may really have been earlier: [the bound](metrics.md#timestamp-uncertainty) of "
-            "each instant. Null if unknown",
+            "by how much the arrival may have been earlier: its [uncertainty](metrics.md#timestamp-uncertainty); "
+            "null if unknown",
             "error",
             audit=True,
         ),
@@ -140,8 +140,7 @@ IDENTITY = (
     _TARGET,
     _whole(
         "block pair",
-        "the two minutes of the run in which its pair began, from 0; the number of the pair: sessions that began "
-        "together, one per target",
+        "the two minutes of the run in which its pair of sessions began, from 0; the number of the pair",
         "identity",
     ),
     _label(
@@ -181,8 +180,8 @@ _RETRY = "the [delay](metrics.md#limits-of-the-service) that the service request
 TURN_INSTANT_GROUPS = (
     _send(
         "speech_start speech_end",
-        "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
-        "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
+        "the first, and the last, sample of the caller's [speech](#where-speech-ends): when its chunk was handed to "
+        "the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _send(
         "request_sent",
@@ -191,62 +190,57 @@ TURN_INSTANT_GROUPS = (
     ),
     _clock(
         "request_acked",
-        "the peer's TCP acknowledged `response.create`, by the kernel; null if that comes after the turn's end",
+        "the TCP acknowledgement of `response.create`; null if it comes after the turn's end",
     ),
-    _arrival(
-        "speech_started speech_stopped", "the first and the last event of these names: what the service's VAD detected"
-    ),
+    _arrival("speech_started speech_stopped", "the first and the last event of these names, of the service's VAD"),
     _arrival("committed", "`input_audio_buffer.committed`, the last of several"),
     _arrival("response_created", "`response.created`"),
     _arrival("first_text first_audio first_transcript", "the first delta of that kind with a payload"),
     _arrival(
         "first_audible",
-        "when the simulated player plays the reply's first audible sample ([below](#what-the-caller-hears))",
+        "the reply's first [audible](#what-the-caller-hears) sample is played",
     ),
     _arrival(
         "last_audible",
-        "when the simulated player plays the reply's last audible sample, if replies are "
-        "[found in the audio](#services-without-turn-events)",
+        "the reply's last audible sample is played, if replies are [found in the audio](#services-without-turn-events)",
     ),
     _arrival("last_audio", "the last audio delta"),
     _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),
     _arrival("first_input_transcript", "the first delta with text of the transcript of the caller's audio"),
     _arrival(
         "input_transcribed",
-        "the finished transcript of the caller's audio, or of the last of several commits. In a session that only "
-        "transcribes: when all commits were transcribed",
+        "the finished transcript of the caller's audio, of several commits the last. In a session that only "
+        "transcribes: of all commits",
     ),
     _arrival(
         "function_call_added function_call_done",
         "the first item that names a [function](#function-calls) or a tool of an [MCP server](#mcp-servers), or the "
-        "first [delegated](#delegation) task; the end of the last call's arguments in the first response that makes "
-        "any",
+        "first [delegated](#delegation) task; the end of the last call's arguments in the first response with calls",
     ),
     _arrival(
         "mcp_call_started mcp_call_ended",
-        "`response.mcp_call.in_progress` of the first MCP call; `response.mcp_call.completed` or `.failed`, the first",
+        "the first `response.mcp_call.in_progress`, and the first `.completed` or `.failed`",
     ),
     _send(
         "answer_request_sent",
-        "the last `response.create` that followed what functions or MCP calls returned; or the result of a task that "
-        "was delegated to the client",
+        "the last `response.create` after results of functions or MCP calls; or the result of a task that was "
+        "delegated to the client",
     ),
     _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
     _arrival("function_audible", "`answer_audible`, of turns with function calls"),
     _send(
         "barge_in",
-        "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
-        "before `response.cancel`",
+        "the [interruption](#interruptions): the first sample of the speech or sound, or the clock before "
+        "`response.cancel`",
     ),
     _arrival("barge_in_detected", "the `speech_started` that this caused"),
     _arrival(
         "barge_in_silent",
-        "when the simulated player was silent: at `speech_started`; if the service did not detect it within 2 s, at "
-        "the end of the reply",
+        "the player is silent: at `speech_started`; without it within 2 s, at the end of the reply",
     ),
     _arrival(
         "barge_in_last_audio barge_in_response_done",
-        "`last_audio` and `response_done` of a response that it cancelled, if they came after `barge_in`",
+        "`last_audio` and `response_done` of the cancelled response, if after `barge_in`",
     ),
     _send("truncate_sent", "`conversation.item.truncate` handed to the kernel"),
     _arrival("truncated", "the last `conversation.item.truncated`"),
@@ -257,27 +251,23 @@ TURNS = (
     *IDENTITY,
     _text(
         "response_id answer_response_id item_id",
-        "the service's ids of the turn's first response, of its last one (the same if there is only one), and of the "
-        "caller's audio",
+        "the service's ids of the turn's first and last response, and of the caller's audio",
     ),
     _label("step", "the step's label"),
     _text("audio", "the file that was played; null in a text turn"),
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
         "measured_from",
-        "the instant that latency counts from: `request_sent`, or `speech_end` if the service starts the response "
-        "itself",
+        "the [instant](metrics.md#instants) that latency counts from: `request_sent` or `speech_end`",
     ),
     _label(
         "turn_type",
-        "[turn type](metrics.md#turn-types), by which turns of a step are never pooled, joined by `+`; `regular` of "
-        "all others",
+        "[turn types](metrics.md#turn-types), joined by `+`, or `regular`",
     ),
     *_of_instants(TURN_INSTANT_GROUPS),
     _whole(
         "transmit_delay_ns",
-        "the kernel's transmit timestamp of `response.create` − our clock just before the send; null without a "
-        "timestamp",
+        "the kernel's transmit timestamp of `response.create` − our clock just before the send",
     ),
     _label(
         "send_timestamp_source",
@@ -297,7 +287,7 @@ TURNS = (
     ),
     _whole(
         "transcript_lag_ns transcript_lag_max_ns",
-        "how far these deltas were [behind the speech](metrics.md#transcription): median and maximum; null if unknown",
+        "[lag](metrics.md#transcription) of these deltas: median and maximum; null if unknown",
     ),
     _whole(
         "transcript_lag_uncertainty_ns transcript_lag_max_uncertainty_ns",
@@ -306,19 +296,19 @@ TURNS = (
     ),
     _number(
         "transcription_speed",
-        "how much faster than speech a recording was transcribed that was sent all at once, ×; null if it was paced",
+        "[×](metrics.md#transcription); null if the recording was paced",
     ),
-    _whole("input_audio_ns", "how much audio of the caller was sent: `audio_bytes_sent` as time"),
+    _whole("input_audio_ns", "`audio_bytes_sent` as time"),
     _whole("late_chunks", "audio chunks that left later than a tenth of their length"),
     _whole(
         "delta_gap_max_ns delta_gap_p95_ns",
-        "gaps between audio deltas: the longest, and the shortest that 95 % of them do not exceed",
+        "gaps between audio deltas: the longest, and p95",
         "own",
     ),
     _whole("uncertain_gaps", "the gaps between audio deltas that are not exact to 1 ms"),
     _whole(
         "stall_duration_ns stall_count",
-        "silence that the simulated player was forced into within the reply, and how often",
+        "silence within the reply because its audio arrived late, and how often",
     ),
     _whole("stall_duration_uncertainty_ns", "the uncertainty of `stall_duration_ns`, in both directions", audit=True),
     _whole(
@@ -331,8 +321,7 @@ TURNS = (
     _whole(
         "network_rtt_ns network_rtt_smoothed_ns retransmits",
         "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
-        "session's last turn. Null off Linux. In a telephone call, the round trips are those of RTCP, without "
-        "`retransmits`",
+        "session's last turn. Null off Linux. In a telephone call the round trips of RTCP",
     ),
     _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
     _label(
@@ -342,13 +331,12 @@ TURNS = (
     _whole("retry_after_ns", _RETRY + "turn"),
     _whole(
         "context_tokens context_cached_tokens",
-        "input tokens of the turn's first response, which are the conversation so far, and the cached among them; "
-        "null if it reported none",
+        "input tokens of the turn's first response, and the cached among them; null if it reported none",
     ),
     _flag(
         "preamble",
-        "whether audio was received before the answer; null in turns that failed, without audio, and if no event "
-        "marks the answer",
+        "whether audio was received before the answer; null without audio, in failed turns, and if no event marks "
+        "the answer",
     ),
     _flag(
         "yielded", "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself"
@@ -363,12 +351,11 @@ TURNS = (
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _label(
         "interruption",
-        "how the reply was interrupted: by `speech` or by the `client`; or the sound in it that is not an "
-        "interruption: `backchannel`, `noise`, `talking_to_others`",
+        "of the reply: by `speech` or by the `client`; or the sound in it: `backchannel`, `noise`, `talking_to_others`",
     ),
     _flag(
         "interruption_missed",
-        "of turns whose reply the script interrupts, or in which it plays a sound: whether the reply was over before",
+        "of such replies: whether the reply was over before",
     ),
     _whole(
         "function_calls function_execution_ns",
@@ -383,31 +370,29 @@ TURNS = (
     _label("mcp_error", "the first MCP call that failed, and its error", "or null"),
     _whole(
         "delegations",
-        "how often the service needed a result before it could answer: the tasks that it "
-        "[delegated](metrics.md#delegation), or the responses that called functions. Null if it could need none",
+        "[delegated](metrics.md#delegation) tasks, or responses that called functions; null if the session declares "
+        "none",
     ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
         "late_audio_ns unplayed_audio_ns",
         "of interrupted replies: audio received after the stop; audio received but never played",
     ),
-    _whole(
-        "received_audio_ns", "how much audio was received, of all responses of the turn: `audio_bytes_received` as time"
-    ),
+    _whole("received_audio_ns", "`audio_bytes_received` as time, of all responses of the turn"),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
-        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
-        "the input, and so are those that were written into the cache"
+        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached and written ones "
+        "are a part of the input"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words of the references of the input and of the reply, and the [errors](metrics.md#quality) in both",
+        "words of the references, and the [errors](metrics.md#quality)",
         "quality",
     ),
     _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
     _whole(
         "input_characters reply_characters",
-        "of `input_words` and `reply_words`: how many are [characters](metrics.md#quality) of scripts without spaces",
+        "of these words: how many are [characters](metrics.md#quality) of scripts without spaces",
         "quality",
     ),
 )
@@ -416,17 +401,15 @@ SESSION_INSTANT_GROUPS = (
     _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
     _clock("previous_reply_end", "the end of playback of the last reply in the session that this one replaces"),
     _clock("intended_start", "its planned start"),
-    _clock(
-        "connect_start", "the start of connecting, after sign-in and after the start of a thread that resolves names"
-    ),
+    _clock("connect_start", "the start of connecting, after sign-in"),
     _clock(
         "dns_done tcp_done tls_done",
-        "the ends of the phases of connecting, behind a proxy those of the proxy and its tunnel",
+        "the ends of the phases of connecting; behind a proxy, of the proxy and its tunnel",
     ),
     _arrival("ringing", "180 Ringing, for an agent on a telephone"),
     _arrival(
         "opened",
-        "the transport is open: the answer to the upgrade to WebSocket; for an agent on a telephone: it has answered",
+        "the answer to the upgrade to WebSocket; on a telephone, the agent's answer",
     ),
     _arrival("session_created", "`session.created`"),
     _send("update_sent", "`session.update` handed to the kernel"),
@@ -436,8 +419,7 @@ SESSION_INSTANT_GROUPS = (
     _arrival("history_acked", "the acknowledgement of its last item"),
     _arrival(
         "first_reply",
-        "the first audio delta of the first turn's reply, else its first text delta. In a session that only "
-        "transcribes: its finished transcript",
+        "the first audio delta of the first turn's reply, else its first text delta, else its finished transcript",
     ),
     _arrival("first_audible", "`first_audible` of the same reply"),
     _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
@@ -452,8 +434,7 @@ SESSIONS = (
     _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
     _whole(
         "caller_time_ns",
-        "the caller's own time for the first turn: the last of `session_updated`, `mcp_listed` and `history_acked` → "
-        "its origin",
+        "the [caller's time](metrics.md#metrics-of-a-session) before the first turn",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
@@ -463,8 +444,8 @@ SESSIONS = (
     _whole(
         "interruptions_planned interruptions_missed sounds_planned sounds_missed expectations_planned "
         "expectations_missed",
-        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and how many of them did "
-        "not take place. Null for recorded calls",
+        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and those that did not "
+        "take place. Null for recorded calls",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),
@@ -479,29 +460,26 @@ SESSIONS = (
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _whole(
         "billed_ns paused_ns",
-        "the billable duration that the service reported when the session ended, and the part of it in standby. "
-        "Null if it reported none",
+        "the billable duration that the service reported at the end, and the part of it in standby",
     ),
     _whole(
         "rtp_expected rtp_lost rtp_late rtp_sent rtp_unsent",
         "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
-        "arrived, did not arrive, and arrived too late to be played; packets that the caller sent; and packets that "
-        "the kernel of this machine refused to send. Null elsewhere",
+        "arrived, did not arrive, and were too late; that the caller sent, and that the kernel of this machine "
+        "refused to send",
     ),
     _whole(
         "rtp_uncounted_pauses rtp_restarts",
         "how often the agent's RTP packets stopped for longer than their timestamps say, and how often its stream "
-        "began again: another source (SSRC), numbers or timestamps that began again, or a much longer delay. Null "
-        "elsewhere",
+        "began again: another source (SSRC), new numbers or timestamps, or a much longer delay",
     ),
     _whole(
         "peer_rtp_expected peer_rtp_lost",
-        "by the agent's last RTCP report: how many of the caller's packets should have reached it until then, and how "
-        "many did not. Null without a report",
+        "by the agent's last RTCP report: the caller's packets that should have reached it, and that did not",
     ),
     _whole(
         " ".join(RTP_METRICS),
-        "the [metrics](metrics.md#metrics-of-a-session) of these names, of a telephone call. Null elsewhere",
+        "the [metrics](metrics.md#metrics-of-a-session) of these names",
     ),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
@@ -509,8 +487,7 @@ SESSIONS = (
     _whole("close_code", "if the peer closed, or the connection broke"),
     _label(
         "other_hosts",
-        "of a [telephone](agents.md#telephones) call, until the end of its last turn: the hosts that only the agent "
-        "named, and to which the call sent audio or SIP",
+        "the hosts that only the agent on a telephone named, and to which the call sent audio or SIP",
         "or null",
     ),
     _label("close_reason", "the peer's words", "or null"),

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from bench.catalogue.threshold_form import THRESHOLD
 from bench.catalogue.timeouts import Timeouts
 from bench.catalogue.words import normalized_words
 from bench.files.validation import (
@@ -84,7 +85,7 @@ THINK_TIMES = file_of(load_think_times)
 HISTORY = file_of(load_history)
 THRESHOLDS = MapOf(
     r"\S[^\n]*",
-    OneOrMore(String("a threshold, such as p(95)<800")),
+    OneOrMore(THRESHOLD),
     "a table (`metric: threshold`), as in ttfa: p(95)<800",
     1,
 )

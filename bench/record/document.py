@@ -358,6 +358,39 @@ class InterimAnalysesEntry(TypedDict):
     stopped: bool
 
 
+class AbortAnalysisEntry(TypedDict):
+    """An interim analysis of thresholds with `abort`.
+
+    `sessions` is the number of its sessions with each target. `share` is the share of the run that was over.
+    """
+
+    sessions: Count
+    share: float
+
+
+class AbortReasonEntry(TypedDict):
+    """Why thresholds with `abort` stopped the run: the code of the reason, and its numbers."""
+
+    code: str
+    numbers: dict[str, Any]
+
+
+class AbortEntry(TypedDict):
+    """The thresholds that stop the run if they fail, and the interim analyses that were made.
+
+    `alpha` is the nominal share of runs that are stopped although all values are exactly at their limits. `sessions` is
+    the maximum number of sessions with each target. `reason` is null if no analysis stopped the run.
+    """
+
+    thresholds: dict[str, list[str]]
+    alpha: float
+    spending: str
+    analyses: Count
+    sessions: NotRequired[Count | None]
+    made: list[AbortAnalysisEntry]
+    reason: AbortReasonEntry | None
+
+
 class RunDocument(RunEntry):
     """run.json of a run folder of Realtime Bench."""
 
@@ -392,6 +425,7 @@ class RunDocument(RunEntry):
     warmup_s: NotRequired[float | None]
     sequential_plan: NotRequired[SequentialPlanEntry]
     interim_analyses: NotRequired[InterimAnalysesEntry]
+    abort: NotRequired[AbortEntry]
     thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="the thresholds of the run, by metric")]]
     niceness: NotRequired[Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]]
     stop_reason: NotRequired[str]

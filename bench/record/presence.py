@@ -68,12 +68,19 @@ def page_of(folder: Path) -> Path | None:
     return next(pages, None)
 
 
+def written_by(folder: Path) -> str | None:
+    """Return the command that wrote a folder that is no run; None if no command of this tool wrote it."""
+    if not is_folder(folder):
+        return None
+    return next((command for name, command in WRITTEN_BY.items() if any(folder.glob(name))), None)
+
+
 def not_a_run(folder: Path) -> str:
     """Return the text that a folder is not a run, with the command that wrote it and the command that shows it."""
     text = f"{folder} is not a run folder: it has no run.json"
-    written = (command for name, command in WRITTEN_BY.items() if is_folder(folder) and any(folder.glob(name)))
-    if (writer := next(written, None)) is None:
-        return text
+    if (writer := written_by(folder)) is None:
+        has_runs = is_folder(folder) and bool(run_folders(folder))
+        return f"{text}, but it contains runs, which `rtbench runs {folder}` lists" if has_runs else text
     page = page_of(folder)
     shown = f"{page.name}, which `rtbench open {folder}` opens" if page else "levels; name one of its runs"
     return f"{text}; `rtbench {writer}` wrote its {shown}"

@@ -24,7 +24,8 @@ CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 STORED_SETTINGS = frozenset(
     {
-        *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
+        *("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
+        *("ca_file", "client_cert", "client_key"),
         # of the URL and the proxy, only the public forms are stored, without secrets
         *("proxy", "resolve", "compression", "max_message_mib", "rtp_ports", "codec", "srtp", "call_hosts"),
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),

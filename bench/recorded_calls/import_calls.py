@@ -29,7 +29,14 @@ from bench.record.spool import Spool
 from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, channel_number, read_call
 from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
-from bench.recorded_calls.script_files import RecordedUtterance, recorded_utterances, remove_script, write_script
+from bench.recorded_calls.script_files import (
+    RecordedUtterance,
+    audio_digest,
+    imported_calls,
+    recorded_utterances,
+    remove_script,
+    write_script,
+)
 from bench.recorded_calls.transcripts import (
     KNOWN_FORMS,
     Phrase,
@@ -100,6 +107,10 @@ class Import:
 
     calls: int = 0
     turns: int = 0
+    scripts: list[Path] = field(default_factory=list)
+    """The scripts that the import wrote."""
+    known: list[str] = field(default_factory=list)
+    """One line for each call that an earlier import into the same folder had imported."""
     refused: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     folder: Path | None = None
@@ -116,16 +127,21 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
         )
     start_ns = at_ns = monotonic_ns()
     named: dict[str, Path] = {}
+    earlier = imported_calls(options.scripts_dir)
     for path in paths:
         try:
             if (file := os.path.realpath(path)) in named:
                 raise UsageError(f"{path}: is the same file as {named[file]}, and counts once")
             named[file] = path
-            call, remarks = _imported(path, options, at_ns)
+            call, remarks = _imported(path, options, at_ns, earlier)
+        except AlreadyImportedError as error:
+            result.known.append(str(error))
+            continue
         except Exception as error:  # no file ends the import of the others
             result.refused.append(_refusal(path, error))
             continue
         calls.append(call)
+        result.scripts.append(options.scripts_dir / f"{call.name}.yaml")
         at_ns += round(call.seconds * NS_PER_S)
         result.turns += len(call.measured.turns)
         remarked.update(remark.kind for remark in remarks)
@@ -155,18 +171,23 @@ def _refusal(path: Path, error: Exception) -> str:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Make the folder of the scripts. Raise UsageError if that fails, or if it is not empty."""
+    """Make the folder of the scripts, if it does not exist. Raise UsageError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(folder.iterdir())
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder with --out") from None
-    if not is_empty:
-        raise UsageError(f"{folder} is not empty: name another folder with --out, or remove it")
 
 
-def _imported(path: Path, options: ImportOptions, start_ns: int) -> tuple[ImportedCall, list[Remark]]:
+class AlreadyImportedError(Exception):
+    """A call whose script an earlier import wrote."""
+
+
+def _imported(
+    path: Path, options: ImportOptions, start_ns: int, earlier: Mapping[str, Path]
+) -> tuple[ImportedCall, list[Remark]]:
     call = read_call(path, options.caller, options.source)
+    if script := earlier.get(audio_digest(call)):
+        raise AlreadyImportedError(f"{path}: was imported before, as {script}")
     found = _phrases(options.transcript, path)
     order = list(_order_remark(call, found, options.caller))
     talk = conversation(call.caller_sounds, call.agent_sounds, call.audio.rate_hz, len(call.agent))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -97,6 +99,7 @@ def write_script(
         head = (
             "# yaml-language-server: $schema=script.schema.json\n"
             f"# The caller of the recorded call {slug(call.path.name)}, as rtbench import found it.\n"
+            f"# audio {audio_digest(call)}\n"
         )
         path.write_text(head + yaml_text(script), encoding="utf-8")
     except BaseException as error:
@@ -106,6 +109,29 @@ def write_script(
             raise UsageError(f"{problem}; name another folder with --out") from None
         raise
     return path
+
+
+DIGEST_CHARACTERS, HEAD_CHARACTERS, DIGESTED_SAMPLES = 16, 1_000, 1 << 20
+_DIGEST = re.compile(rf"^# audio ([0-9a-f]{{{DIGEST_CHARACTERS}}})$", re.MULTILINE)
+
+
+def audio_digest(call: RecordedCall) -> str:
+    """Return the digest of a call's audio, by which a later import recognizes the call."""
+    digest = hashlib.sha256()
+    for samples in (call.caller, call.agent):
+        for start in range(0, len(samples), DIGESTED_SAMPLES):
+            digest.update(samples[start : start + DIGESTED_SAMPLES].tobytes())
+    return digest.hexdigest()[:DIGEST_CHARACTERS]
+
+
+def imported_calls(folder: Path) -> dict[str, Path]:
+    """Return the scripts that earlier imports wrote into a folder, by the digest of the call's audio."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            if digest := _DIGEST.search(file.read(HEAD_CHARACTERS)):
+                found[digest[1]] = path
+    return found
 
 
 def remove_script(path: Path) -> None:

@@ -18,6 +18,11 @@ from bench.transport.interface import authority
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
 
 
+def urls_at(authority: str) -> dict[str, str]:
+    """Return the URLs of the services of a simulator with one worker and without TLS, by name."""
+    return _urls(ServerAddress(authority, False, 1))
+
+
 def _urls(address: ServerAddress) -> dict[str, str]:
     return {name: url for service in SERVICES for name, url in service.urls(address).items()}
 

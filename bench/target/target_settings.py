@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from bench.files.yaml_file import LocatedValue
 
 OPTION = "option"
+SIMULATOR_PORT = 8765
+"""The port that `rtbench simulate` listens on by default."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """The credentials of azure-identity. `entra` is its default chain."""
 AUTHS = ("key", "basic", *get_args(SignInName))
@@ -139,8 +141,8 @@ class TargetOption:
     """An option of a command line.
 
     `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
-    type of its value: int, Path or str, or tuple for names that are separated by commas. `word` is another word than
-    the name.
+    type of its value: int, Path or str, bool for a switch, or tuple for names that are separated by commas. `word`
+    is another word than the name.
     """
 
     note: str
@@ -153,6 +155,10 @@ class TargetOption:
     @property
     def flag(self) -> str:
         return "--" + (self.word or self.name.replace("_", "-"))
+
+    @property
+    def is_switch(self) -> bool:
+        return self.kind is bool
 
     @property
     def sentence(self) -> str:
@@ -168,7 +174,7 @@ class TargetOption:
         return names
 
 
-def only_option(note: str, metavar: str, *, default: Any = None, **more: Any) -> Any:
+def only_option(note: str, metavar: str | None, *, default: Any = None, **more: Any) -> Any:
     """Return a field that is an option, but no key of `targets.yaml`. `more` is for `TargetOption`."""
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
@@ -336,6 +342,12 @@ class ServiceOptions(TargetSettings):
         kind=tuple,
     )
     target_file: Path | None = only_option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
+    simulator: bool = only_option(
+        f"call a simulator on this machine: the one on port {SIMULATOR_PORT}, or one that ends with the command",
+        None,
+        default=False,
+        kind=bool,
+    )
     price_file: Path | None = only_option(
         "file of token prices, instead of the built-in prices", "FILE", kind=Path, word="prices"
     )
@@ -350,7 +362,8 @@ class ServiceOptions(TargetSettings):
         """Return the command-line arguments that set these options."""
         values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
         texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
-        return [str(word) for flag, value in texts.items() if value not in (None, "") for word in (flag, value)]
+        given = {flag: value for flag, value in texts.items() if value not in (None, "", False)}
+        return [str(word) for flag, value in given.items() for word in ((flag,) if value is True else (flag, value))]
 
 
 OPTIONS = {

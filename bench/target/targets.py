@@ -63,10 +63,7 @@ from bench.wire.service import BASIC, BEARER, MODEL, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
-WITHOUT_SERVICE = (
-    "to try it without a service, run `rtbench simulate` in another terminal, then use "
-    "--url 'ws://127.0.0.1:8765/openai/v1/realtime?model=gpt-realtime'"
-)
+WITHOUT_SERVICE = "to try it without a service, use --simulator"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
 API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"

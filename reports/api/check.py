@@ -73,7 +73,7 @@ def threshold_row(result: ThresholdResult) -> dict[str, Any]:
     if short := result.shortfall:
         row |= {"required": short.needed, "available": short.there, "required_unit": f"{short.unit}s"}
     if result.limit:
-        row |= structs.asdict(result.limit)
+        row |= {"verdict": result.result} | structs.asdict(result.limit)
     if (compared := result.compared) and (entry := result.comparison):
         of_entry = ("verdict", "direction", "analysis", "corrected", "more_sessions", "sentence")
         row |= {name: getattr(entry, name) for name in of_entry} | {"margin": result.spec.margin_text(sign=True)}

@@ -160,7 +160,10 @@ class Run(runs.RunFrames):
         return tables.outcome_frame(self._summary)
 
     def cost(self) -> pd.DataFrame:
-        """Return the cost of the turns and sessions of each target, with the warm-up; NaN without a price."""
+        """Return the cost of the turns and sessions of each target, with the warm-up; NaN without a price.
+
+        If `simulated` is true, nothing was billed.
+        """
         return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = LEVELS) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from reports.analysis.summary.metrics import (
 )
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of
 from reports.analysis.summary.summary import Summary
-from reports.api.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of
+from reports.api.frames import COUNT, FLAG, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.uncertainty import uncertain_reason
 from reports.metrics.rate_metrics import RATES, RateUnit
@@ -55,7 +55,9 @@ TOKENS = {token_column(kind): kind for kind in KINDS}
 PRICED = ("usd", "usd_per_turn", "usd_per_session", "usd_per_minute", "unattributed_usd", "minutes")
 PAID = (*("turns", "turns_priced", "turns_without_usage", "sessions", "unattributed_sessions", "sessions_unconfirmed"),)
 COST = dtypes_of(
-    (TEXT, ("run_id", "target", "models")),
+    (TEXT, ("run_id", "target")),
+    (FLAG, ("simulated",)),
+    (TEXT, ("models",)),
     (NUMBER, PRICED),
     (COUNT, (*PAID, *TOKENS)),
     (NUMBER, ("unplayed_audio_s", "unplayed_audio_usd")),
@@ -166,7 +168,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
 def cost_frame(summary: Summary) -> pd.DataFrame:
     """Return `cost.targets` of summary.json as a frame with a row for each target."""
     rows = [
-        {"run_id": run_id_of(summary.run), "target": cost.target}
+        {"run_id": run_id_of(summary.run), "target": cost.target, "simulated": summary.simulated}
         | {"models": ", ".join(charge.model for charge in cost.models) or None}
         | {name: getattr(cost, name) for name in (*PRICED, *PAID)}
         | {column: cost.tokens(kind) for column, kind in TOKENS.items()}

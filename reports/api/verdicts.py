@@ -22,7 +22,7 @@ from reports.api.trend import TrendResult
 from reports.data.runs import RunFrames, load_for_report
 from reports.metrics.argument_names import in_python
 from reports.metrics.thresholds import Threshold, parse, read_thresholds
-from reports.pages.check.document import with_sentences
+from reports.pages.check.report import with_sentences
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> CompareResult:

@@ -251,6 +251,18 @@ class TurnArrays:
         return of_rows(floats(self.frame, name), self.rows)
 
     @cached_property
+    def spoken(self) -> Flags:
+        """A mask of the turns in which the caller speaks. The others are typed."""
+        return ~np.isnan(self.instant("speech_start")) | ~np.isnan(self.instant("speech_end"))
+
+    def spoken_from(self, measured_from: str) -> set[bool]:
+        """Return whether the turns that are measured from an instant are spoken: {True}, {False}, or both values."""
+        if measured_from == "speech_end":
+            return {True}
+        steps = np.array([stratum.measured_from == measured_from for stratum in self.strata], dtype=bool)[self.stratum]
+        return set(self.spoken[steps[self.step]].tolist())
+
+    @cached_property
     def context(self) -> ContextLengths:
         """The input tokens of the first response of each turn. If a failed turn reports none, they are those of the
         last turn of its session that reported them: a lower bound, because a conversation grows.

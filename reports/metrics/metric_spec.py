@@ -24,7 +24,7 @@ from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 
 Sign = Literal["<", "<=", ">", ">="]
 POINTS = 0.01
@@ -192,8 +192,11 @@ class Statistic(ABC):
         """Return the reason if a comparison is inconclusive because the candidate had no event; None otherwise."""
         return None
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        """Return the value of the statistic for a target, and the bounds that are compared with a limit."""
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        """Return the value of the statistic for a target, and the bounds that are compared with a limit.
+
+        `tail` is the type I error of each bound.
+        """
         raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
 
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:

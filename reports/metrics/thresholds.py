@@ -4,6 +4,7 @@ ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the m
 failure_rate: ["rate<0.01"]
 voice_to_voice: ["within(2000)>0.95"]        the share of turns by a deadline in ms
 ttfa: ["p(95)<+20%", "p(95)<+20% and +30ms"]   against the baseline
+ttfa: [{threshold: "p(95)<800", abort: true}]     the run stops as soon as the threshold fails
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from bench.base.errors import Mistakes, UsageError, see
+from bench.base.errors import INVALID_VALUE, Mistakes, UsageError, see
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
+from bench.catalogue.threshold_form import THRESHOLD
 from bench.files.sanitize import excerpt
-from bench.files.yaml_file import LocatedValue, read_yaml
+from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.metrics.argument_names import option_of_text
 from reports.metrics.metric_spec import MetricSpec, Sign, Statistic
 from reports.metrics.rate_metrics import RATES
@@ -225,6 +227,8 @@ class Threshold:
     """The instant from which latency is measured, from `bench.catalogue.metrics.MEASURED_FROM`. If it is "", each
     instant is evaluated separately.
     """
+    abort: bool = False
+    """True if the run stops as soon as the threshold fails. Only an absolute threshold may do this."""
 
     @property
     def p(self) -> float | None:
@@ -254,10 +258,10 @@ class Threshold:
         return f"{self.metric}{f'{{{named}}}' if named else ''}"
 
 
-def parse(metric: str, text: str) -> Threshold:
+def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
     """Parse one threshold. Raise UsageError with the allowed forms.
 
-    `metric` may have a filter: `ttfa{step:greeting}`.
+    `metric` may have a filter: `ttfa{step:greeting}`. `abort` is that of the threshold.
     """
     name, filters = _named(metric)
     threshold_metric, match = metric_named(name), _PARTS.fullmatch(text.strip())
@@ -278,6 +282,10 @@ def parse(metric: str, text: str) -> Threshold:
     threshold_metric = threshold_metric.of(statistic)
     # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = bound.startswith("+") or (bound.startswith("-") and bound.endswith(("%", "pt"))) or " and " in bound
+    if relative and abort:
+        raise UsageError(
+            f"{text.strip()} is relative, so it cannot have `abort`: --until-decided stops a run by relative thresholds"
+        )
     # a limit in the wrong direction is a mistake, because the worst values would pass
     if relative and threshold_metric.signed:
         raise UsageError(f"{threshold_metric.name} may be negative, so a relative margin is undefined: give it a limit")
@@ -296,6 +304,7 @@ def parse(metric: str, text: str) -> Threshold:
         sign=SIGNS[sign],
         limit=None if relative else limit_of(bound, threshold_metric),
         margin=read_margin(bound, threshold_metric) if relative else None,
+        abort=abort,
         **filters,
     )
 
@@ -305,15 +314,53 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
 
 
+_LINE = re.compile(r"\s*(\w+(?:\{[^{}]*\})?)\s*(:?)\s*(.+)", re.ASCII | re.DOTALL)
+"""A metric with its filters, a colon, and a condition. Without the colon, it is a threshold with a mistake."""
+
+
+@dataclass(frozen=True)
+class _LineValue(PythonValue):
+    """A part of `line`, a threshold on the command line."""
+
+    line: str = ""
+
+    def error(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
+        return UsageError(f"--thresholds {quoted(self.line)}: {problem}")
+
+
+def threshold_tables(given: Iterable[str]) -> Iterator[tuple[Path | None, LocatedValue]]:
+    """Yield the table of each value of `--thresholds`, with its file; None for a threshold in one line.
+
+    Raise UsageError if a value is neither a readable file nor a threshold such as `ttfa: p(95)<800`.
+    """
+    for text in given:
+        line = _LINE.fullmatch(text) if "<" in text or ">" in text else None
+        if line is None:
+            path = Path(text)
+            yield path, read_yaml(path, "the file")
+            continue
+        metric, colon, condition = line[1], line[2], line[3].strip()
+        if not colon:
+            aggregate = "rate" if condition.startswith(tuple(SIGNS)) else ""
+            meant = quoted(f"{metric}: {aggregate}{condition}")
+            raise UsageError(f"--thresholds {quoted(text)} has no colon after the metric: write {meant}")
+        yield None, _LineValue("--thresholds", {metric: condition}, line=text)
+
+
+def requested_thresholds(given: Iterable[str]) -> tuple[Threshold, ...]:
+    """Return the thresholds of all values of `--thresholds`. Raise UsageError."""
+    return tuple(found for _, table in threshold_tables(given) for _, found in placed_thresholds(table))
+
+
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
     """Return the thresholds of a table in a file or a script, each with its location.
 
     Raise UsageError if the table has no threshold, or one that `parse` rejects.
     """
     thresholds, mistakes = [], Mistakes()
-    for value, metric, text in _entries(root, mistakes):
+    for value, metric, text, abort in _entries(root, mistakes):
         try:
-            thresholds.append((value, parse(metric, text)))
+            thresholds.append((value, parse(metric, text, abort=abort)))
         except UsageError as error:
             mistakes.errors.append(value.error(str(error)))
     mistakes.refuse()
@@ -365,8 +412,8 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     return texts
 
 
-def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
-    """Yield each threshold as (its value in the file, metric, text).
+def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str, bool]]:
+    """Yield each threshold as (its value in the file, metric, text, `abort`).
 
     For every other entry, add an error to `mistakes`.
     """
@@ -381,10 +428,18 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
         if not items:
             mistakes.errors.append(value.error(f"{metric} has no threshold: {SHAPE}"))
         for item in items:
+            table = item.content()
+            if isinstance(table, dict) and not table.keys().isdisjoint(THRESHOLD.table.fields):
+                entry: dict[str, Any] | None = None
+                with mistakes.gather():
+                    entry = THRESHOLD.table.read(item)
+                if entry is not None:
+                    yield item, metric, entry["threshold"], entry["abort"]
+                continue
             if not (item.source_text or "").strip():
                 mistakes.errors.append(item.error(SHAPE))
                 continue
-            yield item, metric, str(item.source_text)
+            yield item, metric, str(item.source_text), False
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:

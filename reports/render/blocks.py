@@ -200,6 +200,16 @@ class Details:
     stated: bool = False
 
 
+WHY = "Why these verdicts"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Texts that explain the error rates of verdicts. A page folds them. A terminal shows them on request."""
+
+    texts: Sequence[Inline]
+
+
 @dataclass(frozen=True)
 class Drawing:
     """An SVG in its frame, one of several in a figure. `head` is its title. `narrow` is the SVG for a phone."""
@@ -241,7 +251,7 @@ class Tabs:
 
 Block = (
     Table | Paragraph | Fact | Command | ReadingGuide | Heading | Bullets | Banner | Definitions | Details
-    | Drawing | Figure | SideBySide | Tabs
+    | Explanation | Drawing | Figure | SideBySide | Tabs
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from reports.formatting import capitalize
-from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, WebLink, more_notes
+from reports.render.blocks import WHY, Code, Inline, Link, Page, Strong, Term, VerdictText, WebLink, more_notes
 from reports.render.markers import MARKER_CHARACTERS, colour_class
 
 OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
@@ -30,7 +30,7 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     templates.filters["kind"] = lambda block: type(block).__name__
-    templates.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes}
+    templates.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes, "why": WHY}
     templates.globals |= {"say": _text, "look": _style}
     templates.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
     return templates

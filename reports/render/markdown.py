@@ -91,6 +91,8 @@ def _block(block: b.Block, within: bool) -> str:
             return f"{_table(replace(block, rows=rows[:shown]))}\n\n{_block(b.Details(title, [remaining]), within)}"
         case b.Table(rows=rows) if rows:
             return _table(block)
+        case b.Explanation(texts):
+            return _block(b.Bullets(texts) if within else b.Details(b.WHY, [b.Bullets(texts)]), within)
         case b.Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
             opened = " open" if within else ""
             return f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"

@@ -28,12 +28,16 @@ MAX_FIRST_WIDTH = 20
 """The maximum length of the first cell of a row. A longer one is on a line of its own, above its row."""
 
 
-def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
-    """Return a page in lines of at most `width` columns: its answer, the `brief` of its sections, and its notes."""
-    notes = [block for block in page.lead if isinstance(block, b.Bullets)]
+def render_page(page: b.Page, width: int = 100, colour: bool = False, *, explain: bool = False) -> str:
+    """Return a page in lines of at most `width` columns: its answer, the `brief` of its sections, and its notes.
+
+    Explanations are shown only if `explain`.
+    """
+    notes = [block for block in page.lead if isinstance(block, b.Bullets | b.Explanation)]
     opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
+    body = [block for block in body if explain or not isinstance(block, b.Explanation)]
     groups = (list(group) for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
     text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate group
     return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
@@ -74,6 +78,9 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
         case b.Bullets(texts):
             for text in texts:
                 yield from _fact(b.Fact("note", [text]), width, colour)
+        case b.Explanation(texts):
+            for text in texts:
+                yield from _fact(b.Fact("why", [text]), width, colour)
         case b.Details(title, stated=True):
             yield from _fact(b.Fact("note", [title]), width, colour)
         case b.Fact():

@@ -102,12 +102,23 @@ def critical_values(t: Sequence[float], a: float) -> list[float]:
     were made. The calculation represents the paths that have not stopped by their density at Gauss-Legendre nodes below
     the bound.
     """
-    return list(_critical_values(tuple(t), a))
+    return list(_critical_values(tuple(t), tuple(spending(t, a))))
+
+
+def critical_values_so_far(t: Sequence[float], sizes: Sequence[int], a: float) -> list[float]:
+    """Return the critical values of the analyses that were made, if further ones may follow.
+
+    - `t` is the share of the run at each analysis, ascending. After a share t, an error of a·t² may be used.
+    - `sizes` is the number of sessions at each analysis, ascending. It need not be planned, nor be proportional to `t`.
+
+    After: Lan, DeMets, "Changing frequency of interim analysis in sequential monitoring" (1989).
+    """
+    increments = (a * (after**2 - before**2) for before, after in pairwise((0.0, *t)))
+    return list(_critical_values(tuple(size / sizes[-1] for size in sizes), tuple(increments)))
 
 
 @lru_cache(maxsize=256)
-def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
-    increments = spending(t, a)
+def _critical_values(t: tuple[float, ...], increments: tuple[float, ...]) -> tuple[float, ...]:
     nodes, weights = _nodes(PATH_NODES)
     values, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):

@@ -33,8 +33,6 @@ from reports.statistics.verdicts import floor_reason
 
 TAIL = LEVEL
 """The type I error of each of the two deciding bounds."""
-BOUNDS = 1 - 2 * TAIL
-"""The confidence of the interval between the two deciding bounds."""
 
 
 class BySession(NamedTuple):

@@ -204,16 +204,9 @@ def _interval(estimate: QuantileEstimate) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Return the reason why a run is invalid.
-
-    If timestamps are too uncertain, the reason includes their uncertainty.
-
-    """
-    if not summary.validity.failed:
-        return "a check failed"
-    first = summary.validity.failed[0]
-    consequence = CHECKS[first.name].consequence
-    return f"{consequence}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else consequence
+    """Return the reason why a run is invalid, without the values of the failed checks."""
+    failed = summary.validity.failed
+    return CHECKS[failed[0].name].consequence if failed else "a check failed"
 
 
 def check_value(check: Check, value: float | None) -> str:
@@ -256,15 +249,26 @@ def lasted(summary: Summary) -> str:
     return f"{format_duration(summary.measured_s)} measured{after}"
 
 
+INPUTS = {
+    frozenset({True}): "spoken turns",
+    frozenset({False}): "typed turns",
+    frozenset({True, False}): "typed and spoken turns",
+    frozenset[bool](): "",
+}
+"""The names of turns by whether they are spoken."""
+
+
 class ResultRows(NamedTuple):
     """Rows of the first table of a report, for one metric. There is one row for each target and stratum.
-    `measured_from` and `end` are the names of the instants at which the metric starts and ends.
+    `measured_from` and `end` are the names of the instants at which the metric starts and ends. `turns` is such as
+    `spoken turns`; "" if the metric is only of spoken turns.
     """
 
     metric: str
     measured_from: str
     end: str
     rows: Sequence[MainResult]
+    turns: str = ""
 
     def distinction(self, result: MainResult) -> str:
         """Return how a row differs from other rows of its target, such as `with function calls`. If its values are
@@ -292,7 +296,13 @@ def tables(summary: Summary) -> list[ResultRows]:
     answer_end = f"the first audible sample of the answer, {settings.player(summary.playback)}"
     ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
     main_rows = [
-        ResultRows(rows[0].metric, _begin(rows[0].metric, measured_from), ends[rows[0].metric], rows)
+        ResultRows(
+            rows[0].metric,
+            _begin(rows[0].metric, measured_from),
+            ends[rows[0].metric],
+            rows,
+            "" if rows[0].metric == VOICE_TO_VOICE else INPUTS[frozenset(summary.turns.spoken_from(measured_from))],
+        )
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.results, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])

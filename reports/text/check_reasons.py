@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from reports.formatting import NBSP, count, join_words, plural
+from reports.formatting import NBSP, count, join_words, percent, plural
 from reports.metrics.strata import MEASURED_FROM_PHRASES
 from reports.text.cells import interval
 from reports.text.invalid import Numbers
@@ -42,6 +43,31 @@ def _sessions_may_fail(n: Numbers) -> str:
     )
 
 
+def _decided_early(n: Numbers) -> str:
+    bound = f"the {'upper' if n['is_upper'] else 'lower'} bound, {_number(n, 'bound')}"
+    place = f"interim analysis{NBSP}{n['analysis']} stopped the run at call {count(n['sessions'])}"
+    error = f"type I error {share(n['error'])}{NBSP}%"
+    return f"{place} by {bound} ({error}); after such a stop, the value is on average too far from the limit"
+
+
+def _number(n: Numbers, name: str) -> str:
+    """Return a number in its unit. In a document, a value or a bound among failed turns is null."""
+    return in_unit(n["unit"], math.inf if n[name] is None else n[name])
+
+
+def _stopped_early(n: Numbers) -> str:
+    texts = [f"{one['threshold']} of {one['target']}" if one["target"] else one["threshold"] for one in n["failed"]]
+    first = n["failed"][0]
+    value = f"{_number(first, 'value')}, at {'most' if first['is_upper'] else 'least'} {_number(first, 'bound')}"
+    return f"stopped at {_call(n)}: {join_words(texts)} cannot pass ({value})"
+
+
+def _call(n: Numbers) -> str:
+    """Return the call at which a run stopped, such as `call 120 of 400`, or `call 120, 30 % of the run`."""
+    of = f" of {count(n['planned'])}" if n["planned"] else f", {percent(n['share'], 1)} of the run"
+    return f"call {count(n['sessions'])}{of}"
+
+
 def _several_instants(n: Numbers) -> str:
     instants = join_words([MEASURED_FROM_PHRASES[instant] for instant in n["instants"]])
     return f"{n['threshold']} is tested {instants}; to test only one of them, write `{n['one']}`."
@@ -76,6 +102,12 @@ def _steady_phase_drifted(n: Numbers) -> str:
 SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "decided_by": lambda n: (
         f"decided by the {'upper' if n['is_upper'] else 'lower'} bound, {in_unit(n['unit'], n['bound'])}"
+    ),
+    "decided_early": _decided_early,
+    "stopped_early": _stopped_early,
+    "checked_until_stop": lambda n: (
+        f"a threshold stopped the run at {_call(n)}: other thresholds are checked with the calls until then, so their "
+        "values may be biased"
     ),
     "few_long_sessions": _few_long_sessions,
     "sessions_may_fail": _sessions_may_fail,

@@ -9,28 +9,33 @@ import math
 from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdResult, ThresholdTexts
 from reports.analysis.summary.run_validity import TITLES
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
+from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
-from reports.results.reason import unique
+from reports.results.reason import Reason, unique
+from reports.results.verdict import Result
 from reports.statistics.differences import as_share
 from reports.text import metric_sentences, validity
 from reports.text.cells import INFINITE, interval, shortfall_text
-from reports.text.comparison_rows import change_text, values_of, within
+from reports.text.comparison_rows import NO_VERDICT, change_text, values_of, within
 from reports.text.comparison_sentences import run_reasons
 from reports.text.decision_sentences import analysis_place, decision_headline, made_text
 from reports.text.notices import run_notices, uncertain_line, unread_notice
-from reports.text.reasons import NOT_STORED, reason_line, reason_text, reasons_text
-from reports.text.verdicts import in_unit, signed
+from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_text, reasons_text
+from reports.text.verdicts import in_unit, share, signed
 
-NOT_EVALUATED = "not evaluated"
+INTERVALS = (
+    "Intervals of values are 95 %, as in a report. A one-sided bound with a type I error of 5 % decides a threshold."
+)
+DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
 MEANINGS = {
     PASS_STATUS: "pass",
     FAIL_STATUS: "a threshold failed or a metric regressed",
     INCONCLUSIVE_STATUS: "inconclusive",
-    INVALID_STATUS: NOT_EVALUATED,
+    INVALID_STATUS: NO_VERDICT,
 }
 
 
@@ -80,13 +85,73 @@ def limit_text(result: ThresholdResult) -> str:
     return f"{sign}{NBSP}{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.unit, limit)}"
 
 
+def distance_text(result: ThresholdResult) -> str:
+    """Return the distance from the value to the limit, such as `215 ms (27 %) below`; "" if there is no value.
+
+    The distance from a difference to its margin is in percentage points.
+    """
+    if result.compared is not None:
+        change, margin = result.compared.published, _signed_margin(result.spec)
+        value = change.shares[0] if change is not None else None
+        return "" if value is None or margin is None else _beside(value - margin, f"{_points(value - margin)}")
+    if result.limit is None or result.shortfall or not result.turns or not math.isfinite(result.limit.value):
+        return ""
+    distance, limit = result.limit.value - result.limit.limit, result.limit.limit
+    if result.spec.scale == "points":
+        return _beside(distance, _points(distance))
+    relative = f" ({percent(abs(distance), abs(limit))})" if limit else ""
+    return _beside(distance, f"{in_unit(result.unit, abs(distance))}{relative}")
+
+
+def _beside(distance: float, size: str) -> str:
+    return f"{size} {'above' if distance > 0 else 'below'}" if distance else "at the limit"
+
+
+def _points(distance: float) -> str:
+    return f"{share(abs(distance))}{NBSP}points"
+
+
+def _signed_margin(spec: MetricSpec) -> float | None:
+    """Return the largest accepted difference as a share or in points; None if the margin is in the unit of the metric.
+
+    If more is better, the margin is negative.
+    """
+    margin = spec.margin
+    if margin.plus or spec.scale == "slope":
+        return None
+    if spec.better == "higher":
+        return -margin.points if spec.scale == "points" else 1 / (1 + margin.ratio) - 1
+    return margin.points if spec.scale == "points" else margin.ratio
+
+
+def threshold_texts(checked: CheckResult) -> list[ThresholdTexts]:
+    """Return the texts of each result. That no run is stored is stated once, or only in the headline."""
+    headline, texts, reasons = check_headline(checked), list[ThresholdTexts](), set[str]()
+    for result in checked.thresholds:
+        counts = has_verdict(result, checked)
+        reason = remark(result) if counts else ""
+        if is_not_stored(result) and (why(result) in headline or reason in reasons):
+            reason = ""
+        reasons.add(reason)
+        verdict = f"{displayed_result(result)}{within_text(result)}{', provisional' if result.provisional else ''}"
+        values = {
+            "baseline": baseline_text(result),
+            "value": value_text(result),
+            "interval": interval_text(result),
+            "limit": limit_text(result),
+            "distance": distance_text(result) if counts else "",
+        }
+        texts.append(ThresholdTexts(**values, verdict=verdict if counts else NO_VERDICT, reason=reason))
+    return texts
+
+
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID_STATUS:
         if causes := checked.validity.reasons:
-            text = _first([*map(reason_line, causes)], "reason")
-            return f"{validity.LEAD if checked.causes else NOT_EVALUATED}: {text}"
-        return f"{NOT_EVALUATED}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
+            text = _first([*map(reason_line, validity.summarized(causes))], "reason")
+            return f"{validity.LEAD if checked.causes else NO_VERDICT}: {text}"
+        return f"{NO_VERDICT}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
     if all(result.relative for result in deciding) and (sentence := _sentence_of_comparison(checked)):
         return sentence.rstrip(".")
@@ -125,11 +190,25 @@ def warnings(checked: CheckResult) -> list[str]:
     return [*map(reason_text, checked.alerts)]
 
 
-def notices(checked: CheckResult) -> list[str]:
-    """Return the notices on the comparison, on the thresholds, and on the runs."""
-    absolute, relative = ({one.metric for one in checked.thresholds if one.relative == of} for of in (False, True))
+def _notes(checked: CheckResult) -> list[Reason]:
+    """Return the notices on the comparison and on the thresholds, then those on the runs of a comparison."""
+    relative = {one.metric for one in checked.thresholds if one.relative}
     of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
-    texts, run = [*map(reason_text, unique([*checked.notes, *of_runs]))], checked.run
+    return unique([*checked.notes, *of_runs])
+
+
+def explanations(checked: CheckResult) -> list[str]:
+    """Return what explains the error rates of the verdicts: the intervals, then the notices on their assumptions."""
+    results = checked.thresholds
+    intervals = [INTERVALS] if any(not result.relative for result in results) else []
+    intervals += [DIFFERENCES] if any(result.relative for result in results) else []
+    return [*intervals, *(reason_text(note) for note in _notes(checked) if note.code in EXPLAINING)]
+
+
+def notices(checked: CheckResult) -> list[str]:
+    """Return the notices on the comparison, on the thresholds, and on the runs, without `explanations`."""
+    absolute = {one.metric for one in checked.thresholds if not one.relative}
+    texts, run = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING], checked.run
     if run is not None and checked.data_notes is not None:
         unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it
         texts += [notice for notice in run_notices(run, checked.data_notes) if notice != unread]
@@ -203,6 +282,24 @@ def remark(result: ThresholdResult) -> str:
     return "; ".join(filter(None, parts))
 
 
+def outcome_text(checked: CheckDocument) -> str:
+    """Return the number of thresholds with the result of the check, such as `1 of 2 thresholds failed`."""
+    words: dict[Result, str] = {"fail": "failed", "inconclusive": "inconclusive", "pass": "passed"}
+    counts, total = checked.result_counts, plural(len(checked.thresholds), "threshold")
+    if checked.exit_status == INVALID_STATUS:
+        without = sum(result.texts.verdict == NO_VERDICT for result in checked.thresholds)
+        return f"{count(without)} of {total} {NO_VERDICT}"
+    result = checked.result if counts[checked.result] else "inconclusive"
+    accepted = counts["inconclusive"] if result == "pass" else 0
+    return f"{count(counts[result])} of {total} {words[result]}" + (f", {accepted} inconclusive" if accepted else "")
+
+
+def result_line(checked: CheckDocument) -> str:
+    """Return the result of a check as text, such as `✕ FAIL: 1 of 2 thresholds failed`."""
+    badge = result_badge(checked)
+    return ": ".join(filter(None, (f"{badge.marker} {badge.text}", badge.note)))
+
+
 def ending(checked: CheckResult) -> str:
     """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
@@ -239,12 +336,19 @@ def within_text(result: ThresholdResult) -> str:
 def check_badges(checked: CheckResult) -> list[Badge]:
     """Return the badges of a check: its result if the run is valid, the validity, and the source of the run."""
     usable = not (checked.causes and checked.against)
-    result, run = checked.result, validity.run_status(TITLES[checked.status], usable=usable)
-    style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
+    run = validity.run_status(TITLES[checked.status], usable=usable)
     badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
     if run == "VALID":
-        badges.insert(0, Badge(style.badge, style.marker, result.replace("_", " ").upper(), ""))
+        badges.insert(0, result_badge(checked))
     return [*badges, *source_badges(simulated=checked.simulated, recorded=checked.recorded)]
+
+
+def result_badge(checked: CheckDocument) -> Badge:
+    """Return the badge of the result of a check, such as `✕ FAIL` and `1 of 2 thresholds failed`."""
+    note = "" if checked.exit_status == INVALID_STATUS else outcome_text(checked)
+    accepted = checked.result == "pass" and checked.result_counts["inconclusive"]
+    style = MARKS["inconclusive" if accepted else checked.result]
+    return Badge(style.badge, style.marker, checked.result.replace("_", " ").upper(), note)
 
 
 def _first(texts: list[str], noun: str) -> str:

@@ -10,7 +10,7 @@ from msgspec import structs
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.summary.run_validity import data_notes, validity_of
 from reports.analysis.targets.compared_target import ComparedTarget
-from reports.analysis.targets.fairness import FairnessCheck, one_run
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.turns import measured_sessions
 from reports.formatting import NBSP, format_number, join_words
 from reports.results.reason import Reason
@@ -63,7 +63,7 @@ def verdict_title(comparison: Comparison) -> str:
 def comparison_headline(comparison: Comparison) -> str:
     """Return the result in a sentence. With several candidates, the sentence is about the worst one."""
     if comparison.failed_checks:
-        return validity.do_not_use(comparison.invalid_reasons)
+        return validity.do_not_use(validity.summarized(comparison.invalid_reasons))
     if comparison.decision is not None:
         return decision_headline(comparison.decision)
     return headline(comparison.primary)
@@ -128,14 +128,21 @@ def all_notices(comparison: Comparison) -> list[Reason]:
 
 
 def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> list[Reason]:
-    """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain in a run."""
-    reasons = []
-    for target in {id(target.run): target for target in targets}.values():
+    """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain in a run.
+
+    A notice names the runs that it is about, unless it is about all of them.
+    """
+    labels: dict[str, list[str]] = {}
+    runs = {id(target.run): target for target in targets}.values()
+    for target in runs:
         notes = data_notes(target.run, target.turns, measured_sessions(target.run))
-        label = {} if one_run(targets) else {"target": target.label}
-        lines = [*run_notices(target.run, notes), *filter(None, [uncertain_line(target.run, metrics)])]
-        reasons += [Reason("run_notice", label | {"notice": line}) for line in lines]
-    return reasons
+        for line in dict.fromkeys((*run_notices(target.run, notes), uncertain_line(target.run, metrics))):
+            labels.setdefault(line, []).append(target.label)
+    return [
+        Reason("run_notice", ({} if len(of) == len(runs) else {"target": join_words(of)}) | {"notice": line})
+        for line, of in labels.items()
+        if line
+    ]
 
 
 def interval_text(level: float) -> str:

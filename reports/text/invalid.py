@@ -13,6 +13,8 @@ from reports.text.cells import CHECKS, check_values
 
 Numbers = Mapping[str, Any]
 RUN = "the run"
+NAMED = 4
+"""The maximum number of different conditions that a sentence names. A table has all of them."""
 
 
 def over_the_limit(share: float) -> str:
@@ -64,8 +66,14 @@ def _throttled(numbers: Numbers) -> str:
 
 
 def _workload_differs(numbers: Numbers) -> str:
-    values = ", ".join(f"{target} {excerpt(text, 90)}" for target, text in numbers["values"].items())
-    return f"the targets differ in {numbers['condition']} ({values})"
+    values = ", ".join(f"{excerpt(text, 90)} in {target}" for target, text in numbers["values"].items())
+    return f"{numbers['condition']}: {values}"
+
+
+def _workloads_differ(numbers: Numbers) -> str:
+    names, others = numbers["conditions"][:NAMED], len(numbers["conditions"][NAMED:])
+    more = [plural(others, "other condition")] if others else []
+    return f"the workloads differ in {join_words([*names, *more])}"
 
 
 def _simulated_differs(numbers: Numbers) -> str:
@@ -122,6 +130,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "aborted": lambda n: str(n["because"]),
     "throttled": _throttled,
     "workload_differs": _workload_differs,
+    "workloads_differ": _workloads_differ,
     "simulated_differs": _simulated_differs,
     "conditions_differ": lambda n: (
         f"The stored baselines were measured under other conditions: {'; '.join(n['conditions'])}"
@@ -156,7 +165,9 @@ REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
     "target_without_turns": "run `rtbench report` to see why no turn started",
     "throttled": f"lower the load until at most {percent(FAIR, 1)} of turns and sessions are throttled, or raise the "
     "quota, and run it again",
-    "workload_differs": "run both targets with the same scripts, audio, load and warm-up",
+    **dict.fromkeys(
+        ("workload_differs", "workloads_differ"), "run both targets with the same scripts, audio, load and warm-up"
+    ),
     "simulated_differs": "measure both targets in the same way",
     "conditions_differ": "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different",
     "mixed_forms": "run each form separately",

@@ -23,6 +23,11 @@ from reports.text.verdicts import in_unit, share
 
 NOT_STORED = ("no_run_stored", "only_checked_run_stored", "stored_by_older_version")
 """The codes of the reasons why a target has no stored baseline."""
+EXPLAINING = (
+    "several_limits", "unequal_lengths", "dependent_sessions", "run_sd_assumed", "drift_in_analyses",
+    "metrics_drifted", "metrics_had_bursts", "by_length", "widened",
+)  # fmt: skip
+"""The codes of the reasons that explain the error rates of verdicts. A page folds them."""
 NOUNS = {
     "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
     "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",

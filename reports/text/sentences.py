@@ -146,18 +146,20 @@ def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
     return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}."
 
 
-def run_essentials(summary: Summary) -> str:
-    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
+def run_essentials(summary: Summary, checked: str = "") -> str:
+    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
+    `checked` is the badge of its check, and its result in words.
+    """
     spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
-        texts = [f"do not use these results: {cells.cause(summary)}"]
+        texts = [cells.cause(summary)]
     else:
         medians, texts = _with_medians(summary), []
         for results in medians:
             quantiles = zip(("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False)
             which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
             texts.append(f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
-    return " · ".join([*cells.run_badges(summary), *texts, *_counted(summary), *spent])
+    return " · ".join([*cells.run_badges(summary), *filter(None, [checked]), *texts, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:
@@ -252,9 +254,9 @@ SUPPORT = (
 )
 
 
-def next_step(summary: Summary) -> str:
+def next_step(summary: Summary, *, checked: bool = False) -> str:
     """Return the next step for the user, as sentences. Return "" for an invalid run, because its remedy is shown
-    instead.
+    instead. `checked` is True if the run was checked.
     """
     if summary.validity.status == "invalid":
         return ""
@@ -268,7 +270,7 @@ def next_step(summary: Summary) -> str:
         return longer.rstrip()
     if len(summary.targets) > 1 and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
-    if _tested(summary):
+    if checked or _tested(summary):
         return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from reports.analysis.summary.run_validity import RunValidity, busiest
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, hosts_of
 from reports.formatting import NBSP, count, join_words, plural
-from reports.results.reason import Reason
+from reports.results.reason import Reason, unique
 from reports.results.verdict import ValidityEntry
 from reports.text.cells import CHECKS, as_sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
@@ -36,6 +36,15 @@ def run_status(verdict: str, *, usable: bool) -> str:
 def do_not_use(reasons: Iterable[Reason]) -> str:
     """Return a sentence that begins with `Do not use these results`. It has each reason once."""
     return f"{LEAD}: {reasons_text(reasons)}."
+
+
+def summarized(reasons: Sequence[Reason]) -> list[Reason]:
+    """Return the reasons, with one in place of several differences of the workload, which a table lists."""
+    differences = [reason for reason in reasons if reason.code == "workload_differs"]
+    if len(differences) < 2:
+        return [*reasons]
+    one = Reason("workloads_differ", {"conditions": [reason.numbers["condition"] for reason in differences]})
+    return unique(one if reason in differences else reason for reason in reasons)
 
 
 def verdict_count(verdict: RunValidity) -> str:

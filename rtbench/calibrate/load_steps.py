@@ -32,6 +32,7 @@ from bench.base.errors import USAGE_STATUS, UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from bench.catalogue.outcomes import outcome_class
+from bench.load.simulator_process import simulator
 from bench.plan.recordings import load_pcm
 from bench.record import folder as files
 from bench.record import histograms as hdr
@@ -54,7 +55,7 @@ from rtbench.calibrate.ground_truth import (
 from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
 from rtbench.calibrate.text import reason_text
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
-from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
+from rtbench.locust_run import LocustRun, environment_without, locust_run, without_proxies
 
 AROUND_S = 9
 """The time, in seconds, that a step takes in addition to its load, for start, last turns, finalizing, and reading."""

@@ -1,9 +1,9 @@
 """The conclusion of a search from its levels: which loads pass, which fail, and why. Pure.
 
-The share of turns that miss an objective does not fall with the load. So two levels contradict each other if the share
-of missed turns is significantly larger at the lower load (or at an equal load). The test is a one-sided z test of two
+The share of turns that violate a threshold does not fall with the load. So two levels contradict each other if this
+share is significantly larger at the lower load (or at an equal load). The test is a one-sided z test of two
 shares (Newcombe, "Interval estimation for the difference between independent proportions", 1998). The variances of the
-shares include the design effect of sessions and batches. The test is made for every pair of levels and every objective.
+shares include the design effect of sessions and batches. The test is made for every pair of levels and every threshold.
 `CONTRADICTION_ALPHA` is the error of all these tests together (Bonferroni). If two levels contradict each other, the
 service changed between levels. No level then shows how the service was before or after the change, and the search is
 inconclusive.
@@ -26,7 +26,7 @@ from rtbench.capacity.search import (
     LevelEntry,
     RoughEstimate,
     SearchPlan,
-    SloEntry,
+    ThresholdEntry,
     min_time_s,
     results_of,
     stop_reason,
@@ -133,11 +133,11 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
 
 
 def breaking_point(level: LevelEntry) -> Reason:
-    """Return why the lowest failing level failed: the main cause for which turns missed the level's worst objective."""
+    """Return why the lowest failing level failed: the main cause of violations of its worst threshold."""
     # the list is empty if the level failed only at an early analysis
-    exceeded = [share for share in level.slo_violations if share.low > share.allowed]
-    worst = max(exceeded or level.slo_violations, key=lambda share: share.low / share.allowed)
-    numbers = {name: getattr(worst, name) for name in ("slo", "turns", "slow", "failed", "throttled")}
+    exceeded = [share for share in level.violations if share.low > share.allowed]
+    worst = max(exceeded or level.violations, key=lambda share: share.low / share.allowed)
+    numbers = {name: getattr(worst, name) for name in ("threshold", "turns", "slow", "failed", "throttled")}
     if worst.slow > worst.failed:
         return Reason("latency", numbers)
     if 2 * worst.throttled >= worst.failed:
@@ -154,13 +154,13 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
 
     `z` is the share at the lower load minus the share at the higher load, in standard errors.
     """
-    loads, objectives = _comparable(levels)
+    loads, thresholds = _comparable(levels)
     pairs = [
         (
             (lower.value - higher.value) / math.sqrt(_variance(lower, typical_deff) + _variance(higher, typical_deff)),
             *((low, lower), (high, higher)),
         )
-        for shares in objectives
+        for shares in thresholds
         for typical_deff in [median(share.deff for share in shares)]
         for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2)
         if low <= high
@@ -171,23 +171,23 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
     if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
         return None
     both = [{"load": at, "share": share.value, "turns": share.turns} for at, share in ((low, lower), (high, higher))]
-    return Reason("contradiction", {"slo": lower.slo, "levels": both})
+    return Reason("contradiction", {"threshold": lower.threshold, "levels": both})
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
 
-    For each objective, the estimate splits the levels by load into two groups. The levels of the upper group fail. In
-    this group, some number of turns missed the objective, and a smaller number was allowed to miss it. The split is at
+    For each threshold, the estimate splits the levels by load into two groups. The levels of the upper group fail. In
+    this group, some number of turns violated the threshold, and a smaller number was allowed to. The split is at
     the load at which the difference of these two numbers is largest. This is the split of isotonic regression (Barlow,
     Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972). The estimated breaking point is
-    the lowest split of all objectives.
+    the lowest split of all thresholds.
     """
-    loads, objectives = _comparable(levels)
-    if not objectives:
+    loads, thresholds = _comparable(levels)
+    if not thresholds:
         return None
     splits = []
-    for shares in objectives:
+    for shares in thresholds:
         max_excess = excess = 0.0
         split = math.inf
         for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
@@ -201,17 +201,17 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     )
 
 
-def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return (the loads, the shares for each objective) of the levels that have a share for each objective."""
+def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[ThresholdEntry]]]:
+    """Return (the loads, the shares for each threshold) of the levels that have a share for each threshold."""
     comparable = [
         level
         for level in levels
-        if level.is_evaluated and level.slo_violations and all(share.turns for share in level.slo_violations)
+        if level.is_evaluated and level.violations and all(share.turns for share in level.violations)
     ]
-    by_objective = zip(*(level.slo_violations for level in comparable), strict=True)
-    return [level.load for level in comparable], [list(shares) for shares in by_objective]
+    by_threshold = zip(*(level.violations for level in comparable), strict=True)
+    return [level.load for level in comparable], [list(shares) for shares in by_threshold]
 
 
-def _variance(share: SloEntry, typical_deff: float) -> float:
+def _variance(share: ThresholdEntry, typical_deff: float) -> float:
     p = (share.value * share.turns + 1) / (share.turns + 2)
     return max(share.deff, typical_deff) * p * (1 - p) / share.turns

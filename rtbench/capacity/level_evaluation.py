@@ -35,6 +35,7 @@ from reports.data.turns import not_started_of
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
+from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.counting import Integers
@@ -42,6 +43,15 @@ from reports.statistics.group_sequential import spending
 from reports.statistics.quantiles import QuantileEstimate, quantiles
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
+from rtbench.capacity.load_thresholds import (
+    GIVEN_UP,
+    GIVEN_UP_LAST,
+    allowed_share,
+    analysis_result,
+    is_futile,
+    too_few,
+    violation_share,
+)
 from rtbench.capacity.search import (
     AFTER_RAMP_S,
     ANALYSES,
@@ -50,11 +60,10 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    SloEntry,
+    ThresholdEntry,
     ViolationShare,
     min_ramp_s,
 )
-from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, Slo, analysis_result, is_futile, too_few, violation_share
 from rtbench.load_search import NextLevel
 
 BLOCKED_SHARE = 0.01
@@ -73,7 +82,7 @@ class SearchConfig:
     """
 
     plan: SearchPlan
-    slos: Sequence[Slo]
+    thresholds: Sequence[Threshold]
     locust: LocustCommand
     max_concurrent: int | None = None
     connect_rate: float | None = None
@@ -101,7 +110,7 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
     parts = [(fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES]
     callers = step.load if search.plan.by == "concurrency" else math.inf
     monitor = _LevelMonitor(
-        search.slos, spending(ANALYSES, budget.error), parts, callers, step.confirmation_run, step.last
+        search.thresholds, spending(ANALYSES, budget.error), parts, callers, step.confirmation_run, step.last
     )
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
@@ -130,7 +139,7 @@ class _LevelMonitor:
     - `last` is True if no other level needs the time.
     """
 
-    slos: Sequence[Slo]
+    thresholds: Sequence[Threshold]
     errors: Sequence[float]
     parts: Sequence[float]
     callers: float
@@ -141,9 +150,12 @@ class _LevelMonitor:
     def is_clear(self, folder: Path, number: int) -> bool:
         """Return whether the level may end: its answer is clear, or no answer can be expected at its end."""
         target = target_of(folder)
-        counts, allowed = interim_counts(target, self.slos), [slo.allowed for slo in self.slos]
+        counts, allowed = (
+            interim_counts(target, self.thresholds),
+            list(map(allowed_share, self.thresholds)),
+        )
         answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
-        judged = target, self.slos, self.errors[number], self.callers
+        judged = target, self.thresholds, self.errors[number], self.callers
         if answer == "pass" and (self.hold or _drains(target) or _backed_off(*judged)):
             answer = "inconclusive"
         if answer != "inconclusive":
@@ -160,25 +172,27 @@ def _evaluated(
 ) -> LevelEntry:
     target = target_of(run.folder)
     check_opened(target.run)
-    document, slos = target.run.metadata, search.slos
+    document, thresholds = target.run.metadata, search.thresholds
     error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
-    known = [violations(target, slo) for slo in slos]
+    known = [violations(target, threshold) for threshold in thresholds]
     complete = (
-        [violations(replace(target, clusters=completed_sessions(target)), slo) for slo in slos]
+        [violations(replace(target, clusters=completed_sessions(target)), threshold) for threshold in thresholds]
         if run.was_stopped
         else known
     )
-    answer = monitor.answer or analysis_result(complete, known, [slo.allowed for slo in slos], error, monitor.callers)
+    answer = monitor.answer or analysis_result(
+        complete, known, list(map(allowed_share, thresholds)), error, monitor.callers
+    )
     calls, blocked_calls = in_progress(target.run), blocked(target.run)
     arrived = blocked_calls + len(target.run.sessions)
-    sure = _is_conclusive(answer, target, slos, error, monitor.callers)
+    sure = _is_conclusive(answer, target, thresholds, error, monitor.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = Reason("no_free_slot", {"blocked": blocked_calls, "arrived": arrived})
     reason = None
     if answer == "pass":
         held_back = _held_back(document, target.name, step, calls) if search.plan.by == "concurrency" else None
-        reason = held_back or _backed_off(target, slos, error, monitor.callers) or _drains(target)
+        reason = held_back or _backed_off(target, thresholds, error, monitor.callers) or _drains(target)
     if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
@@ -198,7 +212,7 @@ def _evaluated(
         turns=int(target.turn_mask.sum()),
         call_s=median_call_s(target.run),
         in_progress=calls,
-        slo_violations=shares_of(target, slos, error, monitor.callers),
+        violations=shares_of(target, thresholds, error, monitor.callers),
         latency_p50=latency_p50,
         latency_p95=latency_p95,
         failure_rate=failures_of(target),
@@ -232,17 +246,17 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     return Reason("starts_delayed", {"delayed_s": delayed_s, "in_progress": calls})
 
 
-def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> Reason | None:
+def _backed_off(target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float) -> Reason | None:
     """Return the reason if callers waited after refused calls, so that a level may only seem to pass.
 
     A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
-    as turns that missed the objective.
+    as turns that violated the threshold.
     """
     waiting = callers_backing_off(target.run)
     waiting_share = waiting / callers
     if not waiting_share or all(
         share.high + waiting_share * (1 - share.high) < share.allowed
-        for share in shares_of(target, slos, error, callers)
+        for share in shares_of(target, thresholds, error, callers)
     ):
         return None
     return Reason("callers_waited", {"waiting": waiting, "callers": callers})
@@ -254,26 +268,28 @@ def _drains(target: ComparedTarget) -> Reason | None:
     return exhausting and Reason("limit_exhausted", {"limit": exhausting[0], "left_s": exhausting[1]})
 
 
-def _is_conclusive(answer: Result, target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
+def _is_conclusive(
+    answer: Result, target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
+) -> bool:
     """Return whether the answer would be the same if every timestamp were wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
-    extremes = [_with_errors(target, slo, worse=answer == "pass") for slo in slos]
-    return analysis_result(extremes, extremes, [slo.allowed for slo in slos], error, callers) == answer
+    extremes = [_with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
+    return analysis_result(extremes, extremes, list(map(allowed_share, thresholds)), error, callers) == answer
 
 
-def _with_errors(target: ComparedTarget, slo: Slo, *, worse: bool) -> PerCluster:
+def _with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -> PerCluster:
     """Return the violations if every value were worse, or better, by its maximum error. Rates use no timestamps.
 
-    If no error is known, all turns miss the objective, or none does.
+    If no error is known, all turns violate the threshold, or none does.
     """
-    if not slo.threshold.statistic.is_monotone:
-        return violations(target, slo)
-    targets = moved(target, slo.threshold.about)
+    if not threshold.statistic.is_monotone:
+        return violations(target, threshold)
+    targets = moved(target, threshold.about)
     if targets is None:
-        turns = violations(target, slo)[1]
+        turns = violations(target, threshold)[1]
         return (turns if worse else np.zeros_like(turns)), turns
-    extremes = [violations(part, slo) for part in (targets.lower, targets.higher)]
+    extremes = [violations(part, threshold) for part in (targets.lower, targets.higher)]
     return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())
 
 
@@ -304,16 +320,19 @@ VALUES_ALPHA = 0.05
 
 
 class SessionCounts(NamedTuple):
-    """The counts of `violations` by objective, for the sessions before the oldest open one, and for all sessions."""
+    """The counts of `violations` by threshold, for the sessions before the oldest open one, and for all sessions."""
 
     completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
 
 
-def interim_counts(target: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
+def interim_counts(target: ComparedTarget, thresholds: Sequence[Threshold]) -> SessionCounts:
     """Return the counts of a run in progress, without the sessions that started in its warm-up."""
     completed = replace(target, clusters=completed_sessions(target))
-    return SessionCounts([violations(completed, slo) for slo in slos], [violations(target, slo) for slo in slos])
+    return SessionCounts(
+        [violations(completed, threshold) for threshold in thresholds],
+        [violations(target, threshold) for threshold in thresholds],
+    )
 
 
 def target_of(folder: Path) -> ComparedTarget:
@@ -348,42 +367,50 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def violations(target: ComparedTarget, slo: Slo) -> PerCluster:
-    """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies."""
+def violations(target: ComparedTarget, threshold: Threshold) -> PerCluster:
+    """Return two numbers for each session: the turns that violate a threshold, and the turns to which it applies."""
     events, turns = np.zeros(target.clusters.count), np.zeros(target.clusters.count)
-    threshold = slo.threshold
-    assert threshold.limit is not None, f"{slo.source_text} is relative"
-    for spec in specs_of(target, slo):
+    assert threshold.limit is not None, f"{threshold.source_text} is relative"
+    for spec in specs_of(target, threshold):
         of_spec = threshold.statistic.misses(target, spec, threshold.sign, threshold.limit)
         events, turns = events + of_spec[0], turns + of_spec[1]
     return events, turns
 
 
-def specs_of(target: ComparedTarget, slo: Slo) -> list[MetricSpec]:
-    """Return the specs of the turns of an objective: one for each stratum, if it names an instant of measurement."""
-    about = slo.threshold.about
-    return specs_of_thresholds(slo.threshold, about, [target]) if slo.threshold.measured_from else [about]
+def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
+    """Return the specs of the turns of a threshold: one for each stratum, if it names an instant of measurement."""
+    about = threshold.about
+    return specs_of_thresholds(threshold, about, [target]) if threshold.measured_from else [about]
 
 
-def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
-    """Return the share of turns that missed an objective, for each objective. The run must have ended."""
+def shares_of(
+    target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
+) -> list[ThresholdEntry]:
+    """Return the share of turns that violated a threshold, for each threshold. The run must have ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = target.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
     throttled = int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
     return [
-        _share(target, slo, violation_share(violations(target, slo), error, len(slos), callers), throttled)
-        for slo in slos
+        _share(
+            target,
+            threshold,
+            violation_share(violations(target, threshold), error, len(thresholds), callers),
+            throttled,
+        )
+        for threshold in thresholds
     ]
 
 
-def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
-    missing, threshold = int(violations(target, slo)[0].sum()), slo.threshold
+def _share(target: ComparedTarget, threshold: Threshold, share: ViolationShare, throttled: int) -> ThresholdEntry:
+    missing = int(violations(target, threshold)[0].sum())
     failed = missing if threshold.metric in FAILINGS else 0
     if threshold.statistic.is_monotone:
-        failed = min(missing, sum(int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, slo)))
+        failed = min(
+            missing, sum(int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, threshold))
+        )
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
-    return SloEntry(slo=slo.source_text, allowed=slo.allowed, **asdict(share), **causes)
+    return ThresholdEntry(threshold=threshold.source_text, allowed=allowed_share(threshold), **asdict(share), **causes)
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> list[QuantileEstimate]:

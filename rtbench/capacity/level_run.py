@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from bench.base.installation import child_environment, python_command
 from bench.base.units import NS_PER_S
 from bench.catalogue.pricing import dollars
 from bench.load.planning.command_line import locust_files
+from bench.load.simulator_process import last_lines
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.capacity.text import unit
-from rtbench.locust_run import environment_without, last_lines, locust_run
+from rtbench.locust_run import environment_without, locust_run
 
 CALLS_PER_SLOT_S = 300
 """The maximum mean duration of a call, in seconds, for which the default number of slots is enough."""
@@ -56,7 +57,7 @@ class LevelTask:
 class LocustCommand:
     """The command that starts a run. `options` are those that name the service, and those of the user."""
 
-    file: str
+    files: Sequence[Path]
     by: LoadUnit
     runs: Path
     options: Sequence[str] = ()
@@ -73,7 +74,7 @@ class LocustCommand:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
         run_options = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
-        return ["-f", locust_files(Path(self.file))[0], *run_options, *own, *self.options]
+        return ["-f", locust_files(*self.files)[0], *run_options, *own, *self.options]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def run_level(
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
-    with locust_run(locust.arguments(task), _environ(locust.file), log=log) as run:
+    with locust_run(locust.arguments(task), _environ(locust.files), log=log) as run:
         folder = run.wait_for_folder(locust.runs, task.name)
         was_stopped = False
         try:
@@ -114,8 +115,8 @@ def run_level(
     return FinishedLevel(folder, died, analyses, was_stopped)
 
 
-def _environ(file: str) -> dict[str, str]:
-    return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
+def _environ(script_files: Iterable[Path]) -> dict[str, str]:
+    return environment_without(os.environ, *SHAPING) | locust_files(*script_files)[1]
 
 
 def _left_s(until_ns: int) -> float:
@@ -193,7 +194,7 @@ class PreparedSearch:
 
 def prepare_search(
     service_options: ServiceOptions,
-    file: str,
+    script_files: Sequence[Path],
     plan: SearchPlan,
     runs: Path,
     options: Sequence[str],
@@ -209,7 +210,7 @@ def prepare_search(
             raise UsageError(f"the search sets {name} for each level: leave it out after --")
     arguments = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
     arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
-    forecast = _dry_run(file, [*arguments, *arrives])
+    forecast = _dry_run(script_files, [*arguments, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
@@ -227,7 +228,7 @@ def prepare_search(
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
-        LocustCommand(file, plan.by, runs, arguments),
+        LocustCommand(script_files, plan.by, runs, arguments),
         target["name"],
         forecast["scenario"],
         forecast["connect_rate"],
@@ -258,12 +259,11 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     return lines
 
 
-def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
+def _dry_run(script_files: Sequence[Path], arguments: Sequence[str]) -> dict[str, Any]:
     """Return the plan of a run, with the cost of a session. Raise UsageError if the run is impossible."""
-    if not Path(file).is_file():
-        raise UsageError(f"{file}: no such file")
-    command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *arguments)
-    environ = child_environment(_environ(file))
+    locust_value = locust_files(*script_files)[0]
+    command = python_command("bench.load.runners.dry_run", "-f", locust_value, "--headless", *arguments)
+    environ, named = child_environment(_environ(script_files)), ", ".join(map(str, script_files))
     try:
         process = subprocess.run(
             command,
@@ -275,9 +275,9 @@ def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
             timeout=DRY_RUN_S,
         )
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{file} cannot be run: it was not planned within {DRY_RUN_S:.0f} s") from None
+        raise UsageError(f"{named} cannot be run: it was not planned within {DRY_RUN_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
-        raise UsageError(f"{file} cannot be run: {last_lines(process.stderr)}")
+        raise UsageError(f"{named} cannot be run: {last_lines(process.stderr)}")
     forecast: dict[str, Any] = json.loads(lines[-1])
     return forecast

@@ -7,21 +7,22 @@ import textwrap
 from collections.abc import Sequence
 
 from reports.formatting import NBSP, NONE, count, format_duration, format_number, log_range, ms, percent, plural, usd
+from reports.metrics.thresholds import requested_thresholds
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import as_sentence
+from rtbench.capacity.load_thresholds import allowed_share
 from rtbench.capacity.search import (
     CapacityDocument,
     LevelEntry,
     SearchPlan,
-    SloEntry,
+    ThresholdEntry,
     ViolationShare,
     min_level_s,
     min_time_s,
 )
-from rtbench.capacity.slo import slo_of
 from rtbench.capacity.text import UNITS, headline_parts, reason_text, result_word, unit
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
@@ -33,13 +34,13 @@ SHARE, TOOK = 27, 8
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
-    slos = " and ".join(plan.slos)
-    passes = "pass" if len(plan.slos) > 1 else "passes"
+    thresholds = " and ".join(plan.thresholds)
+    passes = "pass" if len(plan.thresholds) > 1 else "passes"
     if plan.first == plan.max:
-        purpose = f"tests whether {slos} {passes} at {unit(plan.by, plan.first)}"
+        purpose = f"tests whether {thresholds} {passes} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
-        purpose = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
+        purpose = f"finds the highest number of {UNITS[plan.by][1]} at which {thresholds} {passes}, {limits}"
     min_s = min_time_s(plan)
     quick = (
         f"quick search: levels of {format_duration(min_level_s(plan))} until the time ends, for a rough estimate; "
@@ -60,19 +61,19 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
 
 def level_heads(plan: SearchPlan) -> str:
     """Return the column heads for the lines of levels. The columns p50 and p95 are in ms."""
-    allowed = [slo_of(text).allowed for text in plan.slos]
-    missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
+    allowed = list(map(allowed_share, requested_thresholds(plan.thresholds)))
+    missed = f"violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst violations, max"
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "time".rjust(TOOK)
 
 
 def level_lines(level: LevelEntry) -> list[str]:
-    """Return the lines of a level: its values, the share of its worst objective, and its reason."""
+    """Return the lines of a level: its values, the share of its worst threshold, and its reason."""
     waits = [_value(wait, format_number) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
-    worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
-    allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
+    worst = max(level.violations, key=lambda share: share.high / share.allowed, default=None)
+    allowed = "" if worst is None or len(level.violations) == 1 else f" of {_percents(worst.allowed)} %"
     missed = NONE if worst is None else share_text(worst) + (allowed if worst.turns else "")
     line = (
         row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
@@ -80,7 +81,7 @@ def level_lines(level: LevelEntry) -> list[str]:
     return [line, *_wrapped(reason_text(level.why), "    ")]
 
 
-def share_text(share: SloEntry) -> str:
+def share_text(share: ThresholdEntry) -> str:
     if not share.turns:
         return NONE
     value, low, high = map(_percents, (share.value, share.low, share.high))
@@ -112,9 +113,9 @@ def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
 HEIGHT, MAIN = 300, "the main metric"
 LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
           "rate limits left", "cost", "duration", "run")  # fmt: skip
-SHARES = ("SLO", "level", "SLO violations", "allowed", "turns", "slow", "failed", "throttled")
+SHARES = ("threshold", "level", "violations", "allowed", "turns", "slow", "failed", "throttled")
 LATENCIES = (
-    "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the limits of the SLOs. "
+    "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the thresholds. "
     "Hollow marks: levels that did not pass. The breaking point is in the band between the highest level that passes "
     "and the lowest that fails."
 )
@@ -133,7 +134,7 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         method += f"at most {chance} over all levels and interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
     levels_table = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
-    slos = table(SHARES, _shares(levels))
+    thresholds = table(SHARES, _shares(levels))
     plotted = [level for level in levels if level.turns]
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {LATENCIES}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
@@ -154,7 +155,7 @@ def capacity_page(capacity: CapacityDocument) -> Page:
             Section("answer", "Latency by load level", "What is the latency at each load?", waits),
             Section("failures", "Failures by load level", "What fails at each load?", failed),
             Section("levels", "Load levels", "What did each level show?", [levels_table]),
-            Section("objectives", "SLO results by level", "Which SLOs pass at each level?", [slos]),
+            Section("thresholds", "Threshold results by level", "Which thresholds pass at each level?", [thresholds]),
         ],
     )
 
@@ -186,12 +187,12 @@ def _result(level: LevelEntry) -> str:
 
 
 def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
-    shares = [(share, level) for level in levels for share in level.slo_violations]
-    slos = list(dict.fromkeys(share.slo for share, _ in shares))
+    shares = [(share, level) for level in levels for share in level.violations]
+    thresholds = list(dict.fromkeys(share.threshold for share, _ in shares))
     return [
-        [share.slo, _named(level), share_text(share), percent(share.allowed, 1),
+        [share.threshold, _named(level), share_text(share), percent(share.allowed, 1),
          *map(count, (share.turns, share.slow, share.failed, share.throttled))]
-        for share, level in sorted(shares, key=lambda pair: slos.index(pair[0].slo))
+        for share, level in sorted(shares, key=lambda pair: thresholds.index(pair[0].threshold))
     ]  # fmt: skip
 
 
@@ -202,14 +203,19 @@ def _with_ends(interval: Interval, write: Write) -> str:
     return f"{write(interval.value)} ({low}–{high})"
 
 
+MIN_TICK_DISTANCE_PX = 44
+"""The minimum distance between two ticks, so that their labels do not overlap."""
+
+
 def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
-    """Draw p50 and p95 over the load, with their intervals and the objectives' limits. Both axes are logarithmic."""
+    """Draw p50 and p95 over the load, with their intervals and the thresholds' limits. Both axes are logarithmic."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
     waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
     ends = [end for wait in waits for end in (wait.value, wait.low, wait.high)]
     x = _load_axis(plot, capacity, levels)
-    limits = [slo.threshold.limit or 0.0 for slo in map(slo_of, plan.slos) if slo.threshold.metric == plan.metric]
+    thresholds = requested_thresholds(plan.thresholds)
+    limits = [threshold.limit or 0.0 for threshold in thresholds if threshold.metric == plan.metric]
     y = log_scale(*log_range([*ends, *limits]), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 6), ms)
     _bracket_band(plot, x, capacity)
@@ -247,7 +253,11 @@ def _frame(
 def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
     low, high = min(level.load for level in levels), max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
-    ticks = [tick for tick in log_ticks(x.low, x.high, 8) if tick >= 1 and tick.is_integer()]
+    ends = [end for end in (capacity.highest_pass, capacity.lowest_fail) if end is not None]
+    ticks = list[float]()
+    for load in (*ends, *(level.load for level in levels)):
+        if all(abs(x(load) - x(tick)) >= MIN_TICK_DISTANCE_PX for tick in ticks):
+            ticks.append(load)
     plot.x_axis(x, ticks, count, UNITS[capacity.plan.by][1])
     return x
 

@@ -25,7 +25,7 @@ from reports.results.verdict import Conclusion, Result
 from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from rtbench.load_search import LevelResult, LoadGrid, NextLevel, bracket_of, confirmation_of, levels_left, next_level
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CRASHED = "crashed"
 """The code of the reason for a level whose run crashed. If a level is not evaluated for another reason, the load
 generator was its limit.
@@ -54,13 +54,13 @@ class ViolationShare(JsonEntry, frozen=True, kw_only=True):
     deff: float = 1.0
 
 
-class SloEntry(ViolationShare, frozen=True, kw_only=True):
-    """The share of turns that missed an objective, with bounds at the error of the level's last analysis.
+class ThresholdEntry(ViolationShare, frozen=True, kw_only=True):
+    """The share of turns that violated a threshold, with bounds at the error of the level's last analysis.
 
-    `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones
+    `slow`, `failed`, `throttled`: the turns that violated it, by cause; throttled turns are also failed ones
     """
 
-    slo: str
+    threshold: str
     allowed: float
     slow: Count
     failed: Count
@@ -102,7 +102,7 @@ class LevelEntry(JsonEntry, frozen=True):
     turns: int = 0
     call_s: float | None = None
     in_progress: float | None = None
-    slo_violations: list[SloEntry] = field(default_factory=list)
+    violations: list[ThresholdEntry] = field(default_factory=list)
     latency_p50: QuantileEstimate = NO_LATENCY[0]
     latency_p95: QuantileEstimate = NO_LATENCY[1]
     failure_rate: ViolationShare = ViolationShare(value=math.nan, low=0.0, high=1.0, turns=0, sessions=0)
@@ -138,7 +138,7 @@ class SearchPlan(JsonEntry, frozen=True):
     """
 
     by: LoadUnit
-    slos: list[str]
+    thresholds: list[str]
     metric: str
     first: int
     max: int
@@ -155,8 +155,8 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     """The result of a search.
 
     - `highest_pass`, `lowest_fail`: the loads that the search showed to pass and to fail; null if it showed none
-    - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the objective that was
-    missed by the largest factor
+    - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the threshold that was
+    violated by the largest factor
     - `rough_estimate`: null if the search showed both loads, or if no level has a share
     - `confirmed`: true if the confirmation run passed; null if there was none
     - `stable`: false if levels contradict each other by more than chance; then neither load is shown
@@ -255,7 +255,7 @@ def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
             level.load,
             level.result,
             level.confirmation_run,
-            bool(level.slo_violations) and all(share.is_met for share in level.slo_violations),
+            bool(level.violations) and all(share.is_met for share in level.violations),
         )
         for level in levels
     ]

@@ -64,7 +64,7 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
         answer = f"inconclusive, because levels of {UNITS[plan.by][1]} contradict each other"
     else:
         answer = f"no level of {UNITS[plan.by][1]} passed or failed"
-    parts = [f"{answer} ({', '.join(plan.slos)})"]
+    parts = [f"{answer} ({', '.join(plan.thresholds)})"]
     if (point := capacity.breaking_point) is not None:
         parts.append(f"the breaking point is one of {point.code} ({reason_text(point)})")
     if (rough := capacity.rough_estimate) is not None and (capacity.ended != "max_reached" or passes is None):
@@ -112,7 +112,7 @@ def _starts_delayed(numbers: Numbers) -> str:
 def _callers_waited(numbers: Numbers) -> str:
     of = f"{numbers['waiting']:.2g} of {count(numbers['callers'])} callers"
     waiting = f"on average {of} waited before their next call"
-    possible = "if they had called, more turns than allowed might have missed the objective"
+    possible = "if they had called, more turns than allowed might have violated the threshold"
     return f"calls were refused, and {waiting}: {possible}"
 
 
@@ -122,9 +122,10 @@ def _limit_exhausted(numbers: Numbers) -> str:
 
 
 def _breaking_point(numbers: Numbers) -> str:
-    """Return the counts of the missed objective and, for a quota, what remained of it."""
+    """Return the counts of the violated threshold and, for a quota, what remained of it."""
     turns = plural(numbers["turns"], "turn")
-    counts = f"{numbers['slo']}: {count(numbers['slow'])} of {turns} were too slow, {count(numbers['failed'])} failed"
+    slow, failed = count(numbers["slow"]), count(numbers["failed"])
+    counts = f"{numbers['threshold']}, {slow} of {turns} were too slow, {failed} failed"
     if (remaining := numbers.get("rate_limits_remaining")) is None:
         return counts
     left = ", ".join(f"{name} {percent(share, 1)}" for name, share in remaining.items())
@@ -154,7 +155,7 @@ def _contradiction(numbers: Numbers) -> str:
         for level in numbers["levels"]
     )
     remedy = "search again with a longer --max-time, so that each level lasts longer than such a change"
-    return f"{missed} missed {numbers['slo']}: the service changed between levels; {remedy}"
+    return f"{missed} violated {numbers['threshold']}: the service changed between levels; {remedy}"
 
 
 def _longer_run_failed(numbers: Numbers) -> str:

@@ -10,14 +10,13 @@ from functools import cache
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from bench.base import standard_streams
 from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, RtbenchError, each_error
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
-from rtbench.cli.options import option
+from rtbench.cli.options import Command, Group, option
 from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
@@ -43,7 +42,7 @@ def group_of(command: Any) -> str:
     return str(command.rich_help_panel)
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands of the command line. Shell completion shows the group of each command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -75,7 +74,7 @@ def rtbench(
 ) -> None:
     """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
 
-    A run is started with `rtbench run FILE` or `locust -f FILE --headless`; `locust -f FILE` opens Locust's web page.
+    `rtbench run FILE` runs a script. `locust -f FILE` has the same options, for Locust's web page and several machines.
     """
 
 
@@ -116,7 +115,7 @@ for group, members in GROUPS.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
-            cls = ReadByLocust if member is run else None
+            cls = ReadByLocust if member is run else Command
             app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
 
 
@@ -124,6 +123,31 @@ for group, members in GROUPS.items():
 def commands() -> Any:
     """Return the commands as a Click group. Typer makes it from the signatures of the commands."""
     return typer.main.get_command(app)
+
+
+FILE_OPTIONS = ("-f", "--locustfile")
+"""The options with which Locust's command line names a file."""
+
+
+def _takes_files(error: Any) -> str:
+    """Return the problem if a command got `-f FILE`, but takes files without an option; otherwise ""."""
+    if getattr(error, "option_name", None) not in FILE_OPTIONS or error.ctx is None:
+        return ""
+    takes = any((argument.metavar or "").startswith("FILE") for argument in error.ctx.command.params)
+    path = error.ctx.command_path
+    return f"{path} takes files without {error.option_name}: {path} mine.yaml" if takes else ""
+
+
+def _problem(error: Any) -> str:
+    """Return an error of the command line on one line, with the option that the user probably meant."""
+    if name := getattr(error, "option_name", None):
+        from bench.files.validation import near_options
+        from bench.load.planning.command_line import option_of_other_tool
+
+        known = [flag for parameter in error.ctx.command.params for flag in parameter.opts] if error.ctx else []
+        meant = option_of_other_tool(name)
+        error.possibilities = [meant] if meant in known else near_options(name, error.possibilities or ())
+    return one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
 
 
 PRINTING_COMMANDS = {"baseline", "docs", "options", "replay", "runs", "sample-size"}
@@ -145,11 +169,7 @@ def main() -> None:
             print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
-        if similar := getattr(error, "possibilities", None):
-            from bench.files.validation import near_options
-
-            error.possibilities = near_options(error.option_name, similar)
-        message = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+        message = _takes_files(error) or _problem(error)
         if error.ctx is None or not message:  # no command was given: the message is the help
             error.show()
         else:

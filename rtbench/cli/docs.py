@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -126,10 +127,20 @@ def find(name: str) -> Path:
     }
     page_name = name.removeprefix("docs/").removesuffix(".md")
     if page_name not in known:
-        near = difflib.get_close_matches(page_name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`rtbench docs` lists the pages"
+        near = _sections(page_name, known) or difflib.get_close_matches(page_name, known, n=1)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`rtbench docs` lists the pages"
         raise UsageError(f"there is no documentation page {name!r}; {hint}")
     return known[page_name]
+
+
+def _sections(anchor: str, known: Mapping[str, Path]) -> list[str]:
+    """Return the arguments of `rtbench docs` for the sections of all pages that have this anchor."""
+    pages = {name: path for name, path in known.items() if path.suffix == ".md"}
+    return [
+        f"{name}#{anchor}"
+        for name, path in sorted(pages.items())
+        if anchor in headings(path.read_text(encoding="utf-8"))
+    ]
 
 
 def section_of(text: str, anchor: str) -> str:

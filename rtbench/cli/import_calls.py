@@ -44,7 +44,8 @@ def import_calls(
     A recording has the caller and the agent in two channels (WAV, FLAC, Ogg; PCM, G.711 or Opus).
 
     `rtbench import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as RECORDED. Then `rtbench run
-    recorded/*.yaml` plays the callers against today's agent, and `rtbench compare RECORDED NEW` compares both runs.
+    recorded/*.yaml` plays the callers against today's agent, and `rtbench compare RECORDED NEW` compares both runs. A
+    later import into the same folder adds the new calls.
 
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
@@ -63,14 +64,19 @@ def import_calls(
         raise UsageError(f"--source {source!r} is no lossy codec; known are {', '.join(CODECS)}")
     found, left_out = _recordings(files)
     result = import_calls(found, ImportOptions(runs_dir, out, name, caller, session, transcript, source))
-    _print_lines([*left_out, *result.remarks])
+    _print_lines([*left_out, *result.known, *result.remarks])
     for line in result.refused[:-1] if result.folder is None else result.refused:
         print(f"rtbench: {one_line(line)}", file=sys.stderr)
+    if result.folder is None and not result.refused:
+        print(f"Imported no call, because {quote(str(out))} has all of them")
+        return
     if result.folder is None:
         raise UsageError(result.refused[-1])
     calls, turns = f"{result.calls} of {result.calls + len(result.refused)} calls", plural(result.turns, "turn")
     print(f"Imported {calls}, with {turns}, RECORDED:")
-    run, scripts = quote(str(result.folder)), f"{quote(str(out))}/*.yaml"
+    run = quote(str(result.folder))
+    is_all = len(result.scripts) == len(list(out.glob("*.yaml")))
+    scripts = f"{quote(str(out))}/*.yaml" if is_all else " ".join(quote(str(path)) for path in result.scripts)
     print(f"  {run}: what the agent did; see it with rtbench report {run}")
     print(f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect DIALECT")
     if result.refused:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class Command(TyperCommand):
+    """A command. Its help shows switches without the type of a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_type_of_switches(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands. Its help shows switches without the type of a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_type_of_switches(super().get_params(ctx))
+
+
+def without_type_of_switches(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
 
 
 def option(text: str, *names: str, **more: Any) -> Any:
@@ -20,3 +42,14 @@ def option(text: str, *names: str, **more: Any) -> Any:
 def argument(text: str, metavar: str | None = None, *, show_default: bool = False, **more: Any) -> Any:
     """Return an argument for `Annotated`. `metavar` is its name in the help."""
     return typer.Argument(metavar=metavar, help=text, show_default=show_default, **more)
+
+
+ThresholdTexts = Annotated[
+    list[str] | None,
+    option(
+        "Thresholds in a YAML file, or one threshold such as 'ttfa: p(95)<800'; may be repeated.",
+        "--thresholds",
+        "FILE|THRESHOLD",
+    ),
+]
+"""The type of the option `--thresholds`."""

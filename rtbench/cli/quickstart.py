@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_frames as load_run
 from reports.formatting import join_words, plural
 from reports.text import cells
-from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
+from rtbench.cli.service import called_simulator
+from rtbench.locust_run import environment_without, locust_run
 
 RUN_S = 3_600.0
 
@@ -62,22 +63,18 @@ BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """The load on a billed service: as many sessions as a median needs."""
 
 
-def quick_run(
-    service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
-) -> int:
+def quick_run(service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None) -> int:
     """Run the demo. Return its exit status; 0 if the user rejects its cost. `sessions` is None for the default."""
-    if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
+    if not service_options.simulator and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
         target_options = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
         return _run_billed(replace(BILLED, sessions=sessions or BILLED.sessions), target_options, runs, yes=yes)
     load = fitting_load(spare := spare_cores())
-    with simulator() as ready:
-        print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
+    with nullcontext() if service_options.simulator else called_simulator():
         if load.users < SIMULATED.users:
             print(fewer_at_a_time(load, spare), flush=True)
-        options = "--url", str(ready["urls"]["ga"])
         load = replace(load, sessions=sessions or load.sessions)
-        return _run_and_explain(load, runs, without_proxies(os.environ), *options)
+        return _run_and_explain(load, runs, os.environ, "--simulator")
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
@@ -87,7 +84,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     return (
         f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
         f"{load.users} calls run at a time instead of {SIMULATED.users}. The run lasts up to two minutes.\n"
-        "The total number of calls is that of an idle machine. If other programs delay the run, it is INVALID."
+        "If other programs delay the run, it is INVALID."
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, cast
 
 from bench.base.errors import UsageError, see
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from reports.data.export import Format
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
+Explain = Annotated[bool, option("Also print what explains the error rates of the verdicts.", "--explain")]
 COLOURLESS = ("dumb", "unknown")  # values of TERM
 
 
@@ -38,6 +41,24 @@ def run_with_name(name: str) -> Path:
     return run
 
 
+def without_other_folders(names: Sequence[str]) -> list[str]:
+    """Return the names without folders of other commands, if several are named, as by a pattern of the shell.
+
+    Print each of these folders with the command that opens it. The result has at least one name.
+    """
+    from bench.record.presence import is_run, not_a_run, run_folders, written_by
+
+    def is_other(folder: Path) -> bool:
+        return not is_run(folder) and written_by(folder) is not None and not run_folders(folder)
+
+    others = [name for name in names if is_other(Path(name))]
+    if len(others) == len(names):
+        return list(names)
+    for name in others:
+        print(f"rtbench: left out: {escape_control(not_a_run(Path(name)))}", file=sys.stderr)
+    return [name for name in names if name not in others]
+
+
 def newest_valid_run() -> Path:
     """Return the folder of the newest valid run, or of the newest run if none is valid. Print it on stderr."""
     from bench.record.run_list import newest_run
@@ -49,39 +70,44 @@ def newest_valid_run() -> Path:
 
 
 def report(
-    names: Annotated[list[str] | None, argument("Folders or names of runs (default: the newest).", "[RUN]...")] = None,
+    names: Annotated[list[str] | None, argument("Folder or name of a run (default: the newest).", "[RUN]")] = None,
     evidence: Annotated[
         bool, option("Write evidence.html, .md and .json for the service's support instead.", "--evidence")
     ] = False,
+    explain: Explain = False,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
     A run that was killed is finalized first. The last line is the path of report.html; the line before it has the
-    verdict. For several runs, the report of each is written, and the terminal shows them in one table; their data are
-    not pooled.
+    verdict. `rtbench compare A B` shows how runs differ, and `rtbench trend` values over time.
 
     With --evidence, the page for a support case is written instead: failures with their shares, instants, IDs and
     errors as received, and what was excluded as our fault. It contains no transcripts and no credentials.
     """
-    runs = [run_with_name(name) for name in names or [""]]
-    if evidence and len(runs) > 1:
-        raise UsageError("--evidence needs one run, because a support case is about one: name only one")
+    runs = [run_with_name(name) for name in without_other_folders(names or [""])]
+    if len(runs) > 1:
+        named = " ".join(quote(str(run)) for run in runs[:2])
+        raise UsageError(
+            f"a report is about one run, but {len(runs)} are named: `rtbench compare {named}` shows how they "
+            "differ, and `rtbench trend` values over time"
+        )
     if evidence:
         _evidence(runs[0])
-        return
-    if len(runs) > 1:
-        _side_by_side(list(dict.fromkeys(runs)))
         return
     from reports.formatting import NBSP
     from reports.pages.run_report.document import write_report
     from reports.pages.run_report.report import run_page
+    from reports.pages.thresholds import stored_check
     from reports.render.terminal import render_page
+    from reports.text.check_sentences import result_line
     from reports.text.sentences import run_essentials
 
     summary = summarise(runs[0])
-    page = run_page(summary)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
-    sys.stdout.write(f"{run_essentials(summary)}\n".replace(NBSP, " "))
+    checked = stored_check(summary.run)
+    page, is_valid = run_page(summary, checked), summary.validity.status == "valid"
+    outcome = result_line(checked) if checked and is_valid else ""
+    sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
+    sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
     sys.stdout.write(f"{escape_control(str(write_report(summary, page).html))}\n")
 
 
@@ -95,22 +121,6 @@ def _evidence(run: Path) -> None:
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     paths = write_evidence(made, page)
     sys.stdout.writelines(f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html))
-
-
-def _side_by_side(runs: list[Path]) -> None:
-    """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
-    from bench.record.folder import read_document
-    from reports.pages.run_report.document import write_report
-    from reports.pages.run_report.several_runs import rows_of, several
-
-    for run in runs:
-        read_document(run)  # refuse a folder that is no run before anything is written
-    rows, pages = [], list[Path]()
-    for run in runs:
-        summary = summarise(run)
-        pages.append(write_report(summary).html)
-        rows += rows_of(summary)
-    sys.stdout.write(several(rows, pages, text_width()))
 
 
 def summarise(run: Path) -> Summary:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
+from rtbench.cli.options import Command, without_type_of_switches
 
 LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the connection to it", "Output files"
 OF_LOCUST = (
@@ -28,8 +28,8 @@ OF_LOCUST = (
 """The options of Locust that the help shows. Each is (name, short form, value, purpose)."""
 DISPLAYED_OPTIONS = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
-    VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit"),
-    SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
+    VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit", "explain"),
+    SERVICE: ("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
 """The options of rtbench that the help shows, in groups. The names are those in the tables of options."""
@@ -51,8 +51,7 @@ def displayed_parameters() -> list[Any]:
     for panel, names in DISPLAYED_OPTIONS.items():
         for name in names:
             option = flags[name]
-            is_switch = "action" in getattr(option, "more", {}) and option.metavar is None
-            value = None if is_switch else option.metavar or name.upper()
+            value = None if option.is_switch else option.metavar or name.upper()
             listed.append(_option(option.flag, option.note, value, panel))
 
     def run(**_: Any) -> None: ...
@@ -76,11 +75,11 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
-class ReadByLocust(TyperCommand):
+class ReadByLocust(Command):
     """A command that passes its arguments on unchanged. It handles only a request for help itself."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [*displayed_parameters(), *super().get_params(ctx)]
+        return [*without_type_of_switches(displayed_parameters()), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not {"-h", "--help"}.isdisjoint(args):

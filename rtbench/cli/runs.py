@@ -23,8 +23,11 @@ def runs(
     as_json: Annotated[bool, option("Print the list as JSON.", "--json")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
+    from bench.record.presence import is_run
     from bench.record.run_list import list_runs
 
+    if is_run(folder):
+        raise UsageError(f"{folder} is one run, not a folder of runs: run `rtbench report {folder}`")
     if as_json:
         import msgspec
 
@@ -36,19 +39,24 @@ def runs(
 
 
 def open_run(
-    run: Annotated[str, argument("Folder or name of a run (default: the newest).", "RUN")] = "",
+    run: Annotated[
+        str, argument("Folder or name of a run, or of a search, or a page (.html) (default: the newest run).", "RUN")
+    ] = "",
     runs_dir: Annotated[Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")] = FOLDER,
 ) -> None:
-    """Open a run's report.html in the browser, or the page of a capacity search; without a browser, print its path.
+    """Open a run's report.html in the browser, or another page of the tool; without a browser, print its path.
 
-    A killed run gets its report first. The last line is the path.
+    `rtbench open RUN/compare.html` opens this page, and `rtbench open FOLDER` the page of a search, a comparison or a
+    trend. A killed run gets its report first. The last line is the path.
     """
     from bench.record.finalize import is_under_way
     from bench.record.folder import read_document
     from bench.record.presence import page_of
     from bench.record.run_list import resolve_run
 
-    page = next((page for folder in (Path(run), runs_dir / run) if run and (page := page_of(folder))), None)
+    named = (Path(run), runs_dir / run) if run else ()
+    pages = (path if path.suffix == ".html" and path.is_file() else page_of(path) for path in named)
+    page = next(filter(None, pages), None)
     path = page.parent if page else resolve_run(run, runs_dir)
     page = page or path / "report.html"
     if not page.exists():

@@ -1,11 +1,11 @@
-"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are exact, or SLOs pass."""
+"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are exact, or all pass."""
 
 from __future__ import annotations
 
 import os
 import re
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -17,9 +17,10 @@ import typer
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
 from bench.base.units import NS_PER_S
+from bench.record.presence import runs_folder
 from bench.services.names import AgentName
 from bench.target.target_settings import ServiceOptions
-from rtbench.cli.options import argument, option
+from rtbench.cli.options import ThresholdTexts, argument, option
 from rtbench.cli.service import with_service_options
 
 if TYPE_CHECKING:
@@ -177,13 +178,14 @@ class LevelUnit(StrEnum):
 @with_service_options()
 def capacity(
     service_options: ServiceOptions,
-    locustfile: Annotated[str, option("The YAML script or Locust file to run.", "-f", "--locustfile", "FILE")],
-    slo: Annotated[
+    words: Annotated[
         list[str],
-        option(
-            'Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.', "OBJECTIVE"
+        argument(
+            "YAML scripts or Locust files; after --, further options of each level's run.",
+            "FILE... [-- OPTIONS OF LOCUST]",
         ),
     ],
+    thresholds: ThresholdTexts = None,
     by: Annotated[
         LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
@@ -203,31 +205,35 @@ def capacity(
         Path | None, option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER")
     ] = None,
     yes: Annotated[bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")] = False,
-    options: Annotated[
-        list[str] | None, argument("Further options of each level's run.", "-- [OPTIONS OF LOCUST]")
-    ] = None,
 ) -> None:
-    """Find the highest load at which the objectives (--slo) pass, and what fails above it.
+    """Find the highest load at which the thresholds pass, and what fails above it.
 
-    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad objectives or
+    `rtbench capacity mine.yaml --thresholds "ttfa: p(95)<800"` runs mine.yaml at rising load.
+
+    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad thresholds or
     arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit, 130 interrupted.
     """
     import msgspec
 
     from reports.metrics.measurable import refuse_unmeasurable
-    from reports.metrics.thresholds import quoted
+    from reports.metrics.thresholds import quoted, requested_thresholds
     from rtbench.capacity.level_evaluation import SearchConfig
     from rtbench.capacity.level_run import prepare_search
+    from rtbench.capacity.load_thresholds import EXAMPLES, allowed_share
     from rtbench.capacity.page import opening
     from rtbench.capacity.search import ERROR, SearchPlan
-    from rtbench.capacity.slo import slo_of
 
-    slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.statistic.is_monotone]
+    script_files, locust_options = _files_and_options(words)
+    required = list(dict.fromkeys(requested_thresholds(thresholds or ())))
+    if not required:
+        raise UsageError(f"name a threshold that must pass: add --thresholds {EXAMPLES}")
+    for threshold in required:
+        allowed_share(threshold)
+    quantiles = [threshold.metric for threshold in required if threshold.statistic.is_monotone]
     plan = _checked(
         SearchPlan(
             by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
-            slos=[objective.source_text for objective in slos],
+            thresholds=[threshold.source_text for threshold in required],
             metric=quantiles[0] if quantiles else "",
             first=first,
             max=last,
@@ -241,12 +247,20 @@ def capacity(
     )
     if max_concurrent is not None and by is LevelUnit.CONCURRENCY:
         raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
-    folder = _folder(out, locustfile)
+    folder = _folder(out, script_files)
     try:
-        runs, extra = folder / "levels", options or []
-        ready = prepare_search(service_options, locustfile, plan, runs, extra, yes=yes, max_concurrent=max_concurrent)
-        for objective in slos:
-            refuse_unmeasurable(objective.threshold, ready.missing_features, f"--slo {quoted(objective.source_text)}")
+        ready = prepare_search(
+            service_options,
+            script_files,
+            plan,
+            folder / "levels",
+            locust_options,
+            yes=yes,
+            max_concurrent=max_concurrent,
+        )
+        for threshold in required:
+            named = f"--thresholds {quoted(threshold.source_text)}"
+            refuse_unmeasurable(threshold, ready.missing_features, named)
         plan = msgspec.structs.replace(plan, call_s=ready.call_s)
     except UsageError:
         with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
@@ -254,9 +268,19 @@ def capacity(
             folder.rmdir()
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
-    search = SearchConfig(plan, slos, ready.locust, max_concurrent, ready.connect_rate, until_ns)
+    search = SearchConfig(plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns)
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
+
+
+def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return (the scripts and Locust files, the options of Locust) of a command line. Raise UsageError."""
+    from bench.load.planning.command_line import BUILT_IN, refuse_other_files
+
+    count = next((position for position, word in enumerate(words) if word.startswith("-")), len(words))
+    script_files = [BUILT_IN.get(word, Path(word)) for word in words[:count]]
+    refuse_other_files(script_files)
+    return script_files, list(words[count:])
 
 
 def _checked(plan: SearchPlan) -> SearchPlan:
@@ -292,11 +316,12 @@ def _precision(text: str) -> float:
     return float(match[1]) / 100
 
 
-def _folder(out: Path | None, locustfile: str) -> Path:
+def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
     """Create the folders of a search and of its runs. Raise UsageError if they already contain a search."""
+    from bench.load.planning.command_line import scenario_of
     from bench.record.folder import create_named, make_parent
 
-    folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
+    folder = out or create_named(runs_folder(), f"capacity-{scenario_of(script_files)}", utc_ns())
     if (folder / "capacity.json").exists() or (folder / "levels").exists():
         raise UsageError(f"{folder} already contains a search: choose another folder with -o")
     make_parent(folder / "levels")

@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -40,7 +41,8 @@ OF_COMMANDS = tuple(name for name in OPTIONS if name != "price_file")
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds the options with these names, by default `OF_COMMANDS`, to those of a command.
 
-    All options become keyword-only. The command receives the added ones as `service_options`.
+    All options become keyword-only. The command receives the added ones as `service_options`. With `--simulator`, a
+    simulator runs until the command has ended.
     """
     shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
 
@@ -54,7 +56,9 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
         def called(**values: Any) -> None:
             chosen = {parameter.name: values.pop(parameter.name) for parameter in shared}
-            command(service_options=ServiceOptions.of(chosen), **values)
+            service_options = ServiceOptions.of(chosen)
+            with called_simulator() if service_options.simulator else nullcontext():
+                command(service_options=service_options, **values)
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__
         called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # typer reads it
@@ -71,6 +75,28 @@ def _parameter(option: TargetOption) -> inspect.Parameter:
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, typer_option]
     )
+
+
+@contextmanager
+def called_simulator() -> Iterator[None]:
+    """Find or start the simulator of `--simulator`, print its notice, and name it to the processes of this command."""
+    from bench.load.simulator_process import ADDRESS, simulator_to_call
+    from rtbench.locust_run import terminable
+
+    with terminable(), simulator_to_call() as simulator:
+        if simulator.notice:
+            print(simulator.notice, file=sys.stderr, flush=True)
+        os.environ[ADDRESS] = simulator.address
+        yield
+
+
+def resolved(service_options: ServiceOptions) -> ServiceOptions:
+    """Return the options with the URL of the simulator of `called_simulator` in place of `--simulator`."""
+    if not service_options.simulator:
+        return service_options
+    from bench.load.simulator_process import ADDRESS, with_simulator
+
+    return with_simulator(service_options, os.environ[ADDRESS])
 
 
 @with_service_options()
@@ -99,7 +125,7 @@ def doctor(
 
     targets, unnamed = [], ""
     try:
-        targets = (resolve_every_target if offline else resolve_targets)(os.environ, service_options)
+        targets = (resolve_every_target if offline else resolve_targets)(os.environ, resolved(service_options))
     except UsageError as error:
         if service_options != ServiceOptions() or os.environ.get(ENDPOINT) or (offline and TARGET_FILE.exists()):
             raise
@@ -193,7 +219,7 @@ def probe(
     from bench.target.targets import resolve_targets
     from bench.wire.dialect import SOUND, Peer
 
-    targets = resolve_targets(os.environ, service_options)
+    targets = resolve_targets(os.environ, resolved(service_options))
     if len(targets) > 1:
         names = ", ".join(target.label for target in targets)
         raise UsageError(f"a probe calls one target, but {len(targets)} are selected: {names}; name one with --targets")

@@ -14,6 +14,7 @@ import typer
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import FAIL_STATUS, UsageError, see
+from bench.target.target_settings import SIMULATOR_PORT
 from rtbench.cli.options import option
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def simulate(
     host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, option("Port to listen on; 0: any free port.", min=0, max=65535)] = 8765,
+    port: Annotated[int, option("Port to listen on; 0: any free port.", min=0, max=65535)] = SIMULATOR_PORT,
     tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
     ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
     profile: Annotated[
@@ -235,7 +236,7 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
         *([f"                 IDENTITY_HEADER={identity.header}"] if identity else []),
         *(f"  fault          {fault}" for fault in profile.faults),
         "  Ctrl-C ends it.",
-        f"READY {ready}",
+        f"READY on port {document.port}" if sys.stdout.isatty() else f"READY {ready}",
     ]
     typer.echo("\n".join(lines))
     sys.stdout.flush()

@@ -175,12 +175,9 @@ def _write_files(path: Path, content: bytes) -> bool:
     return True
 
 
-@with_service_options("targets", "target_file")
+@with_service_options("targets", "target_file", "simulator")
 def quickstart(
     service_options: ServiceOptions,
-    simulator: Annotated[
-        bool, option("Call the simulator, even if targets or AZURE_OPENAI_ENDPOINT are given.", "--simulator")
-    ] = False,
     yes: Annotated[bool, option("Do not ask before calling a deployment.", "--yes")] = False,
     sessions: Annotated[
         int | None, option("Number of sessions with each target, instead of the default.", min=1)
@@ -195,7 +192,7 @@ def quickstart(
     """
     from rtbench.cli.quickstart import quick_run
 
-    raise typer.Exit(quick_run(service_options, simulate=simulator, yes=yes, runs=runs_dir, sessions=sessions))
+    raise typer.Exit(quick_run(service_options, yes=yes, runs=runs_dir, sessions=sessions))
 
 
 def options() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,14 +16,23 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
-from rtbench.cli.options import argument, option
-from rtbench.cli.report import RunName, close_if_left, newest_valid_run, run_with_name, wants_colour
+from rtbench.cli.options import Command, Group, ThresholdTexts, argument, option
+from rtbench.cli.report import (
+    Explain,
+    RunName,
+    close_if_left,
+    newest_valid_run,
+    run_with_name,
+    wants_colour,
+    without_other_folders,
+)
 
 if TYPE_CHECKING:
     from reports.analysis.check import baselines
 
 baseline = typer.Typer(
     name="baseline",
+    cls=Group,
     help="Store the values of valid runs, for `rtbench check --baseline FOLDER`.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,6 +63,7 @@ def compare(
         OnInconclusive | None,
         option("With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."),
     ] = None,
+    explain: Explain = False,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
@@ -73,13 +84,13 @@ def compare(
     from reports.render.terminal import essentials, render_page
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
-    target_names = [target_with_name(name) for name in names or [""]]
+    target_names = [target_with_name(name) for name in without_other_folders(names or [""])]
     for folder in dict.fromkeys(split_name(target_name)[0] for target_name in target_names):
         close_if_left(folder)
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
-    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{essentials(page)}\n")
+    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}{essentials(page)}\n")
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
@@ -168,7 +179,10 @@ def trend(
     from bench.record.presence import is_run
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
 
-    folders = folder or [runs_folder()]
+    folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
+    if len(folders) == 1 and is_run(folders[0]):
+        named = quote(str(folders[0]))
+        raise UsageError(f"a trend is about several runs: name their folder, or run `rtbench report {named}`")
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
@@ -192,7 +206,7 @@ def trend(
 
 def check(
     name: RunName = "",
-    thresholds: Annotated[Path | None, option("Thresholds in YAML, see scenarios/ci.yaml.", "FILE")] = None,
+    thresholds: ThresholdTexts = None,
     baseline: Annotated[
         str | None,
         option(
@@ -214,6 +228,8 @@ def check(
     allow_different: Annotated[
         str, option("Conditions in which stored baselines may differ: model,region.", "NAMES")
     ] = "",
+    explain: Explain = False,
+    quiet: Annotated[bool, option("Print only the annotations for GitHub and Azure.", "--quiet")] = False,
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
@@ -226,41 +242,49 @@ def check(
     not.
 
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
-    yet, 4 invalid or no data.
+    yet, 4 invalid or no data. The check is written to check.json and check.md in the run's folder, and its report, if
+    there is one, shows it. If the check is refused, these files of an earlier check are removed.
     """
     from bench.files.safe_io import save_text
+    from bench.record.presence import may_close
     from reports.analysis.check.check import check_of
     from reports.analysis.targets.conditions import allowed
-    from reports.metrics.thresholds import read_thresholds
+    from reports.metrics.thresholds import requested_thresholds
     from reports.pages.check.ci import refusal_lines, result_lines
     from reports.pages.check.document import append_summary, files_of, requested_files, write_check, write_refusal
     from reports.pages.check.report import check_page
+    from reports.pages.run_report.document import renew_report
     from reports.render.terminal import render_page
 
     run, files = Path(name or FOLDER), []
     try:
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
-        limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
-        close_if_left(run)
+        limits, may_differ = requested_thresholds(thresholds or ()), allowed(allow_different)
+        close_if_left(run, by_writer=may_close(run))
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
         sys.stdout.writelines(f"{line}\n" for line in refusal_lines(str(error), os.environ))
         for file in (*files_of(run), *files):
             with _optional():
                 write_refusal(*file, str(error))
+        with _optional():
+            if files_of(run):
+                renew_report(run)
         raise
     comment, page = None, check_page(result)
     with _optional():
         comment = write_check(result, page, run)
-    sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
+        renew_report(run)
+    if not quiet:
+        sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with _optional():
             append_summary(page, Path(summary))
     sys.stdout.writelines(f"{line}\n" for line in result_lines(result, comment, os.environ))
     for form, path in files:
         save_text(path, form.text(result, page))
-    if comment:
+    if comment and not quiet:
         sys.stdout.write(f"{escape_control(str(comment))}\n")
     if result.exit_status:
         raise typer.Exit(result.exit_status)
@@ -289,7 +313,7 @@ def _whole_run(name: str) -> Path:
     return run_with_name(name)
 
 
-@baseline.command()
+@baseline.command(cls=Command)
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     """Store the values of a run, a file for each target.
 
@@ -312,7 +336,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
         sys.stdout.write(f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n")
 
 
-@baseline.command(name="list")
+@baseline.command(name="list", cls=Command)
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
     from reports.pages.check.baselines import list_baselines
@@ -322,7 +346,7 @@ def listing(folder: Folder = BASELINES) -> None:
     sys.stdout.write(render_lines([list_baselines(stored)], text_width(), wants_colour()) + notices)
 
 
-@baseline.command()
+@baseline.command(cls=Command)
 def show(which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder = BASELINES) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.pages.check.baselines import describe_baselines

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rtbench
-from benchmarks.fuzz.damage import HOSTILE, WRONG, dumped
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.document import write_report
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
@@ -20,6 +19,7 @@ from tests.examples import some
 from tests.reports import synthetic
 from tests.reports.forms import run_text
 from tests.reports.synthetic import Plan
+from tools.fuzz.damage import HOSTILE, WRONG, dumped
 
 
 @pytest.fixture(scope="module")

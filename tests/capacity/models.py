@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import asdict
 
+from reports.metrics.thresholds import Threshold, requested_thresholds
 from reports.results.verdict import Result
 from reports.statistics.counting import Floats
 from reports.statistics.group_sequential import spending
 from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from reports.statistics.rates import PerCluster
+from rtbench.capacity.load_thresholds import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.capacity.search import (
     ANALYSES,
     AROUND_S,
@@ -25,28 +27,34 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    SloEntry,
+    ThresholdEntry,
     grid_of,
     min_ramp_s,
     run_levels,
 )
-from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05
-"""The maximum share of turns that may violate the SLO."""
+"""The maximum share of turns that may violate the threshold."""
+
+
+def threshold_of(text: str) -> Threshold:
+    """Return the threshold that is written in one line."""
+    return requested_thresholds([text])[0]
 
 
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
-    plan = SearchPlan("concurrency", ["ttfa p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
+    plan = SearchPlan("concurrency", ["ttfa: p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
     changed = msgspec.structs.replace(plan, **changes)
     return msgspec.structs.replace(changed, max_levels=levels_left(grid_of(changed), []))
 
 
-def build_share(value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object) -> SloEntry:
-    share = SloEntry(
-        slo="ttfa p(95)<800", allowed=ALLOWED, value=value, low=value * 0.8, high=min(1.0, value * 1.2), turns=100,
-        sessions=20, slow=slow, failed=failed, throttled=throttled,
+def build_share(
+    value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object
+) -> ThresholdEntry:
+    share = ThresholdEntry(
+        threshold="ttfa: p(95)<800", allowed=ALLOWED, value=value, low=value * 0.8, high=min(1.0, value * 1.2),
+        turns=100, sessions=20, slow=slow, failed=failed, throttled=throttled,
     )  # fmt: skip
     return msgspec.structs.replace(share, **more)
 
@@ -74,7 +82,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class ModelService:
-    """A service at which each turn violates the SLO with probability `missed(load)`.
+    """A service at which each turn violates the threshold with probability `missed(load)`.
 
     A session has `turns` turns and lasts `session_s`. `alike` is the correlation of the turns of a session.
     """
@@ -193,14 +201,16 @@ def level_result(
     length_s = part * given.load_s + AROUND_S
     estimate = violation_share(known, error, 1, step.load)
     late = int(known[0].sum())
-    share = SloEntry(slo="ttfa p(95)<800", allowed=allowed, slow=late, failed=0, throttled=0, **asdict(estimate))
+    share = ThresholdEntry(
+        threshold="ttfa: p(95)<800", allowed=allowed, slow=late, failed=0, throttled=0, **asdict(estimate)
+    )
     return build_level(
         step.load,
         answer,
         hold=step.confirmation_run,
         duration_s=length_s,
         error=given.error,
-        slo_violations=[share],
+        violations=[share],
         sessions=estimate.sessions,
     )
 

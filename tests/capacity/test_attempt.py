@@ -26,23 +26,22 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
 )
-from rtbench.capacity.slo import slo_of
 from rtbench.capacity.text import reason_text
 from rtbench.load_search import NextLevel
-from tests.capacity.models import build_plan
+from tests.capacity.models import build_plan, threshold_of
 from tests.reports.synthetic import Plan, write
 
 CALIBRATED = {"date": "2026-11-20", "kind": "voice", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
               "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
 GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None, min_time_s=27.0)
-GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
+GOOD, BAD = "ttfa: p(95)<60s", "ttfa: p(95)<1"
 
 
 def evaluate(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     plan: Plan,
-    slo: str = GOOD,
+    threshold: str = GOOD,
     load: int = 40,
     *,
     hold: bool = False,
@@ -63,15 +62,19 @@ def evaluate(
         return FinishedLevel(folder, died, analyses=4)
 
     monkeypatch.setattr(playing, "run_level", play)
-    search = SearchConfig(build_plan(), [slo_of(slo)], LocustCommand("calls.py", "concurrency", tmp_path))
+    search = SearchConfig(
+        build_plan(), [threshold_of(threshold)], LocustCommand([Path("calls.py")], "concurrency", tmp_path)
+    )
     return evaluate_level(search, 3, NextLevel(load, hold), given)
 
 
-@pytest.mark.parametrize(("slo", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate<0.1%", "inconclusive")])
+@pytest.mark.parametrize(
+    ("threshold", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate: rate<0.1%", "inconclusive")]
+)
 def test_a_level_has_the_result_of_its_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Result
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threshold: str, answer: Result
 ) -> None:
-    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
+    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), threshold)
 
     assert (level.result, level.error) == (answer, GIVEN.error)
     assert level.why == (Reason("futile") if answer == "inconclusive" else None)
@@ -85,10 +88,8 @@ def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.Mon
     hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
 
     assert (early.result, hold.result) == ("pass", "pass")
-    assert early.slo_violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[3] ** (1 / 300))
-    assert hold.slo_violations[0].high == pytest.approx(
-        1 - spending(ANALYSES, GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300)
-    )
+    assert early.violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[3] ** (1 / 300))
+    assert hold.violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300))
 
 
 def test_an_invalid_run_is_a_limit_of_the_load_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,7 +141,10 @@ def test_a_level_whose_run_crashed_has_the_result_crashed(monkeypatch: pytest.Mo
 
 def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(tmp_path: Path) -> None:
     search = SearchConfig(
-        build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path), connect_rate=30.0
+        build_plan(),
+        [threshold_of(GOOD)],
+        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
+        connect_rate=30.0,
     )
 
     level = evaluate_level(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
@@ -164,7 +168,9 @@ def test_a_refused_run_ends_the_search_only_if_it_is_the_first(monkeypatch: pyte
         raise UsageError("raise it with `ulimit -n`")
 
     monkeypatch.setattr(playing, "run_level", refuse)
-    search = SearchConfig(build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path))
+    search = SearchConfig(
+        build_plan(), [threshold_of(GOOD)], LocustCommand([Path("calls.py")], "concurrency", tmp_path)
+    )
 
     with pytest.raises(UsageError, match="ulimit"):
         evaluate_level(search, 1, NextLevel(40, confirmation_run=False), GIVEN)

@@ -18,10 +18,11 @@ from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_evaluation import SearchConfig
 from rtbench.capacity.level_run import LevelTask, LocustCommand, PreparedSearch, prepare_search
 from rtbench.capacity.search import LevelBudget, LevelEntry
+from rtbench.cli import app
 from rtbench.load_search import NextLevel
 from tests.capacity.models import build_level, build_plan, build_share
 from tests.command_line import call
-from tests.docs.schemas import schemas
+from tools.schemas import schemas
 
 EDGE = 20
 Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
@@ -31,17 +32,30 @@ def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: L
     """Return a level that passes up to the load `EDGE`, and that fails above it."""
     answer: results.Result = "pass" if step.load <= EDGE else "fail"
     return build_level(
-        step.load, answer, hold=step.confirmation_run, error=given.error, slo_violations=[build_share()], turns=100
+        step.load, answer, hold=step.confirmation_run, error=given.error, violations=[build_share()], turns=100
     )
+
+
+def written_file(folder: Path) -> Path:
+    (file := folder / "calls.py").touch()
+    return file
 
 
 def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge) -> Result:
     monkeypatch.setattr(leveling, "evaluate_level", played)
-    locust = LocustCommand("calls.py", "concurrency", folder / "levels")
+    locust = LocustCommand([Path("calls.py")], "concurrency", folder / "levels")
     monkeypatch.setattr(
         playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, 0.0, ())
     )
-    given = ["capacity", "-f", "calls.py", "--slo", "ttfa p(95)<800", "-o", str(folder / "found"), *options]
+    given = [
+        "capacity",
+        str(written_file(folder)),
+        "--thresholds",
+        "ttfa: p(95)<800",
+        "-o",
+        str(folder / "found"),
+        *options,
+    ]
     return call(*given)
 
 
@@ -74,20 +88,20 @@ def test_the_maximum_time_and_cost_are_printed_before_the_search(
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
-def test_an_slo_without_data_in_the_script_is_refused_before_the_first_call(
+def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
-    locust = LocustCommand("calls.py", "concurrency", tmp_path / "levels")
+    locust = LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels")
     ready = PreparedSearch(locust, "west", "calls", None, 0.0, (), [lacks])
     monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
-    slos = ("--slo", "ttfa p(95)<800", "--slo", "voice_to_voice p(95)<1500")
-    result = call("capacity", "-f", "calls.py", *slos, "-o", str(tmp_path / "found"))
+    thresholds = ("--thresholds", "ttfa: p(95)<800", "--thresholds", "voice_to_voice: p(95)<1500")
+    result = call("capacity", str(written_file(tmp_path)), *thresholds, "-o", str(tmp_path / "found"))
 
     assert isinstance(result.exception, UsageError)
     assert str(result.exception).startswith(
-        '--slo "voice_to_voice p(95)<1500" can never be evaluated, because it has no spoken turn in talk'
+        '--thresholds "voice_to_voice: p(95)<1500" can never be evaluated, because it has no spoken turn in talk'
     )
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 
@@ -97,7 +111,7 @@ def test_a_short_search_gives_a_rough_estimate_that_is_labelled(
 ) -> None:
     def rough_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
-        return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, slo_violations=[share])
+        return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, violations=[share])
 
     result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough_level)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
@@ -131,7 +145,7 @@ def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch
         (("--precision", "1%"), "--precision must be from 5% to 100%"),
         (("--budget", "0"), "--budget must be more than 0"),
         (("--max-concurrent", "10"), "needs --by arrival-rate"),
-        (("--slo", "ttfa p(95)<+20%"), "is relative"),
+        (("--thresholds", "ttfa: p(95)<+20%"), "is relative"),
     ],
 )
 def test_invalid_options_are_refused_before_the_first_level(
@@ -155,7 +169,7 @@ def test_a_second_search_in_the_same_folder_is_refused(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
 def test_options_that_the_search_sets_for_each_level_are_refused(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match=r"the search sets .* for each level"):
-        prepare_search(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
+        prepare_search(ServiceOptions(), [Path("calls.py")], build_plan(), tmp_path, [option, "3"], yes=False)
 
 
 def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) -> None:
@@ -167,7 +181,7 @@ def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) 
 
 def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = LocustCommand("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).arguments(task)
+    words = LocustCommand([Path("calls.py")], "concurrency", tmp_path, ["--url", "ws://here"]).arguments(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -184,10 +198,55 @@ def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
 
 
 def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
-    ample = " ".join(LocustCommand("calls.py", "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0)))
+    ample = " ".join(
+        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0))
+    )
     given = " ".join(
-        LocustCommand("calls.py", "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
+        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(
+            LevelTask("a", 30, 60.0, 5.0, max_concurrent=12)
+        )
     )
 
     assert "--arrival-rate 30/min --max-concurrent 150" in ample
     assert "--max-concurrent 12" in given
+
+
+def test_several_files_and_the_options_of_locust_are_passed_to_the_levels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prepared: list[tuple[object, ...]] = []
+
+    def record(*given: object, **_: object) -> PreparedSearch:
+        prepared.append(given)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(playing, "prepare_search", record)
+    (tmp_path / "b.yaml").touch()
+    files = [written_file(tmp_path), tmp_path / "b.yaml"]
+    words = [*map(str, files), "--thresholds", "ttfa: med<1s", "-o", str(tmp_path / "found"), "--", "--processes", "3"]
+    call("capacity", *words)
+
+    assert (prepared[0][1], prepared[0][4]) == (files, ["--processes", "3"])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["-f", "calls.py"], "capacity takes files without -f: "),
+        (["calls.py", "--slo", "ttfa p(95)<800"], "--thresholds"),
+        (["none.yaml", "--thresholds", "ttfa: med<1s"], "none.yaml: no such file"),
+        (["calls.py"], 'add --thresholds "ttfa: p(95)<800"'),
+        (["calls.py", "--thresholds", "ttfa p(95)<800"], 'write "ttfa: p(95)<800"'),
+    ],
+)
+def test_another_form_of_the_command_is_refused_with_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], problem: str
+) -> None:
+    monkeypatch.chdir(written_file(tmp_path).parent)
+    monkeypatch.setattr("sys.argv", ["rtbench", "capacity", *words])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    (line,) = capsys.readouterr().err.splitlines()
+
+    assert ended.value.code == 2
+    assert problem in line

@@ -15,7 +15,7 @@ from rtbench.capacity.search import CapacityDocument, LevelEntry, SearchPlan
 from rtbench.capacity.text import headline_parts, reason_text
 from tests.capacity.models import build_latency, build_level, build_plan, build_share
 
-FAILED = build_level(40, "fail", slo_violations=[build_share()])
+FAILED = build_level(40, "fail", violations=[build_share()])
 SHOWN = [build_level(32, "pass"), FAILED, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
@@ -41,18 +41,20 @@ def concluded(
     ],
 )
 def test_a_breaking_point_has_the_cause_of_most_violations(share: object, kind: str) -> None:
-    assert breaking_point(build_level(40, "fail", slo_violations=[share])).code == kind
+    assert breaking_point(build_level(40, "fail", violations=[share])).code == kind
 
 
-def test_a_breaking_point_names_the_slo_with_the_most_violations() -> None:
-    low, high = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
+def test_a_breaking_point_names_the_threshold_with_the_most_violations() -> None:
+    low, high = build_share(0.01, slow=1), build_share(0.4, threshold="failure_rate: rate<1%", slow=0, failed=40)
 
-    assert breaking_point(build_level(40, "fail", slo_violations=[low, high])).numbers["slo"] == "failure_rate<1%"
+    assert (
+        breaking_point(build_level(40, "fail", violations=[low, high])).numbers["threshold"] == "failure_rate: rate<1%"
+    )
 
 
 def test_a_breaking_point_by_quota_has_the_remaining_quota() -> None:
     level = build_level(
-        40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
+        40, "fail", violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
 
     assert "the service throttled 9; lowest remaining limits per minute: tokens 0.2 %" in text_of(breaking_point(level))
@@ -63,8 +65,8 @@ def test_the_conclusion_is_a_sentence() -> None:
 
     assert (found.highest_pass, found.lowest_fail, found.confirmed, found.ended) == (32, 40, True, "precision_reached")
     assert "; ".join(headline_parts(found)).replace(NBSP, " ") == (
-        "passes at 32 and fails at 40 concurrent calls (ttfa p(95)<800); the breaking point is one of latency (ttfa "
-        "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
+        "passes at 32 and fails at 40 concurrent calls (ttfa: p(95)<800); the breaking point is one of latency (ttfa: "
+        "p(95)<800, 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
     )
     assert closing_lines(found)[-1].endswith("confirmed 32.")
     assert any("inconclusive levels: 36" in text_of(note) for note in found.notes)
@@ -78,7 +80,7 @@ def test_the_conclusion_is_a_sentence() -> None:
         (SHOWN, 36, 3),
         (SHOWN, 40, 1),
         (SHOWN, 300, 1),
-        ([build_level(1, "fail", slo_violations=[build_share()])], None, 1),
+        ([build_level(1, "fail", violations=[build_share()])], None, 1),
         ([build_level(1, "inconclusive")], None, 3),
         ([], None, 3),
         ([build_level(8, "pass"), *[build_level(16, "not_evaluated")] * 2], 16, 4),
@@ -102,7 +104,7 @@ CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
          ["spread it over more --processes", "from 16 concurrent calls on, the load generator was the limit"]),
     "a level that breaks in the hold does not hold":
         ([build_level(16, "pass"), build_level(32, "pass"), FAILED,
-          build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
+          build_level(32, "fail", hold=True, violations=[build_share()])], (16, 32, "precision_reached", None),
          ["failed in the longer run"]),
     "a service that is slower in the confirmation run drifts":
         ([build_level(32, "pass", latency_p50=FAST), FAILED, build_level(32, "pass", hold=True, latency_p50=SLOW)],
@@ -130,15 +132,15 @@ def test_the_results_of_the_levels_give_the_conclusion(
 
 def test_contradictory_levels_are_inconclusive() -> None:
     more, fewer = ([build_share(missed, turns=400)] for missed in (0.4, 0.01))
-    found = concluded([build_level(16, "fail", slo_violations=more), build_level(32, "pass", slo_violations=fewer)])
+    found = concluded([build_level(16, "fail", violations=more), build_level(32, "pass", violations=fewer)])
 
     assert (found.stable, found.exit_status, found.breaking_point) == (False, 3, None)
     assert text_of(found.notes[-1]).startswith(
-        "40 % of 400 turns at 16 and 1 % of 400 turns at 32 missed ttfa p(95)<800: the service changed between levels; "
-        "search again with a longer --max-time"
+        "40 % of 400 turns at 16 and 1 % of 400 turns at 32 violated ttfa: p(95)<800: the service changed between "
+        "levels; search again with a longer --max-time"
     )
     assert "; ".join(headline_parts(found)).startswith(
-        "inconclusive, because levels of concurrent calls contradict each other (ttfa p(95)<800); a rough estimate of "
+        "inconclusive, because levels of concurrent calls contradict each other (ttfa: p(95)<800); a rough estimate of "
         "the breaking point is below 16"
     )
 
@@ -151,7 +153,7 @@ def test_an_interrupted_search_has_a_conclusion() -> None:
 
 
 def test_a_search_without_decided_levels_has_an_estimate_of_the_breaking_point() -> None:
-    seen = [build_level(load, "inconclusive", slo_violations=[build_share(0.01)]) for load in (128, 256, 256, 128)]
+    seen = [build_level(load, "inconclusive", violations=[build_share(0.01)]) for load in (128, 256, 256, 128)]
     found = conclude(
         build_plan(time_s=300.0), seen, date_utc="2026-11-21T10:00:00Z", target="here", scenario="calls.py"
     )
@@ -164,7 +166,7 @@ def test_a_search_without_decided_levels_has_an_estimate_of_the_breaking_point()
 def test_a_search_of_one_level_asks_whether_the_level_passes() -> None:
     asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
 
-    assert "whether ttfa p(95)<800 passes at 300 concurrent calls up to 1 level and a longer run, in 30 min" in asked
+    assert "whether ttfa: p(95)<800 passes at 300 concurrent calls up to 1 level and a longer run, in 30 min" in asked
     assert "wrong in at most 5% of searches" in asked
 
 
@@ -173,10 +175,10 @@ def test_a_quick_search_states_no_error_probability() -> None:
 
 
 def test_the_line_of_a_level_has_the_violation_share_with_its_interval() -> None:
-    (line,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))
-    (several,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25), build_share(0.01)]))
+    (line,) = level_lines(build_level(40, "fail", violations=[build_share(0.25)]))
+    (several,) = level_lines(build_level(40, "fail", violations=[build_share(0.25), build_share(0.01)]))
     (unknown,) = level_lines(
-        build_level(40, "not_evaluated", slo_violations=[msgspec.structs.replace(build_share(), turns=0)])
+        build_level(40, "not_evaluated", violations=[msgspec.structs.replace(build_share(), turns=0)])
     )
 
     assert "25 % (20 to 30 %)" in line
@@ -186,14 +188,13 @@ def test_the_line_of_a_level_has_the_violation_share_with_its_interval() -> None
 
 def test_the_heading_of_the_violation_shares_has_the_allowed_share() -> None:
     heads, several = (
-        level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failure_rate<1%"])
+        level_heads(build_plan(thresholds=thresholds))
+        for thresholds in (["ttfa: p(95)<800"], ["ttfa: p(95)<800", "failure_rate: rate<1%"])
     )
 
-    assert "SLO violations (max 5 %)" in heads
-    assert "worst SLO violations, max" in several
-    assert (
-        len(heads) == len(several) == len(level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))[0])
-    )
+    assert "violations (max 5 %)" in heads
+    assert "worst violations, max" in several
+    assert len(heads) == len(several) == len(level_lines(build_level(40, "fail", violations=[build_share(0.25)]))[0])
 
 
 def test_lines_fit_a_terminal() -> None:
@@ -201,7 +202,7 @@ def test_lines_fit_a_terminal() -> None:
         40_000,
         "not_evaluated",
         why=Reason("crashed", {"message": "word " * 60}),
-        slo_violations=[build_share(), build_share()],
+        violations=[build_share(), build_share()],
     )
     lines = [*level_lines(level), *closing_lines(concluded([level, level])), *opening(build_plan(), "runs/capacity")]
 

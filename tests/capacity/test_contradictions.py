@@ -20,7 +20,7 @@ SEEDS = trials(20, 40)
 
 
 def level(load: int, missed: float, turns: int = 1000, answer: Result = "inconclusive") -> LevelEntry:
-    return build_level(load, answer, slo_violations=[build_share(missed, turns=turns)])
+    return build_level(load, answer, violations=[build_share(missed, turns=turns)])
 
 
 def square(load: int) -> float:
@@ -73,10 +73,10 @@ def test_levels_without_a_share_have_no_estimate_and_no_contradiction() -> None:
     [
         ([level(8, 0.01), level(16, 0.02), level(32, 0.3)], None),
         ([level(8, 0.03), level(16, 0.02)], None),
-        ([level(8, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 missed"),
-        ([level(16, 0.02), level(8, 0.2)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 missed"),
-        ([level(16, 0.02), level(16, 0.2)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
-        ([level(16, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 missed"),
+        ([level(8, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 violated"),
+        ([level(16, 0.02), level(8, 0.2)], "20 % of 1,000 turns at 8 and 2 % of 1,000 turns at 16 violated"),
+        ([level(16, 0.02), level(16, 0.2)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 violated"),
+        ([level(16, 0.2), level(16, 0.02)], "20 % of 1,000 turns at 16 and 2 % of 1,000 turns at 16 violated"),
         ([level(8, 0.2, turns=10), level(16, 0.02, turns=20)], None),
         ([level(8, 0.2), level(16, 0.02, answer="not_evaluated")], None),
     ],
@@ -93,7 +93,7 @@ def test_correlated_turns_make_a_contradiction_less_likely() -> None:
     shares = [build_share(missed, turns=1000, deff=40.0) for missed in (0.06, 0.02)]
 
     assert contradiction_of([level(8, 0.06), level(16, 0.02)])
-    assert not contradiction_of([build_level(load, "fail", slo_violations=[share])
+    assert not contradiction_of([build_level(load, "fail", violations=[share])
                                  for load, share in zip((8, 16), shares, strict=True)])  # fmt: skip
 
 

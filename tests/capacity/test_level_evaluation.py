@@ -39,11 +39,15 @@ from rtbench.capacity.level_evaluation import (
     usd_of,
     violations,
 )
-from rtbench.capacity.slo import slo_of
+from tests.capacity.models import threshold_of
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
-LATE, FAILED, CONNECT = slo_of("ttfa p(95)<700"), slo_of("failure_rate<1%"), slo_of("connect_total med<50")
+LATE, FAILED, CONNECT = (
+    threshold_of("ttfa: p(95)<700"),
+    threshold_of("failure_rate: rate<1%"),
+    threshold_of("connect_total: med<50"),
+)
 
 
 def side(
@@ -152,11 +156,11 @@ def test_violations_are_counted_by_session(tmp_path: Path) -> None:
     assert violations(whole, CONNECT)[1].tolist() == [1.0] * 40
 
 
-def test_turns_that_did_not_start_violate_each_latency_slo(tmp_path: Path) -> None:
+def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path) -> None:
     refusing = target_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
 
-    late, counted = violations(refusing, slo_of("ttfa p(95)<5000"))
-    (share,) = shares_of(refusing, [slo_of("ttfa p(95)<5000")], 0.01, 10)
+    late, counted = violations(refusing, threshold_of("ttfa: p(95)<5000"))
+    (share,) = shares_of(refusing, [threshold_of("ttfa: p(95)<5000")], 0.01, 10)
 
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
     assert sorted(late[late > 0]) == [4] * 29
@@ -167,7 +171,7 @@ def test_turns_that_did_not_start_violate_each_latency_slo(tmp_path: Path) -> No
 def test_violations_of_a_minimum_rate_are_the_turns_without_the_event(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
-    events, counted = violations(target_of(tmp_path), slo_of("yield_rate>90%"))
+    events, counted = violations(target_of(tmp_path), threshold_of("yield_rate: rate>90%"))
 
     assert (events.sum(), counted.sum()) == (10, 20)
 
@@ -210,7 +214,7 @@ def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(tmp_p
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     left = {"requests_limit": 200}
     edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
-    looking = _LevelMonitor([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
+    looking = _LevelMonitor([threshold_of("ttfa: p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
 
     assert looking.is_clear(tmp_path, 0) is not drained
     assert looking.answer == (None if drained else "pass")
@@ -222,11 +226,11 @@ def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_res
 ) -> None:
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     edit(tmp_path, "seconds", lambda _, row: row | {"callers_backing_off": waiting})
-    slos = [slo_of("ttfa p(95)<60000")]
-    looking = _LevelMonitor(slos, [0.05], [0.5], 1000.0, hold=False)
+    thresholds = [threshold_of("ttfa: p(95)<60000")]
+    looking = _LevelMonitor(thresholds, [0.05], [0.5], 1000.0, hold=False)
 
     assert looking.is_clear(tmp_path, 0) is holds
-    why = _backed_off(target_of(tmp_path), slos, 0.05, 1000.0)
+    why = _backed_off(target_of(tmp_path), thresholds, 0.05, 1000.0)
     assert why == (None if holds else Reason("callers_waited", {"waiting": 60.0, "callers": 1000.0}))
 
 
@@ -249,13 +253,16 @@ def test_a_level_never_pools_latencies_that_are_measured_from_different_instants
     mixed = target_of(write(tmp_path / "run", Plan(sessions=60, turns=5, kinds=("typed", "vad", "vad"))))
     most, turns = latencies_of(mixed, "ttfa")[0], 60 * 5
     spec = MetricSpec("ttfa", Quantile(0.5), stratum=Stratum("speech_end"))
-    spoken, typed = (slo_of(f"ttfa{{measured_from:{instant}}} p(95)<700") for instant in ("speech_end", "request_sent"))
+    spoken, typed = (
+        threshold_of(f"ttfa{{measured_from:{instant}}}: p(95)<700") for instant in ("speech_end", "request_sent")
+    )
 
     assert most.value == pytest.approx(quantiles(mixed.sample(spec), [0.5], 0.95)[0].value)
     assert violations(mixed, spoken)[1].sum() == mixed.sample(spec).n < turns
     assert violations(mixed, spoken)[1].sum() + violations(mixed, typed)[1].sum() == turns
     np.testing.assert_array_equal(
-        violations(mixed, spoken)[0] + violations(mixed, typed)[0], violations(mixed, slo_of("ttfa p(95)<700"))[0]
+        violations(mixed, spoken)[0] + violations(mixed, typed)[0],
+        violations(mixed, threshold_of("ttfa: p(95)<700"))[0],
     )
 
 

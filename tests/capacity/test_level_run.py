@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.record.document import SCHEMA_VERSION
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
+from tests.capacity.level_folders import folder_of
 
 
 class UnstoppableProcess:
@@ -75,13 +75,6 @@ class LevelRun:
         return ""
 
 
-def folder_of(tmp_path: Path, state: str) -> Path:
-    (tmp_path / "run.json").write_text(
-        json.dumps({"state": state, "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
-    )
-    return tmp_path
-
-
 @pytest.mark.parametrize(("state", "n_signals"), [("running", 2), ("closing", 1)])
 def test_a_second_sigint_abandons_open_turns_but_not_a_close_in_progress(
     tmp_path: Path, state: str, n_signals: int
@@ -114,7 +107,7 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = run_level(LocustCommand("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
+    played = run_level(LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels"), task, is_clear)
 
     assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)

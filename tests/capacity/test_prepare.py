@@ -36,7 +36,7 @@ def searching(
     monkeypatch.setattr(playing, "_dry_run", lambda file, words: forecast)
     options = {"yes": False} | options
     return prepare_search(
-        ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], **options
+        ServiceOptions(), [Path("calls.py")], plan or build_plan(), Path("levels"), ["--seed", "7"], **options
     )
 
 

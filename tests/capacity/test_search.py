@@ -129,7 +129,7 @@ def inconclusive_levels(length_s: float) -> Callable[[int, NextLevel, LevelBudge
 
     def played(number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         took_s = given.time_s if step.last else min(given.time_s, length_s)
-        return build_level(step.load, "inconclusive", duration_s=took_s, error=given.error, slo_violations=[clean])
+        return build_level(step.load, "inconclusive", duration_s=took_s, error=given.error, violations=[clean])
 
     return played
 
@@ -159,7 +159,7 @@ def test_a_single_level_gets_all_the_time_and_its_confirmation_run_the_rest() ->
 
 def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -> None:
     plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
-    levels = [build_level(load, "inconclusive", duration_s=18.0, slo_violations=[clean]) for load in (8, 16)]
+    levels = [build_level(load, "inconclusive", duration_s=18.0, violations=[clean]) for load in (8, 16)]
 
     step, given = level_within(plan, levels) or (None, None)
     assert given is not None

@@ -8,9 +8,10 @@ from benchmarks.frameworks import FRAMEWORKS
 from rtbench.cli.simulate import CLIENTS, lines_for
 from tests.clients.cells import BENCHMARK, PASS, ROWS, STEPS
 from tests.clients.connect import CONNECT, TRIED
-from tests.clients.page import ADDRESS, PAGE, PROGRAMS, sections, source, written
+from tests.clients.sources import ADDRESS, PROGRAMS, source
 from tests.clients.steps import PLAYED
-from tests.made_page import SECTION
+from tools.client_table import PAGE, sections, written
+from tools.made_page import SECTION
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import typer
+from click import ClickException
 
 from rtbench.cli.app import app
 from tests.docs.commands import ROOT, commands
@@ -19,14 +21,17 @@ def of(program: str) -> list[tuple[str, list[str]]]:
     return [(one.page, [*one.words[1:]]) for one in commands() if one.words[0] == program]
 
 
-@pytest.mark.parametrize(
-    ("page", "arguments"), of("rtbench"), ids=lambda value: value if isinstance(value, str) else " ".join(value)
-)
-def test_every_rtbench_command_parses(page: str, arguments: list[str]) -> None:
-    name, *rest = arguments
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    if "--help" not in rest:
-        command.make_context(name, rest).close()
+def test_every_rtbench_command_parses() -> None:
+    known: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    refused = []
+    for page, (name, *rest) in of("rtbench"):
+        try:
+            if "--help" not in rest:
+                known[name].make_context(name, rest).close()
+        except (KeyError, ClickException) as error:
+            refused.append(f"{page}: rtbench {name} {' '.join(rest)}: {error!r}")
+
+    assert refused == []
 
 
 def test_every_make_command_is_a_target() -> None:
@@ -34,6 +39,15 @@ def test_every_make_command_is_a_target() -> None:
     named = {words[0] for _, words in of("make") if words}
 
     assert named <= targets
+
+
+def test_make_help_describes_every_target_and_lists_those_of_users_first() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    described = dict(re.findall(r"^([a-z-]+):.* (##|###) ", makefile, re.MULTILINE))
+
+    assert set(described) == {"test", *re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[0].split()}
+    assert [name for name, mark in described.items() if mark == "##"] == ["help", "bench", "test", "clean"]
+    assert makefile.index(".* ## ") < makefile.index(".* ### ")
 
 
 @pytest.mark.parametrize(("target", "environment"), [("bench", ".venv/run"), ("test", ".venv/dev")])

@@ -60,6 +60,10 @@ def test_an_example_file_is_printed_unchanged() -> None:
     ("name", "hint"),
     [
         ("chexk", "there is no documentation page 'chexk'; did you mean check?"),
+        (
+            "thresholds",
+            "there is no documentation page 'thresholds'; did you mean check#thresholds or scripts#thresholds?",
+        ),
         ("zzzzzz", "there is no documentation page 'zzzzzz'; `rtbench docs` lists the pages"),
         ("check#baseline", "the page has no section 'baseline'; did you mean #baselines?"),
         ("../README", "there is no documentation page '../README'"),

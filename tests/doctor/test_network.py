@@ -19,8 +19,8 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import NetworkPath, Proxy
 from tests.system.end_to_end.proxies import running_proxy
-from tests.transport.test_certificates import HOUR, write_client
-from tests.transport.test_connect import serving
+from tests.transport.certificates import HOUR, write_client
+from tests.transport.echo_server import serving
 
 ENOUGH = Timeouts(tcp=30, tls=30, upgrade=30)
 DIRECTLY = NetworkPath()

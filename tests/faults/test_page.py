@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.faults.page import PAGES, tables, written
-from tests.made_page import SECTION
+from tools.fault_tables import PAGES, tables, written
+from tools.made_page import SECTION
 
 
 def test_the_tables_of_the_pages_are_up_to_date() -> None:

@@ -24,12 +24,10 @@ from bench.load.execution.target_state import (
     MAX_WAIT_NS,
     RefusedCall,
     due_ns,
-    refusal_of,
 )
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
 from bench.session import dial
-from tests.helpers import build_session
 from tests.load import fake_live_run
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
 
@@ -94,27 +92,6 @@ def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, draw
 
     assert due >= min(asked_ns, MAX_HOLD_NS) + 100
     assert due <= max(min(asked_ns, MAX_HOLD_NS) + 100, FIRST_WAIT_NS // 2) + FIRST_WAIT_NS // 2
-
-
-@pytest.mark.parametrize(
-    ("refused", "changes"),
-    [
-        (True, {"outcome": "connect_failed:tcp"}),
-        (True, {"outcome": "timeout:tcp"}),
-        (True, {"outcome": "closed:1013"}),  # the service opened the session, and closed it before any turn succeeded
-        (False, {"outcome": "closed:1013", "turns_succeeded": 1}),
-        (False, {"outcome": "throttled:handshake"}),  # the pacer of the target waits instead of the user
-        (False, {"outcome": "failed:load_generator"}),
-        (False, {"outcome": "unfinished"}),
-        (False, {"outcome": "ok"}),
-    ],
-)
-def test_a_call_without_a_successful_turn_is_refused_if_the_service_caused_it(
-    refused: bool, changes: dict[str, Any]
-) -> None:
-    session = build_session(**{"turns_succeeded": 0} | changes)
-
-    assert (refusal_of(session, 7, any_opened=True) is not None) is refused
 
 
 def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock) -> None:

@@ -32,9 +32,9 @@ from bench.wire.connection import ConnectionClosed
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer, VirtualClock
-from tests.test_conversations import ORDER
-from tests.test_talking import (
+from tests.talking import (
     EDGES,
+    ORDER,
     SPEECH,
     START_NS,
     VAD,
@@ -254,24 +254,6 @@ def test_the_new_session_receives_each_function_call_with_its_result_in_order(
     assert exchange.sessions[1].instants.keys() >= {"history_acked"}
 
 
-def test_a_function_call_without_a_result_is_not_sent_to_the_new_session() -> None:
-    finds = {ORDER.name: ScriptFunction(ORDER, delay=60)}
-    exchange = call(say(), say(), after_s=3_600, cap_ns=3 * S, profile=default_profile(), functions=finds,
-                    tools=(ORDER,))  # fmt: skip
-
-    assert exchange.turns[0].outcome == "session_expired"
-    assert exchange.turns[0].function_calls == 1
-    assert exchange.history_received_by(1) == [("user", "Hello")]
-
-
-def test_a_session_is_not_renewed_without_renew_after() -> None:
-    script = build_script(say(), say())
-    exchange = SimulatedCall(script, cap_ns=1_500 * MS)
-    exchange.talk()
-
-    assert [session.outcome for session in exchange.sessions] == ["session_expired"]
-
-
 def test_a_call_continues_if_the_service_ends_its_session_within_a_turn() -> None:
     exchange = call(say(), say(), say(), after_s=3_600, cap_ns=1_000 * MS)
 
@@ -279,15 +261,6 @@ def test_a_call_continues_if_the_service_ends_its_session_within_a_turn() -> Non
     assert [turn.turn for turn in exchange.turns] == [1, 2, 3]
     assert "session_expired" in {turn.outcome for turn in exchange.turns}
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
-
-
-def test_a_call_continues_at_once_if_the_service_ends_its_session_in_a_pause() -> None:
-    exchange = call(say(), PauseStep(60), say(), after_s=3_600, cap_ns=20 * S)
-
-    first, second = exchange.sessions
-    assert (first.outcome, first.detail, second.outcome) == ("renewed", f"session_expired: {LIMIT}", "ok")
-    assert [turn.outcome for turn in exchange.turns] == ["ok", "ok"]
-    assert second.start_ns == START_NS + 20 * S
 
 
 @pytest.mark.parametrize("speed_of_turns", [(speak(*SPEECH), speak(*SPEECH)), (say(), say())], ids=["spoken", "typed"])
@@ -310,12 +283,6 @@ def test_the_renewal_gap_excludes_the_caller_s_own_time(
     assert 0 <= between_ns < MS, "nothing passes between the parts"
 
 
-def test_a_session_that_ends_in_the_last_pause_of_a_call_is_not_a_failure() -> None:
-    exchange = call(say(), PauseStep(60), after_s=3_600, cap_ns=20 * S)
-
-    assert [session.outcome for session in exchange.sessions] == ["renewed"]
-
-
 @pytest.mark.parametrize(
     ("before", "after", "measured"),
     [("audio", "audio", True), ("audio", "text", False), ("text", "audio", False), ("text", "text", False)],
@@ -327,28 +294,6 @@ def test_the_renewal_gap_is_absent_if_an_adjacent_reply_is_text(before: Any, aft
     assert ("renewal_gap" in second.metrics_ns()) is measured
     assert "service_time" in second.metrics_ns(), "which tells of text"
     assert "renewal_gap" not in first.metrics_ns()
-
-
-def test_a_session_continues_until_the_start_of_the_next_one_is_scheduled() -> None:
-    exchange = call(say(), say(), say(), PauseStep(5), say(), after_s=0.001, place_s=5)
-
-    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1, 2, 3], [4]]
-    assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
-
-
-def test_the_renewal_gap_includes_the_wait_for_a_scheduled_start() -> None:
-    exchange = call(say(), PauseStep(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
-
-    first, second = exchange.sessions
-    assert (first.outcome, second.outcome, second.start_ns) == ("renewed", "ok", START_NS + 9 * S)
-    assert second.metrics_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["previous_reply_end"]
-
-
-def test_an_ending_run_does_not_renew_a_session() -> None:
-    exchange = call(say(), PauseStep(30), say(), after_s=0.001, ends_ns=2 * S)
-
-    assert exchange.sessions[-1].outcome == "unfinished"
-    assert len(exchange.turns) == 1
 
 
 STEPS: dict[str, Step] = {

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import io
 import re
 import tempfile
 import weakref
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,13 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.load.execution.call import StepRunner
-from bench.load.planning.tasks import MAX_RECORDED_STEPS, TaskRecorder, Turn, run_task
+from bench.load.planning.tasks import TaskRecorder, Turn, run_task
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
-from bench.plan import audio_files
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import MAX_RETAINED, StepReader, StepRules, is_turn
+from bench.plan.steps import MAX_RETAINED, StepReader, StepRules
 from bench.services.openai.dialect import GA
 from bench.session.session import Session
 from bench.wire.settings import SessionSettings, TurnDetection
@@ -125,14 +122,6 @@ def text_repertoire(*texts: str) -> CompiledScript:
     return CompiledScript(build_script(HERE, {}, steps), GA)
 
 
-def test_a_rehearsal_of_an_endless_task_ends() -> None:
-    def task(actor: Actor) -> None:
-        while True:
-            actor.text("Hello")
-
-    assert len(rehearse(task).steps) == MAX_RECORDED_STEPS
-
-
 def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
 
@@ -156,29 +145,6 @@ def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
         rehearse(interrupts_silence, tmp_path, detects=True)
 
 
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return a list to which the path of each recording is appended when it is opened."""
-    opened: list[Path] = []
-
-    def noted(path: Path) -> io.FileIO:
-        opened.append(path)
-        return path.open("rb", buffering=0)
-
-    monkeypatch.setattr(audio_files, "_opened", noted)
-    return opened
-
-
-def test_a_recording_is_read_once_for_turns_with_different_keys(tmp_path: Path, reads: list[Path]) -> None:
-    path = tone(tmp_path / "a.wav")
-    reader = StepReader(tmp_path)
-    steps = [reader.read("audio", audio="a.wav", expected_reply=f"order {number}") for number in range(50)]
-
-    assert reads == [path]
-    assert len({id(pcm) for step in steps for pcm in step.recordings}) == 1
-    assert [step.reference.reply for step in steps if is_turn(step)] == [f"order {number}" for number in range(50)]
-
-
 def test_the_step_cache_has_a_maximum_size(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
@@ -196,15 +162,6 @@ def test_a_repeated_step_stays_in_the_cache(tmp_path: Path) -> None:
     for number in range(2 * MAX_RETAINED):
         reader.read("audio", audio="a.wav", expected_reply=f"order {number}")
         assert reader.read("audio", audio="a.wav") is greeting
-
-
-def test_each_iteration_of_a_loop_has_a_random_pause() -> None:
-    run = TaskRun(text_repertoire("Hello"))
-    run.perform(task_of([{"text": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
-
-    turns = run.listening.turns
-    silences_ns = {later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
-    assert len(silences_ns) == 5
 
 
 def follows(step: Step) -> bool:
@@ -262,17 +219,6 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
     assert by_task == by_script
 
 
-def test_a_step_that_the_rehearsal_missed_is_prepared_when_it_is_played(tmp_path: Path) -> None:
-    tone(tmp_path / "late.wav")
-    run = TaskRun(text_repertoire("Hello"))
-    run.perform(task_of([{"text": "Hello"}, {"audio": "late.wav", "name": "late"}]), tmp_path)
-
-    assert [(turn.turn, turn.step, turn.outcome) for turn in run.listening.turns] == [
-        (1, "turn_1", "ok"),
-        (2, "late", "ok"),
-    ]
-
-
 def trace_of(task: Callable[[Actor], object], run: TaskRun) -> list[str]:
     """Perform a task in a session. Return the ways in which the task ended.
 
@@ -303,19 +249,6 @@ def test_a_closed_session_ends_the_task_and_runs_its_finally_block() -> None:
     assert [turn.outcome for turn in run.listening.turns] == ["closed:1011"]
 
 
-def test_an_ending_run_ends_the_task_after_the_current_turn() -> None:
-    run = TaskRun(text_repertoire("One", "Two"))
-
-    def task(actor: Actor) -> None:
-        actor.text("One")
-        run.ending = True
-        actor.text("Two")
-
-    assert trace_of(task, run) == ["left"]
-    assert [turn.outcome for turn in run.listening.turns] == ["ok"]
-    assert run.timeline.session().outcome == "unfinished"
-
-
 def test_an_unmet_expectation_fails_its_turn_and_the_task_continues() -> None:
     run = TaskRun(text_repertoire("One", "Two"))
     seen = trace_of(
@@ -324,17 +257,6 @@ def test_an_unmet_expectation_fails_its_turn_and_the_task_continues() -> None:
 
     assert seen == ["done", "left"]
     assert [turn.outcome for turn in run.listening.turns] == ["failed:missing_audio_done", "ok"]
-
-
-def test_an_exception_of_the_task_propagates_and_the_call_is_cleared() -> None:
-    actor = Actor()
-
-    def task(actor: Actor) -> None:
-        raise ValueError("a fault")
-
-    with pytest.raises(ValueError, match="a fault"):
-        run_task(actor, task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings())))
-    assert actor._call is None
 
 
 def test_a_locust_exception_is_returned() -> None:
@@ -378,22 +300,6 @@ def test_the_success_function_of_a_turn_receives_its_result(kind: str, words: st
     assert [turn.quality.task_success for turn in run.listening.turns] == [done]
 
 
-def test_reading_the_outcome_of_a_turn_waits_for_its_end() -> None:
-    seen_ns: list[int] = []
-    run = TaskRun(text_repertoire("Hello"))
-
-    def task(actor: Actor) -> None:
-        turn = actor.text("One")
-        seen_ns.append(run.transport.now_ns())
-        assert turn.outcome == "ok"
-        seen_ns.append(run.transport.now_ns())
-
-    run.perform(task, HERE.parent)
-
-    (turn,) = run.listening.turns
-    assert seen_ns == [turn.instants["request_sent"], turn.instants["ended"]]
-
-
 def test_the_metrics_of_a_turn_are_in_ms_and_stay_available() -> None:
     read_metrics: list[dict[str, float]] = []
 
@@ -408,22 +314,6 @@ def test_the_metrics_of_a_turn_are_in_ms_and_stay_available() -> None:
     metrics = [{name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in run.listening.turns]
     assert read_metrics == metrics
     assert read_metrics[0]["ttfa"] > 0
-
-
-def test_reading_the_input_transcript_waits_beyond_the_end_of_the_turn(tmp_path: Path) -> None:
-    tone(tmp_path / "a.wav")
-    words: list[str] = []
-
-    def task(actor: Actor) -> None:
-        words.append(actor.audio("a.wav").input_text)
-
-    steps = rehearse(task_of([{"audio": "a.wav"}]), tmp_path).steps
-    script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
-    run = TaskRun(CompiledScript(script, GA), service=Service(transcript_ns=3_000 * MS))
-    run.perform(task, tmp_path)
-
-    assert words == ["Hello"]
-    assert run.listening.turns[0].instants["input_transcribed"] > run.listening.turns[0].instants["ended"]
 
 
 def test_a_turn_with_a_closed_connection_has_an_outcome() -> None:
@@ -462,17 +352,6 @@ def test_in_a_rehearsal_each_turn_is_ok_and_has_empty_texts() -> None:
             assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.metrics)) == ("ok", "", "", {})
 
     assert len(rehearse(task).steps) == 2
-
-
-def test_a_turn_without_references_is_released() -> None:
-    run = TaskRun(text_repertoire("One"))
-    choices = SessionChoices(1, 0)
-    stage = StepRunner(run.session, run.repertoire, run.script, StepReader(HERE.parent), choices)
-    run.session.open()
-    stage.run_or_record("text", text="One")
-    kept = stage.run_or_record("text", text="Two")
-
-    assert [*stage._requested.values()] == [kept]
 
 
 def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
 from bench.plan.functions import ExpectedFunctionCall, ScriptFunction
 from bench.plan.script import Script
-from bench.plan.steps import MessageStep, PauseStep
+from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
@@ -39,8 +39,7 @@ from bench.target.target import Target
 from bench.wire.events import TokenUsage
 from bench.wire.settings import FunctionTool, Image, InputTranscription, McpServer, SessionSettings, TurnDetection
 from tests.helpers import build_message, play, respond, say
-from tests.test_conversations import ORDER
-from tests.test_talking import SPEECH, VAD, Simulator, sound, speak, talked
+from tests.talking import ORDER, SPEECH, VAD, Simulator, sound, speak, talked
 
 REALTIME = Prices(
     text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
@@ -70,23 +69,6 @@ def output_of(usage: TokenUsage) -> tuple[int, int]:
 # The number of tokens.
 
 
-def test_each_later_response_reads_the_history_and_messages() -> None:
-    messages = [build_message("x" * 40), build_message("y" * 20, "assistant")]
-    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(messages)))
-    plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
-    amid = session_usage(script(say(), MessageStep(messages[0]), say()), HIGH)
-
-    assert deep.text_in == plain.text_in + 15
-    assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
-
-
-def test_an_out_of_band_response_reads_only_its_own_input() -> None:
-    out_of_band = respond(conversation="none", input=(build_message("x" * 40),))
-    usage = session_usage(script(out_of_band, say()), HIGH)
-
-    assert usage.text_in == (4 + 10) + session_usage(script(say()), HIGH).text_in
-
-
 @pytest.mark.parametrize(
     ("width", "height", "tokens"), [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)]
 )
@@ -98,12 +80,6 @@ def test_the_cost_of_an_image_follows_from_its_tiles(width: int, height: int, to
 
     assert (usage.image_in, usage.cached_image_in) == (3 * tokens, tokens)
     assert usage.text_in == session_usage(script(say(), say()), LOW).text_in
-
-
-def test_a_text_turn_reads_instructions_and_text_of_four_characters_per_token() -> None:
-    usage = session_usage(script(say()), LOW)
-
-    assert (usage.text_in, usage.audio_in, usage.cached_in) == (4 + -(-len(say().text) // 4), 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -142,28 +118,8 @@ def test_the_estimate_uses_the_shortest_and_the_longest_recording() -> None:
     assert session_usage(script(either), HIGH).audio_in == 40
 
 
-def test_each_turn_reads_the_conversation_again() -> None:
-    one, two = (session_usage(script(*[play(1_000)] * turns), HIGH) for turns in (1, 2))
-
-    assert two.audio_in == one.audio_in + (10 + 400 + 10)
-    assert two.text_in == one.text_in + (4 + 150)
-    assert two.cached_in == 0
-
-
-def test_the_lower_estimate_takes_all_earlier_tokens_from_the_cache() -> None:
-    usage = session_usage(script(play(1_000), play(1_000)), LOW)
-
-    assert usage.cached_audio_in == 10 + 60
-    assert usage.cached_text_in == 4 + 22
-    assert usage.cached_in == usage.cached_audio_in + usage.cached_text_in
-
-
 def test_instructions_of_a_turn_replace_those_of_the_session() -> None:
     assert session_usage(script(respond(instructions="x" * 400)), LOW).text_in == 100
-
-
-def test_a_session_without_instructions_is_estimated_with_default_ones() -> None:
-    assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
 
 
 FIND = ScriptFunction(FunctionTool(name="find"), ["x" * 40, "y" * 80], delay=0.5)
@@ -193,14 +149,6 @@ def test_an_expected_function_call_adds_a_response_that_reads_call_and_result() 
     assert calls.cached_text_in == read + arguments, "all that the first response read and wrote"
 
 
-def test_expected_function_calls_are_parallel_at_best_and_sequential_at_worst() -> None:
-    both, plain = agent(expecting("find", "count")), without_calls(say())
-
-    assert session_usage(both, LOW).audio_out == session_usage(plain, LOW).audio_out
-    assert session_usage(both, HIGH).audio_out == session_usage(plain, HIGH).audio_out + 2 * 60
-    assert session_usage(both, HIGH).audio_in == 60 + 120, "what was spoken before each call is heard again"
-
-
 @pytest.mark.parametrize(
     ("choice", "low", "high"), [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)]
 )
@@ -223,11 +171,6 @@ def test_an_mcp_call_is_only_in_the_upper_estimate(choice: str, high: int) -> No
     responses = [session_usage(made, assumed).text_in // 10_000 for assumed in (LOW, HIGH)]
 
     assert responses == [1, high]
-
-
-@pytest.mark.parametrize("calls", [(), ("undeclared",)])
-def test_a_turn_without_an_expected_declared_function_has_one_response(calls: tuple[str, ...]) -> None:
-    assert session_usage(agent(expecting(*calls)), HIGH) == session_usage(without_calls(say()), HIGH)
 
 
 def test_session_minutes_include_function_execution_and_preambles() -> None:
@@ -303,40 +246,6 @@ def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
 
 
 # Prices.
-
-
-def test_a_target_s_own_prices_override_the_table() -> None:
-    twice = Prices(**{kind: 2 * price for kind, price in vars(REALTIME).items() if price})
-    own, usual = (session_cost(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
-
-    assert own is not None
-    assert usual is not None
-    assert own == pytest.approx([2 * usd for usd in usual])
-
-
-def test_the_estimate_of_several_scripts_spans_all_their_estimates() -> None:
-    short, long = script(say()), script(say(), say(), say())
-    both, cheap, dear = (
-        session_cost(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long])
-    )
-
-    assert both is not None
-    assert cheap is not None
-    assert dear is not None
-    assert both == (cheap[0], dear[1])
-
-
-def test_a_price_per_minute_covers_speech_pauses_and_replies() -> None:
-    by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
-    made = script(play(), PauseStep(4), say(output="text"), respond())
-    spoken_s = made.turns[0].recordings[0].seconds
-
-    usd = session_cost(target(prices=by_minute), [made], {}, AS_OF).usd
-    both = session_cost(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
-    tokens = session_cost(target(), [made], TABLE, AS_OF).usd
-
-    assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.speech_s) for each in (LOW, HIGH)])
-    assert both == pytest.approx([one + other for one, other in zip(tokens or (), usd or (), strict=True)])
 
 
 def priced(**changes: Any) -> SessionCost:

@@ -267,16 +267,6 @@ def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
     assert (actions, lifecycle.reason, lifecycle.state) == (list(end.actions), end.reason, end.state)
 
 
-@pytest.mark.parametrize("first", [UsersStopping(), SignalReceived(), StopRequested(SPENT)])
-def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
-    lifecycle = RunLifecycle()
-    feed_events(lifecycle, [*STARTED, first])
-    hurried = lifecycle.is_hurried
-    lifecycle.apply(SignalReceived())
-
-    assert (hurried, lifecycle.is_hurried) == (False, True)
-
-
 def test_a_worker_without_its_master_hurries_its_end() -> None:
     lifecycle = RunLifecycle(leads=False)
     feed_events(lifecycle, [*STARTED, MasterLost()])
@@ -294,19 +284,6 @@ def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEv
 
     assert might_start == (True, False)
     assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
-
-
-def test_the_first_problem_is_reported() -> None:
-    lifecycle = RunLifecycle()
-    feed_events(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
-
-    assert lifecycle.problem == "one"
-
-
-@pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
-def test_a_run_that_did_not_begin_reports_what_it_waited_for(reason: str, why: str) -> None:
-    assert not_started_text(reason).startswith(f"the run did not start: {why}")
-    assert "(during sign-in)" in not_started_text(reason)
 
 
 # Any order of events.

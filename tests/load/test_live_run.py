@@ -18,12 +18,9 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.load.execution.live_run import raise_all
-from bench.load.execution.pairs import order
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES
 from bench.load.lifecycle import ALL_DONE, SignalReceived
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
-from bench.record.folder import SCHEMAS, create
-from bench.record.spool import Spool, parts
 from bench.services.openai.dialect import GA
 from bench.target.target import Credential
 from tests.helpers import Service, created, done, message, reply, spoken, usage
@@ -52,27 +49,6 @@ def test_a_pair_has_one_session_per_target(tmp_path: Path) -> None:
     by_pair = [{row["target"] for row in sessions if row["pair"] == pair} for pair in (0, 1)]
     assert by_pair == [{"west", "east", "south"}] * 2
     assert {row["block"] for row in sessions} == {0}
-
-
-def test_the_name_of_a_scenario_is_read_before_the_first_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The lookup of the name reads the file system. The start of a session must not wait for this."""
-    run = FakeRun(tmp_path)
-    monkeypatch.setattr(Actor, "scenario_name", lambda: pytest.fail("it is asked for again"))
-    run.play(2)
-
-    assert {row["scenario"] for row in run.rows("sessions")} == {"scenario"}
-
-
-def test_each_pair_starts_its_targets_in_a_random_order(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, "west", "east")
-    run.play(6)
-
-    targets = [row["target"] for row in run.rows("sessions")]
-    wanted = [("west", "east")[place] for pair in range(6) for place in order(2, 1, pair)]
-    assert targets == wanted
-    assert targets[0::2] != [targets[0]] * 6
 
 
 def test_no_target_is_more_than_one_session_ahead_with_several_users(tmp_path: Path) -> None:
@@ -112,15 +88,6 @@ def test_the_sessions_of_a_pair_have_the_same_variables(tmp_path: Path) -> None:
     ]
 
 
-def test_workers_share_the_numbers_of_pairs(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, "west", "east", worker=1, workers=3)
-    run.play(2)
-
-    sessions = run.rows("sessions")
-    assert [row["pair"] for row in sessions] == [1, 1, 4, 4]
-    assert {row["session_id"] for row in sessions} == {f"w1-00000{number}" for number in range(4)}
-
-
 def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, "west", "east", record_events=Fraction(1, 2))
     run.play(3)
@@ -128,33 +95,6 @@ def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
     logged = {row["pair"] for row in run.rows("sessions") if row["event_log"]}
     assert logged == {0, 2}
     assert len(list((run.folder / "events").iterdir())) == 4
-
-
-def test_the_intended_start_of_a_pair_is_the_request_of_its_user(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, "west", "east")
-    before_ns = monotonic_ns()
-    run.play()
-    after_ns = monotonic_ns()
-
-    rows = run.rows("sessions")
-    first_ns, second_ns = (row["start_ns"] + row["intended_start_at_ns"] for row in rows)
-    assert first_ns == second_ns
-    assert before_ns <= first_ns <= after_ns
-    assert all(row["intended_start_at_ns"] <= 0 for row in rows)
-
-
-def test_rows_of_sessions_are_written_only_to_their_spool(tmp_path: Path) -> None:
-    folder = create(tmp_path, "elsewhere", 0)
-    spool = Spool(folder, worker=3)
-    run = FakeRun(tmp_path, "west", "east", spool=spool, record_events=Fraction(1, 2))
-    run.play(2)
-    run.live.close()
-    (part,) = parts(folder)
-
-    rows = [row for batch in part.batches("sessions", SCHEMAS["sessions"]) for row in batch.to_pylist()]
-    assert [row["worker"] for row in rows] == [3] * 4
-    assert (part.facts.done, len(list(spool.events.iterdir()))) == (True, 2)
-    assert [path.name for path in run.folder.rglob("*")] == ["spool"]
 
 
 def test_pairs_that_start_in_the_warmup_are_marked_and_excluded_from_latency(tmp_path: Path) -> None:
@@ -190,21 +130,6 @@ def test_each_target_gets_the_requested_number_of_sessions(tmp_path: Path) -> No
     assert not run.play()
     assert run.stopped == [ALL_DONE]
     assert [dialer.dialled for dialer in run.dialers.values()] == [2, 2]
-
-
-def test_a_python_task_has_a_separate_user_instance_per_target(tmp_path: Path) -> None:
-    actors = []
-
-    def talk(actor: Actor) -> None:
-        actors.append(actor)
-        actor.text("Hello")
-
-    run = FakeRun(tmp_path, "west", "east", does=talk)
-    actors.clear()  # remove the actors of the rehearsal
-    run.play()
-
-    assert [row["outcome"] for row in run.rows("turns")] == ["ok", "ok"]
-    assert len({id(actor) for actor in actors}) == 2
 
 
 def test_a_failed_task_is_raised_after_the_other_session_of_its_pair_ended(tmp_path: Path) -> None:

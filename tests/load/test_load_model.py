@@ -15,13 +15,11 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.load.planning.load_model import (
-    CLOSED_LOOP,
     CONSTANT,
     GAMMA,
     ArrivalPattern,
     Arrivals,
     LoadModel,
-    arrival_instants,
     head_start,
     load_model_of,
     load_recorded,
@@ -62,15 +60,6 @@ def read_schedule(folder: Path, text: str) -> LoadSchedule:
 )
 def test_a_rate_is_parsed_as_calls_per_time(text: str, per_s: float | None) -> None:
     assert rate_per_s(text) == per_s
-
-
-def test_stages_of_arrival_rates_are_read(tmp_path: Path) -> None:
-    read = read_schedule(
-        tmp_path, "start: 6/min\nstages:\n- {duration: 1m, target: 60/min}\n- {duration: 0, target: 0}\n"
-    )
-
-    assert read == LoadSchedule("arrivals", 0.1, (LoadStage(60.0, 1.0), LoadStage(0.0, 0.0)))
-    assert (read.duration_s, read.peak) == (60.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +134,6 @@ def stages(tmp_path: Path) -> tuple[str, str]:
     (tmp_path / "rates.yaml").write_text("stages: {duration: 1m, target: 60/min}")
     (tmp_path / "sessions.yaml").write_text("stages: {duration: 1m, target: 30}")
     return str(tmp_path / "rates.yaml"), str(tmp_path / "sessions.yaml")
-
-
-def test_the_default_is_a_closed_loop() -> None:
-    assert load_model("--sessions", "9") == CLOSED_LOOP
-    assert (CLOSED_LOOP.users, CLOSED_LOOP.duration_s, CLOSED_LOOP.changes) == (None, None, False)
 
 
 def test_calls_at_an_arrival_rate_have_one_user_per_slot() -> None:
@@ -323,14 +307,6 @@ def test_processes_share_the_arrivals_evenly(pattern: ArrivalPattern, schedule: 
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_no_call_arrives_while_the_rate_is_zero() -> None:
-    stages = LoadStage(10.0, 2.0), LoadStage(0.0, 0.0), LoadStage(60.0, 0.0), LoadStage(0.0, 2.0), LoadStage(10.0, 2.0)
-    instants = list(arrival_instants(iter(range(1_000)), LoadSchedule("arrivals", 2.0, stages)))
-
-    assert len(instants) == 41
-    assert not [at_s for at_s in instants if 10 < at_s < 70]
-
-
 @pytest.mark.parametrize("text", ["poisson", "constant", "gamma:0.5"])
 def test_the_text_of_a_pattern_is_its_option(text: str) -> None:
     assert str(pattern_of(text)) == text
@@ -340,11 +316,6 @@ def test_the_text_of_a_pattern_is_its_option(text: str) -> None:
 def test_an_invalid_gamma_shape_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="must have a shape from"):
         pattern_of(text)
-
-
-@pytest.mark.parametrize("text", ["calls.txt", "poisson:3", "Poisson", ""])
-def test_any_other_text_is_no_pattern(text: str) -> None:
-    assert pattern_of(text) is None
 
 
 def test_seconds_in_an_arrivals_file_are_used_unchanged(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def monitor(
     warmup_s: float = 0.0,
     run_time_s: float | None = None,
     looks: Any = None,
+    aborts: Any = None,
 ) -> RunMonitor:
     options = SimpleNamespace(budget_usd=budget_usd)
     planned: Any = SimpleNamespace(
@@ -38,7 +39,9 @@ def monitor(
         sessions=10,
         warmup_s=warmup_s,
     )
-    return RunMonitor(cast(RunPlan, planned), view, run_time_s=run_time_s, analyses=cast(InterimAnalyses, looks))
+    return RunMonitor(
+        cast(RunPlan, planned), view, run_time_s=run_time_s, analyses=cast(InterimAnalyses, looks), aborts=aborts
+    )
 
 
 def test_the_budget_applies_to_the_sum_over_processes() -> None:
@@ -48,15 +51,6 @@ def test_the_budget_applies_to_the_sum_over_processes() -> None:
     assert not both.over_budget()
     both.on_report(1, ProgressReport(usd=0.4))
     assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
-
-
-def test_the_start_delay_is_the_maximum_over_processes() -> None:
-    both = monitor()
-    both.on_report(0, ProgressReport(held_s={"west": 3.0}))
-    both.on_report(1, ProgressReport(held_s={"west": 5.0, "east": 1.0}))
-    both.on_report(1, ProgressReport(held_s={"west": 6.0, "east": 1.0}))
-
-    assert both.totals.total.held_s == {"west": 6.0, "east": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +88,22 @@ def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> No
 
     assert asked == [60, "end"]
     assert "interim analysis 3/10" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("done", "usd", "share"), [(4, 0.0, 0.2), (4, 0.5, 0.5), (20, 0.5, 1.0)], ids=["calls", "budget", "the nearest end"]
+)
+def test_analyses_of_limits_know_the_share_of_the_run_that_is_over(done: int, usd: float, share: float) -> None:
+    asked: list[Any] = []
+    aborts = SimpleNamespace(consider=lambda over, late: asked.append(over), end=lambda: asked.append("end"))
+    both = monitor(n_targets=2, budget_usd=1.0, run_time_s=1e9, aborts=aborts)
+    both.on_report(0, ProgressReport(sessions_done=done, usd=usd))
+    both.poll()
+    both.poll(RunState.DRAINING)
+    both.close()
+
+    assert asked == [pytest.approx(share), "end"]
+    assert both.has_end
 
 
 @pytest.mark.parametrize(

@@ -68,39 +68,6 @@ def test_only_delays_that_the_service_requested_count_as_requested(requested_ns:
     assert pacer.own_delays == own
 
 
-def test_waits_without_retry_after_double_up_to_a_minute() -> None:
-    pacer, now_ns, waits = StartPacer(None), 0, []
-    for _ in range(8):
-        pacer.on_throttled("connection", now_ns, now_ns, None)
-        waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
-        now_ns = pacer.earliest_ns(now_ns)
-
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-def test_a_connection_after_a_wait_resets_the_back_off() -> None:
-    pacer = StartPacer(None)
-    pacer.on_throttled("connection", 0, 0, None)
-    pacer.on_throttled("connection", NS_PER_S, NS_PER_S, None)
-    pacer.on_success("connection", 3 * NS_PER_S)
-    pacer.on_throttled("connection", 10 * NS_PER_S, 10 * NS_PER_S, None)
-
-    assert starts(pacer, 10 * NS_PER_S) == [11 * NS_PER_S]
-
-
-def test_a_connection_before_a_wait_does_not_reset_the_back_off() -> None:
-    """A connection is reported when its session ends, which may be long after the connection was opened."""
-    pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
-    for _ in range(4):
-        pacer.on_throttled("connection", now_ns, now_ns, None)
-        waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
-        now_ns = pacer.earliest_ns(now_ns)
-        pacer.on_success("connection", 5 * NS_PER_S)
-        pacer.on_success("connection", now_ns - 1)
-
-    assert waits == [1, 2, 4, 8]
-
-
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_held_time_is_the_time_without_possible_starts(holds: list[tuple[int, int]]) -> None:
     pacer, held = StartPacer(None), set()
@@ -173,29 +140,6 @@ def test_a_probe_without_a_result_is_followed_by_another() -> None:
     assert not pacer.is_probing
     pacer.acquire(again_ns + NS_PER_S)
     assert pacer.is_probing
-
-
-def test_a_connection_does_not_end_a_probe_for_turns() -> None:
-    pacer = StartPacer(None)
-    again_ns = after_a_wait(pacer, "turn")
-    pacer.acquire(again_ns)
-    pacer.on_success("connection", again_ns)
-
-    assert pacer.is_probing
-    pacer.on_success("turn", again_ns)
-    assert not pacer.is_probing
-
-
-def test_after_a_wait_the_gap_between_starts_shrinks_with_each_success() -> None:
-    pacer = StartPacer(None)
-    now_ns, distances = after_a_wait(pacer), []
-    for _ in range(3):
-        pacer.acquire(now_ns)
-        pacer.on_success("connection", now_ns)
-        distances.append(pacer.earliest_ns(now_ns) - now_ns)
-        now_ns += distances[-1]
-
-    assert distances == [NS_PER_S, NS_PER_S * 9 // 10, NS_PER_S * 81 // 100]
 
 
 def test_each_further_refusal_doubles_the_gap_between_starts_up_to_a_minute() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.load.execution.pairs import block_of, is_sampled, order, phase_of
+from bench.load.execution.pairs import is_sampled, phase_of
 from bench.load.execution.start_scheduler import PairStart, StartScheduler
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
 from bench.load.planning.run_plan import per_minute_of
@@ -37,33 +36,12 @@ def started(pacers: list[StartPacer], now_ns: int) -> int:
 SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
 
 
-def test_all_orders_of_targets_are_equally_frequent() -> None:
-    counts = Counter(order(3, 1, pair) for pair in range(6_000))
-
-    assert len(counts) == 6
-    assert all(abs(count - 1_000) < 150 for count in counts.values())  # 150 is five standard deviations
-
-
-def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
-    began_ns = 10**18
-    seconds = (-1, 0, 119, 120, 241)
-
-    assert [block_of(began_ns + second * NS_PER_S, began_ns) for second in seconds] == [0, 0, 0, 1, 2]
-
-
 @given(st.integers(-10, 10**6), st.integers(0, 7_200))
 def test_a_pair_is_measured_if_it_starts_after_the_warmup(second: int, warmup_s: int) -> None:
     began_ns = 10**18
     phase = phase_of(began_ns + second * NS_PER_S, began_ns, warmup_s)
 
     assert phase == ("warmup" if second < warmup_s else "measurement")
-
-
-def test_pairs_start_at_the_slowest_rate_of_their_targets() -> None:
-    one, other = StartPacer(60, 3), StartPacer(30, 5)
-    one.hold(NS_PER_S, 0)
-
-    assert [started([one, other], 0) for _ in range(2)] == [5 + 2 * NS_PER_S, 5 + 4 * NS_PER_S]
 
 
 RATES = st.lists(st.sampled_from([None, 600.0, 900.0, 6_000.0]), min_size=1, max_size=4)
@@ -151,15 +129,6 @@ def test_a_target_is_hopeless_after_ten_sessions_that_did_not_open() -> None:
     assert here.is_hopeless
 
 
-def test_a_target_with_a_session_that_is_open_is_not_hopeless() -> None:
-    here = target_state()
-    here.session_opened(at(0))
-    for _ in range(MAX_INITIAL_FAILURES):
-        here.count_session(session_with("connect_failed:tcp"), at(30))
-
-    assert not here.is_hopeless
-
-
 @pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
 def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome: str, failed: bool) -> None:
     here = target_state()
@@ -168,22 +137,6 @@ def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome:
         failed
     ] * MAX_INITIAL_FAILURES
     assert not here.is_hopeless
-
-
-HELD = {
-    "a throttled handshake delays starts for its retry-after":
-        (session_with("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
-    "without a retry-after it delays starts for a second": (session_with("throttled:handshake"), at(30) + NS_PER_S),
-    "a session that was open when throttled delays no start": (build_session(outcome="throttled:error"), at(40)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("session", "starts_ns"), HELD.values(), ids=HELD)
-def test_a_throttled_handshake_delays_starts(session: Any, starts_ns: int) -> None:
-    here = target_state()
-    here.count_session(session, at(30))
-
-    assert here.pacer.earliest_ns(at(40)) == starts_ns
 
 
 def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
@@ -195,20 +148,6 @@ def test_a_throttled_turn_delays_starts_for_the_retry_after_from_its_end() -> No
     here.turn_ended(turn("throttled:response", "Please try again in 6.2s."))
 
     assert here.pacer.earliest_ns(at(30)) == at(20) + 6_200_000_000
-
-
-def test_after_a_throttled_turn_starts_probe_until_a_turn_passes() -> None:
-    here = target_state()
-    here.turn_ended(turn("throttled:response"))
-    again_ns = here.pacer.earliest_ns(at(30))
-    here.pacer.acquire(again_ns)
-    for outcome in ("ok", "unfinished"):
-        here.pacer.on_success("connection", again_ns)
-        here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
-        assert here.pacer.is_probing
-
-    here.turn_ended(turn("timeout:response", start_ns=again_ns))
-    assert not here.pacer.is_probing
 
 
 def test_targets_of_one_deployment_share_its_rate() -> None:

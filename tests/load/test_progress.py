@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.pricing import Billing, Prices, PricingTerms
+from bench.catalogue.pricing import Prices, PricingTerms
 from bench.load.execution.progress import (
     BOUND,
     TARGET_COUNTS,
@@ -32,7 +32,7 @@ from bench.record.histograms import HistogramKey, Histograms
 from bench.record.recorder import Traffic
 from bench.wire.events import UNREAD, TokenUsage
 from reports.statistics.quantiles import quantiles, sample
-from tests.helpers import at, build_observation, build_session, designs
+from tests.helpers import at, build_observation, designs
 
 NOTHING = Histograms()
 S = 10**9
@@ -79,56 +79,11 @@ def waited(ms: float, **changes: Any) -> Any:
 # One process.
 
 
-def test_a_session_is_open_from_its_opening_to_its_end() -> None:
-    made = progress()
-    made.session_opened("sweden", build_session())
-    made.session_opened("sweden", build_session())
-    made.session_ended("sweden", build_session(), opened=True)
-
-    standing = made.report(NOTHING)
-    assert (standing.sessions_open, standing.sessions_done, standing.sessions_refused) == (1, 1, 0)
-
-
-def test_a_session_that_did_not_open_is_refused_or_throttled() -> None:
-    made = progress()
-    made.session_ended("sweden", build_session(outcome="connect_failed:auth"), opened=False)
-    made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
-    made.session_ended("sweden", build_session(outcome="unfinished"), opened=False)
-
-    standing = made.report(NOTHING)
-    assert (standing.sessions_open, standing.sessions_done) == (0, 3)
-    assert (standing.sessions_refused, standing.throttled) == (1, 1)
-
-
 def test_turns_are_successful_failed_or_neither() -> None:
     outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "unfinished")
     standing = reported(*(build_observation(outcome=outcome) for outcome in outcomes))
 
     assert (standing.turns_succeeded, standing.turns_failed, standing.throttled) == (2, 2, 1)
-
-
-def test_the_cost_of_a_response_is_counted_once() -> None:
-    made, usage = progress(), TokenUsage(text_in=1_000_000)
-    made.session_opened("sweden", build_session())
-    made.spending.add("sweden", "gpt-realtime", usage)
-    before = made.report(NOTHING).usd
-    made.turn_ended("sweden", "talk", build_observation(usage=usage))
-    made.session_ended("sweden", build_session(stray_usage=usage), opened=True)
-
-    assert before == made.report(NOTHING).usd == pytest.approx(PRICES.text_input)
-
-
-def test_prices_per_minute_accrue_while_sessions_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.load.execution.progress.monotonic_ns", lambda: at(520))
-    by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
-    made = ProgressCounter(CostMeter({"gpt-realtime": by_minute}, {}))
-    session = build_session()
-    made.session_opened("sweden", session)
-    while_open = made.report(NOTHING).usd
-    made.session_ended("sweden", session, opened=True)
-
-    assert while_open == pytest.approx(0.5)
-    assert made.report(NOTHING).usd == pytest.approx(2.0)
 
 
 def test_a_report_has_the_latencies_of_successful_turns_since_the_last_report() -> None:
@@ -185,48 +140,7 @@ def test_turns_are_counted_by_step_and_the_first_part_of_their_outcome() -> None
     assert times_of(standing, step=f"{STEP}.function_calls")[TTFA] == [700_000]
 
 
-def test_each_target_has_separate_counts() -> None:
-    made = progress()
-    made.session_opened("sweden", build_session())
-    for target, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
-        made.turn_ended(target, "talk", build_observation(outcome=outcome))
-    standing = made.report(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
-
-    sweden, east = standing.targets["sweden"], standing.targets["east"]
-    assert (sweden["sessions_open"], sweden["turns_succeeded"], sweden["events_received"]) == (1, 1, 5)
-    assert (east["turns_succeeded"], east["turns_failed"], east["bytes_sent"]) == (1, 1, 0)
-    assert sweden["usd"] + east["usd"] == pytest.approx(standing.usd)
-    assert standing.targets["west"]["bytes_received"] == 10
-
-
-def test_a_report_does_not_change_after_later_turns() -> None:
-    made = progress()
-    made.turn_ended("sweden", "talk", waited(500))
-    first = made.report(NOTHING)
-    before = asdict(first)
-    made.turn_ended("sweden", "talk", waited(500, outcome="error:server_error"))
-    made.report(NOTHING)
-
-    assert asdict(first) == before
-
-
 # All processes.
-
-
-def test_counts_are_summed_over_processes_and_delays_are_maxima() -> None:
-    tally = LiveTotals()
-    tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
-    tally.add(
-        1,
-        ProgressReport(
-            sessions_open=4, turns_succeeded=5, usd=0.25, waiting_s=7.0, event_loop_delay_p99_ms=3.0, simulated=True
-        ),
-    )
-
-    assert tally.total == ProgressReport(
-        sessions_open=7, turns_succeeded=15, usd=0.75, waiting_s=7.0,
-        send_delay_p99_ms=2.0, event_loop_delay_p99_ms=3.0, simulated=True,
-    )  # fmt: skip
 
 
 times = st.dictionaries(
@@ -266,18 +180,6 @@ def test_any_split_over_processes_and_seconds_gives_the_same_totals(
     assert split.latencies() == alone.latencies()
     assert split.total.turns_succeeded == alone.total.turns_succeeded
     assert split.total.usd == pytest.approx(alone.total.usd)
-
-
-def test_latencies_are_ordered_by_number_of_turns_and_grouped_by_metric() -> None:
-    tally = LiveTotals()
-    tally.add(
-        0,
-        ProgressReport(times_us=of_step({"sweden": {TTFT: [1000], TTFA: [500_000] * 2}, "east": {TTFA: [700_000]}})),
-    )
-
-    assert [(wait.name, wait.target, wait.turns) for wait in tally.latencies()] == [
-        ("ttfa", "east", 1), ("ttfa", "sweden", 2), ("ttft", "sweden", 1),
-    ]  # fmt: skip
 
 
 def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[LiveLatency]:
@@ -335,16 +237,6 @@ def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: in
     assert wait.lacking[0] == (0 if expected else report.required)
 
 
-def test_targets_are_in_the_order_of_the_run() -> None:
-    made = progress()
-    for target in ("new", "old"):
-        made.turn_ended(target, "talk", waited(500))
-    tally = LiveTotals(labels=["old", "new"])
-    tally.add(0, made.report(NOTHING))
-
-    assert [standing.target for standing in tally.targets(0)] == ["old", "new"]
-
-
 def test_a_failed_turn_counts_for_the_metrics_of_other_turns_of_its_step() -> None:
     lost = {"outcome": "timeout:first_delta", "instants": {"request_sent": at(0), "ended": at(900)}}
     made = progress()
@@ -355,18 +247,6 @@ def test_a_failed_turn_counts_for_the_metrics_of_other_turns_of_its_step() -> No
 
     assert failures_of(unknown) == {"east": {None: 2}}
     assert failures_of(made.report(NOTHING)) == {"east": {TTFA: 1, VALUE_OF_TTFA: 1, None: 1}}
-
-
-def test_a_turn_that_failed_after_its_first_audio_has_no_latency() -> None:
-    standing = reported(waited(900, outcome="error:server_error"))
-
-    assert failures_of(standing) == {"sweden": {TTFA: 1}}
-    assert standing.times_us == {}
-
-
-def test_failed_turns_without_a_known_metric_count_for_the_most_frequent_one() -> None:
-    assert waits(6, 4, None) == waits(6, 4)
-    assert waits(0, 9, None) == []
 
 
 def test_latencies_are_by_start_instant_and_a_failed_turn_counts_in_each() -> None:
@@ -461,23 +341,6 @@ def test_a_load_generator_is_ok_or_overloaded_by_the_validity_limits(
     assert tally.health() == expected
 
 
-def test_health_is_per_target_and_validity_covers_all_targets() -> None:
-    tally = LiveTotals(100.0)
-    targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
-    late, verdicts = healthy(times_us={"east": LATE}), []
-    for worker, standing in enumerate((ProgressReport(targets=targets), healthy(), healthy(simulated=True), late)):
-        tally.add(worker, standing)
-        verdicts.append(tally.targets(0)[0].verdict)
-
-    assert verdicts == [
-        "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
-    ]  # fmt: skip
-    east, sweden = tally.targets(0)
-    assert (east.health, sweden.health) == ("delayed: timestamp_uncertainty 3.1 ms > 1 ms", "OK")
-    assert (east.verdict, east.validity, east.simulated) == (sweden.verdict, "invalid", True)
-    assert east.remedy == sweden.remedy != ""
-
-
 # The cost so far of the responses of a process.
 
 
@@ -510,15 +373,6 @@ def test_the_cost_of_a_turn_follows_from_its_prices(
     assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(usd))
 
 
-def test_a_turn_without_a_price_is_counted_and_its_model_is_recorded() -> None:
-    spending = CostMeter(TABLE, {})
-    for model in ("gpt-realtime-3", "gpt-realtime-3", None):
-        spending.add("sweden", model, USED)
-
-    assert (spending.unpriced, spending.usd_at(0)) == (3, 0.0)
-    assert spending.unknown_models == {"gpt-realtime-3", ""}
-
-
 @given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.sampled_from(["live", "both"]))))
 def test_prices_per_minute_accrue_until_a_session_ends(
     sessions: list[tuple[int, int, str]],
@@ -535,28 +389,6 @@ def test_prices_per_minute_accrue_until_a_session_ends(
     assert spending.usd_at(now_ns) == pytest.approx(0.05 * minutes["live"] + 0.02 * minutes["both"], abs=1e-9)
     spending.add("sweden", "both", USED)
     assert spending.usd_at(now_ns) >= 2200 / 1e6
-
-
-LUNA = Prices(1, 0.1, 5, 0, 0, 0)
-LIVE_TERMS = {"sweden": PricingTerms(billing=Billing.BACKEND)}
-DELEGATED = TokenUsage(text_in=1_000_000)
-
-
-def test_the_tokens_of_a_backend_cost_by_its_model_and_the_minutes_by_that_of_the_session() -> None:
-    spending = CostMeter({"live": BY_MINUTE, "luna": LUNA}, LIVE_TERMS)
-    spending.open("sweden", "live", 0)
-    spending.add("sweden", "live", DELEGATED, "luna")
-
-    assert spending.usd_at(2 * MINUTE_NS) == pytest.approx(0.10 + 1)
-    assert spending.unpriced == 0
-
-
-@pytest.mark.parametrize(("backend", "named"), [("luna-next", "luna-next"), (None, "")])
-def test_the_tokens_of_a_backend_without_a_price_are_never_free(backend: str | None, named: str) -> None:
-    spending = CostMeter({"live": BY_MINUTE, "luna": LUNA}, LIVE_TERMS)
-    spending.add("sweden", "live", DELEGATED, backend)
-
-    assert (spending.unpriced, spending.unknown_models, spending.usd_at(0)) == (1, {named}, 0)
 
 
 def test_an_ended_session_costs_the_minutes_that_the_service_confirmed() -> None:
@@ -579,14 +411,6 @@ def after(*models: str | None) -> CostMeter:
     return spending
 
 
-def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
-    line = unknown_price(after("gpt-realtime-3", "gpt-next", None))
-
-    assert line.startswith("--budget cannot be enforced, because no price of gpt-next, gpt-realtime-3 is known: ")
-    assert "--prices FILE" in line
-    assert "targets.yaml" in line
-
-
 def test_an_unknown_price_without_a_model_is_reported() -> None:
     assert "because the service names no model" in unknown_price(after(None))
 
@@ -599,10 +423,3 @@ def test_unreadable_token_counts_make_a_budget_unenforceable() -> None:
     assert unknown_price(spending) == (
         "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
     )
-
-
-def test_a_false_condition_is_counted_as_zero() -> None:
-    made = progress()
-    made.count(pairs_done=False)
-
-    assert msgspec.convert(json.loads(json.dumps(asdict(made.report(NOTHING)))), ProgressReport).pairs_done == 0

@@ -22,9 +22,7 @@ from bench.load.planning.run_plan import (
     Concurrency,
     RunPlan,
     WorkerHost,
-    concurrency,
     hosts_advice,
-    peak_users,
     plan_run,
     process_advice,
     ramp_up_s,
@@ -90,18 +88,6 @@ def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
 
     assert "is below the lower estimate" in small[-1]
     assert not any("the lower estimate" in notice for notice in ample)
-
-
-def test_the_document_has_the_cost_estimate_and_its_prices(tmp_path: Path) -> None:
-    plan_of_two = plan(tmp_path, "--url", HERE, "--sessions", "2", "--budget", "3")
-    document = plan_of_two.opening_document("run", 0, {}, 1)
-    low, high = document["estimate_usd"]
-
-    assert 0 < low < high
-    assert document["budget_usd"] == 3
-    assert document["prices"]["models"]["gpt-realtime"]["audio_output"] > 0
-    assert document["interleaved"] is False
-    assert plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)["estimate_usd"] is None
 
 
 def test_the_document_has_no_secrets_of_proxy_and_url(tmp_path: Path) -> None:
@@ -199,10 +185,6 @@ def test_the_document_has_the_warmup_duration(
     assert made.warmup_s == made.opening_document("run", 0, {}, 1)["warmup_s"] == cut_s
 
 
-def test_a_run_with_a_load_shape_has_no_default_warmup(tmp_path: Path) -> None:
-    assert plan(tmp_path, "--url", HERE, run_time=3_600, shape=object()).warmup_s == 0
-
-
 def test_a_warmup_of_the_whole_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s"):
         plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
@@ -244,14 +226,6 @@ def test_more_sessions_per_process_than_calibrated_give_a_notice(tmp_path: Path)
     assert within.notices == []
     (notice,) = beyond.notices
     assert notice.startswith("11 sessions in one process are more than this machine is calibrated for")
-
-
-def test_concurrency_is_the_minimum_of_users_and_sessions_per_target(tmp_path: Path) -> None:
-    both = plan(tmp_path, *two(tmp_path, "west", "east"), users=30)
-
-    assert both.concurrency == Concurrency(30, 2, 1)
-    assert plan(tmp_path, "--url", HERE, users=30).concurrency == Concurrency(30, 1, 1)
-    assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).concurrency == Concurrency(5, 1, 1)
 
 
 def test_the_document_cites_the_machine_s_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,19 +332,9 @@ def test_the_session_duration_is_the_longest_speech_and_pauses(tmp_path: Path) -
 TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
 
 
-def concurrency_of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
-    parsed: Any = SimpleNamespace(num_users=users, **options)
-    environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
-    return concurrency(environment, users, sessions=sessions, targets=1)
-
-
 def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
     """Return the advice on the number of processes for a load; "" if there is no advice."""
     return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
-
-
-def test_sessions_per_process_are_those_of_the_largest_process() -> None:
-    assert Concurrency(11, 2, 3).per_process == 8
 
 
 @given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
@@ -382,43 +346,6 @@ def test_the_computed_number_of_processes_is_the_minimum(users: int, n_targets: 
     else:
         assert Concurrency(users, n_targets, needed).per_process <= trusted
         assert needed == 1 or Concurrency(users, n_targets, needed - 1).per_process > trusted
-
-
-def test_the_number_of_processes_comes_from_options_or_connected_workers() -> None:
-    assert concurrency_of(8).processes == concurrency_of(8, SimpleNamespace()).processes == 1
-    assert concurrency_of(8, processes=2).processes == concurrency_of(8, expect_workers=2).processes == 2
-    assert concurrency_of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
-    assert concurrency_of(8, SimpleNamespace(worker_count=0)).processes == 1
-    assert concurrency_of(8, sessions=5) == Concurrency(5, 1, 1)
-
-
-def test_a_load_shape_needs_the_users_of_its_largest_stage() -> None:
-    parsed = SimpleNamespace(num_users=5)
-    stages = [
-        {"duration": 60, "users": 20, "spawn_rate": 5},
-        {"duration": 120, "users": 400},
-        {"duration": 180, "users": None},
-    ]
-
-    assert peak_users(parsed, None) == peak_users(parsed, SimpleNamespace()) == 5
-    assert peak_users(parsed, SimpleNamespace(stages=stages)) == 400
-    assert peak_users(parsed, SimpleNamespace(stages="unlike Locust's")) == 5
-    assert peak_users(SimpleNamespace(num_users=None), None) == 1
-
-
-@pytest.mark.parametrize(("users", "processes"), [(350, 1), (700, 2), (1, 1)])
-def test_no_advice_is_given_if_each_process_is_within_its_calibration(users: int, processes: int) -> None:
-    assert advice(users, processes=processes) == ""
-
-
-def test_the_advice_has_the_needed_processes_and_the_consequence() -> None:
-    assert advice(1_000) == (
-        "1,000 sessions in one process are more than this machine is calibrated for: 350 text sessions (on "
-        "2026-11-20); this load needs --processes 3; with fewer, values may have errors over 1 ms, and the run "
-        "may be INVALID"
-    )
-    assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "this load needs --processes 6;" in advice(1_000, n_targets=2)
 
 
 @pytest.mark.parametrize(
@@ -433,23 +360,12 @@ def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, ex
     assert expected in advice(1_000, cores=cores)
 
 
-def test_the_advice_has_the_changes_since_the_calibration_and_its_limit() -> None:
-    line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
-
-    assert "at least 350 text sessions (on 2026-11-20, with another kernel)" in line
-
-
 @pytest.mark.parametrize(("trusted", "n_targets"), [(0, 1), (1, 2)])
 def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(trusted: int, n_targets: int) -> None:
     line = advice(10, TEXT_350 | {"sessions": trusted}, n_targets=n_targets)
 
     assert "no number of processes is enough" in line
     assert "--processes" not in line
-
-
-def test_a_calibration_is_recommended_above_100_sessions_per_process() -> None:
-    assert "`rtbench calibrate`" in advice(101, None)
-    assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
 
 
 def host_facts(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> WorkerHost:

@@ -2,81 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from bench.base.errors import ConnectError
-from bench.catalogue.timeouts import Timeouts
-from bench.load.execution import session_registry
-from bench.load.execution.session_registry import RunListener, show_session, show_turn
-from bench.observe.inputs import SessionStart
+from bench.load.execution.session_registry import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
-from bench.observe.timeline import Timeline
-from bench.record.histograms import MEASURED, WARMUP
-from bench.record.recorder import RowContext
-from bench.services.openai.dialect import GA
-from bench.wire.events import TokenUsage
-from tests.helpers import AT_NS, at, build_observation, build_session
-
-LABELS = RowContext("w0-000000", "west", "talk", "talk")
-
-
-class Recorder:
-    """A listener that records each callback with the name of the listener."""
-
-    def __init__(self, name: str, record: list[tuple[str, str, Any]], **attributes: Any) -> None:
-        self._name, self._callbacks = name, record
-        vars(self).update(attributes)
-
-    def __getattr__(self, method: str) -> Any:
-        return lambda *entries, **named: self._callbacks.append((self._name, method, named.get("measured")))
-
-
-def build_played(
-    callbacks: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
-) -> RunListener:
-    record = Recorder("recorder", callbacks, labels=LABELS, phase=phase)
-    target, progress = (
-        Recorder("arm", callbacks, label="west", opened=1),
-        Recorder("progress", callbacks, spending=Recorder("progress", callbacks)),
-    )
-    for show in ("show_turn", "show_session"):
-        monkeypatch.setattr(session_registry, show, getattr(Recorder("dashboard", callbacks), show))
-    run = Recorder("run", callbacks, progress=progress, callbacks=Recorder("callbacks", callbacks, fire=None), hide=str)
-    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), target, run)))
-
-
-CALLBACKS: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {
-    "a turn is recorded before anything acts on it":
-        (lambda played: played.turn_ended(build_observation()), ["recorder", "arm", "dashboard", "progress"]),
-    "a response is counted before anything acts on its cost":
-        (lambda played: played.usage_reported(TokenUsage(text_in=1)), ["progress", "run"]),
-    "a session is recorded before anything acts on it":
-        (lambda played: played.session_ended(), ["recorder", "progress", "run", "dashboard"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("happens", "expected"), CALLBACKS.values(), ids=CALLBACKS)
-def test_events_are_reported_in_order(
-    happens: Callable[[RunListener], object], expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    callbacks: list[tuple[str, str, Any]] = []
-    happens(build_played(callbacks, monkeypatch))
-
-    assert [name for name, _, _ in callbacks] == expected
-
-
-@pytest.mark.parametrize(("phase", "measured"), [(MEASURED, True), (WARMUP, False)])
-def test_turns_of_the_warmup_are_reported_as_not_measured(
-    phase: str, measured: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    callbacks: list[tuple[str, str, Any]] = []
-    build_played(callbacks, monkeypatch, phase).turn_ended(build_observation())
-
-    assert ("progress", "turn_ended", measured) in callbacks
-
+from tests.helpers import at, build_observation, build_session
 
 # The input of Locust's own statistics.
 

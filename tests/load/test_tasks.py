@@ -12,25 +12,15 @@ import pytest
 
 from bench.base.errors import ScriptError, UsageError
 from bench.load.planning.tasks import (
-    as_sessions,
-    file_of,
     recorded_steps,
-    script,
-    script_path,
     tasks_of,
 )
 from bench.plan.script import Script
 from tests.load.actors import Actor, actor, tone
 
-HERE = Path(__file__)
-
 
 def order(actor: Actor) -> None:
     actor.text("A pizza, please", name="order")
-
-
-def pay(actor: Actor) -> None:
-    actor.text("Here you are", name="pay")
 
 
 def module(path: Path, text: str) -> ModuleType:
@@ -48,27 +38,6 @@ def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
     return recorded_steps("Caller", method, Actor, given)
 
 
-def test_a_repeated_function_becomes_one_session_task() -> None:
-    once, twice, other = as_sessions([order, order, pay])
-
-    assert once is twice
-    assert (once.does, other.does) == (order, pay)
-
-
-def test_a_session_task_has_the_name_and_tags_of_its_function() -> None:
-    def tagged(actor: Actor) -> None: ...
-
-    tagged.locust_tag_set = {"a"}  # type: ignore[attr-defined]
-    (task,) = as_sessions([tagged])
-
-    assert task.__name__ == "tagged"
-    assert task.locust_tag_set == {"a"}
-
-
-def test_a_class_has_each_of_its_tasks_once() -> None:
-    assert [task.does for task in tasks_of(actor("Caller", order, pay, order))] == [order, pay]
-
-
 def test_a_class_without_a_task_is_refused_by_its_name() -> None:
     with pytest.raises(UsageError, match=r"Caller in .* has no task"):
         tasks_of(actor("Caller"))
@@ -77,27 +46,6 @@ def test_a_class_without_a_task_is_refused_by_its_name() -> None:
 def test_a_task_set_is_refused() -> None:
     with pytest.raises(UsageError, match="TaskSet"):
         tasks_of(actor("Caller", order, type("Inner", (), {})))
-
-
-def test_a_script_path_is_relative_to_the_file_of_its_first_class(tmp_path: Path) -> None:
-    base = actor("Base", script("talk.yaml"))
-    base.__module__ = __name__
-    (task,) = tasks_of(base)
-    elsewhere = module(tmp_path / "elsewhere.py", "def heir(base):\n    class Heir(base): ...\n    return Heir\n")
-
-    assert script_path(elsewhere.heir(base), task, Path("talk.yaml")) == HERE.parent / "talk.yaml"
-    assert script_path(base, task, Path("/a/talk.yaml")) == Path("/a/talk.yaml")
-
-
-def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
-    tone(tmp_path / "a.wav")
-    text = "def call(user):\n    user.text('Hello', name='greeting')\n    user.audio('a.wav')\n"
-    made = rehearse(module(tmp_path / "call.py", text).call, session={"voice": "alloy"}, timeouts={"response": 3})
-
-    assert made.name == "Caller"
-    assert made.path == tmp_path / "call.py"
-    assert [getattr(step, "name", None) for step in made.steps] == ["greeting", "turn_2"]
-    assert (made.session.voice, made.timeouts.response) == ("alloy", 3)
 
 
 def test_the_digest_depends_on_file_settings_and_recordings(tmp_path: Path) -> None:
@@ -151,13 +99,3 @@ def test_a_user_whose_construction_fails_is_refused() -> None:
 
     with pytest.raises(ScriptError, match="OSError: no database"):
         recorded_steps("Caller", order, make, {})
-
-
-def test_a_decorated_method_belongs_to_its_own_file(tmp_path: Path) -> None:
-    decorate = module(tmp_path / "decorator.py", (
-        "import functools\n\ndef twice(method):\n    @functools.wraps(method)\n    def inner(user):\n"
-        "        method(user)\n        method(user)\n    return inner\n"))  # fmt: skip
-    decorated = decorate.twice(order)
-
-    assert file_of(decorated) == HERE
-    assert len(rehearse(decorated).steps) == 2

@@ -23,7 +23,6 @@ from tests.helpers import resolve_target
 from tests.load.actors import actor, tone
 
 ONLY = resolve_target({}, url="ws://localhost:1/v1/realtime?intent=transcription")
-REALTIME = resolve_target({}, url="ws://localhost:1/v1/realtime?model=x")
 PREVIEW_ONLY = resolve_target(
     {}, url="ws://localhost:1/openai/realtime?api-version=2025-04-01-preview&intent=transcription"
 )
@@ -130,10 +129,6 @@ def test_what_a_session_that_only_transcribes_cannot_do_is_refused_in_one_line(
 
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_a_server_that_people_run_may_transcribe_at_any_address(tmp_path: Path) -> None:
-    assert update(compiled(tmp_path, f"{SET}\n{AUDIO}", REALTIME))["session"]["type"] == "transcription"
 
 
 def test_a_target_that_only_transcribes_cannot_have_replies(tmp_path: Path) -> None:

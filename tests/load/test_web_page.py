@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from contextlib import suppress
 from dataclasses import replace
@@ -50,31 +49,6 @@ def test_an_empty_cell_has_the_number_of_missing_sessions() -> None:
     (row,) = stats([replace(SWEDEN, latencies=(few,))])[0]["data"]
 
     assert (row["p50"], row["p95"]) == (12.0, "n/a (needs 52 sessions)")
-
-
-def test_an_invalid_run_shows_its_remedy_on_both_tabs() -> None:
-    bad = replace(SWEDEN, verdict="INVALID: send_delay 14 ms > 10 ms", validity="invalid", simulated=True)
-    tables = stats([replace(bad, remedy="end other programs")])
-
-    assert {row["verdict"] for table in tables for row in table["data"]} == {
-        "✕ INVALID: send_delay 14 ms > 10 ms · SIMULATED. What to do: end other programs"
-    }
-
-
-def test_rows_sorted_by_name_keep_their_order() -> None:
-    """The rows have names that keep their order, because Locust's page sorts rows by name."""
-    first, second = replace(WAIT, metric="ttfa"), WAIT
-    targets = [
-        replace(SWEDEN, target="old", latencies=(first, second)),
-        replace(SWEDEN, target="new", latencies=(first,)),
-    ]
-    rows = sorted(stats(targets)[0]["data"], key=lambda row: row["name"])
-
-    assert [row["figure"] for row in rows] == ["ttfa", "voice_to_voice", "ttfa"]
-
-
-def test_the_rows_are_valid_json() -> None:
-    json.loads(json.dumps(stats([SWEDEN]), allow_nan=False))
 
 
 # The fields of a form of the web UI: each value is accepted or refused with an error.

@@ -16,7 +16,7 @@ from bench.catalogue.metrics import TURN_TYPES
 from bench.catalogue.pricing import Prices
 from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
-from bench.load.planning.tasks import MAX_RECORDED_STEPS, as_sessions, script, tasks_of
+from bench.load.planning.tasks import as_sessions, script, tasks_of
 from bench.load.planning.workload import (
     drop_classes_without_tasks,
     encode_workload,
@@ -42,7 +42,7 @@ from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
-from tests.test_talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
+from tests.talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
@@ -78,11 +78,6 @@ def plays_of(*classes: type) -> list[CompiledScript]:
     return list(encode_workload(load_scripts(classes), GA).values())
 
 
-def test_the_local_host_has_no_limit_of_sessions() -> None:
-    assert check_cost([HERE], 500, None, yes=False) is None
-    assert check_cost([HERE, HERE], 500, 900, yes=False) == 900
-
-
 def test_a_remote_host_gets_at_most_20_sessions_without_the_option_yes() -> None:
     assert check_cost([THERE, HERE], 5, None, yes=False) == 20
     assert check_cost([THERE], 5, 8, yes=False) == 8
@@ -90,16 +85,6 @@ def test_a_remote_host_gets_at_most_20_sessions_without_the_option_yes() -> None
     for users, sessions in ((21, None), (5, 21)):
         with pytest.raises(UsageError, match="--yes"):
             check_cost([THERE], users, sessions, yes=False)
-
-
-def test_sessions_of_all_targets_at_one_host_are_summed() -> None:
-    both = [THERE, replace(THERE, label="variant")]
-
-    assert check_cost(both, 5, None, yes=False) == 10
-    assert check_cost([*both, HERE, HERE, HERE], 10, 10, yes=False) == 10
-    assert check_cost([THERE, replace(THERE, host="elsewhere")], 20, None, yes=False) == 20
-    with pytest.raises(UsageError, match=r"more than 20 sessions to example\.com"):
-        check_cost(both, 5, 11, yes=False)
 
 
 def test_every_process_needs_a_user_and_a_session() -> None:
@@ -163,13 +148,6 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
         load_scripts([one, other])
 
 
-def test_each_task_of_a_class_has_its_own_script_name(tmp_path: Path) -> None:
-    mixed = actor("Mixed", script(talk(tmp_path)), order, pay)
-
-    assert [play.script.name for play in plays_of(mixed)] == ["talk", "Mixed.order", "Mixed.pay"]
-    assert [play.script.task is None for play in plays_of(mixed)] == [True, False, False]
-
-
 def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
@@ -197,17 +175,6 @@ def test_an_unknown_variable_name_is_refused_before_the_run(tmp_path: Path) -> N
         match=r"test_workload.py: Caller: a text contains \$\{name\}, but the variables are only first_name",
     ):
         load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
-
-
-def test_an_endless_task_has_no_number_of_turns() -> None:
-    def talk_on(actor: Actor) -> None:
-        while True:
-            actor.text("Hello")
-
-    (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
-
-    assert (endless.script.turns_planned, ending.script.turns_planned) == (None, 1)
-    assert len(endless.script.steps) == MAX_RECORDED_STEPS
 
 
 # Notices before a run about metrics for which its turns and sessions cannot have values.
@@ -261,21 +228,6 @@ def test_names_of_lacking_data_are_row_columns() -> None:
 
     for lack in MISSING_FEATURES:
         assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.reason
-
-
-def test_each_turn_of_a_script_lists_its_lacking_data(tmp_path: Path) -> None:
-    tone(tmp_path / "a.wav")
-    found = scripts_lacking(tmp_path, "steps:\n  - {text: One, name: typed}\n  - {audio: a.wav, name: spoken}\n")
-
-    typed, spoken = found["turns"]
-    assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
-    assert typed["lacks"]["speech_end"] == "the script has no voice turn (`audio`)"
-    assert "speech_end" not in spoken["lacks"]
-    assert spoken["lacks"]["input_transcribed"] == "the caller's speech is not transcribed (`input_transcription`)"
-    assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
-    assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
-        "session"
-    ].keys()
 
 
 def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) -> None:
@@ -388,12 +340,6 @@ def test_facts_have_the_merged_extra_settings(tmp_path: Path) -> None:
         {"a": {"b": 1}},
         {"a": {"b": 1, "c": None}},
     ]
-
-
-def test_a_script_of_two_classes_is_listed_once_in_the_facts(tmp_path: Path) -> None:
-    path = talk(tmp_path)
-
-    assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
 
 
 def test_a_script_has_facts_for_each_target(tmp_path: Path) -> None:

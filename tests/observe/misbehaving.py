@@ -20,7 +20,6 @@ from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
-from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tests.helpers import (
     AT_NS,
     MS,
@@ -37,6 +36,7 @@ from tests.helpers import (
     session_updated,
     transcribed,
 )
+from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 
 HEADS = frozenset(
     {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed",

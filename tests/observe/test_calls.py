@@ -12,50 +12,16 @@ from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
 from bench.observe.turn_events import NOT_OVER
 from bench.services.openai.preview import PREVIEW
-from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, message, speaks, usage
-
-
-def item(kind: str, response_id: str, item_id: str, **fields: Any) -> bytes:
-    """Return the event that reports an item of a response. `kind` is `added` or `done`."""
-    described = {"id": item_id, "type": "message"} | fields
-    return message(f"response.output_item.{kind}", response_id=response_id, item=described)
-
-
-def call_added(response_id: str, call_id: str, name: str) -> bytes:
-    return item("added", response_id, f"item_{call_id}", type="function_call", call_id=call_id, name=name)
-
-
-def function_call_done(response_id: str, call_id: str, arguments: str = "{}") -> bytes:
-    fields = {"response_id": response_id, "item_id": f"item_{call_id}", "call_id": call_id, "arguments": arguments}
-    return message("response.function_call_arguments.done", **fields)
-
-
-def audio(response_id: str, item_id: str, payload: str = LOUD) -> bytes:
-    fields = {"response_id": response_id, "item_id": item_id, "delta": payload}
-    return message("response.output_audio.delta", **fields)
-
-
-def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: str) -> None:
-    """Receive a response that calls functions, one every 10 ms.
-
-    The response is done 15 ms after its last function call was added.
-    """
-    talk.hear(at_ms, created(response_id))
-    for number, call_id in enumerate(call_ids or ("c1",), 1):
-        talk.hear(at_ms + 10 * number, call_added(response_id, call_id, f"function_{call_id}"))
-        talk.hear(at_ms + 10 * number + 5, function_call_done(response_id, call_id))
-    talk.hear(at_ms + 10 * len(call_ids or ("c1",)) + 15, done(response_id))
-
-
-def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> None:
-    for call_id in call_ids:
-        talk.timeline.apply(inputs.FunctionOutputSent(call_id, at(at_ms), wrong))
-    talk.send(at_ms + 1, "response.create")
-
-
-def final_response(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
-    talk.hear(at_ms, created(response_id), audio(response_id, f"item_{response_id}"), done(response_id))
-    return talk.only()
+from tests.helpers import MS, Talk, after_ms, at, created, done, message
+from tests.observe.function_calls import (
+    answer_call,
+    audio,
+    called,
+    final_response,
+    function_call_done,
+    item,
+    talk_with_filler,
+)
 
 
 def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> None:
@@ -97,21 +63,6 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
         "function_call_to_answer": 840,
     }
     assert turn.dead_air_ns == 950 * MS
-
-
-def test_function_execution_counts_from_the_last_call_to_the_last_output() -> None:
-    talk = Talk()
-    talk.ask(0, functions=True)
-    called(talk, 100, "r1", "c1", "c2")
-    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(118)))
-    assert not talk.work(118, RequestContinuation)
-    talk.timeline.apply(inputs.FunctionOutputSent("c2", at(300)))
-    assert talk.work(300, RequestContinuation)
-    talk.send(301, "response.create")
-    turn = final_response(talk, 900)
-
-    assert (after_ms(turn, "function_call_added"), after_ms(turn, "function_call_done")) == (110, 125)
-    assert (turn.function_calls, turn.function_execution_ns) == (2, 175 * MS)
 
 
 def test_the_function_call_instants_of_a_turn_are_those_of_the_first_round() -> None:
@@ -166,13 +117,6 @@ def test_a_wrong_or_missing_function_call_fails_its_turn(
     assert (turn.outcome, turn.detail) == ("wrong_function_call" if detail else "ok", detail)
 
 
-def test_a_session_without_functions_counts_no_calls() -> None:
-    talk = Talk()
-    talk.ask(0)
-
-    assert final_response(talk, 100, "r1").function_calls is None
-
-
 def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> None:
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0, functions=True)
@@ -225,29 +169,6 @@ def test_stalls_gaps_and_audio_speed_are_not_measured_between_items() -> None:
     assert after_ms(turn, "answer_audible") == 2_050
 
 
-def test_an_item_that_arrives_during_playback_is_played_after_the_current_one() -> None:
-    talk = Talk()
-    talk.ask(0, jitter_buffer_ns=50 * MS)
-    talk.hear(100, created("r1"), audio("r1", "i1"), audio("r1", "i1"), audio("r1", "i2"), done("r1"))
-    turn = talk.only()
-
-    assert (after_ms(turn, "answer_audio"), after_ms(turn, "answer_audible")) == (100, 350)
-    assert turn.dead_air_ns == 150 * MS
-
-
-def test_the_first_delta_timeout_applies_between_two_items() -> None:
-    talk = Talk(first_delta=30, next_delta=10)
-    talk.ask(0)
-    talk.hear(100, created("r1"), item("added", "r1", "i1"), audio("r1", "i1"))
-    assert talk.deadline()[:2] == (at(10_100), "timeout:next_delta")
-
-    talk.hear(200, item("done", "r1", "i1"))
-    assert talk.deadline()[:2] == (at(30_200), "timeout:first_delta")
-    talk.hear(20_000, item("added", "r1", "i2"))
-    talk.hear(21_000, audio("r1", "i2"))
-    assert talk.deadline()[:2] == (at(31_000), "timeout:next_delta")
-
-
 def test_too_many_function_calls_in_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
@@ -263,38 +184,6 @@ STATIC = {"type": "static_interim_response", "triggers": ["tool"], "texts": ["On
 
 def updated(**settings: Any) -> bytes:
     return message("session.updated", session={"id": "sess_1", "model": "gpt-4.1"} | settings)
-
-
-def talk_with_filler(*, service_responds: bool = False) -> Talk:
-    """Return a talk in which the service waits for the result of a function. It sends a filler from 400 to 600 ms."""
-    talk = Talk(service_responds=service_responds)
-    if service_responds:
-        speaks(talk, end_ms=50, functions=True)
-        talk.hear(
-            80, *(message(f"input_audio_buffer.{name}", item_id="item_1") for name in ("speech_stopped", "committed"))
-        )
-    else:
-        talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)
-    called(talk)
-    talk.hear(400, created("rf"), audio("rf", "item_f"))
-    talk.hear(600, done("rf", usage=usage(audio_out=20)))
-    return talk
-
-
-@pytest.mark.parametrize("service_responds", [False, True])
-def test_a_filler_during_a_function_is_played_and_is_not_the_answer(service_responds: bool) -> None:
-    talk = talk_with_filler(service_responds=service_responds)
-    assert not talk.timeline.turns.are_all_over
-    assert not talk.work(601, RequestContinuation), "the function runs"
-    answer_call(talk, 2_000, "c1")
-    turn = final_response(talk, 2_500)
-
-    assert (turn.outcome, turn.turn_type, turn.preamble) == ("ok", "function_calls+filler", True)
-    assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
-    assert (after_ms(turn, "first_audio"), after_ms(turn, "answer_audio")) == (400, 2_500)
-    assert (after_ms(turn, "function_call_done"), turn.function_calls) == (115, 1)
-    assert turn.usage is not None
-    assert turn.usage.audio_out == 20
 
 
 def test_the_answer_is_requested_when_the_filler_is_over() -> None:
@@ -339,18 +228,6 @@ def test_the_tokens_of_a_filler_are_not_the_length_of_the_conversation() -> None
     assert (first.turn_type, second.turn_type) == ("function_calls+filler", "after_truncation")
 
 
-def test_each_of_several_function_rounds_may_have_a_filler() -> None:
-    talk = talk_with_filler()
-    answer_call(talk, 2_000, "c1")
-    talk.hear(2_100, created("r2"), call_added("r2", "c2", "function_c2"), function_call_done("r2", "c2"), done("r2"))
-    talk.hear(2_400, created("rg"), audio("rg", "item_g"), done("rg"))
-    answer_call(talk, 3_000, "c2")
-    turn = final_response(talk, 3_500, "r3")
-
-    assert (turn.outcome, turn.turn_type, turn.answer_response_id) == ("ok", "function_calls+filler", "r3")
-    assert after_ms(turn, "answer_audio") == 3_500
-
-
 @pytest.mark.parametrize("sent", [False, True])
 @pytest.mark.parametrize(
     ("described", "on"),
@@ -379,14 +256,3 @@ def test_a_session_may_enable_fillers_during_a_turn() -> None:
         talk.hear(number * 1_000 + 300, audio(f"r{number}", f"item_{number}"), done(f"r{number}"))
 
     assert [turn.turn_type for turn in talk.take(9_000)] == ["regular", "filler", "filler"]
-
-
-def test_a_response_after_the_function_outputs_is_the_answer_not_a_filler() -> None:
-    talk = Talk()
-    talk.ask(0, functions=True)
-    called(talk)
-    answer_call(talk, 300, "c1")
-    talk.hear(320, error("rate_limit", event_id=None))
-    turn = final_response(talk, 500)
-
-    assert (turn.outcome, turn.turn_type) == ("ok", "function_calls")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
-from bench.observe.tones import is_tone, is_voiced
+from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import Samples
 from benchmarks import onsets as known
@@ -138,30 +138,8 @@ def test_the_division_of_a_changing_background_does_not_change_the_result(
     assert changes(samples, frame) == changes(samples)
 
 
-@pytest.mark.parametrize("voice", VOICES)
-def test_a_voice_in_silence_has_no_uncertainty_even_if_it_begins_unvoiced(voice: int) -> None:
-    samples, spoken = padded(voice, 0)
-    assert assert_one_voice(samples, spoken)[0] == 0
-    assert changes(samples)[0][2] == 0
-
-
 def group(samples: np.ndarray) -> Samples:
     return to_pcm16(samples[:400].astype(np.float32))
-
-
-@pytest.mark.parametrize("name", NOISES)
-@pytest.mark.parametrize("seed", range(5))
-def test_neither_noise_nor_hum_is_voiced_or_a_tone(seed: int, name: str) -> None:
-    samples = group(noise(name, -45, seed)[160 * seed :])
-    assert not is_voiced(samples)
-    assert not is_tone(samples)
-
-
-@pytest.mark.parametrize("pitch_hz", [76, 120, 200, 390])
-def test_periodic_pulses_are_voiced(pitch_hz: int) -> None:
-    pulses = np.zeros(800)
-    pulses[:: RATE_HZ // pitch_hz] = 1
-    assert is_voiced(group(np.convolve(pulses, 0.2 * 0.8 ** np.arange(30))))
 
 
 @pytest.mark.parametrize("hz", [50, 100, 120, 200])

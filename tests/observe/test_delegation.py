@@ -159,21 +159,6 @@ def test_a_filler_that_is_still_spoken_when_the_result_comes_is_not_the_answer()
     assert ms(call.turn, "function_audible") == SPOKEN_MS + 100 * 12
 
 
-def test_an_answer_may_follow_a_filler_without_a_pause() -> None:
-    """A gap of 100 ms is no pause. The uncertainty of the answer's start reaches back to the result."""
-    call = Call()
-    call.delegate("client")
-    call.hear(".##")
-    call.return_result()
-    call.accept_result()
-    call.hear("###.####################" + SILENCE)
-
-    turn = call.turn
-    assert (turn.outcome, turn.preamble) == ("ok", True)
-    assert ms(turn, "function_audible") == SPOKEN_MS + 800
-    assert turn.uncertainties_ns["function_audible"] == 500 * MS
-
-
 @pytest.mark.parametrize(
     ("answer_min_ms", "sounds", "audible_ms"),
     [
@@ -222,16 +207,6 @@ def test_the_start_of_an_answer_that_follows_a_filler_without_a_gap_is_unknown()
     assert "function_audible" not in turn.instants
 
 
-def test_without_an_acknowledgement_the_answer_follows_the_sent_result() -> None:
-    call = Call()
-    call.delegate("client")
-    call.hear("...")
-    call.return_result()
-    call.hear("..##" + SILENCE)
-
-    assert ms(call.turn, "function_audible") == SPOKEN_MS + 600
-
-
 def test_a_turn_whose_delegated_task_is_never_answered_names_it() -> None:
     call = Call()
     call.delegate("client")
@@ -262,36 +237,6 @@ def test_a_task_for_the_client_outside_of_a_turn_ends_the_session() -> None:
     call.delegate("client")
 
     assert call.timeline.session().outcome == "failed:delegation"
-
-
-def test_a_backend_calls_functions_and_is_continued_after_their_outputs() -> None:
-    call = Call()
-    call.delegate("responses")
-    call.hear(".##")
-    call.respond("resp_1", REASONING, CALL)
-    assert call.actions() == [CallFunction(FunctionCall("c1", "weather", '{"city":"Rome"}'))]
-    call.hear("...")
-    call.return_output()
-    assert call.actions() == [RequestContinuation()]
-    call.sent(BACKEND_REQUEST)
-    assert call.actions() == []
-    call.hear(".#.")  # still a filler: the backend writes
-    call.backend("response.created", response={"id": "resp_2"})
-    call.hear("..")
-    call.backend("response.output_item.added", item=MESSAGE)
-    call.hear(".")
-    call.backend("response.completed", response={"id": "resp_2", "usage": {"input_tokens": 50, "output_tokens": 9}})
-    call.hear("..###" + SILENCE)
-
-    turn = call.turn
-    assert (turn.outcome, turn.turn_type, turn.delegations, turn.function_calls) == ("ok", "function_calls", 1, 1)
-    assert ms(turn, "function_call_added") == SPOKEN_MS
-    assert ms(turn, "function_call_done") == SPOKEN_MS + 300
-    assert ms(turn, "answer_request_sent") == SPOKEN_MS + 600
-    assert ms(turn, "function_audible") == SPOKEN_MS + 100 * 15
-    assert turn.function_execution_ns == 300 * MS
-    assert turn.usage is not None
-    assert (turn.usage.text_in, turn.usage.text_out, turn.context_tokens) == (50, 9, None)
 
 
 def test_an_answer_may_begin_while_its_backend_still_writes() -> None:
@@ -357,17 +302,6 @@ def test_a_backend_that_fails_fails_its_turn(status: str, more: dict[str, Any], 
     assert turn.detail.startswith(f"{NOT_DONE}: {words}")
     assert turn.usage is not None
     assert turn.usage.text_in == 7
-
-
-def test_a_backend_that_never_ends_exceeds_the_limit_of_a_response() -> None:
-    call = Call()
-    call.delegate("responses")
-    call.backend("response.created", response={"id": "resp_1"})
-    call.hear(SILENCE)
-    call.now_ms += 120_000
-
-    assert call.turn.outcome == "timeout:response"
-    assert call.turns[0].detail.startswith(NOT_DONE)
 
 
 def test_repeated_and_reordered_events_of_a_backend_change_nothing() -> None:

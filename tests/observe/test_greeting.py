@@ -76,16 +76,6 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
     assert bound_ns in {0, *(error_ns for _, error_ns in ERRORS_NS)}
 
 
-def test_a_service_that_does_not_greet_times_out_after_first_delta() -> None:
-    timeline = accepted_call()
-    hear(timeline, np.zeros(8_000, np.int16))
-    timeline.expire(at(READY_MS) + int(Timeouts().first_delta * 1_000) * NS_PER_MS)
-    (turn,) = timeline.pop_turns(at(60_000))
-
-    assert turn.outcome == "timeout:first_delta"
-    assert "greeting" not in timeline.session().metrics_ns()
-
-
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
     """The reply ends although the audio stream continues.
@@ -199,17 +189,6 @@ def test_messages_before_the_end_of_speech_are_not_counted_as_arrived_instead_of
     turn = ended([TEXT], before=[SILENCE] * 50)
 
     assert turn.detail == f"{LIMIT}1 message came, but none of them has audio"
-
-
-def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
-    turn = ended(voice(number) for number in range(1_200))
-
-    assert (turn.outcome, turn.detail) == (
-        "timeout:response",
-        "the reply had no silence that ends it (reply_silence_ms) within 20 s (timeout `response`)",
-    )
-    assert remedy_of(turn.outcome, turn.detail).startswith("the audio has no silence")
-    assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)
 
 
 TELEPHONE_FORMAT: AudioFormatName = "g711_ulaw"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.observe.input_speech import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag, lags_ns
+from bench.observe.input_speech import MAX_DELTAS, MIN_SPEECH_NS, InputTranscript, TranscriptLag
 from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 from tests.examples import thorough
 from tests.helpers import MS, S
@@ -89,11 +89,6 @@ def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[t
     )
     assert seen.median_ns - seen.median_uncertainty_ns - 1 <= true.median_ns <= seen.median_ns
     assert seen.max_ns - seen.max_uncertainty_ns <= true.max_ns <= seen.max_ns
-
-
-def test_the_lag_of_a_delta_is_its_arrival_minus_its_share_of_the_speech() -> None:
-    assert lags_ns([5, 10, 20], [1_500, 2_900, 4_200], 20, 0, 4_000) == [500, 900, 200]
-    assert lags_ns([30], [4_200], 20, 0, 4_000) == [200]  # more characters than the final text
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
-from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
+from bench.plan.turn_plan import InterruptTrigger
 from bench.services.openai.dialect import GA
 from bench.session import session as waits
 from tests.helpers import (
-    LOUD,
     MS,
     S,
     Talk,
@@ -23,25 +22,17 @@ from tests.helpers import (
     base64_of,
     committed,
     created,
-    delta,
     done,
     error,
-    hears,
     message,
     not_transcribed,
     part_done,
     speech_started,
     speech_stopped,
 )
+from tests.observe.playing import audio, playing
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
-SECOND = base64_of(48_000)
-"""One second of silence in Base64."""
-
-
-def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
-    fields = {"response_id": response_id, "item_id": item_id, "delta": payload}
-    return message("response.output_audio.delta", **fields)
 
 
 def truncated(item_id: str = "item_a") -> bytes:
@@ -53,21 +44,6 @@ def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "
     """Return an item as the service stores it. `part` contains further keys of the item's content."""
     content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
     return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
-
-
-def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """Return a talk with a reply. `seconds` seconds of the reply arrive at 100 ms, and their playback starts at 150 ms.
-
-    If `whole`, the response is done.
-    """
-    talk = Talk(service_responds=True)
-    talk.ask(0, jitter_buffer_ns=50 * MS)
-    talk.timeline.apply(inputs.InterruptionAwaited(kind, verify))
-    talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
-    talk.hear(100, *[audio() for _ in range(seconds)])
-    if whole:
-        talk.hear(110, part_done(GA, "audio", "r1"), done("r1"))
-    return talk
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
@@ -120,19 +96,6 @@ def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
 
     assert (turn.outcome, after_ms(turn, "ended"), turn.yielded) == ("interrupted", 1_080, True)
     assert turn.unplayed_audio_ns == 4 * S - 930 * MS
-    assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
-
-
-def test_a_response_that_ends_before_the_detection_was_not_stopped_by_it() -> None:
-    """The response is still open when the caller begins to speak. It is done before the service detects the speech."""
-    talk = playing()
-    interrupts(talk, 1_000)
-    talk.hear(1_040, audio())
-    talk.hear(1_050, part_done(GA, "audio", "r1"), done("r1"))
-    talk.hear(1_080, speech_started("item_b"))
-    turn, *_ = talk.take(100_000)
-
-    assert (turn.outcome, turn.yielded) == ("interrupted", True)
     assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
 
 
@@ -263,13 +226,6 @@ def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
     assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "talking_to_others", True)
 
 
-def test_a_late_detection_of_the_turn_s_own_speech_interrupts_nothing() -> None:
-    talk = playing(whole=True)
-    talk.hear(500, speech_started("item_late"))
-
-    assert talk.timeline.turns.is_interruptible
-
-
 @pytest.mark.parametrize(
     ("cue", "due_ms"),
     [
@@ -341,42 +297,6 @@ def test_a_cue_text_is_found_by_whole_words_in_any_typography_and_any_deltas(
         cues.append(cue_ns(talk, InterruptTrigger(text=text)))
 
     assert cues.index(at(200 + deltas.index(found))) == deltas.index(found) if found else not any(cues)
-
-
-def test_a_cue_text_at_the_end_of_the_transcript_is_found_when_the_transcript_is_complete() -> None:
-    talk = playing()
-    transcribes(talk, 200, "until six")
-    assert cue_ns(talk, InterruptTrigger(text="six")) is None
-    talk.hear(201, message("response.output_audio_transcript.done", response_id="r1", item_id="item_of_r1"))
-
-    assert cue_ns(talk, InterruptTrigger(text="six")) == at(201)
-
-
-def test_a_cue_text_is_found_in_a_transcript_that_has_no_deltas() -> None:
-    talk = playing()
-    fields = {"response_id": "r1", "item_id": "item_of_r1", "transcript": "until six"}
-    talk.hear(201, message("response.output_audio_transcript.done", **fields))
-
-    assert cue_ns(talk, InterruptTrigger(text="six")) == at(201)
-
-
-def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply() -> None:
-    talk = Talk(service_responds=True)
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"))
-    hears(talk, 300)
-    talk.hear(400, created("r1"), delta(GA, "audio", "r1", LOUD))
-    transcribes(talk, 401, "parcel ")
-    talk.hear(500, done("r1"))
-    talk.hear(700, speech_started("item_2"))
-    talk.end_speech(1_000)
-    talk.timeline.apply(inputs.InterruptionAwaited("client"))
-    assert cue_ns(talk, InterruptTrigger(text="parcel")) is None
-
-    hears(talk, 1_500, "item_2")
-    talk.hear(1_600, created("r2"), delta(GA, "audio", "r2", LOUD))
-    transcribes(talk, 1_700, "parcel ", "r2")
-    assert cue_ns(talk, InterruptTrigger(text="parcel")) == at(1_700)
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
@@ -496,40 +416,3 @@ def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
     talk.hear(1_160, retrieved(1_000, item_id="item_b"))
 
     assert talk.only(1_161).truncation_correct is False
-
-
-def test_an_item_returned_before_the_truncation_does_not_count() -> None:
-    talk = interrupted_talk()
-    talk.hear(1_090, retrieved(4_000, "I would say so, yes."))
-    talk.hear(1_100, truncated())
-    talk.send(1_101, "conversation.item.retrieve", item="item_a")
-    talk.hear(1_150, retrieved(930))
-
-    assert talk.only(1_151).truncation_correct is True
-
-
-@pytest.mark.parametrize("verify", [False, True])
-def test_truncation_correct_is_none_without_verification_or_without_a_truncation(verify: bool) -> None:
-    talk = playing(whole=True, verify=verify)
-    if verify:
-        talk.timeline.expire(at(4_150))
-    else:
-        interrupts(talk, 1_000)
-        talk.hear(1_080, speech_started("item_b"))
-        talk.send(1_081, "conversation.item.truncate", item="item_a", played_ms=930)
-        talk.hear(1_100, truncated())
-
-    assert talk.work(4_151, RetrieveItem) == []
-    assert talk.taken[0].truncation_correct is None
-
-
-def test_an_item_is_retrieved_when_its_response_is_over() -> None:
-    talk = playing("client", verify=True)
-    talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
-    talk.send(1_000, "response.cancel")
-    talk.send(1_001, "conversation.item.truncate", item="item_a", played_ms=850)
-    talk.hear(1_010, truncated())
-    assert talk.work(1_010, RetrieveItem) == []
-    talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"))
-
-    assert talk.work(1_020, RetrieveItem) == [RetrieveItem("item_a", "turn-1-1-retrieve")]

@@ -15,14 +15,10 @@ from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, created, done, message, session_created, session_updated
-from tests.observe.test_calls import (
-    answer_call,
+from tests.observe.function_calls import (
     audio,
-    call_added,
     final_response,
-    function_call_done,
     item,
-    talk_with_filler,
 )
 
 NEVER_ASKED: dict[str, bool] = {"docs": False}
@@ -89,16 +85,6 @@ def test_the_answer_is_requested_when_the_response_is_done_and_its_mcp_call_has_
     }
 
 
-def test_an_mcp_call_may_end_before_its_response() -> None:
-    talk = Talk()
-    ask(talk)
-    talk.hear(100, created("r1"), item("added", "r1", "m1", **mcp_item("m1")))
-    talk.hear(110, mcp_event("in_progress"), mcp_event("completed"))
-    assert not talk.work(111, RequestContinuation), "the service accepts no request during a response"
-    talk.hear(120, done("r1"))
-    assert talk.work(120, RequestContinuation)
-
-
 def test_mcp_calls_at_the_same_time_count_once_in_the_execution() -> None:
     talk = Talk()
     ask(talk)
@@ -119,26 +105,6 @@ def test_mcp_calls_at_the_same_time_count_once_in_the_execution() -> None:
     assert (turn.outcome, turn.mcp_calls, turn.mcp_execution_ns) == ("ok", 3, (400 + 100) * MS)
     assert (after_ms(turn, "mcp_call_started"), after_ms(turn, "mcp_call_ended")) == (200, 400), "of the first call"
     assert after_ms(turn, "answer_request_sent") == 901
-
-
-def test_a_response_with_a_function_and_an_mcp_call_waits_for_both() -> None:
-    talk = Talk()
-    ask(talk, functions=True)
-    talk.hear(100, created("r1"), call_added("r1", "c1", "find"), function_call_done("r1", "c1"))
-    talk.hear(110, item("added", "r1", "m1", **mcp_item("m1")), mcp_event("in_progress"), done("r1"))
-    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(200)))
-    assert not talk.work(200, RequestContinuation), "the MCP call runs"
-    talk.hear(300, mcp_event("completed"))
-    assert talk.work(300, RequestContinuation)
-    talk.send(301, "response.create")
-    calls(talk, 400, "r2", "m2")
-    talk.hear(420, mcp_event("in_progress", "m2"), mcp_event("completed", "m2"))
-    talk.send(430, "response.create")
-    turn = final_response(talk, 900, "r3")
-
-    assert (turn.function_calls, turn.mcp_calls) == (1, 2)
-    assert turn.function_execution_ns == 100 * MS, "the round of only an MCP call adds nothing"
-    assert turn.mcp_execution_ns == 190 * MS
 
 
 @pytest.mark.parametrize(
@@ -223,16 +189,6 @@ def test_too_many_mcp_calls_or_approvals_end_the_session(endless: str, monkeypat
     assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
 
 
-def test_a_turn_without_mcp_calls_counts_zero_only_if_the_session_has_servers() -> None:
-    with_servers, without = Talk(), Talk()
-    ask(with_servers)
-    without.ask(0)
-    found = [final_response(talk, 100, "r1") for talk in (with_servers, without)]
-
-    assert [turn.mcp_calls for turn in found] == [0, None]
-    assert [(turn.mcp_execution_ns, turn.mcp_call_failed) for turn in found] == [(None, None)] * 2
-
-
 def test_the_mcp_calls_of_a_reply_to_a_pause_do_not_delay_the_answer() -> None:
     talk = Talk(service_responds=True)
     talk.begin_speech(0, mcp_servers=NEVER_ASKED)
@@ -248,14 +204,6 @@ def test_the_mcp_calls_of_a_reply_to_a_pause_do_not_delay_the_answer() -> None:
 
     (turn,) = talk.take(100_000)
     assert (turn.outcome, turn.mcp_calls, turn.answer_response_id) == ("ok", 0, "r2")
-
-
-def test_a_function_round_after_a_filler_is_unchanged() -> None:
-    talk = talk_with_filler()
-    answer_call(talk, 2_000, "c1")
-    turn = final_response(talk, 2_500)
-
-    assert (turn.function_execution_ns, turn.mcp_calls) == ((2_000 - 115) * MS, None)
 
 
 # Lists of tools.
@@ -308,11 +256,3 @@ def test_items_of_mcp_servers_acknowledge_no_message_of_the_history() -> None:
     assert listing.timeline.facts.history_left == 1
     listing.hear(30, message("conversation.item.added", item={"id": "i", "type": "message"}))
     assert listing.timeline.facts.history_left == 0
-
-
-@pytest.mark.parametrize("error", [5, "text", [], {"type": 5, "message": {}}, {"code": "x"}])
-def test_an_unreadable_error_of_an_mcp_call_is_no_error_of_the_protocol(error: Any) -> None:
-    (event,) = GA.decode(item("done", "r1", "m1", **mcp_item("m1", error=error)))
-
-    assert event.mcp is not None
-    assert (event.mcp.server, event.mcp.tool, event.mcp.error) == ("docs", "search", "")

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.catalogue.metrics import AUDIBLE
-from bench.observe.blocks import BLOCK_MS, GROUP
-from bench.observe.onsets import OnsetDetector, SoundChange
-from bench.observe.tones import is_tone
+from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import (
     G711_ALAW,
@@ -28,7 +25,6 @@ from bench.wire.audio import (
     measured_blocks,
 )
 from benchmarks import onsets as known
-from tests.examples import trials
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 STREAMS = st.builds(
@@ -68,12 +64,6 @@ def test_begins_and_ends_alternate_in_the_order_of_the_stream(stream: Samples) -
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
-@pytest.mark.parametrize("level", [0, 1, AUDIBLE - 1, -AUDIBLE + 1])
-def test_silence_contains_no_sound(level: int, rate_hz: int) -> None:
-    assert marks(np.full(3 * rate_hz, level, np.int16), rate_hz=rate_hz) == []
-
-
-@pytest.mark.parametrize("rate_hz", RATES)
 def test_in_silence_begins_and_ends_are_exact_to_the_sample(rate_hz: int) -> None:
     begin, length = rate_hz + 17, rate_hz // 2 + 3
     stream = np.zeros(3 * rate_hz, np.int16)
@@ -88,14 +78,6 @@ def test_a_click_is_no_sound_and_does_not_hide_the_next_one() -> None:
     stream[9_000:16_000] = 3_000 * (-1) ** np.arange(7_000)
 
     assert marks(stream) == [("begins", 9_000), ("ends", 16_000)]
-
-
-def test_continuous_loud_noise_after_silence_becomes_the_background() -> None:
-    noise = np.random.default_rng(1).normal(0, 800, 80_000).astype(np.int16)
-    found = marks(np.concatenate([np.zeros(8_000, np.int16), noise]))
-
-    assert [what for what, _ in found] == ["begins", "ends"]
-    assert found[1][1] < 8_000 + 4 * 8_000
 
 
 @given(stream=STREAMS, lag=st.integers(1, 6), size=st.sampled_from([40, 80, 120]))
@@ -129,25 +111,9 @@ def test_the_error_of_a_begin_is_at_most_its_uncertainty(behind: tuple[str, floa
     assert all(off <= bound + 1e-6 for off, bound in zip(errors.begins_ms, errors.bounds_ms, strict=True))
 
 
-@pytest.mark.parametrize("behind", [("white noise", 20), ("a room", 20)], ids=lambda behind: f"{behind[0]} {behind[1]}")
-@pytest.mark.parametrize("ahead_ms", [0, 40, 160])
-def test_the_uncertainty_of_a_voice_near_the_stream_s_start_includes_the_start(
-    behind: tuple[str, float], ahead_ms: int
-) -> None:
-    for place in range(len(known.voices(PCM16_8K.rate_hz))):
-        off_ms, bound_ms = known.error_of_first(*behind, PCM16_8K, place, ahead_ms)
-
-        assert off_ms <= bound_ms
-
-
-def test_a_frame_shorter_than_a_block_yields_no_sound() -> None:
-    assert OnsetDetector(8_000).add(np.full(39, 9_000, np.int16)) == list[SoundChange]()
-
-
 FORMATS = (G711_ULAW, G711_ALAW, PCM16_8K, PCM16_16K, PCM16, PCM16_48K)
 HUMS_HZ = {"220 Hz": (220,), "a chord": (220, 277, 330)}
 """Sines that are too low for telephone tones, and too high for the hum of the mains."""
-FRAME_MS = 20
 QUIET_MS = 1_500
 """The length of silence after a sound that the detector needs to detect the end of the sound."""
 
@@ -215,22 +181,6 @@ def test_a_voice_after_a_long_hum_is_detected(pause_ms: int, ahead_ms: int, form
     assert found[:3] == [("begins", ahead_ms), ("ends", end_ms), ("begins", end_ms + pause_ms)]
 
 
-def test_a_hum_above_noise_is_a_sound_until_it_ends() -> None:
-    noise = np.random.default_rng(1).normal(0, 0.002, 8_000 * 9)
-    sustained = np.concatenate([silence(PCM16_8K, 1_000), tone(PCM16_8K, 6_000, 220), silence(PCM16_8K, 2_000)])
-    (_, begin), (_, end) = edges_ms(PCM16_8K, sustained + noise)
-
-    assert (abs(begin - 1_000) <= 5, abs(end - 7_000) <= 50) == (True, True)
-
-
-@pytest.mark.parametrize("seed", range(trials(4, 10)))
-@pytest.mark.parametrize("level_db", [20, 10])
-@pytest.mark.parametrize("name", ["white noise", "pink noise", "a room", "music"])
-def test_background_noise_from_the_first_sample_on_is_no_tone(name: str, level_db: float, seed: int) -> None:
-    for format in (G711_ULAW, PCM16):
-        assert edges_ms(format, behind(name, level_db, format, seed, 2_000)) == []
-
-
 @given(
     parts=st.lists(
         st.tuples(st.sampled_from([0, 220, 697, 1_000]), st.integers(1, 900), st.sampled_from([0.002, 0.02, 0.1])),
@@ -244,28 +194,3 @@ def test_the_sounds_found_in_tones_do_not_depend_on_how_the_stream_is_split(
     stream = coded(PCM16_8K, *(tone(PCM16_8K, length_ms, hz, level=level) for hz, length_ms, level in parts))
 
     assert marks(stream, [int(share * len(stream)) for share in shares]) == marks(stream)
-
-
-@pytest.mark.parametrize("name", HUMS_HZ)
-def test_fifty_ms_suffice_to_distinguish_a_hum_from_noise(name: str) -> None:
-    count = 8 * GROUP * BLOCK_MS
-    noise = [behind(*each, PCM16_8K, seed, 50) for each in known.BEHIND[1:] for seed in range(5) if each[0] != "music"]
-
-    assert is_tone(coded(G711_ULAW, tone(G711_ULAW, 50, *HUMS_HZ[name])))
-    assert not any(is_tone(coded(G711_ULAW, each[:count])) for each in noise)
-    assert not is_tone(np.zeros(count, np.int16))
-
-
-@pytest.mark.parametrize("place", range(2_400, 2_440, 7))
-def test_the_bound_of_a_sound_that_may_continue_the_start_of_a_stream_reaches_back_to_it(place: int) -> None:
-    """The stream begins with 100 ms of a voice. The next sound begins at any place in a block."""
-    voice = known.voices(8_000)[0]
-    said = to_pcm16(voice[np.flatnonzero(np.abs(voice) > 0.05)[0] :][:4_000].astype(np.float32))
-    samples = to_pcm16((np.random.default_rng(1).standard_normal(place + len(said)) * 2e-4).astype(np.float32))
-    samples[:800], samples[place:] = said[:800], said
-
-    begins = [change for change in OnsetDetector(8_000).add(samples) if change.what == "begins"]
-
-    position = len(samples) - begins[-1].back
-    assert position == place
-    assert begins[-1].uncertainty_ns == position * 125_000

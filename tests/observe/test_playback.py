@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from fractions import Fraction
 
@@ -17,15 +16,12 @@ from bench.services.openai.dialect import FORMATS
 from bench.wire.audio import UNREADABLE, AudioFormat, AudioFormatName, audible_sample
 from bench.wire.events import StrippedAudio
 from tests.examples import thorough
+from tests.observe.raw_audio import raw
 
 MS = 1_000_000
 AT_NS = 7_000 * MS
 PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
 FORMAT_NAMES = st.sampled_from(sorted(FORMATS))
-
-
-def raw(data: bytes) -> msgspec.Raw:
-    return msgspec.Raw(b'"' + base64.b64encode(data) + b'"')
 
 
 def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:
@@ -83,21 +79,6 @@ def test_a_payload_that_is_not_base64_is_unreadable(text: bytes) -> None:
 
     assert audible_sample(msgspec.Raw(text), PCM) == UNREADABLE
     assert player.add(AT_NS, 3, msgspec.Raw(text)) is False
-
-
-def test_deltas_after_the_first_audible_sample_are_not_decoded() -> None:
-    player = played((0, sound(0, 10)))
-
-    assert player.add(AT_NS + MS, 480, msgspec.Raw(b"no JSON at all"))
-    assert (player.ends_ns - AT_NS) / MS == 70
-
-
-@pytest.mark.parametrize(("audible", "audible_ms"), [(None, None), (0, 50), (2_400, 150)])
-def test_stripped_audio_is_played_like_the_audio_it_replaces(audible: int | None, audible_ms: float | None) -> None:
-    player = ItemPlayer(PCM, 50 * MS, AT_NS)
-    player.add(AT_NS, 9_600, StrippedAudio(audible))
-
-    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (audible_ms, 250)
 
 
 # Audio in deltas of any size, at any time.
@@ -189,19 +170,3 @@ def test_the_true_playback_is_within_the_uncertainties(
     )
     if measured.first_audible_ns is not None and true.first_audible_ns is not None:
         assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_uncertainty_ns
-
-
-def test_a_late_delta_that_causes_no_stall_does_not_raise_the_uncertainty() -> None:
-    player = ItemPlayer(PCM, 50 * MS, AT_NS, 2 * MS)
-    player.add(AT_NS, 100 * 48, StrippedAudio(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
-
-    assert (player.audible_uncertainty_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
-
-
-def test_the_uncertainty_of_a_stall_is_that_of_the_delta_that_ended_it() -> None:
-    player = ItemPlayer(PCM, 0, AT_NS, 2 * MS)
-    player.add(AT_NS, 10 * 48, StrippedAudio(None), 2 * MS)
-    player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
-
-    assert (player.audible_uncertainty_ns, player.stall_duration_uncertainty_ns) == (40 * MS, 40 * MS)

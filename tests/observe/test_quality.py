@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.words import normalized_words
-from bench.observe.observation import UNJUDGED, TurnScore, is_done, score_turn, word_errors
-from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnReference
+from bench.observe.observation import UNJUDGED, TurnScore, score_turn, word_errors
+from bench.plan.turn_plan import TurnReference
 from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
 from tests.helpers import (
@@ -81,19 +81,7 @@ def test_any_two_texts_have_a_number_of_word_errors(reference: str, transcript: 
     assert 0 <= errors <= max(words, len(normalized_words(transcript)))
 
 
-def test_a_reference_without_words_is_not_scored() -> None:
-    assert score_turn(TurnReference(words="?", reply="–"), "ok", "hello", "hello") == UNJUDGED
-
-
-def test_without_a_reference_nothing_is_scored() -> None:
-    assert score_turn(NO_REFERENCE, "ok", "where is my parcel", "It is on its way.") == UNJUDGED
-
-
 REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("on its way",))
-
-
-def test_the_caller_s_words_and_the_reply_are_scored_separately() -> None:
-    assert score_turn(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -192,23 +180,6 @@ def test_a_reply_in_parts_is_scored_by_its_answer(first: tuple[str, str], second
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
 
 
-def test_a_late_transcription_is_scored_and_a_missing_one_is_not() -> None:
-    script = build_script(spoken_turn("Hello"), input_transcription="whisper-1")
-    late = Played(script, Service(transcript_ns=2_000 * MS))
-    never = Played(script, Service(acknowledges=True))
-
-    assert late.turns[0].quality == TurnScore(1, 0, input_characters=0)
-    assert never.turns[0].quality == UNJUDGED
-
-
-@pytest.mark.parametrize(("judge", "done"), [(lambda turn: "Bye" in turn.reply_text, True), (lambda turn: "", False)])
-def test_the_judge_function_of_a_python_script_sets_task_success(judge: SuccessPredicate, done: bool) -> None:
-    script = build_script(replace(say(), judge=judge), say())
-    played = Played(script, Service(turns=[answering("Bye."), answering("Bye.")]))
-
-    assert [turn.quality.task_success for turn in played.turns] == [done, None]
-
-
 def test_a_judge_function_takes_precedence_over_the_reference() -> None:
     both = replace(say(), judge=lambda turn: True, reference=TurnReference(contains=("nothing of it",)))
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
@@ -235,13 +206,3 @@ def test_rows_contain_scores_but_no_words() -> None:
 
     assert {name: row[name] for name in TurnScore._fields} == TurnScore(2, 1, 1, 1, None, 0, 0)._asdict()
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())
-
-
-def test_the_judge_function_is_called_only_for_successful_turns() -> None:
-    def judge() -> object:
-        raise AssertionError("no judge may be called")
-
-    assert is_done("ok", lambda: "yes") is True
-    assert is_done("ok", lambda: None) is False
-    assert is_done("failed:server_error", judge) is False
-    assert is_done("unfinished", judge) is None

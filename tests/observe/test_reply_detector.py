@@ -169,12 +169,6 @@ def test_the_transcript_of_a_reply_is_reported_at_its_end() -> None:
     assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
 
 
-def test_an_event_without_valid_audio_is_passed_on_unchanged() -> None:
-    (broken,) = GPT_LIVE.decode(b'{"type":"session.output_audio.delta","delta":"abc"}')
-
-    assert events_of((0, broken)) == [(broken, 0)]
-
-
 @given(pattern=st.lists(st.booleans(), max_size=60))
 def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(pattern: list[bool]) -> None:
     events = reply_events([*pattern, *[False] * (LIMIT + 2)])

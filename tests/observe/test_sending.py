@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.services.openai.dialect import GA
 from tests.examples import thorough
@@ -52,26 +51,6 @@ def test_request_sent_and_request_ack_are_based_on_kernel_timestamps() -> None:
     )
 
 
-def test_speech_ends_when_the_chunk_with_its_end_was_transmitted() -> None:
-    talk = Talk(service_responds=True)
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"))
-    talk.end_speech(1_040, after_ms=40, ticket=5)
-    talk.transmit(1_047, 5)
-    hears(talk, 1_507)
-    answers(talk, 1_550)
-    turn = talk.only()
-
-    assert (after_ms(turn, "speech_start"), after_ms(turn, "speech_end")) == (0, 1_007)
-    assert turn.metrics_ns()["end_of_turn_delay"] == 500 * MS
-    assert (turn.send_timestamp_source, turn.transmit_delay_ns, turn.widths_ns.get("request_sent")) == (
-        "kernel",
-        None,
-        None,
-    )
-    assert "request_acked" not in turn.instants
-
-
 def test_speech_start_and_speech_end_in_one_chunk_move_together() -> None:
     talk = Talk()
     talk.begin(0)
@@ -85,25 +64,6 @@ def test_speech_start_and_speech_end_in_one_chunk_move_together() -> None:
 
     found = [after_ms(turn, name) for name in ("speech_start", "speech_end", "request_sent")]
     assert found == [16, 66, 108]
-
-
-def test_the_timestamp_source_is_mixed_if_only_one_of_two_timestamps_came() -> None:
-    talk = Talk()
-    talk.begin(0)
-    talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, instants={"speech_end": 0})
-    talk.send(101, "response.create", ticket=2)
-    talk.transmit(108, 2)
-    talk.hear(503, *reply(GA, "r1"))
-
-    assert talk.only().send_timestamp_source == "mixed"
-
-
-def test_a_turn_without_a_request_has_no_send_timestamp_source() -> None:
-    talk = Talk()
-    talk.begin(0)
-    talk.timeline.apply(inputs.SessionFailed("unfinished", at(1)))
-
-    assert talk.only().send_timestamp_source is None
 
 
 @pytest.mark.parametrize("limit", ["end_of_turn", "first_delta"])
@@ -127,53 +87,6 @@ def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
 # Timestamps without effect.
 
 
-def requested_after(*reports: tuple[float, int, bool]) -> TurnObservation:
-    """Return a turn. Its request was sent at 10 ms with ticket 1, and then the kernel reported these timestamps."""
-    talk = Talk()
-    ask(talk, 10)
-    for at_ms, ticket, acknowledged in reports:
-        talk.transmit(at_ms, ticket, acknowledged=acknowledged)
-    talk.hear(500, *reply(GA, "r1"))
-    return talk.only()
-
-
-COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
-    # (timestamps; request sent and acknowledged, in ms; source, width and transmit delay of the request, in ns)
-    "a timestamp before the send call is ignored": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
-        None)),
-    "a timestamp at the send call counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
-    "a retransmitted segment has its first timestamp":
-        ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
-    "an acknowledgement without a transmit timestamp is ignored":
-        ([(20, 1, True)], (10, None), ("userspace", 7, None)),
-    "timestamps of other messages are ignored": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
-        None)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("reports", "instants", "sent"), COUNTED.values(), ids=COUNTED)
-def test_kernel_timestamps_of_a_request_are_used_only_if_they_are_plausible(
-    reports: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
-) -> None:
-    turn = requested_after(*reports)
-
-    assert (after_ms(turn, "request_sent"), after_ms(turn, "request_acked")) == instants
-    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == sent
-
-
-def test_only_the_first_request_of_a_turn_sets_request_sent() -> None:
-    talk = Talk()
-    ask(talk)
-    talk.send(200, "response.create", ticket=2)
-    talk.transmit(205, 2)
-    talk.transmit(220, 2, acknowledged=True)
-    talk.hear(503, *reply(GA, "r1"))
-    turn = talk.only()
-
-    assert (after_ms(turn, "request_sent"), turn.send_timestamp_source) == (0, "userspace")
-    assert "request_acked" not in turn.instants
-
-
 def test_an_acknowledgement_after_the_turn_s_end_is_ignored() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
@@ -187,25 +100,6 @@ def test_an_acknowledgement_after_the_turn_s_end_is_ignored() -> None:
 
     assert all("request_acked" not in turn.instants for turn in turns)
     assert after_ms(turns[1], "request_sent") == 101
-
-
-def test_a_kernel_timestamp_is_applied_until_the_turn_is_delivered() -> None:
-    def heard(told_last: bool) -> TurnObservation:
-        talk = Talk()
-        talk.begin(0, transcription_due=True)
-        talk.send(0, "input_audio_buffer.append", audio_bytes=4_800)
-        talk.send(0, "input_audio_buffer.commit")
-        talk.send(0, "response.create", ticket=1)
-        talk.hear(20, committed("item_1"), *reply(GA, "r1"))
-        assert talk.take(21) == []
-        if not told_last:
-            talk.transmit(4, 1)
-        talk.hear(50, transcribed("item_1"))
-        turn = talk.only(51)
-        talk.transmit(4, 1)
-        return turn
-
-    assert (after_ms(heard(False), "request_sent"), after_ms(heard(True), "request_sent")) == (4, 0)
 
 
 # Timestamps at any time.

@@ -123,36 +123,6 @@ def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(came: list[tuple[Any,
     assert then_speaks(talk) is replied
 
 
-def test_false_reply_is_none_if_the_client_requests_every_response() -> None:
-    talk = silent(service_responds=False)
-    detect_the_sound(talk)
-
-    assert then_speaks(talk) is None
-
-
-@pytest.mark.parametrize("order", [(True, False), (False, True), (False, False)])
-def test_one_reply_to_any_of_several_sounds_is_a_false_reply(order: tuple[bool, bool]) -> None:
-    talk = silent()
-    for number, replied in enumerate(order):
-        if replied:
-            talk.hear(11_000 + number, created("rs"), audio(1, "rs"), done("rs"))
-        talk.timeline.apply(inputs.SoundEnded())
-        talk.timeline.apply(inputs.SoundStarted())
-
-    assert then_speaks(talk) is any(order)
-
-
-def test_false_reply_is_none_without_a_sound_before_the_turn() -> None:
-    talk = silent()
-    assert then_speaks(talk) is False
-    speaks(talk, 3, 40_000, 41_000)
-    hears(talk, 41_500, "item_3")
-    answers(talk, 41_600, "r3")
-
-    assert [turn.false_reply for turn in talk.take(50_000)] == [None]
-    assert [turn.false_reply for turn in talk.taken] == [None, False, None]
-
-
 TOKENS = st.integers(1, 4_000)
 
 
@@ -245,36 +215,11 @@ def test_the_context_tokens_of_a_turn_are_those_its_first_response_read() -> Non
     assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (1_400, 1_280, "regular")
 
 
-def test_a_turn_without_usage_has_no_context_tokens() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0, wants_audio=False)
-    talk.hear(50, created("r1"), delta(GA, "text", "r1"), done("r1"))
-
-    assert (talk.only().context_tokens, talk.taken[0].context_cached_tokens) == (None, None)
-
-
 def test_only_the_turn_after_a_truncation_has_the_type_after_truncation() -> None:
     talk = Talk(wanted=4)
     turn_type = [answered(talk, at + 1, tokens).turn_type for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
 
     assert turn_type == ["regular", "regular", "after_truncation", "regular"]
-
-
-def test_items_that_the_client_deleted_are_no_truncation() -> None:
-    talk = Talk(wanted=3)
-    answered(talk, 1, 900)
-
-    assert answered(talk, 2, 400, message("conversation.item.deleted", item_id="item_1")).turn_type == "regular"
-    talk.send(2_500, "session.update")
-    assert answered(talk, 3, 100).turn_type == "regular"
-
-
-def test_instructions_of_one_response_do_not_count_as_conversation() -> None:
-    talk = Talk(wanted=3)
-    answered(talk, 1, 900, instructed=True)
-
-    assert answered(talk, 2, 500).turn_type == "regular"
-    assert answered(talk, 3, 450, instructed=True).turn_type == "regular"
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.observe.timeline
-from bench.base.clock import Arrival
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import HANG_UP, STARVED, outcome_class
-from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
+from bench.catalogue.timeouts import MAX_ITEMS
 from bench.observe import inputs
-from bench.observe.inputs import SessionStart
 from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.session import session as waits
-from bench.wire.connection import CloseCause, MatchedDelta, ReceivedMessage
+from bench.wire.connection import CloseCause, MatchedDelta
 from bench.wire.dialect import Dialect
 from bench.wire.events import EMPTY, TokenUsage
 from tests.examples import thorough
@@ -48,7 +45,6 @@ from tests.helpers import (
     reply,
     session_created,
     session_updated,
-    speech_started,
     transcribed,
     usage,
 )
@@ -194,28 +190,6 @@ def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, byt
     assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
 
 
-def test_there_is_no_deadline_before_the_request_or_after_the_end() -> None:
-    talk = Talk(first_delta=1.0)
-    assert talk.deadline() is None
-    talk.begin(0)
-    assert talk.deadline() is None
-    talk.send(50_000, "response.create")
-    assert talk.deadline()[:2] == (at(51_000), "timeout:first_delta")
-    talk.hear(50_100, *reply(GA, "r1"))
-    assert talk.deadline() is None
-
-
-@pytest.mark.parametrize(("late_ms", "outcome"), [(-1, "ok"), (0, "ok"), (1, "timeout:first_delta")])
-def test_an_event_that_arrives_after_a_deadline_does_not_prevent_the_timeout(late_ms: int, outcome: str) -> None:
-    talk = Talk(first_delta=1.0)
-    talk.ask(0)
-    talk.hear(1_000 + late_ms, delta(GA, "audio", "r1"), done("r1"))
-
-    turn = talk.only()
-    assert turn.outcome == outcome
-    assert ("first_audio" in turn.instants) == (outcome == "ok")
-
-
 UNCERTAIN: dict[str, tuple[float, bool, bool, str]] = {
     # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
     # event by 2 s, outcome). The first delta is due at 2 s.
@@ -256,46 +230,6 @@ def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
     talk.hear(4_100, *reply(GA, "r2"))
 
     assert [turn.outcome for turn in talk.take(1_000_000)] == ["failed:x", "ok"]
-
-
-@pytest.mark.parametrize("gap_ms", [1, 60])
-def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> None:
-    """Deltas never stop, and each has an uncertainty of up to 1 s. Nevertheless the response times out."""
-    talk = Talk(wanted=2, response=2)
-    talk.ask(0)
-    talk.hear(0, created("r1"))
-    for at_ms in range(gap_ms, 2_500, gap_ms):
-        talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=min(at_ms, 1_000) * MS)
-    talk.timeline.expire(at(2_500))
-
-    turn = talk.only()
-    assert turn.outcome == "timeout:response"
-    assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn is after its end
-
-
-def test_a_reply_that_was_played_to_its_end_is_ok_whatever_arrives_next() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.timeline.apply(inputs.InterruptionAwaited("client"))
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1", base64_of(96_000)), done("r1"))
-    played_ns = talk.timeline.next_deadline_ns
-    talk.hear(10_000, message("rate_limits.updated", rate_limits=[]), error_ns=9_000 * MS)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.instants["ended"]) == ("ok", played_ns)
-
-
-@pytest.mark.parametrize(
-    ("error_ms", "outcome"), [(999, "timeout:first_delta"), (1_000, "closed:1006"), (2_900, "closed:1006")]
-)
-def test_a_timeout_precedes_a_connection_end_only_if_the_end_certainly_came_later(
-    error_ms: float, outcome: str
-) -> None:
-    talk = Talk(wanted=1, first_delta=2)
-    talk.ask(0)
-    talk.timeline.apply(inputs.ConnectionClosed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
-
-    assert talk.only().outcome == outcome
 
 
 CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
@@ -412,19 +346,6 @@ def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch:
     assert reads[400] - reads[200] == 2 * (reads[200] - reads[100])
 
 
-def test_a_reply_is_played_until_the_end_of_the_item_that_ends_last() -> None:
-    talk = Talk(wanted=1)
-    talk.ask(0)
-    talk.hear(1, created("r1"))
-    for at_ms, item_id, size in ((10, "a", 48_000), (20, "b", 4_800), (30, "a", 48_000), (40, "c", 4_800)):
-        payload = base64_of(size)
-        talk.hear(at_ms, message("response.output_audio.delta", response_id="r1", item_id=item_id, delta=payload))
-    (turn,) = talk.timeline.turns.all
-
-    assert turn.reply.playback_ends_ns == max(item.player.ends_ns for item in turn.reply.items.values())
-    assert turn.reply.playback_ends_ns == at(10 + 2_000 + 100)
-
-
 def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> None:
     talk = Talk(service_responds=True, turn=60.0)
     talk.begin_speech(0)
@@ -435,16 +356,6 @@ def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> Non
 
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:turn", 60_500)
-
-
-def test_the_detail_of_a_timeout_names_a_missing_response_done() -> None:
-    talk = Talk(first_delta=3.0, next_delta=1.0)
-    talk.ask(0)
-    talk.hear(500, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(500, message("response.output_item.done", response_id="r1", item={"id": "item_of_r1", "type": "message"}))
-
-    missing = "neither another item nor response.done came within 3 s (timeout `first_delta`)"
-    assert talk.deadline() == (at(3_500), "timeout:first_delta", missing)
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
@@ -513,28 +424,6 @@ def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> Non
     assert session.instants["ended"] == at(12)
 
 
-def test_a_session_has_the_instants_headers_and_settings_that_were_reported() -> None:
-    talk = Talk(ready=False)
-    instants = {"dns_done": at(41), "opened": at(49)}
-    # 40 ms: the time that the session waited for a token
-    talk.timeline.apply(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))
-    talk.hear(50, session_created())
-    ready_before = talk.timeline.facts.is_ready
-    talk.send(51, "session.update", wire_bytes=300)
-    talk.hear(60, session_updated(), message("x.y"), message("x.y"), message("z"))
-    assert (ready_before, talk.timeline.facts.is_ready) == (False, True)
-    talk.timeline.apply(inputs.ScriptFinished(at(70)))
-
-    session = talk.timeline.session()
-    assert (session.service_session_id, session.effective_settings["voice"]) == ("sess_1", "alloy")
-    assert (session.headers, dict(session.unknown_events)) == ({"x-ms-region": "here"}, {"x.y": 2, "z": 1})
-    assert (session.events, session.wire_bytes_sent) == (5, 300)
-    assert {name: ns / MS for name, ns in session.metrics_ns().items()} == {
-        "auth_wait": 40, "connect_dns": 1, "connect_upgrade": 8, "connect_total": 9, "session_ready": 10,
-        "session_update": 9, "session_duration": 30,
-    }  # fmt: skip
-
-
 def test_connecting_starts_after_the_wait_for_a_token() -> None:
     talk = Talk(ready=False)
     talk.timeline.apply(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
@@ -545,13 +434,6 @@ def test_connecting_starts_after_the_wait_for_a_token() -> None:
     metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
     assert session.start_ns == AT_NS
     assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
-
-
-def test_a_session_has_its_intended_start_and_its_call_arrival() -> None:
-    planned = Timeline(SessionStart(AT_NS, 1, Timeouts(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
-
-    assert planned.instants == {"call_arrival": at(-9), "intended_start": at(-3), "connect_start": AT_NS}
-    assert Timeline(SessionStart(AT_NS, 1, Timeouts()), GA).session().instants == {"connect_start": AT_NS}
 
 
 @pytest.mark.parametrize("output", ["audio", "text"])
@@ -570,22 +452,6 @@ def test_a_session_has_its_first_reply_and_the_caller_s_time_before_it(output: s
     assert session.caller_time_ns == 700 * MS
     assert session.metrics_ns()["service_time"] == 250 * MS
     assert "response_time" not in session.metrics_ns()
-
-
-def test_a_session_whose_first_turn_failed_has_no_first_reply() -> None:
-    talk = Talk()
-    talk.ask(0, 1)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), failed("x"))
-    talk.take(11)
-    talk.ask(20, 2)
-    talk.hear(30, *reply(GA, "r2"))
-    talk.take(40)
-    talk.timeline.apply(inputs.ScriptFinished(at(50)))
-
-    session = talk.timeline.session()
-    assert session.turns_succeeded == 1
-    assert "first_reply" not in session.instants
-    assert session.caller_time_ns is None
 
 
 def test_the_number_of_stored_names_of_unknown_events_is_limited() -> None:
@@ -671,29 +537,6 @@ def test_a_transcription_is_attached_for_up_to_five_seconds(late_ms: int, attach
     assert ("input_transcribed" in first.instants) is attached
 
 
-@pytest.mark.parametrize(
-    ("plan", "audio_bytes"), [({"transcription_due": False}, 4_800), ({"transcription_due": True}, 0)]
-)
-def test_a_turn_without_a_due_transcription_is_delivered_at_once(plan: dict[str, Any], audio_bytes: int) -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=audio_bytes, **plan)
-    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
-
-    assert waits.until_late_transcripts(talk.timeline, at(11)) is None
-    assert len(talk.take(11)) == 1
-    assert talk.take(12) == []
-
-
-def test_a_transcription_that_never_comes_delays_a_turn_for_five_seconds() -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.hear(10, committed("item_1"), *reply(GA, "r1"))
-
-    assert waits.until_late_transcripts(talk.timeline, at(11)) == at(5_010)
-    assert talk.take(5_009) == []
-    assert len(talk.take(5_010)) == 1
-
-
 def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -> None:
     talk = Talk()
     talk.ask(0, 1)
@@ -706,48 +549,6 @@ def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -
 
     second = talk.only()
     assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (2, "r2", 2, "ok")
-
-
-@pytest.mark.parametrize(
-    "late",
-    [
-        pytest.param(delta(GA, "audio", "r1"), id="a delta"),
-        pytest.param(done("r1"), id="a second end"),
-        pytest.param(message("response.output_item.done", response_id="r1"), id="a closing event"),
-        pytest.param(message("response.new.thing", response_id="r1"), id="an unknown event"),
-    ],
-)
-@pytest.mark.parametrize(
-    "first_ends",
-    [pytest.param([done("r1")], id="done"), pytest.param([error("invalid_value", "turn-1-item")], id="error")],
-)
-def test_late_events_of_a_finished_response_do_not_belong_to_the_next_turn(
-    late: bytes, first_ends: list[bytes]
-) -> None:
-    talk = Talk()
-    talk.ask(0, 1)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"), *first_ends)
-    assert len(talk.take(11)) == 1
-    talk.ask(20, 2)
-    talk.hear(30, late)
-    talk.hear(40, *reply(GA, "r2"))
-
-    second = talk.only()
-    assert (second.turn, second.response_id, second.outcome) == (2, "r2", "ok")
-    assert after_ms(second, "first_audio") == 40
-
-
-def test_an_unrequested_response_belongs_to_no_turn() -> None:
-    talk = Talk()
-    talk.hear(0, *reply(GA, "greeting"))
-    talk.begin(10)
-    talk.hear(20, *reply(GA, "another"))
-    assert not talk.timeline.turns.are_all_over
-    talk.send(30, "response.create")
-    talk.hear(40, *reply(GA, "r1"))
-
-    turn = talk.only()
-    assert (turn.response_id, turn.outcome, after_ms(turn, "first_audio")) == ("r1", "ok", 40)
 
 
 USED = usage(audio_out=20)
@@ -798,17 +599,6 @@ def test_the_usage_of_a_response_is_counted_once_by_its_turn_or_by_the_session(
 
     assert [(turn.outcome, turn.usage) for turn in talk.taken] == turns
     assert talk.timeline.session().stray_usage == session
-
-
-def test_rate_limits_extend_no_timeout_and_count_for_no_turn() -> None:
-    talk = Talk(next_delta=3)
-    talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(2_500, message("rate_limits.updated", rate_limits=[], response_id="r1"))
-    talk.timeline.expire(at(3_010))
-
-    turn = talk.only()
-    assert (turn.outcome, turn.events) == ("timeout:next_delta", 2)
 
 
 # Timestamps.
@@ -872,25 +662,6 @@ def test_a_turn_has_the_source_of_its_timestamps(kernel: list[bool], source: str
     assert talk.timeline.session().timestamp_fallbacks == kernel.count(False)
 
 
-def test_bytes_and_events_between_turns_are_counted_on_the_session() -> None:
-    talk = Talk(ready=False)
-    talk.send(0, "session.update", wire_bytes=10)
-    talk.ask(1, audio_bytes=480)
-    came = [delta(GA, "audio", "r1"), done("r1")]
-    talk.hear(2, *came)
-    talk.hear(3, message("rate_limits.updated"))
-    turn = talk.only()
-    talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
-    talk.timeline.apply(inputs.ScriptFinished(at(5)))
-
-    session = talk.timeline.session()
-    assert turn.wire_bytes_received == sum(map(len, came))
-    assert session.wire_bytes_received == turn.wire_bytes_received + len(message("rate_limits.updated"))
-    assert (turn.wire_bytes_sent, session.wire_bytes_sent) == (300, 330)
-    assert (session.audio_bytes_sent, session.audio_bytes_received) == (480, 4_800)
-    assert (turn.events, session.events) == (2, 3)
-
-
 # Arbitrary messages.
 
 
@@ -909,19 +680,6 @@ def test_every_turn_has_one_outcome_and_its_own_response_for_any_corrupted_messa
 
 def finish(timeline: Timeline, now_ns: int) -> None:
     timeline.apply(inputs.ScriptFinished(now_ns))
-
-
-def test_a_duplicated_message_does_not_change_the_responses_of_turns() -> None:
-    came = [session_created(), session_updated(), *reply(GA, "r1", "text", 1), *reply(GA, "r2", "text", 1)]
-    moved = {
-        (first, again)
-        for first in range(len(came))
-        for again in range(first + 1, len(came) + 1)
-        if (twice := [*came[:again], came[first], *came[again:]])
-        and [turn.response_id for turn in played(GA, ["text", "text"], twice, [1], finish)[1]] != ["r1", "r2"]
-    }
-
-    assert moved == set()
 
 
 @thorough
@@ -949,32 +707,6 @@ def test_a_transcript_delta_read_together_with_audio_has_its_own_uncertainty() -
     names = ("ttfa", "transcript_first", "transcript_total", "ttft")
     assert [turn.bound_ns(CATALOGUE[name]) for name in names] == [7, 30 * MS + 7, 2 * MS + 7, None]
     assert (turn.timestamp_uncertainty_ns, turn.widths_ns) == (0, {"request_sent": 7})
-
-
-def test_each_instant_has_the_uncertainty_of_its_event() -> None:
-    talk = Talk()
-    talk.ask(0)
-    talk.hear(10, created("r1"), error_ns=1)
-    talk.hear(11, created("r1"), error_ns=9)
-    for at_ms, error_ns in ((20, 2), (30, 3), (40, 4)):
-        talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=error_ns)
-    talk.hear(50, done("r1"), error_ns=5)
-
-    assert talk.only().uncertainties_ns == {
-        "response_created": 1, "first_audio": 2, "answer_audio": 2, "last_audio": 4, "response_done": 5,
-    }  # fmt: skip
-
-
-def test_a_session_has_the_uncertainties_of_its_greeting_and_its_settings() -> None:
-    timeline = Timeline(SessionStart(at(0), 1, Timeouts()), GA)
-    timeline.apply(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
-    for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
-        timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(6), error_ns), len(data)))
-    timeline.apply(inputs.Sent("session.update", at(7), 1, 11))
-
-    session = timeline.session()
-    assert session.uncertainties_ns == {"opened": 3, "session_created": 4, "session_updated": 5}
-    assert session.widths_ns == {"update_sent": 11}
 
 
 # Matched deltas.
@@ -1090,60 +822,7 @@ def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
     assert (turn.outcome, turn.detail) == (session.outcome, session.detail) == (outcome, detail)
 
 
-def test_an_error_before_the_session_is_ready_is_added_to_the_detail() -> None:
-    talk = Talk(ready=False)
-    talk.hear(10, session_created(), error("overloaded"))
-    talk.timeline.apply(
-        inputs.SessionFailed(
-            "timeout:session", at(10_000), "session.updated was not received within the timeout `session`"
-        )
-    )
-
-    assert talk.timeline.session().outcome == "timeout:session"
-    assert talk.timeline.session().detail == "session.updated was not received within the timeout `session`" + SAID
-
-
-def test_an_error_of_an_earlier_turn_is_not_added_to_a_later_detail() -> None:
-    talk = Talk(next_delta=1)
-    answering(talk)
-    talk.hear(20, done("r1"))
-    talk.take(30)
-    talk.ask(100, 2)
-    talk.hear(110, created("r2"), delta(GA, "audio", "r2"))
-    talk.timeline.expire(at(5_000))
-
-    assert [turn.detail for turn in talk.take(6_000)] == ["nothing came within 1 s (timeout `next_delta`)"]
-
-
-@pytest.mark.parametrize("ending", [done("r1"), done("r1", "failed", error={"code": "x", "message": "its own"})])
-def test_an_end_with_its_own_cause_does_not_repeat_an_earlier_error(ending: bytes) -> None:
-    talk = Talk()
-    answering(talk)
-    talk.hear(20, ending)
-
-    assert "the service reported" not in talk.only().detail
-
-
 # Missing messages of a service.
-
-
-@pytest.mark.parametrize(
-    ("detected", "detail"),
-    [(False, "does it have a VAD"), (True, "noticed no end of speech")],
-    ids=["unheard", "unended"],
-)
-def test_undetected_speech_and_an_undetected_end_have_different_details(detected: bool, detail: str) -> None:
-    talk = Talk(service_responds=True, end_of_turn=3)
-    talk.begin_speech(0)
-    if detected:
-        talk.hear(60, speech_started("item_1"))
-    talk.end_speech(1_000)
-    talk.timeline.expire(at(10_000))
-
-    turn = talk.only()
-    assert turn.outcome == "timeout:end_of_turn"
-    assert detail in turn.detail
-    assert turn.detail.endswith(" within 3 s (timeout `end_of_turn`)")
 
 
 @pytest.mark.parametrize("name", ["output_modalities", "modalities"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from bench.services.openai.preview import PREVIEW
 from tests.helpers import (
     MS,
     Talk,
@@ -193,29 +192,3 @@ def test_a_recording_that_is_sent_all_at_once_has_a_speed() -> None:
     turn = talk.only()
     assert (turn.input_audio_ns, turn.transcription_speed) == (10_000 * MS, 5.0)
     assert (turn.measured_from, turn.transcript_lag_ns) == ("request_sent", None)
-
-
-def test_a_turn_with_a_reply_has_the_first_delta_of_its_transcript_too() -> None:
-    talk = Talk()
-    talk.begin_speech(0, vad=False, transcription_due=True)
-    talk.end_speech(1_000)
-    talk.send(1_040, "input_audio_buffer.commit")
-    talk.hear(1_100, committed("item_1"), part("item_1", "Hi"))
-    talk.hear(1_200, transcribed("item_1", "Hi"))
-
-    turn = talk.timeline.turns.all[0]
-    assert turn.outcome == ""  # its reply is awaited
-    assert turn.input_speech.instants["first_input_transcript"] - turn.start_ns == 1_100 * MS
-
-
-def test_the_preview_has_a_session_event_of_its_own() -> None:
-    kinds = PREVIEW.kinds
-    assert kinds["transcription_session.created"] is kinds["session.created"]
-    assert kinds["transcription_session.updated"] is kinds["session.updated"]
-
-
-def test_a_delta_of_an_unexpected_type_is_no_text() -> None:
-    value: Any
-    for value in (None, 5, ["a"]):
-        (event,) = PREVIEW.decode(message(f"{FAMILY}.delta", item_id="i", delta=value))
-        assert event.text == ""

@@ -13,7 +13,6 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.reply_detector import ReplyDetector
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
@@ -21,7 +20,6 @@ from bench.record.replay import replay_log
 from bench.services.gpt_live import GPT_LIVE
 from bench.wire.audio import G711_ULAW
 from bench.wire.connection import ReceivedMessage
-from bench.wire.events import EventKind
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, after_ms, at, live_audio
 
@@ -102,17 +100,3 @@ def test_a_sound_that_began_before_the_caller_spoke_is_not_the_answer(later_ms: 
 
     assert [turn.outcome for turn in turns] == ["ok", "ok"]
     assert after_ms(turns[1], "first_audible") == pytest.approx(answer_ms, abs=100)
-
-
-def test_a_reply_that_may_continue_does_not_end_by_the_clock() -> None:
-    """The agent may stop sending, so its replies end by the clock, too."""
-    detector, ended_ms = ReplyDetector(G711_ULAW, SILENCE_MS * MS, pauses=True), list[int]()
-    said = ("rest", FIRST_MS), ("voice", VOICE_MS), ("rest", 960), ("noise", UNVOICED_MS), ("voice", VOICE_MS)
-    for at_ms, body in deltas(call_audio(*said)):
-        arrival = Arrival(at(at_ms))
-        events = list(detector.ended_by(arrival.at_ns))
-        events += detector.events_in(detector.detect_replies(GPT_LIVE.decode(body), arrival), arrival)
-        ended_ms += [at_ms for event, _ in events if event.kind is EventKind.RESPONSE_DONE]
-
-    assert len(ended_ms) == 1
-    assert ended_ms[0] > FIRST_MS + 2 * VOICE_MS + 960 + UNVOICED_MS

@@ -43,7 +43,6 @@ from tests.helpers import (
     hears,
     idle_timeout,
     message,
-    not_transcribed,
     part_done,
     reply,
     session_created,
@@ -70,35 +69,6 @@ def vad(**limits: Any) -> Talk:
 
 
 # A successful turn.
-
-
-def test_a_voice_turn_has_the_instants_of_its_speech_and_of_its_reply() -> None:
-    talk = vad()
-    talk.begin_speech(0, jitter_buffer_ns=50 * MS)
-    talk.hear(60, speech_started("item_1"))
-    talk.end_speech(1_040, after_ms=40)
-    hears(talk, 1_500)
-    answers(talk, 1_550)
-
-    turn = talk.only()
-    assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_start": 0, "speech_started": 60, "speech_end": 1_000, "speech_stopped": 1_500, "committed": 1_505,
-        "response_created": 1_550, "first_audio": 1_850, "answer_audio": 1_850, "last_audio": 1_850,
-        "first_audible": 1_900, "answer_audible": 1_900, "response_done": 1_950, "ended": 1_950,
-    }  # fmt: skip
-    assert (turn.outcome, turn.measured_from, turn.item_id, turn.response_id) == ("ok", "speech_end", "item_1", "r1")
-    assert (turn.vad_splits, turn.stall_count, turn.audio_bytes_sent) == (0, 0, 9_600)
-    assert turn.metrics_ns()["voice_to_voice"] == 900 * MS
-
-
-def test_the_response_may_be_created_before_the_commit_is_reported() -> None:
-    talk = vad()
-    speaks(talk)
-    talk.hear(1_500, speech_stopped("item_1"), created("r1"), committed("item_1"))
-    talk.hear(1_900, delta(GA, "audio", "r1"), done("r1"))
-
-    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
-    assert waits.until_service_idle(talk.timeline, 0) is None
 
 
 # Deadlines.
@@ -135,36 +105,6 @@ def test_each_stage_of_a_voice_turn_has_its_timeout(came: list[tuple[int, bytes]
     talk.timeline.expire(at(due_ms + 70))
     assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (f"timeout:{stage}", due_ms)
     assert talk.timeline.session().outcome == f"timeout:{stage}"
-
-
-def test_a_timeout_during_the_caller_s_speech_takes_effect_at_the_end_of_speech() -> None:
-    talk = vad(end_of_turn=1, first_delta=1, next_delta=10, response=1)
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"))
-    hears(talk, 800)
-    talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
-    assert talk.deadline() is None
-    talk.timeline.expire(at(4_900))
-    assert not talk.timeline.turns.are_all_over
-    talk.end_speech(5_000)
-    talk.timeline.expire(at(5_100))
-
-    assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == ("timeout:response", 5_000)
-
-
-def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause() -> None:
-    talk = vad(first_delta=1)
-    speaks(talk)
-    # a pause; the speech itself ends at 200 ms
-    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))
-    talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"))
-    talk.hear(1_700, speech_started("item_2"))
-    hears(talk, 2_000, "item_2")
-    talk.hear(5_000, done("r1"))
-    talk.timeline.expire(at(5_001))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:first_delta", 5_000)
 
 
 # Split turns.
@@ -238,45 +178,6 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     assert turn.audio_bytes_received == 4 * 4_800
 
 
-def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn with a pause in its speech. The speech before the pause is answered completely (20 audio tokens).
-
-    `last` contains the messages that answer the speech after the pause.
-    """
-    talk = vad()
-    split(talk)
-    talk.hear(800, done("r1", usage=usage(audio_out=20)))
-    talk.hear(900, speech_started("item_2"))
-    talk.end_speech(1_400)
-    hears(talk, 1_900, "item_2")
-    talk.hear(1_950, created("r2"))
-    talk.hear(2_300, *last)
-    return talk.only()
-
-
-TOLD = usage(audio_out=20)
-TWICE: dict[str, tuple[list[bytes], str, TokenUsage | None]] = {
-    "the usage of both replies is added":
-        ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
-    "the usage of the first counts if the second reports none":
-        ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
-    "reported audio tokens without audio in the second reply are an error":
-        ([done("r2", usage=TOLD)], "protocol_error:dialect",
-                                                                     USAGE + USAGE),
-    "audio tokens of the first reply do not count for the second": ([done("r2", usage=SPENT)], "failed:no_audio",
-                                                 USAGE + replace(USAGE, audio_out=0)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("last", "outcome", "spent"), TWICE.values(), ids=TWICE)
-def test_the_usage_of_a_turn_with_two_replies_is_their_sum(
-    last: list[bytes], outcome: str, spent: TokenUsage | None
-) -> None:
-    turn = answered_twice(*last)
-
-    assert (turn.outcome, turn.usage) == (outcome, spent)
-
-
 def test_the_reply_to_a_pause_counts_if_the_service_refuses_the_next_response() -> None:
     talk = vad()
     split(talk)
@@ -293,16 +194,6 @@ def test_the_reply_to_a_pause_counts_if_the_service_refuses_the_next_response() 
     assert (talk.timeline.session().service_errors, waits.until_service_idle(talk.timeline, 0)) == (1, None)
 
 
-def test_a_reply_that_begins_in_a_pause_may_end_after_the_speech() -> None:
-    talk = vad(next_delta=2)
-    split(talk)
-    talk.end_speech(1_000)
-
-    assert talk.deadline()[:2] == (at(3_000), "timeout:next_delta")
-    talk.hear(2_900, done("r1"))
-    assert talk.only().outcome == "ok"
-
-
 # Requests by the client.
 
 
@@ -311,23 +202,6 @@ def asked() -> Talk:
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
     return talk
-
-
-def test_a_request_is_due_once_after_the_commit_of_the_speech() -> None:
-    talk, wanted = asked(), []
-    talk.end_speech(1_000)
-    for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
-        wanted.append(bool(talk.work(at_ms, RequestResponse)))
-        talk.hear(at_ms, data)
-    wanted.append(bool(talk.work(1_505, RequestResponse)))
-    talk.send(1_505, "response.create")
-    wanted.append(bool(talk.work(9_000, RequestResponse)))
-    answers(talk, 1_600)
-
-    turn = talk.only()
-    assert wanted == [False, False, True, False]
-    assert (turn.outcome, turn.measured_from, after_ms(turn, "request_sent")) == ("ok", "request_sent", 1_505)
-    assert turn.metrics_ns()["ttfa"] == 395 * MS
 
 
 def test_a_request_waits_until_the_speech_has_ended_and_all_of_it_is_committed() -> None:
@@ -344,149 +218,10 @@ def test_a_request_waits_until_the_speech_has_ended_and_all_of_it_is_committed()
     assert (wanted, bool(talk.work(1_905, RequestResponse))) == ([False] * 3, True)
 
 
-def test_a_request_waits_one_second_for_the_detection_of_a_last_word() -> None:
-    talk = asked()
-    hears(talk, 700)
-    talk.end_speech(1_000)
-
-    assert [bool(talk.work(ms, RequestResponse)) for ms in (1_000, 1_999, 2_000)] == [False, False, True]
-    talk.hear(1_100, speech_started("item_2"))
-    assert not talk.work(5_000, RequestResponse)
-
-
-def test_without_create_response_an_unrequested_response_does_not_count() -> None:
-    talk = asked()
-    talk.end_speech(1_000)
-    hears(talk, 1_500)
-    talk.hear(1_600, *reply(GA, "somebody_s"))
-
-    assert not talk.timeline.turns.are_all_over
-    assert talk.deadline()[:2] == (at(31_500), "timeout:first_delta")
-
-
 # Transcriptions.
 
 
-def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """Return a turn whose speech is committed at 705 and at 1,905 ms, and which is done at 2,400 ms.
-
-    `late` contains messages that arrive after that, each with its time in ms.
-    """
-    talk = vad()
-    talk.begin_speech(0, transcription_due=True)
-    talk.hear(60, speech_started("item_1"))
-    hears(talk, 700)
-    talk.hear(710, created("r1"), delta(GA, "audio", "r1"), done("r1"))
-    talk.hear(900, speech_started("item_2"))
-    talk.end_speech(1_400)
-    hears(talk, 1_900, "item_2")
-    answers(talk, 2_000, "r2")
-    for at_ms, data in late:
-        assert talk.take(at_ms) == []
-        talk.hear(at_ms, data)
-    return talk.only(late[-1][0])
-
-
-TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int | None]] = {
-    # (late messages, transcript, ms at which the last speech was transcribed, ms from the commit of that speech to its
-    # transcription)
-    "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
-                                   "Good day", 2_600, 695),
-    "time counts from the commit of the same speech":
-        ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "Good day", 2_500, 595),
-    "a failed transcription is not awaited":
-        ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
-                                          "Good", None, None),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("late", "words", "whole_ms", "metric_ms"), TRANSCRIBED.values(), ids=TRANSCRIBED)
-def test_a_turn_with_several_commits_awaits_the_transcription_of_each(
-    late: list[tuple[float, bytes]], words: str, whole_ms: float | None, metric_ms: int | None
-) -> None:
-    turn = split_and_answered(*late)
-
-    assert (turn.input_text, after_ms(turn, "input_transcribed")) == (words, whole_ms)
-    assert turn.metrics_ns().get("input_transcript") == (None if metric_ms is None else metric_ms * MS)
-
-
-@pytest.mark.parametrize("due", [False, True])
-def test_a_delivered_turn_is_not_changed_by_a_later_transcription(due: bool) -> None:
-    talk = vad()
-    speaks(talk, transcription_due=due)
-    hears(talk, 1_500)
-    if due:
-        talk.hear(1_550, transcribed("item_1"))
-    answers(talk, 1_600)
-    turn = talk.only(2_001)
-    before = dict(turn.instants)
-    talk.hear(2_100, transcribed("item_1", "once more"))
-
-    assert turn.instants == before
-    assert ("input_transcribed" in before) is due
-
-
-def test_a_turn_has_input_transcribed_only_if_its_last_commit_was_transcribed() -> None:
-    talk = vad()
-    talk.begin_speech(0, transcription_due=True)
-    talk.hear(60, speech_started("item_1"))
-    hears(talk, 700)
-    talk.hear(800, transcribed("item_1"))
-    talk.hear(900, speech_started("item_2"))
-    talk.end_speech(1_400)
-    hears(talk, 1_900, "item_2")
-    talk.timeline.apply(inputs.SessionFailed("unfinished", at(2_000)))
-
-    turn = talk.only()
-    assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
-
-
 # Events that a script expects.
-
-
-@pytest.mark.parametrize(("noticed_ms", "missing"), [(2_000, False), (2_001, True)], ids=["just in time", "too late"])
-def test_an_expectation_that_is_not_met_in_time_fails_the_turn_but_not_the_session(
-    noticed_ms: int, missing: bool
-) -> None:
-    talk = vad()
-    speaks(talk)
-    talk.timeline.apply(inputs.EventExpected("speech_stopped", at(2_000)))
-    assert misses_expected_event(talk)
-    assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
-    hears(talk, noticed_ms)
-    assert not misses_expected_event(talk)
-    answers(talk, 2_100)
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == (
-        ("failed:missing_speech_stopped", 2_000) if missing else ("ok", 2_500)
-    )
-    assert not talk.timeline.is_over
-
-
-def test_a_turn_that_is_done_without_the_expected_event_fails_at_once() -> None:
-    talk = vad()
-    talk.ask(0)
-    talk.timeline.apply(inputs.EventExpected("transcript_delta", at(60_000)))
-    talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("failed:missing_transcript_delta", 100)
-
-
-def test_the_reply_to_a_pause_can_meet_an_expectation() -> None:
-    talk = vad()
-    split(talk)
-    talk.hear(890, speech_started("item_2"))
-    talk.end_speech(900)
-    talk.timeline.apply(inputs.EventExpected("transcript_done", at(1_200)))
-    talk.hear(1_000, part_done(GA, "transcript", "r1"))
-    talk.hear(1_100, done("r1"))
-    assert misses_expected_event(talk) is False
-    hears(talk, 1_400, "item_2")
-    answers(talk, 1_500, "r2")
-
-    assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
 
 
 def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> None:
@@ -504,32 +239,6 @@ def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> Non
 
 
 # The instants at which the service is idle and the caller may speak again.
-
-
-def test_the_service_is_quiet_when_all_speech_is_committed_and_answered() -> None:
-    talk, busy = vad(next_delta=2), []
-    for at_ms, data in ((0, speech_started("x")), (100, speech_stopped("x")), (105, committed("x")),
-                        (150, created("r")), (200, delta(GA, "audio", "r")), (300, done("r"))):  # fmt: skip
-        talk.hear(at_ms, data)
-        busy.append(waits.until_service_idle(talk.timeline, 0))
-
-    assert busy == [at(2_000), at(2_100), at(2_105), at(2_150), at(2_200), None]
-
-
-def test_playback_ends_when_the_reply_was_played_or_at_once_if_it_was_cancelled() -> None:
-    talk, cut = vad(), vad()
-    assert talk.timeline.playback_ends_ns == 0
-    speaks(talk, jitter_buffer_ns=50 * MS)
-    hears(talk, 1_500)
-    talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"), delta(GA, "audio", "r1"))
-    assert talk.timeline.playback_ends_ns == 0  # the response is not done
-    talk.hear(1_700, done("r1"))
-    split(cut)
-    cut.hear(900, done("r1", **CANCELLED))
-
-    assert (talk.timeline.playback_ends_ns, cut.timeline.playback_ends_ns) == (at(1_850), 0)
-    talk.take(1_701)
-    assert talk.timeline.playback_ends_ns == at(1_850)
 
 
 # The network path.
@@ -675,17 +384,6 @@ def test_a_lazily_computed_deadline_is_never_missed(
     assert talk.timeline.session() == anxious.timeline.session()
 
 
-def test_response_times_out_for_a_reply_to_a_pause_even_before_more_speech_is_detected() -> None:
-    talk = vad(response=1, end_of_turn=3)
-    split(talk)
-    talk.hear(900, speech_started("item_2"))
-    talk.end_speech(1_000)
-    talk.timeline.expire(at(1_760))
-
-    turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 1_750)
-
-
 # The uncertainty of the instants of a VAD turn.
 
 
@@ -756,56 +454,6 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
 # Events that belong to no turn.
 
 
-def test_an_idle_prompt_belongs_to_no_turn() -> None:
-    talk = vad()
-    talk.hear(10, idle_timeout("idle"), committed("idle"))
-    assert waits.until_service_idle(talk.timeline, 0) is not None
-    answers(talk, 100, "r0")
-
-    assert (waits.until_service_idle(talk.timeline, 0), talk.timeline.session().unattributed_commits) == (None, 1)
-
-
-def test_an_idle_prompt_just_after_a_turn_begins_does_not_belong_to_the_turn() -> None:
-    talk = vad()
-    talk.begin_speech(0)
-    talk.hear(10, idle_timeout("idle"), committed("idle"))
-    answers(talk, 20, "r0")
-    talk.hear(500, speech_started("item_1"))
-    talk.end_speech(1_000)
-    hears(talk, 1_500)
-    answers(talk, 1_600)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
-
-
-def test_a_response_before_the_end_of_speech_is_detected_does_not_belong_to_the_turn() -> None:
-    talk = vad()
-    talk.begin_speech(0)
-    talk.hear(60, speech_started("item_1"), *reply(GA, "another"))
-    talk.end_speech(1_000)
-    hears(talk, 1_500)
-    answers(talk, 1_600)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.audio_deltas) == ("ok", "r1", 1)
-
-
-def test_noise_after_a_text_turn_does_not_belong_to_the_turn() -> None:
-    talk = vad()
-    talk.ask(0)
-    talk.hear(10, speech_started("noise"))
-    hears(talk, 300, "noise")
-    talk.hear(310, error("conversation_already_has_active_response"))
-    talk.hear(400, *reply(GA, "r1"))
-    talk.timeline.apply(inputs.ScriptFinished(at(500)))
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
-    assert "committed" not in turn.instants
-    assert (talk.timeline.session().unattributed_commits, talk.timeline.session().service_errors) == (1, 1)
-
-
 # Noise after the speech that does not interrupt the reply.
 
 OWN = {
@@ -856,18 +504,6 @@ def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_
     assert (turn.outcome, turn.item_id, turn.vad_splits, after_ms(turn, "ended")) == ("ok", "item_1", 0, 1_900)
 
 
-@pytest.mark.parametrize("clock", [False, True])
-def test_noise_between_the_end_of_speech_and_the_request_is_not_the_turn_s(clock: bool) -> None:
-    talk = Talk()
-    send_vad_turn(talk, clock=clock)
-    talk.hear(1_500, started("noise", 1_450, clock))
-    wanted = bool(talk.work(1_501, RequestResponse))
-    talk.send(1_501, "response.create")
-    talk.hear(1_600, *reply(GA, "r2"))
-
-    assert (wanted, talk.only().outcome, talk.taken[0].vad_splits) == (True, "ok", 0)
-
-
 def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> None:
     talk = Talk()
     begins(talk)
@@ -884,27 +520,6 @@ def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> N
 
 
 # The position up to which a VAD has received the speech. The silence after the speech may count or not.
-
-
-@pytest.mark.parametrize(
-    ("heard_ms", "heard_out"),
-    [
-        pytest.param(800, False, id="a pause, and 200 ms of silence"),
-        pytest.param(600, False, id="a pause"),
-        pytest.param(999, False, id="a pause to its end"),
-        pytest.param(1_300, True, id="the end, and 200 ms of silence"),
-        pytest.param(1_080, True, id="the end except a quiet last syllable"),
-    ],
-)
-def test_the_vad_has_detected_all_speech_if_its_end_is_after_the_last_pause(heard_ms: int, heard_out: bool) -> None:
-    talk = Talk()
-    begins(talk, end_tolerance_ns=50 * MS)  # the last word lasts from 1,000 to 1,100 ms
-    talk.hear(200, speech_started("item_1", audio_start_ms=0))
-    ends(talk)
-    talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
-
-    assert bool(talk.work(1_150, RequestResponse)) is heard_out
-    assert talk.work(2_100, RequestResponse)
 
 
 def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
@@ -938,21 +553,6 @@ def answered_pause(talk: Talk, done_ms: int) -> None:
         talk.hear(done_ms, done("r1"))
 
 
-@pytest.mark.parametrize("done_ms", [950, 1_110, 1_300])
-@pytest.mark.parametrize("noticed_ms", [1_310, 2_000])
-def test_a_reply_to_a_pause_does_not_count_if_the_rest_of_the_speech_is_detected(noticed_ms: int, done_ms: int) -> None:
-    talk = vad()
-    answered_pause(talk, done_ms)
-    talk.hear(noticed_ms, speech_started("item_2", audio_start_ms=900))
-    talk.hear(noticed_ms + 300, speech_stopped("item_2", audio_end_ms=1_300), committed("item_2"))
-    answers(talk, noticed_ms + 350, "r2")
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r2", 1)
-    assert turn.metrics_ns()["end_of_turn_delay"] == (noticed_ms + 300 - 1_100) * MS
-    assert turn.metrics_ns()["voice_to_voice"] == (noticed_ms + 650 - 1_100) * MS
-
-
 @pytest.mark.parametrize("done_ms", [950, 1_110, 2_099])
 def test_a_turn_whose_remaining_speech_is_never_detected_times_out_at_end_of_turn(done_ms: int) -> None:
     talk = vad(end_of_turn=10)
@@ -963,14 +563,6 @@ def test_a_turn_whose_remaining_speech_is_never_detected_times_out_at_end_of_tur
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:end_of_turn", 11_100)
     assert not {"speech_stopped", "committed", "first_audio"} & turn.instants.keys()
-
-
-@pytest.mark.parametrize("done_ms", [2_100, 3_000])
-def test_a_reply_to_a_pause_that_lasts_long_enough_is_the_reply_to_the_turn(done_ms: int) -> None:
-    talk = vad()
-    answered_pause(talk, done_ms)
-
-    assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == ("ok", "r1", 0)
 
 
 def test_one_response_may_reply_to_two_commits() -> None:
@@ -1025,36 +617,6 @@ def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_la
 # Responses for which the client waited in vain.
 
 
-@pytest.mark.parametrize("ends_ms", [200, 600])
-def test_a_response_to_noise_before_the_turn_never_becomes_the_turn_s(ends_ms: int) -> None:
-    talk = vad()
-    talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
-    talk.timeline.apply(inputs.StoppedWaiting())
-    begins(talk, 20_000)
-    talk.hear(20_050, created("r0"))  # the client has already stopped waiting
-    talk.hear(20_060, speech_started("item_1"))
-    ends(talk, 20_000 + ends_ms)
-    talk.hear(20_900, speech_stopped("item_1"))
-    talk.hear(20_910, delta(GA, "audio", "r0"))
-    talk.hear(20_920, committed("item_1"))
-    talk.hear(20_930, delta(GA, "audio", "r0"), done("r0"))
-    answers(talk, 21_000)
-
-    turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.audio_deltas) == ("ok", "r1", 1)
-    assert after_ms(turn, "first_audio") == 21_300
-
-
-def test_an_unrequested_response_is_not_the_reply_to_a_request_during_it() -> None:
-    talk = Talk()
-    talk.hear(0, idle_timeout("idle"), committed("idle"), created("r0"))
-    talk.ask(100)
-    talk.hear(110, delta(GA, "audio", "r0"), done("r0"))
-    talk.hear(200, *reply(GA, "r1"))
-
-    assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "first_audio")) == ("ok", "r1", 200)
-
-
 def test_a_request_that_is_refused_after_its_turn_failed_awaits_no_response() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=100)
@@ -1070,44 +632,6 @@ def test_a_request_that_is_refused_after_its_turn_failed_awaits_no_response() ->
 
 
 # Commits of the client.
-
-
-@pytest.mark.parametrize("transcription_due", [False, True])
-def test_a_late_acknowledgement_of_a_commit_belongs_to_the_turn_of_the_commit(transcription_due: bool) -> None:
-    talk = Talk()
-    talk.ask(0, audio_bytes=9_600, transcription_due=transcription_due)
-    talk.hear(10, *reply(GA, "r1"))
-    talk.take(11)
-    talk.begin(20, 2, transcription_due=transcription_due)
-    talk.send(20, "input_audio_buffer.append", audio_bytes=9_600)
-    talk.hear(25, committed("item_1"))
-    talk.send(30, "input_audio_buffer.commit")
-    talk.send(30, "response.create")
-    talk.hear(40, committed("item_2"))
-    talk.hear(50, *reply(GA, "r2"))
-    talk.hear(60, transcribed("item_2", "Two"), transcribed("item_1", "One"))
-    talk.take(70)
-
-    first, second = sorted(talk.taken, key=lambda turn: turn.turn)
-    assert (second.item_id, after_ms(second, "committed")) == ("item_2", 40)
-    assert first.item_id == ("item_1" if transcription_due else "")
-    assert (first.input_text, second.input_text) == ("One" if transcription_due else "", "Two")
-    assert talk.timeline.session().unattributed_commits == 0
-
-
-@pytest.mark.parametrize("refusal", [error("input_audio_buffer_commit_empty", "turn-1-commit"), error("server_error")])
-def test_a_refused_commit_awaits_no_acknowledgement(refusal: bytes) -> None:
-    talk = Talk()
-    talk.begin(0)
-    talk.send(0, "input_audio_buffer.append", audio_bytes=100)
-    talk.send(0, "input_audio_buffer.commit")
-    talk.hear(5, refusal)
-    talk.take(6)
-    talk.ask(10, 2, audio_bytes=9_600)
-    talk.hear(20, committed("item_2"), *reply(GA, "r2"))
-
-    (second,) = talk.take(30)
-    assert (second.item_id, after_ms(second, "committed"), second.outcome) == ("item_2", 20, "ok")
 
 
 @pytest.mark.parametrize("came_before_next", [False, True])
@@ -1211,24 +735,3 @@ def test_an_in_band_response_is_not_taken_for_an_earlier_out_of_band_request() -
 
     turn = talk.only()
     assert (turn.response_id, after_ms(turn, "first_text")) == ("r_mine", 400)
-
-
-def test_without_metadata_responses_are_matched_by_the_order_of_requests() -> None:
-    talk = Talk()
-    outside(talk)
-    writes(talk, 300, "r1")
-
-    assert talk.only().outcome == "ok"
-
-
-def test_a_refused_out_of_band_request_does_not_take_the_next_response() -> None:
-    talk = Talk()
-    outside(talk)
-    talk.hear(100, error("invalid_value", "turn-1-response"))
-    talk.ask(200, 2, wants_audio=False)
-    writes(talk, 500, "r2")
-
-    assert [(turn.turn, turn.response_id, turn.outcome) for turn in talk.take(9_000)] == [
-        (1, "", "failed:invalid_value"),
-        (2, "r2", "ok"),
-    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -98,18 +97,6 @@ def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str
         load_image(write(tmp_path / "photo.png", data))
 
 
-def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.png", png(1, 2))
-    load = ReadOnce(load_image, max_files=2)
-    first = load(path)
-    assert load(path) is first
-
-    write(path, png(3, 4) + b"another size")
-    assert load(path).width == 3
-    os.utime(path, ns=(1, 1))
-    assert load(path) is not load(write(tmp_path / "b.png", png(3, 4)))
-
-
 def test_a_deleted_file_is_not_served_from_the_cache(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
     load = ReadOnce(load_image, max_files=2)
@@ -179,14 +166,3 @@ def test_any_history_file_is_read_or_refused_in_one_line(
 def test_a_history_without_a_message_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no message"):
         load_history(write(tmp_path / "h.jsonl", b"\n\n"))
-
-
-def test_the_digest_of_a_history_changes_with_its_words_and_images(tmp_path: Path) -> None:
-    def digest(text: str, side: int) -> str:
-        write(tmp_path / f"{side}.png", png(side, side))
-        (tmp_path / "a.png").unlink(missing_ok=True)
-        (tmp_path / f"{side}.png").rename(tmp_path / "a.png")
-        line = json.dumps({"role": "user", "text": text, "image": "a.png"})
-        return load_history(write(tmp_path / "h.jsonl", line.encode())).digest
-
-    assert len({digest("What is this?", 1), digest("What is this?", 2), digest("What is that?", 1)}) == 3

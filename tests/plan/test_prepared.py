@@ -6,7 +6,6 @@ import base64
 import re
 import shutil
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from bench.base.errors import ScriptError, UsageError
@@ -30,7 +28,7 @@ from bench.plan.prepared import (
     PreparedScript,
     PreparedTurn,
 )
-from bench.plan.random_choices import LogNormalTimes, RecordedTimes, SessionChoices, ThinkTime, VariableRows
+from bench.plan.random_choices import LogNormalTimes, RecordedTimes, SessionChoices, VariableRows
 from bench.plan.recordings import BackgroundNoise, Pcm, SpeechSpan
 from bench.plan.script import Script, load_script
 from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
@@ -48,7 +46,6 @@ from tests.helpers import FAMILIES, IN_GA, REALTIME, png
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
-ASKED = TurnDetection(create_response=False)
 MS = 1_000_000
 
 
@@ -161,20 +158,6 @@ def test_a_turn_that_a_vad_ends_has_only_speech() -> None:
     assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is padded with silence
 
 
-def test_a_turn_has_a_request_if_the_vad_creates_no_response() -> None:
-    turn = prepared_turn(build_wav(), turn_detection=ASKED)
-
-    assert turn.plan.vad
-    assert turn.request is not None
-    assert decoded(turn.request.data)["event_id"] == turn.plan.request_event_id
-
-
-def test_a_text_turn_requests_its_response_even_with_a_vad() -> None:
-    turn = prepared_turn(TextTurn("b", name="a"), turn_detection=VAD)
-
-    assert (turn.plan.vad, turn.request is None) == (False, False)
-
-
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("chunk_ms", [20, 200])
 def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName, chunk_ms: int) -> None:
@@ -187,13 +170,6 @@ def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName,
     assert message.audio_bytes == wire.bytes_per_s * chunk_ms // 1_000
     assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no code for zero
     assert not message.instants
-
-
-def test_a_vad_session_without_recordings_also_sends_silence() -> None:
-    script = prepared(build_script(TextTurn("b", name="a"), turn_detection=VAD))
-
-    assert [message.duration_ns for message in script.silence_chunks] == [100 * MS]
-    assert prepared(build_script(build_wav())).silence_chunks == ()
 
 
 def test_background_noise_continues_between_turns_in_whole_chunks() -> None:
@@ -255,37 +231,6 @@ def test_a_tolerance_separates_the_end_of_speech_from_its_last_pause(
 
     assert begin_ms + 20 <= end_ms - tail_ns / MS <= end_ms - 20
     assert abs(tail_ns - last_ms * MS // 2) <= MS
-
-
-def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    searches: list[SpeechSpan] = []
-
-    def noted(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-        searches.append(speech)
-        return speech
-
-    monkeypatch.setattr("bench.plan.prepared.last_phrase", noted)
-    step = build_wav()
-    repertoire = CompiledScript(build_script(step, turn_detection=VAD), GA)
-    for number in range(5):
-        repertoire.step(step, number, SessionChoices(0, 0))
-
-    assert len(searches) == 1
-
-
-def test_only_the_speech_of_the_script_s_own_turns_is_cached() -> None:
-    step = build_wav()
-    repertoire = CompiledScript(build_script(RequestTurn(PLAIN, name="ask"), step), GA)
-    cached = repertoire.prepare_session(0, 0).turns[1].speech
-
-    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is cached
-    assert (
-        repertoire.step(step, 3, SessionChoices(0, 0)).speech == repertoire.step(step, 3, SessionChoices(0, 0)).speech
-    )
-    assert (
-        repertoire.step(step, 3, SessionChoices(0, 0)).speech
-        is not repertoire.step(step, 3, SessionChoices(0, 0)).speech
-    )
 
 
 @pytest.mark.parametrize(
@@ -567,40 +512,10 @@ def test_pauses_are_drawn_with_a_random_stream_of_their_own() -> None:
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
 
 
-@pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
-def test_drawn_pauses_do_not_change_recordings_or_variables(length: ThinkTime) -> None:
-    spoken = AudioTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
-    rows = VariableRows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
-    without = build_script(spoken, spoken, variables=rows)
-    paused = build_script(spoken, PauseStep(length), spoken, PauseStep(length), variables=rows)
-
-    for number in range(20):
-        before, after = (CompiledScript(script, GA).prepare_session(number, 7) for script in (without, paused))
-        assert after.turns == before.turns
-        assert after.variables_row == before.variables_row
-
-
 def test_without_random_choices_all_sessions_share_one_object() -> None:
     repertoire = CompiledScript(build_script(build_wav()), GA)
 
     assert repertoire.prepare_session(0, 1) is repertoire.prepare_session(99, 2)
-
-
-def test_open_microphones_of_simultaneous_sessions_have_different_phases() -> None:
-    repertoire = CompiledScript(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
-    phases_ns = [repertoire.prepare_session(number, 0).phase_ns for number in range(50)]
-
-    assert phases_ns[0] == 0
-    assert all(0 <= phase_ns < 20_000_000 for phase_ns in phases_ns)
-    gaps_ns = [later - earlier for earlier, later in pairwise(sorted([*phases_ns, 20_000_000]))]
-    assert min(gaps_ns) > 0
-    assert max(gaps_ns) < 3 * 20_000_000 / 50
-
-
-def test_a_session_without_an_open_microphone_has_phase_zero() -> None:
-    repertoire = CompiledScript(build_script(build_wav()), GA)
-
-    assert repertoire.prepare_session(7, 0).phase_ns == 0
 
 
 # The microphone: the nanosecond at which each chunk is due, for any polls and any speech.
@@ -652,17 +567,6 @@ def test_an_open_microphone_records_without_gaps(
     assert taken(microphone, len(chunks)) == chunks
     assert (microphone.due_ns is None) == (not between and not after)
     assert not microphone.speaking
-
-
-def test_a_microphone_that_is_closed_between_turns_restarts() -> None:
-    microphone = Microphone()
-    microphone.open(AT_NS)
-    microphone.speak([recorded("a")], ())
-    first = taken(microphone, 1)
-    microphone.open(AT_NS + 950 * MS)
-    microphone.speak([recorded("a")], ())
-
-    assert first + taken(microphone, 1) == [("a", 100), ("a", 1_050)]
 
 
 CHUNKS = st.lists(

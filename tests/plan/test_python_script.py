@@ -14,12 +14,10 @@ from bench.files.yaml_file import PythonValue
 from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
-    EXPECTED_EVENTS,
     NO_TURN_AFTER,
-    StepRules,
     step_of,
 )
-from bench.plan.turns import ScriptTurn, Step
+from bench.plan.turns import Step
 from bench.wire.settings import SessionSettings
 from tests.simulator_process import AUDIO
 
@@ -96,34 +94,6 @@ def test_variables_in_a_text_must_exist(tmp_path: Path) -> None:
     assert unfilled_names(build_script(path, {"variables": "rows.csv"}, steps[1:])) == []
     with pytest.raises(UsageError, match=r"a text contains \$\{price\}, but the variables are only name"):
         build_script(path, {"variables": "rows.csv"}, steps)
-
-
-@pytest.mark.parametrize("detection", ["none", "server_vad"])
-@pytest.mark.parametrize("output", ["audio", "text"])
-@pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
-def test_expected_events_must_be_possible_for_their_turn(kind: str, output: str, detection: str) -> None:
-    turns = {
-        "text": say("Hi", label="x", output=output),
-        "request_response": respond(label="x", output=output),
-        "audio": wav(output=output),
-    }
-    session = session_settings({"turn_detection": detection})
-
-    assert {event for event in EXPECTED_EVENTS if can_come(event, turns[kind], session)} == {
-        "response_created",
-        *(["text_delta"] if output == "text" else [name for name in EXPECTED_EVENTS if name.startswith(ANSWERED)]),
-        *(["committed"] if kind == "audio" else []),
-        *(["speech_started", "speech_stopped"] if kind == "audio" and detection != "none" else []),
-    }
-
-
-ANSWERED = ("audio_", "transcript_")
-
-
-def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
-    rules = StepRules(session)
-    assert not list(rules.problems(turn))
-    return not list(rules.problems(expect(event, 1)))
 
 
 @pytest.mark.parametrize(("call", "words"), WRONG, ids=[words[:40] for _, words in WRONG])

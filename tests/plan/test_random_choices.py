@@ -40,24 +40,6 @@ def recorded(*seconds: float) -> RecordedTimes:
     return RecordedTimes(Path("times.txt"), "ab", seconds)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1.5\n", (1.5,)),
-        ("\ufeff# seconds\r\n0\r\n\r\n  2  # looks for the number\r\n.5", (0, 2, 0.5)),
-        ("1e-3\n3600\n1.\n007\n", (0.001, 3_600, 1, 7)),
-    ],
-)
-def test_a_think_time_file_has_one_number_of_seconds_per_line(
-    tmp_path: Path, text: str, seconds: tuple[float, ...]
-) -> None:
-    (tmp_path / "times.txt").write_bytes(text.encode())
-    times = load_think_times(tmp_path / "times.txt")
-
-    assert times.seconds == seconds
-    assert len(bytes.fromhex(times.digest)) == 32
-
-
 NO_SECONDS = "times.txt:2: must be a number of seconds from 0 to 3600, not "
 WRONG = [
     ("", "times.txt: has no line with a number of seconds"),
@@ -135,14 +117,6 @@ def test_the_mean_of_log_normal_times_is_that_of_the_draws(sigma: float, most_s:
     assert np.mean(draws(times, 40_000)) == pytest.approx(times.mean_s, rel=0.03)
 
 
-def test_a_maximum_shortens_only_longer_pauses_and_leaves_the_median() -> None:
-    free, limited = draws(LogNormalTimes(2.0, 0.8), 10_001), draws(LogNormalTimes(2.0, 0.8, 3.0), 10_001)
-
-    assert limited == [min(seconds, 3.0) for seconds in free]
-    assert np.median(limited) == np.median(free)
-    assert 0 < limited.count(3.0) < len(limited) / 2
-
-
 # Variables: the files from which they are read, and texts in which a row replaces them.
 
 
@@ -152,29 +126,6 @@ ADA = {"name": "Ada", "order": "4711"}
 def write(path: Path, text: str) -> Path:
     path.write_bytes(text.encode())
     return path
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.csv", "name,order\nAda,4711\nBob,12\n"),
-        ("a.CSV", '\ufeffname , order\r\n"Ada",4711\r\n\r\nBob, 12'),
-        ("a.jsonl", '{"name": "Ada", "order": 4711}\n\n{"order": "12", "name": "Bob"}'),
-        ("a.jsonl", '{"name": "Ada", "order": 4711}\r\n{"name": " Bob", "order": 12}\r\n'),
-    ],
-)
-def test_csv_and_jsonl_rows_are_read_with_their_names(tmp_path: Path, name: str, text: str) -> None:
-    rows = load_rows(write(tmp_path / name, text))
-
-    assert rows.rows == (ADA, {"name": "Bob", "order": "12"})
-    assert rows.names == ("name", "order")
-    assert len(bytes.fromhex(rows.digest)) == 32
-
-
-def test_numbers_keep_their_notation(tmp_path: Path) -> None:
-    rows = load_rows(write(tmp_path / "a.jsonl", '{"a": 1.50, "b": -0, "c": 1e400, "d": 12345678901234567890123}'))
-
-    assert list(rows.rows[0].values()) == ["1.50", "-0", "1e400", "12345678901234567890123"]
 
 
 WRONG_ROWS = [
@@ -245,10 +196,6 @@ def test_placeholders_are_filled_from_the_row(text: str, result: str) -> None:
 def test_a_placeholder_without_a_variable_is_refused() -> None:
     with pytest.raises(UsageError, match=r"contains \$\{city\}, but the variables are only name, order"):
         fill_variables("In ${city}", ADA)
-
-
-def test_names_in_finds_the_placeholders_that_are_filled() -> None:
-    assert names_in("${a} $${b} $$${c} ${d e} $f ${a}") == {"a", "c", "d e"}
 
 
 PIECES = st.lists(st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " "]), max_size=12).map("".join)

@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 
 from bench.base.errors import ScriptError, UsageError
-from bench.catalogue.timeouts import Timeouts
 from bench.plan.random_choices import LogNormalTimes, RecordedTimes
 from bench.plan.script import Script, load_script, with_target_settings
-from bench.plan.steps import EXPECTED_EVENTS, PauseStep
-from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
-from bench.wire.events import EventKind
-from bench.wire.settings import InputTranscription, ResponseSettings, SessionSettings, TurnDetection
+from bench.plan.steps import PauseStep
+from bench.wire.settings import TurnDetection
 from tests.load.actors import tone
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -36,60 +33,6 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_script_has_the_values_of_its_file(script: Path) -> None:
-    write(
-        script,
-        """
-session:
-  instructions: Be brief.
-  output: text
-  voice: alloy
-  max_output_tokens: 400
-  temperature: 0.8
-  input_transcription: whisper-1
-  input_format: g711_ulaw
-  output_format: g711_alaw
-timeouts: {first_delta: 2, response: 60.5}
-jitter_buffer_ms: 80
-steps:
-  - text: "Hello"
-    name: greeting
-    output: audio
-  - request_response: {instructions: Help., output: text, max_output_tokens: 9}
-  - pause: 2.5
-  - audio: a.wav
-    chunk_ms: 40
-    paced: false
-    instructions: Listen.
-""",
-    )
-    loaded = load_script(script)
-
-    assert (loaded.name, loaded.path) == ("talk", script)
-    assert loaded.jitter_buffer_ms == 80
-    assert loaded.session == SessionSettings(
-        instructions="Be brief.",
-        output="text",
-        voice="alloy",
-        max_output_tokens=400,
-        temperature=0.8,
-        input_transcription=InputTranscription(model="whisper-1"),
-        input_format="g711_ulaw",
-        output_format="g711_alaw",
-    )
-    assert loaded.timeouts == Timeouts(first_delta=2.0, response=60.5)
-    say, respond, pause, play = loaded.steps
-    assert say == TextTurn("Hello", name="greeting", response=ResponseSettings(output="audio"))
-    assert respond == RequestTurn(
-        ResponseSettings(instructions="Help.", output="text", max_output_tokens=9), name="turn_2"
-    )
-    assert pause == PauseStep(2.5)
-    assert isinstance(play, AudioTurn)
-    assert (play.name, play.chunk_ms, play.paced) == ("turn_3", 40, False)
-    assert play.response == ResponseSettings(instructions="Listen.")
-    assert [round(pcm.seconds, 2) for pcm in play.recordings] == [1.56]
-
-
 def test_extra_settings_are_not_filled_with_variables(script: Path) -> None:
     write(script.parent / "rows.csv", "name\nAda\n")
     text = (
@@ -97,17 +40,6 @@ def test_extra_settings_are_not_filled_with_variables(script: Path) -> None:
     )
 
     assert load_script(write(script, text)).session.extra == {"prompt": {"instructions": "${city}", "n": 2}}
-
-
-def test_keys_that_a_script_omits_have_defaults(script: Path) -> None:
-    loaded = load_script(write(script, "session:\nsteps:\n- audio: a.wav\n- request_response:\n"))
-
-    assert (loaded.session, loaded.timeouts) == (SessionSettings(), Timeouts())
-    assert (loaded.background_noise, loaded.variables, loaded.jitter_buffer_ms) == (None, None, 50)
-    play, respond = loaded.steps
-    assert isinstance(play, AudioTurn)
-    assert (play.chunk_ms, play.paced) == (100, True)
-    assert respond == RequestTurn(ResponseSettings(), name="turn_2")
 
 
 def test_a_pause_is_fixed_drawn_or_from_a_file(script: Path) -> None:
@@ -144,68 +76,6 @@ def test_the_digest_changes_with_every_file_of_a_script(script: Path, name: str)
 
     assert load_script(script).digest != before
     assert len(bytes.fromhex(before)) == 32
-
-
-def test_the_digest_does_not_depend_on_the_script_s_name(script: Path) -> None:
-    write(script, "steps:\n- audio: a.wav\n")
-    moved = script.with_name("elsewhere.yaml")
-    shutil.copy(script, moved)
-
-    assert load_script(moved).digest == load_script(script).digest
-
-
-DETECTION: list[tuple[str, TurnDetection | None]] = [
-    ("none", None),
-    ("server_vad", TurnDetection(type="server_vad")),
-    ("semantic_vad", TurnDetection(type="semantic_vad")),
-    ("{type: semantic_vad, eagerness: high}", TurnDetection(type="semantic_vad", eagerness="high")),
-    (
-        "{type: server_vad, threshold: 1, prefix_padding_ms: 0, silence_duration_ms: 500, create_response: false, "
-        "interrupt_response: true, idle_timeout_ms: 6000}",
-        TurnDetection(
-            type="server_vad",
-            threshold=1.0,
-            prefix_padding_ms=0,
-            silence_duration_ms=500,
-            create_response=False,
-            interrupt_response=True,
-            idle_timeout_ms=6_000,
-        ),
-    ),
-]
-
-
-@pytest.mark.parametrize(("text", "detection"), DETECTION, ids=[text[:30] for text, _ in DETECTION])
-def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection: TurnDetection | None) -> None:
-    loaded = load_script(write(script, f"session:\n  turn_detection: {text}\nsteps:\n- text: hi\n"))
-
-    assert loaded.session.turn_detection == detection
-
-
-def test_expected_events_have_the_names_of_the_protocol() -> None:
-    assert {event.upper() for event in EXPECTED_EVENTS} <= set(EventKind.__members__)
-
-
-def test_a_script_loads_its_noise_and_its_variables(script: Path) -> None:
-    write(script.with_name("rows.jsonl"), '{"name": "Ada", "order": 4711}\n')
-    write(
-        script,
-        "variables: rows.jsonl\nbackground_noise: {file: a.wav, snr_db: -3.5}\n"
-        "session: {instructions: 'For ${name}.'}\n"
-        "steps:\n- text: 'I am ${name}, my order is ${order}, not $${this}.'\n",
-    )
-    loaded = load_script(script)
-
-    assert loaded.variables is not None
-    assert loaded.variables.rows == ({"name": "Ada", "order": "4711"},)
-    assert loaded.background_noise is not None
-    assert (loaded.background_noise.noise.path.name, loaded.background_noise.snr_db) == ("a.wav", -3.5)
-
-
-def test_without_variables_a_dollar_sign_is_text(script: Path) -> None:
-    (say,) = load_script(write(script, "steps:\n- text: 'It costs ${price}'\n")).steps
-
-    assert say == TextTurn("It costs ${price}", name="turn_1")
 
 
 @pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)

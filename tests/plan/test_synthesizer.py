@@ -13,7 +13,6 @@ from bench.base.errors import UsageError, each_error
 from bench.files.yaml_file import PythonValue
 from bench.load.planning.workload import script_notices
 from bench.plan.script import Script, load_script
-from bench.plan.script_keys import WAV
 from bench.plan.steps import StepReader
 from bench.plan.synthesizer import SYNTHESIZER, CommandSynthesizer, HttpSynthesizer, SpeechSource, missing_speech
 from bench.plan.turns import AudioTurn
@@ -48,27 +47,6 @@ def loaded(path: Path) -> Script:
     for number, speech in enumerate(missing_texts(path)):
         write_wav(speech.path, 9_000 + number)
     return load_script(path)
-
-
-def test_each_missing_wav_is_one_line_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    path = written(tmp_path, HEAD + (
-        "  - audio: {say: Hello}\n"
-        "  - sound: {audio: {say: Uh huh}, kind: backchannel, during: silence}\n"
-        "  - audio: [{say: One}, {say: Two}]\n"
-        "  - interrupt: {audio: {say: Stop}}\n"
-    ))  # fmt: skip
-
-    assert mistakes(path) == [
-        f'{place}: the speech "{text}" is not synthesized yet: run rtbench synthesize {path}'
-        for place, text in (("4:5", "Hello"), ("5:13", "Uh huh"), ("6:13", "One"), ("6:25", "Two"), ("7:17", "Stop"))
-    ]
-
-
-def test_the_printed_command_quotes_the_path(tmp_path: Path) -> None:
-    (tmp_path / "my calls").mkdir()
-    path = written(tmp_path / "my calls", HEAD + "  - audio: {say: Hello}\n")
-
-    assert mistakes(path)[0].endswith(f"run rtbench synthesize '{path}'")
 
 
 def test_a_wav_is_named_by_its_text_voice_and_command(tmp_path: Path) -> None:
@@ -197,16 +175,6 @@ def test_a_text_causes_no_notice_in_a_script_that_transcribes_nothing(tmp_path: 
     assert len(script_notices([stated])) == 1
 
 
-def test_the_digest_of_a_script_covers_the_synthesized_wav(tmp_path: Path) -> None:
-    path = written(tmp_path, HEAD + "  - audio: {say: Hello}\n")
-    [speech] = missing_texts(path)
-    write_wav(speech.path, 9_000)
-    first = load_script(path).digest
-    write_wav(speech.path, 9_001, frames=13_000)
-
-    assert load_script(path).digest != first
-
-
 def test_a_damaged_wav_is_one_line_that_names_the_remedy(tmp_path: Path) -> None:
     path = written(tmp_path, HEAD + "  - audio: {say: Hello}\n")
     [speech] = missing_texts(path)
@@ -230,14 +198,6 @@ def test_a_task_in_python_says_a_text(tmp_path: Path) -> None:
     write_wav(speech.path)
 
     assert [pcm.text for pcm in reader.read("audio", audio=[{"say": "Hello"}]).recordings] == ["Hello"]
-
-
-def test_a_recording_has_no_text_even_if_a_text_has_the_same_wav(tmp_path: Path) -> None:
-    path = written(tmp_path, HEAD + "  - audio: {say: Hello}\n")
-    [recording] = loaded(path).turns[0].recordings
-
-    assert recording.text == "Hello"
-    assert WAV.read(PythonValue("audio", str(recording.path))).text == ""
 
 
 def test_each_place_of_a_command_is_filled_once() -> None:

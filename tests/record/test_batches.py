@@ -88,17 +88,6 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
     assert read(path) == list(range(2 * BATCH_ROWS + 1))
 
 
-def test_a_flush_converts_only_rows_that_are_not_in_a_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), []
-    for number in range(2 * BATCH_ROWS + 1):
-        spool.append(row(number))
-    monkeypatch.setattr(spool, "_columns_of", lambda rows: converted.append(len(rows)) or columns_of(rows))
-    spool.flush()
-    spool.close()
-
-    assert (converted, len(read(path))) == ([1], 2 * BATCH_ROWS + 1)
-
-
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -132,16 +121,6 @@ def test_a_truncated_file_has_its_complete_batches(path: Path) -> None:
         kept = sum(rows for rows, end in zip((2, 3, 1), ends, strict=True) if end <= length)
         assert read(path)[:kept] == list(range(kept)), f"cut after {length} bytes"
         assert read(path) == list(range(len(read(path))))
-
-
-def test_a_file_with_junk_at_its_end_has_its_complete_batches(path: Path) -> None:
-    spool, _ = written_batches(path, 2, 3)
-    spool.close()
-    whole = path.read_bytes()
-
-    for junk in (b"\0" * 100, b"\xff" * 100, b"junk", whole[:40]):
-        path.write_bytes(whole + junk)
-        assert read(path) == [0, 1, 2, 3, 4]
 
 
 class FullDisk:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import bench.base.cpu
 from bench.base.errors import UsageError
 from bench.record import calibration
 from bench.record.calibration import (
-    SCHEMA_VERSION,
-    SessionKind,
-    TrustedLoad,
     changes,
     citation,
     date_of,
@@ -24,7 +19,6 @@ from bench.record.calibration import (
     state_folder,
     writable,
 )
-from bench.record.provenance import host
 from tests.calibrate.builders import build_calibration
 
 
@@ -41,13 +35,6 @@ def test_an_invalid_calibration_file_is_not_cited(tmp_path: Path, text: str) -> 
     assert citation(tmp_path, "text", tls=False) is None
 
 
-def test_a_calibration_of_another_schema_version_is_not_loaded(tmp_path: Path) -> None:
-    path = save_calibration(build_calibration(), tmp_path)
-    path.write_text(path.read_text().replace(f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}'))
-
-    assert load_calibration(path) is None
-
-
 def test_a_run_cites_the_calibration_of_its_kind_of_sessions(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
     cited = citation(tmp_path, "voice", tls=False)
@@ -56,30 +43,6 @@ def test_a_run_cites_the_calibration_of_its_kind_of_sessions(tmp_path: Path) -> 
         "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
         "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
-
-
-def test_a_run_against_an_agent_cites_the_calibration_of_that_agent_protocol(tmp_path: Path) -> None:
-    save_calibration(build_calibration(), tmp_path)
-    trusted: dict[SessionKind, TrustedLoad] = {"twilio": TrustedLoad(150, 7500.0)}
-    save_calibration(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
-
-    cited = citation(tmp_path, "twilio", tls=False)
-    assert cited is not None
-    assert (cited["sessions"], cited["kind"], cited["file"]) == (150, "twilio", file_name(tls=False, agent="twilio"))
-    assert citation(tmp_path, "acs", tls=False) is None
-    assert (citation(tmp_path, "voice", tls=False) or {})["sessions"] == 400
-
-
-def test_a_calibration_with_the_same_tls_setting_is_preferred(tmp_path: Path) -> None:
-    save_calibration(build_calibration(sessions=700), tmp_path)
-    only_plain = citation(tmp_path, "text", tls=True)
-    save_calibration(build_calibration(sessions=500, tls=True), tmp_path)
-    both = citation(tmp_path, "text", tls=True)
-
-    assert only_plain is not None
-    assert only_plain["stale"] == ["without TLS"]
-    assert both is not None
-    assert (both["sessions"], both["stale"]) == (500, [])
 
 
 def test_changes_since_the_calibration_are_cited(tmp_path: Path) -> None:
@@ -129,22 +92,6 @@ def test_the_file_name_has_processor_cores_and_kernel_but_no_host_name(
     monkeypatch.setattr(calibration, "cpu_limit", lambda: 2.0)
     facts["cpu"] = None
     assert file_name(tls=False) == "calibration-x86_64-2of8-Linux_6.8.0-1_azure.json"
-
-
-def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = host()
-    for kernel, date in (("Linux 1", "2026-01-01"), ("Linux 2", "2026-02-02"), ("Linux 0", "2025-12-12")):
-        monkeypatch.setattr(calibration, "host", partial(dict, facts | {"kernel": kernel}))
-        save_calibration(msgspec.structs.replace(build_calibration(), date_utc=date), tmp_path)
-    monkeypatch.setattr(calibration, "host", lambda: facts | {"kernel": "Linux 3"})
-
-    cited = citation(tmp_path, "text", tls=False)
-    assert cited is not None
-    assert (cited["date"], cited["stale"]) == ("2026-02-02", ["with another kernel"])
-    monkeypatch.setattr(calibration, "core_count", lambda: 999)
-    assert citation(tmp_path, "text", tls=False) is None, "another machine"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect, MessageKind
 from tests.command_line import call, call_or_raise
 from tests.helpers import AT_NS, MS, at, build_script, build_turn, message, play, say
-from tests.record.test_replay import logged
+from tests.record.logged import logged
 
 LEVEL = 8_000
 MakeDelta = Callable[[bytes], bytes]
@@ -117,23 +117,6 @@ def _spans(samples: Samples, rate_hz: int) -> Iterator[tuple[float, float, int]]
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_both_channels_have_each_sound_at_its_instant(agent: str, tmp_path: Path) -> None:
-    dialect, format, make_delta, _ = AGENTS[agent]
-    session = Session(tmp_path / "s.jsonl", dialect, format)
-    session.begin(0)
-    for at_ms in range(120, 220, 20):
-        session.say(at_ms, 20)
-    for at_ms in range(500, 560, 20):
-        session.hear(at_ms, make_delta(session.encoded(20)))
-    channels = session.finish(1_000)
-
-    assert channels.rate_hz == session.audio.rate_hz
-    assert len(channels.samples) == channels.rate_hz
-    assert spans(channels, 0) == [(100, 200, LEVEL)]
-    assert spans(channels, 1) == [(500, 560, LEVEL)]
-
-
-@pytest.mark.parametrize("agent", AGENTS)
 def test_the_audio_of_an_agent_waits_in_a_queue_which_a_clear_empties(agent: str, tmp_path: Path) -> None:
     dialect, format, make_delta, clear = AGENTS[agent]
     session = Session(tmp_path / "s.jsonl", dialect, format)
@@ -156,32 +139,6 @@ def test_the_jitter_buffer_delays_the_audio_of_an_agent(agent: str, tmp_path: Pa
     session.hear(500, make_delta(session.encoded(200)), make_delta(session.encoded(100)))
 
     assert spans(session.finish(2_000), 1) == [(560, 860, LEVEL)]
-
-
-@pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=lambda dialect: str(dialect.name))
-def test_deltas_that_arrive_early_are_played_one_after_another(dialect: Dialect, tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", dialect, "pcm16")
-    first, second = (openai_delta(item, dialect) for item in ("i1", "i2"))
-    session.begin(0, jitter_buffer_ms=100)
-    session.say(200, 200)
-    session.hear(500, first(session.encoded(200)), first(session.encoded(200, 4_000)))
-    session.hear(520, first(session.encoded(100)), second(session.encoded(100, 6_000)))
-    channels = session.finish(3_000)
-
-    assert spans(channels, 0) == [(0, 200, LEVEL)]
-    assert spans(channels, 1) == [(600, 800, LEVEL), (800, 1_000, 4_000), (1_000, 1_100, LEVEL), (1_100, 1_200, 6_000)]
-
-
-def test_a_delta_that_arrives_late_is_played_after_a_gap(tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
-    delta = openai_delta("i1")
-    session.begin(0)
-    session.say(100, 100)
-    session.hear(500, delta(session.encoded(100)))
-    session.hear(601, delta(session.encoded(100)))
-    session.hear(900, delta(session.encoded(100)))
-
-    assert spans(session.finish(2_000), 1) == [(500, 700, LEVEL), (900, 1_000, LEVEL)]
 
 
 @pytest.mark.parametrize("by", ["service", "client"])
@@ -211,16 +168,6 @@ def test_a_delta_may_end_in_the_middle_of_a_sample(tmp_path: Path) -> None:
     session.hear(700, second(audio))
 
     assert spans(session.finish(2_000), 1) == [(500, 600, 15_000), (700, 800, 15_000)]
-
-
-def test_audio_that_was_sent_at_once_is_complete(tmp_path: Path) -> None:
-    session = Session(tmp_path / "s.jsonl", GA, "pcm16")
-    session.begin(0)
-    for level in (2_000, 4_000, 6_000):
-        session.say(500, 100, level)
-    session.hear(900, openai_delta("i1")(session.encoded(100)))
-
-    assert spans(session.finish(2_000), 0) == [(400, 500, 2_000), (500, 600, 4_000), (600, 700, 6_000)]
 
 
 def test_channels_of_different_rates_get_the_higher_one(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.base.cpu import HYPERVISOR, OTHERS, CpuUsage
 from bench.base.errors import UsageError
 from bench.files.safe_io import AppendFile
 from bench.record import folder as files
@@ -25,17 +24,6 @@ from tests.record.builders import BEGAN_NS as RUN_BEGAN_NS
 from tests.record.builders import build_run, labels
 
 BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
-
-
-def test_the_folder_of_a_run_is_named_after_time_and_scenario(tmp_path: Path) -> None:
-    folders = [files.create(tmp_path / "runs", "voice_turns", BEGAN_NS) for _ in range(3)]
-
-    assert [folder.name for folder in folders] == [
-        "20261120T082345Z-voice_turns",
-        "20261120T082345Z-voice_turns-2",
-        "20261120T082345Z-voice_turns-3",
-    ]
-    assert all((folder / "spool").is_dir() for folder in folders)
 
 
 def test_an_unwritable_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
@@ -82,29 +70,6 @@ def spool(folder: Path, table: files.TableName, worker: int, rows: int) -> None:
     spooling.close()
 
 
-def test_a_table_is_read_from_the_spools_of_all_workers(tmp_path: Path) -> None:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    spool(folder, "seconds", 0, 2)
-    spool(folder, "seconds", 1, 3)
-    spool(folder, "sessions", 0, 7)
-
-    rows = files.read_table(folder, "seconds", ["worker", "target"])
-    assert rows.column_names == ["worker", "target"]
-    assert rows["worker"].to_pylist() == [0, 0, 1, 1, 1]
-    assert files.read_table(folder, "seconds").schema == files.SCHEMAS["seconds"]
-
-
-@pytest.mark.parametrize("cut", [0, 1, 100, -1])
-def test_a_truncated_spool_does_not_hide_other_spools(tmp_path: Path, cut: int) -> None:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    spool(folder, "turns", 0, 2)
-    spool(folder, "turns", 1, 3)
-    path = path_of(folder, 0, "turns.arrows")
-    path.write_bytes(path.read_bytes()[:cut])
-
-    assert files.read_table(folder, "turns")["worker"].to_pylist() == [1, 1, 1]
-
-
 @pytest.mark.parametrize("closed", [False, True])
 def test_columns_of_small_and_large_tables_are_read_equally(
     closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,35 +90,6 @@ def test_columns_of_small_and_large_tables_are_read_equally(
     assert column_by_column("turns", columns) == at_once
     assert reads == [(folder, "turns", columns)]
     assert at_once.column_names == columns
-
-
-@pytest.mark.parametrize("table", files.SCHEMAS)
-def test_a_table_without_rows_has_its_columns(tmp_path: Path, table: files.TableName) -> None:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-
-    assert files.read_table(folder, table).schema == files.SCHEMAS[table]
-    assert len(files.read_table(folder, table)) == 0
-
-
-def test_dictionary_labels_are_in_the_order_of_first_use(tmp_path: Path) -> None:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    steps = ["b", "a", None, "b", "c", "a"]
-    table = pa.Table.from_pylist([{"step": step} for step in steps], schema=files.SCHEMAS["turns"])
-    pq.write_table(table, folder / "turns.parquet", row_group_size=2)
-
-    column = files.read_table(folder, "turns", ["step", "worker"], dictionaries=["step", "target"])["step"]
-    assert column.to_pylist() == steps
-    assert list(column.to_pandas().cat.categories) == ["b", "a", "c"]
-
-
-def test_values_are_read_by_row_index_across_row_groups(tmp_path: Path) -> None:
-    folder = files.create(tmp_path, "x", BEGAN_NS)
-    table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.SCHEMAS["turns"])
-    pq.write_table(table, folder / "turns.parquet", row_group_size=3)
-
-    places = [9, 0, 3, 2, 3]
-    assert files.read_values(folder, "turns", "response_id", places) == ["r9", "r0", "r3", "r2", "r3"]
-    assert files.read_values(folder, "turns", "response_id", []) == []
 
 
 @pytest.mark.parametrize("row_group", [400, 100])
@@ -210,19 +146,3 @@ def test_the_document_has_the_workers_and_delays_of_each_host(tmp_path: Path) ->
     ]
     assert delays == [("blue", 1, 1, 2), ("red", 2, 0, 3)]
     assert msgspec.convert(hosts, list[HostEntry]) == hosts
-
-
-def test_the_document_has_the_cpu_use_of_each_host_and_a_matching_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = CpuUsage(
-        cores=4, load_start=9.0, load_end=14.0, this_run=0.1, all_programs=0.9, steal=0.1, total_max=1.0, steal_max=0.2
-    )
-    monkeypatch.setattr("bench.base.cpu.CpuMonitor.sample", lambda _: seen)
-    document = files.read_document(run_on(tmp_path, "red", "blue", "red"))
-
-    reported = {
-        host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]
-    }
-    assert reported == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
-    assert {rule["remedy"] for rule in document["validity"]["checks"]} == {f"{OTHERS}; {HYPERVISOR}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +84,6 @@ def test_merged_histograms_are_the_sum_of_their_inputs(parts: list[list[int]]) -
     )
 
 
-def test_merged_histograms_sum_the_values_that_were_not_recorded() -> None:
-    one, other = filled({TTFA: [-1, 1 << 50]}), filled({TTFA: [-3, -4]})
-    one.merge(other)
-
-    assert (one.negative["ttfa"], one.out_of_range["ttfa"]) == (3, 1)
-
-
 @pytest.mark.parametrize("once", [False, True], ids=["by key", "by recorder"])
 @pytest.mark.parametrize(
     ("key", "value", "where"),
@@ -152,34 +144,6 @@ def test_buffered_values_are_counted_when_the_buffer_is_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "tag"),
-    [
-        (
-            HistogramKey("ttfa", "my-res.openai.azure.com", "say_1.a"),
-            "ttfa|my-res.openai.azure.com|say_1.a|measurement",
-        ),
-        (HistogramKey("ttfa", "a,b|c d", "é", "warm up"), "ttfa|a_b_c_d|_|warm_up"),
-        (HistogramKey("ttfa", "", "\n"), "ttfa|_|_|measurement"),
-        (HistogramKey("event_loop_delay", "all"), "event_loop_delay|all|all|measurement"),
-    ],
-)
-def test_a_tag_has_only_characters_that_other_readers_accept(key: HistogramKey, tag: str) -> None:
-    assert key.tag == tag
-    assert re.fullmatch(r"[A-Za-z0-9._|-]+", key.tag)
-
-
-def test_a_truncated_line_is_ignored(tmp_path: Path) -> None:
-    other = HistogramKey("ttft", "simulator")
-    path = write(tmp_path / "histograms.hlog", filled({TTFA: [5], other: [6]}))
-    whole = path.read_bytes()
-    first_line_ends = whole.index(b"\n", whole.index(b"Tag=")) + 1
-
-    for length in range(first_line_ends, len(whole)):
-        path.write_bytes(whole[:length])
-        assert contents(read(path)) == {TTFA.tag: [(5, 1)]}
-
-
-@pytest.mark.parametrize(
     "content",
     [
         b"\xff\xfe\x00",
@@ -197,12 +161,6 @@ def test_an_invalid_histogram_log_is_refused(tmp_path: Path, content: bytes) -> 
         read(path)
 
 
-def test_the_header_of_a_simulated_run_is_marked(tmp_path: Path) -> None:
-    assert "SIMULATED" in header(BEGAN_NS, simulated=True)
-    assert "SIMULATED" not in header(BEGAN_NS, simulated=False)
-    assert header(BEGAN_NS, simulated=False).startswith("#[Histogram log format version 1.2]\n")
-
-
 @given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
 def test_a_quantile_is_the_inverted_cdf(values: list[int], p: float) -> None:
     """Each bucket up to 2,047 contains only one value, so the histogram has the exact values."""
@@ -212,33 +170,3 @@ def test_a_quantile_is_the_inverted_cdf(values: list[int], p: float) -> None:
 
     expected = np.quantile(values, p, method="inverted_cdf")
     assert quantile(histogram, p) == expected
-
-
-def test_a_quantile_of_long_latencies_has_three_digits() -> None:
-    histogram = filled({TTFA: [*range(500_000, 600_000, 100)]}).get(TTFA)
-    assert histogram is not None
-
-    assert quantile(histogram, 0.5) == pytest.approx(550_000, rel=1e-3)
-    assert quantile(histogram, 1.0) == pytest.approx(599_900, rel=1e-3)
-
-
-def test_duplicate_tags_of_a_log_are_summed_in_the_range_of_the_metric(tmp_path: Path) -> None:
-    narrow = HdrHistogram(1, MINUTE_US, 3)
-    narrow.record_value(5)
-    lines = "".join(f"Tag={TTFA.tag},0.000,1.000,0.005,{narrow.encode().decode('ascii')}\n" for _ in range(2))
-    (tmp_path / "log").write_text(header(BEGAN_NS, simulated=False) + lines, encoding="ascii")
-
-    histograms = read(tmp_path / "log")
-    histograms.record(TTFA, 10 * MINUTE_US)
-    assert [count for _, count in contents(histograms)[TTFA.tag]] == [2, 1]
-
-    twice = write(tmp_path / "own", filled({TTFA: [7]}))
-    twice.write_text(twice.read_text("ascii") + twice.read_text("ascii"), encoding="ascii")
-    assert contents(read(twice)) == {TTFA.tag: [(7, 2)]}
-
-
-def test_metrics_can_be_discarded() -> None:
-    histograms = filled({TTFA: [5], RATE: [6], HistogramKey("ttfa", "other"): [7]})
-    histograms.discard(["ttfa"])
-
-    assert contents(histograms) == {RATE.tag: [(6, 1)]}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +18,10 @@ from bench.record.folder import SCHEMAS, TableName
 from bench.record.metric_values import values_ns
 from bench.record.rows import session_row
 from reports.data.runs import session_frame, turn_frame
-from tests.helpers import AT_NS, MS, build_observation, build_session, row_of
+from tests.helpers import AT_NS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
 VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"])}
-CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "session_created", "ended")
 
 
 def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:
@@ -90,28 +88,6 @@ def test_a_turn_and_its_row_have_the_same_metrics(
         assert metrics_in_row(frame, place) == in_ms(turn.metrics_ns())
 
 
-@pytest.mark.parametrize(
-    ("missing", "expected_ms"),
-    [
-        ((), {"connect_dns": 10, "connect_tcp": 10, "connect_tls": 10, "connect_upgrade": 10}),
-        (("tls_done",), {"connect_dns": 10, "connect_tcp": 10, "connect_upgrade": 20}),
-        (("dns_done",), {"connect_tcp": 20, "connect_tls": 10, "connect_upgrade": 10}),
-        (("dns_done", "tls_done"), {"connect_tcp": 20, "connect_upgrade": 20}),
-        (("dns_done", "tcp_done", "tls_done"), {"connect_upgrade": 40}),
-    ],
-)
-def test_a_connect_phase_begins_at_the_end_of_the_last_one_before_it(
-    missing: tuple[str, ...], expected_ms: dict[str, int]
-) -> None:
-    instants = {name: AT_NS + 10 * MS * place for place, name in enumerate(CONNECTED) if name not in missing}
-    session = build_session(instants=instants)
-    frame = frame_of("sessions", [session_row(session, 0)])
-
-    phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
-    for found in (in_ms(session.metrics_ns()), metrics_in_row(frame, 0)):
-        assert {name: ms for name, ms in found.items() if name in phases} == expected_ms
-
-
 OF_TIME = [metric for metric in CATALOGUE.values() if metric.unit == "ms" and metric.columns]
 POSSIBLE = (
     *OF_TIME,
@@ -136,13 +112,3 @@ def test_a_time_of_one_row_is_the_time_of_the_table(row: dict[str, Any]) -> None
     assert {metric: metric.value_ns(instants, row.get) for metric in POSSIBLE} == {
         metric: None if np.isnan(value) else value for metric, value in values.items()
     }
-
-
-def test_only_shares_are_computed_for_whole_tables_alone() -> None:
-    assert not [metric.name for metric in OF_TIME if metric.of]
-
-
-def test_a_share_of_nothing_is_absent() -> None:
-    rows = pa.table({"rtp_lost": [0, 1], "rtp_late": [0, 0], "rtp_expected": [0, 0]})
-
-    assert np.isnan(values_ns(rows, CATALOGUE["rtp_loss"])).all()

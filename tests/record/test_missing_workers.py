@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +13,7 @@ from bench.record.missing_workers import (
     KnownWork,
     MissingWorker,
     WorkerLoad,
-    load_of,
     missing_entries,
-    shortest_turn_ns,
     unknown_calls,
     unknown_turns,
 )
@@ -87,20 +83,6 @@ def test_the_bound_of_missing_calls_holds_for_any_missing_worker(
         assert bound is None
 
 
-@pytest.mark.parametrize(
-    ("silent_ms", "most"), [(-5, 0), (0, 0), (1, 2), (100, 2), (101, 4), (1_000, 20)], ids=lambda value: str(value)
-)
-def test_the_bound_is_the_number_of_turns_that_fit_into_the_slots(silent_ms: int, most: int) -> None:
-    assert unknown_turns(KnownWork(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
-
-
-def test_without_a_shortest_turn_there_is_no_bound() -> None:
-    silent = KnownWork(until_utc_ns=5 * S)
-    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3), None) is None
-    assert unknown_turns(silent, WorkerLoad(0, 5 * S, slots=3), None) == 0
-    assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3, pairs=4, turns=2), None) == 8
-
-
 def turns(*rows: tuple[str, int, int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["session_id", "worker", "start_ns"])
 
@@ -112,47 +94,6 @@ def sessions(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
 def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
     columns = ["second", "worker", "calls_offered", "sessions_active", "turns_started"]
     return pd.DataFrame(rows, columns=columns).assign(duration_ns=S, target="service")
-
-
-def test_the_shortest_turn_is_found_within_and_between_sessions() -> None:
-    of_one = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("a", 0, 7 * S))
-    none = sessions()
-    assert shortest_turn_ns(of_one, none) == 2 * S
-    two = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("b", 0, 9 * S))
-    ended = sessions(("a", "ok", 0, 3 * S + 5, 2), ("b", "ok", 9 * S - 7, S, 1))
-    assert shortest_turn_ns(two, ended) == 12
-    cut = sessions(("a", "unfinished", 0, 3 * S + 5, 2))
-    assert shortest_turn_ns(two, cut) == 2 * S
-    assert shortest_turn_ns(turns(("a", 0, 1 * S)), none) is None
-
-
-def document(**changes: Any) -> dict[str, Any]:
-    shared = {"started_utc_ns": 0, "workers": 3, "concurrency": 7, "scripts": [{"turns": 2}], "targets": [{}]}
-    return shared | changes
-
-
-def test_the_slots_of_a_worker_include_those_of_workers_lost_earlier() -> None:
-    assert load_of(document(), 1, [0, 1, 2], 9).slots == 3
-    assert load_of(document(), 2, [0, 1, 2], 9).slots == 4
-    both = document(interleaved=True, targets=[{}, {}], concurrency=14, settings={"sessions": 10}, arrivals={"x": 1})
-    assert load_of(both, 1, [0, 2], 9) == WorkerLoad(0, 9, 6, targets=2, pairs=4, turns=2, peers=frozenset({0, 2}))
-    assert load_of(document(scripts=[{"turns": None}]), 1, [], 9).turns is None
-
-
-def test_missing_turns_of_a_silent_worker_are_counted_to_the_end_of_the_run() -> None:
-    rows = turns(("a", 1, 0), ("a", 1, 2 * S), ("b", 0, 0))
-    seconds_rows = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
-    (entry,) = missing_entries(
-        [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), seconds_rows
-    )
-    # 3 turns had begun, of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
-    assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
-
-
-def test_a_finished_worker_lacks_the_rows_that_are_not_readable() -> None:
-    missing = MissingWorker(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
-    (entry,) = missing_entries([missing], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
-    assert (entry["turns"], entry["why"]) == (3, "turns.arrows: torn")
 
 
 def test_calls_of_a_missing_worker_are_counted_with_their_turns() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.catalogue.columns import DETAIL_CHARACTERS
 from bench.record import folder as files
-from bench.record.rows import TRUNCATED, UNTRUSTED, TextSanitizer
+from bench.record.rows import UNTRUSTED, TextSanitizer
 from bench.target.target import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -45,7 +45,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("command", "last"),
     [
         (["report", NAME], f"runs/{SHOWN}/report.html"),
-        (["report", f"runs/{NAME}", "two"], "runs/two/report.html"),
         (["check", NAME, "--thresholds", "ci.yaml"], f"runs/{SHOWN}/check.md"),
         (["check", "two", "--baseline", f"runs/{NAME}"], "runs/two/check.md"),
         (["open", NAME], f"runs/{SHOWN}/report.html"),
@@ -103,14 +102,6 @@ def test_cleaning_a_column_equals_cleaning_each_text(column: str, texts: list[st
     one_by_one = [None if text is None else words().clean(column, text) for text in texts]
 
     assert list(words().clean_column(column, texts)) == one_by_one
-
-
-def test_only_external_texts_are_truncated() -> None:
-    long = "x" * (DETAIL_CHARACTERS + 1)
-
-    for column in TRUNCATED:
-        assert words().clean_column(column, [None, "short", long]) == [None, "short", long[:-1]]
-    assert words().clean_column("step", [long]) == [long]
 
 
 def test_only_the_texts_of_a_row_are_cleaned() -> None:

@@ -146,17 +146,6 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
     assert json.loads(row["effective_settings"]) == session.effective_settings
 
 
-def test_a_session_s_row_has_the_tokens_without_a_turn(folder: Path, recorder: Recorder) -> None:
-    usage = TokenUsage(text_in=9, audio_in=8, cached_in=7, cached_text_in=4, cached_audio_in=3, text_out=2, audio_out=1)
-    recorder.session(LABELS).session_ended(build_session(stray_usage=usage))
-    recorder.session(LABELS).session_ended(build_session())
-    recorder.flush()
-
-    reported, silent = files.read_table(folder, "sessions").to_pylist()
-    assert TokenUsage(**{name: reported[token_column(name)] for name in TOKENS}) == usage
-    assert {silent[token_column(name)] for name in TOKENS} == {None}
-
-
 def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Recorder) -> None:
     """If some token counts are unreadable, the sum of the other counts would look like the total."""
     record = recorder.session(LABELS)
@@ -290,26 +279,6 @@ def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, s
     assert json.loads(row["effective_settings"]) == {"model": "m", "tools": [{"note": "so ***"}], "***": 1}
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"detail": "half a pair: \ud800"},
-        {"close_reason": "\udcff"},
-        {"headers": {"x-note": "gr\udcfc\udcdfe"}},
-    ],
-    ids=["detail", "close reason", "header"],
-)
-def test_invalid_unicode_does_not_prevent_the_writing_of_rows(
-    folder: Path, recorder: Recorder, words: dict[str, Any]
-) -> None:
-    """JSON escapes, and some HTTP parsers, can produce such strings from the bytes of a service."""
-    recorder.session(LABELS).session_ended(build_session(**words))
-    recorder.session(LABELS).session_ended(build_session())
-    recorder.flush()
-
-    assert len(rows(folder, "sessions")) == 2
-
-
 def test_a_number_too_large_for_its_column_is_null_and_reported(folder: Path, recorder: Recorder) -> None:
     """A service reports its usage as JSON, which has no limit for numbers."""
     endless = structs.replace(USAGE, text_in=10**30)
@@ -372,13 +341,6 @@ def test_the_metrics_of_a_successful_turn_are_counted_by_step(folder: Path, reco
     assert histogram_values(folder, recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
 
 
-def test_equal_step_names_of_two_scripts_have_separate_histograms(folder: Path, recorder: Recorder) -> None:
-    for script in ("one", "two"):
-        recorder.session(RowContext("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
-
-    assert [len(histogram_values(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
-
-
 @pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"])
 def test_a_failed_turn_has_a_row_and_is_in_no_histogram(folder: Path, recorder: Recorder, outcome: str) -> None:
     recorder.session(LABELS).turn_ended(build_observation(outcome=outcome))
@@ -397,15 +359,6 @@ def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> No
     assert histogram_values(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def test_during_the_run_only_metrics_without_rows_have_histograms(recorder: Recorder) -> None:
-    """A histogram would need 172 kB, and would be written again every few seconds."""
-    record = recorder.session(LABELS)
-    record.turn_ended(build_observation())
-    record.session_ended(build_session())
-
-    assert {key.metric for key, _ in recorder.histograms.items()} == {"delta_gap"}
-
-
 def receive(record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
     record.received(GA.decode(data), ReceivedMessage(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
 
@@ -420,15 +373,6 @@ def test_the_uncertainty_of_each_event_and_the_kernel_receive_delay_are_counted(
 
     assert histogram_values(folder, recorder, "timestamp_uncertainty") == [0, 5, 9]
     assert histogram_values(folder, recorder, "receive_delay") == [40, 70]
-
-
-def test_the_send_delay_of_paced_chunks_is_counted(folder: Path, recorder: Recorder) -> None:
-    record = recorder.session(LABELS)
-    record.sent(6_500, 4_800, 1_200_000)
-    record.sent(6_500, 4_800, -5)
-    record.sent(100, 0, None)
-
-    assert histogram_values(folder, recorder, "send_delay") == [0, 1_200]
 
 
 def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, recorder: Recorder) -> None:
@@ -496,18 +440,6 @@ def test_a_row_of_a_second_counts_throttled_turns_and_sessions(folder: Path, rec
     recorder.flush()
 
     assert [row["throttled"] for row in rows(folder, "seconds")] == [2, 0]
-
-
-def test_each_target_has_a_row_per_second(folder: Path, recorder: Recorder) -> None:
-    recorder.session(LABELS)
-    recorder.session(RowContext("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
-    recorder.end_second()
-    recorder.flush()
-
-    assert {(row["target"], row["session_starts"], row["simulated"]) for row in rows(folder, "seconds")} == {
-        ("simulator", 1, False),
-        ("another", 1, True),
-    }
 
 
 def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(folder: Path, recorder: Recorder) -> None:
@@ -582,13 +514,3 @@ def test_incidents_have_their_time_and_worker_and_no_secrets(folder: Path) -> No
     assert len(incident["text"]) == 300
     assert before_ns <= incident["at_utc_ns"] <= utc_ns()
     assert document["incident_counts"] == {"auth_refresh": 1}
-
-
-def test_incidents_beyond_the_hundredth_are_only_counted(folder: Path, recorder: Recorder) -> None:
-    for number in range(130):
-        recorder.incident("auth_refresh", str(number))
-    recorder.incident("another", "")
-    recorder.close()
-
-    assert [incident["text"] for incident in counters(folder)["incidents"]] == [str(number) for number in range(100)]
-    assert counters(folder)["incident_counts"] == {"auth_refresh": 130, "another": 1}

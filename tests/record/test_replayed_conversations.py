@@ -26,13 +26,12 @@ from bench.session.session import Session
 from bench.simulator.profile import default_profile
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
-from tests.helpers import Listening, say, seated
+from tests.helpers import Listening, S, say, seated
 from tests.memory_transport import Matching, VirtualClock
-from tests.test_talking import (
+from tests.talking import (
     START_NS,
     Conversation,
     PatientTransport,
-    S,
     Simulator,
     Talked,
     build_script,

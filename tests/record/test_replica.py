@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.record import replica
-from bench.record.replica import CHUNK_BYTES, BadChunkError, ChunkAck, PartChunk, PartReplica, PartSource, part_file
+from bench.record.replica import CHUNK_BYTES, BadChunkError, PartChunk, PartReplica, PartSource, part_file
 from bench.record.spool import FACTS, prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
@@ -62,23 +62,6 @@ def test_files_are_copied_in_chunks_and_then_incrementally(tmp_path: Path) -> No
     assert content(copy_folder) == content(source_folder)
 
 
-def test_the_final_facts_of_a_worker_are_copied_after_its_rows(tmp_path: Path) -> None:
-    source_folder, copy_folder = folders(tmp_path)
-    source, copied = PartSource(source_folder, WORKER, KEY), PartReplica(copy_folder, WORKER, KEY)
-    append(source_folder, "turns.arrows", b"first")
-    part_file(source_folder, WORKER, FACTS).write_text("not done")
-    chunks = source.chunks()
-    source.add(copied.receive(next(chunks)))
-    append(source_folder, "turns.arrows", b" and last")
-    part_file(source_folder, WORKER, FACTS).write_text("done")
-    for chunk in chunks:
-        source.add(copied.receive(chunk))
-
-    assert content(copy_folder)[FACTS] == b"not done"
-    copy(source, copied)
-    assert content(copy_folder) == content(source_folder)
-
-
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=400)), max_size=12),
     st.randoms(use_true_random=False),
@@ -116,18 +99,6 @@ def test_the_copy_is_equal_with_lost_duplicate_and_late_chunks(
     assert content(copy_folder) == content(source_folder)
 
 
-def test_a_restarted_worker_receives_the_size_of_the_copy(tmp_path: Path) -> None:
-    source_folder, copy_folder = folders(tmp_path)
-    append(source_folder, "turns.arrows", b"some rows")
-    copied = PartReplica(copy_folder, WORKER, KEY)
-    copy(PartSource(source_folder, WORKER, KEY), copied)
-    append(source_folder, "turns.arrows", b", and more")
-    chunk = next(PartSource(source_folder, WORKER, KEY).chunks())
-
-    assert copied.receive(chunk) == ChunkAck("turns.arrows", 0, len(b"some rows, and more"))
-    assert content(copy_folder) == content(source_folder)
-
-
 def packed(data: bytes) -> bytes:
     return zlib.compress(data)
 
@@ -153,16 +124,6 @@ def test_an_invalid_chunk_is_refused_and_nothing_is_written(tmp_path: Path, chun
         PartReplica(copy_folder, WORKER, KEY).receive(chunk)
 
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_chunk_beyond_the_end_of_the_copy_is_discarded_and_acknowledged(tmp_path: Path) -> None:
-    copy_folder = folders(tmp_path)[1]
-    receipt = PartReplica(copy_folder, WORKER, KEY).receive(
-        PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later"))
-    )
-
-    assert receipt == ChunkAck("turns.arrows", 0, 0)
-    assert content(copy_folder) == {"turns.arrows": b""}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.record import folder as files
-from bench.record.finalize import finalize
 from bench.record.recorder import Recorder
 from bench.record.spool import Spool, parts
-from tests.record.builders import BEGAN_NS, build_run, play, tables
+from tests.record.builders import BEGAN_NS, build_run, play
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:
@@ -29,18 +28,6 @@ def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
     for worker in workers:
         recorded(Spool(folder, worker), ends=ends)
     return folder
-
-
-def test_the_part_of_one_worker_is_enough_for_a_run(tmp_path: Path) -> None:
-    """The rows of a part contain the number of the worker. Therefore the part can be read without any other part."""
-    folder = run_folder(tmp_path, 3, 5)
-    for path in folder.glob("spool/*-3.*"):
-        path.unlink()
-    document = finalize(folder)
-
-    assert {row["worker"] for rows in tables(folder).values() for row in rows} == {5}
-    assert [incident["text"] for incident in document["incidents"]] == ["of worker 5"]
-    assert (document["state"], sum(document["totals"]["turns"].values())) == ("ended", 9)
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -72,12 +59,3 @@ def test_a_part_with_damaged_facts_is_not_done(damaged: str, tmp_path: Path) -> 
     (part,) = parts(folder)
 
     assert not part.facts.done
-
-
-def test_parts_are_those_of_all_workers_ordered_by_number(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path, 10, 2, 0)
-    (folder / "spool" / "notes.txt").touch()
-    (folder / "spool" / "worker-7.json.new").touch()
-
-    assert [len(list(part.transcript() or ())) for part in parts(folder)] == [9, 9, 9]
-    assert [part.facts.incidents[0]["worker"] for part in parts(folder)] == [0, 2, 10]

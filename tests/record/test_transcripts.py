@@ -43,37 +43,6 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_transcript_line_has_the_texts_of_caller_and_reply(folder: Path) -> None:
-    one = recorder(folder)
-    talk(one, "w0-000001", "grüezi")
-    one.close()
-    finalize(folder)
-
-    assert read(folder / "transcripts.jsonl") == [
-        {
-            "session_id": "w0-000001",
-            "service_session_id": "sess_1",
-            "turn": 1,
-            "step": "greeting",
-            "response_id": "resp_1",
-            "item_id": "item_1",
-            "input_text": "grüezi",
-            "reply_text": "You said grüezi.",
-        }
-    ]
-
-
-def test_the_lines_of_all_workers_are_in_one_file(folder: Path) -> None:
-    for worker in (0, 1):
-        one = recorder(folder, worker)
-        talk(one, f"w{worker}-000001", "one", "two")
-        one.close()
-    finalize(folder)
-
-    texts = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
-    assert texts == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
-
-
 def test_complete_lines_of_a_killed_run_are_kept(folder: Path) -> None:
     talk(recorder(folder), "w0-000001", "one", "two")
     talk(recorder(folder, 1), "w1-000001", "three")

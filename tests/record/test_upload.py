@@ -18,7 +18,7 @@ from bench.base.units import NS_PER_S
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import SCHEMA_VERSION
-from bench.record.upload import STORAGE_SCOPE, TRIES, Uploader, destination_of
+from bench.record.upload import STORAGE_SCOPE, Uploader, destination_of
 from bench.target.identity import Token
 from bench.target.target import Credential, EntraSignIn
 from tests.blob_server import blob_server
@@ -125,31 +125,6 @@ def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: 
     assert server.puts == []
 
 
-def test_a_busy_server_is_retried_with_increasing_pauses(run: Path) -> None:
-    pauses: list[float] = []
-    with blob_server() as server:
-        server.answers = [503, 500]
-        Uploader(destination_of(server.url, "URL"), wait=pauses.append).upload(run)
-
-    assert pauses == [1.0, 2.0]
-    assert len(server.puts) == 3
-
-
-def test_a_permanently_busy_server_gives_one_line_with_the_file_and_no_signature(run: Path) -> None:
-    pauses: list[float] = []
-    with blob_server() as server:
-        server.answers = [503] * TRIES
-        with pytest.raises(UsageError) as refused:
-            Uploader(destination_of(f"{server.url}?sig={SIGNATURE}", "URL"), wait=pauses.append).upload(run)
-
-    file = run / "events" / "w0 1.jsonl"
-    assert (
-        str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder is not removed"
-    )
-    assert len(pauses) == TRIES - 1
-    assert server.puts == []
-
-
 def test_a_refusal_is_not_retried_and_has_a_remedy(run: Path) -> None:
     with blob_server() as server:
         server.answers = [403]
@@ -171,13 +146,6 @@ def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPa
         Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
 
 
-def test_a_run_that_was_killed_on_another_host_is_uploaded(run: Path) -> None:
-    write(run, state="running", writer={"host": "a-pod-that-is-gone", "pid": os.getpid()})
-    with blob_server() as server:
-        Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
-    assert len(server.puts) == 3
-
-
 def test_an_azure_container_without_a_signature_uses_a_token_and_renews_it(run: Path) -> None:
     asked: list[EntraSignIn] = []
 
@@ -197,21 +165,6 @@ def test_an_azure_container_without_a_signature_uses_a_token_and_renews_it(run: 
         "Bearer token-2",
     ]
     assert all(put.headers["x-ms-version"] >= "2017-11-09" for put in server.puts)
-
-
-@pytest.mark.parametrize(
-    ("url", "authority"),
-    [
-        (AZURE, None),
-        ("https://account.z01.blob.storage.azure.net/runs/nightly/", None),
-        ("https://account.blob.core.usgovcloudapi.net/runs", "login.microsoftonline.us"),
-    ],
-)
-def test_the_sign_in_uses_the_cloud_of_the_account(url: str, authority: str | None) -> None:
-    destination = destination_of(url, "URL")
-
-    assert destination.sign_in == EntraSignIn(STORAGE_SCOPE, authority=authority)
-    assert destination.url_of("a b/c") == f"{url.rstrip('/')}/a%20b/c"
 
 
 @pytest.mark.parametrize("url", [f"{AZURE}?sv=1&sig={SIGNATURE}", "https://files.example.org/runs"])
@@ -237,10 +190,3 @@ def test_an_invalid_url_is_refused_without_quoting_it(url: str, problem: str) ->
     with pytest.raises(UsageError, match=problem) as refused:
         destination_of(url, "--upload")
     assert SIGNATURE not in str(refused.value)
-
-
-def test_the_command_reads_the_url_variable_and_prints_the_address(run: Path) -> None:
-    with blob_server() as server:
-        ended = call("upload", run, env={"LOCUST_UPLOAD": f"{server.url}?sig={SIGNATURE}"})
-
-    assert (ended.exit_code, ended.output) == (0, f"uploaded to {server.url}/{run.name}-123456789\n")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from bench.catalogue.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.catalogue.metrics import CATALOGUE, HEADLINE, Slack, uncertainty_ns
 from bench.record import metric_values, validity_data
-from bench.record.document import Check, UncertainMetric
+from bench.record.document import UncertainMetric
 from bench.record.finalize import finalize
 from bench.record.folder import SCHEMAS, row_reader
 from bench.record.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
-from bench.record.validity_data import _starved_share, bounds_of_rows, metric_uncertainties
+from bench.record.validity_data import bounds_of_rows, metric_uncertainties
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
 from tests.record.builders import build_run, kill, labels, leave
 
@@ -48,16 +48,6 @@ def verdict(
 
 def results(**changes: Any) -> dict[str, str]:
     return {check.name: check.result for check in verdict(**changes).checks}
-
-
-def test_a_run_without_delays_is_valid() -> None:
-    assert verdict().status == "valid"
-    assert results() == {
-        "timestamp_uncertainty": "pass",
-        "event_loop_delay": "not_evaluated",
-        "send_delay": "pass",
-        "start_delay": "not_evaluated",
-    }
 
 
 @pytest.mark.parametrize(
@@ -108,31 +98,12 @@ def test_a_run_is_valid_if_all_checks_pass_and_has_a_verdict_if_all_are_known(
     assert verdict(*metrics, **changes).status == STATUS[valid]
 
 
-@pytest.mark.parametrize(("connect_ms", "status"), [(0.9, "valid"), (1.1, "invalid")])
-def test_a_run_with_only_greetings_is_decided_by_the_instants_of_connecting(connect_ms: float, status: str) -> None:
-    greeting, connect = (
-        MetricUncertainty("one", "greeting", 20.0, 600.0),
-        MetricUncertainty("one", "connect_total", connect_ms, 3.0),
-    )
-
-    assert verdict(greeting, connect).status == status
-    assert verdict(connect).status == "no_verdict"
-
-
 def test_a_run_without_a_measured_turn_has_no_verdict() -> None:
     unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
     found = evaluate_checks(ValidityData((), **unknown))
 
     assert found.status == "no_verdict"
     assert {check.result for check in found.checks} == {"not_evaluated"}
-
-
-def test_if_other_programs_used_the_cores_the_remedy_is_to_end_them() -> None:
-    (failed,) = [
-        check for check in verdict(send_delay_p99=99.0, busy_reason="end them").checks if check.result == "fail"
-    ]
-
-    assert failed.remedy == "end them"
 
 
 def test_the_validity_has_the_metric_its_limit_and_a_remedy() -> None:
@@ -164,24 +135,6 @@ def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple
     assert verdict(*targets).status == "invalid"
 
 
-def test_if_all_targets_pass_the_one_closest_to_its_limit_is_named() -> None:
-    check = uncertainty_check(
-        MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None)
-    )
-
-    assert (check.value, check.limit, check.result) == (6.0, 10.0, "pass")
-    assert "slow" in check.note
-    assert uncertainty_check(SLOW).note == "ttfa", "a single target is not named"
-
-
-@pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
-def test_the_limit_of_the_event_loop_delay_follows_from_the_fastest_target(delay_ms: float, ok: bool) -> None:
-    waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
-    targets = [MetricUncertainty(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
-
-    assert verdict(*targets, user_stamps_share=1.0, event_loop_delay_p99=delay_ms).checks[1].result == RESULT[ok]
-
-
 def test_turns_measured_from_different_instants_have_separate_limits() -> None:
     typed, spoken = (
         MetricUncertainty("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
@@ -195,16 +148,6 @@ def test_turns_measured_from_different_instants_have_separate_limits() -> None:
 
 
 # Several metrics.
-
-
-def test_an_uncertain_transcript_latency_makes_a_run_with_exact_audio_invalid() -> None:
-    found = verdict(
-        MetricUncertainty("sim", "ttfa", 0.0, 500.0), MetricUncertainty("sim", "transcript_first", 30.0, 400.0)
-    )
-
-    assert found.status == "invalid"
-    assert (found.checks[0].value, found.checks[0].limit) == (30.0, 4.0)
-    assert found.checks[0].note == "transcript_first"
 
 
 WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
@@ -229,11 +172,6 @@ def test_uncertain_metrics_are_listed(
 
     assert found.status == STATUS[valid]
     assert [(entry.metric, entry.value, entry.limit) for entry in found.uncertain_metrics] == listed
-
-
-@pytest.mark.parametrize(("bound", "exact"), [(0.02, True), (0.021, False), (float("inf"), False)])
-def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
-    assert MetricUncertainty("sim", "audio_speed", bound, 2.0, "×").exact is exact
 
 
 def test_a_start_delay_of_the_load_generator_makes_a_run_invalid() -> None:
@@ -263,19 +201,8 @@ def test_a_failed_check_names_its_host() -> None:
     assert [entry.host for entry in verdict.uncertain_metrics] == ["red"]
 
 
-def test_hosts_that_pass_do_not_change_the_validity() -> None:
-    assert evaluate_checks(of_host(""), of_host("red"), of_host("blue")) == evaluate_checks(of_host(""))
-
-
 def test_an_unknown_send_delay_of_a_host_gives_no_verdict() -> None:
     assert evaluate_checks(of_host(""), of_host("red", send_delay_p99=None)).status == "no_verdict"
-
-
-def test_a_failed_check_of_a_merged_part_fails() -> None:
-    check = Check("send_delay", 12.0, 10.0, "fail", "p99, in the part x on red", "")
-    verdict = evaluate_checks(of_host("", failed=(check,)))
-    assert [check.note for check in verdict.checks if check.result == "fail"] == ["p99, in the part x on red"]
-    assert verdict.status == "invalid"
 
 
 MERGE = "merge the missing data when it is available, or repeat the run"
@@ -305,23 +232,6 @@ def test_turns_with_an_unknown_outcome_are_missing_data(
     assert verdict.status == STATUS[valid]
 
 
-def test_starved_turns_of_the_warmup_are_not_counted() -> None:
-    rows = pa.table({
-        "phase": ["warmup", "measurement", None, "measurement", "measurement"],
-        "outcome": ["starved", "starved", "ok", "unfinished", None],
-    })  # fmt: skip
-    assert _starved_share(lambda table, columns: rows.select(columns)) == 0.25
-    assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0
-
-
-def test_the_remedy_of_missing_data_is_the_refusal_of_the_worker() -> None:
-    refused = "this worker has rtbench 1.0, but its master has 1.1: install the same version on both"
-    verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
-
-    (check,) = (check for check in verdict.checks if check.name == "missing_data")
-    assert check.remedy == f"{refused}; then repeat the run"
-
-
 # The uncertainty of metrics in rows, and the uncertainty in the verdict of a recorded run.
 
 
@@ -349,11 +259,6 @@ def test_the_true_value_is_within_the_bound(begin: Slack, end: Slack, data: Any)
     assert abs(ended - began) <= uncertainty_ns(begin, end)
 
 
-def test_the_bound_is_tight() -> None:
-    assert uncertainty_ns((0, 9), (30, 0)) == 39  # the request left later than stated, and the answer came earlier
-    assert uncertainty_ns((50, 0), (30, 0)) == 50
-
-
 @given(st.dictionaries(NAMES, st.tuples(OFFSETS, st.none() | OFFSETS)))
 def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[int, int | None]]) -> None:
     errors = {name: slack for name, (_, slack) in instants.items() if name in TURN_ARRIVALS and slack is not None}
@@ -373,12 +278,6 @@ def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[in
             assert (None if np.isnan(found) else round(found * MS)) == turn_bound
 
 
-def test_each_metric_that_depends_on_an_arrival_has_a_bound() -> None:
-    without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not validity_data.bound_columns(one)}
-
-    assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
-
-
 def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
     typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
     turn = build_observation(uncertainties_ns={"first_audio": MS}, widths_ns={})
@@ -386,25 +285,6 @@ def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
     assert np.isnan(bound_of("ttfa", **typed))
     assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
-
-
-def test_the_bound_includes_the_uncertainty_of_the_start_instant() -> None:
-    spoken = {"speech_end_at_ns": 0, "speech_end_uncertainty_ns": 4 * MS, "first_audio_uncertainty_ns": MS}
-
-    assert bound_of("ttfa", **spoken) == 5.0
-    assert bound_of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
-
-
-@pytest.mark.parametrize(
-    ("first_error_ms", "last_error_ms", "bound"), [(0, 0, 0.0), (0, 100, 2 / 9), (100, 0, 2 / 11), (0, 1_000, np.inf)]
-)
-def test_the_bound_of_audio_speed_follows_from_that_of_its_duration(
-    first_error_ms: int, last_error_ms: int, bound: float
-) -> None:
-    row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
-    errors = {"first_audio_uncertainty_ns": first_error_ms * MS, "last_audio_uncertainty_ns": last_error_ms * MS}
-
-    assert bound_of("audio_speed", **row, **errors) == pytest.approx(bound)
 
 
 # Runs.

@@ -14,8 +14,8 @@ import pytest
 from bench.base.errors import UsageError
 from bench.recorded_calls.conversation import ChannelSound
 from bench.recorded_calls.transcripts import Phrase, are_swapped, phrases
+from tests.recorded_calls.composed import composed, words
 from tests.recorded_calls.imports import run_import, write_call
-from tests.recorded_calls.test_playback import composed, words
 
 RATE_HZ = 8_000
 NOON = 1_700_000_000.0

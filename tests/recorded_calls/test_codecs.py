@@ -11,9 +11,9 @@ import soundfile
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
 from bench.recorded_calls.channels import CODECS, lossy_codec, read_call
+from tests.recorded_calls.composed import measured
 from tests.recorded_calls.constructed import FULL_SCALE, Conditions, constructed_call
 from tests.recorded_calls.imports import run_import, write_call
-from tests.recorded_calls.test_playback import measured
 
 RATE_HZ = 16_000
 CALL = constructed_call(3, Conditions(rate_hz=RATE_HZ), turns=3)

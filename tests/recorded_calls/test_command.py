@@ -18,9 +18,9 @@ from bench.recorded_calls import import_calls as import_of_calls
 from bench.wire.audio import Samples
 from rtbench.cli import import_calls
 from tests.command_line import call_or_raise
+from tests.recorded_calls.composed import composed, words
 from tests.recorded_calls.constructed import Conditions, constructed_call, short_call
 from tests.recorded_calls.imports import Imported, run_import, write_call
-from tests.recorded_calls.test_playback import composed, words
 
 RATE_HZ = 8_000
 CALLER, AGENT = short_call(RATE_HZ)
@@ -216,13 +216,27 @@ def test_the_name_is_that_of_the_run_and_its_scenario(tmp_path: Path) -> None:
     assert {row["scenario"] for row in found.rows("turns")} == {"march-calls_1.0"}
 
 
-def test_a_folder_for_scripts_that_is_in_use_or_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.yaml").write_text("mine")
-    with pytest.raises(UsageError, match="out is not empty: name another folder with --out, or remove it"):
-        run_import(tmp_path, a_call(tmp_path))
-    assert (tmp_path / "out" / "mine.yaml").read_text() == "mine"
+def test_a_second_import_adds_the_new_calls_and_changes_no_file(tmp_path: Path) -> None:
+    for name, number in (("one.wav", 1), ("old/one.wav", 2)):
+        call = constructed_call(number, Conditions(rate_hz=RATE_HZ), turns=2)
+        write_call(tmp_path / name, call.caller, call.agent, RATE_HZ)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.yaml").write_text("mine")
+    run_import(tmp_path, tmp_path / "one.wav")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    second = run_import(tmp_path, tmp_path / "one.wav", tmp_path / "old" / "one.wav")
+    third = run_import(tmp_path, tmp_path / "one.wav")
 
+    assert second.status == third.status == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in out.glob("*.yaml")} == {"mine.yaml", "one.yaml", "one-2.yaml"}
+    assert any("was imported before" in line for line in second.out)
+    assert any("one-2.yaml" in line for line in second.out if "rtbench run" in line)
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_folder_for_scripts_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"file cannot be written: .*; name another folder with --out"):
         run_import(tmp_path, a_call(tmp_path), "--out", tmp_path / "file")

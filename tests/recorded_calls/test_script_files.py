@@ -24,9 +24,9 @@ from bench.recorded_calls.conversation import sounds, without_greeting
 from bench.recorded_calls.playback import compiled_for_call, measure
 from bench.recorded_calls.script_files import recorded_utterances, write_script
 from bench.wire.audio import ALL_FORMATS
+from tests.recorded_calls.composed import RATE_HZ, composed, words
 from tests.recorded_calls.constructed import Conditions, constructed_call, voice
 from tests.recorded_calls.imports import found_utterances, recording
-from tests.recorded_calls.test_playback import RATE_HZ, composed, words
 
 FULL_DUPLEX, SERVER_VAD = {"turn_detection": "full_duplex"}, {"turn_detection": "server_vad"}
 SESSIONS = pytest.mark.parametrize("session", [FULL_DUPLEX, SERVER_VAD], ids=["full_duplex", "server_vad"])

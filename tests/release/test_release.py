@@ -20,10 +20,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from bench.base.errors import INVALID_STATUS
-from tests.docs.schemas import schemas
 from tests.forked import servers_folder
 from tests.simulator_process import ROOT, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
+from tools.schemas import schemas
 
 BIN = Path(sys.executable).parent
 VERSION = "1.2.3"
@@ -50,7 +50,7 @@ Their run may be too short for a decision, or invalid because the machine is too
 def wheel(folder: Path, **environment: str) -> Path:
     """Build the sdist of this source, and a wheel from the sdist. Return the path of the wheel."""
     source = copy_of_the_source(folder)
-    subprocess.run([sys.executable, "-m", "tests.docs.schemas"], cwd=source, check=True)
+    subprocess.run([sys.executable, "-m", "tools.schemas"], cwd=source, check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), "."]
     env = os.environ | {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_RTBENCH": VERSION} | environment
     done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)

@@ -19,13 +19,10 @@ from bench.record import finalize
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import ReplayedSession, replay_log
 from bench.services.openai.dialect import GA
-from reports.analysis.summary.summary import summarise
-from reports.data.runs import load_for_report
-from rtbench.cli.report import report
+from rtbench.cli.report import report, without_other_folders
 from rtbench.cli.session_text import session_text
 from tests.command_line import call_or_raise
 from tests.reports import synthetic
-from tests.reports.forms import run_text
 from tests.reports.planned import TIGHT, planned
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
@@ -38,7 +35,7 @@ COMMANDS = {
     "report --evidence": "evidence.html",
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
-    "trend": "../trend.html",
+    "trend {folder}": "../trend.html",
     "export --format csv": "export",
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
@@ -123,55 +120,54 @@ def test_an_invalid_run_is_marked_before_the_last_line(tmp_path: Path, capsys: p
     report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()
 
-    assert lines[-2].startswith(
-        "✕ INVALID · ◇ SIMULATED · do not use these results: the load generator could not keep up"
-    )
+    assert lines[-2].startswith("✕ INVALID · ◇ SIMULATED · the load generator could not keep up")
     assert lines[-1] == str(tmp_path / "report.html")
 
 
-def test_several_runs_are_listed_in_one_table_and_each_gets_its_report(
+def test_a_report_of_several_runs_names_the_commands_for_several(tmp_path: Path) -> None:
+    runs = [synthetic.write(tmp_path / name, Plan()) for name in ("a", "b")]
+    with pytest.raises(UsageError, match=r"`rtbench compare \S+a \S+b` .* `rtbench trend`"):
+        report([*map(str, runs)])
+
+    assert not any((run / "report.html").exists() for run in runs)
+
+
+def test_a_trend_of_one_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a trend is about several runs: .* run `rtbench report "):
+        call_or_raise("trend", synthetic.write(tmp_path / "a", Plan()))
+
+
+def test_the_list_of_runs_refuses_a_run(tmp_path: Path) -> None:
+    run = synthetic.write(tmp_path / "a", Plan())
+    with pytest.raises(UsageError, match="is one run, not a folder of runs: run `rtbench report "):
+        call_or_raise("runs", run)
+
+
+def test_folders_of_searches_are_left_out_of_a_pattern_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [
-        synthetic.write(tmp_path / "20261120T091400Z-first", Plan(sessions=60, turns=1, targets=("direct", "gateway"))),
-        synthetic.write(tmp_path / "20261121T091400Z-second", Plan(sessions=40, valid=False)),
-        synthetic.write(tmp_path / "20261122T091400Z-empty", Plan(sessions=0)),
-    ]
-    report([*map(str, runs)])
-    out = capsys.readouterr().out
-    lines = out.splitlines()
+    run = synthetic.write(tmp_path / "a-text", Plan())
+    (search := tmp_path / "b-capacity-text").mkdir()
+    (search / "capacity.html").touch()
 
-    assert lines[-3:] == [str(run / "report.html") for run in runs]
-    assert all((run / name).stat().st_size for run in runs for name in ("report.html", "report.md", "summary.json"))
-    shown = [line.split() for line in lines if "-first  " in line]
-    assert [cells[1] for cells in shown] == ["direct", "gateway"] * 3
-    assert all(cells[-4:] == ["✓", "VALID", "◇", "SIMULATED"] for cells in shown)
-    assert "✕ INVALID" in next(line for line in lines if "-second  " in line)
-    assert next(line for line in lines if "-empty  " in line).split()[2:6] == ["0", "n/a", "n/a", "n/a"]
-    assert all(len(line) <= 100 for line in lines[:-3])
+    assert without_other_folders([str(run), str(search)]) == [str(run)]
+    assert f"`rtbench open {search}` opens" in capsys.readouterr().err
+    assert without_other_folders([str(search)]) == [str(search)], "the command refuses it"
+    assert without_other_folders([""]) == [""]
+    (tmp_path / "trend.html").touch()
+    assert without_other_folders([str(run), str(tmp_path)]) == [str(run), str(tmp_path)], "it contains runs"
 
 
-def test_the_values_of_several_runs_equal_those_of_each_run_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_page_is_opened_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The values of two runs of the same target are not pooled. Each run has its own row."""
-    runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=1, seed=seed)) for seed in (1, 2)]
-    report([*map(str, runs)])
-    together = capsys.readouterr().out.splitlines()
-    for run in runs:
-        alone = run_text(summarise(load_for_report(run)))
-        row = next(line for line in together if line.split()[:1] == [run.name]).split()
-        assert all(figure in alone for figure in row[2:5])
-    assert together[0] == "voice_to_voice, ms"
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run = synthetic.write(tmp_path / "a", Plan())
+    (run / "compare.html").touch()
+    call_or_raise("open", run / "compare.html")
 
-
-def test_a_folder_that_is_no_run_is_reported_before_anything_is_written(tmp_path: Path) -> None:
-    run = synthetic.write(tmp_path / "run", Plan())
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(UsageError, match="nothing is not a run folder"):
-        report([str(run), str(tmp_path / "nothing")])
-
-    assert not (run / "report.html").exists()
+    assert opened == [(run / "compare.html").as_uri()]
 
 
 def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:

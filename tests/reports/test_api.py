@@ -358,6 +358,7 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
     for row in summary["cost"]["targets"]:
         mine = costs.loc[row["target"]]
         assert mine["turns"] == row["turns"]
+        assert mine["simulated"] == summary["simulated"]
         np.testing.assert_allclose(mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5)
         assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
 
@@ -431,22 +432,6 @@ def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> No
     assert run.quantiles("ttfa", p=0.5, where="turn > 1")["not_started"].tolist() == [6 * 3]
     assert run.quantiles("ttfa", p=0.5, where="outcome.notna()")["not_started"].tolist() == [0]
     assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
-
-
-def test_measured_turns_are_those_of_the_measurement_phase() -> None:
-    run = loaded(PLANS["warm-up, failures, two origins"])
-
-    assert 0 < len(run.measured_turns) < len(run.turns)
-    assert set(run.measured_turns["phase"]) == {"measurement"}
-    assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
-
-
-def test_the_columns_measured_and_start_are_in_every_table(run: rtbench.Run) -> None:
-    for frame in (run.turns, run.sessions):
-        assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
-        assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
-    assert (run.seconds["start"].astype("int64") == run.seconds["second"] * 10**9).all()
-    assert run.turns["start"].dt.tz is not None
 
 
 def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:

@@ -19,16 +19,14 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
-from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
+from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, merged
 from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
 from reports.analysis.summary.load import call_bins
-from reports.analysis.summary.metrics import ShareEstimate
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import session_sample
 from reports.pages.run_report.sections import arrivals as load
 from reports.pages.run_report.sections.arrivals import by_load as section
-from reports.text.notices import pooled_notices
 from reports.text.remarks import rate
 from tests.examples import trials
 from tests.reports import synthetic
@@ -41,7 +39,6 @@ RISING = Plan(
     turns=6, targets=("direct", "gateway"), failed=0.02, seconds=240, stages=((60, 5), (60, 15), (60, 25), (60, 40))
 )
 SLOWER = replace(RISING, slower=1 / 39)
-CONSTANT = Plan(turns=6, seconds=120, stages=((120, 20),))
 
 
 def counted(summary: Summary, target: str) -> list[int]:
@@ -93,16 +90,6 @@ def test_load_levels_with_few_turns_are_merged_with_their_neighbours(
     assert list(merged(np.array(turns, dtype=np.int64))) == ranges
 
 
-@pytest.mark.parametrize("constant", [True, False], ids=["one level", "two levels"])
-def test_a_planned_change_of_load_shows_levels_even_if_the_load_did_not_change(constant: bool) -> None:
-    stages = [{"duration_s": 60.0, "from": 20.0 if constant else 0.0, "to": 20.0}]
-    ramped = replace(CONSTANT, stages=((30, 8), (90, 20)))
-    levels = by_load(summary_of(ramped, stages=stages))
-
-    assert by_load(summary_of(ramped)) == []
-    assert bool(levels) is not constant
-
-
 def test_false_alarms_are_rare() -> None:
     runs = [levels_of(CHANGING[0].plan(seed)) for seed in range(trials(20, 40))]
 
@@ -128,24 +115,6 @@ def test_small_differences_between_load_levels_cause_no_notice() -> None:
     assert [found.what for found in moved(1.11)] == ["p50"]
     (found,) = moved(0.8)
     assert found.low.bin == near.bin
-
-
-def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
-    summary = summary_of(RISING)
-    one = by_load(summary)[0]
-    none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
-    few = structs.replace(one.groups[0], failed=ShareEstimate(1, 200, 0.005, 0.0, 0.03), unopened=none)
-    last = structs.replace(
-        few, bin=GroupBin("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
-    )
-    found = tuple(group_differences(replace(one, groups=(few, last))))
-    (notice,) = pooled_notices(structs.replace(summary, group_differences=found, grouped_latency=(one,)))
-
-    assert notice.replace("\xa0", " ") == (
-        "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
-        "0 % of the sessions did not open with 1–10 calls in progress and 30 % with 36–40: "
-        "results of the whole run combine both."
-    )
 
 
 def test_sessions_that_did_not_open_are_assigned_to_the_load_at_their_start() -> None:
@@ -241,31 +210,6 @@ def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     printed = text(load.arrivals(summary, summary.arrivals)[0])
     assert printed.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
     assert printed.endswith("5 failed to connect, 120 completed")
-
-
-def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) -> None:
-    whole = build(tmp_path / "whole").arrivals
-    build(tmp_path / "halves")
-    sessions = pq.read_table(tmp_path / "halves" / "sessions.parquet").to_pylist()
-    halves = []
-    for row in sessions:
-        half_ns = row["ended_at_ns"] // 2
-        halves.append(row | {"ended_at_ns": half_ns, "renewed": True, "outcome": "renewed"})
-        started = {"start_ns": row["start_ns"] + half_ns, "start_utc_ns": row["start_utc_ns"] + half_ns}
-        rest = {"call_arrival_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
-        halves.append(row | started | rest | {"session_id": f"{row['session_id']}.2"})
-    pq.write_table(pa.Table.from_pylist(halves, SCHEMAS["sessions"]), tmp_path / "halves" / "sessions.parquet")
-    found = summarise(load_for_report(tmp_path / "halves")).arrivals
-
-    assert whole is not None
-    assert found is not None
-    (one,), (two,) = whole.targets, found.targets
-    assert (
-        (two.started, two.completed, two.connect_failed)
-        == (one.started, one.completed, one.connect_failed)
-        == (120, 120, 0)
-    )
-    assert (two.call_duration_s, two.carried_erlangs) == pytest.approx((one.call_duration_s, one.carried_erlangs))
 
 
 def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:

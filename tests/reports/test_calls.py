@@ -20,7 +20,6 @@ from reports.analysis.summary.calls import ReasonCount
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
-from reports.pages.run_report.sections.network import round_trips
 from reports.text.check_sentences import why
 from tests.reports.check.examples import run, thresholds
 from tests.reports.edited import Row, edit
@@ -222,11 +221,6 @@ def test_a_threshold_on_calls_counts_sessions_not_turns(kept: int, text: str, tm
     assert plain(why(found)) == text
 
 
-def test_the_definitions_of_a_run_of_calls_name_no_websocket_upgrade(plain_page: str) -> None:
-    assert 'id="def-connect_total"' in plain_page
-    assert 'id="def-connect_upgrade"' not in plain_page
-
-
 @pytest.mark.parametrize("lost", [0, 1])
 def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: int, tmp_path: Path) -> None:
     plan = Plan(sessions=60, turns=2, targets=("direct", "number"), paired=True)
@@ -252,13 +246,6 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
     assert not metrics.keys() & {"session_ready p50", "peer_rtp_loss mean"}
 
 
-def test_round_trips_of_calls_are_measured_by_rtcp(plain_calls: Summary) -> None:
-    text = round_trips(plain_calls)
-
-    assert "by RTCP" in text
-    assert "TLS" not in text
-
-
 @pytest.mark.parametrize("turns_started", [True, False])
 def test_missing_turn_events_are_noted_only_if_turns_were_measured(turns_started: bool, tmp_path: Path) -> None:
     folder = called(tmp_path / "run")
@@ -278,10 +265,6 @@ def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
     assert f"8 refused: 8 × {BUSY}" in text
     assert f"1 ended by the agent: 1 × {HUNG_UP} (Q.850;cause=16)" in text
     assert "WebSocket" not in text
-
-
-def test_a_run_without_telephone_calls_has_no_such_section(tmp_path: Path) -> None:
-    assert summarise(load_for_report(run(tmp_path / "run", PLAN))).calls == ()
 
 
 def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import rtbench
-from bench.catalogue.outcomes import remedy_of
 from reports.analysis.summary.groups import GroupedLatency, latency_by
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import load_for_report
@@ -105,17 +104,6 @@ def test_a_failed_turn_without_tokens_is_in_the_group_of_the_last_turn_of_its_se
     assert bound == FIRST + 5 * STEP
 
 
-def test_a_lower_bound_may_come_from_a_turn_of_the_warm_up(tmp_path: Path) -> None:
-    def change(_: int, row: Row) -> Row:
-        if row["turn"] == 3:
-            return row | {"outcome": UNAVAILABLE, "context_tokens": None}
-        return row | {"context_tokens": tokens_of(row)} | ({"phase": "warmup"} if row["turn"] < 3 else {})
-
-    latency = by_context(build(tmp_path, change, Plan(turns=4)))["sim"]
-
-    assert counts(latency) == {"to 2k": (10, 10), "4k to 8k": (0, 10)}
-
-
 def test_turns_with_unknown_tokens_are_a_group_of_their_own(tmp_path: Path) -> None:
     def change(index: int, row: Row) -> Row:
         tokens = None if row["turn"] == 1 or index % 7 == 0 else tokens_of(row)
@@ -190,23 +178,6 @@ def test_failures_that_do_not_depend_on_the_context_are_rarely_reported(tmp_path
     assert set(found) <= {"failed"}
 
 
-def test_failures_of_short_conversations_are_no_reason_for_a_sentence(tmp_path: Path) -> None:
-    def change(_: int, row: Row) -> Row:
-        return row | {"context_tokens": tokens_of(row)} | ({"outcome": UNAVAILABLE} if row["turn"] <= 2 else {})
-
-    assert build(tmp_path, change).context_failures == ()
-
-
-@pytest.mark.parametrize("case", ["no failure", "one group", "no tokens"])
-def test_without_failures_or_growing_conversations_there_is_no_section(case: str, tmp_path: Path) -> None:
-    def change(index: int, row: Row) -> Row:
-        outcome = {} if case == "no failure" else {"outcome": UNAVAILABLE if index % 9 == 0 else "ok"}
-        tokens = {"no failure": tokens_of(row), "one group": 300 + row["turn"], "no tokens": None}[case]
-        return row | outcome | {"context_tokens": tokens}
-
-    assert section(build(tmp_path, change)) is None
-
-
 def test_the_table_has_outcomes_intervals_and_the_median_of_the_main_metric(unreported: Summary) -> None:
     page = run_forms(unreported)[1].replace("\xa0", " ")
     row = next(line for line in page.splitlines() if line.startswith("| 4k to 8k | gateway | 140 | 20 |"))
@@ -215,9 +186,3 @@ def test_the_table_has_outcomes_intervals_and_the_median_of_the_main_metric(unre
     assert "inference\\_service\\_unavailable\\_error 80" in row
     assert "∞" in row
     assert "80 failed turns reported no input tokens: they are in the group of the last turn" in page
-
-
-def test_a_model_that_does_not_answer_has_a_remedy_that_names_the_support() -> None:
-    remedy = remedy_of(UNAVAILABLE, "inference_service_unavailable_error: the model did not answer")
-
-    assert "Failures by context length" in remedy

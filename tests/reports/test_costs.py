@@ -21,17 +21,16 @@ from reports.analysis.summary.cost import KINDS, RunCost, money_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.turns import target_labels
-from reports.pages.run_report.sections import arrivals, health, network
+from reports.pages.run_report.sections import arrivals, network
 from reports.pages.run_report.sections.arrivals import limits_in_all
 from reports.pages.run_report.sections.cost import cost, cost_notes, costs
-from reports.pages.run_report.sections.health import incident_lines, incidents_that_matter
 from reports.pages.run_report.sections.network import round_trips
 from reports.results.json_entries import to_json_data
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown
 from tests.reports.shared import summary_in, summary_of
-from tests.reports.synthetic import BEGAN_NS, PRICES, Plan
+from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
 TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
@@ -183,20 +182,6 @@ def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: P
     assert (unpriced.audio_tokens, unpriced.replies_priced, unpriced.usd) == (180, 0, 0)
 
 
-@pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
-def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: str, tmp_path: Path) -> None:
-    """The service reported no tokens, or the run was made by an older version, which did not store this column."""
-    nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
-    summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
-    waste = summary.cost.unplayed_audio
-
-    assert waste is not None
-    assert (waste.replies, waste.replies_with_usage, waste.seconds, waste.audio_tokens, waste.usd) == (3, 0, 9.0, 0, 0)
-    assert math.isnan(waste.usd_per_reply)
-    assert "interruptions wasted" not in said(summary)
-    assert "The tokens of 3 replies are unknown." in said(summary)
-
-
 def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> None:
     """The minutes are those of all sessions that have a priced turn.
 
@@ -315,14 +300,6 @@ def test_a_session_whose_client_does_the_tasks_costs_only_its_minutes(tmp_path: 
     assert found.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
 
 
-def test_a_task_of_a_backend_without_token_counts_is_a_turn_without_usage(tmp_path: Path) -> None:
-    live(tmp_path)
-    nothing = dict.fromkeys(BACKEND_TOKENS)
-    found = rewrite(tmp_path, "turns", lambda _, row: row | nothing).cost
-
-    assert (found.turns, found.turns_without_usage) == (30, 10)
-
-
 def test_minutes_are_those_that_the_service_confirmed_and_others_are_counted(tmp_path: Path) -> None:
     live(tmp_path, backend=None, billed_ns=3 * MINUTE_NS, paused_ns=MINUTE_NS)
     confirmed = Priced(tmp_path).cost
@@ -338,24 +315,6 @@ def test_minutes_are_those_that_the_service_confirmed_and_others_are_counted(tmp
     assert "minutes of 5 sessions unconfirmed" in said(half)
     assert "The service did not report the billable duration of 5 sessions" in said(half)
     assert "| in standby |" in section_markdown(costs(half.summary))
-
-
-def test_a_session_model_without_a_price_is_named_even_if_no_token_was_reported(tmp_path: Path) -> None:
-    found = live(tmp_path, backend=None, model="gpt-live-9").cost
-
-    assert math.isnan(found.usd)
-    assert (found.models_without_price, found.turns, found.turns_priced) == (("gpt-live-9",), 40, 0)
-
-
-def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> None:
-    before = build(tmp_path, Plan(usage=True)).summary
-    images = {"input_image_tokens": 1_000, "input_cached_image_tokens": 400}
-    summary = rewrite(tmp_path, "turns", lambda _, row: row | images).summary
-    usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
-
-    assert summary.cost.usd == pytest.approx(before.cost.usd + usd)
-    assert "| image in |" in section_markdown(costs(summary))
-    assert "image in" not in section_markdown(costs(before))
 
 
 def test_a_target_s_own_prices_override_the_table() -> None:
@@ -380,27 +339,6 @@ def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> Non
     assert f"no price for gpt-x ({found.targets[1].turns} turns)" in said(summary)
     assert "not included in amounts" in said(summary)
     assert to_json_data(summary.cost)["targets"][1]["usd"] is None
-
-
-def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
-    build(tmp_path, Plan(usage=True))
-    summary = rewrite(tmp_path, "sessions", lambda index, row: row | ({"model": "gpt-x"} if index < 5 else {}))
-    (one,) = summary.cost.targets
-
-    assert sorted((charge.model, charge.turns) for charge in one.models) == [
-        ("gpt-realtime-2025-08-28", 20),
-        ("gpt-x", 20),
-    ]
-    assert (one.turns, one.turns_priced, one.sessions) == (40, 20, 5)
-
-
-def test_a_run_without_usage_shows_no_cost() -> None:
-    summary = summary_with_prices(Plan())
-
-    assert costs(summary) is None
-    assert cost(summary.cost) == []
-    assert "cost " not in run_text(summary)
-    assert to_json_data(summary.cost)["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_count_as_text_first(tmp_path: Path) -> None:
@@ -448,16 +386,6 @@ def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
 
 
-def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
-    refused = synthetic.write(tmp_path, Plan(refused=2))
-    throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
-    summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
-
-    printed = limits_in_all(summary.throttling).replace(NBSP, " ")
-    assert printed == "2 sessions throttled, Retry-After received 2 times (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(arrivals.rate_limits(summary))
-
-
 def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED)
     one = summary.throttling.targets[0]
@@ -469,17 +397,6 @@ def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> 
     assert tokens.share.min() == pytest.approx(share.min())
     assert np.all(np.diff(tokens.at_s) > 0)
     assert one.counts.sum() == seconds.loc[seconds["target"] == "a", "throttled"].sum()
-
-
-def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[str, Any]:
-    return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
-
-
-def test_incidents_without_recorded_text_are_counted() -> None:
-    summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
-
-    assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
-    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(health.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
@@ -495,12 +412,6 @@ def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
 
 
 LATE = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late"}
-
-
-def test_a_late_simulator_is_noted_if_the_delay_is_unknown() -> None:
-    (incident,) = incidents_that_matter(summary_of(Plan(), incidents=[LATE | {"text": "p99 ≤ 5.1 ms"}])).listed
-
-    assert incident.text == "p99 ≤ 5.1 ms"
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,23 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 import rtbench
 from bench.catalogue.metrics import VAD_SEGMENTS, segments
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import Histograms
-from reports.analysis.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
+from reports.analysis.summary.distributions import CURVE, PUBLISHED, curves
 from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.over_time import DOTS, over_time, steps_over_time
 from reports.analysis.summary.segments import Breakdown, breakdowns, percentile_bands
-from reports.analysis.summary.summary import Summary, summarise
+from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
-from reports.data.samples import VOICE_TO_VOICE
 from reports.data.turns import measured_turns
 from reports.pages.run_report.bar_charts import segment_bars as draw
-from reports.pages.run_report.charts import latency_lines
-from reports.pages.run_report.sections import latency
-from reports.statistics.quantiles import Sample, shortfall
 from reports.text.cells import breakdown_title
 from tests.reports import synthetic
-from tests.reports.forms import section_html
-from tests.reports.shared import page_of, summary_of
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import STEPS, Plan
 
 
@@ -69,19 +62,6 @@ def test_the_plot_over_time_contains_every_turn_once(sessions: int) -> None:
     assert panel.turns < every
 
 
-def test_quantiles_of_few_turns_are_not_plotted() -> None:
-    frame = over_time(summary_of(Plan(sessions=40, seconds=60)))
-    assert frame is not None
-
-    for bin_ in frame.panels[0].bins:
-        assert math.isnan(bin_.p50) == (bin_.turns < 4)
-        assert math.isnan(bin_.p95) == (bin_.turns < 80)
-
-
-def test_a_run_without_values_has_no_plot_over_time() -> None:
-    assert over_time(summary_of(Plan(sessions=0, refused=2))) is None
-
-
 def test_the_slowest_turns_have_the_service_s_ids() -> None:
     summary = summary_of(Plan(sessions=30, failed=0.1))
     turns = rtbench.load(summary.run.folder).turns
@@ -97,12 +77,6 @@ def test_the_slowest_turns_have_the_service_s_ids() -> None:
     assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
 
 
-def test_a_slow_turn_names_the_event_log_of_its_session() -> None:
-    found = summary_of(Plan(sessions=2)).slowest
-
-    assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
-
-
 def test_the_slowest_turns_of_each_step_and_target_are_listed() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.1))
     turns = rtbench.load(summary.run.folder).turns.query("outcome == 'ok'")
@@ -112,21 +86,6 @@ def test_the_slowest_turns_of_each_step_and_target_are_listed() -> None:
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
         listed = [slow for slow in found if (slow.target, slow.step) == (target, step)]
         assert [slow.value_ms for slow in listed] == mine["voice_to_voice_ms"].nlargest(3).tolist()
-
-
-def test_with_more_steps_fewer_slow_turns_are_listed_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = summary_of(Plan()).run
-    for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
-        monkeypatch.setattr("reports.analysis.summary.example_turns.OF_STEPS", most)
-        assert len(summarise(run).slowest_of_steps) == each * 4
-
-
-def test_slow_turns_are_ranked_by_voice_to_voice_or_else_their_main_metric() -> None:
-    """Text turns and manual voice turns are measured from the same instant."""
-    found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
-
-    assert [slow.metric for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
-    assert {math.isnan(slow.voice_to_voice_ms) for slow in found[8:]} == {True}
 
 
 TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
@@ -150,56 +109,8 @@ def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
             assert bin_.p50 == waits[math.ceil(inside.sum() / 2) - 1]
 
 
-def test_a_run_with_few_time_bins_has_no_figure_of_steps() -> None:
-    summary = summary_of(Plan(sessions=3))
-
-    assert steps_over_time(summary, summary.turns.strata[0]) is None
-    assert "Each step over time" not in page_of(Plan(sessions=3))
-    assert "Each step over time" not in page_of(Plan(sessions=0))
-
-
-LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
-
-
 def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[GroupedLatency]:
     return next(of for of in summary.latency_by(by) if of[0].stratum.measured_from == measured_from)
-
-
-@pytest.mark.parametrize("by", ["turn", "age"])
-def test_each_turn_is_in_one_group(by: str) -> None:
-    summary = summary_of(LONG)
-
-    for one, answer in zip(waits(summary, by), summary.results, strict=True):
-        assert sum(group.n for group in one.groups) == answer.n
-        assert sum(group.turns for group in one.groups) == answer.turns
-        assert sum(group.failed.count for group in one.groups) == answer.failed
-        assert [group.bin for group in one.groups] == list(one.places)
-
-
-def test_turns_after_the_tenth_form_one_group() -> None:
-    first = waits(summary_of(LONG), "turn")[0]
-
-    assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
-    assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
-
-
-def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:
-    (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
-    fewer = tuple(structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups)
-    thinned = replace(first, groups=fewer)
-
-    assert not first.thinned
-    assert ">turns<" not in latency_lines([first, *others], 524).svg()
-    assert thinned.thinned
-    drawn = latency_lines([thinned, *others], 524).svg()
-    assert drawn.count(">turns<") == 2
-    assert ">12<" in drawn
-
-
-def test_a_quantile_of_a_group_needs_as_many_turns_as_one_of_all() -> None:
-    for group in waits(summary_of(LONG), "turn")[0].groups:
-        for p in (0.5, 0.95):
-            assert group.published(p) == (shortfall(p, group.n, group.sessions) is None)
 
 
 VAD = {
@@ -333,40 +244,3 @@ def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: P
         assert band.mean_ms == pytest.approx(near.mean(), rel=0.02)
         assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
         assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
-
-
-HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
-
-
-def histogram_for(summary: Summary) -> Histogram:
-    found = histogram_of(summary.samples[VOICE_TO_VOICE], list(summary.samples[VOICE_TO_VOICE].pools()))
-    assert found is not None
-    return found
-
-
-def test_a_histogram_counts_every_turn_once_in_common_bins() -> None:
-    found = histogram_for(summary_of(replace(HEADLINE_TWO, failed=0.05)))
-
-    assert len({one.counts.size for one in found.targets}) == 1
-    assert found.targets[0].counts.size == found.edges.size - 1 <= BINS_MOST
-    assert sum(one.n for one in found.targets) == 240
-    assert sum(one.failed for one in found.targets) > 0
-    assert all(math.isclose(one.shares.sum() + one.failed / one.n, 1.0) for one in found.targets)
-
-
-def test_a_histogram_of_equal_values_has_one_bin_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = summary_of(Plan())
-    one = summary.samples[VOICE_TO_VOICE]
-    equal = Sample(np.full(20, 640.0), np.arange(20))
-    monkeypatch.setattr(type(one), "of", lambda *_: equal)
-    found = histogram_of(one, list(one.pools()))
-
-    assert found is not None
-    assert found.targets[0].counts.sum() == 20
-
-
-def test_too_few_turns_have_no_histogram() -> None:
-    summary = summary_of(Plan(sessions=1, turns=2))
-
-    assert latency.distributions(summary) is None
-    assert "Latency distribution" in section_html(latency.distributions(summary_of(Plan())))

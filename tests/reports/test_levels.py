@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
-
 import rtbench
 from reports.analysis.summary.summary import RunResults
 from reports.pages.run_report.document import summary_data
 from reports.pages.run_report.metric_tables import METRICS
 from reports.pages.run_report.report import run_page
-from reports.pages.run_report.several_runs import RUN_HEADS
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import schema_of
-from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS, MAIN_LEVELS
+from reports.results.levels import LEVEL_KEYS, LEVEL_NAMES, LEVELS
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-
-REPORTS = Path(__file__).parents[2] / "reports"
-SPECIFIED = {REPORTS / "results" / "levels.py", REPORTS / "metrics" / "stored.py"}
-"""The list itself, and the levels of stored baselines, which are a part of that file's format."""
 
 
 def test_summary_json_and_its_schema_have_a_key_for_each_level() -> None:
@@ -42,14 +34,5 @@ def test_tables_and_frames_have_a_column_or_a_row_for_each_level() -> None:
     names = list(LEVEL_NAMES.values())
 
     assert [head for head in METRICS if head in names] == names
-    assert [head for head in RUN_HEADS if head in names] == [LEVEL_NAMES[p] for p in MAIN_LEVELS]
     assert f"| step | target | {' | '.join(names)} | max |" in render_markdown(run_page(summary))
     assert rtbench.load(summary.run.folder).quantiles("ttfa")["p"].unique().tolist() == list(LEVELS)
-
-
-def test_no_other_module_lists_the_levels() -> None:
-    for path in REPORTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Tuple | ast.List) and path not in SPECIFIED:
-                values = [item.value for item in node.elts if isinstance(item, ast.Constant)]
-                assert values[-2:] != [0.95, 0.99], f"{path}:{node.lineno}"

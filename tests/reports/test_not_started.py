@@ -20,12 +20,11 @@ import rtbench
 from bench.record.histograms import MAX_STEPS
 from reports.analysis.summary.group_keys import KEYS
 from reports.analysis.summary.groups import GroupedLatency
-from reports.analysis.summary.over_time import over_time, pool_series, steps_over_time
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.turns import not_started_of, turns_not_started
 from reports.pages.run_report.document import summary_data
-from reports.text.sentences import run_essentials, run_headline, run_second
+from reports.text.sentences import run_essentials, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_forms, run_text
@@ -96,16 +95,6 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("plan", "dead", "turns", "headline", "second"), SAID.values(), ids=SAID)
-def test_failures_and_turns_not_started_are_reported_for_their_target(
-    plan: Plan, dead: str, turns: Change | None, headline: str, second: str
-) -> None:
-    summary = build(plan, dead=dead, turns=turns)
-
-    assert re.fullmatch(headline, plain(run_headline(summary)))
-    assert re.fullmatch(second, plain(run_second(summary)))
-
-
 def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.endings, summary_data(summary)
@@ -135,32 +124,6 @@ def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     assert answer.at(0.95).status == "in_failures"
     assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
     assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
-
-
-def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_number() -> None:
-    """In the plan of these sessions, voice turns and text turns alternate."""
-    plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
-    summary = build(plan, dead="dead")
-    not_started = {
-        (answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.results
-    }
-
-    assert not_started == {
-        ("a", "request_sent"): 0,
-        ("a", "speech_end"): 0,
-        ("dead", "request_sent"): 60,
-        ("dead", "speech_end"): 60,
-    }
-    assert [answer.turns_not_started for answer in summary.voice_to_voice if answer.target == "dead"] == [60]
-
-
-def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
-    cut = {"turns_planned": 5, "turns_not_started": 1, "outcome": "closed:1006"}
-    edit(tmp_path, "sessions", lambda _, row: row | cut)
-    summary = summarise(load_for_report(tmp_path))
-
-    assert sum(answer.turns_not_started for answer in summary.results) == summary.endings.not_started == 60
 
 
 @given(st.data())
@@ -397,52 +360,6 @@ def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end
     for group in load.groups:
         assert group.lost == 8 * np.sum((calls >= group.bin.low) & (calls <= group.bin.high))
     assert load.groups[-1].lost
-
-
-def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) -> None:
-    made = synthetic.write(tmp_path, Plan(sessions=60, turns=4, refused=10))
-
-    def region(number: int, row: Row) -> Row:
-        return row | {"region": None if row["outcome"] != "ok" else ("East US 2", "Sweden Central")[number % 2]}
-
-    waits = only_waits(summarise(load_for_report(edit(made, "sessions", region))), "region")
-    assert [(group.bin.name, group.lost) for group in waits.groups] == [("East US 2", 0), ("Sweden Central", 0)]
-    assert waits.unplaced == 40
-
-
-def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: Summary) -> None:
-    frame, (answer,) = over_time(broken_run), broken_run.results
-    assert frame is not None
-    (panel,) = frame.panels
-
-    assert (panel.turns, panel.failed, panel.not_started) == (
-        answer.turns_planned,
-        answer.failed_or_not_started,
-        answer.turns_not_started,
-    )
-    assert sum(bin_.turns for bin_ in panel.bins) == answer.turns_planned
-    assert sum(bin_.failed for bin_ in panel.bins) == answer.failed_or_not_started
-    by_step = steps_over_time(broken_run, broken_run.turns.strata[0])
-    assert by_step is not None
-    assert sum(bin_.turns for course in by_step.series for bin_ in course.bins) > answer.turns
-    assert [course.values.size for course in pool_series(broken_run)] in ([], [answer.n])
-
-
-def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
-    """If a session starts in the second half of the run, its connection breaks in its second turn."""
-    plan = Plan(sessions=120, turns=10, seconds=120)
-    middle_ns = synthetic.BEGAN_NS + 48 * 10**9
-
-    def session(_: int, row: Row) -> Row:
-        late = row["start_utc_ns"] > middle_ns
-        return row | ({"outcome": "closed:1006", "turns_started": 1, "turns_not_started": 9} if late else {})
-
-    made = edit(synthetic.write(tmp_path, plan), "sessions", session)
-    late = {row["session_id"] for row in load_for_report(made).sessions.to_dict("records") if row["turns_not_started"]}
-    edit(made, "turns", lambda _, row: None if row["session_id"] in late and row["turn"] > 1 else row)
-
-    assert len(late) > 40
-    assert summarise(load_for_report(made)).drift == ()
 
 
 def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Summary) -> None:

@@ -6,8 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from reports.analysis.check.check import check_of
 from reports.text.check_sentences import notices
 from tests.reports.check.examples import ENOUGH, run, thresholds
@@ -36,10 +34,3 @@ def test_sessions_that_replay_recorded_calls_state_the_number_of_different_calls
     assert notice.replace("\u00a0", " ") == (
         "60 sessions replay 20 recorded calls: intervals and verdicts hold for these 20 calls, not for other calls."
     )
-
-
-@pytest.mark.parametrize(("calls", "recorded"), [(20, False), (60, True)])
-def test_other_scripts_and_calls_that_are_played_once_have_no_notice(
-    tmp_path: Path, calls: int, recorded: bool
-) -> None:
-    assert notices_of(tmp_path, calls, recorded=recorded) == []

@@ -82,13 +82,6 @@ def test_without_tls_connect_upgrade_counts_from_tcp(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.sessions["connect_upgrade_ms"], expected)
 
 
-def test_an_outcome_has_a_class_and_no_turn_is_dropped() -> None:
-    rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "unfinished", None)]
-    frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
-
-    assert frame["outcome_class"].tolist() == ["success", "success", "failed", "unfinished", "unfinished"]
-
-
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
 def test_a_report_is_the_same_from_narrow_and_from_all_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
     folder = write(tmp_path, Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))

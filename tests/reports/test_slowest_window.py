@@ -10,15 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from reports.analysis.summary.over_time import PoolSeries, bin_length, over_time, pool_series, slowest_window
+from reports.analysis.summary.over_time import PoolSeries, bin_length, slowest_window
 from reports.analysis.summary.summary import Summary
-from reports.pages.run_report.sections.latency import time
-from reports.render.blocks import Figure
 from reports.statistics.quantiles import quantile
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 Floats = npt.NDArray[np.float64]
@@ -66,15 +63,6 @@ def test_without_drift_a_slowest_window_is_rarely_reported(shape: str) -> None:
     assert sum(slowest_window([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
 
 
-def test_without_drift_several_targets_do_not_raise_the_false_alarm_rate() -> None:
-    shape = SHAPES["short sessions"]
-    runs = [
-        [course(4 * seed + target, label=f"arm {target}", **shape) for target in range(4)] for seed in range(RUNS // 2)
-    ]
-
-    assert sum(slowest_window(targets, bin_of(targets[0])) is not None for targets in runs) <= 0.05 * RUNS / 2
-
-
 def slow_minutes(at_s: Floats) -> Floats:
     return np.where((at_s >= 240) & (at_s < 360), 1.6, 1.0)
 
@@ -99,30 +87,6 @@ def test_a_drift_is_reported_with_its_position(
     assert all(stretch.ratio > 1.1 for stretch in reported)
 
 
-def test_failed_turns_make_no_window_infinite() -> None:
-    one = course(1, slow_minutes, **SHAPES["short sessions"])
-    failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
-    order = np.argsort(failed, kind="stable")
-    found = slowest_window([PoolSeries("sim", failed[order], one.sessions[order], one.at_s[order])], bin_of(one))
-
-    assert found is None or np.isfinite(found.ratio)
-
-
-def test_a_run_of_a_few_turns_has_no_slowest_window() -> None:
-    one = course(1, slow_minutes, sessions=4, turns=5, gap_s=4.0, between=0.2)
-
-    assert slowest_window([one], bin_of(one)) is None
-    assert slowest_window([], 10.0) is None
-
-
-def test_a_slow_step_in_simultaneous_sessions_is_no_slowest_window() -> None:
-    """In an earlier version, half of the stationary runs had a slow window: the window of the slowest step."""
-    runs = [summary_of(Plan(sessions=0, turns=4, seconds=50, stages=((9.0, 60),), seed=seed)) for seed in range(10)]
-    found = [over_time(summary) for summary in runs]
-
-    assert all(one is not None and one.slowest is None for one in found)
-
-
 # On the page.
 
 PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
@@ -139,30 +103,3 @@ def drifted(folder: Path, factor: float) -> Summary:
         return row | {name: row[name] + by_ns for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")}
 
     return edited(synthetic.write(folder, PLAN), later)
-
-
-def test_the_page_names_the_slowest_window_of_a_run_that_drifted(tmp_path: Path) -> None:
-    section = time(drifted(tmp_path, 2.0))
-
-    assert section is not None
-    (figure,) = section.blocks
-    assert isinstance(figure, Figure)
-    slowest = str(figure.caption).partition("Slowest ")[2]
-    assert "from 4:" in slowest or "from 5:" in slowest
-    assert "times that of the run" in slowest
-
-
-def test_slow_warm_up_turns_are_no_slowest_window(tmp_path: Path) -> None:
-    summary = drifted(tmp_path, 1.0)
-    section = time(summary)
-
-    assert section is not None
-    assert "Slowest" not in str(section)
-    assert sum(one.values.size for one in pool_series(summary)) == summary.turns.rows.size
-
-
-def test_windows_are_searched_even_if_the_median_has_too_few_sessions() -> None:
-    summary = summary_of(Plan(sessions=3, turns=60))
-
-    assert summary.results[0].at(0.5).status == "too_few_sessions"
-    assert [one.values.size for one in pool_series(summary)] == [summary.turns.rows.size]

@@ -23,7 +23,7 @@ import pytest
 
 from bench.record.validity import EARLY_REPLIES
 from reports.analysis.check.check import check_of
-from reports.analysis.check.results import CheckResult
+from reports.analysis.check.results import CheckResult, ThresholdResult
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
@@ -32,7 +32,7 @@ from reports.analysis.sequential.decision import Decision
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.trends.trend import trend_of_points
 from reports.data.runs import load_for_report
-from reports.pages.check.report import check_page
+from reports.pages.check.report import check_page, with_sentences
 from reports.pages.comparisons.interim import z_scores
 from reports.pages.comparisons.page import comparison_page
 from reports.pages.run_report.report import run_page
@@ -43,6 +43,7 @@ from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
 from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
+from reports.text.check_sentences import result_line
 from reports.text.decision_sentences import decision_sentence
 from reports.text.sentences import run_essentials
 from tests.reports import synthetic
@@ -211,6 +212,17 @@ def check_words(found: CheckResult) -> str:
     return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
 
 
+def checked_words(result: ThresholdResult, **changes: Any) -> str:
+    """Return the part of a report above its results, on the terminal and on the page."""
+    summary = RUNS["invalid" if changes else "small"]()
+    page = run_page(summary, with_sentences(examples.check(result, examples.PASSED, **changes)))
+    return joined({
+        "last line": run_essentials(summary, result_line(with_sentences(examples.check(result, **changes)))),
+        "terminal": render_page(page, explain=True).partition("In ms")[0],
+        "page": words(render_html(page).partition("In ms")[0]),
+    })  # fmt: skip
+
+
 def decision_words(found: Decision) -> str:
     return joined({"sentence": decision_sentence(found), "terminal": render_lines([z_scores(found)])})
 
@@ -230,7 +242,7 @@ def decided_words(end: End) -> str:
 
 
 def page_words(name: str) -> str:
-    return first_words(invented.comparison(**invented.PAGES[name]))
+    return first_words(invented.comparison(**invented.PAGES[name]()))
 
 
 def size_words(metric: str) -> str:
@@ -280,6 +292,9 @@ OTHERS: dict[str, Callable[[], str]] = {
             examples.read(examples.PAIRED),
             examples.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"),
         )),
+    **{f"report, {result.result}": partial(checked_words, result)
+       for result in (examples.PASSED, examples.FAILED, examples.INCONCLUSIVE, examples.NO_DATA)},
+    "report, invalid": lambda: checked_words(examples.FAILED, causes=(Reason("check_failed"),), status="invalid"),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
     "decision, failed": lambda: decision_words(decided(TIGHT)),
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
@@ -364,6 +379,11 @@ def test_every_figure_equals_its_snapshot(name: str) -> None:
         check_snapshot(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
 
 
-@pytest.mark.parametrize("name", [*RUNS, *OTHERS])
+@pytest.mark.parametrize("name", RUNS)
+def test_all_texts_of_runs_equal_their_snapshots(name: str) -> None:
+    check_snapshot(f"{name}.txt", run_words(name))
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_all_texts_equal_their_snapshots(name: str) -> None:
-    check_snapshot(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())
+    check_snapshot(f"{name}.txt", OTHERS[name]())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -28,11 +27,10 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report, response_ids
 from reports.data.samples import VOICE_TO_VOICE
 from reports.pages.run_report import speech_timeline
-from reports.pages.run_report.sections.audio import playback
 from reports.text.cells import example_name
 from tests.reports import synthetic
 from tests.reports.edited import edit
-from tests.reports.shared import summary_in, summary_of
+from tests.reports.shared import summary_in
 from tests.reports.synthetic import Plan
 
 TALK = ExampleTurn(
@@ -119,46 +117,6 @@ def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path:
     assert all(names)
 
 
-def test_text_turns_and_failures_have_no_speech_timeline() -> None:
-    assert turns_drawn(summary_of(Plan(text=True))) == ()
-    assert turns_drawn(summary_of(Plan(kinds=("typed",)))) == ()
-    assert turns_drawn(summary_of(Plan(failed=1.0))) == ()
-    assert playback(summary_of(Plan(text=True))) is None
-
-
-@pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
-def test_an_impossible_jitter_buffer_is_ignored(tmp_path: Path, buffer_ms: float) -> None:
-    folder = synthetic.write(tmp_path, Plan())
-    document = run_folder.read_document(folder)
-
-    def ends_s(value: float) -> list[float]:
-        scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
-        run_folder.write_document(folder, document | {"scripts": scripts})
-        return [talk.end_s for talk in turns_drawn(summarise(load_for_report(folder)))]
-
-    assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
-
-
-def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) -> None:
-    summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
-    (median, *_) = turns_drawn(summary)
-
-    assert math.isnan(median.end_s)
-    assert "length unknown" in speech_timeline.speech([median]).svg()
-    assert "its end is unknown" in speech_timeline.turn_numbers(median)
-
-
-@pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
-def test_a_reply_beyond_the_axis_is_broken_off_with_its_time(wait_s: float, end_s: float, broken: bool) -> None:
-    talk = replace(TALK, wait_s=wait_s, end_s=end_s)
-    drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
-
-    assert speech_timeline.breaks([talk]) == broken
-    assert ('class="broken"' in drawn) == broken
-    assert (f">to {end_s:g} s<" in drawn or f">reply from {wait_s:g} s<" in drawn) == broken
-    assert "+25 s" not in drawn
-
-
 def test_bars_stay_within_the_axis() -> None:
     talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stall_count=2)
     plot = speech_timeline.speech([talk])
@@ -238,17 +196,6 @@ def test_only_deltas_within_the_turn_count(tmp_path: Path) -> None:
 
     assert playback_spans(log, 800 * MS, 1_000 * MS, 48_000, BUFFER_NS) == ((960 * MS, 1_060 * MS),)
     assert playback_spans(log, 0, 50 * MS, 48_000, BUFFER_NS) == ()
-
-
-def test_recorded_audio_counts_with_its_decoded_size(tmp_path: Path) -> None:
-    lines = []
-    for place, size in enumerate((4_800, 4_801, 4_802)):
-        event = {"type": NAMES[0], "delta": base64.b64encode(bytes(size)).decode()}
-        raw = msgspec.Raw(json.dumps(event).encode())
-        lines.append(msgspec.json.encode(replay.LoggedMessage(at_ns=place, wire_bytes=1, event=raw)))
-    log = write(tmp_path / "s.jsonl", lines)
-
-    assert playback_spans(log, 0, 10, 48_000, 0) == ((0, (3 * 4_800 + 3) * 10**9 // 48_000),)
 
 
 @pytest.mark.parametrize(

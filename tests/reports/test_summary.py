@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,37 +19,20 @@ from bench.catalogue.outcomes import NO_OWN, outcome_class, remedy_of
 from bench.record.folder import SCHEMAS
 from bench.record.histograms import MAX_STEPS, OTHER_STEP, Histograms
 from reports.analysis.summary.outcomes import OutcomeCount, Outcomes, message_of
-from reports.analysis.summary.run_validity import data_notes
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.data.turns import measured_turns
 from reports.pages.run_report.document import summary_data
-from reports.pages.run_report.sections.health import health
-from reports.render.blocks import Paragraph
 from reports.statistics.quantiles import quantile
-from reports.text.notices import decision_notice, notices, run_notices
+from reports.text.notices import decision_notice, notices
 from reports.text.remarks import interleaved
 from reports.text.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import target_notices
 from tests.reports.shared import figures, summary_in, summary_of
-from tests.reports.synthetic import MS, Plan
-
-SMALL = Plan()
-
-
-def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
-    """Return a loaded run. `changes` replace keys of its document."""
-    run = summary_of(plan).run
-    return replace(run, metadata=run.metadata | changes)
-
-
-def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
-    """Return the notices in the summary of a run. `changes` replace keys of the run's document."""
-    run = loaded_run(plan, **changes)
-    return list(run_notices(run, data_notes(run, measured_turns(run), run.sessions)))
+from tests.reports.synthetic import Plan
 
 
 def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
@@ -94,14 +76,6 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
     assert speed.n == summary.endings.started - speed.failed
     assert math.isfinite(speed.at(0.5).value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
-
-
-def test_an_interrupted_turn_counts_for_the_metrics_it_has(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    cut = {"outcome": "interrupted", "response_done_at_ns": None}
-    summary = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {}))
-
-    assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
 
 def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -> None:
@@ -149,17 +123,6 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
     assert rates["wire_sent", "a"].mean_bytes_per_s > rates["audio_sent", "a"].mean_bytes_per_s > 0
 
 
-def test_a_label_with_special_characters_finds_its_histogram() -> None:
-    summary = summary_of(Plan(targets=("<b>|x",)))
-
-    assert [d.n for d in summary.event_metrics if d.metric == "delta_gap"] == [300]
-
-
-def test_the_main_metric_of_a_run_of_failures_is_that_of_its_requested_output() -> None:
-    assert summary_of(Plan(failed=1.0)).main_metric == "ttfa"
-    assert summary_of(Plan(failed=1.0, text=True)).main_metric == "ttft"
-
-
 def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
@@ -176,32 +139,7 @@ def test_missing_rows_cause_a_notice() -> None:
     assert any("2 events had no usable kernel timestamp" in notice for notice in printed)
 
 
-@pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
-def test_a_run_that_ended_early_has_a_notice_with_the_cause(stopped: str) -> None:
-    assert f"This run ended early: {stopped.rstrip('.')}." in notices_of_run(stop_reason=stopped)
-
-
 DAY_NS = 86_400 * 10**9
-
-
-@pytest.mark.parametrize(
-    ("service", "days_later", "beginning"),
-    [
-        ("openai", 0, ""),
-        ("openai", 1, "gpt-realtime-2025-08-28 is switched off on 2027-01-20, in 60 days ("),
-        ("openai", 62, "gpt-realtime-2025-08-28 was to be switched off on 2027-01-20, 1 day ago ("),
-        ("azure", 1, ""),
-    ],
-)
-def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: int, beginning: str) -> None:
-    plan = Plan(simulated=False)
-    changes = synthetic.target_keys(plan, service=service) | {
-        "started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS
-    }
-    found = [notice for notice in notices_of_run(plan, **changes) if "switched off" in notice]
-
-    assert len(found) == bool(beginning)
-    assert all(notice.startswith(beginning) for notice in found)
 
 
 @pytest.mark.parametrize(
@@ -280,23 +218,6 @@ def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
     assert (answer["p50"]["value"], answer["p50"]["in_failures"], answer["p50"]["reported"]) == (None, True, False)
 
 
-def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
-    """One script requests the response by response.create.
-
-    In the other script, the service responds when it detects the end of speech.
-    """
-    synthetic.write(tmp_path, Plan(sessions=30))
-    other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
-    summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))
-
-    assert summary.turns.steps[0] == "text_turns: greeting"
-    assert summary.turns.steps[-1] == "voice_turns: refund_policy"
-    assert [(a.stratum.measured_from, a.n) for a in summary.results] == [
-        ("request_sent", 40),
-        ("speech_end", 80),
-    ]
-
-
 def run_of(rows: list[dict[str, Any]]) -> RunFrames:
     known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
@@ -336,18 +257,10 @@ def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = 
     return pd.DataFrame({"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)})
 
 
-def test_the_most_common_detail_of_an_outcome_is_quoted() -> None:
-    assert message_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
-
-
 def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
     details = [f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)]
 
     assert message_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
-
-
-def test_details_of_turns_that_did_not_fail_are_not_quoted() -> None:
-    assert message_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
 
 
 def ending(outcome: str, count: int) -> OutcomeCount:
@@ -370,10 +283,6 @@ def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() ->
     assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
 
 
-def test_without_failures_there_are_no_remedies() -> None:
-    assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []
-
-
 PLAN = Plan(
     sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True, usage=True, limited=True,
     warmup_s=100, auth_waits=7,
@@ -387,13 +296,6 @@ def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
     if table == "sessions":
         return row | {name: 10 * row[name] for name in row if name.endswith("_at_ns") and row[name] is not None}
     return row | ({"cpu": 0.99} if table == "seconds" else {"uncertain_gaps": 9})
-
-
-def health_note(summary: Summary) -> str:
-    """Return the last text on the page about the health of the load generator."""
-    last = health(summary).blocks[-1]
-    assert isinstance(last, Paragraph)
-    return str(last.text)
 
 
 @pytest.fixture(scope="module")
@@ -413,12 +315,6 @@ def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
     return whole, measured
 
 
-def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    assert whole.connect_phases == measured.connect_phases
-
-
 def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
     whole, measured = summaries
     sides = parse_targets([folders[0]])
@@ -430,22 +326,6 @@ def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summar
     assert whole.target_settings == measured.target_settings
 
 
-def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    assert "events of the whole run" in health_note(whole)
-    assert health_note(whole).replace(" of the whole run", "") == health_note(measured)
-    assert "CPU of the busiest worker: at most " in health_note(whole)
-    assert "99" not in health_note(whole).partition("CPU of the busiest")[2].partition(".")[0]
-
-
-def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
-    whole, measured = summaries
-
-    rates = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
-    assert rates == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
-
-
 def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
@@ -453,13 +333,4 @@ def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summ
     assert whole.throttling.throttled >= measured.throttling.throttled
     assert sum(one.counts.sum() for one in whole.throttling.targets) > sum(
         one.counts.sum() for one in measured.throttling.targets
-    )
-
-
-def test_an_incomplete_second_does_not_count_for_the_busiest_worker(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan())
-    cut = {"duration_ns": 3 * MS, "cpu": 1.0}
-
-    assert "worker: 100" not in health_note(
-        edited(tmp_path, lambda at, row: row | (cut if at == 32 else {}), "seconds")
     )

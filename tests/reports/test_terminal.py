@@ -7,75 +7,21 @@ import pty
 import re
 import sys
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from reports.analysis.summary.run_validity import busiest
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
-from reports.pages.run_report.report import run_page
-from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragraph, make_row, table
-from reports.render.terminal import coloured, render_lines, render_page
+from reports.render.blocks import Block, Cell, Column, Fact, Paragraph, make_row, table
+from reports.render.terminal import render_lines
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
 from reports.text.validity import trust
 from rtbench.cli.report import wants_colour
-from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan, write
-
-PLANS = {
-    "small": Plan(),
-    "two": Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300),
-    "large": Plan(sessions=1000, turns=4, targets=("direct", "gateway"), refused=60, failed=0.01, median_ms=21_000),
-    "mixed": Plan(sessions=60, turns=10, kinds=("vad", "typed", "manual"), targets=("sweden.quick_vad_and_more", "b")),
-    "failing": Plan(sessions=60, turns=10, failed=0.08),
-}
-
-
-NUMBER = re.compile(r"[\d,.]+")
-
-
-WIDTHS = range(40, 101)
-
-
-@cache
-def texts(name: str) -> dict[int, str]:
-    """Return the summary of the run `name` as text. The key is the width of the terminal."""
-    page = run_page(summary_of(PLANS[name]))
-    return {width: render_page(page, width) for width in WIDTHS}
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_no_line_is_wider_than_the_terminal(name: str) -> None:
-    for width, text in texts(name).items():
-        assert max(map(len, text.splitlines())) <= width
-
-
-def test_a_narrow_table_shows_fewer_values_and_no_other_ones() -> None:
-    rows = {width: _row(text) for width, text in texts("large").items()}
-
-    for width, row in rows.items():
-        assert set(NUMBER.findall(row)) <= set(NUMBER.findall(rows[100])), width
-    sizes = [len(NUMBER.findall(rows[width])) for width in rows]
-    assert sizes == sorted(sizes)
-    assert sizes[0] < sizes[-1]
-
-
-def test_the_failure_rate_is_shown_at_every_width() -> None:
-    for text in texts("failing").values():
-        assert re.search(r"%( \(\d+ of \d+\))?$", _row(text))
-
-
-def _row(text: str) -> str:
-    """Return the first row of the table. If the name of the row is on its own line, add the next line."""
-    lines = text.splitlines()
-    at = next(index for index, line in enumerate(lines) if line.startswith("  ●"))
-    return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
 
 
 @pytest.mark.parametrize(
@@ -138,46 +84,6 @@ def test_a_run_cites_its_calibration(run: RunFrames) -> None:
     assert trust(citing(run, CITED)) == [LINE]
 
 
-def test_differences_from_the_calibration_are_listed(run: RunFrames) -> None:
-    (line,) = trust(citing(run, CITED | {"stale": ["with another kernel", "without TLS"]}))
-
-    assert line == LINE.replace("2026-11-20", "2026-11-20, with another kernel and without TLS")
-
-
-def test_a_run_beyond_its_calibration_names_what_it_exceeded(run: RunFrames) -> None:
-    sessions, events_per_s = busiest(run.seconds)
-    both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
-    within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
-
-    assert sessions > 1
-    assert trust(both)[1].startswith(f"this run exceeded its calibration: {sessions:.0f} sessions and ")
-    assert len(trust(within)) == 1
-
-
-@pytest.mark.parametrize(("above", "lines"), [(1.09, 1), (1.11, 2)])
-def test_busy_seconds_may_exceed_the_calibrated_mean_by_a_tenth(run: RunFrames, above: float, lines: int) -> None:
-    _, events_per_s = busiest(run.seconds)
-
-    assert len(trust(citing(run, CITED | {"events_per_s": events_per_s / above}))) == lines
-
-
-def test_the_cause_that_ended_the_calibration_is_named_unless_it_was_the_load_generator(run: RunFrames) -> None:
-    ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
-
-    assert ended == LINE.replace("400", "at least 1")
-    assert beyond.startswith("this run exceeded its calibration (ended by the simulator, not by the load generator): ")
-
-
-def test_each_worker_is_compared_with_the_calibration_separately(run: RunFrames) -> None:
-    sessions, events_per_s = busiest(run.seconds)
-    seconds = run.seconds.assign(worker=1)
-    twice = replace(run, seconds=pd.concat([seconds, run.seconds.assign(worker=0)], ignore_index=True))
-
-    assert busiest(twice.seconds) == (sessions, events_per_s)
-    assert events_per_s > 0
-    assert busiest(run.seconds.iloc[:0]) == (0.0, 0.0)
-
-
 LONG = "gateway.of_the_north_with_a_long_name"
 SEVERAL = table(
     [Column("target"), Column("turns", leave_out=2), Column("p50 (95 %)", shorten=1)],
@@ -212,75 +118,6 @@ def test_no_line_exceeds_the_terminal_and_colour_changes_no_text(name: str) -> N
         assert re.sub(r"\x1b\[\d+m", "", coloured) == text
 
 
-def test_parts_are_separated_by_one_blank_line_and_empty_parts_by_none() -> None:
-    assert render_lines([[Paragraph("a"), Paragraph("b")], [], [Paragraph("")], [Paragraph("c")]]) == "a\nb\n\nc\n"
-
-
-def test_a_number_and_its_unit_stay_on_one_line() -> None:
-    assert render_lines([[Paragraph(f"a wait of some 986{NBSP}ms")]], 20) == "a wait of some\n986 ms\n"
-
-
-def test_the_text_of_a_fact_continues_below_it_and_short_parts_stay_whole() -> None:
-    assert render_lines([[Fact("fair", ["same workload", "run valid", "turns"])]], 40) == (
-        "fair            same workload ·\n                run valid · turns\n"
-    )
-
-
-def test_a_text_with_too_many_lines_is_shortened_with_an_ellipsis() -> None:
-    text = render_lines([[Fact("incident", ["word " * 40], max_lines=2)]], 40)
-
-    assert len(text.splitlines()) == 2
-    assert text.endswith("…\n")
-
-
-def test_a_fact_without_texts_is_omitted() -> None:
-    assert render_lines([[Fact("arms", []), Fact("note", [""]), Paragraph("end")]]) == "end\n"
-
-
-def test_badges_move_to_their_own_line_if_there_is_no_room() -> None:
-    badges = [Badge("ok", "✓", "VALID", ""), Badge("sim", "◇", "SIMULATED", "")]
-    page = Page("", badges, "Valid.", (), (), notes="200 pairs")
-
-    assert render_page(page, 40) == "200 pairs        ✓ VALID     ◇ SIMULATED\nValid.\n"
-    assert render_page(page, 30) == "200 pairs\n✓ VALID     ◇ SIMULATED\nValid.\n"
-
-
-def test_a_narrow_table_drops_whole_columns() -> None:
-    texts = {width: render_lines([[SEVERAL]], width) for width in (60, 32, 20)}
-
-    assert "986 (969–1,010)" in texts[60]
-    assert "986 (" not in texts[32]
-    assert "4,000" in texts[32]
-    assert "4,000" not in texts[20]
-
-
-def test_a_first_cell_without_room_is_printed_above_its_row() -> None:
-    lines = render_lines([[SEVERAL]], 60).splitlines()
-
-    assert lines[2:] == [
-        "  ● direct  4,000         986 (969–1,010)",
-        f"  ◆ {LONG}",
-        "               40  n/a (needs 5 sessions)",
-        "      too few",
-    ]
-
-
-def test_the_first_column_is_shortened_in_the_middle_if_no_layout_fits() -> None:
-    lines = render_lines([[table([Column("run", min_width=5), "p50"], [["abcdefghij", "123456"]])]], 16).splitlines()
-
-    assert lines[1] == "  abc…ij  123456"
-
-
-def test_names_are_shortened_if_rows_remain_different() -> None:
-    """All names begin with the same day and end with the same scenario, so they differ only in the middle."""
-    names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
-    cut = table([Column("run", min_width=16), "p50"], [[name, "391 (372–415)"] for name in names])
-    lines = render_lines([[cut]], 36).splitlines()[1:]
-
-    assert len(lines) == len(set(lines)) == len(names)
-    assert all("…" in line for line in lines)
-
-
 def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() -> None:
     names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
     uncut = table([Column("run", min_width=4), "p50"], [[name, "391 (372–415)"] for name in names])
@@ -288,12 +125,6 @@ def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() 
 
     assert len(lines) == 2 * len(names)
     assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
-
-
-def test_a_style_may_combine_two_words() -> None:
-    assert coloured("x", "bad bold") == "\x1b[1m\x1b[31mx\x1b[0m\x1b[0m"
-    assert coloured("x", "") == "x"
-    assert coloured("x", "bad", colour=False) == "x"
 
 
 WATERFALL_ROWS = st.builds(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from reports.data.runs import load_for_report
 from reports.formatting import NBSP
 from reports.pages.run_report.document import summary_json
 from reports.pages.run_report.sections import outcomes, tools
-from tests.reports.edited import Row, edited
+from tests.reports.edited import Row
 from tests.reports.forms import run_text, section_html, section_markdown
 from tests.reports.synthetic import STEPS, Plan
 from tests.reports.tool_turns import Tools, with_tools
@@ -69,49 +68,6 @@ def test_each_target_has_a_row_and_then_a_row_for_each_of_its_steps(summary: Sum
     assert row_of(summary, "live", STEPS[1]).tasks_per_turn == 2
 
 
-def test_only_turns_with_tools_are_in_the_table(tmp_path: Path) -> None:
-    folder = with_tools(tmp_path, Plan(sessions=20), lambda _, row: Tools() if row["turn"] == 3 else None)
-    (row,) = summarise(load_for_report(folder)).tools
-
-    assert (row.step, row.turns, row.title) == ("all", 20, "sim")
-
-
-def test_a_run_without_tools_has_no_table(tmp_path: Path) -> None:
-    summary = summarise(load_for_report(with_tools(tmp_path, Plan(sessions=20), lambda *_: None)))
-
-    assert summary.tools == ()
-    assert tools.tools(summary) is None
-
-
-def test_failed_turns_and_turns_not_started_are_late(tmp_path: Path) -> None:
-    plan = Plan(sessions=20, turns=5, failed=0.2, refused=3, abandoned=2)
-    row = row_of(summarise(load_for_report(with_tools(tmp_path, plan, lambda *_: Tools()))), "sim")
-    good = 98 - row.turns_failed
-
-    assert row.turns_failed > 0
-    assert (row.turns, row.turns_not_started, row.turns_planned) == (100, 15, 113)
-    assert (row.in_time.count, row.in_time.total) == (good, 113)
-    assert (row.fillers.count, row.fillers.total) == (good, good)
-    assert row.answer.failed == row.failed_or_not_started
-
-
-def test_without_a_filler_no_sound_precedes_the_answer(tmp_path: Path) -> None:
-    tools = Tools(first_sound=1_800, filler=False)
-    row = row_of(summarise(load_for_report(with_tools(tmp_path, Plan(sessions=20), lambda *_: tools))), "sim")
-
-    assert (row.fillers.count, row.fillers.total) == (0, 80)
-    assert row.first_sound.p50.value == row.answer.p50.value == pytest.approx(1_800)
-
-
-def test_an_unknown_number_of_tasks_is_not_zero(tmp_path: Path) -> None:
-    nothing = {"delegations": None, "preamble": None}
-    folder = with_tools(tmp_path, Plan(sessions=20), lambda *_: Tools())
-    row = row_of(edited(folder, lambda _, row: row | nothing), "sim")
-
-    assert math.isnan(row.tasks_per_turn)
-    assert row.fillers.total == 0
-
-
 @pytest.mark.parametrize(("thresholds", "deadline", "in_time"), [
     ({}, 2_000, 240),
     ({"function_voice_to_voice": ["p(95)<3000", "within(2.1s)>0.9", "within(900)>0.1"]}, 2_100, 300),
@@ -135,18 +91,6 @@ def test_the_terminal_has_one_table_in_the_place_of_a_line_of_functions(summary:
     assert ["◆", "live", "700", "700", "1,800", "2,100", "1,000", "1,000", "100", "%", "80", "%"] in lines
     assert ["·", "greeting", "700", "n/a", "2,100", "n/a", "1,000", "n/a", "100", "%", "0", "%"] in lines
     assert max(map(len, text.splitlines())) <= 100
-
-
-def test_a_page_has_the_rows_of_the_table_and_what_a_filler_is(summary: Summary) -> None:
-    section = tools.tools(summary)
-    html, markdown = section_html(section).replace(NBSP, " "), section_markdown(section).replace(NBSP, " ")
-
-    for head in ("first sound p50", "answer p50", "delegation to answer p50", "tasks per turn", "within 2 s", "failed"):
-        assert f'data-l="{head}"' in html
-        assert f"| {head} |" in markdown
-    assert "The first sound may be a filler" in html
-    assert "The first sound may be a filler" in markdown
-    assert "| 80 % (240 of 300) |" in markdown
 
 
 def test_an_uncertain_metric_is_marked_in_the_table(tmp_path: Path) -> None:

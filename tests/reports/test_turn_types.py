@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +20,15 @@ from reports.analysis.summary.run_validity import data_notes
 from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.turns import TurnArrays, measured_turns
-from reports.metrics.strata import Stratum, in_order
-from reports.pages.run_report.sections import network
+from reports.metrics.strata import Stratum
 from reports.results.json_entries import to_json_data
 from reports.text import settings
 from reports.text.notices import notices, run_notices
 from reports.text.sentences import run_headline
 from tests.reports import synthetic
 from tests.reports.edited import Row, edited
-from tests.reports.forms import run_forms, run_html, run_text, section_html
-from tests.reports.shared import figures, summary_of
+from tests.reports.forms import run_forms, run_text
+from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
 
 
@@ -103,34 +101,6 @@ def test_any_mixture_of_instants_is_accepted_and_none_is_pooled(rows: list[dict[
             assert measured_from == row["measured_from"]
 
 
-def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Path) -> None:
-    """The turn may have ended too early to know whether the service or the script ends the speech."""
-    synthetic.write(tmp_path, Plan(kinds=("manual",)))
-    cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
-    (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).results
-
-    assert (answer.stratum.measured_from, answer.n, answer.failed) == ("request_sent", 40, 1)
-
-
-def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_shown(tmp_path: Path) -> None:
-    """In an earlier version, the page began with an empty table of ttfa, and its headline gave no result."""
-    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
-    synthetic.write(tmp_path, Plan(sessions=20))
-    edited(
-        tmp_path, lambda _, row: row | {"greeting_audible_at_ns": row["connect_start_at_ns"] + 480_000_000}, "sessions"
-    )
-    summary = edited(tmp_path, lambda _, row: row | untold)
-    terminal = run_text(summary)
-
-    assert set(summary.mains.values()) == {"voice_to_voice"}
-    assert (len(summary.results), summary.voice_to_voice) == (1, ())
-    assert run_headline(summary).startswith("Callers hear the reply ")
-    assert re.findall("^(.+) from .*, to the first audible", terminal, re.MULTILINE) == ["voice_to_voice", "greeting"]
-    assert "ttfa" not in terminal
-    assert "480" in terminal
-    assert "no turn" not in run_html(summary).partition("<nav")[0]
-
-
 def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> None:
     """The service answers text turns in text, and voice turns in audio."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
@@ -144,29 +114,8 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
     assert summary.mains == {Stratum("request_sent"): "ttft", Stratum("speech_end"): "ttfa"}
     assert [(a.metric, a.n) for a in summary.results] == [("ttft", 20), ("ttfa", 20)]
     assert "Callers hear the reply" in run_headline(summary)
-    assert "ttft from request sent, to the first text delta" in run_text(summary)
-    assert "ttfa from end of speech, to the first audio delta" in run_text(summary)
-
-
-def test_failed_turns_are_infinite_only_for_latency_metrics() -> None:
-    summary = summary_of(Plan(sessions=40, failed=0.2))
-
-    for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
-        found = figures(summary, metric)
-        assert found.failed > 0
-        assert math.isfinite(found.at(0.5).value)
-        assert not any(estimate.in_failures for estimate in found.quantiles)
-    assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
-
-
-def test_request_ack_is_listed_after_network_rtt_and_ignores_failures() -> None:
-    summary = summary_of(Plan(sessions=40, kinds=("manual",), failed=0.2))
-    found = figures(summary, "request_ack")
-
-    assert found.failed > 0
-    assert {estimate.value for estimate in found.quantiles if not estimate.has_too_few} == {21}
-    page = section_html(network.network(summary)).rpartition("<table>")[2]
-    assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
+    assert "to the first text delta" in run_text(summary)
+    assert "to the first audio delta" in run_text(summary)
 
 
 def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> None:
@@ -229,33 +178,6 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
 
 
-def test_regular_turns_are_first_and_combined_turn_types_follow_their_first_part() -> None:
-    assert in_order({"filler", "function_calls+filler", "new", "", "function_calls"}) == (
-        "",
-        "function_calls",
-        "function_calls+filler",
-        "filler",
-        "new",
-    )
-
-
-def test_a_step_label_with_two_turn_types_is_two_steps(summary: Summary) -> None:
-    steps = summary.turns.steps
-
-    assert [step for step in steps if "order" in step] == ["order_status, regular", "order_status, with function calls"]
-    assert [label for label in summary.turns.labels if "order" in label] == ["order_status"] * 2
-    assert len(steps) == 6
-
-
-def test_a_median_with_too_few_turns_is_listed_under_its_turn_type(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, Plan(sessions=40, turns=2))
-    summary = edited(
-        tmp_path, lambda i, row: row | ({"turn_type": "function_calls"} if i < 8 and row["turn"] == 2 else {})
-    )
-
-    assert re.search(r"with function calls\n +4 +n/a \(needs 9 sessions\)", run_text(summary))
-
-
 def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(tmp_path: Path) -> None:
     errors = {0: "docs.search: http_error 503: Busy", 1: "docs.search: http_error 503: Busy", 2: "crm.find: No\x1b"}
 
@@ -292,25 +214,6 @@ def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
         Stratum("speech_end"),
         Stratum("speech_end", "function_calls"),
     }
-
-
-def test_a_failed_turn_gets_the_turn_type_of_successful_turns_of_its_step(tmp_path: Path) -> None:
-    """The failed turn ended before the service could call a function."""
-    synthetic.write(tmp_path, Plan(sessions=10, turns=5))
-
-    def change(index: int, row: Row) -> Row:
-        if row["step"] != "order_status":
-            return row
-        failed = index < 20
-        return (
-            row
-            | {"turn_type": None if failed else "function_calls"}
-            | ({"outcome": "timeout:first_delta"} if failed else {})
-        )
-
-    answers = {answer.stratum.turn_type: answer for answer in edited(tmp_path, change).results}
-    assert (answers["function_calls"].turns, answers["function_calls"].failed) == (10, 4)
-    assert (answers[""].turns, answers[""].failed) == (40, 0)
 
 
 def test_histograms_of_turn_types_are_separate(summary: Summary) -> None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import rtbench
-from reports.data.runs import by_label
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -51,9 +49,6 @@ FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
 }  # fmt: skip
 
 
-ROWS = ("turns", "sessions", "seconds", "bounds")
-
-
 Made = Callable[[str, str], pd.DataFrame]
 
 
@@ -84,32 +79,6 @@ def test_the_dtypes_of_a_frame_do_not_depend_on_the_run(made: Made, name: str) -
 
     assert found == [found[0]] * len(found)
     assert "object" not in found[0].values()
-
-
-@pytest.mark.parametrize("name", FRAMES)
-@pytest.mark.parametrize("plan", PLANS)
-def test_a_frame_round_trips_through_parquet(made: Made, tmp_path: Path, plan: str, name: str) -> None:
-    frame = made(plan, name)
-    frame.to_parquet(tmp_path / "frame.parquet")
-    back = pd.read_parquet(tmp_path / "frame.parquet")
-
-    if name not in ROWS:  # in Parquet, a label column without values has no type
-        assert dtypes(back) == dtypes(frame)
-    assert back.isna().equals(frame.isna())
-
-
-def test_the_reason_of_an_inconclusive_finding_is_text(made: Made) -> None:
-    frame = made("a nearly empty run", "comparison")
-
-    assert (frame["reason_text"].str.len() > 0).any()
-    assert not frame["reason_text"].str.contains("Reason(", regex=False).any()
-
-
-def test_by_label_maps_each_label_and_missing_labels() -> None:
-    column = pd.Series(["b", None, "a", "b"], dtype="category")
-    for labels in (column.cat, pd.Categorical(column)):
-        assert by_label(labels, str.upper, "none", object).tolist() == ["B", "none", "A", "B"]
-    assert by_label(pd.Categorical([None, None]), str.upper, "none", object).tolist() == ["none", "none"]
 
 
 @pytest.mark.parametrize("name", FRAMES)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types import realtime
-from openai.types.beta import realtime as beta
 from pydantic import BaseModel
 
 from bench.record.document import TargetEntry
@@ -485,7 +484,7 @@ def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Di
     assert all(isinstance(event, ServerEvent) for event in dialect.decode(BinaryMessage(data) if binary else data))
 
 
-OFFICIAL: dict[Dialect, Any] = {GA: realtime, PREVIEW: beta}
+OFFICIAL = {GA: "openai.types.realtime", PREVIEW: "openai.types.beta.realtime"}
 IMAGE = Image(url="data:image/png;base64,iVBORw==", width=1, height=1, digest="")
 INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
 
@@ -501,6 +500,11 @@ def unknown(value: Any, at: str = "") -> Iterator[str]:
             yield from unknown(item, at)
 
 
+def official(dialect: Dialect) -> Any:
+    """Return the types of the official SDK. Their import takes a second, and every worker imports this module."""
+    return import_module(OFFICIAL[dialect])
+
+
 def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
     """Return a message as the SDK's type reads it. Assert that the type knows all values."""
     read = model.model_validate(msgspec.json.decode(written.data), strict=True)
@@ -511,7 +515,7 @@ def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("written", INPUT, ids=lambda said: said.role)
 def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) -> None:
-    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(written, "e1"))
+    read = read_as(official(dialect).ConversationItemCreateEvent, dialect.message(written, "e1"))
 
     assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", written.role, "Hello")
     assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(written.role, "input_text")  # type: ignore[attr-defined]
@@ -519,7 +523,7 @@ def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
 def test_a_function_call_of_an_earlier_session_and_its_output_are_items(dialect: Dialect) -> None:
-    event = OFFICIAL[dialect].ConversationItemCreateEvent
+    event = official(dialect).ConversationItemCreateEvent
     call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
     output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
 
@@ -530,7 +534,7 @@ def test_a_function_call_of_an_earlier_session_and_its_output_are_items(dialect:
 
 
 def test_an_image_follows_the_text_of_its_message() -> None:
-    read = read_as(realtime.ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
+    read = read_as(official(GA).ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
 
     assert [(part.type, part.text or part.image_url) for part in read.item.content] == [
         ("input_text", "This?"),
@@ -544,7 +548,7 @@ def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
     dialect: Dialect, given: tuple[Message, ...]
 ) -> None:
     settings = ResponseSettings(conversation="none", input=given, metadata={"a": "b"})
-    read = read_as(OFFICIAL[dialect].ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
+    read = read_as(official(dialect).ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
 
     assert (read.conversation, len(read.input)) == ("none", len(given))
     assert read.metadata == {"a": "b", "rtbench_request": "turn-1-response"}
@@ -557,7 +561,7 @@ def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
 def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
     settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
     (update,) = (step for step in GA.setup_messages(settings, "e") if isinstance(step, ClientMessage))
-    session = read_as(realtime.SessionUpdateEvent, update).session
+    session = read_as(official(GA).SessionUpdateEvent, update).session
 
     assert session.reasoning.effort == "low"
     assert session.max_output_tokens == "inf"

@@ -9,9 +9,6 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from openai.types.live.client_event import ClientEvent
-from openai.types.live.server_event import ServerEvent
-from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from bench.services.gpt_live import AUDIO_DELTA
@@ -32,6 +29,10 @@ RESPONSES_MODE: dict[str, Any] = {"type": "responses", "responses": BACKEND}
 
 @cache
 def _adapter(direction: str) -> TypeAdapter[Any]:
+    from openai.types.live.client_event import ClientEvent  # takes a second, and every worker imports this module
+    from openai.types.live.server_event import ServerEvent
+    from openai.types.responses import ResponseStreamEvent
+
     kinds: Mapping[str, Any] = {"in": ClientEvent, "out": ServerEvent, "nested": ResponseStreamEvent}
     return TypeAdapter(kinds[direction])
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from openai.types.beta.realtime import RealtimeServerEvent as PreviewServerEvent
-from openai.types.realtime import RealtimeServerEvent as GaServerEvent
 from pydantic import TypeAdapter
 
 from bench.simulator.behaviour import WireDialect
@@ -15,7 +13,10 @@ from bench.simulator.server_events import GA
 
 @cache
 def _types(ga: bool) -> TypeAdapter[Any]:
-    return TypeAdapter(GaServerEvent if ga else PreviewServerEvent)
+    from openai.types import realtime  # takes a second, and every worker imports this module
+    from openai.types.beta import realtime as beta
+
+    return TypeAdapter(realtime.RealtimeServerEvent if ga else beta.RealtimeServerEvent)
 
 
 def assert_typed(dialect: WireDialect, events: list[dict[str, Any]]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,33 +85,7 @@ def test_a_delay_is_not_negative_and_reproducible_by_its_seed(delay: Delay, seed
 # seed.
 
 
-SD, TIME_CONSTANT_S = 0.3, 20.0
-SEEDS = 2000
 FAR_NS = 90 * 86_400 * 10**9  # the clock of a host with an uptime of three months
-
-
-@cache
-def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
-    """Return the logarithm of the process at one instant, for many seeds."""
-    at_ns = FAR_NS + int(at_s * 1e9)
-    return np.log([DelayDrift(SD, TIME_CONSTANT_S, seed).factor(at_ns) for seed in range(seeds)])
-
-
-@pytest.mark.parametrize("at_s", [0, 777.7])
-def test_the_logarithm_of_drift_is_normal_with_the_given_sd(at_s: float) -> None:
-    seen = logarithms(at_s)
-
-    assert seen.mean() == pytest.approx(0, abs=4 * SD / np.sqrt(SEEDS))
-    assert seen.std() == pytest.approx(SD, rel=0.07)
-    assert np.mean(np.abs(seen) < SD) == pytest.approx(0.683, abs=0.045)
-    assert np.mean(np.abs(seen) < 2 * SD) == pytest.approx(0.954, abs=0.02)
-
-
-@pytest.mark.parametrize("lag_s", [2, 10, 20, 40])
-def test_the_autocorrelation_of_drift_decays_exponentially(lag_s: float) -> None:
-    now, later = logarithms(0), logarithms(lag_s)
-
-    assert np.corrcoef(now, later)[0, 1] == pytest.approx(np.exp(-lag_s / TIME_CONSTANT_S), abs=0.07)
 
 
 def test_a_drift_of_zero_sd_is_constant() -> None:

@@ -7,30 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, Fault, IndexRange, read_line
+from bench.simulator.faults.kinds import KINDS, OF_RESPONSES, WITH_CONTEXT, read_line
 from bench.simulator.profile import load_profile
 from bench.simulator.refusals import RefusedUpgrade, throttled
-
-
-@pytest.mark.parametrize(
-    ("line", "fault"),
-    [
-        ("close", Fault("close", "next_delta", code=1011)),
-        (
-            "close, at=session, code=1006, share=0.1, sessions=2-6",
-            Fault("close", "session", 0.1, IndexRange(2, 6), code=1006),
-        ),
-        ("hang,at=done,responses=3,duration_s=2.5", Fault("hang", "done", responses=IndexRange(3, 3), duration_s=2.5)),
-        ("reset,at=tcp,during_s=1.5-", Fault("reset", "tcp", during_s=IndexRange(1.5))),
-        ("refused,during_s=0-2", Fault("refused", "tcp", during_s=IndexRange(0, 2))),
-        ("drop,count=5", Fault("drop", "next_delta", count=5)),
-        ("identity_500,requests=2-", Fault("identity_500", "identity", requests=IndexRange(2))),
-        ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
-        ("reset,context_tokens=12000-", Fault("reset", "next_delta", context_tokens=IndexRange(12_000))),
-    ],
-)
-def test_a_line_describes_a_fault_with_its_place_and_time(line: str, fault: Fault) -> None:
-    assert read_line(line) == fault
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, PreambleSettings, default_profile
+from bench.simulator.profile import FunctionCalls, default_profile
 from bench.simulator.responses.function_calls import arguments, invalid_arguments
 from bench.simulator.responses.lifecycle import AFTER_CALL_NS
-from bench.simulator.server_events import GA
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.voice_live import VOICE_LIVE
 from tests.simulator.builders import (
@@ -24,8 +23,6 @@ from tests.simulator.builders import (
     HELLO,
     JSON,
     MS,
-    REPLY,
-    SECOND,
     all_of,
     answers,
     begun,
@@ -35,23 +32,14 @@ from tests.simulator.builders import (
     done,
     drain,
     function,
-    listening,
     one,
     session_update,
-    sound,
-    talk,
-    types,
     user_text,
-    without_deltas,
-    without_repeats,
 )
-from tests.simulator.sdk_types import assert_typed
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 PARCEL = function("find_parcel", number={"type": "string", "example": "RX 17"})
 WEATHER = function("weather")
-CALL = ["response.output_item.added", "conversation.item.added", "response.function_call_arguments.delta",
-        "response.function_call_arguments.done", "conversation.item.done", "response.output_item.done"]  # fmt: skip
 
 
 def with_tools(
@@ -66,24 +54,6 @@ def with_tools(
 def calls(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the function calls of the one response in these events."""
     return [item for item in done(events)["output"] if item["type"] == "function_call"]
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_events_of_a_function_call_have_the_order_of_the_captures(dialect: WireDialect) -> None:
-    events = answers(with_tools(dialect=dialect), user_text(), CREATE)
-
-    in_ga = dialect.names is GA
-    created = ["conversation.item.added", "conversation.item.done"] if in_ga else ["conversation.item.created"]
-    call = CALL if in_ga else [name.replace("item.added", "item.created") if name.startswith("conversation") else name
-                               for name in CALL if name != "conversation.item.done"]  # fmt: skip
-    assert without_repeats(types(events)) == [
-        *created,
-        "response.created",
-        *call,
-        "response.done",
-        "rate_limits.updated",
-    ]
-    assert_typed(dialect, events)
 
 
 def test_arguments_are_streamed_by_token_and_complete_in_other_events() -> None:
@@ -120,20 +90,6 @@ def test_tool_choice_determines_the_function_calls(dialect: WireDialect, choice:
     assert calls(by_session) == calls(by_response)
 
 
-def test_a_cancel_closes_a_function_call_with_its_arguments_so_far() -> None:
-    behaviour = with_tools()
-    before, now_ns = begun(behaviour, "arguments.delta", user_text(), CREATE)
-
-    behaviour.receive({"type": "response.cancel"}, now_ns)
-    after = drain(behaviour)
-
-    (call,) = calls(after)
-    assert types(after)[0] == "response.function_call_arguments.done"
-    assert call["arguments"] == "".join(event["delta"] for event in all_of(before, "arguments.delta"))
-    assert (call["status"], done(after)["status"]) == ("incomplete", "cancelled")
-    assert_typed(AZURE_GA, before + after)
-
-
 def test_a_token_limit_includes_arguments() -> None:
     (call,) = calls(events := answers(with_tools(), user_text(), create(max_output_tokens=2)))
 
@@ -143,106 +99,6 @@ def test_a_token_limit_includes_arguments() -> None:
 
 
 # Answers in parts: a preamble, a pause, and the answer.
-
-
-ALWAYS = PreambleSettings(share=1.0)
-ITEM = ["response.output_item.added", "conversation.item.added", "response.content_part.added",
-        "response.output_audio.done", "response.output_audio_transcript.done", "response.content_part.done",
-        "conversation.item.done", "response.output_item.done"]  # fmt: skip
-
-
-def in_parts(dialect: WireDialect = AZURE_GA, **changes: Any) -> Behaviour:
-    return build_behaviour(dialect, preamble=ALWAYS, **changes)
-
-
-def reasoning(effort: str) -> dict[str, Any]:
-    return create(reasoning={"effort": effort})
-
-
-def test_a_commentary_is_complete_before_the_answer_begins() -> None:
-    events = answers(in_parts(), user_text(), CREATE)
-
-    assert without_deltas(events)[2:] == ["response.created", *ITEM, *ITEM, "response.done", "rate_limits.updated"]
-    commentary, answer = done(events)["output"]
-    assert (commentary["phase"], answer["phase"]) == ("commentary", "final_answer")
-    assert [event["item"]["phase"] for event in all_of(events, "output_item.added")] == ["commentary", "final_answer"]
-    assert_typed(AZURE_GA, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("audio", [True, False])
-def test_each_part_has_its_own_output_index_transcript_and_audio(dialect: WireDialect, audio: bool) -> None:
-    kinds = "output_modalities" if dialect.names is GA else "modalities"
-    text = create(**{kinds: ["text"]})
-    events = answers(in_parts(dialect), CREATE if audio else text)
-
-    response = done(events)
-    names = ("transcript.delta", "audio.delta") if audio else ("text.delta",)
-    for place, item in enumerate(response["output"]):
-        ends = [event for name in names for event in all_of(events, name) if event["output_index"] == place]
-        assert {event["item_id"] for event in ends} == {item["id"]}
-        assert "".join(event["delta"] for event in ends if not event["type"].endswith("audio.delta")) == HELLO
-        assert HELLO in item["content"][0].values()
-    seconds = REPLY.audio_ms * 2 // 50 if audio else 0
-    assert response["usage"]["output_token_details"]["audio_tokens"] == seconds
-    assert_typed(dialect, events)
-
-
-def test_answer_pause_is_from_the_end_of_the_commentary_to_the_first_audio_of_the_answer() -> None:
-    behaviour = listening(None, preamble=ALWAYS, delays={"answer_pause": 400, "first_audio": 500})
-    behaviour.receive(CREATE, AT_NS)
-
-    events = drain(behaviour)
-
-    closed_ns = all_of(events, "output_item.done")[0]["due_ns"]
-    firsts_ns = [next(event["due_ns"] for event in all_of(events, "audio.delta") if event["output_index"] == place)
-                 for place in (0, 1)]  # fmt: skip
-    assert firsts_ns[0] - AT_NS == 500 * MS
-    assert firsts_ns[1] - closed_ns == 400 * MS
-
-
-@pytest.mark.parametrize(
-    ("parts", "phases"),
-    [(PreambleSettings(), {None}), (PreambleSettings(share=1.0, phases=False), {None}),
-     (PreambleSettings(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
-)  # fmt: skip
-def test_messages_have_a_phase_if_answers_may_have_parts(parts: PreambleSettings, phases: set[str | None]) -> None:
-    events = answers(build_behaviour(preamble=parts), CREATE)
-
-    assert {item.get("phase") for item in done(events)["output"]} == phases
-
-
-@pytest.mark.parametrize(("effort", "reasoning_ms"), [("low", 300), ("high", 2000), ("minimal", 0)])
-def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: float) -> None:
-    efforts = {"low": constant(300), "high": constant(2000)}
-
-    def first_audio_ms(session: dict[str, Any], message: dict[str, Any]) -> float:
-        behaviour = listening(None, reasoning_ms=efforts, delays={"first_audio": 500})
-        answers(behaviour, session_update(AZURE_GA, **session))
-        return (all_of(answers(behaviour, message), "audio.delta")[0]["due_ns"] - AT_NS) / MS
-
-    assert first_audio_ms({}, CREATE) == 500
-    assert first_audio_ms({}, reasoning(effort)) == 500 + reasoning_ms
-    assert first_audio_ms({"reasoning": {"effort": effort}}, CREATE) == 500 + reasoning_ms
-    assert first_audio_ms({"reasoning": {"effort": "high"}}, reasoning(effort)) == 500 + reasoning_ms
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_speech_during_a_part_closes_it_and_starts_no_further_part(place: int) -> None:
-    behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
-    behaviour.receive(CREATE, AT_NS)
-    at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
-    events = drain(behaviour, at_ns)
-
-    events += talk(behaviour, sound(200), at_ns) + drain(behaviour)
-
-    response = done(events)
-    assert [item["status"] for item in response["output"]] == ["completed"] * place + ["incomplete"]
-    assert response["status"] == "cancelled"
-    assert [event["item"]["id"] for event in all_of(events, "output_item.done")] == [
-        x["id"] for x in response["output"]
-    ]
-    assert_typed(AZURE_GA, events)
 
 
 # Fillers that Azure Voice Live speaks before a late answer and during function calls, if a session requests them.
@@ -275,21 +131,6 @@ def test_a_late_answer_has_an_unmarked_filler_before_it() -> None:
     (response,) = (event["response"] for event in all_of(events, "response.done"))
     assert [item["id"] for item in response["output"]] == [filler, answer]
     assert all("phase" not in item for item in response["output"])
-
-
-@pytest.mark.parametrize(("first_audio_ms", "threshold_ms"), [(400, 500), (500, 500), (1_900, None)])
-def test_an_answer_in_time_has_no_filler(first_audio_ms: float, threshold_ms: int | None) -> None:
-    threshold = {} if threshold_ms is None else {"latency_threshold_ms": threshold_ms}
-    behaviour = asking("latency", first_audio_ms=first_audio_ms, **threshold)
-
-    assert len(all_of(answers(behaviour, user_text(), CREATE), "output_item.added")) == 1
-
-
-def test_text_answers_and_sessions_with_tool_fillers_have_no_latency_filler() -> None:
-    written = {"type": "response.create", "response": {"modalities": ["text"]}}
-
-    assert len(all_of(answers(asking("latency"), user_text(), written), "output_item.added")) == 1
-    assert len(all_of(answers(asking("tool"), user_text(), CREATE), "output_item.added")) == 1
 
 
 def calling(*triggers: str) -> tuple[Behaviour, list[dict[str, Any]]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.gpt_live import AUDIO_DELTA, DELEGATED, GPT_LIVE
-from bench.simulator.profile import TokenCache, default_profile
+from bench.simulator.profile import default_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
@@ -30,7 +28,6 @@ from tests.simulator.builders import AT_NS, JSON, MS, constant, session_parts, s
 from tests.simulator.live_call import (
     ANSWER_MS,
     BACKEND,
-    BACKEND_MS,
     CLIENT_MODE,
     RESPONSES_MODE,
     SPEECH_MS,
@@ -109,69 +106,6 @@ def test_a_task_of_the_client_is_answered_one_delay_after_its_accepted_result() 
     assert (filler * 100, answer * 100, kind) == (created["offset_ms"], accepted_ms + ANSWER_MS, "answer")
 
 
-def test_the_log_joins_delegation_result_and_first_audible_sample() -> None:
-    call = LiveCall()
-    call.speak()
-    received = call.send("session.commentary.append", content="Here.", delegation_id=call.delegation_id)
-    call.silent_ms(4000)
-
-    assert received.delegation == call.delegation_id
-    lines = [sent for sent in call.sent if (sent.facts or {}).get("delegation") == call.delegation_id]
-    named = [(sent.type, (sent.facts or {}).get("utterance")) for sent in lines]
-    assert list(dict.fromkeys(named)) == [
-        (DELEGATED, None),
-        (AUDIO_DELTA, "filler"),
-        ("session.commentary.appended", None),
-        (AUDIO_DELTA, "answer"),
-    ]
-    answer = [sent for sent in lines if (sent.facts or {}).get("utterance") == "answer"]
-    assert len(answer) == 20  # 2 s
-    assert any(sent.audible_byte is not None for sent in answer)
-
-
-def test_without_a_filler_nothing_is_said_before_the_result() -> None:
-    call = LiveCall(live_profile(filler=0))
-    call.speak()
-    call.silent_ms(2000)
-
-    assert call.one(DELEGATED)
-    assert call.speech() == []
-
-
-def test_the_delay_of_an_answer_counts_from_the_last_part_of_its_result() -> None:
-    call = LiveCall()
-    call.speak(2000)
-    for _ in range(3):
-        commentary(call, call.delegation_id)
-        call.silent_ms(200)
-    call.silent_ms(4000)
-
-    (_, _), (answer, kind) = call.speech()
-    assert (answer * 100, kind) == (SPEECH_MS + 2000 + 400 + ANSWER_MS, "answer")
-    assert call.errors == []
-
-
-@pytest.mark.parametrize("name", ["thinking", "instructions"])
-def test_silent_context_is_acknowledged_and_not_spoken(name: str) -> None:
-    call = LiveCall(live_profile(filler=0))
-    call.speak()
-    for delegation_id in (None, call.delegation_id):
-        call.send(f"session.{name}.append", content="Wait.", delegation_id=delegation_id)
-    call.silent_ms(3000)
-
-    assert [event["client_event_id"] for event in call.all_of(f"session.{name}.appended")] == ["client_17", "client_18"]
-    assert call.speech() == []
-
-
-def test_commentary_without_a_delegation_is_spoken_as_a_greeting() -> None:
-    call = LiveCall()
-    commentary(call, None)
-    call.silent_ms(3000)
-
-    assert call.speech() == [(ANSWER_MS // 100, "greeting")]
-    assert call.all_of("session.output_transcript.delta")
-
-
 def test_refused_context_causes_one_error_and_no_speech() -> None:
     call = LiveCall(live_profile(filler=0))
     call.speak()
@@ -209,17 +143,6 @@ def test_a_client_that_does_the_tasks_cannot_use_the_backend() -> None:
     assert call.errors == [("invalid_value", "type")] * 2
 
 
-def test_an_unanswered_delegation_is_accepted_and_stays_silent() -> None:
-    call = LiveCall(live_profile(unanswered=1))
-    call.speak()
-    for _ in range(2):
-        commentary(call, call.delegation_id)
-        call.silent_ms(3000)
-
-    assert len(call.all_of("session.commentary.appended")) == 2
-    assert (call.kinds(), call.errors) == (["filler"], [])
-
-
 def test_an_acknowledgement_waits_and_is_cancelled_by_context() -> None:
     waiting, cancelled = (LiveCall(delegation=CLIENT_MODE | {"acknowledgement_delay_ms": 700}) for _ in range(2))
     for call in (waiting, cancelled):
@@ -247,78 +170,6 @@ def ends(call: LiveCall) -> list[dict[str, Any]]:
     """Return the final snapshots of the backend's responses."""
     finals = ("response.completed", "response.failed", "response.incomplete")
     return [event["response"] for event in call.nested() if event["type"] in finals]
-
-
-def test_the_backend_calls_functions_and_continues_after_their_outputs() -> None:
-    call = responses_call()
-    (made,) = call.calls()
-    assert (made["name"], made["arguments"][:10]) == ("find_parcel", '{"number":')
-    assert len(call.speech()) == 1
-    call.answer_calls(made)
-    call.send("response.create")
-    call.silent_ms(4000)
-
-    names = [event["type"] for event in call.nested() if not event["type"].endswith(".delta")]
-    opened = ["response.created", "response.in_progress", "response.output_item.added", "response.output_item.done"]
-    assert names == [
-        *(*opened, "response.output_item.added"),
-        *("response.function_call_arguments.done", "response.output_item.done", "response.completed"),
-        *(*opened, "response.output_item.added", "response.content_part.added", "response.output_text.done"),
-        *("response.content_part.done", "response.output_item.done", "response.completed"),
-    ]
-    delegation = call.one(DELEGATED)["delegation"]
-    assert (delegation["target"], delegation["response_id"]) == (
-        "responses",
-        call.nested("created")[0]["response"]["id"],
-    )
-    assert {event["delegation_id"] for event in call.all_of("response.event")} == {delegation["id"]}
-    (first, second) = (sent for sent in call.sent if sent.nested == "response.completed")
-    assert first.response_id != second.response_id
-    assert (call.kinds(), call.errors) == (["filler", "answer"], [])
-
-
-def test_a_response_lasts_as_long_as_the_profile_says_and_the_answer_follows_its_first_text() -> None:
-    call = responses_call(functions={"share": 0})
-    call.silent_ms(3000)
-
-    (delegated_ns,) = (sent.due_ns for sent in call.sent if sent.type == DELEGATED)
-    (completed_ns,) = (sent.due_ns for sent in call.sent if sent.nested == "response.completed")
-    assert completed_ns == delegated_ns + BACKEND_MS * MS
-    first_text_ns = next(sent.due_ns for sent in call.sent if sent.nested == "response.output_text.delta")
-    begun = next(sent for sent in call.sent if (sent.facts or {}).get("utterance") == "answer")
-    # The delay starts at the last slice before the text, and ends with a slice that is sent when it is complete.
-    assert 0 < begun.due_ns - first_text_ns - ANSWER_MS * MS <= 200 * MS
-
-
-def test_usage_counts_read_and_written_tokens_and_later_rounds_are_cached() -> None:
-    profile = replace(live_profile(functions={"rounds": 2}), cache=TokenCache(min_tokens=0, block_tokens=1))
-    call = LiveCall(profile, delegation=RESPONSES_MODE)
-    call.speak()
-    for _ in range(2):
-        call.silent_ms(1500)
-        call.answer_calls(call.calls()[-1])
-        call.send("response.create")
-    call.silent_ms(1500)
-
-    usages = [response["usage"] for response in ends(call)]
-    assert (len(call.calls()), len(usages)) == (2, 3)
-    read = [usage["input_tokens"] for usage in usages]
-    assert read == sorted(set(read))
-    assert [usage["input_tokens_details"]["cached_tokens"] for usage in usages] == [0, *read[:-1]]
-    assert [sent.context_tokens for sent in call.sent if sent.nested == "response.created"] == read
-    facts = [sent.facts or {} for sent in call.sent if sent.nested == "response.completed"]
-    assert [fact["output_tokens"] for fact in facts] == [usage["output_tokens"] for usage in usages]
-    assert all(usage["output_tokens"] > usage["output_tokens_details"]["reasoning_tokens"] > 0 for usage in usages)
-
-
-def test_a_backend_without_reasoning_sends_no_reasoning_item() -> None:
-    backend = BACKEND | {"reasoning": {"effort": "none"}}
-    call = LiveCall(delegation={"type": "responses", "responses": backend})
-    call.speak()
-    call.silent_ms(1000)
-
-    assert {event["item"]["type"] for event in call.nested("output_item.done")} == {"function_call"}
-    assert ends(call)[0]["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
 
 
 def test_a_response_is_refused_until_all_calls_have_outputs() -> None:
@@ -352,60 +203,6 @@ def test_non_null_ids_are_refused_with_responses_delegation() -> None:
 
     assert call.errors == [("invalid_value", "delegation_id")] * 3
     assert call.kinds() == ["filler", "greeting"]
-
-
-def test_one_response_continues_the_tasks_of_two_delegations() -> None:
-    call = responses_call()
-    call.speak()
-    (first,) = call.calls()
-    call.answer_calls(first)
-    call.silent_ms(2000)
-    second = call.calls()[1]
-    call.send("response.create")
-    call.answer_calls(second)
-    call.send("response.create")
-    call.silent_ms(4000)
-
-    ids = [event["delegation"]["id"] for event in call.all_of(DELEGATED)]
-    by_delegation = Counter(
-        event["delegation_id"] for event in call.all_of("response.event") if "completed" in event["event"]["type"]
-    )
-    assert [code for code, _ in call.errors] == ["function_call_outputs_required"]
-    assert by_delegation == {ids[0]: 1, ids[1]: 2}
-    assert call.kinds() == ["filler", "filler", "answer"]
-
-
-def test_events_of_two_delegations_alternate() -> None:
-    call = LiveCall(live_profile(functions={"share": 0}, backend_ms=constant(3000)), delegation=RESPONSES_MODE)
-    call.speak(700)
-    call.speak(6000)
-
-    order = [event["delegation_id"] for event in call.all_of("response.event")]
-    first, second = dict.fromkeys(order)
-    assert order.index(second) < len(order) - 1 - order[::-1].index(first)
-    assert len(ends(call)) == 2
-    assert call.kinds()[-2:] == ["answer", "answer"]
-
-
-def test_a_client_can_request_a_response_to_its_own_message() -> None:
-    call = LiveCall(live_profile(), delegation=RESPONSES_MODE | {"responses": {"model": "gpt-5.5"}})
-    content = [{"type": "input_text", "text": "Where is my parcel?"}]
-    call.send("response.item.create", item={"type": "message", "role": "user", "content": content})
-    call.silent_ms(1500)
-    assert call.nested() == []
-    call.send("response.create")
-    call.silent_ms(3000)
-
-    assert all("delegation_id" not in event for event in call.all_of("response.event"))
-    assert (call.kinds(), ends(call)[0]["usage"]["input_tokens"]) == (["answer"], 5)
-
-
-def test_an_unanswered_backend_completes_and_nothing_is_said() -> None:
-    call = responses_call(functions={"share": 0}, unanswered=1, filler=0)
-    call.silent_ms(3000)
-
-    assert ends(call)[0]["status"] == "completed"
-    assert call.speech() == []
 
 
 @pytest.mark.parametrize("after_text", [True, False])
@@ -454,20 +251,6 @@ def test_a_refused_output_leaves_its_call_without_an_output() -> None:
     assert [code for code, _ in call.errors] == [full, pending, full]
 
 
-def test_a_task_continues_while_another_one_is_in_progress() -> None:
-    call = responses_call()
-    call.speak(600)
-    call.answer_calls(*call.calls())
-    call.send("response.create")
-    call.silent_ms(1200)
-
-    first, second = (event["delegation"]["id"] for event in call.all_of(DELEGATED))
-    messages = [sent for sent in call.sent if sent.nested == "response.output_text.done"]
-    called = [sent for sent in call.sent if sent.nested == "response.function_call_arguments.done"]
-    assert [(sent.facts or {})["delegation"] for sent in messages] == [first]
-    assert [(sent.facts or {})["delegation"] for sent in called] == [first, second]
-
-
 def test_a_response_after_the_answer_belongs_to_no_delegation() -> None:
     call = responses_call()
     for _ in range(2):
@@ -504,17 +287,6 @@ def test_the_calls_of_an_incomplete_response_need_outputs() -> None:
 # The caller
 
 
-def test_a_caller_who_continues_before_the_reply_gets_one_reply() -> None:
-    profile = live_profile(delegates=0)
-    slow = replace(profile, delays=replace(profile.delays, first_audio=constant(1500)))
-    call = LiveCall(slow)
-    call.speak(600)
-    call.speak(4000)
-
-    assert len(call.all_of("session.input_transcript.delta")) == 2
-    assert call.kinds() == ["answer"]
-
-
 def test_a_greeting_is_said_after_the_caller_has_spoken() -> None:
     call = LiveCall(live_profile(delegates=0))
     commentary(call, None)
@@ -522,16 +294,6 @@ def test_a_greeting_is_said_after_the_caller_has_spoken() -> None:
     call.speak(5000)
 
     assert sorted(call.kinds()) == ["answer", "greeting"]
-
-
-def test_utterances_are_said_in_the_order_of_their_instants() -> None:
-    call = LiveCall(live_profile(delegates=0))
-    call.speak(400)
-    commentary(call, None)
-    call.silent_ms(5000)
-
-    answer_slice = (SPEECH_MS + SILENCE_MS) // 100 - 1
-    assert call.speech() == [(answer_slice, "answer"), (answer_slice + 20, "greeting")]
 
 
 def test_no_output_precedes_the_start_of_the_session() -> None:
@@ -558,15 +320,6 @@ def test_the_caller_stops_speech_but_not_the_backend() -> None:
     assert call.kinds() == ["filler", "answer", "filler", "answer"]
     first_answer = call.speech()[1][0] * 100
     assert first_answer + 100 == SPEECH_MS + 600 + 3000 + SILENCE_MS  # it waits until the caller's silence is detected
-
-
-def test_an_answer_stops_when_the_caller_speaks() -> None:
-    call = LiveCall(live_profile(delegates=0))
-    call.speak(1500)
-    call.hear(sound(200, 300))
-    deltas = [sent for sent in call.sent if sent.type == AUDIO_DELTA]
-
-    assert (deltas[-1].facts, call.kinds()) == (None, ["answer"])
 
 
 def test_muted_input_is_silence() -> None:

@@ -233,36 +233,6 @@ def delivered(actions: list[Any]) -> list[OutgoingEvent]:
     return [action.event for action in actions if isinstance(action, DeliverEvent)]
 
 
-@pytest.mark.parametrize(
-    ("line", "nested"),
-    [
-        ("drop,at=response", ["response.created"] * 2),
-        ("drop,at=first_delta,responses=1", ["response.function_call_arguments.delta"]),
-        ("drop,at=next_delta,responses=2", ["response.output_text.delta"]),
-        ("drop,at=done", ["response.completed"] * 2),
-    ],
-)
-def test_a_fault_affects_an_event_of_the_backend(line: str, nested: list[str]) -> None:
-    call, actions, _ = injected(line)
-    remaining = delivered(actions)
-
-    missing = [sent.nested for sent in call.sent if sent not in remaining]
-    assert [name for name in missing if name] == nested
-
-
-@pytest.mark.parametrize(("line", "number"), [("drop,at=first_delta", 0), ("drop,at=next_delta", 1)])
-def test_a_fault_affects_each_utterance_once(line: str, number: int) -> None:
-    call, actions, noted = injected(line)
-    remaining = delivered(actions)
-
-    missing = [sent.utterance for sent in call.sent if sent not in remaining and sent.utterance is not None]
-    assert missing == [1, 2]
-    for utterance in missing:
-        deltas = [sent for sent in call.sent if sent.utterance == utterance]
-        assert deltas[number] not in remaining
-    assert [fault.response is None for fault in noted].count(True) == 2
-
-
 def test_faults_of_whole_responses_end_the_backend_and_leave_speech_unchanged() -> None:
     call, actions, noted = injected("failed,at=next_delta,responses=2", "burst,at=first_delta", "reorder")
 

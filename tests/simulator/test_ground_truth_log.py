@@ -110,13 +110,6 @@ def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) 
     assert [line["at_ns"] for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line] == list(range(lines))
 
 
-def test_an_existing_log_is_replaced(tmp_path: Path) -> None:
-    for seed in (1, 2):
-        GroundTruthLog(tmp_path / "truth.jsonl", "default", seed).close()
-
-    assert [line["seed"] for line in read_truth(tmp_path / "truth.jsonl")] == [2]
-
-
 def test_lines_of_two_writers_do_not_mix(tmp_path: Path) -> None:
     first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
     second = copy.copy(first)  # a copy, as a fork makes one
@@ -140,32 +133,12 @@ def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, str
     return ServedCounts(sessions, refused, struck, 0.5, lateness)
 
 
-def test_a_punctual_simulator_prints_its_lateness_without_a_warning() -> None:
-    punctual = late(*[250_000] * 1000)
-
-    assert punctual.quantile_ms(0.99) == 0.3
-    assert summary([served(punctual)]) == (
-        "SIMULATED: 1 sessions, 1000 events sent, sent − due: p50 ≤ 0.3 ms, p99 ≤ 0.3 ms, max 0.2 ms"
-    )
-
-
 def test_a_late_simulator_prints_a_warning() -> None:
     assert "WARN" in summary([served(late(*[0] * 980, *[6_000_000] * 20))])
 
 
 def test_an_idle_simulator_prints_no_warning() -> None:
     assert "WARN" not in summary([served(late())])
-
-
-def test_the_counts_of_workers_are_summed_and_the_latest_worker_is_named() -> None:
-    words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
-
-    assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
-    assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (latest of 2 workers: p99 ≤ 3.1 ms), max 3.0 ms" in words
-
-
-def test_one_late_worker_gives_a_warning() -> None:
-    assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
 
 
 @pytest.mark.parametrize(("late_ms", "expected"), [(4.0, None), (29.3, "29.4")])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.services.openai.dialect import FORMATS, ga_format
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.conversation.client_items import IMAGE_TOKENS
-from bench.simulator.profile import ContextLatency, TokenCache
+from bench.simulator.profile import TokenCache
 from bench.simulator.server_events import GA
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.wire.audio import AudioFormatName
@@ -35,8 +35,6 @@ from tests.simulator.builders import (
     create,
     done,
     drain,
-    function,
-    listening,
     one,
     session_update,
     types,
@@ -89,14 +87,6 @@ def kinds(details: dict[str, Any]) -> tuple[int, int, int]:
     return details["text_tokens"], details["audio_tokens"], details["image_tokens"]
 
 
-def test_tools_count_as_input_tokens() -> None:
-    without = usage(build_behaviour(), written())
-    behaviour = build_behaviour()
-    answers(behaviour, session_update(AZURE_GA, tools=[function()]))
-
-    assert usage(behaviour, written())["input_tokens"] > without["input_tokens"]
-
-
 def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_cache() -> None:
     behaviour = build_behaviour(cache=EXACT)
     first = usage(behaviour, text(400), written())
@@ -126,22 +116,6 @@ def test_input_of_the_last_response_is_cached_in_whole_blocks(letters: list[int]
         expected = before - before % block if before >= least else 0
         assert details["cached_tokens"] == sum(kinds(details["cached_tokens_details"])) == expected
         before = usage_fields["input_tokens"]
-
-
-def test_cached_tokens_are_the_first_ones_of_the_input() -> None:
-    behaviour = build_behaviour(cache=TokenCache(0, 64))
-    usage(behaviour, text(80), append(10_000), COMMIT, written())
-
-    details = usage(behaviour, written())["input_token_details"]
-
-    assert kinds(details["cached_tokens_details"]) == (1 + 20, 64 - 21, 0)
-
-
-def test_other_instructions_have_no_cached_tokens() -> None:
-    behaviour = build_behaviour(cache=EXACT)
-    usage(behaviour, text(400), written())
-
-    assert usage(behaviour, written(instructions="Sing!"))["input_token_details"]["cached_tokens"] == 0
 
 
 CHANGES = st.one_of(
@@ -229,34 +203,6 @@ def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(c
 # The time that the model takes to read the conversation.
 
 
-@pytest.mark.parametrize(
-    ("cache", "expected_ms"), [(TokenCache(min_tokens=1_000_000), 1001 * 0.5), (EXACT, 1001 * 0.1)]
-)
-def test_the_context_delay_depends_on_cached_and_uncached_tokens(cache: TokenCache, expected_ms: float) -> None:
-    reading = ContextLatency(ms_per_1000_tokens=500, ms_per_1000_cached_tokens=100)
-    behaviour = listening(None, cache=cache, context_latency=reading, delays={"first_text": 300})
-    usage(behaviour, text(4000), written(conversation="none"))
-
-    events = answers(behaviour, written())
-
-    assert (all_of(events, "text.delta")[0]["due_ns"] - AT_NS) / MS == pytest.approx(300 + expected_ms)
-
-
-def test_the_truth_log_has_the_input_tokens_and_the_status_of_a_response() -> None:
-    behaviour = build_behaviour(cache=EXACT)
-    first = usage(behaviour, text(40), written())
-    behaviour.receive(written(), AT_NS)
-    behaviour.receive({"type": "response.cancel"}, AT_NS)
-
-    (facts,) = [event.facts for event in behaviour.due(1 << 62) if event.type == "response.done"]
-
-    assert facts == {
-        "status": "cancelled",
-        "input_tokens": first["total_tokens"],
-        "cached_tokens": first["input_tokens"],
-    }
-
-
 # Conversations that exceed the context.
 
 
@@ -323,10 +269,6 @@ def test_dropped_items_invalidate_the_cache_and_can_be_retrieved() -> None:
     assert types([kept]) == ["conversation.item.retrieved"]
 
 
-def test_the_newest_item_is_read_even_if_it_exceeds_the_context() -> None:
-    assert usage(truncating("auto"), text(4000), written())["input_tokens"] == 1 + 1000
-
-
 # A truncation shortens an item: its audio, its transcript, its tokens, and the length that limits later truncations.
 
 
@@ -368,20 +310,6 @@ def test_a_retrieved_item_ends_at_its_truncation(dialect: WireDialect, name: Aud
     assert (before["transcript"], after["transcript"]) == (HELLO, None)
     assert truncated["item_id"] == item_id
     assert_typed(dialect, [whole, truncated, cut])
-
-
-def test_the_length_of_an_item_is_that_of_its_last_truncation() -> None:
-    behaviour = build_behaviour()
-    item_id = spoken(behaviour)
-    ends_ms = [LENGTH_MS + 1, LENGTH_MS, 900, 901, 900, 100, 500]
-
-    events = answers(behaviour, *(truncate(item_id, end_ms) for end_ms in ends_ms))
-
-    errors = {place: event["error"] for place, event in enumerate(events) if event["type"] == "error"}
-    assert list(errors) == [0, 3, 6]
-    assert {error["code"] for error in errors.values()} == {"invalid_value"}
-    assert errors[0]["message"] == f"Audio content of {LENGTH_MS}ms is already shorter than {LENGTH_MS + 1}ms"
-    assert errors[6]["message"] == "Audio content of 100ms is already shorter than 500ms"
 
 
 def test_an_unfinished_item_cannot_be_truncated_beyond_the_sent_audio() -> None:

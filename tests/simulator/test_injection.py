@@ -28,10 +28,8 @@ from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.openai import OPENAI_GA
-from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, MS, SECOND, append, build_behaviour
+from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, SECOND, append, build_behaviour
 from tests.simulator.sdk_types import assert_typed
-
-AUDIO = "response.output_audio.delta"
 
 
 def injector(*lines: str, connection: int = 1, seed: int = 1, noted: list[FaultEntry] | None = None) -> FaultInjector:
@@ -67,46 +65,6 @@ def body(event: OutgoingEvent) -> dict[str, Any]:
     return fields
 
 
-def test_without_a_fault_events_are_unchanged() -> None:
-    events = events_of(build_behaviour())
-
-    assert actions(events=events) == [DeliverEvent(event) for event in events]
-
-
-@pytest.mark.parametrize(
-    ("line", "action"),
-    [
-        ("reset", None),
-        ("hang", StallConnection(None)),
-        ("hang,duration_s=0.5", StallConnection(500 * MS)),
-        ("freeze,duration_s=2", None),
-        ("close,code=1008", None),
-        ("session_expired", None),
-    ],
-)
-@pytest.mark.parametrize(
-    ("place", "behind"),
-    [
-        ("session", None),
-        ("response", "session.created"),
-        ("first_delta", "response.content_part.added"),
-        ("next_delta", AUDIO),
-        ("done", "response.output_item.done"),
-    ],
-)
-def test_a_fault_of_a_connection_is_injected_before_the_event_of_its_place(
-    line: str, action: StallConnection | None, place: str, behind: str | None
-) -> None:
-    struck: FaultAction = action or read_line(f"{line},at={place}")
-    done = actions(f"{line},at={place}")
-    ahead = done[: done.index(struck)]
-
-    assert done.count(struck) == 1
-    assert (types(sent(ahead)) or [""])[-1] == (behind or "")
-    # the events after the fault are sent, too, if the connection continues
-    assert len(sent(done)) == len(events_of(build_behaviour()))
-
-
 def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
     events, struck = events_of(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
     due, got = iter(events), []
@@ -124,15 +82,6 @@ def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
     assert types(sent(got)) == types(events)
     assert [event.due_ns for event in sent(got)[:stopped]] == [event.due_ns for event in events[:stopped]]
     assert {event.due_ns for event in sent(got)[stopped:]} == {later_ns}
-
-
-def test_a_fault_of_events_is_injected_once_or_count_times() -> None:
-    events = events_of(build_behaviour())
-    audio = [event for event in events if event.audio_bytes]
-
-    assert len(events) - len(sent(actions("drop", events=events))) == 1
-    assert len(events) - len(sent(actions("drop,count=5", events=events))) == 5
-    assert [event for event in sent(actions("drop,count=1000", events=events)) if event.audio_bytes] == audio[:1]
 
 
 @pytest.mark.parametrize(("line", "responses"), [("reset", 3), ("reset,responses=2", 1), ("reset,responses=2-", 2)])
@@ -185,31 +134,6 @@ def test_a_fault_is_injected_only_during_its_time() -> None:
     assert [bool(each) for each in struck] == [False, True, True, False]
 
 
-def test_a_share_depends_only_on_seed_and_session() -> None:
-    def struck(seed: int, at_ns: int = AT_NS) -> list[int]:
-        return [
-            n for n in range(200) if list(injector("reset,at=tcp,share=0.3", connection=n, seed=seed).at("tcp", at_ns))
-        ]
-
-    assert struck(1) == struck(1, AT_NS + SECOND) != struck(2)
-    assert 30 < len(struck(1)) < 90
-
-
-def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> None:
-    noted: list[FaultEntry] = []
-    struck = injector("drop,count=5", "reset,at=tcp", connection=7, noted=noted)
-    list(struck.at("tcp", AT_NS))
-    struck.session_id = "sess_1"
-    events = events_of(build_behaviour())
-    list(struck.actions(events, AT_NS + 5))
-
-    (response_id,) = {event.response_id for event in events if event.type == "response.created"}
-    assert [(each.type, each.connection, each.at_ns, each.session, each.response) for each in noted] == [
-        ("reset", 7, AT_NS, None, None),
-        ("drop", 7, AT_NS + 5, "sess_1", response_id),
-    ]
-
-
 @pytest.mark.parametrize(
     ("line", "form", "kind"),
     [
@@ -231,18 +155,6 @@ def test_a_refusal_is_injected_only_in_its_form(line: str, form: RefusalForm, ki
     refusal = injector(line).refusal(form, AT_NS)
 
     assert refusal is None if kind is None else isinstance(refusal, kind)
-
-
-def test_the_first_input_of_each_response_is_a_place() -> None:
-    struck = injector("close,at=input")
-    struck.received("session.update", AT_NS)
-    assert list(struck.actions([], AT_NS)) == []
-    for _ in range(2):
-        struck.received("input_audio_buffer.append", AT_NS)
-    assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
-    list(struck.actions(events_of(build_behaviour()), AT_NS))
-    struck.received("conversation.item.create", AT_NS)
-    assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
 
 
 # Faults of events.
@@ -302,18 +214,6 @@ def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
     assert "response.done" not in types(sent(some))
     assert len({event.body for event in sent(some)[-50:]}) == 1
     assert sum(isinstance(action, StallConnection) for action in some) > 200
-
-
-@pytest.mark.parametrize("place", ["response", "first_delta", "next_delta"])
-def test_a_burst_sends_all_remaining_events_at_the_end_of_the_response(place: str) -> None:
-    events = events_of(build_behaviour())
-    burst = sent(actions(f"burst,at={place}", events=events))
-    done = next(event for event in events if event.type == "response.done")
-    held = [event for event in burst if event.due_ns == done.due_ns and event.response_id == done.response_id]
-
-    assert types(burst) == types(events)
-    assert held[0].type == {"response": "response.created"}.get(place, held[0].type)
-    assert sum(event.audio_bytes > 0 for event in held) >= sum(event.audio_bytes > 0 for event in events) - 1
 
 
 def test_a_reordered_event_follows_the_next_one() -> None:

@@ -13,12 +13,6 @@ from bench.simulator.delay import DelayDrift, LogNormal
 from bench.simulator.faults.kinds import Fault, IndexRange
 from bench.simulator.profile import (
     PRESETS,
-    ContextLatency,
-    FunctionCalls,
-    PacketPathSettings,
-    PreambleSettings,
-    SpeechDetection,
-    TokenCache,
     default_profile,
     load_profile,
 )
@@ -32,23 +26,6 @@ def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> Non
     assert load_profile(Path(name)).name == name
     assert "assumption" in written
     assert {path.stem for path in Path(bench.simulator.__file__).parent.glob("profiles/*.yaml")} == set(PRESETS)
-
-
-def test_a_file_with_the_name_of_a_preset_has_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("busy").write_text("generation_speed: 9\n")
-
-    assert load_profile(Path("busy")).generation_speed == 9
-
-
-def test_missing_keys_of_a_profile_have_default_values(tmp_path: Path) -> None:
-    path = tmp_path / "slow.yaml"
-    path.write_text("generation_speed: 1.5\ndelays_ms:\n  committed: {p50: 10, p95: 20}\n")
-
-    profile = load_profile(path)
-
-    assert (profile.name, profile.generation_speed, profile.delays.committed) == ("slow", 1.5, LogNormal(10, 20))
-    assert profile.delays.first_audio == default_profile().delays.first_audio
 
 
 @pytest.mark.parametrize(
@@ -112,26 +89,6 @@ def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:
     assert profile.max_session_s == 2.5
     assert profile.quota == QuotaLimits(tokens_per_minute=6000)
     assert profile.drift == DelayDrift(0.2, 30, 4)
-
-
-def test_a_profile_sets_the_behavior_of_the_model(tmp_path: Path) -> None:
-    path = tmp_path / "agent.yaml"
-    path.write_text(
-        "functions: {share: 0.5, parallel: [1, 3]}\npreamble: {share: 0.3}\nreasoning_ms: {low: {p50: 300, p95: 600}}\n"
-        "cache: {min_tokens: 1024, block_tokens: 128}\ncontext_latency: {ms_per_1000_tokens: 20}\n"
-        "context_limit_tokens: 28224\nvad: {min_speech_ms: 300}\nignored_truncate_share: 0.25\n"
-        "rtp: {loss: 0.01, jitter_ms: 20}\n"
-    )
-
-    profile = load_profile(path)
-
-    assert profile.functions == FunctionCalls(share=0.5, parallel=(1, 3))
-    assert (profile.preamble, profile.preamble.phases) == (PreambleSettings(share=0.3), True)
-    assert profile.reasoning_ms == {"low": LogNormal(300, 600)}
-    assert (profile.cache, profile.context_latency) == (TokenCache(1024, 128), ContextLatency(20, 0))
-    assert (profile.context_limit_tokens, profile.vad) == (28224, SpeechDetection(300, 0))
-    assert profile.ignored_truncate_share == 0.25
-    assert profile.rtp == PacketPathSettings(loss=0.01, jitter_ms=20)
 
 
 def test_faults_of_the_command_line_are_added_to_the_profile() -> None:

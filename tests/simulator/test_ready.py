@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,21 @@ def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str])
     assert [url for url in document.urls.values() if str(url) not in listed] == []
     assert "GPT-Live       ws://127.0.0.1:8765/v1/live/sessions\n" in listed
     assert "transcription  ws://127.0.0.1:8765/v1/realtime?intent=transcription\n" in listed
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_ready_line_has_json_unless_a_person_reads_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    document = ready_document("127.0.0.1", 8765, None, None, [1])
+    _announce(document, default_profile(), 1, tmp_path / "ready.json")
+    line = capsys.readouterr().out.splitlines()[-1]
+
+    assert json.loads((tmp_path / "ready.json").read_text())["port"] == 8765
+    assert line.startswith("READY ")
+    assert (line == "READY on port 8765") == is_terminal
+    assert is_terminal or json.loads(line.removeprefix("READY "))["port"] == 8765
 
 
 @pytest.mark.parametrize(

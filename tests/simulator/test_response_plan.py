@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bench.simulator.delay import DelayDrift
 from bench.simulator.profile import FunctionCalls
-from bench.simulator.responses.function_calls import GeneratedCall
 from bench.simulator.responses.response_plan import (
     PlannedDelta,
     Planner,
@@ -22,12 +21,9 @@ from bench.simulator.responses.response_plan import (
     call_schedule,
     in_bursts,
 )
-from bench.simulator.server_events import Ids, Outbox, OutboxStep, OutgoingEvent
+from bench.simulator.server_events import Outbox, OutgoingEvent
 from bench.simulator.serving.connection import grouped_writes
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
-
-CALLS = [GeneratedCall("f", ("{", "}")), GeneratedCall("g", ("{}",))]
-REASONING_NS = 700_000_000
 
 
 def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **changes: Any) -> ResponsePlan:
@@ -54,50 +50,6 @@ def test_drift_multiplies_the_first_delays_but_not_the_pace(seed: int, audio: bo
     assert drifted - at_ns == pytest.approx((first - at_ns) * factor, abs=1)
     assert drifting.created_ns - at_ns == pytest.approx((still.created_ns - at_ns) * factor, abs=1)
     assert drifting.done_ns - drifted == pytest.approx(still.done_ns - first, abs=2)
-
-
-@pytest.mark.parametrize("audio", [True, False])
-def test_reasoning_delays_the_answer_but_not_the_commentary(audio: bool) -> None:
-    plain, alone = (
-        planned(ResponseContent(audio, None, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
-        for ns in (0, REASONING_NS)
-    )
-    parts, reasoned = (
-        planned(ResponseContent(audio, REPLY, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
-        for ns in (0, REASONING_NS)
-    )
-
-    assert first_ns(alone, 0, audio=audio) - first_ns(plain, 0, audio=audio) == REASONING_NS
-    assert first_ns(reasoned, 0, audio=audio) == first_ns(parts, 0, audio=audio) == first_ns(plain, 0, audio=audio)
-    assert first_ns(reasoned, 1, audio=audio) - first_ns(parts, 1, audio=audio) == REASONING_NS
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        ResponseContent(True, REPLY, REPLY),
-        ResponseContent(False, None, REPLY),
-        ResponseContent(True, None, REPLY, CALLS),
-    ],
-)
-def test_reading_the_context_delays_all_parts(content: ResponseContent) -> None:
-    quick, slow = (planned(content, ResponseRequest(AT_NS, 0, reading_ns=ns)) for ns in (0, REASONING_NS))
-
-    assert slow.created_ns == quick.created_ns
-    for place in range(len(quick.parts)):
-        first, later = (plan.parts[place].schedule.deltas[0].due_ns for plan in (quick, slow))
-        assert later - first == REASONING_NS
-
-
-def test_function_calls_follow_each_other_by_one_token_interval() -> None:
-    profile = build_profile(functions=FunctionCalls(arguments_tokens_per_s=100.0))
-    planner = Planner(profile, np.random.default_rng(1))
-
-    plan = planner.response(ResponseContent(True, None, REPLY, CALLS * 2), ResponseRequest(AT_NS, 0))
-
-    ends = [part.schedule.done_ns for part in plan.parts]
-    assert [part.schedule.opening_ns for part in plan.parts[1:]] == [done_ns + 10 * MS for done_ns in ends[:-1]]
-    assert plan.done_ns > ends[-1]
 
 
 # The due times of the events of one part of a response.
@@ -128,51 +80,8 @@ def test_a_burst_waits_for_its_last_event(size: int) -> None:
 # Several series of steps are merged in the order of their instants.
 
 
-def outbox() -> Outbox:
-    return Outbox(Ids("0" * 12), np.random.default_rng(1), obfuscated=False)
-
-
-def step(due_ns: int, word: str) -> OutboxStep:
-    return due_ns, lambda at_ns: OutgoingEvent(at_ns, word, b"")
-
-
 def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
     return [(event.due_ns, event.type) for event in planned.due(now_ns)]
-
-
-Steps = list[tuple[int, str]]
-COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
-    # (series, the current time, the steps that are due, the due time of the next step)
-    "steps are ordered by time and then by insertion":
-        ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
-         [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
-    "equal instants do not interleave two series":
-        ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
-         [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
-    "no step before its time": ([[(10, "a")]], 9, [], 10),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("series", "now_ns", "came", "next_ns"), COMES.values(), ids=COMES)
-def test_series_of_events_are_merged_by_time(
-    series: list[Steps], now_ns: int, came: Steps, next_ns: int | None
-) -> None:
-    planned = outbox()
-    for steps in series:
-        planned.plan([step(*one) for one in steps])
-
-    assert due(planned, now_ns) == came
-    assert planned.next_due_ns() == next_ns
-
-
-def test_a_dropped_series_is_not_sent() -> None:
-    planned = outbox()
-    series = planned.plan([step(10, "a"), step(20, "b")])
-    planned.plan([step(30, "c")])
-
-    series.dropped = True
-
-    assert due(planned, 30) == [(30, "c")]
 
 
 # The events that share a write.

@@ -18,9 +18,7 @@ from bench.simulator.services.openai import OPENAI_GA, OPENAI_PREVIEW
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
-    CREATE,
     LATER_NS,
-    MS,
     VAD,
     all_of,
     answers,
@@ -32,8 +30,6 @@ from tests.simulator.builders import (
     sound,
     talk,
     types,
-    user_text,
-    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -89,39 +85,6 @@ def test_a_transcription_session_has_its_own_event_and_session_types(dialect: Wi
         # the SDK documents that this key is absent if a session is updated by WebSocket
         secret = {"client_secret": {"value": "", "expires_at": 0}}
         assert_typed(dialect, [updated | {"session": updated["session"] | secret}])
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_committed_audio_is_transcribed_without_a_response(dialect: WireDialect) -> None:
-    events = transcribe_audio(transcriber(dialect, "gpt-4o-transcribe"))
-
-    created = ("added", "done") if dialect.names is GA else ("created",)
-    expected = [*(f"conversation.item.{name}" for name in created), f"{FAMILY}.delta", f"{FAMILY}.completed"]
-    assert without_repeats(types(events)) == ["input_audio_buffer.committed", *expected]
-    assert "".join(event["delta"] for event in all_of(events, ".delta")) == one(events, ".completed")["transcript"]
-    assert one(events, ".completed")["transcript"] == "Where is my parcel? It is late."
-    assert_typed(dialect, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_detected_speech_is_transcribed_without_a_response(dialect: WireDialect) -> None:
-    behaviour = transcriber(dialect, "whisper-1", VAD)
-    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    assert types(events)[:3] == [
-        f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")
-    ]
-    assert types(events)[-2:] == [f"{FAMILY}.delta", f"{FAMILY}.completed"]
-    assert not all_of(events, "response.created")
-    assert_typed(dialect, events)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("event", [CREATE, user_text(), {"type": "response.cancel"}])
-def test_a_transcription_session_refuses_response_and_item_events(dialect: WireDialect, event: dict[str, Any]) -> None:
-    (error,) = answers(build_behaviour(dialect), event)
-
-    assert (error["error"]["code"], error["error"]["param"]) == ("invalid_value", "type")
 
 
 @pytest.mark.parametrize("dialect", IN_GA)
@@ -199,22 +162,6 @@ def test_a_model_without_turn_detection_sends_deltas_while_the_caller_speaks(dia
     assert_typed(dialect, [*events, *final])
 
 
-@pytest.mark.parametrize("delay", ["minimal", "medium", "xhigh"])
-def test_the_setting_delay_scales_the_lag_of_the_deltas(delay: str) -> None:
-    def first_ns(further: dict[str, Any]) -> int:
-        behaviour = build_behaviour(OPENAI_GA.transcribing(), transcripts=STREAMING)
-        settings = {"transcription": {"model": "gpt-live-transcribe", **further}, "turn_detection": None}
-        answers(
-            behaviour, {"type": "session.update", "session": {"type": "transcription", "audio": {"input": settings}}}
-        )
-        (first, *_) = talk(behaviour, sound(1_000)) + drain(behaviour)
-        return int(first["due_ns"])
-
-    plain, scaled = first_ns({}), first_ns({"delay": delay, "languages": ["en"], "keywords": ["parcel"]})
-    assert (scaled > plain) == (delay == "xhigh")
-    assert (scaled < plain) == (delay == "minimal")
-
-
 def test_cleared_audio_has_no_further_deltas() -> None:
     behaviour = transcriber(OPENAI_GA.transcribing(), "gpt-live-transcribe", profile=STREAMING)
     talk(behaviour, sound(300))
@@ -230,36 +177,7 @@ def test_invented_words_are_the_transcript() -> None:
     assert one(events, ".completed")["transcript"] == "word1 word2 word3 word4"
 
 
-@pytest.mark.parametrize(
-    "setting", [{"delay": "slow"}, {"languages": "en"}, {"keywords": [5]}, {"language": ["en"]}, {"words": 1}]
-)
-def test_the_settings_of_a_transcription_have_the_types_of_the_sdk(setting: dict[str, Any]) -> None:
-    behaviour = build_behaviour(OPENAI_GA.transcribing())
-    settings = {"transcription": {"model": "gpt-live-transcribe", **setting}}
-    update_ = {"type": "session.update", "session": {"type": "transcription", "audio": {"input": settings}}}
-    (error,) = [event for event in answers(behaviour, update_) if event["type"] == "error"]
-
-    assert error["error"]["param"].startswith("session.audio.input.transcription.")
-
-
-@pytest.mark.parametrize("dialect", IN_PREVIEW)
-def test_the_diarizing_model_is_refused_in_preview(dialect: WireDialect) -> None:
-    (error,) = answers(build_behaviour(dialect), update(dialect, "gpt-4o-transcribe-diarize"))
-
-    assert error["error"]["param"] == "session.input_audio_transcription.model"
-
-
-def test_without_a_model_nothing_is_transcribed() -> None:
-    events = answers(build_behaviour(OPENAI_GA.transcribing()), append(500), COMMIT)
-
-    assert events[0]["due_ns"] >= AT_NS
-    assert not [event for event in events if event["type"].startswith(FAMILY)]
-
-
 # A session with answers transcribes the caller's audio if the session requests it.
-
-
-AZURE = (AZURE_GA, AZURE_PREVIEW)
 
 
 def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
@@ -278,14 +196,6 @@ def test_a_simulated_transcript_states_that_it_is_simulated() -> None:
     assert completed["usage"] == {"type": "duration", "seconds": 2.3}
 
 
-def test_transcripts_of_the_profile_are_used_in_order() -> None:
-    known = TranscriptSettings(("Where is my parcel?", "It is 4711."), 0.0)
-    behaviour = listening(None, model="whisper-1", transcripts=known)
-    transcripts = [transcribed(behaviour)[-1]["transcript"] for _ in range(3)]
-
-    assert transcripts == ["Where is my parcel?", "It is 4711.", "Where is my parcel?"]
-
-
 @given(st.integers(1, 12), st.integers(0, 100), st.sampled_from(["word ", "किताब ", "字"]))
 def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int, word: str) -> None:
     text = word * words
@@ -296,47 +206,11 @@ def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int, wo
     assert max(word_errors(text, each)[1] for each in transcripts) <= words * percent / 100 + 1
 
 
-def test_a_whisper_model_sends_one_delta_in_ga() -> None:
-    delta, completed = transcribed(listening(None, model="whisper-1"))
-
-    assert delta["delta"] == completed["transcript"]
-    assert delta["item_id"] == completed["item_id"]
-
-
-def test_other_models_send_one_delta_per_word_in_ga() -> None:
-    *deltas, completed = transcribed(listening(None, model="gpt-4o-mini-transcribe"))
-
-    assert len(deltas) > 3
-    assert "".join(event["delta"] for event in deltas) == completed["transcript"]
-    assert completed["usage"]["type"] == "tokens"
-    assert completed["usage"]["input_tokens"] == 23
-    assert completed["usage"]["total_tokens"] == 23 + completed["usage"]["output_tokens"]
-
-
-def test_preview_has_no_deltas_of_transcription() -> None:
-    events = transcribed(listening(None, dialect=AZURE_PREVIEW, model="gpt-4o-transcribe"))
-
-    assert len(events) == 1
-
-
 def test_transcription_deltas_are_padded_if_obfuscation_is_on() -> None:
     *deltas, completed = transcribed(listening(None, model="gpt-4o-transcribe", obfuscation=True))
 
     assert all(11 <= len(event["obfuscation"]) <= 15 for event in deltas)
     assert "obfuscation" not in completed
-
-
-@pytest.mark.parametrize("dialect", AZURE)
-def test_a_vad_turn_is_transcribed_in_parallel_to_its_response(dialect: WireDialect) -> None:
-    delays = {"input_transcribed": 500}
-    behaviour = listening(dialect=dialect, model="whisper-1", delays=delays)
-
-    events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
-
-    committed, completed = one(events, "committed"), one(events, "transcription.completed")
-    assert completed["item_id"] == committed["item_id"]
-    assert completed["transcript"] == "(simulated transcript of 1.3 s of audio)"
-    assert completed["due_ns"] - committed["due_ns"] == 500 * MS
 
 
 def test_a_retrieved_item_has_its_transcript() -> None:

@@ -6,7 +6,6 @@ import base64
 from typing import Any
 
 import pytest
-from azure.ai.voicelive import models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,53 +48,6 @@ def opened(**session: Any) -> Behaviour:
     return behaviour
 
 
-def test_a_session_opens_with_the_defaults_of_voice_live() -> None:
-    (created,) = drain(build_behaviour(VOICE_LIVE))
-
-    assert created["session"]["turn_detection"]["type"] == "server_vad"
-    assert created["session"]["turn_detection"]["silence_duration_ms"] == 500
-    assert_voice_live([created])
-
-
-def test_settings_of_the_sdk_are_accepted_and_returned() -> None:
-    """The settings come from the client's own models."""
-    wanted = models.RequestSession(
-        modalities=["text", "audio"],
-        instructions="Be brief.",
-        voice=models.AzureStandardVoice(name="en-US-AvaNeural", temperature=0.8),
-        input_audio_format="pcm16",
-        output_audio_format="pcm16",
-        input_audio_sampling_rate=16_000,
-        turn_detection=models.AzureSemanticVadMultilingual(
-            silence_duration_ms=400,
-            languages=["en", "de"],
-            end_of_utterance_detection=models.AzureSemanticDetectionMultilingual(
-                threshold_level="high", timeout_ms=900
-            ),
-        ),
-        input_audio_echo_cancellation=models.AudioEchoCancellation(),
-        input_audio_noise_reduction=models.AudioNoiseReduction(type="azure_deep_noise_suppression"),
-        input_audio_transcription=models.AudioInputTranscriptionOptions(model="azure-speech", phrase_list=["parcel"]),
-        tools=[models.FunctionTool(name="find_parcel", parameters={"type": "object", "properties": {}})],
-        tool_choice="auto",
-        temperature=0.7,
-        max_response_output_tokens="inf",
-        reasoning_effort="low",
-        interim_response=models.LlmInterimResponseConfig(triggers=["latency"], instructions="Say that you look it up."),
-        metadata={"caller": "4711"},
-    ).as_dict()
-    behaviour = build_behaviour(VOICE_LIVE)
-    (updated,) = answers(behaviour, {"type": "session.update", "session": wanted})
-
-    shown = updated["session"]
-    assert {key: shown[key] for key in wanted if key not in ("turn_detection", "interim_response")} == {
-        key: wanted[key] for key in wanted if key not in ("turn_detection", "interim_response")
-    }
-    assert shown["turn_detection"].items() >= wanted["turn_detection"].items()
-    assert shown["interim_response"].items() >= wanted["interim_response"].items()
-    assert_voice_live([updated])
-
-
 @pytest.mark.parametrize(
     ("session", "code", "param"),
     [
@@ -129,19 +81,6 @@ def test_unknown_settings_are_refused(session: dict[str, Any], code: str, param:
     assert (refused["error"]["code"], refused["error"]["param"]) == (code, param)
     assert behaviour.session.shown == before
     assert_voice_live([refused])
-
-
-@pytest.mark.parametrize("voice", ["marin", STANDARD, {"type": "openai", "name": "echo"},
-                                   {"type": "azure-realtime-native", "name": "ava"},
-                                   {"type": "azure-personal", "name": "x", "model": "DragonLatestNeural"}])  # fmt: skip
-@pytest.mark.parametrize("modalities", [["text", "audio"], ["text"]])
-def test_a_typed_turn_is_answered(voice: Any, modalities: list[str]) -> None:
-    events = answers(opened(voice=voice, modalities=modalities), user_text(), CREATE)
-
-    response = done(events)
-    assert (response["status"], response["voice"]) == ("completed", voice)
-    assert bool(all_of(events, "response.audio.delta")) is (len(modalities) == 2)
-    assert_voice_live(events)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import rtbench.cli
-from bench.base.installation import tool_version
 from rtbench.cli import app
 from tests import forked
 from tests.reports.check.examples import ENOUGH, run
@@ -38,13 +37,6 @@ def check_of(tmp_path: Path, limit: str, redirection: str = "", **variables: str
     limits.write_text(f"ttfa: med<{limit}", encoding="utf-8")
     command = f'"{sys.executable}" -m rtbench.cli.app check "{folder}" --thresholds "{limits}" {redirection}'
     return subprocess.run(["sh", "-c", command], env=os.environ | variables, capture_output=True, check=False)
-
-
-@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-"])
-def test_the_exit_status_is_the_verdict_without_streams(tmp_path: Path, redirection: str) -> None:
-    found = check_of(tmp_path, "5s", redirection)
-
-    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "euc_jp"])
@@ -78,37 +70,6 @@ def test_an_unexpected_error_is_not_a_failed_threshold(monkeypatch: pytest.Monke
         app.main()
 
     assert ended.value.code == 2
-
-
-def test_a_usage_error_ends_with_2_with_a_closed_pipe(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "wb") as closed:
-        found = forked.run(
-            [sys.executable, "-m", "rtbench.cli.app", "check", str(tmp_path)], stdout=closed, stderr=closed, check=False
-        )
-
-    assert found.returncode == 2
-
-
-def test_the_version_is_printed_without_importing_run_readers() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "rtbench.cli.app", "--version"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-
-    assert found.stdout == f"rtbench {tool_version()}\n"
-    assert {"numpy", "pyarrow", "hdrh", "msgspec"} & {
-        line.rpartition("|")[2].strip() for line in found.stderr.splitlines()
-    } == set()
-
-
-@pytest.mark.parametrize("command", [(), ("quickstart",), ("simulate",), ("report",)])
-def test_the_help_of_commands_is_printed_without_a_warning(command: tuple[str, ...]) -> None:
-    program = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *command, "--help"]
-    ended = subprocess.run(program, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
-    assert "Usage:" in ended.stdout
 
 
 def test_ctrl_c_during_imports_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,6 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_script_of_a_shell_calls_rtbench(shell: str) -> None:
-    assert "_RTBENCH_COMPLETE=complete_" + shell in script(shell)
-
-
 @pytest.mark.parametrize("shell", ASKED)
 @pytest.mark.parametrize(("line", "completed"), [("rtbench calib", "calibrate"), ("rtbench check --t", "--thresholds")])
 def test_a_shell_completes_commands_and_options(shell: str, line: str, completed: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import forked
-from tests.system.deploy_files import DEPLOY, LOAD_TEST, ROOT, documents
+from tests.system.deploy_files import DEPLOY, LOAD_TEST, documents
 
 JOB = DEPLOY / "kubernetes" / "job" / "rtbench.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
@@ -49,81 +49,6 @@ def test_pods_meet_the_restricted_pod_security_standard(path: Path) -> None:
                 "capabilities": {"drop": ["ALL"]},
             }
             assert container["resources"].keys() == {"requests", "limits"}
-
-
-def test_the_load_test_names_existing_files_and_a_wheel() -> None:
-    (load_test,) = documents(LOAD_TEST)
-    named = [load_test["testPlan"], *load_test["configurationFiles"]]
-    there = {path.name for path in LOAD_TEST.parent.iterdir()}
-    (wheel,) = set(named) - there
-
-    assert (load_test["version"], load_test["testType"]) == ("v0.1", "Locust")
-    assert there == {LOAD_TEST.name, *named} - {wheel}
-    assert re.fullmatch(r"rtbench-[\d.]+-cp(\d+)-cp\1-manylinux_\w+\.whl", wheel), "an engine gets what is listed"
-    asked = [line for line in (LOAD_TEST.parent / "requirements.txt").read_text().splitlines() if line[:1] != "#"]
-    assert asked == [wheel]
-
-
-def jobs() -> dict[str, tuple[Any, Any]]:
-    """Return each Job of the run together with its container, by name."""
-    specs = {each["metadata"]["name"]: each["spec"] for each in documents(JOB) if each["kind"] == "Job"}
-    return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
-
-
-def test_the_master_job_waits_for_all_workers_of_the_worker_job() -> None:
-    (_, master), (spec, worker) = jobs()["rtbench-master"], jobs()["rtbench-worker"]
-    pods, cores = spec["parallelism"], worker["resources"]["requests"]["cpu"]
-
-    assert spec["completions"] == pods
-    assert worker["resources"]["limits"]["cpu"] == cores
-    assert f"--processes={cores}" in worker["args"], "one for each core that the pod asks for, and not that there is"
-    assert f"--expect-workers={pods * int(cores)}" in master["args"]
-
-
-def test_the_calibration_pod_equals_a_worker_pod() -> None:
-    (pod,) = [document["spec"] for document in documents(CALIBRATE)]
-    (calibrates,) = pod["containers"]
-    spec, worker = jobs()["rtbench-worker"]
-
-    assert {key: calibrates[key] for key in ("image", "resources", "securityContext")}.items() <= worker.items()
-    assert pod["securityContext"] == spec["template"]["spec"]["securityContext"]
-
-
-def test_jobs_upload_runs_and_have_a_deadline() -> None:
-    for spec, container in jobs().values():
-        assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
-        assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
-
-
-def test_the_network_policy_allows_only_workers_at_the_port_of_locust() -> None:
-    policies = {d["metadata"]["name"]: d["spec"] for d in documents(JOB) if d["kind"] == "NetworkPolicy"}
-    (rule,) = policies["rtbench-master"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "rtbench", "role": "worker"}}}]
-    assert [port["port"] for port in rule["ports"]] == [5557]
-
-
-def test_selectors_match_labels_of_pods() -> None:
-    labels = [
-        spec["template"]["metadata"]["labels"] if "template" in spec else spec["labels"]
-        for spec in walked(documents(JOB))
-        if "template" in spec or {"command", "labels"} <= spec.keys()
-    ]
-    chosen = [
-        spec.get("matchLabels") or spec.get("selector")
-        for spec in walked(documents(JOB))
-        if "matchLabels" in spec or "selector" in spec
-    ]
-
-    assert len(labels) == 2
-    assert all(any(choice.items() <= label.items() for label in labels) for choice in chosen)
-
-
-def test_each_mounted_volume_is_defined() -> None:
-    for spec in walked(documents(JOB)):
-        if "volumes" in spec:
-            volumes = {volume["name"] for volume in spec["volumes"]}
-            mounts = spec.get("volumeMounts") or spec["containers"][0]["volumeMounts"]
-            assert {mount["name"] for mount in mounts} == volumes
 
 
 def command_lines() -> Iterator[list[str]]:
@@ -162,13 +87,6 @@ def test_options_and_variables_of_manifests_exist() -> None:
     assert named <= {*json.loads(ended.stdout)} | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
-def test_manifests_contain_no_key_and_no_signature() -> None:
-    for path in DEPLOY.rglob("*.yaml"):
-        assert "sig=" not in path.read_text()
-    entries = [entry for spec in walked(documents(JOB)) for entry in spec.get("env", ())]
-    assert all("value" not in entry for entry in entries), "what a Job's container is told by name is secret"
-
-
 def instructions() -> list[tuple[str, str]]:
     """Return (instruction, the rest of the line) for each line of the Dockerfile. Lines that end with a backslash are
     joined
@@ -177,21 +95,6 @@ def instructions() -> list[tuple[str, str]]:
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
-
-
-def test_the_image_is_slim_and_pinned_and_runs_unprivileged() -> None:
-    found = instructions()
-    images = [rest.partition(" ")[0] for word, rest in found if word == "FROM"]
-    given = [rest for word, rest in found if word == "ARG"]
-    last = [word for word, _ in found][::-1].index("FROM")
-    final = dict(found[-last:])
-
-    assert images == ["${PYTHON}"] * 2
-    assert set(given) == {"PYTHON", "VERSION"}, "none of them has a default: who builds says which"
-    assert final["USER"] not in ("root", "0")
-    assert final["ENTRYPOINT"] == '["entrypoint"]'
-    assert final["HEALTHCHECK"].endswith('CMD ["health"]')
-    assert "gcc" not in " ".join(rest for _, rest in found[-last:])
 
 
 DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
@@ -309,37 +212,3 @@ CALLED = {
 def test_the_entry_point_accepts_commands_and_options_of_operators(words: str, tmp_path: Path) -> None:
     with entry_point(tmp_path, *words.split()) as process:
         assert process.communicate()[0].strip() == CALLED[words]
-
-
-def test_sources_of_the_image_exist_and_are_not_ignored() -> None:
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split("\n")
-    sources = [
-        source
-        for word, rest in instructions()
-        if word == "COPY" and "--from" not in rest
-        for source in rest.split()[:-1]
-        if not source.startswith("--")
-    ]
-
-    assert len(sources) >= 9
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        assert f"!{source}" in ignored
-
-
-def test_the_load_of_the_compose_file_shares_the_network_of_the_simulator() -> None:
-    """Plain ws:// is only allowed on loopback, so the load uses the network of the simulator. It starts after the
-    simulator
-    listens.
-    """
-    services = documents(COMPOSE)[0]["services"]
-    url = services["load"]["environment"]["LOCUST_URL"]
-    port = services["simulator"]["command"][-1]
-
-    assert services["simulator"]["command"][:3] == ["rtbench", "simulate", "--port"]
-    assert url.startswith(f"ws://127.0.0.1:{port}/")
-    assert f"('127.0.0.1', {port})" in services["simulator"]["healthcheck"]["test"][-1]
-    assert services["load"]["network_mode"] == "service:simulator"
-    assert services["load"]["depends_on"] == {"simulator": {"condition": "service_healthy"}}
-    assert (COMPOSE.parent / services["simulator"]["build"]["context"]).resolve() == ROOT
-    assert (ROOT / services["simulator"]["build"]["dockerfile"]).is_file()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.errors import UsageError
 from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run as started
 from rtbench.locust_run import LocustRun, locust_run
@@ -23,11 +22,6 @@ def ending(folder: Path, code: str, **document: object) -> str:
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "locust.log").write_text("something\nrtbench: no\n")
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log").wait_for_end(folder, 60.0)
-
-
-def test_a_finished_run_has_no_problem_if_it_has_a_validity(tmp_path: Path) -> None:
-    assert ending(tmp_path, "exit(4)", validity={"status": "invalid"}) == ""
-    assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
 
 
 def test_a_killed_run_reports_its_signal(tmp_path: Path) -> None:
@@ -48,33 +42,3 @@ def test_a_run_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.M
 
     assert output == "the run did not end within 0 s after its planned end"
     assert run.process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize(
-    ("code", "name", "expected"),
-    [
-        ("print('first', flush=True); exit('rtbench: no such file')", "", "the run did not start: no such file"),
-        ("exit(1)", "01-level-4", "the run of 01-level-4 did not start: it printed nothing"),
-    ],
-)
-def test_a_run_that_does_not_begin_reports_its_last_line(
-    code: str, name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "20261120T091400Z-another").mkdir()
-    (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
-    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
-    with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
-        run.wait_for_folder(tmp_path, name)
-
-    assert str(refused.value) == expected
-
-
-def test_a_run_without_a_log_has_the_terminal_and_process_group_of_its_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    code = "import os; print(os.getpgrp() == os.getpgid(os.getppid()), os.getcwd())"
-    monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
-    with locust_run([], {}, folder=tmp_path) as run:
-        run.process.wait()
-
-    assert capfd.readouterr().out == f"True {tmp_path}\n"

@@ -45,16 +45,6 @@ def test_windows_is_refused_in_one_line_with_wsl_as_remedy(started: str, tmp_pat
     assert "WSL" in line
 
 
-def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) -> None:
-    file = tmp_path / "calls.py"
-    file.write_text(f"{WINDOWS}\nfrom rtbench import RealtimeUser\n")
-    command = [sys.executable, "-m", "locust", "-f", str(file), "--headless"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 2
-    assert [line for line in ended.stderr.splitlines() if "WSL" in line] == ended.stderr.splitlines()
-
-
 def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> None:
     """The stubs of the standard library in mypy have conditions on `sys.platform`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.end_to_end.locust_process import free_port, rtbench, run_locust, write_scenario
-from tests.transport.test_certificates import write_client
+from tests.transport.certificates import write_client
 
 NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
 VARIANT = "variants: {marin: {session: {voice: marin}}}"
@@ -47,7 +47,7 @@ REFUSED = {
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
     "merge . -o merged": "",
-    f"capacity -f scenario.py -o found --slo 'ttfa med<5s' --from 4 --to 4 --max-time 100s {NOWHERE}": "script.yaml:3",
+    f"capacity scenario.py -o found --thresholds ttfa:med<5s --from 4 --to 4 {NOWHERE}": "script.yaml:3",
 }
 
 
@@ -77,6 +77,9 @@ RUNS_REFUSED = {
     "--runs-dir": f"{NOWHERE} --runs-dir /proc/nowhere",
     "--users 9 contradicts --max-concurrent 3": f"{NOWHERE} --arrival-rate 1/s --max-concurrent 3 -u 9",
     "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
+    "--thresholds needs --until-decided, a threshold with `abort: true`": (
+        "--target-file TARGETS --targets east --sessions 20 --thresholds LIMITS"
+    ),
     "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
     "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",
     "only 0 of 2 expected workers connected within 1 s": (
@@ -88,8 +91,14 @@ RUNS_REFUSED = {
 @pytest.mark.parametrize("expected", RUNS_REFUSED)
 def test_usage_errors_of_locust_are_one_line_and_leave_no_run(expected: str, tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
+    (tmp_path / "ci.yaml").write_text("ttfa: p(95)<800\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        there = {"TARGETS": tmp_path / "targets.yaml", "TAKEN": taken.getsockname()[1], "FREE": free_port()}
+        there = {
+            "TARGETS": tmp_path / "targets.yaml",
+            "LIMITS": tmp_path / "ci.yaml",
+            "TAKEN": taken.getsockname()[1],
+            "FREE": free_port(),
+        }
         options = [str(there.get(word, word)) for word in RUNS_REFUSED[expected].split()]
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
 

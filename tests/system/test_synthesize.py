@@ -97,37 +97,6 @@ def test_no_other_command_runs_the_synthesizer(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_a_script_with_another_mistake_runs_nothing(tmp_path: Path) -> None:
-    path = script(tmp_path, WORKS, "Hello")
-    path.write_text(path.read_text().replace('"name"', '"x_name"'), encoding="utf-8")
-    found = failures(call("synthesize", path))
-
-    assert len(found) == 1
-    assert "has an unknown key 'x_name'" in found[0]
-    assert calls(tmp_path) == []
-
-
-def test_a_script_without_texts_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text("steps: [{text: Hi}]\n", encoding="utf-8")
-
-    assert call("synthesize", path).stdout == f"{path}: says no text\n"
-
-
-def test_a_wav_that_no_script_needs_is_named(tmp_path: Path) -> None:
-    path = script(tmp_path, WORKS, "Hello", "Goodbye")
-    call("synthesize", path)
-    kept = {turn.recordings[0].path.name for turn in load_script(path).turns[:1]}
-    [unused] = set(leftovers(tmp_path)) - kept
-    (tmp_path / "speech" / "mine.wav").touch()
-    path = script(tmp_path, WORKS, "Hello")
-
-    lines = call("synthesize", path).stdout.splitlines()
-    assert [line for line in lines if "belongs to no text" in line] == [
-        f"{os.path.relpath(tmp_path)}/speech/{unused}: belongs to no text of these files"
-    ]
-
-
 def test_the_texts_of_tasks_in_python_are_synthesized(tmp_path: Path) -> None:
     script(tmp_path, WORKS)
     path = tmp_path / "calls.py"
@@ -198,29 +167,6 @@ def test_a_failed_command_is_one_line_and_leaves_nothing(tmp_path: Path, work: s
     assert KEY not in line
     assert result.stdout.splitlines()[-1] == f"{path}: 0 made, 1 not made"
     assert not (tmp_path / "speech").exists()
-
-
-def test_a_text_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    work = "write(file, 0 if calls_so_far == 1 else 9_000)"
-    path = script(tmp_path, f"calls_so_far = len(open('calls.jsonl').readlines())\n{work}", "One", "Two", "Three")
-    result = call("synthesize", path)
-
-    assert len(failures(result)) == 1
-    assert result.stdout.splitlines()[-1] == f"{path}: 2 made, 1 not made"
-    assert len(leftovers(tmp_path)) == 2
-    assert len(calls(tmp_path)) == 3
-
-
-def test_a_program_that_is_not_installed_is_one_line_for_all_texts(tmp_path: Path) -> None:
-    path = script(tmp_path, WORKS, "Hello", "Goodbye")
-    path.write_text(path.read_text().replace(sys.executable, "no-such-program"), encoding="utf-8")
-    result = call("synthesize", path)
-
-    [line] = failures(result)
-    assert line.endswith(
-        ": the synthesizer no-such-program is not installed: install it, or change `command` of `synthesizer`"
-    )
-    assert result.stdout.splitlines()[-1] == f"{path}: 0 made, 2 not made"
 
 
 def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> None:
@@ -378,14 +324,3 @@ def test_only_an_error_about_one_text_lets_the_others_continue(tmp_path: Path, s
 
     assert len(service.requests) == requests
     assert result.stdout.endswith(": 0 made, 3 not made\n")
-
-
-def test_a_missing_key_and_an_unreachable_service_are_one_line_each(tmp_path: Path) -> None:
-    path = spoken(tmp_path, "http://127.0.0.1:9/v1", "Hello", "Goodbye")
-
-    [without_key] = failures(call("synthesize", path, env={"TTS_CREDENTIAL": None}))
-    [unreachable] = failures(call("synthesize", path, env={"TTS_CREDENTIAL": KEY}))
-    assert without_key.endswith(
-        "synthesizer.api_key_env: the environment variable TTS_CREDENTIAL is not set: set it to the API key"
-    )
-    assert unreachable.endswith("127.0.0.1:9 cannot be reached, or closed the connection: Connection refused")

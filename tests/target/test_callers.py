@@ -65,10 +65,6 @@ def test_a_target_may_assert_another_identity_than_its_caller(tmp_path: Path) ->
     assert sent(found) == {"From": "<sip:1@b.example>", "p-asserted-identity": "<sip:2@b.example>", "Privacy": "id"}
 
 
-def test_without_a_caller_a_target_sets_no_header() -> None:
-    assert sent(target()) == {}
-
-
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
@@ -111,10 +107,6 @@ def test_a_variant_and_an_option_replace_the_caller(tmp_path: Path) -> None:
     assert [own, same, other] == ["<sip:+1@b.example>", "<sip:+1@b.example>", "<sip:+2@b.example>"]
     (found,) = in_file(tmp_path, text, "a.other", from_="+3")
     assert sent(found)["From"] == "<sip:+3@b.example>"
-
-
-def test_each_call_may_have_its_own_caller() -> None:
-    assert sent(target(from_="sip:{uuid}@h"))["From"] == "<sip:id@h>"
 
 
 def test_the_value_of_a_variable_in_the_caller_is_hidden() -> None:
@@ -164,16 +156,6 @@ def test_a_header_of_sip_itself_is_refused_with_the_key_to_use(tmp_path: Path, n
         in_file(tmp_path, f"headers: {{{name}: x}}")
     with pytest.raises(UsageError, match=message):
         check_targets(tmp_path / "targets.yaml")
-
-
-@pytest.mark.parametrize(
-    "name", ["X-Account", "Diversion", "P-Asserted-Identity", "User-to-User", "Privacy", "Remote-Party-ID", "Host"]
-)
-def test_other_headers_of_a_call_may_be_set(tmp_path: Path, name: str) -> None:
-    value = '"Müller" <sip:+1@b.example>'
-    (found,) = in_file(tmp_path, f"headers: {{{name}: '{value}'}}")
-
-    assert sent(found) == {name: value}
 
 
 @pytest.mark.parametrize("value", [r"a\r\nFrom: b", r"a\nb", r"a\0b", r"a\u2028b", " "])

@@ -107,17 +107,3 @@ def test_a_text_without_the_beginning_of_the_secret_is_unchanged(secret: str, te
     hidden = Credential("api-key", secret).redact(text)
 
     assert hidden == text or secret[:MIN_SECRET_CHARACTERS] in text
-
-
-def test_a_long_token_that_does_not_occur_needs_one_search() -> None:
-    looked_for = []
-
-    class Text(str):
-        def __contains__(self, part: object) -> bool:
-            looked_for.append(part)
-            return super().__contains__(part)  # type: ignore[operator]
-
-    text = Text("a service's words")
-
-    assert Credential("Authorization", "x" * 2_000, "Bearer").redact(text) is text
-    assert looked_for == ["x" * MIN_SECRET_CHARACTERS]

@@ -120,42 +120,6 @@ def test_voice_live_is_reached_at_a_resource_and_identified_by_its_path() -> Non
     assert by_endpoint.terms.billing is Billing.TIERS
 
 
-def test_an_agent_of_voice_live_may_replace_the_model() -> None:
-    agent = LIVE_URL.replace("model=my-deployment", "agent-name=desk&agent-project-name=care")
-
-    assert resolve_target({}, url=agent).public_url == agent
-
-
-def test_an_untested_api_version_is_accepted_with_a_notice() -> None:
-    target = resolve_target(AZURE | {"OPENAI_API_VERSION": "2025-09-01-preview"})
-
-    assert "api-version=2025-09-01-preview&" in target.url
-    (notice,) = target.notices
-    assert "2024-10-01-preview and 2025-04-01-preview" in notice
-
-
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        "https://res.openai.azure.com",
-        " https://res.openai.azure.com\n",
-        '"https://res.openai.azure.com/"',
-        "HTTPS://Res.OpenAI.Azure.com",
-        "wss://res.openai.azure.com",
-        "https://res.openai.azure.com/openai/v1/",
-    ],
-)
-def test_copied_spellings_of_an_endpoint_give_the_same_url(endpoint: str) -> None:
-    assert resolve_target(AZURE | {ENDPOINT: endpoint}).url == GA_URL
-
-
-def test_a_local_endpoint_may_be_without_tls() -> None:
-    target = resolve_target(DATED | {ENDPOINT: "http://localhost:8080"})
-
-    assert target.url.startswith("ws://localhost:8080/openai/realtime?")
-    assert (target.tls, target.loopback, target.connects_per_min) == (False, True, None)
-
-
 def test_the_name_of_a_deployment_is_escaped_in_the_query() -> None:
     target = resolve_target(AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "a&b=c#d"})
 
@@ -295,12 +259,6 @@ def test_the_intent_of_an_address_makes_its_sessions_only_transcribe(
     assert target.script_settings == {"output": "transcript"}
 
 
-def test_an_agent_url_may_have_any_intent() -> None:
-    url = "wss://agent.example/media?intent=transcription"
-
-    assert resolve_target({}, url=url, dialect="twilio").url == url
-
-
 def test_another_dialect_of_the_family_uses_the_path_of_ga(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Variant()
     monkeypatch.setitem(DIALECTS, "variant", other)
@@ -341,27 +299,6 @@ def test_with_a_url_only_the_key_and_proxy_variables_are_read() -> None:
     environ = OnlyMine(DATED | {"MINE": "mine"})
     assert resolve_target(environ, url=GA_URL, api_key_env="MINE").dialect is GA
     assert resolve_target(environ, url=GA_URL).auth is None
-
-
-@pytest.mark.parametrize(
-    ("url", "dialect", "beta"),
-    [
-        ("wss://api.openai.com/v1/realtime?model=m", "preview", True),
-        ("wss://api.openai.com/v1/realtime?model=m", "ga", False),
-        (PREVIEW_URL, "preview", False),
-    ],
-)
-def test_the_preview_of_openai_is_requested_by_a_header(url: str, dialect: str, beta: bool) -> None:
-    headers = resolve_target({}, url=url, dialect=dialect).headers
-
-    assert (("OpenAI-Beta", "realtime=v1") in headers) is beta
-
-
-@pytest.mark.parametrize("url", ["ws://localhost:8765", "ws://localhost:8765/", "ws://localhost:8765?call={uuid}"])
-def test_an_agent_may_be_at_the_root_of_its_server(url: str) -> None:
-    target = resolve_target({}, url=url, dialect="twilio")
-
-    assert target.resource == url.replace("ws://localhost:8765", "/").replace("//", "/")
 
 
 @pytest.mark.parametrize(
@@ -441,36 +378,6 @@ def test_the_auth_option_key_uses_the_key_of_the_environment_or_is_refused() -> 
     assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
 
 
-FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cognitiveservices.azure.us",
-                                                           "cognitiveservices.azure.cn"))  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("host", "scope", "authority", "live"),
-    [
-        ("res.openai.azure.com", PUBLIC, None, None),
-        ("res.cognitiveservices.azure.com", PUBLIC, None, FOUNDRY),
-        ("gateway.example", PUBLIC, None, None),
-        ("res.openai.azure.us", US, "login.microsoftonline.us", None),
-        ("res.services.ai.azure.us", US, "login.microsoftonline.us", US),
-        ("res.openai.azure.cn", CN, "login.chinacloudapi.cn", None),
-    ],
-)
-def test_the_host_determines_the_cloud_of_the_sign_in(
-    host: str, scope: str, authority: str | None, live: str | None
-) -> None:
-    """The token for Voice Live (`live`) has the scope that Microsoft's own client requests."""
-    expected = EntraSignIn(scope, authority=authority)
-
-    assert entra(KEYLESS | {ENDPOINT: f"https://{host}"}) == expected
-    assert entra({}, url=f"wss://{host}/openai/v1/realtime?model=m", auth="entra") == expected
-    assert not live or entra({}, url=LIVE_URL.replace("res.services.ai.azure.com", host), auth="entra").scope == live
-
-
-def test_a_token_may_be_sent_to_this_machine() -> None:
-    assert entra({}, url="ws://localhost:1/talk", auth="entra").scope == PUBLIC
-
-
 # --- the route
 
 
@@ -480,28 +387,6 @@ def test_the_environment_s_proxy_is_used_and_printed_without_its_password() -> N
     assert target.network_path.proxy == Proxy("http", "proxy.example", 3128, "me", KEY)
     assert target.notices == ("through the proxy http://proxy.example:3128 (HTTPS_PROXY)",)
     assert KEY not in repr(target)
-
-
-def test_the_proxy_option_overrides_the_environment() -> None:
-    environ = AZURE | {"https_proxy": "http://other.example"}
-
-    assert resolve_target(environ, proxy="none").network_path.proxy is None
-    assert resolve_target(environ, proxy="none").notices == ()
-    assert resolve_target(environ, proxy="socks5h://p:1").network_path.proxy == Proxy("socks5", "p", 1)
-
-
-def test_a_proxy_to_this_machine_is_used_only_with_the_option() -> None:
-    environ = {"ALL_PROXY": "http://proxy.example"}
-
-    assert resolve_target(environ, url=LOCAL_URL).network_path.proxy is None
-    assert resolve_target(environ, url=LOCAL_URL, proxy="http://localhost:3128").network_path.proxy is not None
-
-
-def test_a_resolved_address_is_stored_with_the_host_and_determines_loopback() -> None:
-    target = resolve_target(AZURE, resolve="[::1]")
-
-    assert (target.host, target.network_path.address, target.loopback) == ("res.openai.azure.com", "::1", True)
-    assert not resolve_target(AZURE, resolve="10.0.0.4").loopback
 
 
 # --- certificates
@@ -601,43 +486,9 @@ def test_any_configuration_gives_a_valid_target_or_a_one_line_error(
         assert str(result).isprintable()
 
 
-@pytest.mark.parametrize(
-    ("path", "dialects"),
-    [
-        ("/agent/twilio", "twilio"),
-        ("/media-stream", "twilio"),
-        ("/Twilio/ws", "twilio"),
-        ("/agent/acs", "acs"),
-        ("/callautomation/ws", "acs"),
-        ("/vonage", "pcm"),
-        ("/ws", "twilio, acs or pcm"),
-        ("/agent", "twilio, acs or pcm"),
-        ("/spaces", "twilio, acs or pcm"),
-    ],
-)
-def test_a_path_that_determines_no_dialect_may_be_that_of_an_agent(path: str, dialects: str) -> None:
-    (notice,) = resolve_target({}, url=f"ws://localhost:5050{path}").notices
-    assert notice.endswith(f"for an agent set --dialect {dialects}, for preview set --dialect preview")
-    assert resolve_target({}, url=f"ws://localhost:5050{path}", dialect="twilio").notices == ()
-
-
 # --- gateways with a prefix
 
 GATEWAY = "https://contoso.azure-api.net"
-
-
-@pytest.mark.parametrize("suffix", ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/"])
-@pytest.mark.parametrize("prefix", ["", "/my-api", "/eastus2/my-api"])
-def test_an_endpoint_may_have_the_prefix_of_a_gateway(prefix: str, suffix: str) -> None:
-    target = resolve_target(AZURE | {ENDPOINT: f"{GATEWAY}{prefix}{suffix}"})
-    assert target.url == f"wss://contoso.azure-api.net{prefix}/openai/v1/realtime?model=my-deployment"
-    assert isinstance(target.auth, Credential)
-    assert target.auth.header() == ("api-key", KEY)
-
-    if "v1" not in suffix:
-        dated = resolve_target(DATED | {ENDPOINT: f"{GATEWAY}{prefix}{suffix}"})
-        assert dated.dialect is PREVIEW
-        assert dated.resource.startswith(f"{prefix}/openai/realtime?api-version={PREVIEW_VERSION}&deployment=")
 
 
 def test_a_gateway_without_a_key_gets_a_token() -> None:
@@ -645,33 +496,6 @@ def test_a_gateway_without_a_key_gets_a_token() -> None:
     target = resolve_target(environ | {ENDPOINT: f"{GATEWAY}/my-api"})
     assert isinstance(target.auth, EntraSignIn)
     assert target.auth.scope == "https://cognitiveservices.azure.com/.default"
-
-
-@pytest.mark.parametrize(
-    ("path", "dialect"),
-    [
-        ("/my-api/openai/v1/realtime?model=m", GA),
-        ("/eastus2/openai/v1/realtime/?model=m", GA),
-        ("/a/b/openai/v1/realtime", GA),  # the gateway may name the model
-        ("/my-api/openai/realtime?api-version=2025-04-01-preview&deployment=m", PREVIEW),
-        ("/my-api/voice-live/realtime?api-version=2026-07-15&model=m", VOICE_LIVE),
-        ("/my-api/openai/v1/live/sessions", GPT_LIVE),
-    ],
-)
-def test_the_paths_of_azure_are_recognized_behind_a_prefix(path: str, dialect: Dialect) -> None:
-    target = resolve_target({"MINE": KEY}, url=f"wss://gateway.example{path}", api_key_env="MINE")
-
-    assert (target.dialect, target.service, target.notices) == (dialect, "azure", ())
-    assert target.resource == path
-    assert isinstance(target.auth, Credential)
-    assert target.auth.header() == ("api-key", KEY)
-
-
-@pytest.mark.parametrize("path", ["/myopenai/realtime", "/openai/v2/realtime2", "/api/v1/realtime"])
-def test_other_paths_are_not_those_of_azure(path: str) -> None:
-    target = resolve_target({}, url=f"wss://gateway.example{path}?model=m")
-    assert target.service == ("azure" if path.startswith("/openai/") else "other")
-    assert "does not determine the dialect" in "".join(target.notices)
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,6 @@ def test_each_built_in_price_has_a_source_and_the_table_has_a_date() -> None:
     assert (table.name, len(table.as_of)) == ("prices.yaml", 10)
 
 
-def test_a_custom_table_replaces_the_built_in_one(tmp_path: Path) -> None:
-    table = load_price_table(written(tmp_path, GOOD))
-
-    assert table.models == {"my-model": Prices(1, 0.5, 2, 3, 0.25, 4)}
-    assert (table.as_of, table.name, table.sources) == ("2026-02-03", "mine.yaml", ("my-model: our contract",))
-
-
 def test_a_price_may_be_per_minute_or_per_minute_and_token(tmp_path: Path) -> None:
     by_minute = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, source: a page}\n"
     both = GOOD.replace("    source:", "    image_input: 5\n    usd_per_minute: 0.02\n    source:")
@@ -55,20 +48,6 @@ def test_a_price_may_be_per_minute_or_per_minute_and_token(tmp_path: Path) -> No
     assert load_price_table(written(tmp_path, both)).models == {
         "my-model": Prices(1, 0.5, 2, 3, 0.25, 4, image_input=5, usd_per_minute=0.02)
     }
-
-
-def test_minutes_in_standby_need_a_price_of_other_minutes(tmp_path: Path) -> None:
-    live = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, usd_per_standby_minute: 0.02}\n"
-    prices = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.05, usd_per_standby_minute=0.02)
-
-    assert load_price_table(written(tmp_path, live)).models == {"live": prices}
-    with pytest.raises(ScriptError, match="usd_per_standby_minute"):
-        load_price_table(written(tmp_path, GOOD.replace("    source:", "    usd_per_standby_minute: 1\n    source:")))
-
-
-@pytest.mark.parametrize("date_text", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])
-def test_the_date_of_a_table_may_be_quoted(tmp_path: Path, date_text: str) -> None:
-    assert load_price_table(written(tmp_path, GOOD.replace("2026-02-03", date_text))).as_of == "2026-02-03"
 
 
 @pytest.mark.parametrize(

@@ -57,22 +57,6 @@ def test_an_address_identifies_its_service(name: str) -> None:
     assert target.auth.scheme == known.key_header.scheme
 
 
-def test_keys_of_a_target_override_those_of_its_service(tmp_path: Path) -> None:
-    lines = ("service: xai", "url: ws://127.0.0.1:1/v1/realtime?model=grok-1", "dialect: ga", "api_key_env: MINE")
-    target = named(tmp_path, *lines, environ={"MINE": "my-own-key"})
-
-    assert (target.url, target.dialect.name) == ("ws://127.0.0.1:1/v1/realtime?model=grok-1", "ga")
-    assert isinstance(target.auth, Credential)
-    assert target.auth.header()[1] == "Bearer my-own-key"
-
-
-def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
-    lines = ("service: xai", "variants: {fast: {model: grok-fast}}")
-
-    assert named(tmp_path, *lines).model == "grok-voice-latest"
-    assert named(tmp_path, *lines, name="one.fast").model == "grok-fast"
-
-
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -13,7 +12,6 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices
-from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.target.target_settings import ServiceOptions
@@ -121,24 +119,6 @@ def test_the_model_of_a_variant_replaces_that_in_the_url(tmp_path: Path) -> None
     assert "names no model" in refusal(tmp_path, text.replace("model=m", "call_id=m"), "one.b")
 
 
-def test_an_api_version_means_preview_unless_a_dialect_is_set(tmp_path: Path) -> None:
-    preview = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"')
-    ga = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"', "dialect: ga")
-
-    assert preview.dialect is PREVIEW
-    assert preview.resource == "/openai/realtime?api-version=2025-04-01-preview&deployment=d"
-    assert ga.dialect is GA
-    assert ga.notices[0] == "one: api_version is ignored: dialect ga is set, and GA has no api-version"
-
-
-def test_each_setting_of_a_sign_in_can_be_given(tmp_path: Path) -> None:
-    auth = "{type: managed_identity, scope: https://ai.azure.com/.default, authority: login.example, client_id: c-1}"
-
-    expected = EntraSignIn("https://ai.azure.com/.default", "managed_identity", "login.example", "c-1")
-    assert the_one(tmp_path, *AZURE, f"auth: {auth}").auth == expected
-    assert the_one(tmp_path, URL, f"auth: {auth}").auth == expected
-
-
 def test_without_auth_in_the_file_no_key_is_sent(tmp_path: Path) -> None:
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
@@ -206,16 +186,6 @@ def test_session_settings_of_a_variant_are_merged_with_those_of_its_target(tmp_p
     assert low.session == {"voice": "eve", "extra": {"a": 1, "b": 2}}
 
 
-def test_a_proxy_may_have_variables(tmp_path: Path) -> None:
-    proxy = "proxy: http://${USER_NAME}:${PASSWORD}@proxy.example:3128"
-
-    assert the_one(tmp_path, URL, proxy).network_path.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
-    assert the_one(tmp_path, URL, "proxy: ${PROXY_URL}").network_path.proxy == Proxy("socks5", "p", 1, "me", SECRET)
-    for none in ("none", "${NONE}"):
-        environ = {"HTTPS_PROXY": "http://p", "NONE": "none"}
-        assert the_one(tmp_path, URL, f"proxy: {none}", environ=environ).network_path.proxy is None
-
-
 @pytest.mark.parametrize(
     ("line", "proxy"),
     [
@@ -231,14 +201,6 @@ def test_a_sign_in_uses_the_proxy_of_its_target(
     environ = {"HTTPS_PROXY": "http://of-the-environment:3128", "NONE": "none"}
 
     assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(SCOPE, proxy=proxy)
-
-
-def test_targets_with_different_proxies_have_separate_tokens(tmp_path: Path) -> None:
-    text = TWO.replace("api_key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
-    east, sweden = resolved(tmp_path, text, "east", "sweden")
-
-    assert isinstance(sweden.auth, EntraSignIn)
-    assert east.auth == replace(sweden.auth, proxy=None) != sweden.auth
 
 
 def test_prices_refer_to_models_of_the_given_price_table(tmp_path: Path) -> None:
@@ -305,11 +267,6 @@ def test_errors_in_names_or_options_refer_to_them(
     message = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
 
     assert words[1:] in message if words.startswith("…") else message.startswith(words)
-
-
-def test_an_error_in_one_target_does_not_affect_others(tmp_path: Path) -> None:
-    assert [target.label for target in resolved(tmp_path, ALIKE, "sweden")] == ["east"]
-    assert len(resolved(tmp_path, NANO, "sweden")) == 1
 
 
 def test_the_default_file_is_targets_yaml_in_the_current_folder(
@@ -393,10 +350,3 @@ def test_an_invalid_header_value_is_reported_with_the_line_of_the_target(tmp_pat
 
         assert message.startswith("targets.yaml:2:3: ")
         assert "contains a space, a line break or a non-ASCII character" in message
-
-
-def test_targets_that_are_not_selected_need_no_variables(tmp_path: Path) -> None:
-    assert len(resolved(tmp_path, TWO, "east", environ={})) == 1
-    assert "targets.yaml:10:5: api_key_env names a variable that is not set" in refusal(
-        tmp_path, TWO, "sweden", environ={}
-    )

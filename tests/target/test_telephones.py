@@ -30,47 +30,6 @@ def target(url: str, **options: Any) -> Target:
     return found
 
 
-@pytest.mark.parametrize(
-    ("url", "expected", "tls"),
-    [
-        ("sip:agent@sip.example.com", "sip:agent@sip.example.com:5060", False),
-        ("sip:+15550100@pbx.example.com:5070", "sip:+15550100@pbx.example.com:5070", False),
-        ("sip:a@b.example;transport=TCP", "sip:a@b.example:5060;transport=TCP", False),
-        ("sip:a@b.example;transport=tls", "sip:a@b.example:5061;transport=tls", True),
-        ("sips:a@b.example", "sips:a@b.example:5061", True),
-        ("sip:[::1]:5080", "sip:[::1]:5080", False),
-        ("sip:agent@asterisk1", "sip:agent@asterisk1:5060", False),
-        ("sip:agent@PBX_1", "sip:agent@pbx_1:5060", False),
-        ("sips:agent@e5f3a9c81b2d", "sips:agent@e5f3a9c81b2d:5061", True),
-        ("sip:agent@sip1.prod1", "sip:agent@sip1.prod1:5060", False),
-        ("sip:agent@host.123", "sip:agent@host.123:5060", False),
-        ("sip:agent@pbx.example.com.", "sip:agent@pbx.example.com.:5060", False),
-        ("sip:agent@B\u00dcCHER.example", "sip:agent@xn--bcher-kva.example:5060", False),
-        ("sip:*72#@h", "sip:*72%23@h:5060", False),
-        ("sip:%23100@h", "sip:%23100@h:5060", False),
-        ("sip:m\u00fcller@h", "sip:m%C3%BCller@h:5060", False),
-        ("sip:+1(555)012-3;npdi@h", "sip:+1(555)012-3;npdi@h:5060", False),
-        ("sip:a b|c@h", "sip:a%20b%7Cc@h:5060", False),
-        ("sip:alice@corp.example@h", "sip:alice%40corp.example@h:5060", False),
-        ('sip:<a>"b"\\^`[c]@h', "sip:%3Ca%3E%22b%22%5C%5E%60%5Bc%5D@h:5060", False),
-        ("sip:${NUMBER}@h", "sip:+15550100%23@h:5060", False),
-        ("sip:{uuid}@h", "sip:{uuid}@h:5060", False),
-        ("sip:a@h;phone-context=+44;x=[1]", "sip:a@h:5060;phone-context=+44;x=[1]", False),
-    ],
-)
-def test_a_sip_uri_keeps_its_form_and_gets_the_port_of_its_transport(url: str, expected: str, tls: bool) -> None:
-    found = target(url)
-
-    assert (found.url, found.tls) == (expected, tls)
-
-
-def test_the_proxy_of_the_environment_is_not_for_telephones() -> None:
-    found = target("sip:a@b.example")
-
-    assert found.network_path.proxy is None
-    assert "proxy" not in " ".join(found.notices)
-
-
 def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
     found = target("sip:a@b.example", proxy="sip:proxy.example;transport=tcp")
 
@@ -235,12 +194,6 @@ def test_the_zone_of_an_address_decides_where_the_call_goes_and_is_not_sent() ->
     proxied = target("sip:a@[fe80::1%eth0]", proxy="sip:[fe80::2%eth1]")
     assert (proxied.network_path.address, proxied.network_path.sip_proxy) == ("fe80::2%eth1", "sip:[fe80::2]:5060")
     assert target("sip:a@[fe80::1%eth0]", resolve="fe80::3%eth0").network_path.address == "fe80::3%eth0"
-
-
-def test_the_further_hosts_of_calls_have_their_ports() -> None:
-    found = target("sip:a@b.example", call_hosts="c.example, d.example:5070,[2001:db8::4]:5080")
-
-    assert found.network_path.call_hosts == (("c.example", None), ("d.example", 5070), ("[2001:db8::4]", 5080))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bench.base.errors import UsageError
 from bench.catalogue.timeouts import Timeouts
 from bench.services.registry import SERVICES
 from bench.session import dial
@@ -32,22 +31,6 @@ def target(**settings: Any) -> Target:
 @pytest.fixture(autouse=True)
 def _links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SERVICES, "openai", replace(SERVICES["openai"], links=(WEBSOCKET, OFFER)))
-
-
-def test_service_and_scheme_select_the_link() -> None:
-    assert [target().link, target(url=URL.replace("https", "wss")).link] == [OFFER, WEBSOCKET]
-    assert (target().url, target().first_hop) == (URL, ("api.openai.com", 443, "TLS"))
-
-
-def test_a_dialect_without_the_link_refuses_its_urls() -> None:
-    with pytest.raises(UsageError, match="must be a URL, because the dialect twilio is for WebSocket servers"):
-        target(dialect="twilio")
-
-
-def test_a_link_has_only_its_own_settings() -> None:
-    assert target(rtp_ports="20000-20009").network_path.rtp_ports == range(20_000, 20_009, 2)
-    with pytest.raises(UsageError, match="--codec is only for telephone calls"):
-        target(codec="PCMU")
 
 
 def test_the_row_of_the_link_opens_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:

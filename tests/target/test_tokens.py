@@ -23,7 +23,7 @@ from bench.services.openai.dialect import GA
 from bench.target import tokens
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Credential, EntraSignIn, Target
-from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
+from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, ignore
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import secret_placeholder
 
@@ -126,30 +126,12 @@ def test_a_target_with_a_key_or_without_auth_needs_no_sign_in(open_keyring: Open
     assert issuer.asked == 0
 
 
-def test_only_targets_with_equal_sign_ins_share_a_token(open_keyring: Opening) -> None:
-    issuer = Issuer()
-    other = build_target(EntraSignIn("https://ai.azure.com/.default"))
-    keyring = open_keyring(TARGET, build_target(EntraSignIn(SCOPE)), other, fetch=issuer)
-
-    assert issuer.asked == 2
-    assert keyring.header(TARGET, 0) == keyring.header(build_target(EntraSignIn(SCOPE)), 0) != keyring.header(other, 0)
-
-
 def test_a_token_is_renewed_before_it_ends(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.4)
     keyring = open_keyring(TARGET, fetch=issuer)
     first = keyring.header(TARGET, GUARD_S)
 
     until(lambda: keyring.header(TARGET, GUARD_S) != first)
-
-
-def test_an_unchanged_token_is_requested_again_after_half_of_its_remaining_life(open_keyring: Opening) -> None:
-    issuer = Issuer(life_s=0.3)
-    issuer.secret = "the-same-token-for-ever"
-    keyring = open_keyring(TARGET, fetch=issuer)
-
-    until(lambda: issuer.asked >= 4)
-    assert len(keyring._renewers[ENTRA].tokens) == 1
 
 
 def test_each_failed_renewal_and_the_recovery_are_reported_once(
@@ -275,15 +257,6 @@ def test_a_refused_sign_in_ends_the_other_renewals() -> None:
     other = build_target(EntraSignIn("https://ai.azure.com/.default"))
     with pytest.raises(UsageError, match="no"):
         Keyring([TARGET, other], fetch=RefusesSecondToken(life_s=0.1)).open()
-
-    until(lambda: not renewing(before))
-
-
-def test_a_keyring_is_closed_after_a_failure(open_keyring: Opening) -> None:
-    before = set(threading.enumerate())
-    keyring = open_keyring(TARGET, fetch=Issuer(life_s=0.1))
-    with pytest.raises(OSError, match="full"), closed_on_failure(keyring):
-        raise OSError("full")
 
     until(lambda: not renewing(before))
 

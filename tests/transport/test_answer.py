@@ -23,22 +23,6 @@ def in_chunks(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def test_a_response_head_is_parsed() -> None:
-    answer = answered("Retry-After: 7", "X-Trace:", "apim-request-id:77")
-
-    assert answer == (
-        429,
-        "Too Many Requests",
-        {"retry-after": "7", "x-trace": "", "apim-request-id": "77"},
-        BODY,
-    )
-
-
-@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 429 Too Many\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\r\n\r\n"])
-def test_an_incomplete_or_invalid_head_is_no_response(data: bytes) -> None:
-    assert read_response(data) is None
-
-
 @pytest.mark.parametrize(
     ("headers", "body", "whole"),
     [
@@ -64,12 +48,6 @@ def test_the_message_of_a_chunked_refusal_is_read(coding: str) -> None:
     error = refusal(answered(f"Transfer-Encoding: {coding}", body=in_chunks(BODY[:9], BODY[9:])))
 
     assert (error.outcome, error.detail) == ("throttled:handshake", "HTTP 429: Slow down.")
-
-
-def test_an_error_code_that_differs_from_the_status_is_reported() -> None:
-    answer = answered(body=b'{"error":{"code":"NoSuch","message":"Gone."}}', status_line="HTTP/1.0 404 Not Found")
-
-    assert str(refusal(answer)) == "connect_failed:404: HTTP 404: NoSuch: Gone."
 
 
 @thorough

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.sync.server import ServerConnection, serve
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
@@ -30,12 +29,11 @@ from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
 from bench.transport.socket_read import SocketRead
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
-from bench.wire.connection import NetworkMeasured
 from tests.examples import thorough
-from tests.helpers import MS, receive
+from tests.helpers import MS
 from tests.system.end_to_end.proxies import Asked, RunningProxy, running_proxy
+from tests.transport.echo_server import GUARD_S, echoed, serving
 
-GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 SOON = Timeouts(tcp=0.05, tls=GUARD_S, upgrade=GUARD_S)
 PASSWORD = "a-password-that-nobody-may-see"
@@ -77,22 +75,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return known
 
 
-def echo(connection: ServerConnection) -> None:
-    for message in connection:
-        connection.send(message)
-
-
-@contextmanager
-def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[int]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with serve(echo, sock=socket.create_server((host, 0), family=family), ssl=context) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join(GUARD_S)
-
-
 def opened(
     url: str,
     path: NetworkPath,
@@ -101,16 +83,6 @@ def opened(
     limits: Timeouts = ENOUGH,
 ) -> WebSocket:
     return open_websocket(url, [], context, limits, phases or ConnectTimings(), path)
-
-
-def echoed(transport: WebSocket) -> NetworkMeasured | None:
-    """Send a message, receive its echo, and close the connection. Return the kernel's data about the network path."""
-    transport.send(b"hello")
-    (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
-    network = transport.network()
-    transport.close()
-    assert came.data == b"hello"
-    return network
 
 
 def refusal(call: Callable[[], object]) -> ConnectError:
@@ -125,31 +97,6 @@ def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password
 
 
 # Proxies.
-
-
-@SCHEMES
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_connection_goes_through_the_tunnel_of_the_proxy(
-    scheme: str, tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    context, ca = certificate
-    with serving(context if tls else None) as port, running_proxy() as proxy:
-        phases = ConnectTimings()
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
-        transport = opened(url, NetworkPath(point(proxy, scheme)), tls_context(ca) if tls else None, phases)
-        network = echoed(transport)
-
-    assert proxy.asked == [Asked(scheme, "127.0.0.1", port)]
-    assert list(phases.instants) == ["connect_start", "dns_done", "tcp_done", *["tls_done"] * tls, "opened"]
-    assert list(phases.instants.values()) == sorted(phases.instants.values())
-    assert network is None or network.scope == "proxy"
-
-
-def test_without_a_proxy_network_data_have_the_scope_service() -> None:
-    with serving() as port:
-        network = echoed(opened(f"ws://127.0.0.1:{port}/", DIRECT))
-
-    assert network is None or network.scope == "service"
 
 
 LED: list[Any] = [
@@ -370,23 +317,6 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 201 Created\r\n\r\n",
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 70\r\n\r\n",
-        b"HTTP/1.0 299\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"http/1.1 200 Connection established\n\n",
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\nLink: x\r\n\r\nHTTP/1.1 200\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
-    ],
-)
-@pytest.mark.parametrize("size", [1, 7, 99_999])
-def test_any_successful_answer_to_connect_opens_the_tunnel(answer: bytes, size: int) -> None:
-    stream = Drip([answer[at : at + size] for at in range(0, len(answer), size)])
-    tunnel(stream, Proxy("http", "proxy.test", 1), "service.test", 443, 0)  # type: ignore[arg-type]
-    assert stream.parts == []
-
-
 @SCHEMES
 @thorough
 @given(places=st.lists(st.integers(0, 100), max_size=8))
@@ -441,17 +371,3 @@ def test_a_chosen_address_is_used_and_the_certificate_must_match_the_url_s_host(
 
     assert error.outcome == "connect_failed:tls"
     assert "service.test" in error.detail
-
-
-@IPV6
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_url_may_have_an_ipv6_address_in_brackets(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    context, ca = certificate
-    with serving(context if tls else None, "::1") as port:
-        url = f"{'wss' if tls else 'ws'}://[::1]:{port}/"
-        echoed(opened(url, DIRECT, tls_context(ca) if tls else None))
-
-
-@pytest.mark.parametrize(("host", "text"), [("a.test", "a.test:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")])
-def test_host_and_port_are_written_as_in_urls(host: str, text: str) -> None:
-    assert authority(host, 1) == text

@@ -23,7 +23,7 @@ from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import receive
-from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
 TEXTS = SIZES.map(lambda size: text(b"x" * size))

@@ -9,8 +9,8 @@ import msgspec
 
 from bench.services.openai.dialect import Ga
 from bench.services.openai.events import EventReader
-from bench.transport.messages_with_media import POLL_NS, MessagesWithMedia
-from bench.wire.connection import ConnectionClosed, ReceivedMessage
+from bench.transport.messages_with_media import MessagesWithMedia
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, CallCodec, ClientMessage, MessageKind
 from bench.wire.events import EventKind, ServerEvent
 from tests.helpers import (
@@ -22,14 +22,13 @@ from tests.helpers import (
     created,
     done,
     play,
-    receive,
     say,
     seated,
     usage,
 )
 from tests.memory_transport import MemoryTransport, PeerAnswer
-from tests.transport.sip.test_telephone import FRAME, dial, line
-from tests.transport.sip.test_telephone import receive as phone_messages
+from tests.transport.sip.phone_line import FRAME, dial, line
+from tests.transport.sip.phone_line import receive as phone_messages
 
 QUIET, LOUD = bytes(960), b"\xff\x7f" * 480
 """20 ms of PCM16."""
@@ -104,16 +103,6 @@ def test_messages_and_media_are_passed_on_in_the_order_of_arrival() -> None:
     assert came == [(at, bytes if at in (30, 55, 90) else BinaryMessage) for at in (0, 20, 30, 40, 55, 60, 80, 90)]
 
 
-def test_media_that_no_message_follows_wake_the_session_within_the_poll_interval() -> None:
-    messages = MemoryTransport(silent)
-    media = MemoryTransport(silent, [(12 * MS, BinaryMessage(QUIET))], messages.clock)
-    start_ns = messages.now_ns()
-    came = receive(MessagesWithMedia(messages, media), start_ns + 1_000 * MS)
-
-    assert [message.arrival.at_ns - start_ns for message in came] == [12 * MS]
-    assert 12 * MS <= messages.now_ns() - start_ns <= 12 * MS + POLL_NS
-
-
 def test_a_session_measures_the_audio_of_a_track_with_the_events_of_its_messages() -> None:
     def answered(response_id: str) -> list[PeerAnswer]:
         return [(100 * MS, created(response_id)), (1_000 * MS, done(response_id, usage=usage(audio_out=20)))]
@@ -133,17 +122,6 @@ def test_a_session_measures_the_audio_of_a_track_with_the_events_of_its_messages
     assert audible_ms == [300, 1_400]
     assert [type(data) for _, data in media.sent] == [BinaryMessage]
     assert [type(data) for _, data in messages.sent] == [bytes] * len(messages.sent)
-
-
-def test_the_end_of_either_connection_wakes_the_session() -> None:
-    for ends in (0, 1):
-        messages = MemoryTransport(silent, [(30 * MS, ConnectionClosed(1000, 0))] if ends == 0 else [])
-        media = MemoryTransport(silent, [(30 * MS, ConnectionClosed(1000, 0))] if ends else [], messages.clock)
-        start_ns, transport = messages.now_ns(), MessagesWithMedia(messages, media)
-
-        assert receive(transport, start_ns + 1_000 * MS) == []
-        assert transport.closed == ConnectionClosed(1000, start_ns + 30 * MS)
-        assert messages.now_ns() - start_ns <= 30 * MS + POLL_NS
 
 
 def test_the_packets_of_real_sockets_are_read_while_no_message_arrives() -> None:

@@ -23,7 +23,6 @@ from bench.catalogue.timeouts import Timeouts
 from bench.transport import connect
 from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
-from tests.helpers import MS
 
 GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S)
@@ -153,31 +152,6 @@ def test_a_slow_lookup_times_out_without_waiting_for_its_thread(
     assert found.started_ns <= found.done_ns
 
 
-def test_a_lookup_that_finished_while_this_process_was_suspended_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    free, answered = threading.Event(), threading.Event()
-
-    def resolve(host: str) -> None:
-        wait_for(free)
-        answered.set()
-
-    use_resolver(monkeypatch, resolve)
-    limit_ns = 20 * MS
-
-    def hold_up() -> None:
-        """Block the event loop until long after the timeout of the lookup."""
-        until_ns = monotonic_ns() + 2 * limit_ns + 2 * connect.STOPPED_NS
-        free.set()
-        wait_for(answered)
-        while monotonic_ns() < until_ns:
-            pass
-
-    held_up = gevent.spawn(hold_up)
-    found = look_up("late.test", 1, limit_ns / 1e9)
-    held_up.get()
-
-    assert found.addresses
-
-
 def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(host: str) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -188,10 +162,3 @@ def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     assert (caught.value.outcome, caught.value.detail) == (
         "connect_failed:dns", "nowhere.example: Name or service not known")  # fmt: skip
-
-
-def test_an_invalid_host_name_is_refused() -> None:
-    with pytest.raises(ConnectError) as caught:
-        look_up("a" * 70 + ".test", 443, GUARD_S)
-
-    assert caught.value.outcome == "connect_failed:dns"

@@ -45,7 +45,8 @@ from bench.wire.dialect import Dialect
 from bench.wire.events import DELTAS, StrippedAudio
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
-from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
+from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
+from tests.transport.replies import GA, Reply
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
 
@@ -123,18 +124,6 @@ def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
          one.uncertainty_ns, one.wire_bytes)
         for one in deltas
     ]  # fmt: skip
-
-
-class Reply:
-    """An open reply that records which of its deltas are matched."""
-
-    streaming = True
-
-    def __init__(self) -> None:
-        self.matched: list[MatchedDelta] = []
-
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        self.matched += deltas
 
 
 def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
@@ -505,7 +494,6 @@ def test_a_read_that_fills_the_buffer_may_be_incomplete(kind: type[reader.Socket
 NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"])
 PLACES = st.lists(st.integers(0, 200_000), max_size=4)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
-GA = DIALECTS["ga"]
 KNOWN = {kind: delta_message(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
 SAID = {
     "audio": delta_message(GA, "audio", "event_22", base64_of(600), (",", ":")),

@@ -6,7 +6,6 @@ only the threads of the server, while the loop of gevent runs in this thread.
 
 from __future__ import annotations
 
-import errno
 import gc
 import itertools
 import os
@@ -18,16 +17,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
-from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
 from bench.base.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
@@ -38,7 +33,7 @@ from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import tcp, websocket
-from bench.transport.connect import Lookup, connect, connect_first, look_up
+from bench.transport.connect import Lookup, connect, connect_first
 from bench.transport.event_loop import LoopMonitor, Poller
 from bench.transport.interface import ConnectTimings
 from bench.transport.socket_read import READ_BYTES, SocketRead
@@ -47,16 +42,27 @@ from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage
 from tests.helpers import MS, delta, receive
+from tests.transport.tcp_peers import (
+    ENOUGH,
+    GUARD_S,
+    KINDS,
+    Peer,
+    _tcp_of,
+    connected,
+    connected_websocket,
+    listener,
+    wait_until_there,
+)
 
-GUARD_S = 30
 TOO_MUCH = bytes(1 << 26)
 """More bytes than the kernel buffers of both ends can hold together."""
 LINGER = struct.pack("ii", 1, 0)
 """The value of a socket option with which a close is immediate: the peer then receives a reset."""
 SOON = Timeouts(tcp=0.05, tls=0.05, upgrade=0.05)
-ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
-KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+Linked = tuple[ByteStream, Peer]
 
 
 @pytest.fixture(scope="module")
@@ -64,107 +70,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
     """Return the TLS context of a server, and the file of its certificate authority."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
-
-
-@contextmanager
-def listener(backlog: int = 8) -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as sock:
-        sock.settimeout(GUARD_S)
-        yield sock
-
-
-class Peer:
-    """The peer of one connection. Its thread calls functions with the socket.
-
-    It reports the start and the end of each function call, and the result.
-    """
-
-    def __init__(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
-        self._listening, self._context = listening, context
-        self._orders: SimpleQueue[Callable[[Any], Any] | None] = SimpleQueue()
-        self._reports: SimpleQueue[tuple[int, int, Any]] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        sock, _ = self._listening.accept()
-        sock.settimeout(GUARD_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._context is not None:
-            sock = self._context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True)
-        with sock:
-            while (order := self._orders.get()) is not None:
-                before_ns = monotonic_ns()
-                result = order(sock)
-                self._reports.put((before_ns, monotonic_ns(), result))
-
-    def order(self, order: Callable[[Any], Any]) -> None:
-        self._orders.put(order)
-
-    def report(self) -> tuple[int, int, Any]:
-        """Return (start, end, result) of the oldest order.
-
-        Block this thread, and therefore its event loop, until the peer reports this order.
-        """
-        return self._reports.get(timeout=GUARD_S)
-
-    def do(self, order: Callable[[Any], Any]) -> tuple[int, int, Any]:
-        self.order(order)
-        return self.report()
-
-    def send(self, data: bytes) -> tuple[int, int]:
-        before_ns, after_ns, _ = self.do(lambda sock: sock.sendall(data))
-        return before_ns, after_ns
-
-    def end(self) -> None:
-        self._orders.put(None)
-        self._thread.join(GUARD_S)
-
-
-@contextmanager
-def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[ByteStream, Peer]]:
-    server_context, ca = certificate
-    with listener() as listening:
-        peer = Peer(listening, server_context if tls else None)
-        context = tls_context(str(ca)) if tls else None
-        stream = connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings())
-        try:
-            yield stream, peer
-        finally:
-            stream.close()
-            peer.end()
-
-
-def accept_upgrade(sock: Any) -> None:
-    """Accept the upgrade to WebSocket.
-
-    All bytes after the upgrade request stay unread for the next order of the test.
-    """
-    server = ServerProtocol()
-    while not (asked := server.events_received()):
-        server.receive_data(sock.recv(65_536))
-    server.send_response(server.accept(asked[0]))  # type: ignore[arg-type]
-    sock.sendall(b"".join(server.data_to_send()))
-
-
-@contextmanager
-def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
-    """Open a WebSocket connection. Yield it and its peer, which follows the orders of the test."""
-    server_context, ca = certificate
-    with listener() as listening:
-        peer = Peer(listening, server_context if tls else None)
-        peer.order(accept_upgrade)
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings())
-        peer.report()
-        try:
-            yield transport, peer
-        finally:
-            transport.abort()
-            peer.end()
-
-
-Linked = tuple[ByteStream, Peer]
 
 
 @pytest.fixture
@@ -198,23 +103,6 @@ def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[SocketRead]]:
         assert read.data, "the peer has closed too early"
         reads.append(read)
     return b"".join(read.data for read in reads), reads
-
-
-def _tcp_of(stream: Any) -> TcpStream:
-    below: TcpStream = getattr(stream, "_tcp", stream)
-    return below
-
-
-def wait_until_there(stream: Any) -> int:
-    """Wait until the socket contains bytes, and then a little longer. Do not read the bytes.
-
-    Return an instant after the arrival of the bytes.
-    """
-    assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
-    until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
-    while (now_ns := monotonic_ns()) < until_ns:
-        pass
-    return now_ns
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
@@ -288,75 +176,6 @@ def test_a_read_has_the_kernel_timestamp_of_its_arrival(linked: Linked) -> None:
     assert read.is_complete
 
 
-@LINUX
-def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) -> None:
-    stream, peer = linked
-    stamped(stream, peer)
-    for _ in range(20):
-        asked_ns = monotonic_ns()
-        peer.order(lambda sock: sock.sendall(b"x"))
-        read = stream.read(far_ns())  # the read waits in the loop, or the data are already in the socket
-        sent_ns, _, _ = peer.report()
-        assert read is not None
-        assert read.empty_ns <= read.timestamp_ns
-        assert sent_ns <= read.timestamp_ns
-        assert read.timestamp_ns <= monotonic_ns()
-        assert asked_ns <= sent_ns
-
-
-@LINUX
-def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After the connection is made, the process may run late. Therefore data may arrive before the first check."""
-    said_ns: list[int] = []
-
-    def held_up(*asked: Any) -> Any:
-        sock = connect_first(*asked)
-        said_ns.extend(peer.send(b"a"))
-        wait_until_there(SimpleNamespace(_sock=sock))
-        return sock
-
-    monkeypatch.setattr("bench.transport.connect.connect_first", held_up)
-    with listener() as listening:
-        peer = Peer(listening, None)
-        stream = connect("127.0.0.1", listening.getsockname()[1], None, ENOUGH, ConnectTimings())
-        try:
-            peer.send(b"b")
-            _, (read, *_) = read_all(stream, 2)
-        finally:
-            stream.close()
-            peer.end()
-
-    assert read.empty_ns <= said_ns[1]
-
-
-def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default, epoll returns at most 1,023 sockets. A socket that a poll omits would be taken for an empty one."""
-    count = 1_500
-    readable: list[int] = []
-
-    class Ready:
-        def register(self, fd: int, events: int) -> None:
-            pass
-
-        def poll(self, timeout: float, maxevents: int = 1_023) -> list[tuple[int, int]]:
-            return [(fd, 1) for fd in range(min(maxevents, count))]
-
-    poller = Poller()
-    monkeypatch.setattr(poller, "_epoll", Ready())
-    for fd in range(count):
-        poller.add(fd, partial(_note, readable, fd))
-    poller._timer.stop()
-    poller._poll()
-
-    assert len(readable) == count
-
-
-def _note(heard: list[int], fd: int, _: int) -> None:
-    heard.append(fd)
-
-
 def test_without_kernel_timestamps_a_read_has_the_clock_after_it(
     monkeypatch: pytest.MonkeyPatch, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
@@ -374,21 +193,6 @@ def test_without_kernel_timestamps_a_read_has_the_clock_after_it(
 # Bytes.
 
 
-def test_all_bytes_arrive_and_the_last_read_is_complete(linked: Linked) -> None:
-    # more than one buffer: a read that fills the buffer may not be the last one
-    data = bytes(range(256)) * 4_096 + b"and no more"
-    stream, peer = linked
-    peer.order(lambda sock: sock.sendall(data))
-    came, reads = read_all(stream, len(data))
-    peer.report()
-
-    assert came == data
-    assert len(reads) > 1
-    assert reads[-1].is_complete
-    for before, after in itertools.pairwise(reads):  # the timestamp of one segment may be converted twice
-        assert before.timestamp_ns <= after.timestamp_ns + MAX_CLOCK_GAP_NS
-
-
 def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
     data = bytes(READ_BYTES + 10)
     stream, peer = plain
@@ -399,66 +203,6 @@ def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
     assert all(read.is_complete == (len(read.data) < READ_BYTES) for read in reads)
 
 
-def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """The peer sends one complete TLS record, and the first part of a second record.
-
-    The second part of the second record is sent later.
-    """
-    server_context, ca = certificate
-    with listener() as listening:
-        peer = Peer(listening, None)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        server = server_context.wrap_bio(incoming, outgoing, server_side=True)
-
-        def shake_hands(sock: socket.socket) -> None:
-            while True:
-                try:
-                    server.do_handshake()
-                    return
-                except ssl.SSLWantReadError:
-                    sock.sendall(outgoing.read())
-                    incoming.write(sock.recv(65_536))
-
-        peer.order(shake_hands)
-        stream = connect("127.0.0.1", listening.getsockname()[1], tls_context(str(ca)), ENOUGH, ConnectTimings())
-        peer.report()
-        try:
-            server.write(b"first")
-            first = outgoing.read()
-            server.write(b"second")
-            second = outgoing.read()
-            peer.send(first + second[:9])
-            parts = [stream.read(far_ns())]
-            peer.send(second[9:])
-            parts.append(stream.read(far_ns()))
-        finally:
-            stream.close()
-            peer.end()
-
-    assert [(part.data, part.is_complete) for part in parts if part] == [(b"first", False), (b"second", True)]
-
-
-def test_written_data_arrive_and_the_send_time_is_within_the_call(linked: Linked) -> None:
-    data = bytes(range(256)) * 4_096  # more than the kernel accepts at once
-
-    def receive(sock: Any) -> bytes:
-        came = b""
-        while len(came) < len(data):
-            came += sock.recv(65_536)
-        return came
-
-    stream, peer = linked
-    peer.order(receive)
-    before_ns = monotonic_ns()
-    handed = stream.write(data)
-    after_ns = monotonic_ns()
-    _, received_ns, came = peer.report()
-
-    assert came == data
-    assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= after_ns
-    assert handed.at_ns <= received_ns
-
-
 def test_a_read_from_a_silent_peer_returns_none_at_its_deadline(linked: Linked) -> None:
     stream, _ = linked
     until_ns = monotonic_ns() + 5_000_000
@@ -466,39 +210,6 @@ def test_a_read_from_a_silent_peer_returns_none_at_its_deadline(linked: Linked) 
     assert stream.read(until_ns) is None
     assert stream.read(0) is None
     assert monotonic_ns() >= until_ns - 1_000_000  # a timer of the loop may be slightly early
-
-
-@KINDS
-@pytest.mark.parametrize("abruptly", [False, True], ids=["gently", "abruptly"])
-def test_a_peer_that_closes_ends_the_stream_after_its_last_bytes(
-    tls: bool, abruptly: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    def leave(sock: Any) -> None:
-        sock.sendall(b"bye")
-        if tls and not abruptly:
-            with suppress(OSError):  # our side does not answer close_notify
-                sock.unwrap()
-        sock.close()
-
-    with connected(tls, certificate) as (stream, peer):
-        peer.order(leave)
-        came = b""
-        while (read := stream.read(far_ns() - 25_000_000_000)) is not None and read.data:
-            came += read.data
-
-        assert came == b"bye"
-        assert read is not None, "the peer said that nothing more would come"
-        assert stream.failure == 0
-
-
-def test_a_reset_connection_ends_the_stream_with_econnreset(linked: Linked) -> None:
-    stream, peer = linked
-    peer.do(_reset)
-    while (read := stream.read(far_ns())) is not None and read.data:
-        pass
-
-    assert read is not None
-    assert stream.failure == errno.ECONNRESET
 
 
 @KINDS
@@ -554,12 +265,6 @@ def test_network_data_that_the_kernel_does_not_have_are_none(info: bytes, networ
     assert stream.network() == (network if sys.platform.startswith("linux") else None)
 
 
-def test_closing_twice_is_harmless(plain: Linked) -> None:
-    stream, _ = plain
-    stream.close()
-    stream.close()
-
-
 # Connecting.
 
 
@@ -584,63 +289,8 @@ def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
     assert "tcp_done" not in phases.instants
 
 
-def test_the_first_address_that_accepts_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listener() as listening:
-        port = listening.getsockname()[1]
-        found = loopback_addresses(closed_port(), port)
-        monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
-        phases = ConnectTimings()
-        connect("service.example", 1, None, ENOUGH, phases).close()
-        listening.setblocking(False)
-        accepted, _ = listening.accept()  # raises if there is no connection
-        accepted.close()
-
-    assert "tcp_done" in phases.instants
-
-
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """Yield a port that drops all connections. Its queue is full, and no process accepts connections."""
-    with listener(backlog=0) as listening, ExitStack() as waiting:
-        address = listening.getsockname()
-        for _ in range(4):  # more than Linux queues for a backlog of 0
-            sock = waiting.enter_context(socket.socket())
-            sock.setblocking(False)
-            with suppress(BlockingIOError):
-                sock.connect(address)
-        yield int(address[1])
-
-
 def loopback_addresses(*ports: int) -> list[Any]:
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
-
-
-@LINUX
-def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
-    with black_hole() as hole, listener() as listening:
-        port = listening.getsockname()[1]
-        sock = connect_first(loopback_addresses(hole, port), 2.0)
-        taken = sock.getpeername()[1]
-        sock.close()
-
-    assert taken == port
-
-
-@LINUX
-def test_addresses_that_do_not_answer_share_the_timeout() -> None:
-    with black_hole() as first, black_hole() as second:
-        error = refusal(lambda: connect_first(loopback_addresses(first, second), 0.2))
-    place, _, given_s = error.detail.removesuffix(" s").partition(" did not answer within ")
-
-    assert (error.outcome, place) == ("timeout:tcp", f"127.0.0.1:{second}")
-    assert float(given_s) < 0.15
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_an_ip_address_needs_no_lookup(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.delattr(connecting, "Resolver")
-
-    assert [found[4][:2] for found in look_up(address, 443, 1.0).addresses] == [(address, 443)]
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
@@ -923,19 +573,6 @@ def test_a_child_process_has_its_own_poller(monkeypatch: pytest.MonkeyPatch) -> 
     assert Poller.of_hub() is of_the_child
 
 
-def test_without_a_poller_an_open_reply_is_read_at_once(
-    certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Poller, "of_hub", lambda: None)
-    with connected(False, certificate) as (stream, peer):
-        came: list[bytes] = []
-        peer.order(lambda sock: sock.sendall(b"x"))
-        assert stream.receive_until(far_ns(), lambda read: came.append(read.data) or True, polled=True)
-        peer.report()
-
-    assert came == [b"x"]
-
-
 @pytest.mark.parametrize("comes", [False, True], ids=["by the time", "by a read"])
 def test_a_session_that_is_woken_first_checks_the_other_sockets(
     plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
@@ -1018,12 +655,6 @@ def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool])
         return stream.receive_until(until_ns, take)
     finally:
         blocked.get()
-
-
-def test_a_read_taken_as_the_wait_ends_wakes_the_listener(linked: Linked) -> None:
-    came: list[bytes] = []
-    assert found_when_the_wait_ends(linked, lambda read: came.append(read.data) or True)
-    assert came == [b"x"]
 
 
 def test_an_error_raised_while_taking_a_read_as_the_wait_ends_is_propagated(linked: Linked) -> None:
@@ -1281,21 +912,3 @@ def test_data_offered_to_a_closed_peer_fail_when_they_are_finished(linked: Linke
         pass
     with pytest.raises(OSError, match=r"reset|Broken"):
         stream.flush()
-
-
-@KINDS
-def test_a_connection_that_is_reset_while_listening_has_ended(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
-    came: list[SocketRead] = []
-    with connected(tls, certificate) as (stream, peer):
-        peer.order(lambda sock: sock.sendall(b"x"))
-        while not came:
-            stream.receive_until(far_ns(), lambda read: came.append(read) or True)
-        peer.report()
-        peer.order(_reset)
-        while came[-1].data:
-            stream.receive_until(far_ns(), lambda read: came.append(read) or True)
-        peer.report()
-
-    assert [read.data for read in came] == [b"x", b""]

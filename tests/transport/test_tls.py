@@ -17,9 +17,7 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.fast import _interpreted, reader
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tls import INCOMING, tls_context
-from tests.helpers import delta
-from tests.transport.test_reader import GA, Reply
-from tests.transport.test_websocket import cut, read, text
+from tests.transport.fake_stream import cut, read
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 EACH = pytest.mark.parametrize("kind", [reader, _interpreted], ids=["C", "Python"])
@@ -138,61 +136,3 @@ def test_a_tls_error_is_stored_and_data_before_it_are_kept(kind: Any, contexts: 
     assert "MAC" in reason
     assert (end.data, end.timestamp_ns) == (b"", left.timestamp_ns)
     assert answer, "the alert"
-
-
-@EACH
-def test_an_answer_that_tls_requires_wakes_the_listener(kind: Any, contexts: Contexts) -> None:
-    noting = Noting(kind, contexts)
-    noting.take(read(noting.sent(b"hello"), 1))
-    assert not noting.decrypter.wakes
-    noting.outgoing.write(b"as for a key update")
-    noting.take(read(noting.sent(b"hello"), 2))
-
-    assert noting.decrypter.wakes
-    assert not noting.decrypter.ended
-
-
-@EACH
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def test_data_received_with_the_end_of_the_handshake_are_decrypted_with_the_next_read(
-    kind: Any, contexts: Contexts, ca: Path, version: ssl.TLSVersion
-) -> None:
-    client = tls_context(ca)
-    client.maximum_version = version
-    noting = Noting(kind, (contexts[0], client), b"first ")
-    noting.take(read(noting.sent(b"second"), 1))
-
-    assert noting.heard[0][0].data == b"first second"
-
-
-@EACH
-def test_connections_that_are_read_in_turn_do_not_mix_their_data(kind: Any, contexts: Contexts) -> None:
-    notings = [Noting(kind, contexts) for _ in range(3)]
-    sent = [noting.sent(bytes([65 + number]) * 20_000) for number, noting in enumerate(notings)]
-    broken = Noting(kind, contexts)
-    for begin in range(0, len(sent[0]), 1_000):
-        for noting, wire in zip(notings, sent, strict=True):
-            noting.take(read(wire[begin : begin + 1_000], begin))
-        broken.take(read(ending("garbage", broken) + bytes(100), begin))
-
-    came = [b"".join(left.data for left, *_ in noting.heard if left) for noting in notings]
-    assert came == [bytes([65 + number]) * 20_000 for number in range(3)]
-
-
-@pytest.mark.skipif(not reader.COMPILED, reason="deltas are matched in C")
-def test_matched_deltas_of_decrypted_data_are_due_until_they_are_handed_on(contexts: Contexts) -> None:
-    known = delta(GA, "audio", "r1")
-    (event,) = GA.decode(known)
-    noting, matcher, reply = Noting(reader, contexts), reader.MessageReader(), Reply()
-    matcher.add_template(known, event)
-    matcher.keeps_texts = True
-    matcher.expect(plain=True)
-    matcher.begin(reply)
-    noting.decrypter.matcher = matcher
-    noting.take(read(noting.sent(text(known)), 1))
-    assert noting.heard[0][0] is None
-    assert noting.decrypter.due
-    noting.decrypter.hand_on()
-
-    assert [one.data for one in reply.matched] == [known]
-    assert not noting.decrypter.due

@@ -9,7 +9,6 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from bench.base import clock
 from bench.base.clock import monotonic_ns
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import tx_timestamps
-from bench.transport.event_loop import LoopMonitor
 from bench.transport.tx_timestamps import (
     ACKNOWLEDGED,
     FLAGS,
@@ -37,7 +35,7 @@ from bench.transport.tx_timestamps import (
 )
 from bench.wire.connection import Transmitted
 from tests.examples import thorough
-from tests.transport.test_tcp import KINDS, connected
+from tests.transport.tcp_peers import KINDS, connected
 
 GUARD_S = 30
 S = 1_000_000_000
@@ -92,23 +90,6 @@ def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
     assert read_tx_report(ancillary) == TxReport(kind, place, realtime_ns)
 
 
-@pytest.mark.parametrize(
-    "ancillary",
-    [
-        [],
-        [timestamp(5)],
-        [word(SENT, 5)],
-        [timestamp(5), word(1, 5)],  # 1: it entered the packet scheduler
-        [timestamp(5), word(SENT, 5, origin=2)],  # 2: an ICMP error
-        [(socket.SOL_SOCKET, SO_TIMESTAMPING, bytes(15)), word(SENT, 5)],
-        [timestamp(5), (*RECEIVED_ERRORS[0], bytes(15))],
-    ],
-    ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
-)
-def test_other_messages_of_the_error_queue_are_no_report(ancillary: Ancillary) -> None:
-    assert read_tx_report(ancillary) is None
-
-
 # The message of an answer.
 
 
@@ -150,22 +131,6 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tx_timestamps_of(sock: FakeSocket) -> TxTimestamps:
     return TxTimestamps(sock)  # type: ignore[arg-type]
-
-
-@pytest.mark.usefixtures("_now")
-def test_a_send_has_reports_of_its_transmission_and_its_acknowledgement() -> None:
-    sock = FakeSocket()
-    timestamps = tx_timestamps_of(sock)
-    timestamps.send(b"12345")
-    timestamps.send(b"678", stamped=True)
-    ticket = timestamps.ticket
-    owed = timestamps.owed
-    sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
-
-    assert owed
-    assert timestamps.pop() == [Transmitted(ticket, NOW_NS - 300, False), Transmitted(ticket, NOW_NS - 100, True)]
-    assert timestamps.pop() == []
-    assert not timestamps.owed
 
 
 SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=1, max_size=12)
@@ -312,41 +277,6 @@ def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
     assert theirs.recv(64) == b"beforethis one"
 
 
-def test_a_drained_error_queue_wakes_no_poll(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, _ = pair
-    timestamps = timestamps_or_skip(ours)
-    timestamps.send(b"1234", stamped=True)
-    poll = select.poll()
-    poll.register(ours, select.POLLIN)
-    woken = poll.poll(GUARD_S * 1_000)
-    reports_of(timestamps, ours, 2)
-
-    assert woken
-    assert poll.poll(0) == []
-
-
-def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmission(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
-    """If the buffer is full, the last data that were written to it leave only when the peer reads."""
-    ours, theirs = pair
-    # few sends, because unread answers also fill a buffer
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-    timestamps = timestamps_or_skip(ours)
-    with suppress(BlockingIOError):
-        while True:
-            timestamps.send(bytes(1 << 16), stamped=True)
-    last = timestamps.ticket
-    before_ns, read = monotonic_ns(), 0
-    while read < last:
-        read += len(theirs.recv(1 << 16))
-    reports: list[Transmitted] = []
-    while not reports or reports[-1] != Transmitted(last, reports[-1].at_ns, acknowledged=True):
-        reports += reports_of(timestamps, ours, 1)
-
-    assert [one.at_ns >= before_ns for one in reports if one.ticket == last] == [True, True]
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     """Return the TLS context of a server, and the file of its certificate authority."""
@@ -372,17 +302,3 @@ def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate:
     assert unstamped.ticket == 0
     assert [(one.ticket, one.acknowledged) for one in reports] == [(handed.ticket, False), (handed.ticket, True)]
     assert handed.at_ns <= reports[0].at_ns <= reports[1].at_ns
-
-
-def test_a_pending_report_does_not_wake_a_reader_repeatedly(
-    certificate: tuple[ssl.SSLContext, Path],
-) -> None:
-    with connected(False, certificate) as (stream, _):
-        if not stream.write(b"one", stamped=True).ticket:
-            pytest.skip("this platform has no transmit stamps")
-        watch = LoopMonitor.of_hub()
-        polls = watch.polls
-        nothing = stream.read(monotonic_ns() + 200_000_000)  # a busy loop would poll a thousand times
-
-    assert nothing is None
-    assert watch.polls - polls < 300

@@ -6,7 +6,6 @@ However the bytes are split, they give the same messages, each with its timestam
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import tracemalloc
@@ -17,12 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import State
+from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.base.clock import SendTime, monotonic_ns
+from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.outcomes import remedy_of
@@ -31,126 +29,27 @@ from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.session.session import Session
 from bench.transport.connect import MAX_REFUSAL_BYTES
-from bench.transport.fast.reader import Sieve
-from bench.transport.interface import ConnectTimings, PacedSender
+from bench.transport.interface import ConnectTimings
 from bench.transport.parser import frame_bytes
 from bench.transport.socket_read import SocketRead
-from bench.transport.tcp import TakeRead
-from bench.transport.websocket import GOODBYE_NS, WebSocket, client_protocol
-from bench.wire.connection import NetworkMeasured, ReceivedMessage, Transmitted
+from bench.transport.websocket import WebSocket, client_protocol
+from bench.wire.connection import ReceivedMessage
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
-
-FAR_NS = 1 << 62
-LIMIT = 1 << 20
-EMPTY_NS, STAMP_NS = 1_000, 5_000
-NETWORK = NetworkMeasured(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
-
-
-def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
-    """Return the read number `place`.
-
-    The socket was known to be empty 4 µs before the timestamp of the read.
-    """
-    at_ns = place * 100_000
-    return SocketRead(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
-
-
-class FakeStream:
-    """A `bench.transport.tcp.ByteStream` that returns the given reads, and then None.
-
-    It accepts the upgrade, and then sends `tail`. If `answer` is given, it sends `answer` instead of the acceptance. If
-    `ends`, the stream is closed after that.
-    """
-
-    def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
-        self.reads: deque[SocketRead] = deque()
-        self.written = b""
-        self.closed = 0
-        self.broken = self.full = False
-        self.rests = self.attempts = 0
-        self.watermark_ns = self.failure = 0
-        self._answer, self._tail, self._ends = answer, tail, ends
-        self.server = ServerProtocol()
-        self.sieve = Sieve()
-
-    @property
-    def endpoints(self) -> tuple[tuple[str, int], tuple[str, int]]:
-        return ("127.0.0.1", 1), ("127.0.0.1", 2)
-
-    def read(self, until_ns: int) -> SocketRead | None:
-        read = self.reads.popleft() if self.reads else None
-        self.watermark_ns = until_ns if read is None else read.timestamp_ns - 1
-        return read
-
-    def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
-    ) -> bool:
-        while (read := self.read(until_ns)) is not None:
-            if on_read(read):
-                return True
-        return False
-
-    @property
-    def error_text(self) -> str:
-        return os.strerror(self.failure) if self.failure else ""
-
-    def yield_to_loop(self) -> None:
-        self.rests += 1
-
-    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        if self.broken:
-            self.attempts += 1
-            raise BrokenPipeError(32, "Broken pipe")
-        self.written += data
-        if self.server.state is State.CONNECTING:
-            self._upgrade(data)
-        else:
-            self.server.receive_data(data)
-        return SendTime(77, 3)
-
-    def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        return None if self.broken or self.full else self.write(data, stamped=stamped)
-
-    def flush(self) -> SendTime:
-        return self.write(b"")
-
-    def transmitted(self) -> list[Transmitted]:
-        return []
-
-    def _upgrade(self, request: bytes) -> None:
-        self.server.receive_data(request)
-        (asked,) = self.server.events_received()
-        self.server.send_response(self.server.accept(asked))  # type: ignore[arg-type]
-        accepted = b"".join(self.server.data_to_send()) + self._tail
-        answer = accepted if self._answer is None else self._answer
-        self.reads += [read(part) for part in [answer] if part] + [read(b"")] * self._ends
-
-    def network(self) -> NetworkMeasured | None:
-        return None if self.closed else NETWORK
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def opened(
-    stream: FakeStream | None = None, headers: Iterable[tuple[str, str]] = (), limit: int = LIMIT
-) -> tuple[WebSocket, FakeStream]:
-    stream = stream or FakeStream()
-    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit))
-    socket.upgrade(headers, Timeouts(), ConnectTimings({"connect_start": 1}))
-    return socket, stream
-
-
-def text(data: bytes, *, fin: bool = True, opcode: Opcode = Opcode.TEXT) -> bytes:
-    return Frame(opcode, data, fin).serialize(mask=False)
-
-
-PING = Frame(Opcode.PING, b"are you there").serialize(mask=False)
-
-
-def close_frame(code: int, reason: str = "") -> bytes:
-    return Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
+from tests.transport.fake_stream import (
+    EMPTY_NS,
+    FAR_NS,
+    LIMIT,
+    PING,
+    STAMP_NS,
+    FakeStream,
+    answer,
+    close_frame,
+    cut,
+    opened,
+    read,
+    text,
+)
 
 
 def received(socket: WebSocket) -> list[ReceivedMessage]:
@@ -159,11 +58,6 @@ def received(socket: WebSocket) -> list[ReceivedMessage]:
     while more := receive(socket, FAR_NS):
         came += more
     return came
-
-
-def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [part for begin, end in itertools.pairwise(edges) if (part := data[begin:end])]
 
 
 # Frames.
@@ -185,11 +79,6 @@ def test_a_fragmented_message_is_received_as_one(parts: list[bytes], places: lis
     assert whole.data == b"".join(parts)
     assert whole.wire_bytes == sum(frame_bytes(len(part)) for part in parts)
     assert (after.data, after.wire_bytes) == (b"next", 6)
-
-
-@pytest.mark.parametrize(("payload", "wire"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
-def test_the_size_of_a_frame_follows_from_its_payload(payload: int, wire: int) -> None:
-    assert frame_bytes(payload) == wire == len(text(bytes(payload)))
 
 
 @thorough
@@ -262,18 +151,6 @@ def test_pings_are_answered_and_are_no_messages() -> None:
     assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"are you there")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "Your session hit the maximum duration"), (4000, "x")])
-def test_a_close_frame_is_answered_and_its_code_and_reason_are_stored(code: int, reason: str) -> None:
-    socket, stream = opened()
-    stream.reads += [read(text(b"last words") + close_frame(code, reason), 3), read(b"", 4)]
-
-    assert [message.data for message in received(socket)] == [b"last words"]
-    assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.reason, socket.closed.at_ns) == (code, reason, STAMP_NS + 300_000)
-    assert stream.server.close_rcvd is not None
-    assert stream.server.close_rcvd.code == code
-
-
 @pytest.mark.parametrize(
     ("broken_off", "failure", "cause"),
     [
@@ -297,16 +174,6 @@ def test_an_end_without_a_close_frame_has_code_1006_and_its_cause(broken_off: by
     assert (socket.closed.code, socket.closed.cause, socket.closed.at_ns) == (1006, cause, STAMP_NS + 100_000)
     assert broken_off or socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
     assert socket.send(b"{}") is None
-
-
-def test_a_close_frame_takes_precedence_over_a_later_reset() -> None:
-    socket, stream = opened()
-    stream.reads += [read(close_frame(1011, "internal")), read(b"", 1)]
-    stream.failure = errno.ECONNRESET
-
-    assert received(socket) == []
-    assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.cause) == (1011, "")
 
 
 def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
@@ -341,15 +208,6 @@ def test_a_message_above_the_limit_ends_the_session_as_soon_as_it_is_detected(na
     session = timeline.session()
     assert (session.outcome, session.close_code) == ("protocol_error:too_large", 1009)
     assert str(LIMIT) in session.detail
-
-
-def test_a_message_of_the_maximum_size_is_accepted() -> None:
-    socket, stream = opened()
-    stream.reads += [read(text(b"x" * LIMIT)), read(text(b"y" * (LIMIT - 1), fin=False), 1)]
-    stream.reads += [read(text(b"z", opcode=Opcode.CONT), 2)]
-
-    assert [len(message.data) for message in received(socket)] == [LIMIT, LIMIT]
-    assert socket.closed is None
 
 
 def test_messages_are_delivered_in_batches_of_64() -> None:
@@ -414,20 +272,6 @@ def test_messages_before_a_broken_connection_are_delivered(
     assert (socket.closed.code, socket.closed.reason) == (code, reason)
 
 
-def test_an_offered_message_is_sent_at_once_or_by_finish() -> None:
-    socket, stream = opened()
-    stream.written = b""
-    taken = socket.try_send(b"{}")
-    stream.full = True
-
-    assert taken is not None
-    assert (taken.wire_bytes, len(stream.written)) == (8, 8)
-    assert socket.try_send(b"[1]") is None
-    finished = socket.flush()
-    assert finished is not None
-    assert finished.wire_bytes == 9
-
-
 def test_a_message_offered_to_a_broken_connection_ends_it_at_finish() -> None:
     socket, stream = opened()
     stream.broken = True
@@ -450,100 +294,7 @@ def test_after_a_failed_write_no_ping_is_answered() -> None:
     assert (socket.closed.code, stream.attempts) == (1006, 1)
 
 
-def test_all_writes_while_closing_share_one_deadline() -> None:
-    """If a peer sends pings and does not read the answers, the client does not wait for each answer separately."""
-    socket, stream = opened()
-    whole_write, limits_ns = stream.write, list[int]()
-
-    def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        limits_ns.append(until_ns)
-        return whole_write(data)
-
-    stream.write = write  # type: ignore[method-assign]
-    stream.reads += [read(PING), read(PING, 1)]
-    before_ns = monotonic_ns()
-    socket.close()
-
-    assert len(limits_ns) == 3
-    assert before_ns + GOODBYE_NS <= limits_ns[0] <= monotonic_ns() + GOODBYE_NS
-    assert len(set(limits_ns)) == 1
-
-
-def test_close_does_not_wait_for_a_service_that_has_sent_a_close_frame() -> None:
-    """OpenAI refuses a session with an error and then a close frame.
-
-    The close frame may arrive after the client has decided to close the connection.
-    """
-    socket, stream = opened()
-    stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
-    receive(socket, FAR_NS)
-    socket.close()
-
-    assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.reason) == (4000, "invalid_model")
-    assert len(stream.reads) == 1
-
-
-def test_close_sends_one_close_frame_and_closes_the_stream() -> None:
-    socket, stream = opened()
-    stream.reads.append(read(close_frame(1000, "bye")))
-    socket.close()
-    socket.close()
-
-    assert stream.server.close_rcvd is not None
-    assert stream.server.close_rcvd.code == 1000
-    assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.reason) == (1000, "bye")
-    assert stream.closed >= 1
-
-
-@pytest.mark.parametrize("rest", [text(b"", opcode=Opcode.CONT)[:1], text(b"x" * (LIMIT // 2), fin=False)[:-1]])
-def test_abort_frees_the_memory_of_an_incomplete_message(rest: bytes) -> None:
-    tracemalloc.start()
-    try:
-        socket, stream = opened()
-        stream.reads += [read(text(b"x" * (LIMIT // 2 - 1), fin=False)), read(rest, 1)]
-        assert received(socket) == []
-        begun, _ = tracemalloc.get_traced_memory()
-        socket.abort()
-        left, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert begun > LIMIT // 2 > 10 * left
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_close_closes_the_stream_even_without_an_answer(broken: bool) -> None:
-    socket, stream = opened()
-    stream.broken = broken
-    socket.close()
-
-    assert stream.closed == 1
-    assert socket.closed is not None
-
-
 # The upgrade.
-
-
-def test_the_upgrade_sends_our_headers_and_stores_the_service_s() -> None:
-    phases = ConnectTimings({"connect_start": 1})
-    stream = FakeStream()
-    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), LIMIT))
-    socket.upgrade([("api-key", "k"), ("x-trace", "t")], Timeouts(), phases)
-    head = stream.written.decode()
-
-    assert head.startswith("GET /v1/realtime?model=m HTTP/1.1\r\n")
-    assert "\r\napi-key: k\r\n" in head
-    assert "\r\nx-trace: t\r\n" in head
-    assert set(socket.handshake.instants) == {"connect_start", "opened"}
-    assert socket.handshake.headers["upgrade"] == "websocket"
-    assert socket.now_ns() >= socket.handshake.instants["opened"]
-
-
-def answer(status: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 def refused(whole: bytes) -> ConnectError:
@@ -660,21 +411,7 @@ def test_an_endless_refusal_is_read_up_to_a_limit() -> None:
     assert len(stream.reads) > 100 - MAX_REFUSAL_BYTES / 1_000 - 1
 
 
-def test_header_values_beyond_ascii_can_be_encoded() -> None:
-    error = refused(answer("401 Nein", b"", "x-note: gr\xfc\xdfe"))
-
-    assert error.headers["x-note"].encode()
-
-
 # The network path.
-
-
-def test_network_data_are_those_of_the_stream_and_none_after_abort() -> None:
-    socket, _ = opened()
-    before = socket.network()
-    socket.abort()
-
-    assert (before, socket.network()) == (NETWORK, None)
 
 
 URI = parse_uri("ws://service.example/v1/realtime?model=m")
@@ -721,40 +458,6 @@ def test_messages_do_not_depend_on_how_frames_are_split_and_all_bytes_are_counte
     assert socket.closed is None
 
 
-def test_a_compressed_message_counts_with_its_size_on_the_wire() -> None:
-    socket, stream = agreed(offered=True, accepted=True)
-    stream.reads += [read(part) for part in wire(stream, [b"A" * 10_000])]
-
-    (message,) = received(socket)
-    assert message.wire_bytes < 100 < len(message.data)
-
-
-def test_a_fragmented_compressed_message_counts_its_frames_on_the_wire() -> None:
-    socket, stream = agreed(offered=True, accepted=True)
-    parts = []
-    for send, data, fin in (
-        (stream.server.send_text, b"A" * 500, False),
-        (stream.server.send_continuation, b"B" * 500, False),
-        (stream.server.send_continuation, b"C" * 500, True),
-    ):
-        send(data, fin)
-        parts.append(b"".join(stream.server.data_to_send()))
-    stream.reads += [read(part, place) for place, part in enumerate(parts)]
-
-    (message,) = received(socket)
-    assert message.data == b"A" * 500 + b"B" * 500 + b"C" * 500
-    assert message.wire_bytes == len(b"".join(parts))
-
-
-def test_the_last_message_of_a_complete_read_is_exact_even_if_compressed() -> None:
-    socket, stream = agreed(offered=True, accepted=True)
-    first, second, third = wire(stream, [b"A" * 300, b"B" * 300, b"C" * 300])
-    stream.reads += [read(first), read(second + third[:1], 1), read(third[1:], 2)]
-
-    exact = [message.arrival.uncertainty_ns == 0 for message in received(socket)]
-    assert exact == [True, False, True]
-
-
 @thorough
 @given(messages=TEXTS)
 def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: list[bytes]) -> None:
@@ -765,22 +468,6 @@ def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: lis
 
     assert received_texts == messages
     assert sum(one.wire_bytes for one in sent if one) == len(stream.written) - before
-
-
-def test_connections_do_not_share_compression_contexts() -> None:
-    first, second = agreed(offered=True, accepted=True), agreed(offered=True, accepted=True)
-    for (socket, stream), word in itertools.product((first, second), (b"A" * 400, b"B" * 400)):
-        stream.reads += [read(part) for part in wire(stream, [word])]
-        assert [message.data for message in received(socket)] == [word]
-
-
-def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
-    socket, stream = agreed(offered=True, accepted=True)
-    stream.reads += [read(b"\xc1\x03\xff\xff\xff")]
-
-    assert received(socket) == []
-    assert socket.closed is not None
-    assert socket.closed.code == 1002
 
 
 @pytest.mark.parametrize("parts", [1, 8])
@@ -814,25 +501,6 @@ def test_compression_is_offered_only_on_request() -> None:
     _, stream = agreed(offered=False, accepted=True)
 
     assert b"sec-websocket-extensions" not in stream.written.lower()
-
-
-def test_an_offer_of_compression_has_its_parameters_and_the_answer_is_stored() -> None:
-    socket, stream = agreed(offered=True, accepted=True)
-
-    assert b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n" in stream.written
-    assert socket.handshake.headers["sec-websocket-extensions"].startswith("permessage-deflate")
-
-
-def test_a_service_may_decline_compression() -> None:
-    socket, stream = agreed(offered=True, accepted=False)
-    stream.reads += [read(part) for part in wire(stream, [b"A" * 400])]
-    sent = socket.send(b"B" * 400)
-
-    came: list[ReceivedMessage] = received(socket)
-    assert "sec-websocket-extensions" not in socket.handshake.headers
-    assert [message.wire_bytes for message in came] == [frame_bytes(400)]
-    assert sent is not None
-    assert sent.wire_bytes == frame_bytes(400) + 4
 
 
 def test_request_headers_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -904,11 +572,6 @@ def test_an_answer_that_is_no_upgrade_has_a_true_reason(change: Callable[[bytes]
     assert caught.value.outcome == "connect_failed:upgrade"
 
 
-@pytest.mark.parametrize("interim", INTERIM)
-def test_a_refusal_after_an_interim_answer_has_its_own_status(interim: bytes) -> None:
-    assert refused(interim + answer("403 Forbidden", b"")).outcome == "connect_failed:403"
-
-
 @pytest.mark.parametrize(
     ("header", "words", "remedy"),
     [
@@ -930,8 +593,3 @@ def test_a_redirect_is_not_followed() -> None:
     with pytest.raises(ConnectError, match="connect_failed:302"):
         opened(stream, [("api-key", "k")])
     assert stream.written.count(b"api-key: k") == 1
-
-
-def test_the_challenges_of_a_refusal_are_joined() -> None:
-    error = refused(answer("401 No", b"", "WWW-Authenticate: Negotiate", "WWW-Authenticate: Basic realm=x"))
-    assert error.headers["www-authenticate"] == "Negotiate, Basic realm=x"

@@ -30,7 +30,7 @@ from bench.wire.audio import (
 )
 from reports.analysis.summary.example_turns import BYTES_PER_S
 from tests.examples import thorough
-from tests.observe.test_playback import raw
+from tests.observe.raw_audio import raw
 
 NARROW: tuple[tuple[AudioFormatName, str], ...] = (("g711_ulaw", "ULAW"), ("g711_alaw", "ALAW"))
 EVERY_CODE = bytes(range(256))

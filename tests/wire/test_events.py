@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,11 +18,9 @@ from bench.wire.dialect import Dialect
 from bench.wire.events import (
     MAX_WAIT_S,
     UNREAD,
-    ErrorScope,
     EventKind,
     RateLimit,
     ServerEvent,
-    ServiceFailure,
     StrippedAudio,
     TokenUsage,
     audio_payload,
@@ -38,19 +35,13 @@ from tests.helpers import (
     MS,
     OTHER,
     REALTIME,
-    USAGE,
     S,
     base64_of,
-    committed,
     delta,
     done,
-    error,
     event_of,
-    idle_timeout,
     message,
     part_done,
-    speech_started,
-    speech_stopped,
     transcribed,
     usage,
 )
@@ -95,23 +86,6 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("conversation.item.created", EventKind.ITEM_ADDED),
-        ("conversation.item.added", EventKind.ITEM_ADDED),
-        ("input_audio_buffer.cleared", EventKind.NOTED),
-        ("response.smell.delta", EventKind.UNKNOWN),
-        ("", EventKind.UNKNOWN),
-    ],
-)
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_an_event_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
-    event = event_of(message(name), dialect)
-
-    assert (event.kind, event.name, event.other_dialect) == (kind, name, False)
-
-
-@pytest.mark.parametrize(
     ("content", "audio_bytes", "words"),
     [
         ([{"type": "audio", "audio": base64_of(960), "transcript": "No."}], 960, "No."),
@@ -137,17 +111,6 @@ def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
     stored = dialect.without_audio(shown)
     assert b'"audio":' not in stored
     assert (event_of(stored, dialect).text, event_of(stored, dialect).payload_bytes) == (words, 0)
-
-
-def test_response_done_has_its_status_its_failure_and_its_usage() -> None:
-    failed = {"type": "failed", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Try later."}}
-    event = event_of(done("resp_7", "failed", usage=usage(audio_out=20), **failed), GA)
-    cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
-
-    assert (event.response_id, event.status) == ("resp_7", "failed")
-    assert event.failure == ServiceFailure("tokens", "rate_limit_exceeded", "Try later.", "", ErrorScope.THROTTLED)
-    assert event.usage == USAGE
-    assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 
 
 def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
@@ -259,34 +222,6 @@ def test_cached_tokens_never_exceed_the_input_and_sums_fit_their_column(
     assert usage + usage == TokenUsage(*(2 * count for count in msgspec.structs.astuple(usage)))
 
 
-def test_an_error_has_the_id_of_the_client_event_it_refers_to() -> None:
-    event = event_of(error("invalid_value", "turn-3-item"), PREVIEW)
-
-    assert event.failure == ServiceFailure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
-    assert event_of(error(None), GA).failure == ServiceFailure("invalid_request_error", "", "No.", "")
-
-
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@pytest.mark.parametrize(
-    ("code", "effect"),
-    [
-        ("session_expired", ErrorScope.EXPIRED),
-        ("invalid_api_key", ErrorScope.FATAL),
-        ("insufficient_quota", ErrorScope.THROTTLED),
-        ("server_error", ErrorScope.TURN_FAILED),
-        ("conversation_already_has_active_response", ErrorScope.UNANSWERED),
-        ("invalid_value", ErrorScope.NONE),
-    ],
-)
-def test_the_scope_of_an_error_is_determined_by_its_code_or_its_type(
-    dialect: Dialect, code: str, effect: ErrorScope
-) -> None:
-    by_code, by_type = event_of(error(code), dialect).failure, event_of(error(None, type_=code), dialect).failure
-    failed = event_of(done("r1", "failed", error={"code": code}), dialect).failure
-
-    assert [failure and failure.effect for failure in (by_code, by_type, failed)] == [effect] * 3
-
-
 def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None:
     session = {"id": "sess_1", "turn_detection": None}
 
@@ -311,54 +246,6 @@ def test_audio_is_decoded_correctly_for_any_json_escapes_in_its_base64(
     assert json.loads(wire)["delta"] == text
     assert not isinstance(event.payload, StrippedAudio)
     assert (event.payload_bytes, audio_payload(event.payload)) == (len(payload), payload)
-
-
-@pytest.mark.parametrize("delta_json", ["null", '""'])
-def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
-    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
-
-    assert event_of(wire, GA).payload_bytes == 0
-    assert event_of(message("response.output_audio.delta"), GA).payload_bytes == 0
-
-
-@pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b"null", b"7"])
-def test_a_payload_that_is_no_base64_has_no_audio(text: bytes) -> None:
-    assert audio_payload(msgspec.Raw(text)) in (None, b"")
-
-
-@pytest.mark.parametrize("make", [speech_started, speech_stopped, committed, idle_timeout, transcribed])
-def test_an_event_about_the_caller_s_speech_has_its_item_id(make: Callable[[str], bytes]) -> None:
-    assert event_of(make("item_7"), GA).item_id == "item_7"
-
-
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_the_done_event_of_a_text_has_the_whole_text(dialect: Dialect) -> None:
-    names = FAMILIES[dialect]
-    text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
-    transcript = event_of(message(f"{names['transcript']}.done", transcript="No."), dialect)
-    transcription = event_of(transcribed("item_1", "Hm?"), dialect)
-
-    assert [event.text for event in (text, transcript, transcription)] == ["Yes.", "No.", "Hm?"]
-    assert event_of(message(f"{names['text']}.done", text=None), dialect).text == ""
-
-
-@pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
-def test_an_impossible_base64_payload_has_minus_one_bytes(delta_json: str) -> None:
-    wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
-
-    assert event_of(wire, GA).payload_bytes == -1
-
-
-@pytest.mark.parametrize(
-    "wire",
-    [b"", b"{", b"null", b"[]", b'"error"', b"\xff\xfe", b'{"type": 5}', b'{"type": "error", "error": {', b"\x00" * 9,
-     pytest.param(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep")],
-)  # fmt: skip
-def test_an_unreadable_message_is_a_malformed_event_with_a_reason(wire: bytes) -> None:
-    event = event_of(wire, GA)
-
-    assert event.kind is EventKind.MALFORMED
-    assert event.reason
 
 
 @thorough
@@ -459,23 +346,6 @@ def test_the_wait_is_read_from_an_error_message(length: str, wait_ns: int) -> No
     assert wait_in(LIMIT_REACHED.format(length)) == wait_ns
 
 
-def test_the_wait_is_read_from_an_azure_error_message() -> None:
-    assert wait_in("Requests have exceeded the call rate limit. Please retry after 6 seconds.") == 6 * S
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "", "You exceeded your current quota, please check your plan and billing details.",
-        "Limit 40000, Used 39669, Requested 800.", "Please try again in a moment.", "Please try again in 6",
-        "Please try again in 6 sheep.", "Please try again in -6s.", "Try again.",
-        "Please try again in 999999999999d.", "try again in 99999999999999999999s",
-    ],
-)  # fmt: skip
-def test_a_message_without_a_duration_asks_for_no_wait(words: str) -> None:
-    assert wait_in(words) is None
-
-
 @thorough
 @given(
     hours=st.integers(0, 99),
@@ -552,15 +422,6 @@ def limits_read(entries: Any) -> tuple[RateLimit, ...]:
     return event.limits
 
 
-def test_an_event_reports_the_rest_of_each_rate_limit() -> None:
-    entries = [
-        {"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60},
-        {"name": "tokens", "limit": 50000, "remaining": 49950, "reset_seconds": 0.06},
-    ]
-
-    assert limits_read(entries) == (RateLimit("requests", 1000, 999, 60.0), RateLimit("tokens", 50000, 49950, 0.06))
-
-
 @pytest.mark.parametrize(
     ("entry", "limit"),
     [
@@ -575,17 +436,6 @@ def test_an_event_reports_the_rest_of_each_rate_limit() -> None:
 )  # fmt: skip
 def test_values_that_a_rate_limit_omits_are_none(entry: dict[str, Any], limit: RateLimit) -> None:
     assert limits_read([entry]) == (limit,)
-
-
-@pytest.mark.parametrize("entries", [None, [], {}, "none", 7, [None, 3, {"limit": 5}, {"name": 5}]])
-def test_an_event_without_rate_limits_is_valid(entries: Any) -> None:
-    assert limits_read(entries) == ()
-
-
-def test_a_rate_limits_event_belongs_to_no_response_or_item() -> None:
-    event = event_of(message("rate_limits.updated", response_id="r1", item_id="i1"), PREVIEW)
-
-    assert (event.response_id, event.item_id) == ("", "")
 
 
 @thorough

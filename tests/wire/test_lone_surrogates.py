@@ -111,11 +111,6 @@ def test_pairs_and_escaped_backslashes_are_not_changed(escapes: str) -> None:
     assert without_lone_surrogates(escapes.encode()) == escapes.encode()
 
 
-def test_a_pair_in_two_deltas_is_two_replacement_characters() -> None:
-    texts = [with_text(half)["ga delta"][1] for half in (r"\ud83d", r"\ude00")]
-    assert "".join(delta_text(event.payload) for data in texts for event in GA.decode(data.encode())) == "\ufffd\ufffd"
-
-
 @pytest.mark.parametrize("name", with_text(""))
 def test_a_logged_message_with_lone_surrogates_is_valid_json_without_secrets(name: str, tmp_path: Path) -> None:
     dialect, data = with_text(rf"\ud83d{SECRET}")[name]

@@ -39,7 +39,7 @@ OF_OTHER_TOOLS = {
     **dict.fromkeys(("max-vus", "max-workers", "max-connections", "maxVusers"), "--max-concurrent"),
     **dict.fromkeys(("hatch-rate", "ramp-up", "rampup", "ramp"), "--spawn-rate"),
     **dict.fromkeys(("out", "output", "results-folder", "o", "rf"), "--runs-dir"),
-    **dict.fromkeys(("threshold", "ensure", "slo"), "--thresholds"),
+    **dict.fromkeys(("threshold", "ensure", "slo", "objective"), "--thresholds"),
 }
 """Our options by those of k6, Artillery, wrk, vegeta, ab, hey, JMeter, Gatling, and old versions of Locust."""
 TIME = re.compile(r"(\d+ ?h(?:rs?|ours?)? ?)?(\d+ ?m(?:ins?|inutes?)? ?)?(\d+ ?s(?:ecs?|econds?)?)?", re.IGNORECASE)
@@ -84,13 +84,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     if not files:
         unknown = next(iter(paths), None)
         raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
-    for path in files.values():
-        if not path.exists():
-            raise UsageError(f"{path}: no such file")
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
-        if path.suffix not in suffixes:
-            raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
+    refuse_other_files(files.values())
     has_classes = any(path.suffix == LOCUST_SUFFIX for path in files.values())
     is_known = not any(words[position].startswith("-") for position in free)  # otherwise a word may be a value
     if is_known and (problem := _stray_word(words, [place for place in paths if place not in files], has_classes)):
@@ -105,6 +99,17 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     if any(word.startswith(SETS_LOAD) for word in others):
         del load["num_users"]
     return RunArguments(ordered, others, load)
+
+
+def refuse_other_files(paths: Iterable[Path]) -> None:
+    """Raise UsageError if one of the paths is not a script or a Locust file."""
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
+        if path.suffix not in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX):
+            raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
 
 
 def option_of_other_tool(word: str) -> str | None:
@@ -153,6 +158,8 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 
 COMMAND = "RTBENCH_COMMAND"
 """The variable with the words, as a JSON list, of a command that starts a run in a process of its own."""
+OF_LOAD_MODEL = frozenset({"num_users", "spawn_rate"})
+"""The options that the tool sets itself if one of `SETS_LOAD` is given."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
 """The options that the first words of the repeating command imply, or that the tool itself sets."""
 PUBLIC = frozenset({"name", "label"})
@@ -178,11 +185,12 @@ def repeating_command(
         ["run", *(named.get(name, name) for name in files)] if judged else ["-f", ",".join(files), "--headless"]
     )
     words = [program("rtbench" if judged else "locust"), *start_words]
+    derived = OF_LOAD_MODEL if any(values.get(flag[2:].replace("-", "_")) for flag in SETS_LOAD) else frozenset()
     public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:
         flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
         value = public_values.get(action.dest)
-        if not flag or value is None or action.dest in NOT_REPEATED or value == action.default:
+        if not flag or value is None or action.dest in NOT_REPEATED | derived or value == action.default:
             continue
         if action.nargs == 0:
             words.append(flag)

@@ -185,6 +185,10 @@ class RunOption:
         """The name of the attribute that contains the option in the parsed options."""
         return self.flag[2:].replace("-", "_")
 
+    @property
+    def is_switch(self) -> bool:
+        return "action" in self.more and self.metavar is None
+
     def of(self, parsed: Any) -> Any:
         """Return the value of this option, converted for the run. Raise UsageError if it is invalid."""
         return self.read(getattr(parsed, self.name), self.flag)
@@ -246,8 +250,12 @@ class Options:
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
-    thresholds: Path | None = valued(
-        "FILE", "thresholds in YAML: `rtbench run` evaluates all, --until-decided the relative ones", _path
+    thresholds: tuple[str, ...] = valued(
+        "FILE|THRESHOLD",
+        "thresholds in a YAML file, or one threshold such as 'ttfa: p(95)<800'; may be repeated; `rtbench run` "
+        "evaluates all, --until-decided the relative ones, each run those with abort",
+        lambda values, _: tuple(values or ()),
+        action="append",
     )
     interim_every: int = valued(
         "N",
@@ -324,11 +332,6 @@ class Options:
         """Convert Locust's parsed options, or those from its web UI. Raise UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
-        if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
-            raise UsageError(
-                "--thresholds needs --until-decided, or `rtbench run FILE` instead of `locust -f FILE`, which "
-                "evaluates them at the end of the run"
-            )
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: omit one of them")
         # Check Locust's own options and the fields of its web UI, too.
@@ -380,11 +383,14 @@ def add_options(parser: Any) -> None:
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
         settings = {"metavar": service.metavar, "choices": service.words, "type": kind, "dest": service.name}
+        if service.is_switch:
+            settings = {"action": "store_true"}
         _add(parser, service.flag, service.word or service.name, service.note, **settings)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         option.add_to(parser)
 
 
+EXPLAIN = "--explain"
 OF_CHECK = (
     RunOption(
         "RUN|FOLDER|TARGET",
@@ -393,7 +399,7 @@ OF_CHECK = (
     ),
     RunOption(
         "WORD",
-        "result of an inconclusive threshold: exit status 3, or 0, or 0 with a warning (default: fail)",
+        "result of an inconclusive threshold: fail (exit status 3, the default), warn (0, with a warning) or pass (0)",
         flag="--on-inconclusive",
         more={"choices": get_args(OnInconclusive)},
     ),
@@ -404,6 +410,9 @@ OF_CHECK = (
         more={"action": "append"},
     ),
     RunOption("FILE", "the same as --write junit=FILE", flag="--junit"),
+    RunOption(
+        None, "also print what explains the error rates of the verdicts", flag=EXPLAIN, more={"action": "store_true"}
+    ),
 )
 """Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"

@@ -29,6 +29,7 @@ from bench.load.planning.workload import (
     with_history,
     workloads_of_targets,
 )
+from bench.load.simulator_process import ADDRESS, with_simulator
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
@@ -39,6 +40,8 @@ from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
 from bench.wire.dialect import Peer
 
+SIMULATOR = "rtbench_simulator"
+"""The attribute of parsed options with the address of the simulator that the leader of the run found or started."""
 LONG_RUN_S = 600.0
 """The minimum run time in seconds for which a run has a warm-up by default."""
 MIN_STEADY_S = 60.0
@@ -235,7 +238,11 @@ def plan_run(environment: Environment) -> RunPlan:
     scripts = load_scripts(environment.user_classes, environment)
     if options.history:
         scripts = with_history(scripts, load_history(options.history))
-    targets = tuple(resolve_targets(os.environ, options.service_options))
+    service_options = options.service_options
+    if service_options.simulator:
+        address = getattr(parsed, SIMULATOR, None) or os.environ[ADDRESS]
+        service_options = with_simulator(service_options, address, scripts.values())
+    targets = tuple(resolve_targets(os.environ, service_options))
     if options.until_decided:
         check_two(targets)
     workloads = workloads_of_targets(scripts, targets)

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.os import posix_spawn, waitpid
@@ -32,10 +32,11 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.base.installation import KILLED_S, child_environment, last_line, python_command
 from bench.base.standard_streams import text_width
 from bench.base.units import NS_PER_S
-from bench.load.planning.run_options import OF_CHECK, is_command
+from bench.load.planning.run_options import EXPLAIN, OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
 from bench.record import folder as files
 from bench.record import spool
+from bench.record.document import AbortEntry
 from bench.record.presence import permission_to_close
 from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
@@ -159,17 +160,24 @@ Thresholds = Mapping[str, Sequence[str]]
 """Thresholds as text, by metric and filters, in the form of run.json."""
 
 
-def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
-    """Return the thresholds of a run, from a file or from its scripts. Raise UsageError if they are invalid.
+class RunThresholds(NamedTuple):
+    """The thresholds of a run. `abort` is the plan of those that stop the run; None if there are none."""
+
+    by_metric: Thresholds
+    abort: AbortEntry | None
+
+
+def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
+    """Return the thresholds of a run, from `--thresholds` or from its scripts. Raise UsageError if they are invalid.
 
     `parsed` are Locust's parsed options.
     """
-    file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
+    given, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
-    if file is None and baseline is None and not scripts:
-        return {}
+    if not given and baseline is None and not scripts:
+        return RunThresholds({}, None)
     request = {
-        "file": None if file is None else str(file),
+        "given": given,
         "scripts": [
             {"name": script.name, "path": str(script.path)}
             | {"thresholds": None if script.task is None else script.thresholds}
@@ -181,12 +189,17 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "targets": [target.label for target in plan.targets],
         "lacking": plan.missing_features,
     }
-    thresholds: Thresholds = child_output(
-        [*python_command("reports.pages.check"), json.dumps(request)],
+    planned = child_output(
+        [*python_command("reports.pages.check", "plan"), json.dumps(request)],
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
-    return thresholds
+    if given and not (plan.options.until_decided or is_command(parsed) or planned["abort"]):
+        raise UsageError(
+            "--thresholds needs --until-decided, a threshold with `abort: true`, or `rtbench run FILE` instead of "
+            "`locust -f FILE`, which evaluates them at the end of the run"
+        )
+    return RunThresholds(planned["thresholds"], planned["abort"])
 
 
 def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
@@ -199,9 +212,10 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
     if thresholds or "--baseline" in given:
         values = {flag: value if isinstance(value, list) else [value] for flag, value in given.items()}
-        return [word for flag, of_flag in values.items() for value in of_flag for word in (flag, value)]
+        pairs = ((flag, value) for flag, of_flag in values.items() for value in of_flag)
+        return [word for flag, value in pairs for word in ((flag,) if value is True else (flag, value))]
     if given:
-        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE|THRESHOLD, or --baseline RUN")
     return None
 
 
@@ -217,7 +231,7 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Close, decide, report and check a run.
+    """Close, decide, check and report a run.
 
     `stopped` is the reason of its end. `check_options` are the options of `rtbench check`; None if there is no check.
     """
@@ -228,12 +242,16 @@ def finalize_run(
         files.write_document(folder, document)
     longest_s, permission = longest_report_s(folder), permission_to_close(folder)
     decided = None
-    # before the report, which shows the decision; the first of them closes the folder
+    # before the report, which shows the decision and the check; the first of them closes the folder
     if "sequential_plan" in document:
         command = python_command("rtbench.cli.decision", str(folder))
         late = too_long(f"rtbench check {folder}", longest_s)
         decided = run_child(command, longest_s, late, **permission)
-    reported = run_command("report", folder, longest_s, **permission)
+    checked = None
+    if check_options is not None:
+        checked = run_command("check", folder, longest_s, "--quiet", *check_options, **permission)
+    explain = [option for option in check_options or () if option == EXPLAIN]
+    reported = run_command("report", folder, longest_s, *explain, **permission)
     summary = reported.stdout.rstrip("\n")
     if reported.returncode != 0:
         return _failed(summary, reported, "the report could not be made")
@@ -243,9 +261,9 @@ def finalize_run(
             return _failed(summary, decided, "the run could not be decided")
         summary = with_sentence(summary, decided.stdout, text_width())
         status = status or decided.returncode
-    if check_options is None:
-        return FinalizedRun(summary, "", status)
-    checked = run_command("check", folder, longest_s, *check_options)
+    if checked is None:
+        is_aborted = bool((document.get("abort") or {}).get("reason"))
+        return FinalizedRun(summary, "", status or (FAIL_STATUS if is_aborted else None))
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")

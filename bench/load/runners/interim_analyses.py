@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def sequential_plan(
     """Return the plan of a run's interim analyses. Raise UsageError if thresholds cannot be used.
 
     `scripts` is the result of `scripts_of`. `lacking` is what they can never measure. `thresholds` are theirs, unless
-    the options name a file.
+    the options have thresholds.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     outputs = {fact["output"] for fact in scripts}
@@ -72,7 +73,7 @@ def sequential_plan(
         "pairs": pairs,
         "every": options.interim_every,
         "lacking": lacking,
-        "thresholds": str(options.thresholds) if options.thresholds else None,
+        "thresholds": options.thresholds,
         "of_scripts": thresholds or {},
     }
     plan: SequentialPlanEntry = finalized_run.child_output(
@@ -85,10 +86,14 @@ def sequential_plan(
 
 def plan_text(plan: SequentialPlanEntry) -> str:
     """Return a line that states which thresholds decide the run, and when they are analysed."""
-    gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
-    analyses = plan["analyses"]
+    analyses, gates = plan["analyses"], thresholds_text(plan["primary_metrics"])
     sizes = ", ".join(str(size) for size in analyses[:2]) + (f" … {analyses[-1]}" if len(analyses) > 2 else "")
     return f"the run ends when these thresholds are decided: {gates}; interim analyses at {sizes} pairs"
+
+
+def thresholds_text(thresholds: Mapping[str, Sequence[str]]) -> str:
+    """Return thresholds on one line. `thresholds` are their texts by metric, as in run.json."""
+    return "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in thresholds.items())
 
 
 # Analyses during the run.
@@ -133,7 +138,45 @@ def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) 
     return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
 
-class InterimAnalyses:
+class ChildAnalyses(ABC):
+    """Interim analyses by child processes, one at a time. `stop` ends the run, for a reason. `say` prints a problem."""
+
+    def __init__(self, *, stop: Callable[[str], None], say: Callable[[str], None]) -> None:
+        self._stop, self._say = stop, say
+        self._ended, self._error = False, ""
+        self._running: gevent.Greenlet | None = None
+        self.answer = ""
+        """The sentence of the analysis that requested the end of the run; "" if none did."""
+
+    @abstractmethod
+    def _sentence(self, result: dict[str, Any]) -> str:
+        """Store the result of an analysis. Return the sentence with which the run ends; "" if it continues."""
+
+    def _start(self, command: Sequence[str]) -> None:
+        self._running = gevent.spawn(self._run, command)
+
+    def _run(self, command: Sequence[str]) -> None:
+        try:
+            lines = finalized_run.output_of(command).strip().splitlines()
+            sentence = self._sentence(json.loads(lines[-1] if lines else ""))
+        except (OSError, ValueError, KeyError) as error:
+            trouble = f"an interim analysis failed: {error}"
+            # repeats are not shown; the run continues, and the next analysis replaces this one
+            if trouble != self._error:
+                self._error = trouble
+                self._say(trouble)
+            return
+        if sentence:
+            self.answer = sentence
+            self._stop(sentence)
+
+    def end(self) -> None:
+        self._ended = True
+        if self._running is not None:
+            self._running.kill()
+
+
+class InterimAnalyses(ChildAnalyses):
     """The interim analyses during a run, made one at a time. `sizes` are the planned numbers of pairs at the analyses.
 
     `stop` ends the run, for a reason. `give_up` ends the run as invalid, with the cause. `say` prints a problem.
@@ -149,14 +192,11 @@ class InterimAnalyses:
         say: Callable[[str], None],
         command: Sequence[str] = ANALYSIS,
     ) -> None:
+        super().__init__(stop=stop, say=say)
         self._folder, self._sizes, self._command = folder, sizes, command
-        self._stop, self._say = stop, say
         self._known = self._tried = self._analyses_made = 0
         self._overload = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late, self._ended, self._error = False, False, ""
-        self._running: gevent.Greenlet | None = None
-        self.answer = ""
-        """The sentence of the analysis that requested the end of the run; "" if none did."""
+        self._late = False
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -174,25 +214,9 @@ class InterimAnalyses:
             return
         if not self._running and is_due(self._sizes, self._analyses_made, known, self._tried):
             self._tried = known
-            self._running = gevent.spawn(self._start_analysis)
+            self._start([*self._command, str(self._folder)])
 
-    def _start_analysis(self) -> None:
-        try:
-            lines = finalized_run.output_of([*self._command, str(self._folder)]).strip().splitlines()
-            result: dict[str, Any] = json.loads(lines[-1] if lines else "")
-            self._analyses_made = max(self._analyses_made, int(result["analysis"]))
-        except (OSError, ValueError, KeyError) as error:
-            trouble = f"an interim analysis failed: {error}"
-            # repeats are not shown; the run continues, and the next analysis replaces this one
-            if trouble != self._error:
-                self._error = trouble
-                self._say(trouble)
-            return
-        if result["stopped"] and not self._late:  # else the next analysis comes to the same result
-            self.answer = str(result["sentence"])
-            self._stop(self.answer)
-
-    def end(self) -> None:
-        self._ended = True
-        if self._running is not None:
-            self._running.kill()
+    def _sentence(self, result: dict[str, Any]) -> str:
+        self._analyses_made = max(self._analyses_made, int(result["analysis"]))
+        # during an overload nothing is decided: the next analysis comes to the same result
+        return str(result["sentence"]) if result["stopped"] and not self._late else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,16 @@ from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
 from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_command
-from bench.load.planning.run_plan import RunPlan, check_two
+from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
+from bench.load.runners.abort_analyses import AbortAnalyses, abort_text
 from bench.load.runners.interim_analyses import InterimAnalyses, plan_text, scripts_of, sequential_plan
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
 from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
+from bench.load.simulator_process import is_simulator, simulator_to_call
 from bench.record import folder as files
 from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
@@ -62,7 +66,7 @@ class Leader(ProcessRole):
         super().__init__(environment)
         self._ran = False
         self._decision: SequentialPlanEntry | None = None
-        self._thresholds: finalized_run.Thresholds = {}
+        self._thresholds = finalized_run.RunThresholds({}, None)
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
         # the URL may contain a signature, and options are sent to workers
@@ -79,6 +83,8 @@ class Leader(ProcessRole):
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
+        if parsed.simulator:
+            self._find_simulator()
         self.prepare()
         plan = self.planned
         ends = (
@@ -110,14 +116,26 @@ class Leader(ProcessRole):
         what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
         if named or (self.parsed.host and self._all_realtime):
             raise UsageError(
-                f"{what} names no service here: use --url URL, or --targets with the names in targets.yaml"
+                f"{what} names no service here: use --url URL, --targets with the names in targets.yaml, or --simulator"
             )
 
+    def _find_simulator(self) -> None:
+        """Find or start the simulator of `--simulator`. A started one ends with this process."""
+        called = ExitStack()
+        atexit.register(called.close)
+        simulator = called.enter_context(simulator_to_call())
+        setattr(self.parsed, SIMULATOR, simulator.address)
+        if simulator.notice:
+            self.say(simulator.notice)
+
     def _targets_text(self) -> str:
-        """Return the targets with their URLs, as the web UI shows them."""
-        simulated = {target.target for target in self._targets() if target.simulated}
+        """Return the targets with their URLs, as the web UI shows them.
+
+        Before the first call, a target on this machine is asked whether it is a simulator.
+        """
+        simulated = {target.target: target.simulated for target in self._targets()}
         texts = (
-            f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
+            f"{target.public_url}{' (SIMULATED)' if simulated.get(target.label) or is_simulator(target) else ''}"
             for target in self.planned.targets
         )
         return ", ".join(texts)
@@ -141,7 +159,7 @@ class Leader(ProcessRole):
     def _plan(self) -> RunPlan:
         plan, self._decision = super()._plan(), None
         self._thresholds = finalized_run.read_thresholds(plan, self.parsed)
-        self._check_options = finalized_run.check_options(self.parsed, self._thresholds)
+        self._check_options = finalized_run.check_options(self.parsed, self._thresholds.by_metric)
         if plan.options.until_decided:
             pairs = plan.sessions or MAX_PAIRS
             self._decision = sequential_plan(
@@ -149,7 +167,7 @@ class Leader(ProcessRole):
                 pairs,
                 scripts_of(plan.workloads),
                 lacking=plan.missing_features,
-                thresholds=self._thresholds,
+                thresholds=self._thresholds.by_metric,
             )
         return plan
 
@@ -185,8 +203,10 @@ class Leader(ProcessRole):
         document = self.planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
         if self._decision is not None:
             document["sequential_plan"] = dict(self._decision)
-        if self._thresholds:
-            document["thresholds"] = self._thresholds
+        if self._thresholds.by_metric:
+            document["thresholds"] = self._thresholds.by_metric
+        if (abort := self._thresholds.abort) is not None:
+            document["abort"] = abort | {"sessions": self.planned.sessions}
         public_options = settings | self.planned.public_settings
         actions = get_parser(default_config_files=[])._actions
         if command := repeating_command(public_options, actions, os.environ, judged=is_command(self.parsed)):
@@ -195,9 +215,10 @@ class Leader(ProcessRole):
         self.run.document, self.run.folder = document, folder
         self.apply(RunStarted())
         decided = () if self._decision is None else (plan_text(self._decision), *self._decision.get("notices", ()))
-        for line in (*self.planned.notices, *decided):
-            self.say(line)
         self.run.monitor = self._new_monitor(folder)
+        stopping = () if abort is None else (abort_text(abort, has_end=self.run.monitor.has_end),)
+        for line in (*self.planned.notices, *decided, *stopping):
+            self.say(line)
         if self.workers.hand_over(folder, slot):
             keyring.close()  # the workers sign in themselves
         else:
@@ -207,7 +228,7 @@ class Leader(ProcessRole):
         def stop(reason: str) -> None:
             self.apply(StopRequested(reason))
 
-        plan = self._decision
+        plan, abort = self._decision, self.run.document.get("abort")
         return RunMonitor(
             self.planned,
             self.screen,
@@ -217,6 +238,7 @@ class Leader(ProcessRole):
             else InterimAnalyses(
                 folder, plan["analyses"], stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say
             ),
+            aborts=None if abort is None else AbortAnalyses(folder, abort, stop=stop, say=self.say),
             telemetry=Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None,
         )
 
@@ -268,6 +290,8 @@ class Leader(ProcessRole):
             self._record_delays(run.monitor)
             if (analyses := run.monitor.analyses_made(reason)) is not None:
                 run.document["interim_analyses"] = analyses
+            if run.monitor.aborts is not None:
+                run.document["abort"] = run.monitor.aborts.entry(reason)
         self._record_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem

@@ -37,6 +37,7 @@ from bench.files.sanitize import one_line
 from bench.load.execution.progress import ProgressReport, over_budget
 from bench.load.lifecycle import RunState
 from bench.load.planning.run_plan import RunPlan
+from bench.load.runners.abort_analyses import AbortAnalyses
 from bench.load.runners.interim_analyses import InterimAnalyses
 from bench.load.runners.live_totals import OK, LiveLatency, LiveTotals, TargetProgress
 from bench.record.document import InterimAnalysesEntry
@@ -191,7 +192,7 @@ def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
     rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
-        spent = f"{dollars(total.usd)} USD"
+        spent = f"{dollars(total.usd)} USD{' simulated' if total.simulated else ''}"
         total_text = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
         yield StatusPart(rank, (total_text + unpriced, total_text, spent))
     elif total.unpriced:  # the cost is unknown, and 0.00 would be a value
@@ -341,10 +342,11 @@ class RunMonitor:
         *,
         run_time_s: float | None,
         analyses: InterimAnalyses | None = None,
+        aborts: AbortAnalyses | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._analyses, self._telemetry = analyses, telemetry
+        self._analyses, self.aborts, self._telemetry = analyses, aborts, telemetry
         self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned number of sessions with all targets together; None if there is no limit."""
@@ -369,6 +371,8 @@ class RunMonitor:
             self._telemetry.export(bool(self.totals.overload_text()))
         if self._analyses is not None and state is RunState.RUNNING:
             self._analyses.consider(total.pairs_done, total.turns_stamped, self.totals.overload_text())
+        if self.aborts is not None and state is RunState.RUNNING:
+            self.aborts.consider(self._share_over, self.totals.overload_text())
         if self._view is None:
             return
         run_phase = RunPhase(
@@ -383,8 +387,8 @@ class RunMonitor:
 
     def close(self) -> None:
         """Stop the interim analyses, because the complete data will decide the run. Send the last metrics."""
-        if self._analyses is not None:
-            self._analyses.end()
+        for analyses in filter(None, (self._analyses, self.aborts)):
+            analyses.end()
         if self._telemetry is not None:
             self._telemetry.close()
 
@@ -394,6 +398,18 @@ class RunMonitor:
             return None
         made, _ = self._analyses.progress
         return {"made": made, "stopped": bool(stop_reason) and stop_reason == self._analyses.answer}
+
+    @property
+    def has_end(self) -> bool:
+        """True if the run has a planned end: a run time, a number of sessions, or a budget."""
+        return any((self._run_time_s, self._sessions, self._planned.options.budget_usd))
+
+    @property
+    def _share_over(self) -> float:
+        """The share of the run that is over, by the planned end that is nearest; 0 if it has none."""
+        total, budget_usd = self.totals.total, self._planned.options.budget_usd
+        ends = ((self._elapsed_s, self._run_time_s), (total.sessions_over, self._sessions), (total.usd, budget_usd))
+        return max((now / end for now, end in ends if end), default=0.0)
 
     @property
     def is_early(self) -> bool:

@@ -82,13 +82,21 @@ def show_targets(web_ui: Any, text: Callable[[], str]) -> None:
         if request.endpoint != "locust.swarm":
             return None
         if request.form.get("host", "") not in {"", *shown}:
-            problem = "the field host shows the targets: set them on the command line, with --url or --targets"
+            problem = (
+                "the field host shows the targets: set them on the command line, with --url, --targets or --simulator"
+            )
             return jsonify({"success": False, "message": problem})
         fields = request.form.items(multi=True)
         request.form = ImmutableMultiDict([(name, value) for name, value in fields if name != "host"])
         return None
 
+    def explain(response: Response) -> Response:
+        if request.endpoint == "locust.index" and response.mimetype == "text/html":
+            response.set_data(response.get_data(as_text=True).replace("</body>", f"{SHOWN_TARGETS}</body>"))
+        return response
+
     web_ui.app.before_request(admit)
+    web_ui.app.after_request(explain)
 
 
 def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
@@ -222,6 +230,14 @@ FIRST_TAB = (
     f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
 )
 """A script that selects the tab that the page opens. It runs before Locust's script, which waits for the whole page."""
+SHOWN_TARGETS = (
+    "<script>new MutationObserver(() => { const field = document.querySelector('input[name=host]'); "
+    "if (!field || field.readOnly) return; field.readOnly = true; const parts = "
+    "field.closest('.MuiFormControl-root')?.querySelectorAll('label, legend span') ?? []; "
+    "for (const part of parts) part.textContent = 'Targets (set with --url, --targets or --simulator)' "
+    "}).observe(document, {childList: true, subtree: true})</script>"
+)
+"""A script that names Locust's field for a host after what it shows, and makes it read-only."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row "

@@ -24,7 +24,7 @@ from reports.metrics.metric_spec import MetricSpec, Sign
 from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
 from reports.results.verdict import Result
-from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions
 
 WITHIN_BOUNDS = Reason("within_bounds")
 
@@ -47,14 +47,22 @@ def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> tup
 _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def limit_results(threshold: Threshold, target: ComparedTarget) -> list[ThresholdResult]:
-    """Return the results of an absolute threshold on a target, one for each stratum."""
+def limit_results(
+    threshold: Threshold, target: ComparedTarget, interim_tail: float | None = None
+) -> list[ThresholdResult]:
+    """Return the results of an absolute threshold on a target, one for each stratum.
+
+    `interim_tail` is the type I error of each bound at an interim analysis; None for the check of a whole run.
+    """
     if threshold.target not in ("", target.name):
         return []
+    tail = TAIL if interim_tail is None else interim_tail
     specs = specs_of_thresholds(threshold, threshold.about, [target])
-    estimates = [(spec, spec.statistic.estimate(target, spec)) for spec in specs]
+    estimates = [(spec, spec.statistic.estimate(target, spec, tail)) for spec in specs]
+    if interim_tail is not None:
+        estimates = [(spec, with_interim_minimum(estimate, spec)) for spec, estimate in estimates]
     measured = [(spec, estimate) for spec, estimate in estimates if estimate.counts.turns] or estimates[:1]
-    results = [_result(threshold, target, spec, estimate) for spec, estimate in measured]
+    results = [_result(threshold, target, spec, estimate, tail) for spec, estimate in measured]
     turns = target.turns
     if threshold.step and not turns.steps_named(threshold.step).any():
         no_step = Reason("no_step", {"step": threshold.step, "steps": list(turns.own_names)})
@@ -62,15 +70,30 @@ def limit_results(threshold: Threshold, target: ComparedTarget) -> list[Threshol
     return results
 
 
+def with_interim_minimum(estimate: ThresholdEstimate, spec: MetricSpec) -> ThresholdEstimate:
+    """Return the estimate with the minimum sample size of an interim analysis: that of printing the value.
+
+    A run is stopped only if a threshold fails. The additional turns that a check needs protect a pass.
+    """
+    counts = estimate.counts
+    shortfall = spec.statistic.shortfall(spec.metric, counts.turns, counts.sessions)
+    if shortfall or counts.sessions < estimate.required:
+        return replace(estimate, reason=estimate.reason or shortfall)
+    return replace(estimate, reason=few_sessions(counts))
+
+
 def _result(
-    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, exact: ThresholdEstimate
+    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, exact: ThresholdEstimate, tail: float
 ) -> ThresholdResult:
-    """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of values."""
+    """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of values.
+
+    `tail` is the type I error of each bound.
+    """
     assert threshold.limit is not None, f"{threshold.text} is relative"
     sign, limit, subject = threshold.sign, threshold.limit, (threshold.source_text, target.name, spec)
     uncertain, notes, estimate = target.uncertain_reason(spec), list[Reason](), exact
     if uncertain and exact.counts.turns:
-        estimate, widened_by = _with_errors(target, spec, exact)
+        estimate, widened_by = _with_errors(target, spec, exact, tail)
         if not widened_by:
             return limit_result(*subject, (sign, limit), None, result="inconclusive", reason=uncertain)
         notes.append(Reason("widened", {"errors": widened_by}))
@@ -123,7 +146,7 @@ def _outside_interval(spec: MetricSpec, estimate: ThresholdEstimate, limit: floa
 
 
 def _with_errors(
-    target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate
+    target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate, tail: float
 ) -> tuple[ThresholdEstimate, str]:
     """Return the estimate with bounds that allow for the maximum error of each value, and a text with these errors.
 
@@ -132,7 +155,7 @@ def _with_errors(
     targets = moved(target, spec)
     if targets is None:
         return estimate, ""
-    ends = [spec.statistic.estimate(part, spec) for part in (targets.lower, targets.higher)]
+    ends = [spec.statistic.estimate(part, spec, tail) for part in (targets.lower, targets.higher)]
     lower, upper = min(end.lower for end in ends), max(end.upper for end in ends)
     is_known = math.isfinite(lower) or math.isfinite(upper)
     return replace(estimate, lower=lower, upper=upper), targets.text if is_known else ""

@@ -12,6 +12,7 @@ from bench.base.errors import PASS_STATUS, OnInconclusive, ScriptError, UsageErr
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.record.document import INTERRUPTED
 from reports.analysis.check import relative
+from reports.analysis.check.abort import stopping_analysis
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
 from reports.analysis.check.results import CheckResult, ThresholdResult, check_result
@@ -29,7 +30,7 @@ from reports.data.turns import measured_sessions
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
-from reports.metrics.thresholds import Threshold, by_metric, near, placed_thresholds, recorded
+from reports.metrics.thresholds import Threshold, near, placed_thresholds, recorded, threshold_tables
 from reports.results.reason import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
@@ -65,6 +66,9 @@ def check_of(
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     of_baseline = _against_baseline(run, targets, thresholds, baseline, allow)
     limits = [item for threshold in absolute for target in targets for item in limit_results(threshold, target)]
+    stopping = stopping_analysis(run)
+    early = {(item.threshold, item.target, item.spec): item for item in stopping.failed} if stopping else {}
+    limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
     items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
     if of_baseline.decision is None or of_baseline.decision.ended or absolute:
@@ -74,6 +78,9 @@ def check_of(
     unguarded = _targets_without_failure_threshold(targets, items)
     is_interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     alerts = [Reason("interrupted")] if is_interrupted else []
+    others = [item for item in items if (item.threshold, item.target, item.spec) not in early]
+    if stopping and stopping.reason and others:
+        alerts.append(Reason("checked_until_stop", stopping.reason.numbers))
     alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
     compared_runs = [target.run.folder for targets in of_baseline.compared for target in targets]
     has_own_notices = bool(targets) and run.folder not in compared_runs  # else it has those of the comparison
@@ -97,8 +104,10 @@ def check_of(
         ),
         data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None,
         on_inconclusive=on_inconclusive,
+        rows=len(run.turns) + len(run.sessions),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=of_baseline.decision,
+        is_aborted=stopping is not None,
     )
     failing = tuple(_not_started(target, targets) for target in unguarded)
     result = checked(causes=causes, alerts=(*alerts, *failing))
@@ -266,13 +275,13 @@ def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> R
     })  # fmt: skip
 
 
-def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the thresholds of a planned run by metric, as run.json stores them.
+def planned_thresholds(request: Mapping[str, Any]) -> list[Threshold]:
+    """Return the thresholds of a planned run.
 
-    They are read before the run starts, so that a mistake in them costs no session. Thresholds of a file replace those
-    of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
+    They are read before the run starts, so that a mistake in them costs no session. Those of `--thresholds` replace
+    those of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
 
-    - `file` is the path of the thresholds file, or null
+    - `given` is the values of `--thresholds`
     - `scripts` is the scripts that have their own thresholds. Each has its `name`, its `path` and, if it is a Python
     script, its `thresholds`.
     - `script_names` is the names of all scripts
@@ -299,8 +308,10 @@ def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
                     raise value.error(str(error)) from None
                 thresholds.append(threshold)
         except UsageError as error:
-            raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"thresholds: {error}") from None
-    return by_metric(thresholds)
+            if path is None or isinstance(error, ScriptError):
+                raise
+            raise ScriptError(path, None, f"thresholds: {error}") from None
+    return thresholds
 
 
 def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Threshold:
@@ -311,11 +322,13 @@ def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Thr
     return replace(threshold, step=f"{script}: {threshold.step}")
 
 
-def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue, str]]:
-    """Yield each file that contains thresholds, with its table of thresholds and, if it is a script, its name."""
-    if request["file"]:
-        path = Path(request["file"])
-        yield path, read_yaml(path, "the file"), ""
+def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path | None, LocatedValue, str]]:
+    """Yield (file, table of thresholds, name of the script) of all thresholds.
+
+    The file is None for a threshold on the command line. The name is "" for a table that is not in a script.
+    """
+    if request["given"]:
+        yield from ((path, table, "") for path, table in threshold_tables(request["given"]))
         return
     for script in request["scripts"]:
         path, table = Path(script["path"]), script["thresholds"]

@@ -20,7 +20,7 @@ from reports.analysis.summary.run_validity import DataNotes
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.metrics.metric_spec import MetricSpec, Sign
-from reports.results.json_entries import ClosedJsonEntry, Known, Rounded, described, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Count, Known, Rounded, described, entry_from
 from reports.results.reason import Reason, too_few_to_print
 from reports.results.verdict import (
     RESULT_OF_STATUS,
@@ -52,6 +52,18 @@ class LimitEntry(ClosedJsonEntry, frozen=True):
     ]
 
 
+class ThresholdTexts(ClosedJsonEntry, frozen=True):
+    """A result as the texts that pages show. `distance` is from the value to the limit."""
+
+    baseline: Known = ""
+    value: str = ""
+    interval: str = ""
+    limit: str = ""
+    distance: Known = ""
+    verdict: str = ""
+    reason: Known = ""
+
+
 class ThresholdEntry(SampleCounts, frozen=True, kw_only=True):
     """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
 
@@ -69,6 +81,7 @@ class ThresholdEntry(SampleCounts, frozen=True, kw_only=True):
     ]
     limit: LimitEntry | None
     comparison: Annotated[ComparisonEntry | None, described("as in compare.json")]
+    texts: Annotated[ThresholdTexts, described("the result as pages show it")] = ThresholdTexts()
 
 
 class ThresholdResult(ThresholdEntry, frozen=True, kw_only=True):
@@ -154,10 +167,12 @@ class CheckDocument(Conclusion, frozen=True):
     baseline: Known
     on_inconclusive: OnInconclusive
     observed_s: float
+    rows: Annotated[Count, described("the number of checked rows of turns and sessions")]
     result_counts: dict[Result, int]
     thresholds: Sequence[ThresholdEntry]
     differs: tuple[str, ...]
     notices: tuple[str, ...]
+    explanations: Annotated[tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")]
     warnings: tuple[str, ...]
 
 
@@ -209,11 +224,13 @@ def check_result(
     status: ValidityStatus = "valid",
     on_inconclusive: OnInconclusive = "fail",
     decision: Decision | None = None,
+    is_aborted: bool = False,
     **fields: Any,
 ) -> CheckResult:
     """Return the result of a check with its exit status. `causes` is the reasons why the run is invalid.
 
-    Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails.
+    Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails. If `is_aborted`,
+    a threshold stopped the run. Then a metric may be unmeasured for this reason, and 1 has priority.
 
     A run is inconclusive if it is still open and its interim analyses have not decided yet, even if --on-inconclusive
     accepts inconclusive results.
@@ -222,7 +239,8 @@ def check_result(
     counts = {result: sum(item.result == result for item in thresholds) for result in BY_SEVERITY}
     is_pending = decision is not None and not (decision.ended or decision.stopped)
     exit_status: VerdictStatus = PASS_STATUS
-    if reasons or not thresholds or counts["not_evaluated"]:
+    is_unmeasured = counts["not_evaluated"] and not (is_aborted and counts["fail"])
+    if reasons or not thresholds or is_unmeasured:
         exit_status = INVALID_STATUS
     elif counts["fail"]:
         exit_status = FAIL_STATUS
@@ -232,5 +250,5 @@ def check_result(
         schema=SCHEMA, result=RESULT_OF_STATUS[exit_status], exit_status=exit_status, result_counts=counts,
         validity=validity_entry(status, reasons), status=status,
         thresholds=tuple(thresholds), differs=tuple(differs), on_inconclusive=on_inconclusive, decision=decision,
-        headline="", baseline="", notices=(), warnings=(), **fields,
+        headline="", baseline="", notices=(), explanations=(), warnings=(), **fields,
     )  # fmt: skip

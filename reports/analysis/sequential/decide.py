@@ -240,14 +240,17 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     """
     if document.get("state") not in ("ended", "killed"):
         return ""
-    return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
+    is_by_data = document["state"] == "killed" or (document.get("abort") or {}).get("reason")
+    return "by hand" if is_by_data or document.get("stop_reason") == INTERRUPTED else "blind"
 
 
 TARGETS = 2
 
 
-def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
+def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> Integers:
     """Return the numbers of the measured pairs before the first pair that has not ended, ascending.
+
+    A pair has a session with each of the `targets`.
 
     `ended` is True if the run ended normally. Then a number without a row is a pair that never started; it is skipped.
     """
@@ -261,7 +264,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     )
     over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
     targets_over = frame["target"].where(over).groupby(number).nunique()
-    is_complete = (targets_over == TARGETS) & ~frame.groupby(number)["cut"].any()
+    is_complete = (targets_over == targets) & ~frame.groupby(number)["cut"].any()
     known = is_complete.index.to_numpy(dtype=np.int64)
     if not known.size:
         return known
@@ -271,14 +274,19 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     return pair_numbers[:stop][np.isin(pair_numbers[:stop], number[is_measured[numbered]])]
 
 
+def run_of_pairs(run: RunFrames, pairs: Integers) -> RunFrames:
+    """Return a run with only the rows of these pairs."""
+    rows = run.sessions["pair"].isin(pairs).to_numpy()
+    sessions = run.sessions[rows].reset_index(drop=True)
+    is_included = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
+    return replace(run, sessions=sessions, turns=run.turns[is_included].reset_index(drop=True))
+
+
 def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
     """Return both targets of a run, the baseline first, restricted to these pairs. Return () if there are no pairs."""
     if not pairs.size:
         return ()
-    rows = run.sessions["pair"].isin(pairs).to_numpy()
-    sessions = run.sessions[rows].reset_index(drop=True)
-    is_included = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
-    subset = replace(run, sessions=sessions, turns=run.turns[is_included].reset_index(drop=True))
+    subset = run_of_pairs(run, pairs)
     samples = samples_of(subset)
     turns = samples.turns
     indices = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]

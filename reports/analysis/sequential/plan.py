@@ -10,7 +10,7 @@ it does not read thresholds itself. The keys of the request are:
 the label of each turn, or null if the labels are unknown before the run.
 - `pairs` is the maximum number of pairs.
 - `every` is the number of pairs between two analyses.
-- `thresholds` is the path of a thresholds file, or null.
+- `thresholds` are the values of `--thresholds`.
 - `of_scripts` are the thresholds in the scripts, by metric.
 - `lacking` describes what the scripts can never measure (`reports.metrics.measurable`).
 """
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
@@ -32,7 +31,7 @@ from reports.metrics import step_names
 from reports.metrics.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.metrics.statistic_types.quantile import DRAWS
 from reports.metrics.statistic_types.rate import none_seen
-from reports.metrics.thresholds import THRESHOLD_METRICS, Threshold, by_metric, parse, parse_all, read_thresholds
+from reports.metrics.thresholds import THRESHOLD_METRICS, Threshold, by_metric, parse, parse_all, requested_thresholds
 from reports.results.reason import Reason
 from reports.statistics.differences import LEVEL
 from reports.statistics.group_sequential import SPENDING, analysis_sizes, critical_values, first_analysis, pairs_needed
@@ -111,8 +110,8 @@ DEFAULT_FAILURES = "rate<+1pt"
 def plan_analyses(request: dict[str, Any]) -> tuple[SequentialPlanEntry, list[Reason]]:
     """Return the plan, and the reasons why some primary metrics cannot pass.
 
-    This module's docstring describes the keys of `request`. Raise UsageError if the thresholds file cannot be used or
-    has no relative threshold, if this run cannot measure the metric of a threshold, or if the run is too short to test
+    This module's docstring describes the keys of `request`. Raise UsageError if the thresholds of the command line are
+    wrong or all absolute, if this run cannot measure the metric of a threshold, or if the run is too short to test
     a primary metric.
     """
     primary = _primary_metrics(request["thresholds"], request.get("of_scripts", {}), request["metric"])
@@ -170,20 +169,20 @@ def _last_level(sizes: Sequence[int]) -> float:
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
-def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Return the relative thresholds, from the file if there is one, otherwise from the scripts.
+def _primary_metrics(given: Sequence[str], of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
+    """Return the relative thresholds, from the command line if it has thresholds, otherwise from the scripts.
 
-    Absolute thresholds are left out, because `rtbench check` decides on them. If there is no file, and the scripts have
-    no relative threshold, return the default thresholds. Raise UsageError if the file has no relative threshold, or if
-    a threshold is on a slope.
+    Absolute thresholds are left out, because `rtbench check` decides on them. If the command line has none, and the
+    scripts have no relative threshold, return the default thresholds. Raise UsageError if the command line has only
+    absolute thresholds, or if a threshold is on a slope.
     """
-    written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
+    written = requested_thresholds(given) if given else parse_all(of_scripts)
     primary = [threshold for threshold in written if threshold.margin is not None]
-    if not primary and file is None:
+    if not primary and not given:
         return [*(parse(metric, p + margin) for p, margin in DEFAULT.items()), parse("failure_rate", DEFAULT_FAILURES)]
     if not primary:
         raise UsageError(
-            f"{file} has no relative threshold, so interim analyses have nothing to decide: "
+            f"{', '.join(given)} has no relative threshold, so interim analyses have nothing to decide: "
             'add one, such as ttfa: ["p(95)<+20%"]'
         )
     if slopes := [each.source_text for each in primary if THRESHOLD_METRICS[each.metric].unit == SLOPE]:

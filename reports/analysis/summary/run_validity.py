@@ -329,8 +329,7 @@ class PlaybackSetup(JsonEntry, frozen=True):
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     scripts = document.get("scripts") or []
     # scripts with speech, in real time, in a measured turn
-    spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
-    started_scripts = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
+    started_scripts = {str(name) for name in turns.frame["script"].iloc[turns.rows[turns.spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in started_scripts]
     all_settings = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
     detections = tuple(

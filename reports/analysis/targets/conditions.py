@@ -235,8 +235,9 @@ def differing_conditions(
         name, group = key.removeprefix("load: "), group_of(key)
         if group not in allowed and now.get(key, "") != then.get(key, ""):
             option = "" if group in FIXED else f" (--allow-different {group})"
+            absent = setting_text(None) if name in OF_DEMAND.values() else UNKNOWN  # a closed loop has no arrivals
             texts[name] = (
-                f"{name}: {now.get(key) or UNKNOWN} in this run, {then.get(key) or UNKNOWN} in the baseline{option}"
+                f"{name}: {now.get(key) or absent} in this run, {then.get(key) or absent} in the baseline{option}"
             )
     return texts
 

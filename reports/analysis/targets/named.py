@@ -194,10 +194,14 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
 
 
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the labels of targets.
+    """Return the labels of targets. Runs with one target are called by their names, if these differ.
 
-    If two labels are equal, add the part of the names of their runs' folders that differs, or else their full paths.
+    Otherwise the label is the name of the target. If two labels are equal, add the part of the names of their runs'
+    folders that differs, or else their full paths.
     """
+    names = [run_name(run) for run, _ in targets if len(known_targets(run)) < 2]
+    if len({*names} - {""}) == len(targets):
+        return names
     times = Counter(target for _, target in targets)
     parts = {name: _different_parts([run.folder_name for run, target in targets if target == name]) for name in times}
     labels = [
@@ -212,6 +216,11 @@ def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
         label if times[label] == 1 else f"{target} ({path})" if target else path
         for label, path, (_, target) in zip(labels, paths, targets, strict=True)
     ]
+
+
+def run_name(run: RunFrames) -> str:
+    """Return the name of a run: the value of --name, or else the name of its script; "" if it is unknown."""
+    return str(run.metadata.get("scenario") or "")
 
 
 def _different_parts(names: Sequence[str]) -> dict[str, str]:

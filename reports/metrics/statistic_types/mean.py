@@ -65,8 +65,8 @@ class Mean(Statistic):
             counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        mean, sample = estimate_mean(source.totals(spec)), source.sample(spec)
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        mean, sample = estimate_mean(source.totals(spec), tail), source.sample(spec)
         counts = structs.replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
         return replace(mean, counts=counts)
 
@@ -77,13 +77,16 @@ class Mean(Statistic):
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
 
-def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session."""
+def estimate_mean(totals: PerCluster, tail: float = TAIL) -> ThresholdEstimate:
+    """Return a mean with its bounds. `totals` is the sum and the number of turns of each session.
+
+    `tail` is the type I error of each deciding bound.
+    """
     mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()
     counts = of_turns(totals[1], 0)
-    printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
+    printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(tail)
     ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
 

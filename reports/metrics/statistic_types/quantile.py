@@ -68,7 +68,7 @@ from reports.statistics.quantiles import (
 from reports.statistics.rates import PerCluster
 from reports.statistics.share_test import share_difference
 from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_sample
-from reports.statistics.threshold_estimate import BOUNDS, TAIL, ThresholdEstimate, few_sessions, with_equal_weights
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, with_equal_weights
 from reports.statistics.typical_change import slope_differences
 from reports.statistics.unseen import upper_share
 from reports.statistics.verdicts import BECAUSE_OF, floor_reason, turns_to_decide
@@ -153,10 +153,10 @@ class Quantile(Statistic):
             return Pilot(math.nan, sources[0].sessions)
         return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
         scope: Literal["turn", "session"] = "session" if CATALOGUE[spec.metric].scope == "session" else "turn"
         sample = source.sample(spec)
-        return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
+        return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope, tail)
 
     def allowed_misses(self, sign: Sign, limit: float) -> float | None:
         return self.p if sign in (">", ">=") else round(1 - self.p, 9)
@@ -284,20 +284,21 @@ def _by_parts_of(row: StoredQuantiles, order: Order | None, index: int) -> float
 
 
 def estimate_quantile(
-    sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
+    sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn", tail: float = TAIL
 ) -> ThresholdEstimate:
     """Return a quantile with its bounds.
 
     - `sample` has the codes of sessions in the order of their start.
     - `sessions` is the number of sessions with a value.
     - `unit` is "turn" if each turn has a value, "session" if each session has one.
+    - `tail` is the type I error of each deciding bound.
     """
-    clusters = int(sample.sessions.max(initial=-1)) + 1
-    printed_estimate, estimate = (quantiles(sample, [p], confidence)[0] for confidence in (CONFIDENCE, BOUNDS))
+    clusters, between_bounds = int(sample.sessions.max(initial=-1)) + 1, 1 - 2 * tail
+    printed_estimate, estimate = (quantiles(sample, [p], confidence)[0] for confidence in (CONFIDENCE, between_bounds))
     (low, high), (lower, upper) = (printed_estimate.low, printed_estimate.high), (estimate.low, estimate.high)
     if order := dependence_test(sample, clusters, p):
         low, high = _ends_by_parts(sample, clusters, p, CONFIDENCE, order, (low, high))
-        lower, upper = _ends_by_parts(sample, clusters, p, BOUNDS, order, (lower, upper))
+        lower, upper = _ends_by_parts(sample, clusters, p, between_bounds, order, (lower, upper))
     counts = TargetCounts(
         sample.n, sessions, sample.failed, sample.completed_share, estimate.effective_sessions, math.nan
     )

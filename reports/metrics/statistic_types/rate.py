@@ -137,8 +137,8 @@ class Rate(Statistic):
             return Pilot(math.nan, sources[0].sessions)
         return pilot_of_rate(events, turns, effect)
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        rate = estimate_rate(self.events(source, spec), self.better(spec.metric))
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        rate = estimate_rate(self.events(source, spec), self.better(spec.metric), tail)
         all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
         return replace(rate, nothing_succeeded=all_failed)
 
@@ -205,24 +205,27 @@ class Rate(Statistic):
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
-def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
-    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session."""
+def estimate_rate(totals: PerCluster, better: Direction = "lower", tail: float = TAIL) -> ThresholdEstimate:
+    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session.
+
+    `tail` is the type I error of each deciding bound.
+    """
     rate = ratio_of(totals)
     if not rate.turns:
         return no_estimate()
     order: Order | None = "bursts" if shares_burst(totals) else None
-    of_sessions = rate.reach(TAIL)
-    reach = max(of_sessions, ratio_of(by_part(totals, BATCHES)).reach(TAIL)) if order else of_sessions
+    of_sessions = rate.reach(tail)
+    reach = max(of_sessions, ratio_of(by_part(totals, BATCHES)).reach(tail)) if order else of_sessions
     lower, upper = rate.value - reach, rate.value + reach
     if better != "higher":
-        upper = max(upper, rate.upper(TAIL))
+        upper = max(upper, rate.upper(tail))
     if better != "lower":
-        lower = min(lower, rate.lower(TAIL))
+        lower = min(lower, rate.lower(tail))
     upper = upper if rate.value > 1 else min(1.0, upper)  # there may be more word errors than words
     counts = of_turns(totals[1], int(totals[0].sum()))
-    tail = (1 - CONFIDENCE) / 2
+    printed = (1 - CONFIDENCE) / 2
     return ThresholdEstimate(
-        rate.value, rate.lower(tail), rate.upper(tail), max(0.0, lower), upper, counts, few_sessions(counts),
+        rate.value, rate.lower(printed), rate.upper(printed), max(0.0, lower), upper, counts, few_sessions(counts),
         order=order, by_parts=reach > of_sessions,
     )  # fmt: skip
 

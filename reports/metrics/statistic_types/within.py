@@ -27,7 +27,7 @@ from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.differences import Inference
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts, of_turns
-from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 from reports.statistics.verdicts import LATE
 
 _WRITTEN = re.compile(r"within\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(ms|s)?\s*\)")
@@ -86,8 +86,8 @@ class Within(Rate):
         unit: Counted = "session" if CATALOGUE[metric].scope == "session" else "turn"
         return too_few_to_print(unit, MIN_RATE_UNITS, turns) if turns < MIN_RATE_UNITS else None
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        estimate = super().estimate(source, spec)
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        estimate = super().estimate(source, spec, tail)
         return replace(estimate, counts=structs.replace(estimate.counts, failed=source.sample(spec).failed))
 
     def against_stored(

@@ -6,39 +6,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import structs
-
 from bench.base.errors import UsageError
 from bench.files.safe_io import save_text
 from bench.record.presence import is_run
-from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry, ThresholdResult
-from reports.formatting import NBSP
+from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry
 from reports.metrics.thresholds import near, quoted
 from reports.pages.check.ci import junit_refusal, junit_xml
+from reports.pages.check.report import with_sentences
 from reports.pages.comparisons.interim import write_decision
+from reports.pages.thresholds import CHECK_FILE
 from reports.render.blocks import Page
 from reports.render.markdown import render_markdown
 from reports.results.json_entries import entry_from, text_of
-from reports.text import check_sentences as sentences
-from reports.text.metric_sentences import comparison_entry
-from reports.text.reasons import document_data, reasons_text
-from reports.text.validity import with_messages
-
-
-def with_texts(result: ThresholdResult) -> ThresholdResult:
-    """Return a result with its sentences."""
-    comparison = comparison_entry(result.compared) if result.compared else None
-    return structs.replace(result, note=reasons_text(result.notes), comparison=comparison)
-
-
-def with_sentences(checked: CheckResult) -> CheckResult:
-    """Return the check with the sentences of check.json."""
-    return structs.replace(
-        checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
-        validity=with_messages(checked.validity), baseline=sentences.against_text(checked),
-        thresholds=tuple(map(with_texts, checked.thresholds)), notices=tuple(sentences.notices(checked)),
-        warnings=tuple(sentences.warnings(checked)),
-    )  # fmt: skip
+from reports.text.reasons import document_data
 
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
@@ -64,7 +44,7 @@ FORMATS = {
     "junit": CheckFormat(lambda checked, _: junit_xml(checked), junit_refusal),
     "markdown": CheckFormat(lambda _, page: render_markdown(page)),
 }
-IN_RUN = {"json": "check.json", "markdown": "check.md"}
+IN_RUN = {"json": CHECK_FILE, "markdown": "check.md"}
 """The formats that are always written, with their files in the folder of the run."""
 
 

@@ -9,6 +9,7 @@ from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.comparison import Comparison, Design
 from reports.analysis.comparisons.measurements import Shift
 from reports.analysis.sequential.decision import Decision
+from reports.analysis.targets.fairness import FairnessCheck
 from reports.data.runs import titles_of
 from reports.formatting import (
     NBSP,
@@ -34,7 +35,7 @@ from reports.text.comparison_rows import ComparisonRow, definition, displayed_ve
 from reports.text.comparison_sentences import interval_text, verdict_title
 from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
 from reports.text.metric_sentences import WORST, overall
-from reports.text.reasons import reason_text, remedies_text
+from reports.text.reasons import EXPLAINING, reason_text, remedies_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -184,7 +185,10 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
         second = end_sentence(decision) if decision and is_ended else ""
-    notices = [*filter(None, [sentences.assumption(comparison)]), *map(reason_text, sentences.all_notices(comparison))]
+    reasons = sentences.all_notices(comparison)
+    notices = [reason_text(reason) for reason in reasons if reason.code not in EXPLAINING]
+    why = [*filter(None, [sentences.assumption(comparison)])]
+    why += [reason_text(reason) for reason in reasons if reason.code in EXPLAINING]
     documents = [target.run.metadata for target in comparison.targets]
     began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
@@ -193,6 +197,7 @@ def _lead(comparison: Comparison) -> list[b.Block]:
         *([b.Paragraph(second, "lead")] if second else []),
         b.Paragraph(" · ".join(filter(None, about)), "meta"),
         *([b.Bullets([*map(b.coded, notices)])] if notices else []),
+        *([b.Explanation([*map(b.coded, why)])] if why else []),
     ]
 
 
@@ -380,11 +385,15 @@ def _fairness(comparison: Comparison) -> b.Section:
     nothing = b.Paragraph("Nothing was checked.")
     brief = [
         *b.fact("fair", [f"✓ {check.name}" for check in written if check.result == "pass"]),
-        *b.fact("not fair", [f"✕ {check.name}" for check in written if check.result == "fail"]),
+        *_different_checks(comparison, "not fair", [check for check in written if check.result == "fail"]),
+        *_different_checks(comparison, "different", [check for check in written if check.result == "informational"]),
     ]
-    for check in written:
-        if check.result == "informational" and len(set(check.texts)) > 1:
-            texts = [f"{target.label} {text}" for target, text in zip(comparison.targets, check.texts, strict=True)]
-            brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])
     blocks = [checks if comparison.checks else nothing]
     return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)
+
+
+def _different_checks(comparison: Comparison, head: str, checks: Iterable[FairnessCheck]) -> list[b.Block]:
+    """Return a table of the checks whose targets differ; [] if there are none."""
+    rows = [[check.name, *check.texts] for check in checks if len(set(check.texts)) > 1 or check.result == "fail"]
+    heads = [b.Column(target.label, left=True, target=index) for index, target in enumerate(comparison.targets)]
+    return [b.table([b.Column(head, min_width=20), *heads], rows)] if rows else []

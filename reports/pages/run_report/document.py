@@ -5,14 +5,17 @@ Times in summary.json are in ms, rates in B/s, sums of segments in ns, and costs
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
+from bench.record.presence import file_status
 from reports.analysis.summary.run_validity import RunValidity
 from reports.analysis.summary.summary import RunResults, Summary, summarise
-from reports.data.runs import RunFrames
+from reports.data.runs import RunFrames, load_for_report
 from reports.pages.run_report.report import run_page
+from reports.pages.thresholds import stored_check
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import entry_from, text_of
@@ -20,6 +23,8 @@ from reports.text.notices import notices
 from reports.text.reasons import document_data
 from reports.text.settings import packetisation
 from reports.text.validity import verdict_reason
+
+REPORT_FILE = "report.html"
 
 
 def validity_with_message(summary: Summary) -> RunValidity:
@@ -45,5 +50,11 @@ def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePath
     written. `page` is the page to write; if it is None, it is made from the run.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
-    paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
-    return write_page(page or run_page(summary), summary_json(summary), paths, "the report")
+    paths = PagePaths(*(summary.run.folder / name for name in (REPORT_FILE, "report.md", "summary.json")))
+    return write_page(page or run_page(summary, stored_check(summary.run)), summary_json(summary), paths, "the report")
+
+
+def renew_report(folder: Path) -> None:
+    """Write the report of a run again if it has one, because its check changed. Raise UsageError as `write_report`."""
+    if file_status(folder / REPORT_FILE):
+        write_report(load_for_report(folder))

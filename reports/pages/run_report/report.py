@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from bench.base.errors import UsageError
+from bench.base.errors import INVALID_STATUS, UsageError
 from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.files.sanitize import escape_control
+from reports.analysis.check.results import CheckDocument
 from reports.analysis.summary.summary import MainResult, Summary
-from reports.formatting import NBSP, count, format_number, format_utc, plural
+from reports.formatting import NBSP, capitalize, count, format_number, format_utc, plural
 from reports.metrics.rate_metrics import RATES
 from reports.pages.run_report import bar_charts
 from reports.pages.run_report.sections import (
@@ -28,16 +29,17 @@ from reports.pages.run_report.sections import (
     telephone,
     tools,
 )
+from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
 from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.text import cells, remarks, sentences, settings
 from reports.text.cells import INFINITE
+from reports.text.check_sentences import outcome_text, result_badge
 from reports.text.notices import decision_notice, notices, uncertain_line
 from reports.text.validity import verdict_count
 from reports.text.verdicts import NOT_SHOWN
 
 METHOD = {
-    "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
     "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": cells.FAILED_TURNS,
@@ -58,8 +60,7 @@ INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % inter
 ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
 READING = (
     "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
-    "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
-    "not from a schedule."
+    "enough turns lie beyond it. Latencies are measured from an instant of the turn, not from a schedule."
 )
 SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
 SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
@@ -67,8 +68,11 @@ SUSTAINED = "the load generator kept up"
 """The meaning of VALID. It is not a statement about the service."""
 
 
-def run_page(summary: Summary) -> b.Page:
-    """Return the page of a run. Its parts are in the order in which a reader asks questions."""
+def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
+    """Return the page of a run. Its parts are in the order in which a reader asks questions.
+
+    `checked` is the check of the run; None if it was not checked.
+    """
     verdict, began = summary.validity, format_utc(summary.started_utc_ns)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
@@ -93,10 +97,10 @@ def run_page(summary: Summary) -> b.Page:
             (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
         )
         if remedy:
-            failed_checks.append((b.Strong("What to do:"), f" {remedy}"))
+            failed_checks.append((b.Strong("What to do:"), f" {capitalize(remedy)}"))
     texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
-    badges = badges_of(summary)
+    badges = badges_of(summary, checked)
     return b.Page(
         title=" · ".join([verdict.title, *(badge.text for badge in badges[1:]), f"{summary.scenario}, {began}"]),
         badges=badges,
@@ -105,9 +109,14 @@ def run_page(summary: Summary) -> b.Page:
         lead=[
             *([b.Banner(failed_checks)] if failed_checks else []),
             *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
+            *(_warnings(summary, checked) if checked else ()),
         ],
-        answer=[*main_results(summary), *_facts(summary)],
-        next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
+        answer=[
+            *(_verdict(checked) if checked else ()),
+            *main_results(summary),
+            *_facts(summary, checked.notices if checked else ()),
+        ],
+        next=[*b.fact("next step", [b.coded(sentences.next_step(summary, checked=checked is not None))]), *longer],
         sections=sections,
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
@@ -115,15 +124,34 @@ def run_page(summary: Summary) -> b.Page:
     )
 
 
-def badges_of(summary: Summary) -> list[b.Badge]:
-    """Return the badges of a run's page: its verdict, and its source if that is no live service."""
+def _warnings(summary: Summary, checked: CheckDocument) -> list[b.Block]:
+    """Return the reasons why a valid run was not evaluated, and the warnings of the check."""
+    is_refused = checked.exit_status == INVALID_STATUS and summary.validity.status == "valid"
+    return [
+        *([b.Banner([checked.headline])] if is_refused else []),
+        *(b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in checked.warnings),
+    ]
+
+
+def _verdict(checked: CheckDocument) -> list[b.Block]:
+    """Return the table of the thresholds, and what explains their verdicts."""
+    against = f", against {checked.baseline}" if checked.baseline else ""
+    why = [b.Explanation(checked.explanations)] if checked.exit_status != INVALID_STATUS else []
+    return (
+        [threshold_table(checked, f"{capitalize(outcome_text(checked))}{against}"), *why] if checked.thresholds else []
+    )
+
+
+def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.Badge]:
+    """Return the badges of a run's page: its validity, its check, and its source if that is no live service."""
     verdict = summary.validity
     word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
     reason = verdict_count(verdict)
     if verdict.status == "valid":
         reason = "no check failed" if summary.recorded else SUSTAINED
-    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
-    return [verdict_badge, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
+    badges = [b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)]
+    badges += [result_badge(checked)] if checked and verdict.status == "valid" else []
+    return [*badges, *b.source_badges(simulated=summary.simulated, recorded=summary.recorded)]
 
 
 def main_results(summary: Summary) -> list[b.Block]:
@@ -149,7 +177,8 @@ def main_results(summary: Summary) -> list[b.Block]:
         heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
     rows: list[b.Line | b.Row] = []
     for group in groups:
-        heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        of = f" of {group.turns}," if group.turns else ""
+        heading: b.Inline = (b.Term(group.metric), f"{of} from {group.measured_from}, to {group.end}")
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
         rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
@@ -192,9 +221,9 @@ def _result_row(
     ]
 
 
-def _facts(summary: Summary) -> list[b.Block]:
+def _facts(summary: Summary, of_check: Sequence[str]) -> list[b.Block]:
     inexact = uncertain_line(summary.run, cells.main_metrics(summary))
-    remaining_notices = [notice for notice in notices(summary) if notice != inexact]
+    remaining_notices = [notice for notice in dict.fromkeys([*notices(summary), *of_check]) if notice != inexact]
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),

@@ -22,7 +22,7 @@ from reports.api.check import threshold_row
 from reports.data.runs import RunFrames
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
-from reports.pages.check.document import with_texts
+from reports.pages.check.report import with_texts
 from reports.results.reason import Reason
 from reports.results.verdict import Result
 from reports.statistics.target_counts import TargetCounts, of_equal_sessions
@@ -141,7 +141,7 @@ def verdicts(found: CheckResult) -> list[str]:
 def check(*items: ThresholdResult, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
     """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
     return check_result(
-        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, run=None,
-        against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
+        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, rows=0,
+        run=None, against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
         data_notes=None, alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
     )  # fmt: skip

@@ -10,28 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from msgspec import structs
 from scipy.special import ndtri
 
 from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.absolute import evaluate_limit, limit_results
-from reports.analysis.check.check import check_of, dependence, planned_thresholds
+from reports.analysis.check.check import check_of, planned_thresholds
 from reports.analysis.check.results import ThresholdResult, compared_result, limit_result
-from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
-from reports.metrics.statistic_types.rate import Rate, estimate_rate
-from reports.metrics.statistic_types.within import Within
+from reports.metrics.statistic_types.rate import estimate_rate
+from reports.metrics.thresholds import by_metric
 from reports.results.reason import Reason
-from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
-from reports.text.check_sentences import interval_text, limit_text, value_text, why
-from reports.text.reasons import reason_text, reasons_text
+from reports.text.check_sentences import interval_text, value_text, why
+from reports.text.reasons import reason_text
 from tests.reports.check.examples import (
     ENOUGH,
     FAILED,
@@ -158,17 +153,6 @@ def test_a_limit_equal_to_the_truth_passes_in_few_runs_and_fails_in_few_runs(p: 
     assert results.count("pass") + results.count("fail") > 12
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))
-def test_a_rate_is_within_its_interval_and_the_interval_within_0_and_1(sessions: list[tuple[int, int]]) -> None:
-    n = np.array([float(max(pair)) for pair in sessions])
-    events = np.array([float(min(pair)) for pair in sessions])
-    figure = estimate_rate((events, n))
-
-    if figure.counts.turns:
-        assert 0 <= figure.low <= figure.value <= figure.high <= 1
-        assert 0 <= figure.lower <= figure.value <= figure.upper <= 1
-
-
 def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run() -> None:
     draws, sessions = np.random.default_rng(12), np.repeat(np.arange(100), 10)
     logs = draws.normal(0, 0.5, 1000)
@@ -179,22 +163,6 @@ def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run()
     assert math.log(figures[1].upper / figures[1].lower) > 3 * math.log(figures[0].upper / figures[0].lower)
 
 
-def test_the_notice_states_whether_a_value_drifted_or_had_bursts() -> None:
-    drift, bursts = (limited("ttfa: p(95)<800", MEASURED, order=order) for order in ("drift", "bursts"))
-    bursts = structs.replace(bursts, target="gateway")
-    in_bursts = "had bursts during the run, which are slow or failed sessions that follow each other"
-
-    def notice(*results: ThresholdResult) -> str:
-        return reasons_text(dependence(results))
-
-    assert notice(PASSED) == ""
-    assert notice(PASSED, drift).startswith("ttfa p95 of sim drifted during the run. ")
-    assert notice(bursts).startswith(f"ttfa p95 of gateway {in_bursts}. ")
-    assert notice(bursts, drift).startswith(
-        f"ttfa p95 of sim drifted during the run; ttfa p95 of gateway {in_bursts}. "
-    )
-
-
 LACKING = [
     {"name": "mine", "session": {}, "turns": [{"step": "greeting", "lacks": {"speech_end": "no caller speaks"}}]}
 ]
@@ -203,7 +171,7 @@ LACKING = [
 def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
     file = folder / "ci.yaml"
     file.write_text(text)
-    return {"file": str(file), "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
+    return {"given": [str(file)], "scripts": [], "baseline": None, "targets": ["sim"], "lacking": LACKING} | more
 
 
 @pytest.mark.parametrize(
@@ -252,7 +220,7 @@ def of_script(folder: Path, text: str) -> dict[str, Any]:
     """Return the thresholds that a run of this script stores if the run has no thresholds file."""
     path = folder / "mine.yaml"
     path.write_text(text)
-    return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}
+    return asked(folder, "") | {"given": [], "scripts": [{"path": str(path), "thresholds": None}]}
 
 
 def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
@@ -261,7 +229,10 @@ def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
     first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
     first["scripts"].append({"path": str(tmp_path / "callers.py"), "thresholds": {"failure_rate": ["rate<2%"]}})
 
-    assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
+    assert by_metric(planned_thresholds(first)) == {
+        "ttfa": ["p(50)<1s", "p(95)<2s"],
+        "failure_rate": ["rate<1%", "rate<2%"],
+    }
 
 
 def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -> None:
@@ -274,10 +245,10 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
         scripts.append({"name": name, "path": str(path), "thresholds": None})
     turns: list[dict[str, Any]] = [{"step": step, "lacks": {}} for step in ("greeting", "bye")]
     lacking: list[dict[str, Any]] = [{"name": name, "turns": turns, "session": {}} for name in ("first", "second")]
-    request = asked(tmp_path, "") | {"file": None, "scripts": scripts[:1], "lacking": lacking}
+    request = asked(tmp_path, "") | {"given": [], "scripts": scripts[:1], "lacking": lacking}
 
     both = request | {"scripts": scripts, "script_names": ["first", "second"]}
-    assert planned_thresholds(both) == {
+    assert by_metric(planned_thresholds(both)) == {
         "ttfa{step:first: greeting}": ["p(50)<1s"],
         "ttfa{step:second: bye}": ["p(50)<2s"],
         "ttfa{step:second: greeting}": ["p(50)<1s"],
@@ -286,26 +257,26 @@ def test_a_step_in_a_script_s_thresholds_is_one_of_this_script(tmp_path: Path) -
     with pytest.raises(UsageError, match='several scripts have a step "greeting"'):
         planned_thresholds(of_file)
     lacking[1]["turns"] = turns[1:]
-    assert planned_thresholds(of_file) == {"ttfa{step:greeting}": ["p(50)<1s"]}
+    assert by_metric(planned_thresholds(of_file)) == {"ttfa{step:greeting}": ["p(50)<1s"]}
 
 
 def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is not a limit of ttfa"):
         planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
     in_python = asked(tmp_path, "") | {
-        "file": None,
+        "given": [],
         "scripts": [{"path": "callers.py", "thresholds": {"ttfa": ["p(50)<1 day"]}}],
     }
     with pytest.raises(UsageError, match=r"^callers.py: thresholds: "):
         planned_thresholds(in_python)
 
 
-def test_a_thresholds_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
+def test_the_thresholds_of_the_command_line_replace_those_of_the_scripts(tmp_path: Path) -> None:
     both = of_script(tmp_path, "thresholds: {ttfa: nonsense}\n") | {
-        "file": asked(tmp_path, "failure_rate: rate<1%")["file"]
+        "given": asked(tmp_path, "failure_rate: rate<1%")["given"]
     }
 
-    assert planned_thresholds(both) == {"failure_rate": ["rate<1%"]}
+    assert by_metric(planned_thresholds(both)) == {"failure_rate": ["rate<1%"]}
 
 
 @pytest.mark.parametrize(
@@ -350,22 +321,6 @@ def test_a_withheld_value_has_no_interval_and_one_session_is_singular() -> None:
     assert (interval_text(few), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
 
 
-def test_values_are_printed_in_their_unit() -> None:
-    shown = [
-        limited("failure_rate: rate<2%", (0.008, 0.0044, 0.0125)),
-        limited("audio_speed: p(5)>=1.2", (2.5, 2.4, math.inf)),
-        limited("ttfa: p(99)<3s", (math.inf, 4000.0, math.inf), "fail"),
-    ]
-
-    assert [value_text(one) for one in shown] == ["0.80\u00a0%", "2.5\u00a0×", "∞"]
-    assert [interval_text(one) for one in shown] == [
-        "0.44 to 1.25\u00a0%",
-        "from 2.4\u00a0×, no upper bound",
-        "from 4,000\u00a0ms, no upper bound",
-    ]
-    assert [limit_text(one) for one in shown] == ["<\u00a02\u00a0%", "≥\u00a01.2\u00a0×", "<\u00a03,000\u00a0ms"]
-
-
 @pytest.mark.parametrize(
     ("limit", "decided"),
     [
@@ -396,22 +351,6 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
     )
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_bounds_of_a_rate_beyond_its_interval_are_named_by_the_clusters_that_give_them(
-    monkeypatch: pytest.MonkeyPatch, together: bool
-) -> None:
-    failed = np.zeros(120)
-    failed[np.arange(4) if together else np.array([7, 38, 69, 100])] = 10
-    estimate = estimate_rate((failed, np.full(120, 10.0)))
-    monkeypatch.setattr(Rate, "estimate", lambda *_: estimate)
-    limit = (max(0.0, estimate.lower) + estimate.low) / 2
-    (one,) = limit_results(thresholds(f"failure_rate: rate<{100 * limit:.3f}%")[0], targets_of_plan()[0])
-
-    cause = "that parts of the run give" if together else "that the variance between sessions gives"
-    assert (one.result, estimate.order) == ("inconclusive", "bursts" if together else None)
-    assert why(one).startswith(f"the limit lies between the bounds {cause}, ")
-
-
 @pytest.mark.parametrize(
     ("counts_of_both", "left"),
     [
@@ -435,20 +374,6 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
     assert (few.baseline, few.value, few.in_failures) == left
     assert (few.low, few.high, few.difference) == (None, None, None)
     assert (few.required, few.available, few.required_unit) == (198, 44, "sessions")
-
-
-@pytest.mark.parametrize(
-    ("spec", "text"),
-    [
-        (MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.2)), "+20 %"),
-        (MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.2, plus=30)), "+20 % and +30 ms"),
-        (MetricSpec("failure_rate", Rate(), Margin(points=0.005)), "+0.5 points"),
-        (MetricSpec("ttfa", Within(800), Margin(points=0.02)), "−2 points"),
-        (MetricSpec("audio_speed", Quantile(0.5), Margin(ratio=1 / 0.9 - 1)), "−10 %"),
-    ],
-)
-def test_a_margin_is_printed_as_it_was_given(spec: MetricSpec, text: str) -> None:
-    assert spec.margin_text(sign=True).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(

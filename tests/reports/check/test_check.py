@@ -15,18 +15,25 @@ from reports.analysis.check.relative import BaselineResult, results_of
 from reports.analysis.metric_comparison import MeasuredDifference
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.statistic_types.quantile import Quantile
 from reports.pages.check.report import check_page
 from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
 from reports.results.reason import Reason
-from reports.statistics.differences import Difference, Margin, OneSidedBounds, StandardError
+from reports.statistics.differences import Margin, StandardError
 from reports.statistics.rates import RatioEstimate, points_difference
 from reports.statistics.target_counts import of_equal_sessions
-from reports.text.check_sentences import against_text, interval_text, notices, remark, value_text, warnings, why
+from reports.text.check_sentences import (
+    against_text,
+    explanations,
+    interval_text,
+    notices,
+    remark,
+    value_text,
+    warnings,
+    why,
+)
 from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
@@ -81,12 +88,6 @@ def test_a_target_without_turns_is_not_evaluated() -> None:
     assert tuple(map(reason_line, found.causes)) == (
         "ghost has no turns. Run `rtbench report` to see why no turn started.",
     )
-
-
-def test_the_notices_of_a_run_are_among_those_of_the_check() -> None:
-    found = check_of(read(notices=["The disk was full."]), thresholds("ttfa: med<9s"))
-
-    assert "The disk was full." in notices(found)
 
 
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
@@ -187,18 +188,6 @@ def test_each_target_is_compared_with_the_same_target_of_another_run(tmp_path: P
     ]
 
 
-def answer(p_worse: float) -> BaselineResult:
-    """Return a result whose value exceeds its margin. `p_worse` is the p-value of this excess."""
-    question = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
-    over = Difference(
-        "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)
-    )
-    return BaselineResult(
-        "ttfa: med<+10%",
-        MeasuredDifference(question, "sim", over, (of_equal_sessions(999, 99, 0), of_equal_sessions(999, 99, 0))),
-    )
-
-
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     few = replace(PAIRED, sessions=40)
@@ -214,12 +203,6 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     check_of(now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base])
 
     assert read == [now, *([other] if base == "other" else [])]
-
-
-def test_holm_corrects_over_all_relative_thresholds() -> None:
-    assert [one.result for one in results_of([answer(0.04)])] == ["fail"]
-    assert [one.result for one in results_of([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
-    assert [one.result for one in results_of([answer(0.04), answer(0.02)])] == ["fail", "fail"]
 
 
 def test_an_invalid_baseline_makes_the_check_invalid(tmp_path: Path) -> None:
@@ -259,10 +242,8 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
 
     assert against_text(found) == "2\u00a0stored runs of sim"
-    assert tuple(notices(found)) == (
-        "1\u00a0stored run of sim excluded because of: client version.",
-        reason_text(Reason("run_sd_assumed")),
-    )
+    assert notices(found) == ["1\u00a0stored run of sim excluded because of: client version."]
+    assert explanations(found)[-1] == reason_text(Reason("run_sd_assumed"))
 
 
 def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_ones_decide(tmp_path: Path) -> None:
@@ -303,14 +284,6 @@ def test_an_impossible_check_is_refused_with_what_to_do(
 
     with pytest.raises(UsageError, match=message):
         check_of(now, thresholds(*written), places.get(baseline or "", baseline))
-
-
-@pytest.mark.parametrize("baseline", [None, "base"])
-def test_allow_different_is_refused_without_stored_runs(tmp_path: Path, baseline: str | None) -> None:
-    base = run(tmp_path / "base", replace(ENOUGH, seed=8))
-
-    with pytest.raises(UsageError, match="--allow-different model applies only to stored baselines"):
-        check_of(read(), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
 
 
 @pytest.mark.parametrize("asked", [("ttfa: med<+50%",), ()])
@@ -390,13 +363,6 @@ def test_a_quantile_among_failed_turns_is_printed_as_infinity(tmp_path: Path) ->
 def test_a_relative_threshold_on_the_baseline_itself_is_refused() -> None:
     with pytest.raises(UsageError, match="before is not a candidate; the candidates are: after"):
         check_of(read(PAIRED), thresholds("ttfa{target:before}: med<+10%"))
-
-
-def test_an_unused_baseline_causes_a_notice(tmp_path: Path) -> None:
-    found = check_of(read(), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
-
-    assert "the baseline was not used" in notices(found)[0]
-    assert found.exit_status == 0
 
 
 OTHER_VERSION: dict[str, list[str]] = {

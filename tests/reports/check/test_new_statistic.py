@@ -24,8 +24,8 @@ from reports.statistics.autocorrelation import mean_by_order
 from reports.statistics.differences import Inference
 from reports.statistics.rates import ClusterTotals, PerCluster
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.threshold_estimate import ThresholdEstimate
-from rtbench.capacity.slo import slo_of
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+from rtbench.capacity.load_thresholds import allowed_share
 from tests.reports.synthetic import Plan, write
 
 BASELINE = "20261119T091400Z-voice_turns"
@@ -76,8 +76,8 @@ class Trimmed(Statistic):
         counts = self.counts(both[0], spec), self.counts(both[1], spec)
         return MeasuredDifferences(counts, [mean_by_order(sums, spec.margin, "lower", inference)])
 
-    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        return estimate_mean(self.totals(source, spec))
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        return estimate_mean(self.totals(source, spec), tail)
 
 
 @pytest.fixture(autouse=True)
@@ -102,4 +102,4 @@ def test_commands_refuse_a_statistic_that_does_not_support_them() -> None:
     with pytest.raises(UsageError, match="is not in the summaries of runs"):
         trend_spec("ttfa:trimmed0.1")
     with pytest.raises(UsageError, match=r"trimmed\(0.1\) states no share of turns"):
-        slo_of("ttfa trimmed(0.1)<800")
+        allowed_share(thresholds.parse("ttfa", "trimmed(0.1)<800"))

@@ -20,7 +20,7 @@ from msgspec import structs
 from bench.base.errors import UsageError
 from bench.files import safe_io
 from bench.files.sanitize import escape_control
-from reports.analysis.check.results import CheckResult, ThresholdResult, compared_result
+from reports.analysis.check.results import CheckResult
 from reports.pages.check import ci
 from reports.pages.check.ci import junit_xml
 from reports.pages.check.document import append_summary, check_data, write_check
@@ -29,8 +29,6 @@ from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.results.reason import Reason
-from reports.statistics.differences import Difference, Margin
-from reports.statistics.verdicts import Verdict
 from tests.command_line import call, call_or_raise
 from tests.reports.check.examples import (
     ENOUGH,
@@ -44,7 +42,6 @@ from tests.reports.check.examples import (
     run,
     stored,
 )
-from tests.reports.comparisons.invented import ratio
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("no_ci")
@@ -70,9 +67,13 @@ def test_the_comment_begins_with_the_verdict_and_ten_thresholds_worst_first() ->
     assert lines[0] == (
         "### ✕ after regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on before (ttfa p95)"
     )
-    assert lines[1].startswith("**✕ FAIL** · **✓ VALID** · **◇ SIMULATED**")
+    assert lines[1].startswith("**✕ FAIL** 1 of 14 thresholds failed · **✓ VALID** · **◇ SIMULATED**")
     assert "exit status 1: a threshold failed or a metric regressed" in lines
-    assert [row.split("|")[-2].strip() for row in rows][:3] == ["✕ **regressed**", "? inconclusive", "✓ pass"]
+    assert [row.split("|")[-2].strip() for row in rows][:3] == [
+        "✕ **regressed**",
+        "? inconclusive (too few turns)",
+        "✓ pass",
+    ]
     assert len(rows) == 10
     assert "<details><summary>4 more rows</summary>" in lines
 
@@ -268,21 +269,6 @@ def test_a_check_is_written_in_each_requested_format(tmp_path: Path) -> None:
 def test_a_format_that_does_not_exist_is_refused_with_the_formats(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match=f'--write "{option}" is not FORMAT=FILE.* formats: json, junit, markdown'):
         call_or_raise("check", tmp_path, "--write", option)
-
-
-def test_an_equivalent_result_with_a_large_difference_states_the_margin() -> None:
-    far, near = (_equivalent(ratio(1600, 1600 * by, 0.9, 1.3)) for by in (1.29, 1.03))
-
-    assert "✓ equivalent (within 40 %)" in text(check(far))
-    assert "✓ equivalent (within 40 %)" in markdown(check(far))
-    assert "(within" not in text(check(near))
-
-
-def _equivalent(difference: Difference) -> ThresholdResult:
-    assert REGRESSED.compared is not None
-    question = replace(REGRESSED.spec, margin=Margin(ratio=0.4))
-    found = replace(REGRESSED.compared, spec=question, difference=difference, verdict=Verdict("equivalent"))
-    return compared_result("ttfa: p(95)<+40%", found)
 
 
 def limits(folder: Path, text: str) -> Path:

@@ -13,17 +13,17 @@ from msgspec import structs
 
 from bench.base.errors import UsageError
 from reports.analysis.check.absolute import limit_results
-from reports.analysis.check.check import check_of, failed_by_chance, unequal_lengths
-from reports.analysis.check.results import CheckResult, ThresholdResult, compared_result
+from reports.analysis.check.check import check_of, unequal_lengths
+from reports.analysis.check.results import CheckResult, ThresholdResult
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
 from reports.pages.comparisons.interim import decision_data
-from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_equal_sessions
+from reports.statistics.target_counts import TargetCounts
 from reports.text.check_sentences import against_text, notices, why
 from reports.text.reasons import reason_text
 from tests.reports.check import examples
-from tests.reports.check.examples import PASSED, flat, limited, targets_of_plan, thresholds
+from tests.reports.check.examples import flat, limited, targets_of_plan, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.statistics.unequal import heavy, sampled
 
@@ -162,22 +162,6 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
     )
     assert list(unequal_lengths([counted(58.0)])) == []
     assert list(unequal_lengths([structs.replace(counted(26.2), result="not_evaluated")])) == []
-
-
-@pytest.mark.parametrize("stored", [NO_TURNS, of_equal_sessions(1, 1, 0), of_equal_sessions(200, 20, 0)])
-def test_a_baseline_of_fewer_sessions_is_no_sign_of_unequal_lengths(stored: TargetCounts) -> None:
-    assert examples.REGRESSED.compared is not None
-    compared = replace(examples.REGRESSED.compared, targets=(stored, of_equal_sessions(600, 60, 0)))
-
-    assert list(unequal_lengths([compared_result("", compared)])) == []
-
-
-def test_one_failure_among_several_thresholds_has_a_notice_about_chance() -> None:
-    failed = structs.replace(PASSED, result="fail")
-
-    (notice,) = failed_by_chance([failed, PASSED, PASSED, PASSED])
-    assert (notice.numbers["limits"], round(notice.numbers["share"], 2)) == (4, 0.19)
-    assert list(failed_by_chance([PASSED, PASSED])) == list(failed_by_chance([failed])) == []
 
 
 def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_quantile(

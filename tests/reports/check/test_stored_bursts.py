@@ -20,7 +20,7 @@ from reports.statistics.autocorrelation import with_sixths
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.rates import PerCluster
-from reports.text.check_sentences import against_text, notices, why
+from reports.text.check_sentences import against_text, explanations, notices, why
 from tests.reports.check.examples import ENOUGH, run, thresholds
 from tests.reports.edited import Row, edit
 
@@ -58,8 +58,8 @@ def test_bursts_of_failures_do_not_regress_against_stored_runs(tmp_path: Path) -
     assert {item.result for item in found.thresholds} == {"inconclusive"}
     differences = [item.compared.difference for item in found.thresholds if item.compared]
     assert {difference.order for difference in differences if difference} == {"bursts"}
-    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in notices(found))
-    assert not any("no verdict would change" in notice for notice in notices(found))
+    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in explanations(found))
+    assert not any("no verdict would change" in notice for notice in explanations(found))
 
 
 def test_bursts_of_the_stored_runs_alone_are_found_too(tmp_path: Path) -> None:
@@ -115,11 +115,3 @@ def test_an_unchanged_service_with_bursts_neither_regresses_nor_passes() -> None
 
         assert found.worse.low < 0 < found.worse.high
         assert found.high - found.low > 1.5 * (usual.high - usual.low)
-
-
-def test_single_failures_do_not_vary_by_parts() -> None:
-    rng = np.random.default_rng(1)
-    runs = [with_sixths((rng.binomial(10, 0.03, 300).astype(float), np.full(300, 10.0))) for _ in range(5)]
-
-    assert not vary_by_parts([(one.variance, one.by_sixths) for one in runs], "bursts")
-    assert not vary_by_parts([], "bursts")

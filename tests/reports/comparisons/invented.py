@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -217,15 +218,17 @@ def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
     )
 
 
-PAGES: dict[str, dict[str, Any]] = {
-    "verdicts": {},
-    "invalid": {"checks": (UNFAIR, *CHECKS[1:])},
-    "nothing": {"comparisons": (), "checks": ()},
-    "no primary metric": {"comparisons": all_compared()[3:]},
-    "rates alone": {"comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
-    "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
-    "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
-    "notices": {
+PAGES: dict[str, Callable[[], dict[str, Any]]] = {
+    "verdicts": lambda: {},
+    "invalid": lambda: {"checks": (UNFAIR, *CHECKS[1:])},
+    "nothing": lambda: {"comparisons": (), "checks": ()},
+    "no primary metric": lambda: {"comparisons": all_compared()[3:]},
+    "rates alone": lambda: {
+        "comparisons": (compared("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)
+    },
+    "few turns": lambda: {"targets": invented_targets("direct", "gateway", sessions=2)},
+    "all failed": lambda: {"targets": invented_targets("direct", "gateway", failed=1.0)},
+    "notices": lambda: {
         "notices": (Reason("incomplete_pairs", {"there": [2]}),),
         "targets": invented_targets("direct", "gateway", simulated=False),
     },

@@ -71,10 +71,6 @@ def test_the_metrics_that_a_target_lacks_are_named(tmp_path: Path) -> None:
     assert lacked in notices(check_of(folder))
 
 
-def test_targets_that_have_the_same_metrics_have_no_notice(tmp_path: Path) -> None:
-    assert not list(lacking_notices(parse_targets([with_tools(tmp_path, TWO, slower(0))])))
-
-
 def test_the_main_metric_is_one_that_all_targets_have(tmp_path: Path) -> None:
     mixed, alone = (
         set(samples_of(load_for_report(with_tools(tmp_path / name, TWO, slower(0), live=live))).mains.values())
@@ -93,10 +89,6 @@ def test_two_runs_are_compared_by_a_metric_that_both_have(tmp_path: Path) -> Non
     names = [spec.name for spec in default_specs(parse_targets(folders)) if spec.primary]
 
     assert names[:2] == ["voice_to_voice p50", "voice_to_voice p95"]
-
-
-def test_turns_without_tools_have_no_primary_answer(tmp_path: Path) -> None:
-    assert primary(with_tools(tmp_path, TWO, lambda *_: None)) == ["ttfa p50", "ttfa p95", "failure_rate"]
 
 
 @pytest.mark.parametrize(("every", "answers"), [(2, ["p50", "p95"]), (5, ["p50"]), (50, [])])

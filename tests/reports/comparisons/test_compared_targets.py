@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import rtbench
 from bench.base.errors import UsageError
 from bench.catalogue.outcomes import is_throttled
 from reports.analysis.comparisons.measurements import measured
 from reports.analysis.summary.summary import summarise
-from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import checks_of
 from reports.analysis.targets.mix import ComparedTargets, changed_shares
-from reports.analysis.targets.named import parse_targets, split_name, target_titles, targets_of
-from reports.data.runs import load_for_report
+from reports.analysis.targets.named import parse_targets, target_titles
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile, margin_of
@@ -101,41 +95,6 @@ def test_only_complete_pairs_count(tmp_path: Path) -> None:
         assert side.sample(metric_of("connect_total")).n == 38
 
 
-def test_a_pair_is_complete_if_it_has_a_session_of_each_compared_target(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=30, turns=2, targets=("a", "b", "c"), paired=True))
-    edit(tmp_path, "sessions", lambda index, row: None if index == 2 else row)  # c of pair 0
-
-    assert [side.clusters.count for side in parse_targets([f"{folder}:a", f"{folder}:b"])] == [10, 10]
-    assert [side.clusters.count for side in parse_targets([folder])] == [9, 9, 9]
-
-
-def test_warm_up_is_excluded() -> None:
-    side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
-    warm = int((side.run.sessions["phase"] == "warmup").sum())
-
-    assert 0 < warm < 40
-    assert side.clusters.count == 40 - warm
-    assert side.sample(metric_of()).n == (40 - warm) * 5
-    assert side.sample(metric_of("session_ready")).n == 40 - warm
-
-
-def test_unfinished_turns_are_in_no_sample_and_no_rate() -> None:
-    side = targets(Plan(sessions=10, turns=4, abandoned=6))[0]
-
-    assert side.sample(metric_of("response_total")).n == 34
-    assert side.counts(FAILURES)[1].sum() == 34
-
-
-def test_turns_of_a_session_without_a_row_form_a_cluster(tmp_path: Path) -> None:
-    run(tmp_path)
-    edit(tmp_path, "sessions", lambda index, row: None if index == 5 else row)
-    (side,) = targets_of(load_for_report(tmp_path))
-
-    assert side.clusters.count == 40
-    assert side.sample(metric_of()).n == 200
-    assert set(side.sample(metric_of()).sessions) == set(range(40))
-
-
 def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).endings
@@ -146,13 +105,6 @@ def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() 
     refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
     assert events[refused].tolist() == wanted[refused].tolist() == [5, 5, 5]
     assert (events <= wanted).all()
-
-
-def test_turns_not_started_are_counted_for_their_step() -> None:
-    side = targets(REFUSED)[0]
-    question = MetricSpec("failure_rate", Rate(), Margin(points=0.01), step="opening_hours")
-
-    assert [int(part.sum()) for part in side.counts(question)] == [3, 23]
 
 
 def test_stall_rate_counts_played_replies_and_throttle_rate_ended_turns() -> None:
@@ -175,32 +127,6 @@ def test_the_totals_of_a_mean_are_sums_over_successful_turns_by_cluster() -> Non
     assert numbers.size == totals.size == 20
     assert numbers.sum() == good.notna().sum()
     assert totals.sum() == pytest.approx(good.sum())
-
-
-def test_a_refused_session_counts_as_an_infinite_connect_total() -> None:
-    side = targets(REFUSED)[0]
-    found = side.sample(metric_of("connect_total"))
-    refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
-
-    assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
-    assert sorted(found.sessions[found.succeeded.size :].tolist()) == sorted(refused.tolist())
-
-
-def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
-    """The rows are not in this order, because the row of a session is written when the session ends."""
-    side = targets(REFUSED)[0]
-
-    assert side.clusters.of_row.tolist() == list(range(23))
-    assert side.session_rows["start_ns"].is_monotonic_increasing
-    assert not side.run.sessions["start_ns"].is_monotonic_increasing
-
-
-def test_a_target_without_rows_has_empty_samples(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
-    silent = parse_targets([folder])[1]
-
-    assert silent.sessions == silent.sample(metric_of()).n == silent.sample(metric_of("connect_total")).n == 0
-    assert silent.counts(FAILURES)[1].sum() == 0
 
 
 MIXED_OF_MIXES = Plan(sessions=150, turns=10, mix=(0.0, 0.0, 0.4, 0.0, 0.6), failed=0.01)
@@ -247,22 +173,6 @@ def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:
     assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is not None
 
 
-@pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
-def test_equal_sequences_of_steps_are_not_weighted(made: Callable[[], tuple[ComparedTarget, ...]]) -> None:
-    base, cand = made()
-
-    assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is None
-    assert changed_shares(base, cand) == []
-
-
-def test_metrics_of_one_step_or_of_sessions_are_not_weighted() -> None:
-    base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
-
-    for question in (replace(P50, step=STEPS[2]), replace(P50, metric="session_ready")):
-        samples = base.sample(question), cand.sample(question)
-        assert ComparedTargets(base, cand).targets(question, samples).steps is None
-
-
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
     """The steps have different latencies, so each latency shows its step."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
@@ -277,39 +187,6 @@ def test_the_step_of_each_value_is_assigned_correctly() -> None:
 
 
 SMALL = Plan(sessions=4, turns=2)
-
-
-def test_the_first_named_target_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-    first, second = parse_targets([f"{folder}:east", f"{folder}:west"])
-
-    assert (first.name, second.name) == ("east", "west")
-    assert first.run is second.run
-
-
-def test_only_targets_with_the_same_label_get_the_folder_in_their_label(tmp_path: Path) -> None:
-    folder = run(tmp_path / "a", PAIRED)
-    sides = parse_targets(
-        [f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))]
-    )
-
-    assert [side.label for side in sides] == ["west (a)", "east", "west (b)"]
-
-
-def test_a_folder_and_a_target_may_contain_colons(tmp_path: Path) -> None:
-    folder = tmp_path / "09:14"
-    run(folder, Plan(sessions=4, targets=("host:1", "host:2"), paired=True))
-    sides = parse_targets([f"{folder}:host:1", f"{folder}:host:2"])
-
-    assert [side.name for side in sides] == ["host:1", "host:2"]
-    assert split_name(f"{folder}:host:1")[0] == folder
-    assert split_name(str(folder))[0] == folder
-
-
-@given(st.text("ab:. é", min_size=1))
-def test_the_run_of_a_target_with_any_name_is_found(target: str) -> None:
-    with TemporaryDirectory() as folder:
-        assert split_name(f"{folder}:{target}")[0] == Path(folder)
 
 
 def test_a_run_without_target_names_can_be_compared(tmp_path: Path) -> None:
@@ -340,12 +217,6 @@ def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], m
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
     with pytest.raises(UsageError, match=message):
         parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
-
-
-def test_runs_with_the_same_start_second_on_two_machines_are_different(tmp_path: Path) -> None:
-    sides = parse_targets([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", started_utc_ns=1)])
-
-    assert len(sides) == 2
 
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
@@ -381,11 +252,11 @@ def test_labels_of_the_same_target_have_a_short_part_that_differs(folders: list[
     assert target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
 
 
-@pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)
-def test_labels_are_the_targets_names(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
-    sides = parse_targets([run(tmp_path / name, plan) for name, plan in runs.items()])
+@pytest.mark.parametrize(("names", "labels"), [(("today", "night"), ["today", "night"]), (("one", "one"), ["a", "b"])])
+def test_runs_of_one_target_are_called_by_their_names(names: tuple[str, str], labels: list[str]) -> None:
+    runs = [frames_of(Plan(targets=(target,)), scenario=name) for target, name in zip("ab", names, strict=True)]
 
-    assert [side.label for side in sides] == labels
+    assert target_titles([(run, target) for run, target in zip(runs, "ab", strict=True)]) == labels
 
 
 @pytest.mark.parametrize(

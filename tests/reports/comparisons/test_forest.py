@@ -14,20 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from reports.analysis.comparisons import measurements
-from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.comparisons.measurements import RatioCurve, Shift
+from reports.analysis.comparisons.measurements import RatioCurve
 from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest
 from reports.pages.comparisons.forest import ForestPanel, panels
 from reports.pages.comparisons.interim import interim_analyses
-from reports.render.svg import HALF, WIDE
-from reports.statistics.arms import TwoSamples
-from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.group_sequential import by_se, untestable
-from reports.statistics.quantiles import quantile
+from reports.render.svg import HALF
+from reports.statistics.differences import Margin
+from reports.statistics.group_sequential import untestable
 from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.text import comparison_rows
@@ -57,24 +53,6 @@ def texts(figure: ET.Element) -> list[str]:
     return [(mark.text or "").replace(NBSP, " ") for mark in figure.iter("text")]
 
 
-def xs(mark: ET.Element) -> list[float]:
-    return [float(x) for x in re.findall(r"[ML](-?[\d.]+) ", mark.get("d") or "")]
-
-
-def test_the_narrow_plot_has_the_difference_and_the_verdict_of_each_row_within_its_width() -> None:
-    (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
-    narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
-    written, width = texts(narrow), float(narrow.get("width") or 0)
-
-    assert width <= 390 - 2 * 14
-    for row in found.rows:
-        assert {text.replace(NBSP, " ") for text in (row.short, row.verdict, f"margin {row.margin_text}")} <= {
-            text.partition(",")[0] if text.startswith("margin") else text for text in written
-        }
-    assert all(0 <= float(text.get("x") or -1) <= width for text in narrow.iter("text"))
-    assert len(marks(narrow, "margin")) == len(found.rows)
-
-
 NEAR = ratio(100, 101, 0.98, 1.02)
 
 
@@ -86,9 +64,6 @@ GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.
 
 FEW = replace(compared("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
               targets=(of_equal_sessions(3000, 300, 22), of_equal_sessions(440, 44, 11)))  # fmt: skip
-
-
-NAMED = {one.spec.name: one for one in all_compared()}
 
 
 def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
@@ -158,25 +133,6 @@ def test_another_confidence_level_changes_all_texts_about_it() -> None:
     ).replace(NBSP, " ")
 
 
-bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
-
-
-@given(st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5))
-def test_nothing_is_drawn_outside_the_plot_for_any_interval(made: list[tuple[float, ...]]) -> None:
-    found = []
-    for *ends, margin in made:
-        low, d, high = sorted(ends)
-        difference = replace(ratio(100, 100, 1, 1), d=d, low=low, high=high)
-        found.append(compared("ttfa", 0.5, "inconclusive", difference, primary=True, margin=Margin(margin)))
-    figure = drawn(panel(*found))
-
-    assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
-    for cls in ("ci", "margin", "marginline", "dotv"):
-        for mark in marks(figure, cls):
-            places = xs(mark) or [float(mark.get("cx") or mark.get("x") or 0)]
-            assert all(0 <= x <= WIDE for x in places)
-
-
 @given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> None:
     figure = drawn(
@@ -185,51 +141,6 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 
     assert "same" in texts(figure)
     assert len(marks(figure, "tick")) >= 2
-
-
-def shift_in(made: Comparison) -> Shift:
-    """Return the `shift` of a comparison. Fail if it is None."""
-    assert made.shift is not None
-    return made.shift
-
-
-def test_the_first_gated_quantile_is_the_main_question() -> None:
-    rate, tail = all_compared()[2], all_compared()[4]
-
-    question = measurements.main_spec((rate, all_compared()[0]))
-    assert question is not None
-    assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measurements.main_spec((tail,)) == tail.spec
-    assert measurements.main_spec((rate,)) is None
-
-
-@given(st.integers(1, 10_000_000))
-def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> None:
-    ps = measurements.grid(n, (0.5, 0.95))
-
-    assert bool(ps) == (n >= 40)
-    assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)
-    assert list(ps) == sorted(set(ps))
-    assert len(ps) <= 24
-    if n >= 400:
-        assert {0.5, 0.95} <= set(ps)
-
-
-def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
-    made = comparison()
-    (drawn,) = shift_in(made).ratios
-    base, cand = (side.sample(shift_in(made).spec) for side in made.targets)
-
-    for p, difference in zip(drawn.ps, drawn.differences, strict=True):
-        assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
-        assert difference.low <= difference.d <= difference.high
-    alone = quantile_differences(
-        TwoSamples(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(resamples=4000, seed=1)
-    )[0]
-    middle = drawn.at(0.5)
-    assert middle is not None
-    assert middle.low == pytest.approx(alone.low, abs=0.03)
-    assert middle.high == pytest.approx(alone.high, abs=0.03)
 
 
 def made_of(*differences: float, low: float = 0.1, candidate: str = "gateway", colour: int = 1) -> RatioCurve:
@@ -265,22 +176,6 @@ def cells(made: Decision) -> list[list[str]]:
     table = interim_analyses(made)
     assert table is not None
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
-
-
-def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
-    """For c = 1.645 and many degrees of freedom, the bounds are those of one test at 5 %: ln 1.35 ∓ 0.164."""
-    rate = by_se(0.0, -0.01, 0.01, 49.0)
-    many, few = (
-        cells(
-            decision(
-                analyses=(analysis_at(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), analysis_at(1), analysis_at(2))
-            )
-        )[0][3]
-        for df in (1e9, 5.0)
-    )
-
-    assert many == "+35 % (+15 to +59 %)"
-    assert few == "+35 % (+10 to +65 %)"
 
 
 def test_an_analysis_without_an_estimate_has_a_dash() -> None:

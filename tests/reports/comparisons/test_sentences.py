@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
+from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
 from reports.formatting import NBSP
-from reports.metrics.metric_spec import MetricSpec
-from reports.metrics.statistic_types.rate import Rate, none_seen
 from reports.pages.comparisons.document import comparison_data
-from reports.pages.comparisons.page import design
 from reports.results.reason import IN_FAILURES, Reason, too_few
 from reports.results.verdict import RESULT_OF_STATUS
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
-from reports.statistics.rates import ClusterTotals, rate_difference
-from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
 from reports.text import metric_sentences
 from reports.text.comparison_rows import row as row_of
-from reports.text.reasons import reason_text
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import compared, comparison, points, ratio
-from tests.reports.forms import comparison_markdown, comparison_text
+from tests.reports.forms import comparison_text
 from tests.reports.synthetic import Plan
 
 WORSE = ratio(1600, 2640, 1.47, 1.87)
-SAME = ratio(1000, 1040, 0.97, 1.12)
 
 
 def plain(text: str) -> str:
@@ -171,40 +162,6 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
 }  # fmt: skip
 
 
-PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
-    "the slower of two services": (
-        [TAIL, MEDIAN],
-        "gateway is slower than direct: one turn in twenty takes longer than 2.64 s, 65 % more than on direct (ttfa "
-        "p95).",
-        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also slower: ttfa p50 +65 %."),
-    "the faster of two services": (
-        [tail("improved", ratio(324, 243, 0.71, 0.79))],
-        "gateway is faster than direct: ttfa p95 is 25 % shorter.", ""),
-    "neither is slower": (
-        [tail("not_regressed", SAME)],
-        "gateway is not slower than direct: ttfa p95 differs by +4 %, which is within the margin of 20 %.", ""),
-    "a rate that is higher": (
-        [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
-        "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
-        "p50).",
-        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also worse: failure_rate +3.00 points."),
-    "a service whose turns fail": (
-        [tail("regressed", FAILING)],
-        "gateway is slower than direct: one turn in twenty fails (ttfa p95; on direct it is 1.6 s).",
-        "With 95 % confidence it is at least 101 % longer; the margin is 20 %."),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("found", "headline", "second"), PEERS.values(), ids=PEERS)
-def test_two_services_are_slower_or_faster_without_the_word_now(
-    found: list[MetricComparison], headline: str, second: str
-) -> None:
-    made = of(*(replace(one, peers=True) for one in found))
-
-    assert plain(sentences.comparison_headline(made)) == headline
-    assert plain(sentences.comparison_second(made)) == second
-
-
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
 def test_a_comparison_has_a_headline_and_a_second_sentence(
     found: list[MetricComparison], headline: str | None, second: str | None
@@ -213,38 +170,6 @@ def test_a_comparison_has_a_headline_and_a_second_sentence(
 
     assert headline is None or plain(sentences.comparison_headline(made)) == headline
     assert second is None or plain(sentences.comparison_second(made)) == second
-
-
-def test_the_headline_is_about_the_worst_candidate() -> None:
-    found = of(
-        primary("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
-        primary("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
-        primary("ttfa", 0.95, "regressed", WORSE, candidate="worse"),
-        candidates=("fine", "bad", "worse"),
-    )
-
-    assert sentences.candidates(found) == [("worse", "regressed"), ("bad", "regressed"), ("fine", "equivalent")]
-    assert sentences.comparison_headline(found).startswith("worse regressed: ")
-
-
-AGAIN, UNFIT = (Reason("run_killed", text=text) for text in ("gateway has no turns", "users differ"))
-
-
-@pytest.mark.parametrize(
-    ("causes", "said_first"),
-    [
-        ((AGAIN,), "gateway has no turns"),
-        ((Reason("aborted", {"because": "given up"}), UNFIT), "given up; users differ"),
-        ((AGAIN, AGAIN), "gateway has no turns"),
-    ],
-)
-def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
-    causes: tuple[Reason, ...], said_first: str
-) -> None:
-    found = comparison("gateway", checks=tuple(FairnessCheck(name, ["", ""], "fail", [*causes]) for name in "ab"))
-
-    assert plain(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
-    assert sentences.comparison_second(found) == "Run it again and let it finish."
 
 
 THROTTLED = Reason("throttled", {"target": "gateway", "share": 0.021})
@@ -284,21 +209,6 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_metri
             assert any(all(value in text for value in values) for text in shown)
 
 
-def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> None:
-    figures = tuple(
-        compared("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12)
-    )
-    worst = compared("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
-    lines = comparison_markdown(comparison("gateway", comparisons=(*figures, worst))).splitlines()
-    head = next(place for place, line in enumerate(lines) if line.startswith("| metric | direct"))
-    table = [line for line in lines[head + 2 : lines.index("", head)] if line.startswith("|")]
-
-    assert lines[0].startswith("### ✕ gateway regressed: ")
-    assert len(table) == 10
-    assert "✕ regressed" in table[0]
-    assert any("3 more primary metrics" in line for line in lines)
-
-
 def test_the_document_of_a_comparison_has_its_status_and_all_metrics(many: list[Comparison]) -> None:
     for found in many:
         data = comparison_data(found)
@@ -319,65 +229,3 @@ def test_the_document_has_the_numbers_of_a_metric() -> None:
     endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
     assert endless["difference"]["candidate"] is None
     assert endless["difference"]["candidate_in_failures"] is True
-
-
-def test_metrics_from_two_instants_have_distinct_names_in_a_narrow_terminal(many: list[Comparison]) -> None:
-    for width in (100, 70, 60):
-        lines = comparison_text(many[1], width).splitlines()
-        names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
-        assert len(names) == 8  # p50 and p95, measured from two instants, on two candidates
-        assert len(set(names)) == 4
-
-
-POINT = Margin(points=0.01)
-FAILURES = MetricSpec("failure_rate", Rate(), POINT)
-
-
-def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
-    """Return the verdict on a candidate that has `failed` failed turns. The baseline has no failed turn."""
-    clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
-    found = rate_difference(
-        ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
-    )
-    counts = of_equal_sessions(10 * sessions, sessions, failed)
-    (judged,) = add_verdicts(
-        [MeasuredDifference(replace(question, primary=True), "new", found, (counts, counts))], "old"
-    )
-    return judged.verdict
-
-
-def test_no_failure_in_too_few_sessions_gives_the_upper_bound_and_the_sessions_needed() -> None:
-    verdict = verdict_of(100)
-
-    assert verdict.name == "inconclusive"
-    assert verdict.more_sessions == 199
-    assert (
-        reason_text(verdict.reason).replace("\u00a0", " ")
-        == "with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed"
-    )
-
-
-@pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
-def test_a_pass_and_a_verdict_with_failures_have_no_reason_about_unseen_failures(sessions: int, failed: int) -> None:
-    assert verdict_of(sessions, failed).reason is None
-
-
-def test_every_rate_has_its_own_term_and_a_zero_margin_has_no_session_count() -> None:
-    assert reason_text(verdict_of(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
-        "with no stalled reply in"
-    )
-    assert reason_text(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (
-        "with no throttled turn in 600 sessions the rate may still be up to 0.50 %"
-    )
-
-
-def test_runs_of_different_durations_are_each_named_with_their_own() -> None:
-    long, short = Plan(sessions=60, turns=4, seconds=300), Plan(sessions=40, turns=4, seconds=82)
-    equal, different, in_pairs = (
-        design(quick(sides)).replace(NBSP, " ")
-        for sides in (two(long, long), two(long, short), targets(replace(PAIRED, seconds=300)))
-    )
-
-    assert re.fullmatch(r"60 sessions per target over \d min", equal)
-    assert re.fullmatch(r"60 sessions over \d min, and 40 sessions over \d+ s", different)
-    assert re.fullmatch(r"40 pairs over \d min, interleaved in one run", in_pairs)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from reports.analysis.comparisons.comparison import compare_targets
 from reports.analysis.targets.named import parse_targets
 from reports.metrics.thresholds import parse
-from reports.statistics.differences import Margin, is_large, tick_at
+from reports.statistics.differences import Margin, tick_at
 from reports.statistics.quantiles import sample
 from tests.reports.comparisons.build import DRAWS, run
 from tests.reports.edited import Row, edit
@@ -45,17 +44,6 @@ def test_a_tick_above_a_third_of_the_margin_is_stated_with_a_margin_that_allows_
     assert "has steps of 20 ms" in text
     assert "p(50)<+10% and +20ms" in text
     assert parse("ttfa", "p(50)<+10% and +20ms").margin == Margin(ratio=0.1, plus=20.0)
-
-
-@pytest.mark.parametrize(("tick_ms", "median_ms"), [(0, 180.0), (20, 1500.0), (1, 180.0)])
-def test_small_ticks_and_values_without_ticks_are_not_stated(tmp_path: Path, tick_ms: int, median_ms: float) -> None:
-    assert notices_of(tmp_path, tick_ms, median_ms) == []
-
-
-def test_a_margin_of_a_tick_is_large_enough() -> None:
-    assert is_large(20.0, 180.0, Margin(ratio=0.1))
-    assert not is_large(20.0, 180.0, Margin(ratio=0.1, plus=20.0))
-    assert not is_large(20.0, 700.0, Margin(ratio=0.1))
 
 
 def test_the_tick_is_the_smallest_distance_of_values_that_occur_several_times() -> None:

@@ -19,9 +19,9 @@ from tests.command_line import call_or_raise
 from tests.reports import synthetic
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
+from tests.reports.schema_problems import problems
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.test_schemas import problems
 
 
 @pytest.fixture(scope="module")
@@ -224,5 +224,5 @@ def test_the_command_writes_three_files_and_prints_their_paths(tmp_path: Path) -
 def test_evidence_of_several_runs_is_refused(tmp_path: Path) -> None:
     runs = [synthetic.write(tmp_path / name, Plan()) for name in "ab"]
 
-    with pytest.raises(UsageError, match="--evidence needs one run"):
+    with pytest.raises(UsageError, match="a report is about one run"):
         call_or_raise("report", *runs, "--evidence")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import rtbench
 from bench.catalogue.columns import DETAIL_CHARACTERS
-from reports.analysis.evidence.failures import MAX_LISTED, allocated, distributed, failures_of
+from reports.analysis.evidence.failures import MAX_LISTED, allocated, failures_of
 from reports.pages.evidence.document import evidence_json, evidence_of
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import HEADERS, PLAN, built, outputs
@@ -70,15 +70,6 @@ def test_places_in_the_list_are_shared_equally(sizes: list[int], most: int) -> N
     assert all(0 <= slot <= size for slot, size in zip(slots, sizes, strict=True))
     unmet = [slot for slot, size in zip(slots, sizes, strict=True) if slot < size]
     assert not unmet or max(slots) <= min(unmet) + 1
-
-
-@given(st.integers(1, 500), st.data())
-def test_listed_failures_are_different_and_distributed_over_the_run(size: int, data: st.DataObject) -> None:
-    number = data.draw(st.integers(0, size))
-    chosen = distributed(size, number).tolist()
-
-    assert len(set(chosen)) == number
-    assert not chosen or (chosen[0] == 0 and size - chosen[-1] <= -(-size // number))
 
 
 def test_failures_beyond_the_list_are_counted(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from reports.render.markdown import render_markdown
 from tests.command_line import call, call_or_raise
 from tests.reports import synthetic
 from tests.reports.reference.builders import ANSWER_MS, YIELD_MS, reference_plan, write_reference
+from tests.reports.schema_problems import problems
 from tests.reports.synthetic import MODEL, Plan
-from tests.reports.test_schemas import problems
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +116,6 @@ def test_a_run_without_all_raw_files_has_no_digest(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"run has no seconds\.parquet: name the folder of a run that has ended"):
         run_digest(folder)
-
-
-def test_the_command_writes_three_files_and_exits_0_if_a_target_is_listed(
-    folders: list[Path], made: tuple[int, str, Path]
-) -> None:
-    status, printed, folder = made
-
-    assert status == 0
-    assert {path.name for path in {*folder.iterdir()} - {*folders}} == {
-        *("reference.html", "reference.md", "reference.json")
-    }
-    assert len(json.loads((folder / "reference.json").read_text(encoding="utf-8"))["listed"]) == 2
-    assert printed.splitlines()[-1] == str(folder / "reference.html")
-    assert re.search(r"not listed +sim of \S+: the run is too small", printed)
 
 
 def test_the_command_exits_4_if_no_target_is_listed(folders: list[Path], tmp_path: Path) -> None:

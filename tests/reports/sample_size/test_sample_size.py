@@ -16,22 +16,18 @@ from msgspec import structs
 
 from bench.base.errors import UsageError
 from reports.analysis.sample_size import SampleSize, power_spec, sample_size_of
-from reports.analysis.summary.cost import money_of
 from reports.analysis.targets.named import split_name
 from reports.data.runs import load_for_report
-from reports.formatting import NBSP, NONE, count
-from reports.metrics.statistic_types.quantile import margin_of
+from reports.formatting import NBSP, count
 from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.results.json_entries import to_json_data
 from rtbench.cli.verdicts import sample_size as command
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
-from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
-PARTS = [f"{kind}{part}" for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")]
 SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
@@ -86,15 +82,6 @@ def test_the_sample_size_has_its_duration_and_its_cost() -> None:
     assert re.search(r"cost +[\d.,]+ USD for both targets", printed)
 
 
-def test_larger_effects_less_power_and_the_median_need_fewer_sessions() -> None:
-    plain = size_of(pilot()).sessions
-
-    assert size_of(pilot(), detect="30%").sessions < plain
-    assert size_of(pilot(), power=0.8).sessions < plain
-    assert size_of(pilot(), "ttfa:p50").sessions < plain
-    assert size_of(pilot(), margin="15%").sessions > plain
-
-
 def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
     found = size_of(run(tmp_path, TWO))
 
@@ -109,54 +96,6 @@ def test_the_cost_of_a_pair_is_that_of_both_sessions(tmp_path: Path) -> None:
     east, west = (size_of(f"{tmp_path}:{name}").usd_per_session / 2 for name in pair.targets)
 
     assert pair.usd_per_session == pytest.approx(east + west)
-
-
-def test_a_run_without_prices_has_an_unknown_cost(tmp_path: Path) -> None:
-    found = size_of(run(tmp_path, Plan(**(vars(ONE) | {"usage": False}))))
-
-    assert math.isnan(found.usd)
-    assert re.search(rf"cost +{NONE}\n", text(found))
-
-
-LIVE_PRICES = {
-    "models": {
-        "gpt-live-1": dict.fromkeys(PARTS, 0) | {"usd_per_minute": 0.05},
-        "gpt-6-luna": dict.fromkeys(PARTS, 1),
-    }
-}
-
-
-@pytest.mark.parametrize(("backend", "has_cost"), [("gpt-6-luna", True), (None, False), ("gpt-next", False)])
-def test_the_plan_of_a_target_that_delegates_has_the_cost_of_minutes_and_of_the_backend(
-    backend: str | None, has_cost: bool, tmp_path: Path
-) -> None:
-    """The tokens of a backend without a price are unknown, and so is the cost."""
-    run(tmp_path, targets=synthetic.target_keys(ONE, dialect="gpt-live")["targets"], prices=LIVE_PRICES)
-    edit(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-live-1", "backend_model": backend})
-    found = size_of(tmp_path)
-    of_run = money_of(load_for_report(tmp_path), ["sim"])
-
-    assert math.isnan(found.usd) is not has_cost
-    if has_cost:
-        minutes, tokens = sorted(of_run.targets[0].models, key=lambda charge: charge.is_backend)
-        assert minutes.usd > 0 < tokens.usd
-        assert found.usd_per_session == pytest.approx(2 * (minutes.usd + tokens.usd) / 120)
-
-
-def test_failure_rates_are_planned_in_percentage_points(tmp_path: Path) -> None:
-    found = size_of(pilot(), "failure_rate", None, None)
-
-    assert (found.detect, found.margin) == (0.03, 0.01)
-    assert "failure_rate: to detect +3 points with a margin of 1 point" in text(found)
-    assert re.search(r"to pass, none failed +299\n", text(found))
-    assert found.sessions_to_pass == 299
-    assert "to pass" not in text(size_of(pilot()))
-    more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failure_rate", None, None)
-    assert more.sessions > found.sessions
-
-
-def test_at_least_the_sessions_that_a_quantile_test_needs_are_planned() -> None:
-    assert size_of(pilot(), detect="2000%").sessions == 50  # p95 needs 400 turns
 
 
 @pytest.mark.parametrize(
@@ -216,32 +155,6 @@ def test_a_plan_from_an_invalid_run_has_exit_status_4(tmp_path: Path) -> None:
     with pytest.raises(typer.Exit) as ended:
         command(str(folder), "failure_rate")
     assert ended.value.exit_code == 4
-
-
-@pytest.mark.parametrize(
-    ("metric", "margin", "effect"), [("ttfa:p50", 0.1, 0.2), ("ttfa", 0.2, 0.4), ("ttfa:p99", 0.3, 0.6)]
-)
-def test_the_default_margin_of_a_plan_is_that_of_the_metric(metric: str, margin: float, effect: float) -> None:
-    asked = power_spec(metric, None, None, 0.9)
-
-    assert (asked.margin, asked.effect) == (margin, effect)
-    assert asked.spec.margin == margin_of(asked.spec.p or math.nan)
-
-
-def test_a_run_without_sessions_is_refused(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=0), targets=[])
-
-    with pytest.raises(UsageError, match="has 0 sessions: a pilot needs at least 20"):
-        size_of(folder)
-
-
-def test_a_sample_size_reports_the_validity_of_its_pilot(tmp_path: Path) -> None:
-    folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False), simulated=False)
-    plain, invalid = (to_json_data(size_of(one, "failure_rate", None, None)) for one in (pilot(), folder))
-
-    assert [(one["validity"], one["simulated"]) for one in (plain, invalid)] == [("valid", True), ("invalid", False)]
-    assert plain["sessions_per_min"] == pytest.approx(12)
-    assert plain["title"] == "failure_rate"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import typer
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import structs
 
 from bench.base.errors import UsageError
@@ -32,24 +30,17 @@ from reports.analysis.sequential.decision import Decision
 from reports.data.runs import load_for_report
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
-from reports.metrics.strata import Stratum
 from reports.pages.comparisons.__main__ import analyse
 from reports.pages.comparisons.interim import analyse_pairs
-from reports.results.reason import Reason, too_few
+from reports.results.reason import Reason
 from reports.statistics.group_sequential import (
     InterimStatistic,
-    bound_distance,
     by_se,
-    critical_values,
-    distance,
-    untestable,
 )
-from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text.check_sentences import against_text
 from reports.text.decision_sentences import decision_sentence
 from reports.text.notices import decision_notice
 from rtbench.cli.verdicts import check
-from tests.docs.schemas import schemas
 from tests.reports import synthetic
 from tests.reports.comparisons.invented import CHECKS, UNFAIR, comparison
 from tests.reports.edited import Row, edit
@@ -57,6 +48,7 @@ from tests.reports.forms import comparison_html
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 SCHEMA = schemas()["decision"]
 
@@ -148,18 +140,6 @@ def test_a_growing_spool_is_analysed(tmp_path: Path) -> None:
 )
 def test_the_end_of_a_run_is_known_from_its_document(changes: dict[str, Any], end: str) -> None:
     assert end_of({"state": "ended", "stop_reason": ""} | changes) == end
-
-
-def test_a_run_ended_by_its_budget_makes_its_last_analysis_the_final_one() -> None:
-    plan = planned(UNDECIDED, pairs=400, analyses=[100, 200, 300, 400])
-    budget = decided({}, stop_reason="the budget is spent", sequential_plan=plan)
-    hand = decided({}, stop_reason="interrupted", sequential_plan=plan)
-
-    assert analysed_pairs(budget) == analysed_pairs(hand) == [100]
-    assert (budget.end, hand.end) == ("final_analysis", "stopped_by_user")
-    assert budget.analyses[0].critical_value == pytest.approx(1.645, abs=0.001)
-    assert hand.analyses[0].critical_value > 2.7
-    assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
 def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() -> None:
@@ -291,20 +271,6 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     assert "Stopped at" not in decision_sentence(found)
 
 
-def test_different_workloads_end_the_run_at_the_first_interim_analysis() -> None:
-    scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
-    found = decided(UNDECIDED, state="running", validity=None, scripts=scripts)
-
-    assert (analysed_pairs(found), found.exit_status) == ([40], 4)
-    assert "script and audio" in decision_sentence(found)
-
-
-def test_an_unfinished_run_is_not_invalid_because_its_validity_was_not_checked_yet() -> None:
-    found = decided(LOOSE, state="running", validity=None)
-
-    assert (found.end, found.exit_status, found.invalid) == ("not_regressed", 0, [])
-
-
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
 def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(target: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
@@ -325,12 +291,6 @@ def test_primary_metrics_may_be_means_or_higher_is_better() -> None:
         ["audio_speed mean", "audio_speed p50"],
     )
     assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.primary_metrics)
-
-
-def test_turns_of_two_instants_are_two_primary_metrics() -> None:
-    found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
-
-    assert [spec.stratum for spec in found.specs] == [Stratum("speech_end"), Stratum("request_sent")]
 
 
 def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None:
@@ -382,20 +342,6 @@ def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(changes: dict[str
     assert "\n" not in str(raised.value)
 
 
-def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
-    found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
-
-    assert found.exit_status == 0  # 13 % slower, but only by 80 ms
-    assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
-
-
-def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> None:
-    found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
-
-    assert [ruling.verdict for ruling in found.primary_metrics] == ["not_regressed"] * 2
-    assert found.analyses[0].primary_metrics[0] == found.analyses[0].primary_metrics[1]
-
-
 P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
@@ -416,106 +362,12 @@ def course(
     return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
 
 
-def critical(k: int, primary: int = 1) -> float:
-    """Return the critical value of the interim analysis number `k`. The first one has the number 1."""
-    return critical_values([size / 500 for size in SIZES], 0.05 / primary)[k - 1]
-
-
-def test_a_statistic_far_beyond_its_margin_ends_the_run_at_once() -> None:
-    found = course([[at(4.0), at(0.0)], [at(9.0), at(9.0)]])
-
-    assert (found.reason, len(found.analyses), found.stopped) == ("regressed", 1, True)
-    assert [ruling.verdict for ruling in found.decisions] == ["regressed", "inconclusive"]
-
-
-def test_the_first_regressed_metric_must_reach_the_bound_of_all_metrics() -> None:
-    between = (critical(1) + critical(1, 3)) / 2
-    found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
-
-    assert found.reason == "stopped_by_user"
-    assert found.decisions[0].reason == NOT_AFTER_HOLM
-
-
-def test_further_regressed_metrics_follow_from_holm_s_step_down() -> None:
-    second, third = critical(1, 2) + 0.01, critical(1) - 0.01
-    found = course([[at(third), at(second), at(5.0)]])
-
-    assert [ruling.verdict for ruling in found.decisions] == ["inconclusive", "regressed", "regressed"]
-
-
-def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metrics() -> None:
-    """If there are three primary metrics, the correction uses the bound for three metrics.
-
-    This bound is larger than the bound for one metric.
-    """
-    z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
-    found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
-    (regressed, *_) = found.decisions
-    family, alone = ([critical(k, primary) for k in (1, 2)] for primary in (3, 1))
-
-    assert regressed.verdict == "regressed"
-    assert regressed.corrected == pytest.approx(MARGIN + distance(z, 0.05, shares, family))
-    assert regressed.corrected > MARGIN + distance(z, 0.05, shares, alone) + 1e-4
-
-
 def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:
     found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
 
     assert (found.reason, len(found.analyses)) == ("not_regressed", 2)
     assert [ruling.analysis for ruling in found.decisions] == [1, 2]
     assert found.analyses[1].primary_metrics[0].z == pytest.approx(-1.0)
-
-
-def test_a_metric_that_passed_may_regress_at_a_later_analysis() -> None:
-    found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
-
-    assert found.reason == "regressed"
-    assert (found.decisions[0].verdict, found.decisions[0].analysis) == ("regressed", 2)
-
-
-@pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
-def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> None:
-    asked: list[int] = []
-
-    def unfit(pairs: int) -> bool:
-        asked.append(pairs)
-        return pairs == 100
-
-    found = run_analyses(
-        AnalysisSchedule(500, SIZES, (P95,)), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit
-    )
-
-    assert (found.reason, found.stopped, [analysis.pairs for analysis in found.analyses]) == (
-        "invalid",
-        True,
-        [50, 100],
-    )
-    assert asked == [50, 100]
-
-
-def test_a_decided_run_is_not_analysed_again() -> None:
-    assert (
-        run_analyses(
-            AnalysisSchedule(500, SIZES, (P95,)), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50
-        ).reason
-        == "regressed"
-    )
-
-
-def test_a_run_continues_while_nothing_is_decided() -> None:
-    found = course([[at(0.0)], [at(-1.5)]])
-
-    assert (found.reason, found.stopped) == ("pending", False)
-    assert course_of_nothing().reason == "pending"
-
-
-def course_of_nothing(end: str = "") -> SequentialResult:
-    return run_analyses(AnalysisSchedule(500, SIZES, (P95,)), lambda pairs: [], 0, end)  # type: ignore[arg-type]
-
-
-def test_a_run_that_ended_before_its_first_analysis_has_the_reason_no_analysis() -> None:
-    assert course_of_nothing("blind").reason == "no_analysis"
-    assert course_of_nothing("blind").stopped
 
 
 def test_a_run_stops_for_futility_if_it_would_stay_inconclusive() -> None:
@@ -526,37 +378,12 @@ def test_a_run_stops_for_futility_if_it_would_stay_inconclusive() -> None:
     assert found.decisions[0].reason == Reason("would_stay_inconclusive", {"needed": 500})
 
 
-def test_a_metric_that_cannot_be_tested_yet_does_not_end_the_run() -> None:
-    few = untestable(too_few("turn", 400, (100, 100), p=0.95))
-    found = course([[at(-5.0), few]] * 4)
-
-    assert found.reason == "pending"
-    assert found.decisions[1].verdict == "inconclusive"
-    assert found.decisions[1].reason == few.untested
-    assert math.isinf(found.decisions[1].low)
-
-
-def test_the_last_analysis_is_final() -> None:
-    found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
-
-    assert (found.reason, found.decisions[0].verdict) == ("final_analysis", "inconclusive")
-
-
 def test_an_end_independent_of_the_data_gives_the_last_analysis_the_remaining_error() -> None:
     near = [[at(0.0)], [at(-0.5)], [at(-1.9)]]
 
     assert course(near).reason == "pending"
     assert course(near, end="by hand").reason == "stopped_by_user"
     assert course(near, end="blind").reason == "not_regressed"
-
-
-def test_a_run_stopped_for_futility_gains_no_error_at_its_end() -> None:
-    statistics = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
-    while course(statistics).reason == "pending":
-        statistics.append([at(0.0)])
-
-    assert course(statistics).reason == "futility"
-    assert course(statistics, end="blind") == course(statistics)
 
 
 @pytest.mark.parametrize("better", [1, -1])
@@ -573,83 +400,6 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
     assert (found.verdict == "not_regressed") == (good_side < MARGIN)
     assert found.low <= found.d <= found.high
     assert found.low <= found.corrected <= found.high
-
-
-@given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
-def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float, df: int, better: int) -> None:
-    found = run_analyses(
-        AnalysisSchedule(500, SIZES, (P95,)), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1
-    )
-
-    assert found.decisions[0].corrected == pytest.approx(d, abs=1e-9)
-
-
-def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
-    """If there are few pairs, the t distribution is wider than the normal distribution.
-
-    The standard normal value of t is then not the excess in standard errors.
-    """
-    double, margin = math.log(2.0), math.log(1.1)
-    found = run_analyses(
-        AnalysisSchedule(200, (20, 200), (P95,)), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
-    ).decisions[0]
-
-    assert found.verdict == "regressed"
-    assert math.expm1(found.corrected) == pytest.approx(1.0)
-
-
-def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corrected() -> None:
-    waits = by_se(0.0, -0.01, 0.002, DF)
-    rate = structs.replace(by_se(0.0, -0.01, 0.002, DF), upper=lambda c: -0.01 + 0.004 * c)
-    open_ = [by_se(0.0, -0.01, 0.01, DF)]
-    moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).decisions[0] for one in (waits, rate))
-
-    assert (moved.verdict, uncorrected.verdict) == ("not_regressed", "not_regressed")
-    assert moved.corrected > 0.0
-    assert uncorrected.corrected == 0.0
-
-
-@given(
-    st.lists(st.floats(-9, 9), min_size=1, max_size=10),
-    st.floats(0.001, 1),
-    st.integers(19, 400),
-    st.sampled_from([1, -1]),
-    st.sampled_from(["", "blind", "by hand"]),
-)
-def test_a_corrected_estimate_is_within_its_interval(
-    excesses: list[float], se: float, df: int, better: int, end: str
-) -> None:
-    """The excesses are in standard errors. A drawn sequence of excesses may be very unlikely in a real run."""
-    seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
-    found = course(seen, end=end).decisions[0]
-
-    assert found.low - 1e-9 <= found.corrected <= found.high + 1e-9
-
-
-@pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
-def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(drift: float) -> None:
-    """Each analysis adds 25 pairs, and estimates the standard error from all pairs.
-
-    The tolerance of 30 is three standard errors of 400 coin tosses.
-    """
-    rng, sizes, above = np.random.default_rng(11), (25, 50, 75, 100), 0
-    for _ in range(400):
-        pairs = rng.normal(drift / 10, 1, 100)
-
-        def see(size: int, pairs: object = pairs) -> list[InterimStatistic]:
-            mine = np.asarray(pairs)[:size]
-            excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
-            return [by_se(MARGIN + excess, excess, se, size - 1)]
-
-        above += run_analyses(AnalysisSchedule(100, sizes, (P95,)), see, 4).decisions[0].corrected > MARGIN + drift / 10
-
-    assert abs(above - 200) <= 30
-
-
-def test_a_metric_exactly_on_its_margin_does_not_pass() -> None:
-    on_it = structs.replace(by_se(0.1, 0.0, 0.0, 49.0), upper=lambda c: 0.0)
-
-    assert course([[on_it]]).reason != "not_regressed"
 
 
 def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
@@ -675,36 +425,11 @@ def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
     assert found.decisions[0].corrected == 0.0
 
 
-def test_bounds_use_the_critical_value_of_their_analysis() -> None:
-    found = course([[at(-1.0)], [at(-3.2)]])
-    half = bound_distance(critical(2), DF) * 0.05
-
-    assert found.decisions[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
-    assert found.decisions[0].corrected > found.decisions[0].d  # towards the margin
-
-
 def test_a_drift_of_one_target_prevents_futility() -> None:
     drifting = structs.replace(at(0.0), order="drift")
     found = course([[drifting] for _ in range(9)])
 
     assert (found.reason, len(found.analyses)) == ("pending", 9)
-
-
-def test_only_a_dependence_at_the_deciding_analysis_makes_a_verdict_provisional() -> None:
-    """About a third of clean runs have a weak dependence at any of eight analyses."""
-    certain, weak = (
-        structs.replace(at(9.0), order="drift", is_provisional=True),
-        structs.replace(at(9.0), order="drift"),
-    )
-    earlier = structs.replace(at(0.0), order="bursts", is_provisional=True)
-
-    assert course([[certain]]).decisions[0].provisional
-    assert not course([[weak]]).decisions[0].provisional
-    assert not course([[earlier], [at(9.0)]]).decisions[0].provisional
-    passed_first = course(
-        [[at(-9.0), at(0.0)], [structs.replace(at(-9.0), order="drift", is_provisional=True), at(9.0)]]
-    )
-    assert [decision.provisional for decision in passed_first.decisions] == [False, False]
 
 
 def test_failures_of_only_one_target_fail_the_run(tmp_path: Path) -> None:

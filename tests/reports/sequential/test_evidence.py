@@ -13,18 +13,15 @@ import pytest
 from reports.metrics.statistic_types.mean import mean_seen
 from reports.metrics.statistic_types.quantile import quantiles_seen
 from reports.metrics.statistic_types.rate import rate_seen
-from reports.results.reason import Reason, too_few
+from reports.results.reason import Reason
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
-from reports.statistics.rates import complement
 from reports.statistics.verdicts import SESSIONS
 from tests.reports.statistics.samples import sample_of, waits
 
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))
-BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
-"""The number of failures in each pair. All failures are in the same sixth of the run."""
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
@@ -43,37 +40,6 @@ def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(drift: 
     assert seen.order == order
     assert (seen.d, seen.excess) == (plain.d, plain.excess)
     assert seen.se > plain.se if order else seen.se == plain.se
-
-
-def test_a_quantile_with_too_few_pairs_is_not_tested() -> None:
-    rng = np.random.default_rng(4)
-    few = slice(0, SESSIONS - 1)
-    samples = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
-
-    (seen,) = quantiles_seen(samples, [(0.5, Margin(ratio=0.1))], "lower", rng)
-
-    assert seen.untested == too_few("pair", SESSIONS, [SESSIONS - 1] * 2)
-    assert math.isnan(seen.z)
-
-
-def test_failures_in_one_burst_have_the_standard_error_of_parts_of_the_run() -> None:
-    base, orders = (np.zeros(PAIRS), EVEN), (BURST, np.random.default_rng(2).permutation(BURST))
-    burst, even = (rate_seen(base, (events, EVEN), Margin(points=0.01)) for events in orders)
-
-    assert (burst.order, even.order) == ("bursts", None)
-    assert burst.d == even.d
-    assert burst.se > even.se
-
-
-def test_a_higher_is_better_rate_is_tested_by_its_complement() -> None:
-    base, cand = (np.full(PAIRS, 9.0), EVEN), (np.full(PAIRS, 8.0), EVEN)
-
-    more = rate_seen(base, cand, Margin(points=0.01), "yield_rate", "higher")
-    less = rate_seen(complement(base), complement(cand), Margin(points=0.01), "yield_rate")
-
-    assert (more.d, more.better) == (pytest.approx(-0.1), -1)
-    assert (less.d, less.better) == (pytest.approx(0.1), 1)
-    assert more.excess == less.excess == pytest.approx(0.09)
 
 
 @pytest.mark.parametrize(("failed", "needed"), [(0.0, 299), (1.0, None)])

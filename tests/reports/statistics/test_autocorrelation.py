@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,22 +16,17 @@ from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (
     BATCHES,
     by_parts,
-    cluster_levels,
-    have_same_distribution,
-    is_autocorrelated,
     kolmogorov_distance,
     latencies_by_order,
     mean_by_order,
-    part_of,
     rate_by_order,
 )
-from reports.statistics.counting import Floats, Integers, ranks
-from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.counting import Floats
+from reports.statistics.differences import Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.share_test import share_difference
 from reports.statistics.threshold_estimate import with_equal_weights
-from reports.statistics.unseen import differ_by_length
 from tests.reports.statistics.samples import TURNS, sample_of, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled
 
@@ -50,90 +44,6 @@ def slow(rng: np.random.Generator, pairs: int, keep: float = 0.95, sd: float = 0
 def drifting(rng: np.random.Generator, drift: Floats) -> Floats:
     values: Floats = waits(rng, drift.size) * np.exp(drift)[:, None]
     return values
-
-
-def test_independent_series_are_rarely_found_autocorrelated() -> None:
-    rng = np.random.default_rng(1)
-    found = [is_autocorrelated(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
-
-    assert 0.02 < np.mean(found) < 0.07
-
-
-@pytest.mark.parametrize("kind", ["slow", "quick", "trend"])
-def test_autocorrelated_series_are_found(kind: str) -> None:
-    rng = np.random.default_rng(2)
-    series = {
-        "slow": lambda: slow(rng, 200) + rng.normal(0, 0.25, 200),
-        "quick": lambda: slow(rng, 200, keep=0.6) + rng.normal(0, 0.15, 200),
-        "trend": lambda: np.linspace(0, 0.5, 200) + rng.normal(0, 0.25, 200),
-    }[kind]
-
-    assert np.mean([is_autocorrelated(series()) for _ in range(100)]) > 0.85
-
-
-def test_short_or_constant_series_are_not_autocorrelated() -> None:
-    assert not is_autocorrelated(np.arange(19.0))
-    assert not is_autocorrelated(np.full(100, 3.0))
-    assert not is_autocorrelated(np.full(100, np.nan))
-    assert is_autocorrelated(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
-
-
-@pytest.mark.parametrize("clusters", [20, 21, 103])
-def test_quarters_are_in_order_and_differ_in_size_by_at_most_one(clusters: int) -> None:
-    found = part_of(clusters)
-
-    assert (np.diff(found) >= 0).all()
-    assert np.ptp(np.bincount(found, minlength=4)) <= 1
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(1, 1e4)), min_size=1, max_size=60))
-def test_the_level_of_a_cluster_is_the_median_of_its_logs(turns: list[tuple[int, float]]) -> None:
-    codes, values = np.array([code for code, _ in turns]), np.array([value for _, value in turns])
-    found = cluster_levels(sample(values, codes), 6)
-
-    for code in range(6):
-        mine = values[codes == code]
-        assert (math.isnan(found[code]) and not mine.size) or found[code] == pytest.approx(np.median(np.log(mine)))
-
-
-def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
-    """Return two shares of comparisons that reach a decision: without and with allowance for autocorrelation.
-
-    The true difference equals the margin exactly, so every decision is an error.
-    """
-    found = np.zeros(2)
-    for seed in range(repetitions):
-        rng = np.random.default_rng([3, seed])
-        shared = slow(rng, PAIRS)
-        base = sample_of(drifting(rng, shared))
-        cand = sample_of(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
-        for place, method in enumerate((quantile_differences, latencies_by_order)):
-            samples = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
-            (difference,) = method(samples, [(0.5, Margin(ratio=0.1))], "lower", Inference(resamples=400, seed=rng))
-            found[place] += difference.worse.low > 0 or difference.worse.high < 0
-    return float(found[0] / repetitions), float(found[1] / repetitions)
-
-
-def test_a_drift_of_one_target_decides_far_less_often_than_with_independent_pairs() -> None:
-    by_pairs, by_order = decided(drifts_apart=True)
-
-    assert by_pairs > 0.5
-    assert by_order < 0.35
-
-
-def test_a_drift_common_to_both_targets_does_not_change_decisions() -> None:
-    by_pairs, by_order = decided(drifts_apart=False)
-
-    assert by_pairs < 0.2
-    assert abs(by_order - by_pairs) < 0.05
-
-
-def test_without_autocorrelation_the_difference_is_the_usual_one() -> None:
-    base, cand = (sample_of(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    samples, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(resamples=300, seed=6)
-    asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
-
-    assert latencies_by_order(samples, asked, "lower", how) == quantile_differences(samples, asked, "lower", how)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -185,13 +95,6 @@ def test_failures_in_bursts_are_computed_over_parts_of_the_run(paired: bool) -> 
     assert (found.worse.low < plain.worse.low, found.worse.p > plain.worse.p) == (True, True)
 
 
-def test_independent_failures_are_computed_over_sessions() -> None:
-    rng = np.random.default_rng(4)
-    totals = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
-
-    assert rate_by_order(totals, Margin(), "lower", Inference()) == rate_difference(totals, Margin())
-
-
 @pytest.mark.parametrize("p", [0.05, 0.95])
 def test_only_the_quantile_with_bursts_is_computed_over_parts_of_the_run(p: float) -> None:
     rng = np.random.default_rng(5)
@@ -208,71 +111,12 @@ def test_only_the_quantile_with_bursts_is_computed_over_parts_of_the_run(p: floa
     ]
 
 
-def test_the_order_of_failures_does_not_change_the_difference() -> None:
-    rng = np.random.default_rng(6)
-    one, other = bursting(rng, 300), independent(rng, 300)
-    mixed = rng.permutation(300)
-    totals = ClusterTotals(one, other, paired=True)
-    again = ClusterTotals((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
-    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (totals, again))
-
-    assert (ordered.order, unordered.order) == ("bursts", None)
-    assert ordered.d == pytest.approx(unordered.d)
-
-
-@pytest.mark.parametrize("n", [40, 160, 1000])
-def test_independent_samples_of_one_service_are_not_alike(n: int) -> None:
-    rng = np.random.default_rng(n)
-
-    assert not any(have_same_distribution(rng.lognormal(5, 0.3, n), rng.lognormal(5, 0.3, n)) for _ in range(300))
-
-
-@pytest.mark.parametrize("n", [40, 160, 1000])
-def test_the_same_delays_with_machine_noise_are_alike(n: int) -> None:
-    rng = np.random.default_rng(n)
-    delays = rng.lognormal(5, 0.3, n)
-
-    assert all(have_same_distribution(delays, rng.permutation(delays + rng.gamma(1, 0.3, n))) for _ in range(50))
-
-
 def test_the_distance_is_kolmogorov_s() -> None:
     """Half of the values 1 to 4 are less than all of the values 3 to 6, so the largest distance is 1/2.
 
     The length of one step, 1/4, is added to the distance. The sum is multiplied by √(4·4/8).
     """
     assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
-
-
-def test_few_values_are_never_alike() -> None:
-    values = np.arange(19.0)
-
-    assert not have_same_distribution(values, values)
-    assert not have_same_distribution(np.array([]), np.array([]))
-
-
-@pytest.mark.parametrize("slope", [0.6, -0.6])
-def test_longer_sessions_that_are_slower_or_faster_are_found(slope: float) -> None:
-    assert differ_by_length(sampled(heavy(), slope).sessions)
-
-
-@pytest.mark.parametrize("lengths", [np.full(100, 10), np.repeat([4, 20], 50), np.arange(5, 16).repeat(9)])
-def test_the_lengths_of_scripts_are_not_taken_for_a_correlation(lengths: Integers) -> None:
-    assert not differ_by_length(sampled(lengths, 2.0).sessions)
-
-
-def test_few_sessions_are_not_tested() -> None:
-    assert not differ_by_length(sampled(np.array([4, 4, 4, 4, 4, 4, 4, 4, 200]), 2.0).sessions)
-
-
-def test_a_tenth_of_runs_without_a_correlation_is_found_correlated() -> None:
-    found = sum(differ_by_length(sampled(heavy(seed=one), 0.0, one).sessions) for one in range(600))
-
-    assert abs(found / 600 - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 600)
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
-def test_ranks_equal_those_of_scipy(values: list[int]) -> None:
-    assert ranks(np.array(values)).tolist() == scipy.stats.rankdata(values).tolist()
 
 
 @given(st.integers(12, 60), st.integers(1, 12), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 100))
@@ -332,16 +176,6 @@ def test_the_interval_of_a_quantile_contains_each_mode_that_the_share_of_stalls_
     assert found.high > math.log(2.5)
 
 
-def test_many_bursts_decide_a_quantile_by_its_share() -> None:
-    rng = np.random.default_rng(9)
-    found = share_difference(by_parts(stalling(rng, 12), BATCHES), 0.95, Margin(ratio=0.5), "lower", Inference())
-
-    assert found
-    assert found.worse.low > 0
-    assert found.worse.p < 0.01
-    assert found.better.high < 0
-
-
 @pytest.mark.parametrize("bursts", [2, 12])
 def test_turns_of_a_step_with_less_weight_count_less_in_the_share_test(bursts: int) -> None:
     both = stalling(np.random.default_rng(8), bursts)
@@ -368,16 +202,3 @@ def test_an_interim_analysis_passes_only_if_the_share_of_stalls_allows_it() -> N
     assert seen.order
     assert seen.z < -2
     assert seen.z_within > -1
-
-
-def test_the_share_of_a_higher_is_better_metric_is_mirrored() -> None:
-    both = by_parts(stalling(np.random.default_rng(9), 12), BATCHES)
-    lower, higher = (
-        share_difference(both, 0.95, Margin(ratio=0.5), better, Inference()) for better in ("lower", "higher")
-    )
-
-    assert lower
-    assert higher
-    assert (lower.low, lower.high) == (higher.low, higher.high)
-    assert lower.worse.low == pytest.approx(higher.better.low)
-    assert lower.worse.p == pytest.approx(higher.better.p)

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics import bootstrap
 from reports.statistics.arms import TwoSamples, target_resamples
-from reports.statistics.bootstrap import resampled_quantiles, seed_of, weights
+from reports.statistics.bootstrap import resampled_quantiles, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
-from tests.reports.statistics.samples import sample_of, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)
 turns = st.lists(
@@ -40,77 +38,6 @@ def test_bootstrap_draws_equal_plain_resampling(drawn: list[tuple[float, int]], 
     found = resampled_quantiles(of, PS, clusters=clusters, draws=40, rng=np.random.default_rng(seed))
 
     np.testing.assert_array_equal(found, plain(of, clusters, 40, seed))
-
-
-@pytest.mark.parametrize("unequal", [False, True])
-def test_a_window_smaller_than_the_sample_changes_nothing(unequal: bool) -> None:
-    rng = np.random.default_rng(5)
-    of = sample_of(rng.lognormal(6, 0.5, (400, 25)))
-    if unequal:
-        of = sample(of.values, np.minimum(rng.integers(0, 400, of.n), rng.integers(0, 400, of.n)))
-    found = resampled_quantiles(of, PS, clusters=400, draws=100, rng=np.random.default_rng(6))
-
-    np.testing.assert_array_equal(found, plain(of, 400, 100, 6))
-
-
-def test_resamples_outside_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "REACH", 0.3)
-    of = sample_of(waits(np.random.default_rng(7), 60))
-    found = resampled_quantiles(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
-
-    np.testing.assert_array_equal(found, plain(of, 60, 200, 8))
-
-
-def test_the_result_does_not_depend_on_the_portion_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = sample_of(waits(np.random.default_rng(1), 50))
-    whole = resampled_quantiles(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
-    monkeypatch.setattr(bootstrap, "CELLS_AT_ONCE", 5_000)
-
-    np.testing.assert_array_equal(
-        resampled_quantiles(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2)), whole
-    )
-
-
-def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = sample_of(waits(np.random.default_rng(1), 50))
-    whole = resampled_quantiles(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
-    monkeypatch.setattr(bootstrap, "EXACT", 1)
-
-    np.testing.assert_array_equal(
-        resampled_quantiles(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole
-    )
-
-
-def test_both_targets_of_pairs_are_resampled_with_the_same_draws() -> None:
-    base = sample_of(waits(np.random.default_rng(3), 40))
-    slower = Sample(base.values * 2, base.sessions)
-    one, other = target_resamples(
-        TwoSamples(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4)
-    )
-
-    np.testing.assert_array_equal(other, 2 * one)
-    np.testing.assert_array_equal(one, plain(base, 40, 200, 4))
-
-
-def test_a_resample_without_a_turn_has_no_quantile() -> None:
-    of = sample(np.array([1.0, 2.0]), np.array([0, 0]))
-    found = resampled_quantiles(of, [0.5], clusters=3, draws=500, rng=np.random.default_rng(1))[:, 0]
-
-    assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.07)
-    assert set(found[~np.isnan(found)]) == {1.0}
-
-
-@pytest.mark.parametrize("clusters", [0, 5])
-def test_an_empty_sample_has_no_quantile_in_any_resample(clusters: int) -> None:
-    empty = sample(np.zeros(0), np.zeros(0, dtype=np.int64))
-
-    assert np.isnan(resampled_quantiles(empty, PS, clusters=clusters, draws=7, rng=np.random.default_rng(1))).all()
-
-
-def test_the_seed_depends_on_the_run_ids_and_fits_into_json() -> None:
-    assert seed_of("a", "b") == seed_of("a", "b")
-    assert len({seed_of("a", "b"), seed_of("b", "a"), seed_of("ab"), seed_of("a"), seed_of("a", "")}) == 5
-    assert 0 <= seed_of("20261120-101500-a1b2") < 2**48
 
 
 MIX_PS = (0.1, 0.5, 0.95)

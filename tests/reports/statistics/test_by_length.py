@@ -63,13 +63,6 @@ def test_a_change_that_is_equal_for_all_lengths_is_not_widened(paired: bool) -> 
     assert not compared(base, cand, paired=paired).by_length
 
 
-def test_sessions_of_similar_length_are_not_tested() -> None:
-    lengths = np.array([5, 15] * 50)
-    base, cand = made(1, 0.0, lengths), made(2, 0.5, lengths)
-
-    assert not changes_by_length(TwoSamples(base, cand, (100, 100), paired=True))
-
-
 @pytest.mark.parametrize("paired", [True, False])
 def test_lengths_are_not_tested_if_a_sample_has_only_some_turns_of_its_sessions(paired: bool) -> None:
     base, cand = made(1), replace(made(2, 0.5), has_whole_sessions=False)

@@ -22,13 +22,10 @@ from reports.statistics.differences import (
     log_ratio,
     more_sessions,
     quantile_differences,
-    student,
-    welch,
 )
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.rates import ClusterTotals, rate_difference
 from tests.examples import trials
-from tests.reports.statistics.samples import TURNS, Floats, failures, sample_of, waits
+from tests.reports.statistics.samples import Floats, sample_of, waits
 
 TEN = Margin(ratio=0.1)
 
@@ -55,16 +52,6 @@ def difference(
     how = Inference(**{"resamples": 2000, "seed": seed, **options})
     (found,) = quantile_differences(pair, [(p, margin)], better, how)
     return found
-
-
-def test_p_values_may_be_smaller_than_the_number_of_resamples_allows() -> None:
-    """If p-values could not be this small, no metric could fail under Holm's correction for many primary metrics."""
-    base, cand = build_arms(40, slower=3.0)
-    found = difference(base, cand, resamples=500)
-    nearer = difference(base, cand / 1.5, resamples=500)
-
-    assert found.worse.p < nearer.worse.p < 1e-5
-    assert found.better.p == pytest.approx(1, abs=1e-3)
 
 
 def test_the_interval_is_the_expanded_percentile_interval() -> None:
@@ -141,22 +128,6 @@ def test_for_a_higher_is_better_metric_worse_means_lower(margin: Margin) -> None
     assert higher.worse.low > 0
 
 
-def test_a_change_of_unit_changes_only_the_values() -> None:
-    base, cand = build_arms()
-    ms, s = difference(base, cand), difference(base * 0.5, cand * 0.5)
-
-    assert s.baseline == ms.baseline * 0.5
-    assert s.low == pytest.approx(ms.low)
-    assert s.worse.p == ms.worse.p
-
-
-def test_the_order_of_turns_within_sessions_does_not_matter() -> None:
-    base, cand = build_arms()
-    shuffled = np.random.default_rng(3).permuted(cand, axis=1)
-
-    assert difference(base, shuffled) == difference(base, cand)
-
-
 def test_a_margin_is_exceeded_only_if_both_its_ratio_and_its_offset_are() -> None:
     base = np.array([100.0, 1000.0, 1000.0, 1000.0])
     cand = np.array([125.0, 1090.0, 1101.0, 1131.0])
@@ -165,13 +136,6 @@ def test_a_margin_is_exceeded_only_if_both_its_ratio_and_its_offset_are() -> Non
     assert list(log_ratio(cand, base, TEN) > 0) == [True, False, True, True]
     assert list(log_ratio(cand, base, Margin(plus=120.0)) > 0) == [False, False, False, True]
     assert log_ratio(np.array([130.0]), np.array([100.0]), Margin(ratio=0.1, plus=30.0))[0] == 0
-
-
-def test_a_value_exactly_on_the_margin_does_not_exceed_it() -> None:
-    base = np.arange(10.0, 5000.0, 10.0)
-
-    assert (log_ratio(base * 11 / 10, base, TEN) == 0).all()
-    assert (log_ratio(base, base * 11 / 10, Margin()) < 0).all()
 
 
 def test_zero_in_both_is_no_difference_and_zero_against_a_value_exceeds_any_ratio() -> None:
@@ -234,13 +198,6 @@ def test_resamples_infinite_in_both_targets_make_both_bounds_infinite() -> None:
     assert found.better.p > 0.5
 
 
-def test_one_session_gives_an_unbounded_interval() -> None:
-    base, cand = build_arms()
-    found = difference(base, 3 * cand[:1])
-
-    assert (found.low, found.high, found.worse.p) == (-math.inf, math.inf, 1)
-
-
 def test_two_pairs_give_an_unbounded_interval() -> None:
     base, cand = build_arms()
     found = difference(base[:2], 3 * cand[:2], paired=True)
@@ -261,23 +218,6 @@ def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
 
     assert 39 <= found.df <= 78
     assert math.isfinite(found.low)
-
-
-def test_a_target_without_a_value_gives_an_unbounded_interval() -> None:
-    base, _ = build_arms()
-    found = difference(base, sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
-
-    assert math.isnan(found.candidate)
-    assert math.isnan(found.d)
-    assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
-
-
-def test_run_to_run_variation_adds_twice_its_variance() -> None:
-    base, cand = build_arms()
-    known, assumed = difference(base, cand), difference(base, cand, run_sd=0.05)
-
-    assert assumed.se == pytest.approx(math.sqrt(known.se**2 + 2 * 0.05**2), rel=0.05)
-    assert assumed.low < known.low < known.high < assumed.high
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
@@ -303,19 +243,6 @@ def test_a_pair_counts_if_either_session_has_a_value() -> None:
     assert difference(some[0], some[1], paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
 
 
-def test_several_quantiles_use_the_same_resamples() -> None:
-    base, cand = build_arms()
-    both = quantile_differences(
-        TwoSamples(sample_of(base), sample_of(cand), (60, 60), paired=True),
-        [(0.5, TEN), (0.9, Margin(ratio=0.15))],
-        "lower",
-        Inference(resamples=2000, seed=1),
-    )
-
-    assert both[0] == difference(base, cand, paired=True)
-    assert both[1] == difference(base, cand, 0.9, Margin(ratio=0.15), paired=True)
-
-
 def test_more_sessions_are_suggested_only_if_they_would_decide() -> None:
     error = StandardError(0.04, 99.0, 100)
     near = more_sessions(0.05, error)
@@ -327,23 +254,6 @@ def test_more_sessions_are_suggested_only_if_they_would_decide() -> None:
     assert more_sessions(0.001, error) is None
     assert more_sessions(math.inf, error) is None
     assert more_sessions(0.05, replace(error, se=math.nan)) is None
-
-
-def test_welch_weights_the_variances_and_pairs_have_one_degree_less_than_their_number() -> None:
-    assert welch((1.0, 1.0), (10, 10)) == pytest.approx(18)
-    assert welch((1.0, 0.0), (10, 50)) == pytest.approx(9)
-    assert welch((0.0, 0.0), (10, 50)) == 58
-    assert welch((), (15,)) == 14
-
-
-def test_student_bounds_are_infinite_for_unknown_values() -> None:
-    found = student(0.2, 0.1, 9)
-
-    assert found.low == pytest.approx(0.2 - 0.1 * scipy.stats.t.ppf(0.95, 9))
-    assert found.p == pytest.approx(scipy.stats.t.sf(2, 9))
-    assert [student(value, 0.0, 9).p for value in (0.1, 0.0, -0.1)] == [0, 1, 1]
-    for unknown in (student(math.nan, 0.1, 9), student(0.2, math.nan, 9), student(math.inf, 0.1, 9), student(1, 1, 0)):
-        assert replace(unknown) == type(unknown)(-math.inf, math.inf, 1.0)
 
 
 PAIRS, COUNTED = trials(150, 300), trials(500, 2000)
@@ -364,14 +274,3 @@ def test_equal_targets_rarely_differ(paired: bool) -> None:
 
     assert (worse / PAIRS >= 0.015).all()
     assert (worse / PAIRS <= 0.085).all()
-
-
-def test_equal_rates_of_clustered_failures_rarely_differ() -> None:
-    rng = np.random.default_rng(20261121)
-    turns = np.full(60, float(TURNS))
-    worse = 0
-    for _ in range(COUNTED):
-        base, cand = ((failures(rng, 60, 0.03).sum(axis=1), turns) for _ in range(2))
-        worse += rate_difference(ClusterTotals(base, cand, paired=False), Margin()).worse.low > 0
-
-    assert 0.025 <= worse / COUNTED <= 0.075

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.on_the_margin import failing
-from reports.metrics.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, student
-from reports.statistics.quantiles import effective_size, fail_together, quantiles, sample, upper_with_unseen
+from reports.statistics.quantiles import fail_together, quantiles, sample
 from reports.statistics.rates import (
     ClusterTotals,
     PerCluster,
@@ -26,11 +25,10 @@ from reports.statistics.rates import (
     ratio_of,
     wilson,
 )
-from reports.statistics.unseen import lower_share, sessions_without, upper_share
+from reports.statistics.unseen import sessions_without
 from tests.examples import trials
 
 POINT = Margin(points=0.01)
-counts = st.lists(st.tuples(st.integers(0, 5), st.integers(5, 15)), min_size=2, max_size=30)
 
 
 def by_session(*pairs: tuple[float, float]) -> PerCluster:
@@ -59,11 +57,6 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
 
-def test_an_empty_sample_has_no_rate_and_one_session_has_no_variance() -> None:
-    assert math.isnan(ratio_of(by_session()).value)
-    assert math.isnan(ratio_of(by_session((1, 10))).variance)
-
-
 def test_the_difference_of_means_is_the_log_of_their_ratio_with_a_linearised_error() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
     found = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
@@ -79,16 +72,6 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_a_linearised_err
     assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
 
 
-def test_the_difference_of_paired_means_excludes_what_pairs_have_in_common() -> None:
-    base = build_amounts()
-    cand = base[0] * 1.1, base[1]
-    found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
-
-    assert found.se == pytest.approx(0, abs=1e-9)
-    assert found.df == pytest.approx(effective_size(base[1]) - 1)
-    assert mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference()).se > 0.03
-
-
 def test_the_standard_error_of_paired_means_is_computed_over_pairs() -> None:
     base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
     found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
@@ -97,32 +80,6 @@ def test_the_standard_error_of_paired_means_is_computed_over_pairs() -> None:
 
     assert found.se == pytest.approx(math.sqrt(2 / 3 * (parts**2).sum()))
     assert found.df == pytest.approx(400 / 150 - 1)
-
-
-def test_for_a_higher_is_better_mean_less_is_worse() -> None:
-    base, cand = build_amounts(), build_amounts(40, 0.7, 2)
-    higher = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.1), "higher", Inference())
-    lower = mean_difference(ClusterTotals(cand, base, paired=False), Margin(ratio=0.1), "lower", Inference())
-
-    assert higher.worse.low == pytest.approx(lower.worse.low)
-    assert higher.worse.low > 0
-    assert higher.worse.p == pytest.approx(lower.worse.p)
-
-
-def test_means_of_two_runs_include_the_run_to_run_variation() -> None:
-    base, cand = build_amounts(), build_amounts(40, 1.1, 2)
-    known = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference())
-    assumed = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference(run_sd=0.05))
-
-    assert assumed.se == pytest.approx(math.sqrt(known.se**2 + 2 * 0.05**2))
-
-
-@pytest.mark.parametrize("paired", [False, True])
-def test_a_mean_without_values_gives_an_unbounded_interval(paired: bool) -> None:
-    base = build_amounts()
-    for none in (by_session(*[(0, 10)] * 50), by_session(*[(0, 0)] * 50)):
-        found = mean_difference(ClusterTotals(base, none, paired=paired), Margin(), "lower", Inference())
-        assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
 def test_a_rate_is_worse_by_the_standard_error_of_its_sessions_and_student_t() -> None:
@@ -157,84 +114,6 @@ def test_the_upper_bound_of_a_rate_difference_is_the_widest_of_three() -> None:
     assert opposed.high == pytest.approx(opposed.d + scipy.stats.t.ppf(0.95, 499) * opposed.se)
 
 
-def test_without_failures_the_bound_of_few_clustered_turns_is_wide() -> None:
-    clean = build_failures(30, 0)
-    found = rate_difference(ClusterTotals(clean, clean, paired=False), POINT)
-
-    assert (found.d, found.se, found.worse.p) == (0, 0, 1)
-    assert found.high == pytest.approx(1 - 0.05 ** (1 / 30))
-    assert found.worse.high > 0
-    for sessions, within in ((298, False), (299, True)):
-        alike = build_failures(sessions, 0)
-        assert (rate_difference(ClusterTotals(alike, alike, paired=False), POINT).worse.high < 0) == within
-
-
-def test_if_all_turns_of_both_targets_fail_the_upper_bound_is_above_zero() -> None:
-    all_failed = build_failures(100, 100, events=10)
-    found = rate_difference(ClusterTotals(all_failed, all_failed, paired=False), POINT)
-
-    assert found.high == pytest.approx(1 - 0.05 ** (1 / 100))
-
-
-def test_swapped_rates_mirror_the_difference() -> None:
-    base, cand = build_failures(50, 2), build_failures(50, 10, events=3)
-    there, back = (
-        rate_difference(ClusterTotals(base, cand, paired=False), POINT),
-        rate_difference(ClusterTotals(cand, base, paired=False), POINT),
-    )
-
-    assert back.d == -there.d
-    assert (back.better.low, back.better.p) == pytest.approx((there.worse.low, there.worse.p))
-    assert back.better.high == pytest.approx(there.worse.high)
-
-
-def test_failures_in_both_sessions_of_a_pair_do_not_differ() -> None:
-    both = build_failures(50, 10, events=3)
-    found = rate_difference(ClusterTotals(both, both, paired=True), POINT)
-
-    assert (found.d, found.se, found.df) == (0, 0, 49)
-    assert rate_difference(ClusterTotals(both, both, paired=False), POINT).se > 0.01
-
-
-def test_pairs_without_turns_of_both_targets_do_not_count() -> None:
-    base, cand = by_session((1, 10), (0, 10), (0, 0), (0, 0)), by_session((2, 10), (0, 10), (1, 10), (0, 0))
-
-    assert rate_difference(ClusterTotals(base, cand, paired=True), POINT).df == pytest.approx(50**2 / 900 - 1)
-    assert mean_difference(ClusterTotals(base, cand, paired=True), POINT, "lower", Inference()).df == pytest.approx(
-        50**2 / 900 - 1
-    )
-
-
-def test_a_total_failure_is_worse_with_certainty() -> None:
-    found = rate_difference(
-        ClusterTotals(build_failures(50, 0), build_failures(50, 50, events=10), paired=False), POINT
-    )
-
-    assert (found.d, found.worse.p) == (1, 0)
-    assert found.worse.low == pytest.approx(0.99)
-
-
-def test_a_target_without_turns_gives_an_unbounded_rate_difference() -> None:
-    found = rate_difference(ClusterTotals(build_failures(50, 1), by_session(), paired=False), POINT)
-
-    assert math.isnan(found.d)
-    assert (found.worse.low, found.worse.high, found.worse.p) == (-math.inf, math.inf, 1)
-    assert (
-        rate_difference(ClusterTotals(build_failures(50, 1), by_session((10, 10)), paired=False), POINT).worse.low
-        == -math.inf
-    )
-
-
-@given(counts, counts)
-def test_bounds_of_rate_differences_are_in_order(base: list[tuple[int, int]], cand: list[tuple[int, int]]) -> None:
-    found = rate_difference(ClusterTotals(by_session(*base), by_session(*cand), paired=False), POINT)
-
-    assert found.low <= found.d <= found.high
-    assert found.worse.low <= found.worse.high
-    assert found.better.low <= found.better.high
-    assert not (found.worse.low > 0 and found.better.low > 0)
-
-
 def test_wilson_bounds_equal_those_of_scipy() -> None:
     expected = scipy.stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
     z = scipy.stats.norm.ppf(0.95)
@@ -255,17 +134,6 @@ def test_shares_of_sessions_with_any_failure_are_compared_by_newcombe_s_interval
 
 def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
     return rate_difference(ClusterTotals(base, cand, paired=False), POINT).more_sessions
-
-
-def test_without_failures_the_suggested_sessions_are_those_that_the_bound_needs() -> None:
-    """If the number of sessions G is at least 299, 1 − 0.05^(1/G) is less than 1 %.
-
-    The number of turns per session does not matter.
-    """
-    for turns in (1, 5, 20):
-        assert more_sessions(build_failures(50, 0, turns=turns), build_failures(50, 0, turns=turns)) == 249
-        assert more_sessions(build_failures(298, 0, turns=turns), build_failures(298, 0, turns=turns)) == 1
-        assert more_sessions(build_failures(299, 0, turns=turns), build_failures(299, 0, turns=turns)) is None
 
 
 @given(st.integers(20, 200), st.integers(0, 3), st.integers(0, 3), st.booleans())
@@ -310,21 +178,6 @@ def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
 
 
-def test_equal_failure_rates_of_two_percent_pass_with_enough_sessions() -> None:
-    rng, times = np.random.default_rng(3), trials(100, 200)
-    totals = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
-    passed = sum(
-        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
-    )
-
-    assert passed >= 0.6 * times
-
-
-def test_for_a_rate_beyond_its_margin_no_number_of_sessions_is_suggested() -> None:
-    assert more_sessions(build_failures(100, 0), build_failures(100, 10)) is None
-    assert more_sessions(by_session((0, 10)), by_session((0, 10))) is None
-
-
 def test_a_ratio_estimate_can_be_stored_and_used_again() -> None:
     assert RatioEstimate(0.0, 0.0, 100, 10).deff == 1
     assert math.isnan(RatioEstimate(0.0, 0.0, 100, 10).log_variance)
@@ -356,20 +209,6 @@ def test_if_whole_sessions_fail_the_bound_is_clopper_and_pearson_s_of_sessions(f
     assert found == pytest.approx((exact.low, exact.high), rel=1e-6)
 
 
-@pytest.mark.parametrize(("failed", "p"), [(2, 0.9), (3, 0.5), (0, 0.95), (30, 0.5)])
-def test_the_upper_bound_of_a_quantile_of_constant_sessions_is_clopper_and_pearson_s(failed: int, p: float) -> None:
-    each = np.sort(np.random.default_rng(1).normal(size=200)) if failed < 200 else np.zeros(0)
-    each[200 - failed :] = np.inf
-    alike = sample(np.repeat(each, 10), np.repeat(np.arange(200), 10), failed=10 * failed)
-    above = [
-        one for one in range(200) if scipy.stats.binomtest(one, 200).proportion_ci(0.9, method="exact").high <= 1 - p
-    ]
-
-    found = upper_with_unseen(alike, np.full(200, 10), p, 0.05, -math.inf)
-
-    assert found == each[199 - max(above)]
-
-
 def test_failed_whole_sessions_widen_the_interval_and_single_failed_turns_do_not() -> None:
     rng = np.random.default_rng(2)
     values = rng.lognormal(6, 0.5, (100, 10))
@@ -386,30 +225,6 @@ def test_failed_whole_sessions_widen_the_interval_and_single_failed_turns_do_not
         assert (found.high > usual.high) == together
 
 
-@given(st.lists(st.integers(0, 10), min_size=30, max_size=60), st.integers(0, 29), st.sampled_from([0.5, 0.9, 0.95]))
-def test_one_more_failure_never_lowers_the_upper_bound_of_a_quantile(failed: list[int], where: int, p: float) -> None:
-    values = np.random.default_rng(3).lognormal(6, 0.5, (len(failed), 11))
-    sessions, of_session = np.repeat(np.arange(len(failed)), 11), np.full(len(failed), 11)
-
-    def upper(of: list[int]) -> float:
-        with_failures = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
-        return upper_with_unseen(
-            sample(with_failures.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf
-        )
-
-    assert upper([many + (at == where) for at, many in enumerate(failed)]) >= upper(failed)
-
-
-def test_isolated_failures_give_a_lower_bound_than_clustered_ones() -> None:
-    """There are 100 sessions of ten turns.
-
-    Ten turns fail: one in each of ten sessions, or all ten turns of one session.
-    """
-    alone, together = bounds(np.where(np.arange(100) < 10, 1, 0))[1], bounds(np.where(np.arange(100) < 1, TURNS, 0))[1]
-
-    assert 0.01 + 1.645 * math.sqrt(0.01 * 0.99 / 1000) < alone < 0.032 < 0.04 < together
-
-
 def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
     """The bound is Gaffke's bound, which the product computes without random draws.
 
@@ -423,67 +238,6 @@ def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
     assert 0.75 * np.quantile(drawn, 0.95) < found <= np.quantile(drawn, 0.95)
 
 
-@given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.0005, 0.4))
-def test_a_share_is_within_its_bounds_and_the_bounds_within_0_and_1(events: list[int], level: float) -> None:
-    low, high = bounds(events, level)
-    share = sum(events) / len(events) / TURNS
-
-    assert 0 <= low <= share + 1e-12
-    assert share - 1e-12 <= high <= 1
-
-
-@given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.001, 0.2))
-def test_a_higher_confidence_widens_the_bounds(events: list[int], level: float) -> None:
-    low, high = bounds(events, level)
-    lowest, highest = bounds(events, level / 2)
-
-    assert lowest <= low + 1e-12
-    assert high <= highest + 1e-12
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=2, max_size=30))
-def test_sessions_of_any_length_have_an_upper_bound(sessions: list[tuple[int, int]]) -> None:
-    n = np.array([float(max(pair)) for pair in sessions])
-    found = ratio_of((np.array([float(min(pair)) for pair in sessions]), n))
-
-    assert found.value - 1e-12 <= found.upper(0.05) <= 1
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=20, max_size=80), st.data())
-def test_one_more_failure_never_lowers_an_upper_bound(sessions: list[tuple[int, int]], data: st.DataObject) -> None:
-    turns = np.array([float(max(one)) for one in sessions])
-    events = np.array([float(min(one)) for one in sessions])
-    if not (events < turns).any():
-        return
-    where = data.draw(st.sampled_from(np.flatnonzero(events < turns).tolist()))
-    more = events + (np.arange(events.size) == where)
-
-    before, after = ratio_of((events, turns)), ratio_of((more, turns))
-
-    assert after.upper(0.05) >= before.upper(0.05) - 1e-5
-    assert after.lower(0.05) >= before.lower(0.05) - 1e-5
-    first, second = estimate_rate((events, turns)), estimate_rate((more, turns))
-    # with one more failure, a detected burst may no longer be one
-    assert first.order or second.high >= first.high - 1e-5
-
-
-@pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
-def test_failures_common_to_both_targets_do_not_narrow_the_bound(alone: int) -> None:
-    """The bound of 290 pairs without failures is 1.03 points.
-
-    The bound of 290 pairs in which some turns fail at both targets must not be lower.
-    """
-    turns = np.full(290, TURNS)
-    failed = np.where(np.arange(290) < alone, 1.0, 0.0)
-    none, some = (
-        rate_difference(ClusterTotals((events, turns), (events, turns), paired=True), Margin(points=0.01))
-        for events in (0 * failed, failed)
-    )
-
-    assert none.worse.high == pytest.approx(0.000277, abs=1e-6)
-    assert some.worse.high >= none.worse.high
-
-
 def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
     """No turn fails in 100 sessions. One session has as many turns as 50 others.
 
@@ -493,12 +247,6 @@ def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
 
     assert ratio_of((0 * turns, turns)).upper(0.05) == pytest.approx(1 - 0.05 ** (50 / 149))
     assert sessions_without(0.01, 0.05, longest=50 / 1.49) == 10_003
-
-
-def test_without_information_about_other_sessions_the_bounds_are_0_and_1() -> None:
-    assert upper_share(0.0, math.nan, 1, 0.05) == upper_share(0.1, math.nan, 40, 0.05) == 1
-    assert lower_share(1.0, math.nan, 1, 0.05) == 0
-    assert upper_share(0.0, 0.0, 0, 0.05) == 1
 
 
 @given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))
@@ -567,13 +315,3 @@ def test_the_needed_number_of_baseline_sessions_makes_the_candidate_worse(base_s
         assert 60 < found.baseline_sessions < 150
         assert compared(found.baseline_sessions).worse.low > 0
         assert compared(found.baseline_sessions - 15).worse.low <= 0
-
-
-def test_with_equal_numbers_of_sessions_student_s_bound_decides_worse() -> None:
-    rng = np.random.default_rng(6)
-    base, cand = (
-        by_session(*((float(events), 10.0) for events in rng.binomial(10, rate, 100))) for rate in (0.01, 0.05)
-    )
-    found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
-
-    assert found.worse.low == student(found.d - 0.01, found.se, found.df).low

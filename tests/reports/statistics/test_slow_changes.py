@@ -6,12 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reports.statistics.change_points import ENOUGH, ChangePoints, find_changes
 from reports.statistics.counting import Floats
-from reports.statistics.slow_changes import clearest, windows
+from reports.statistics.slow_changes import clearest
 
 LEAST = math.log(1.05)
 
@@ -50,15 +48,6 @@ def test_a_rise_that_begins_late_is_found_where_it_begins() -> None:
     assert all(one and 52 <= one.first <= 68 and one.end >= 92 for one in found)
 
 
-@pytest.mark.parametrize("at", [5, 20, 35])
-def test_a_step_is_not_a_slow_change(at: int) -> None:
-    rng = np.random.default_rng(3)
-    found = [searched(nights(rng, 40) + np.where(np.arange(40) >= at, 0.25, 0.0)) for _ in range(30)]
-
-    assert not any(one.slow for one in found)
-    assert sum(any(abs(mark.at - at) <= 1 for mark in one.changes) for one in found) >= 25
-
-
 def test_a_step_within_a_slow_change_is_found_too() -> None:
     rng = np.random.default_rng(4)
     rise = 0.01 * np.arange(60) + np.where(np.arange(60) >= 30, 0.4, 0.0)
@@ -93,15 +82,3 @@ def test_the_bounds_of_a_rise_depend_on_the_uncertainty_of_its_own_runs() -> Non
 
     assert first
     assert first == second
-
-
-def test_runs_at_one_time_have_no_slope() -> None:
-    assert searched(nights(np.random.default_rng(7), 30), np.zeros(30)).slow is None
-
-
-@given(st.integers(0, 200))
-def test_each_window_is_tested_once_when_its_last_run_is_added(runs: int) -> None:
-    before, after = ([tuple(row) for row in windows(many).tolist()] for many in (max(0, runs - 1), runs))
-
-    assert len(set(after)) == len(after)
-    assert [row for row in after if row[1] < runs] == before

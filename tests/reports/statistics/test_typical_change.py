@@ -49,30 +49,11 @@ def test_an_equal_change_in_every_step_is_the_typical_change() -> None:
     assert found.se < 0.01  # apart from the change, the pairs are identical
 
 
-@pytest.mark.parametrize("worse", [0, 9])
-def test_one_slower_step_has_the_same_effect_at_any_position(worse: int) -> None:
-    found = typical_change(waits(3_000, 1), waits(3_000, 2, math.log(1.5), worse), 3_000)
-
-    assert math.expm1(found.d) == pytest.approx(0.04, abs=0.012)
-
-
-def test_swapped_targets_mirror_the_typical_change() -> None:
-    one, other = waits(50, 1), waits(50, 2, 0.2)
-    there, back = typical_change(one, other, 50), typical_change(other, one, 50)
-
-    assert (there.d, there.se) == pytest.approx((-back.d, back.se))
-
-
 def test_the_standard_error_equals_the_observed_standard_deviation() -> None:
     found = [typical_change(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
     scatter = float(np.std([one.d for one in found]))
 
     assert np.mean([one.se for one in found]) == pytest.approx(scatter, rel=0.2)
-
-
-def test_few_failures_are_trimmed_and_many_make_the_change_undefined() -> None:
-    assert math.isfinite(typical_change(waits(100, 1), waits(100, 2, failed=0.05), 100).d)
-    assert math.isnan(typical_change(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
 
 
 def test_negative_latencies_are_trimmed_like_the_smallest_values() -> None:
@@ -99,20 +80,6 @@ def test_the_worst_step_is_found_and_only_it_is_significant() -> None:
     assert math.exp(found[0].change.d) == pytest.approx(2, rel=0.1)
 
 
-def test_without_a_change_no_step_is_significant() -> None:
-    found = worst_step(waits(100, 1), waits(100, 2), 100, np.random.default_rng(1), draws=300)
-
-    assert len(found) == STEPS
-    assert not any(holm([one.p_worse for one in found]))
-
-
-def test_steps_with_few_turns_or_of_only_one_target_are_left_out() -> None:
-    assert not worst_step(waits(19, 1), waits(19, 2, 1.0), 19, np.random.default_rng(1), draws=100)
-    alone = StepLatencies(np.ones(40), np.full(40, 3), np.arange(40))
-    other = StepLatencies(np.ones(40), np.full(40, 5), np.arange(40))
-    assert not worst_step(alone, other, 40, np.random.default_rng(1), draws=100)
-
-
 POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 
 
@@ -130,31 +97,6 @@ def test_a_session_s_slope_is_the_theil_sen_slope(sessions: list[list[tuple[int,
     }
     assert dict(zip(found.sessions.tolist(), found.values, strict=True)) == pytest.approx(there)
     assert (np.diff(found.values) >= 0).all()
-
-
-def test_many_pairs_of_points_are_computed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    codes, x = np.repeat(np.arange(30), 10), np.tile(np.arange(10.0), 30)
-    y = rng.normal(x * 20, 5)
-    whole = theil_sen(x, y, codes, span=1.0)
-    monkeypatch.setattr(centre_of_slopes, "CELLS", 100)
-
-    assert theil_sen(x, y, codes, span=1.0).values.tolist() == whole.values.tolist()
-
-
-def test_points_that_span_too_little_have_no_slope() -> None:
-    x, y = np.array([0.0, 0.3, 0.6, 0.9, 0.0, 0.4, 0.8, 1.0]), np.arange(8.0)
-    found = theil_sen(x, y, np.repeat([4, 9], 4), span=1.0)
-
-    assert found.sessions.tolist() == [9]
-
-
-def test_a_few_slow_turns_do_not_change_the_slope() -> None:
-    x = np.arange(12.0)
-    y = 600 + 25 * x
-    y[[3, 8]] = 9_000
-
-    assert theil_sen(x, y, np.zeros(12, dtype=np.int64), 1.0).values[0] == pytest.approx(25, abs=1)
 
 
 def slopes_around(middle: float, seed: int, sessions: int = 60) -> Sample:

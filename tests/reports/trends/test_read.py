@@ -32,9 +32,9 @@ from reports.results.levels import LEVELS
 from reports.text.reasons import reasons_text
 from reports.text.trend_sentences import marker, notice_texts
 from rtbench.cli.verdicts import trend
-from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
 from tests.reports.trends.examples import folder_of, many, shared_run
+from tools.schemas import schemas
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = MetricKey("ttfa", NO_STRATUM)

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
-from reports.analysis.trends.metric_trend import MetricTrend, days_of, series_of
+from reports.analysis.trends.metric_trend import MetricTrend, series_of
 from reports.analysis.trends.trend import Trend, trend_of_points, trend_spec
 from reports.analysis.trends.trend_point import MetricKey, RunValue, TrendPoint
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.pages.trends.page import trend_page
 from reports.render.terminal import render_page
-from reports.results.reason import too_few_to_print
-from reports.statistics.change_points import number_of_comparisons
 from reports.text.trend_sentences import (
     change_sentence,
-    change_size,
     cycle_notes,
-    few_runs_notes,
     headline,
     notice_texts,
     unmarked_notes,
@@ -73,19 +66,6 @@ def test_an_invalid_run_is_shown_and_not_compared() -> None:
     assert len(metric.changes) == 1 == len(first(runs[:12]).changes)
 
 
-@pytest.mark.parametrize(
-    "one", [RunValue(math.inf, n=40), RunValue(missing=too_few_to_print("session", 40, 10)), run_value(0.0)]
-)
-def test_a_value_without_a_ratio_is_not_compared(one: RunValue) -> None:
-    odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})
-
-    assert first([*nights([600.0] * 12), odd]).compared == tuple(range(12))
-
-
-def test_five_runs_on_either_side_are_enough_for_a_large_change() -> None:
-    assert marks(trend_of_points(stepped(5, 5, 3.0), [trend_spec("ttfa:p50")])) == ["run-005"]
-
-
 def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
     runs = stepped(42, 14, 1.1)
     weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
@@ -125,65 +105,8 @@ def test_runs_at_several_hours_of_the_day_are_noted() -> None:
     assert not trend.changes
 
 
-HOUR_NS = 3_600 * 10**9
-
-
-@given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
-def test_days_are_calendar_days_if_no_run_starts_near_midnight(hours: list[int]) -> None:
-    began_ns = np.array([(20_000 * 24 + 24 * day + hour) * HOUR_NS for day, hour in enumerate(hours)])
-
-    assert days_of(began_ns).tolist() == list(range(20_000, 20_000 + len(hours)))
-
-
-@given(st.lists(st.integers(-59, 59), min_size=1, max_size=40))
-def test_a_job_around_midnight_has_one_day_per_run(minutes: list[int]) -> None:
-    began_ns = np.array([(20_000 + day) * DAY_NS + 60 * 10**9 * late for day, late in enumerate(minutes)])
-    days = days_of(began_ns)
-
-    assert np.diff(days).tolist() == [1] * (len(minutes) - 1)
-    assert 2 * np.count_nonzero(days == began_ns // DAY_NS) >= len(minutes)
-
-
 def test_without_a_change_the_headline_has_the_number_of_runs() -> None:
     assert headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
-
-
-def test_all_metrics_of_all_series_share_one_error_rate() -> None:
-    runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
-
-    assert trend_of_points(runs).comparisons == 6 * number_of_comparisons(12)
-    assert trend_of_points(runs, [trend_spec("failure_rate")]).comparisons == 2 * number_of_comparisons(12)
-
-
-def test_each_series_is_searched_separately() -> None:
-    slow = [entry(one, 1200.0, conditions={"load: users": "50"}) for one in range(12, 24)]
-
-    assert not trend_of_points([*nights([600.0] * 12), *slow]).changes
-
-
-def test_a_rate_changes_in_percentage_points() -> None:
-    runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
-    ((metric, change),) = trend_of_points(runs, [trend_spec("failure_rate")]).changes
-
-    assert change_size(change, metric.spec) == "+5.99\u00a0points"
-
-
-def test_a_rise_of_the_failure_rate_below_one_point_is_no_change() -> None:
-    runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
-
-    assert not trend_of_points(runs, [trend_spec("failure_rate")]).changes
-
-
-def test_the_default_metrics_are_latencies_and_the_failure_rate() -> None:
-    values = {
-        MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
-        for name in ("ttfa", "voice_to_voice")
-    }
-    metrics = trend_of_points([entry(0, quantiles=values)]).metrics
-
-    assert [metric.title for metric in metrics] == [
-        "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
-    ]  # fmt: skip
 
 
 def test_turns_of_several_types_are_not_pooled_and_the_most_common_are_shown() -> None:
@@ -235,35 +158,6 @@ def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: s
         trend_spec(text)
 
 
-def test_a_metric_without_a_quantile_means_its_median() -> None:
-    assert trend_spec("ttfa") == trend_spec("ttfa:med") == trend_spec("ttfa:p50") == trend_spec("ttfa:p(50)")
-
-
-@given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
-def test_a_note_about_few_runs_appears_only_if_fewer_than_ten_can_be_compared(sizes: list[int], spoilt: int) -> None:
-    runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
-    trend = trend_of_points([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
-
-    for text in few_runs_notes(trend):
-        for used, of in re.findall(r"(\d+) of (\d+)", text):
-            assert int(used) < 10
-            assert int(used) <= int(of)
-
-
-USERS = st.sampled_from(["8", "50", ""])
-
-
-ENTRIES = st.lists(
-    st.builds(
-        lambda number, target, users, digest: entry(
-            number, target=target, conditions={"load: users": users, "script and audio": digest}
-        ),
-        st.integers(0, 30), st.sampled_from(["a", "b"]), USERS, st.sampled_from(["x", "y"]),
-    ),
-    max_size=12,
-)  # fmt: skip
-
-
 def of(number: int, **conditions: str) -> TrendPoint:
     return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
 
@@ -312,29 +206,10 @@ def test_the_name_of_a_series_is_its_target_and_what_distinguishes_it(
     assert names(entries) == called
 
 
-def test_a_run_with_earlier_conditions_continues_their_series() -> None:
-    found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
-
-    assert [len(one.points) for one in found] == [2, 1]
-
-
 def test_simulated_and_measured_runs_are_in_different_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
 
     assert [one.simulated for one in found] == [False, True]
-
-
-@given(ENTRIES)
-def test_every_run_is_in_one_series_and_names_are_unique(entries: list[TrendPoint]) -> None:
-    found = series_of(entries)
-
-    assert sorted(id(run) for one in found for run in one.points) == sorted(map(id, entries))
-    assert len({(one.scenario, one.name) for one in found}) == len(found)
-    for one in found:
-        began = [run.started_utc_ns for run in one.points]
-        assert began == sorted(began)
-        for key in ("load: users", "script and audio"):
-            assert len({run.conditions[key] for run in one.points} - {""}) <= 1
 
 
 HERE = Path("/somewhere/runs")
@@ -342,16 +217,6 @@ HERE = Path("/somewhere/runs")
 
 def page(entries: list[TrendPoint]) -> str:
     return trend_html(trend_of_points(entries), HERE)
-
-
-def test_a_terminal_of_100_columns_shows_p95_instead_of_the_start() -> None:
-    """The column with the start is omitted, because the name of a run contains its start."""
-    slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
-    lines = render_page(trend_page(trend_of_points(slow), HERE), 100).splitlines()
-    head = next(line for line in lines if "verdict" in line)
-
-    assert "ttfa p50, ms" in head
-    assert "ttfa p95, ms" in head
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])

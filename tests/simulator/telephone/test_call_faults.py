@@ -48,19 +48,6 @@ def test_a_call_without_an_injector_has_no_faults() -> None:
     assert struck(faults) == [[]] * FRAMES
 
 
-def test_a_fault_in_the_audio_occurs_once_in_each_utterance_in_the_middle_of_a_word() -> None:
-    kinds = struck(faults_of("close"), utterances=2)
-    into_word = SILENT_FRAMES + 15
-
-    assert [number for number, found in enumerate(kinds) if found] == [into_word, FRAMES + into_word]
-
-
-def test_a_fault_at_the_first_packet_occurs_before_any_sound() -> None:
-    kinds = struck(faults_of("hang,at=first_delta"))
-
-    assert [number for number, found in enumerate(kinds) if found] == [0]
-
-
 def test_a_count_selects_consecutive_packets() -> None:
     kinds = struck(faults_of("drop,count=3"))
 

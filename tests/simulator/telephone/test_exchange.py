@@ -10,7 +10,6 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.interface import HostPort
-from bench.transport.sip.call_record import CallState
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import SipResponse, parse_message, write_message
@@ -120,20 +119,6 @@ def test_a_nonce_that_is_used_up_is_stale() -> None:
     assert network.calls[0].ending is not None
 
 
-def test_credentials_are_accepted_only_once() -> None:
-    demand = LoginDemand(LOGIN)
-    peer = ScriptedPeer(login=LOGIN)
-    exchange = exchange_of(plan(demand=demand))
-    exchange.received(peer.outgoing[0].data, 0, CALLER)
-    peer.call.received(exchange.pop_messages()[0].data, 1)
-    invite = peer.call.pop_messages()[-1].data
-    exchange.received(invite, 2, CALLER)
-    exchange.expire(2)
-    exchange.received(invite.replace(peer.call.call_id.encode(), b"another"), 3, CALLER)
-
-    assert codes(exchange) == [100, 200, 401]
-
-
 def test_a_cancelled_call_gets_487() -> None:
     network = network_of(plan(ringing_ns=0, final_ns=None))
     network.at_s(3, network.calls[0].hang_up)
@@ -141,26 +126,6 @@ def test_a_cancelled_call_gets_487() -> None:
 
     assert short(network) == [">INVITE", "<100", "<180", ">CANCEL", "<200", "<487", ">ACK"]
     assert network.parties[0].code == 487
-
-
-def test_a_call_that_nobody_cancels_stops_ringing() -> None:
-    network = network_of(plan(ringing_ns=0, final_ns=None, max_ring_ns=20 * NS_PER_S))
-    network.run()
-
-    assert short(network)[-2:] == ["<480", ">ACK"]
-
-
-def test_a_cancel_after_the_answer_has_no_effect() -> None:
-    peer = ScriptedPeer()
-    exchange = exchange_of(plan(trying_ns=None))
-    exchange.received(peer.outgoing[0].data, 0, CALLER)
-    exchange.expire(0)
-    peer.respond(180)
-    peer.hang_up()
-    exchange.received(peer.outgoing[-1].data, 1, CALLER)
-
-    assert codes(exchange) == [200, 200]
-    assert next(iter(exchange.calls.values())).ended_ns is None
 
 
 def test_without_an_ack_the_answer_is_repeated_twice_and_the_call_has_ended() -> None:
@@ -242,17 +207,6 @@ def test_a_session_with_an_interval_is_refreshed_for_as_long_as_it_lasts() -> No
 
     assert short(network).count(">UPDATE") == 22
     assert network.parties[0].end_cause == "peer"
-
-
-def test_several_calls_are_independent() -> None:
-    network = network_of(plan(ringing_ns=0, final_ns=NS_PER_S), calls=20)
-    for second, call in enumerate(network.calls[:10]):
-        network.at_s(2 + second, call.hang_up)
-    network.run(100 * NS_PER_S)
-
-    assert [call.state for call in network.calls] == [CallState.ENDED] * 10 + [CallState.ANSWERED] * 10
-    assert set(network.exchange.calls) == {call.call_id for call in network.calls[10:]}
-    assert len({party.leg.dialog.local_tag for party in network.parties if party.leg}) == 20
 
 
 def test_more_calls_than_the_limit_get_503() -> None:
@@ -402,17 +356,6 @@ def test_a_refused_invite_with_an_old_number_does_not_begin_the_call_again() -> 
     exchange.expire(2)
 
     assert codes(exchange) == [486, 482, 486]
-
-
-@pytest.mark.parametrize(("transport", "count"), [("UDP", 3), ("TCP", 1)])
-def test_a_refusal_without_an_ack_is_repeated_over_udp_only(transport: str, count: int) -> None:
-    peer = ScriptedPeer(transport=transport)
-    exchange = exchange_of(plan(trying_ns=None, code=486))
-    exchange.received(peer.outgoing[0].data, 0, CALLER)
-    while exchange.calls:
-        exchange.expire(exchange.next_ns)
-
-    assert codes(exchange) == [486] * count
 
 
 def test_planned_requests_wait_for_the_ack_even_if_another_request_comes_first() -> None:

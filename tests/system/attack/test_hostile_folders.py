@@ -83,14 +83,6 @@ def test_a_pipe_folder_or_device_instead_of_a_file_is_refused_in_one_line(
     check_refused(run, tmp_path)
 
 
-def test_pipes_instead_of_event_logs_and_transcripts_do_not_block_a_merge(run: Path, tmp_path: Path) -> None:
-    (run / "events").mkdir()
-    os.mkfifo(run / "events" / "w0-000001.jsonl")
-    os.mkfifo(run / "transcripts.jsonl")
-
-    assert "Traceback" not in output_of("merge", run, "-o", tmp_path / "merged")
-
-
 @pytest.mark.parametrize("names", [("spool",), ("export", "events", "workers")], ids=" and ".join)
 @pytest.mark.parametrize("state", ["ended", "running"])
 def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tuple[str, ...], state: str) -> None:

@@ -275,24 +275,3 @@ def test_each_chart_and_metric_of_a_decision_has_a_unique_title(browser: Browser
     assert len(set(titles)) == len(titles)
     assert {"ttfa p50 from request sent", "ttfa p50 from end of speech"} <= set(heads)
     assert len(set(heads)) == len(heads)
-
-
-def test_errors_of_a_page_are_detected(browser: Browser, tmp_path: Path) -> None:
-    """The other tests of this file rely on the detection of errors."""
-    file = tmp_path / "bad.html"
-    file.write_text(
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline'; "
-        "style-src 'unsafe-inline'\">"
-        "<p style='color:#999'>pale</p><p style='width:1500px'>wide</p><p hidden>hidden</p>"
-        "<img src=missing.png><script>console.warn('careful'); undefined_name()</script>"
-    )
-    with browser.page(file, 1280, 900, "light") as shown:
-        output = " ".join(shown.browser_errors())
-
-        assert "careful" in output
-        assert "undefined_name" in output
-        assert "Content Security Policy" in output
-        assert len(shown.picture()) < MANY_BYTES
-        assert shown.value(CONTRAST) == ["pale"]
-        assert shown.value("document.documentElement.scrollWidth") > shown.value("innerWidth")
-        assert shown.value(f"{BOTTOM}('hidden')") is None

@@ -16,7 +16,7 @@ from bench.record.document import SCHEMA_VERSION
 from rtbench import locust_run
 from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
-from tests.capacity.test_level_run import folder_of
+from tests.capacity.level_folders import folder_of
 
 DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
 
@@ -56,7 +56,7 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = run_level(
-        LocustCommand("calls.py", "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S
+        LocustCommand([Path("calls.py")], "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S
     )
 
     assert (played.folder, played.analyses) == (folder, 0)

@@ -15,7 +15,7 @@ import pytest
 from bench.simulator.recorded_replies import load_replies
 from tests.clients.cells import STEPS, ClientRow
 from tests.clients.connect import CONNECT, KEY, TRIED, openai
-from tests.clients.page import ADDRESS, PROGRAMS, source
+from tests.clients.sources import ADDRESS, PROGRAMS, source
 from tests.clients.steps import GA, PLAYED, Talk
 from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 

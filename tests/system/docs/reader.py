@@ -68,7 +68,7 @@ STORED = {
     "nights/1/runs/20261119T091400Z-voice_turns": ("sweden",),
 }
 """The runs that pages name, and their targets."""
-FIRST, ABOUT_AGENTS = {"README.md", "getting-started.md"}, {"agents.md", "realtime-or-gpt-live.md"}
+FIRST, ABOUT_AGENTS = {"README.md", "getting-started.md"}, {"agents.md", "other-services.md"}
 """The pages whose blocks run in test files of their own: each of the three files takes about a minute."""
 STORED_NAMES = {Path(name).name for name in STORED}
 WRITTEN = re.compile(

@@ -33,6 +33,25 @@ class Caller(RealtimeUser):
     script = "script.yaml"
 """
 
+EXACT = """
+from bench.load.runners.live_totals import LiveTotals
+from bench.observe import turn_observation
+
+LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
+all_instants = turn_observation.all_instants
+
+
+def exact(turn):  # and timestamps are exact, too
+    found = all_instants(turn)
+    found.uncertainties_ns = dict.fromkeys(found.uncertainties_ns, 0)
+    found.widths_ns = dict.fromkeys(found.widths_ns, 0)
+    return found
+
+
+turn_observation.all_instants = exact
+"""
+"""Lines of a Locust file after which a slow machine neither suspends interim analyses nor makes values uncertain."""
+
 
 def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in its own interpreter, with every warning as an error."""
@@ -111,11 +130,6 @@ def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
     """Wait until an open run has this number of rows on disk; return its folder."""
     _wait(lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows")
     return only_run(runs)
-
-
-def wait_for_phase(runs: Path, phase: str) -> None:
-    """Wait until turns of this phase are on disk."""
-    _wait(lambda: any(phase in b["phase"].to_pylist() for b in _batches(runs, "turns")), f"no turn was of the {phase}")
 
 
 def wait_until_turns_began(runs: Path, count: int) -> None:

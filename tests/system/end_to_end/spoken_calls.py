@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.plan.recordings import RATE_HZ, load_pcm
 from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
-from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.target.target import Target
 from bench.wire.audio import AudioFormat
 from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
-EDGE_MS = 2 * FRAME_MS
-"""The maximum distance between a start or end of speech that the simulator detected and the one that was found offline.
-"""
-LEAD_MS = 100
-"""The length of the chunk of silence that an open microphone is recording when the caller begins to speak."""
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
@@ -45,9 +38,3 @@ def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     script = script_of(target, WAV, {"turn_detection": "server_vad", **session})
     probe_target(target, script, log, record_audio=False)
     return replay_log(log)
-
-
-def spoken_ms() -> list[float]:
-    """Return the start and end of speech, in ms on the caller's clock."""
-    speech = load_pcm(WAV).speech
-    return [LEAD_MS + edge * 1000 / RATE_HZ for edge in (speech.begin, speech.end)]

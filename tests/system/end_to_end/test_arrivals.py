@@ -8,16 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS
 from bench.record import folder as files
-from tests.simulator_process import Ready, quick_simulator
+from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     ENDS_WELL,
-    GUARD_S,
-    locust,
     only_run,
     run_locust,
-    wait_for_rows,
     write_scenario,
 )
 
@@ -50,24 +46,3 @@ def test_recorded_calls_arrive_at_their_times_in_two_processes(tmp_path: Path, s
     assert document["stop_reason"] == "all sessions are done"
     assert document["arrivals"]["pattern"] == "calls.txt"
     assert "7 calls arrived, 7 started, 7 completed" in " ".join(ended.stdout.split())
-
-
-def test_a_call_above_max_concurrent_is_blocked_and_counted(tmp_path: Path) -> None:
-    script = "session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: 3600\n"
-    calls = ("--arrival-rate", "20/s", "--arrival-pattern", "constant", "--max-concurrent", "2")
-    with (
-        quick_simulator(tmp_path) as simulator,
-        locust(
-            write_scenario(tmp_path, script=script), tmp_path / "runs", "--url", simulator.urls["ga"], *calls
-        ) as process,
-    ):
-        folder = wait_for_rows(tmp_path / "runs", "seconds", 4)
-        process.terminate()
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert process.returncode in (INTERRUPTED_STATUS, INVALID_STATUS), errors
-    offered, blocked, _ = counts(folder)
-    assert len(files.read_table(folder, "sessions")) == 2
-    assert offered - blocked == 2
-    assert blocked > 0
-    assert f"{blocked:,} blocked" in " ".join(output.split())

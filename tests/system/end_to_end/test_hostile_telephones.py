@@ -16,16 +16,16 @@ from bench.record.folder import read_table
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from benchmarks.fuzz.damage import damaged_bytes
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench
-from tests.transport.sip import test_hostile_answers as answers
-from tests.transport.sip import test_hostile_descriptions as descriptions
-from tests.transport.sip import test_hostile_media as media
-from tests.transport.sip import test_hostile_requests as requests
+from tests.transport.sip import hostile_answers as answers
+from tests.transport.sip import hostile_descriptions as descriptions
+from tests.transport.sip import hostile_media as media
+from tests.transport.sip import hostile_requests as requests
 from tests.transport.sip.hostile_check import Goes, Refused
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
-from tests.transport.sip.test_fuzz_signalling import PIECES, VALID
+from tests.transport.sip.signalling_pieces import PIECES, VALID
+from tools.fuzz.damage import damaged_bytes
 
 SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
 DATAGRAMS = 50_000

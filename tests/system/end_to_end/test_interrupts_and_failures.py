@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.units import NS_PER_S
 from bench.record import folder as files
 from bench.record.spool import FACTS, path_of
 from tests.simulator_process import Ready, running_simulator
@@ -77,47 +75,6 @@ def test_a_second_interrupt_abandons_open_turns(tmp_path: Path) -> None:
     assert totals["sessions"] == {"unfinished": 2}
 
 
-def test_a_run_stops_early_when_no_session_can_be_opened(tmp_path: Path, simulator: Ready) -> None:
-    nowhere = re.sub(r":\d+/", ":1/", simulator.urls["ga"])
-    load = ("-u", "5", "-r", "5", "-t", "10m", "--url", nowhere)
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    document = files.read_document(only_run(tmp_path / "runs"))
-    assert "10 sessions failed to open and none succeeded" in ended.stderr
-    assert "connect_failed:tcp" in ended.stderr
-    assert "connect_failed:tcp" in document["stop_reason"]
-    assert set(document["totals"]["sessions"]) == {"connect_failed:tcp"}
-
-
-@pytest.mark.parametrize("ends", [1, 2], ids=["once", "twice"])
-def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
-    ends: int, tmp_path: Path, simulator: Ready
-) -> None:
-    scenario = write_scenario(tmp_path, script="steps:\n  - text: 'One.'\n  - pause: 3600\n")
-    run_time_over = (  # this ends the run as Locust does for --run-time, but during the last sessions
-        "\nimport gevent\nfrom locust import events\n\n\n"
-        "@events.test_start.add_listener\n"
-        "def on_test_start(environment, **_):\n"
-        "    def end():\n"
-        "        while environment.rtbench.live is None or environment.rtbench.live.active < 3:\n"
-        "            gevent.sleep(0.01)\n"
-        f"        for _ in range({ends}):\n"
-        "            gevent.spawn(environment.runner.quit)\n\n"
-        "    gevent.spawn(end)\n\n\n"
-        "@events.test_stop.add_listener\n"
-        "def on_test_stop(**_):\n"
-        "    print('test_stop', flush=True)\n"
-    )
-    scenario.write_text(scenario.read_text() + run_time_over)
-    load = ("-u", "3", "-r", "3", "--sessions", "3", "--url", simulator.urls["ga"])
-    ended = run_locust(scenario, tmp_path / "runs", *load)
-
-    totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
-    assert "Traceback" not in ended.stdout + ended.stderr
-    assert ended.stdout.splitlines().count("test_stop") <= ends  # rtbench ends the run no more often than requested
-    assert sum(totals["sessions"].values()) == 3
-
-
 def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
@@ -155,35 +112,6 @@ def test_a_full_disk_ends_the_run_with_one_line_and_written_rows_stay_readable(
     assert "cannot write the run folder" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert files.read_table(folder, "turns").num_rows > 0
-
-
-CHECKS_MUCH = """
-import time
-from bench.load.runners.leader import Leader
-
-check = Leader.open
-
-
-def check_for_long(lead):
-    check(lead)
-    time.sleep(0.01)
-    until = time.monotonic() + 1  # and its loop does not look at the clock
-    while time.monotonic() < until:
-        pass
-
-
-Leader.open = check_for_long
-"""
-
-
-def test_the_run_time_excludes_the_duration_of_the_start(tmp_path: Path, simulator: Ready) -> None:
-    path = write_scenario(tmp_path)
-    path.write_text(path.read_text() + CHECKS_MUCH)
-
-    run_locust(path, tmp_path / "runs", "-u", "1", "-t", "2s", "--url", simulator.urls["ga"])
-
-    document = files.read_document(only_run(tmp_path / "runs"))
-    assert document["ended_utc_ns"] - document["started_utc_ns"] > 1.5 * NS_PER_S
 
 
 SLOW_TO_BEGIN = """

@@ -115,12 +115,3 @@ def test_each_target_of_a_run_uses_its_own_proxy(simulator: Ready, tmp_path: Pat
     assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
     true = [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()]
     assert [target["proxy"] for target in targets] == true
-
-
-def test_a_run_uses_the_proxy_of_the_environment_and_the_resolved_address(simulator: Ready, tmp_path: Path) -> None:
-    with proxy_for("ann") as proxy:
-        url = simulator.urls["ga"].replace("127.0.0.1", NAME)
-        options = ["--url", url, "--ca-file", str(simulator.ca), "--resolve", "127.0.0.1"]
-        run_through(tmp_path, [proxy], options, HTTPS_PROXY=proxy.url("http"))
-
-    assert {asked.host for asked in proxy.asked} == {"127.0.0.1"}

@@ -141,34 +141,3 @@ def test_forked_workers_end_if_their_master_is_killed_at_its_start(tmp_path: Pat
         process.communicate(timeout=GUARD_S)  # wait until all processes that write to this output have ended
 
     assert process.returncode == -signal.SIGKILL
-
-
-SLOWLY = """
-import gevent
-from locust.runners import WorkerRunner
-
-connect = WorkerRunner.connect_to_master
-
-
-def connect_slowly(runner):
-    connect(runner)
-    gevent.sleep(1)
-
-
-WorkerRunner.connect_to_master = connect_slowly
-"""
-"""Code that simulates a worker on a busy machine: its master already counts it, but Locust cannot yet tell it to quit.
-"""
-
-
-def test_slow_workers_of_a_master_that_cannot_start_end_with_one_line(tmp_path: Path) -> None:
-    path = scenario(tmp_path)
-    path.write_text(path.read_text() + SLOWLY)
-    url = "ws://127.0.0.1:1/v1/realtime?model=x"
-    with locust(path, tmp_path / "runs", "--url", url, "--sessions", "1", "--processes", "2") as process:
-        # wait until all processes that write to this output have ended
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert process.returncode == 2
-    assert "Unknown message" not in output + errors
-    assert len([line for line in errors.splitlines() if line.startswith("rtbench:")]) == 1

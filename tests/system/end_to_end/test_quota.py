@@ -9,10 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.record import folder as files
-from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
-from tests.system.end_to_end.spoken_calls import WAV
 
 
 def rows(folder: Path, table: files.TableName) -> pd.DataFrame:
@@ -82,54 +80,3 @@ def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(tmp_path: Path, 
     assert set(turns["detail"]) == {"the run's budget is spent"}
     each_usd = money["usd"] / turns["function_calls"].sum()
     assert 0.01 <= money["usd"] < 0.01 + 8 * each_usd
-
-
-DELEGATING = """
-delegates: 1
-delegation: {backend_ms: 50, answer_ms: 200}
-"""
-OWN_PRICES = {"usd_per_minute": 0.05, "text_input": 5000, "text_cached_input": 500, "text_output": 5000}
-BACKED_CALL = f"""
-tools: {{find_parcel: {{returns: depot}}}}
-steps: [{", ".join(f"{{audio: {WAV}}}" for _ in range(6))}]
-"""
-
-
-def backed_run(folder: Path, url: str, budget: str, **target: object) -> Path:
-    """Run one call of GPT-Live, whose backend does a task in each turn, until its budget is spent."""
-    settings = {"type": "responses", "responses": {"model": "my-luna"}}
-    session = {"turn_detection": "full_duplex", "model": "gpt-live-1", "delegation": settings}
-    path = folder / "targets.yaml"
-    path.write_text(json.dumps({"targets": {"live": {"url": url, "session": session} | target}}))
-    load = ("-u", "1", "-t", "10m", "--budget", budget, "--target-file", str(path), "--targets", "live")
-    run_locust(write_scenario(folder, script=BACKED_CALL), folder / "runs", *load)
-    return only_run(folder / "runs")
-
-
-def test_the_tokens_of_a_backend_end_a_run_within_one_response_of_its_budget(tmp_path: Path) -> None:
-    truth = tmp_path / "truth.jsonl"
-    with quick_simulator(tmp_path, "--ground-truth", str(truth), more=DELEGATING) as ready:
-        folder = backed_run(tmp_path, ready.urls["gpt_live"], "1", prices=OWN_PRICES)
-    money = json.loads((folder / "summary.json").read_text())["cost"]
-    responses_usd = [
-        (5000 * (line["input_tokens"] + line["output_tokens"]) - 4500 * line["cached_tokens"]) / 1e6
-        for line in read_truth(truth)
-        if "output_tokens" in line
-    ]
-
-    assert files.read_document(folder)["stop_reason"].startswith("the budget of 1.00 USD is spent: ")
-    minutes_usd = money["usd"] - sum(responses_usd)
-    assert 0 < minutes_usd < 0.05
-    assert sum(responses_usd[:-1]) < 1 <= money["usd"], "the last response spends the budget"
-    assert {charge["model"]: charge["is_backend"] for charge in money["targets"][0]["models"]} == {
-        "gpt-live-1": False, "my-luna": True,
-    }  # fmt: skip
-
-
-def test_a_budget_is_refused_at_the_first_response_of_a_backend_without_a_price(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, more=DELEGATING) as ready:
-        folder = backed_run(tmp_path, ready.urls["gpt_live"], "1")
-    money = json.loads((folder / "summary.json").read_text())["cost"]
-
-    assert "no price of my-luna is known" in files.read_document(folder)["stop_reason"]
-    assert (money["models_without_price"], money["targets"][0]["is_lower_bound"]) == (["my-luna"], True)

@@ -114,45 +114,6 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
     assert not (run / "check.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("", "name a script to run"),
-        ("mine.yaml -u 4", "this run has no end: add --sessions 40 (total calls) or -t 2m"),
-        (
-            "mine.yaml --sessions 4 --host ws://127.0.0.1:9",
-            "--host (or LOCUST_HOST) names no service here: use --url URL",
-        ),
-        ("hosted.py --sessions 4", "`host` of Hosted names no service here: use --url URL"),
-        ("mine.yaml --sessions 4 -u many", "argument -u/--users: must be a whole number, not 'many'"),
-        ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
-        ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
-    ],
-)
-def test_each_usage_error_is_one_line(words: str, expected: str, folder: Path, service: Ready) -> None:
-    (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
-    (folder / "hosted.py").write_text(
-        "from rtbench import RealtimeUser\n\n\nclass Hosted(RealtimeUser):\n    script, host = 'mine.yaml', 'ws://127.0.0.1:9'\n"
-    )
-    named = ("--url", service.urls["ga"]) if words else ()
-    with started(folder, *words.split(), *named) as process:
-        output, errors = process.communicate(timeout=GUARD_S)
-
-    assert (process.returncode, output) == (2, "")
-    lines = errors.splitlines()
-    assert all(line.startswith("rtbench: ") for line in lines)
-    assert [line for line in lines if expected in line]
-    assert not (folder / "runs").exists() or not any((folder / "runs").iterdir())
-
-
-def test_a_locust_file_that_cannot_be_loaded_ends_with_2(folder: Path, service: Ready) -> None:
-    (folder / "broken.py").write_text("import nothing_of_this_name\n")
-    (folder / "empty.py").write_text("")
-
-    assert played(folder, service, "broken.py", "--sessions", "1").returncode == 2
-    assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
-
-
 ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """Python replaces the locale C by UTF-8, unless these variables forbid it."""
 
@@ -175,14 +136,3 @@ def test_rtbench_run_starts_a_run_with_any_standard_streams(
 
     assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
     assert ended.stdout.decode("ascii").rstrip().endswith("" if ">&-" in redirection else "report.html")
-
-
-def test_a_worker_without_a_file_prints_the_correct_command(folder: Path) -> None:
-    packaged = Path(__file__).parents[3] / "bench" / "load" / "rtbench_scripts.py"
-    ended = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", str(packaged), "--headless"],
-        cwd=folder, capture_output=True, text=True, timeout=GUARD_S, check=False,
-    )  # fmt: skip
-
-    assert ended.returncode == 2
-    assert "start each worker with `rtbench run FILE --worker`" in ended.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +15,11 @@ from bench.record import folder as files
 from tests.blob_server import BlobServer, blob_server
 from tests.collector import Collector, attributes, collector
 from tests.simulator_process import ROOT, Ready
-from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.system.end_to_end.quoting_service import files_with
 
 DASHBOARD = ROOT / "docs" / "observability" / "grafana" / "dashboards" / "rtbench.json"
 SIGNATURE = "a-signature-nobody-may-see"
-
-
-SHORT = """
-from rtbench.cli import quickstart
-
-quickstart.SIMULATED = quickstart.DemoLoad(("text_turns",), users=4, spawn_rate=4, sessions=4)
-
-from rtbench.cli.app import main
-
-main()
-"""
-"""A program that runs its simulated run with text callers."""
 
 
 def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(tmp_path: Path, simulator: Ready) -> None:
@@ -182,27 +169,3 @@ def test_a_run_of_several_processes_is_uploaded_completely_after_its_report(whol
     assert files.read_document(whole.uploaded)["state"] == "ended"
     assert SIGNATURE not in whole.said
     assert files_with(whole.folder, SIGNATURE) == []
-
-
-def test_processes_run_at_the_permitted_priority(whole: Whole) -> None:
-    worker = [-10, 0, -10, 0]  # a worker tries the priority, runs with it, and ends without it
-
-    assert whole.had == [[-10, 0], worker, worker]
-    assert files.read_document(whole.folder)["niceness"] == -10
-    assert "--priority is not permitted" not in whole.said
-
-
-def test_quickstart_uses_the_simulator_without_a_deployment(tmp_path: Path) -> None:
-    """The test runs a short `make bench`. The last line is the report, and the command never fails, even on a busy
-    machine.
-    """
-    command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
-
-    folder = only_run(tmp_path / "runs")
-    assert ended.returncode == 0, ended.stderr
-    assert "SIMULATED" in ended.stdout
-    assert ended.stdout.splitlines()[-1] == str(folder / "report.html")
-    totals = files.read_document(folder)["totals"]
-    assert totals["sessions"] == {"ok": 4}
-    assert totals["turns"] == {"ok": 4 * 4}

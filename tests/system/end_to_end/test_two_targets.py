@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from bench.record import folder as files
-from tests.simulator_process import Ready, quick_simulator
+from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 from tests.system.end_to_end.two_targets import ahead, sessions_of, write_targets
 
@@ -25,30 +23,6 @@ class Caller(RealtimeUser):
 """
 BOTH = ["ga", "preview"]
 PAIRS = 8
-
-
-def test_a_variant_differs_from_its_target_only_in_its_settings(tmp_path: Path, simulator: Ready) -> None:
-    text = (
-        f"  west:\n    url: '{simulator.urls['ga']}'\n    variants:\n"
-        "      terse: {session: {instructions: 'Be terse.', voice: verse}}\n"
-    )
-    load = ("--sessions", "2", "--targets", "west,west.terse", "--target-file", write_targets(tmp_path, text))
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load)
-
-    folder = only_run(tmp_path / "runs")
-    sessions = sessions_of(folder)
-    settings_of_sessions = sessions["effective_settings"].map(json.loads)
-    terse = sessions["target"] == "west.terse"
-    assert ended.returncode in (0, 4), ended.stderr
-    assert sessions["outcome"].tolist() == ["ok"] * 4
-    assert all(
-        "Be terse." in json.dumps(settings) and "verse" in json.dumps(settings)
-        for settings in settings_of_sessions[terse]
-    )
-    assert not any("Be terse." in json.dumps(settings) for settings in settings_of_sessions[~terse])
-    targets = {target["name"]: target for target in files.read_document(folder)["targets"]}
-    assert targets["west.terse"]["variant_of"] == "west"
-    assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}
 
 
 def test_two_processes_run_python_tasks_in_pairs_with_event_logs_of_whole_pairs(tmp_path: Path) -> None:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bench.record import folder as files
-from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.simulator_process import Ready
+from tests.system.end_to_end.locust_process import (
+    EXACT,
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    write_scenario,
+)
 from tests.system.end_to_end.two_targets import slower_and_faster, write_services
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
-
-
-OVERLOAD = """
-from bench.load.runners.live_totals import LiveTotals
-from bench.observe import turn_observation
-
-LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
-all_instants = turn_observation.all_instants
-
-
-def exact(turn):  # and stamps are exact, too
-    found = all_instants(turn)
-    found.uncertainties_ns = dict.fromkeys(found.uncertainties_ns, 0)
-    found.widths_ns = dict.fromkeys(found.widths_ns, 0)
-    return found
-
-
-turn_observation.all_instants = exact
-"""
 
 
 def decided(
@@ -45,7 +33,7 @@ def decided(
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", "fast,slow", "--target-file", names, "--until-decided")
     scenario = write_scenario(folder, turns=3)
-    scenario.write_text(scenario.read_text() + OVERLOAD)
+    scenario.write_text(scenario.read_text() + EXACT)
     ended = run_locust(scenario, folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr
@@ -65,23 +53,6 @@ def test_a_clearly_slower_candidate_ends_the_run_at_an_early_interim_analysis(
     assert decision["end"] == "regressed"
     assert status == (4 if document["validity"]["status"] == "invalid" else 1)
     assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
-
-
-def test_throttled_targets_end_the_run_as_invalid_at_the_first_interim_analysis(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        services = {}
-        for name in ("fast", "slow"):
-            (tmp_path / name).mkdir()
-            limited = quick_simulator(tmp_path / name, more="quota: {requests_per_minute: 50}\n")
-            services[name] = stack.enter_context(limited)
-        # with other Python variables, processes are not forked, so this test starts the process of the interim analysis
-        started = {"PYTHONUNBUFFERED": "1"}
-        status, printed, document, decision = decided(tmp_path, services, **started)
-
-    assert (status, decision["end"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
-    assert "o not use these results: fast: " in " ".join(printed.split())
-    assert "were throttled" in document["stop_reason"]
-    assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
 def test_a_signal_before_the_decision_ends_the_run_with_130(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ from tests.blob_server import blob_server
 from tests.command_line import call
 from tests.simulator_process import quick_simulator
 from tests.system.deploy_files import LOAD_TEST, documents
-from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, locust, only_run, run_locust, write_scenario
-
-SIGNATURE = "a-signature-nobody-may-see"
+from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, locust, write_scenario
 
 
 def test_engines_of_azure_load_testing_upload_runs_that_can_be_merged(tmp_path: Path) -> None:
@@ -36,18 +34,3 @@ def test_engines_of_azure_load_testing_upload_runs_that_can_be_merged(tmp_path: 
     document = files.read_document(tmp_path / "merged")
     assert document["part_of"] == options["LOCUST_PART_OF"]
     assert len(document["parts"]) == len(files.read_table(tmp_path / "merged", "sessions")) == 2
-
-
-def test_a_failed_upload_keeps_the_folder_and_prints_a_remedy(tmp_path: Path) -> None:
-    long = tmp_path / ("runs" * 50)  # the middle of a line that is too long is left out, but not that of a command
-    with quick_simulator(tmp_path) as ready, blob_server() as server:
-        server.answers = [403]
-        load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"], "--upload", f"{server.url}?sig={SIGNATURE}")
-        ended = run_locust(write_scenario(tmp_path), long, *load)
-
-    assert ended.returncode == 2
-    run = only_run(long)
-    assert "403 No__Entry" in ended.stderr
-    assert f"rtbench upload {run} URL" in ended.stderr
-    assert (run / "report.html").exists()
-    assert SIGNATURE not in ended.stdout + ended.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.load.runners.web_ui import SHOWN_TARGETS
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import Ready
@@ -131,15 +132,17 @@ def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path:
     """The test sends the form as Locust's page sends it: the fixed fields are present with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         _, page = ui.ask("GET", "/")
-        assert f'"host": "{simulator.urls["ga"]}"' in page
+        shown = f"{simulator.urls['ga']} (SIMULATED)"
+        assert f'"host": "{shown}"' in page, "the target is known to be a simulator before the first call"
+        assert SHOWN_TARGETS in page
         assert '"missing_host_warning": false' in page
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         reply = ui.swarm(
-            user_count="1", spawn_rate="1", run_time="", host=simulator.urls["ga"], profile="", sessions="1",
+            user_count="1", spawn_rate="1", run_time="", host=shown, profile="", sessions="1",
             session_pause="0", until_decided="false",
         )  # fmt: skip
         assert reply["success"] is True, reply
-        assert reply["host"] == simulator.urls["ga"]
+        assert reply["host"] == shown
         until(lambda: ui.state == "stopped", ui)
         assert f'"host": "{simulator.urls["ga"]} (SIMULATED)"' in ui.ask("GET", "/")[1]
         output = ui.end()

@@ -24,7 +24,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.base.errors import INVALID_STATUS
-from bench.base.installation import EXAMPLES as EXAMPLE_FILES
 from bench.record import folder as files
 from rtbench.cli.start import WORKFLOWS, CiSystem
 from tests import forked
@@ -203,19 +202,6 @@ def test_the_pull_request_workflow_of_github_runs(workplace: Workplace, forking:
     assert (workplace.folder / "rtbench.xml").exists()
 
 
-@pytest.mark.parametrize("example", ["pull-request", "nightly"])
-def test_azure_pipelines_have_the_commands_of_github(example: str) -> None:
-    github, azure = (
-        [line for step in workflow(EXAMPLES / f"{ci}-{example}.yml").steps for line in step.splitlines()]
-        for ci in ("github", "azure")
-    )
-
-    pushed = [
-        line.replace(" origin HEAD:$(Build.SourceBranchName)", "") for line in azure
-    ]  # Azure does not check out a branch
-    assert [line for line in pushed if line != "set -e"] == github
-
-
 def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Workplace, simulator: Ready) -> None:
     """The test uses the installed commands."""
     workplace.environment |= {
@@ -250,12 +236,6 @@ def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Work
 
     assert "::warning" in output[-1] or "::error" in output[-1], "so few calls decide nothing, or are disturbed"
     assert (workplace.folder / "rtbench.xml").exists()
-
-
-def test_both_workflows_of_init_have_the_same_steps() -> None:
-    github, azure = (workflow(EXAMPLE_FILES / "starter" / f"{ci}.yml") for ci in CiSystem)
-
-    assert github == azure
 
 
 # The action, and the template.
@@ -388,16 +368,6 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     assert (refused.returncode, "::warning::" in refused.stdout) == (0, True)
 
 
-def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
-    gh, _ = recording_stub(ready, "gh"), recording_stub(ready, "python")
-    output = act(ready, scenario="ci/call.yaml", targets="unknown")
-
-    assert [*output.steps] == ["Install", "Measure"]
-    assert output.status
-    assert "has no target 'unknown'" in output.steps["Measure"]
-    assert recorded_calls(gh) == []
-
-
 def test_no_input_is_interpolated_into_a_shell_command() -> None:
     """Input from other people (a name, an option) reaches the shell as a variable's value, not as part of a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
@@ -461,18 +431,3 @@ def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
     assert "SIMULATED" in comment["content"]
     assert (temp / "latency" / "rtbench.xml").exists()
-
-
-def test_the_documentation_names_each_input_of_the_action() -> None:
-    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
-    example, template = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    others = page.partition("Further inputs")[2].partition("\n\n")[0]
-    (used,) = (step["with"] for step in YAML(typ="safe").load(example)["jobs"]["latency"]["steps"] if "with" in step)
-    (steps,) = (step for step in YAML(typ="safe").load(template)["steps"] if "template" in step)
-
-    assert set(re.findall(r"`([a-z-]+)`", others.partition("Outputs")[0])) | used.keys() == set(ACTION["inputs"])
-    assert all(about["description"] for about in ACTION["inputs"].values())
-    assert used.keys() <= ACTION["inputs"].keys()
-    assert used.keys() >= {name for name, about in ACTION["inputs"].items() if about.get("required")}
-    assert [*steps_of_template(steps["parameters"])]
-    assert (ROOT / steps["template"].partition("@")[0]).is_file()

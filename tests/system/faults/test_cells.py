@@ -148,22 +148,6 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
     assert all(outcome.startswith("timeout:") for outcome in missed)  # a delayed simulator injects the fault too late
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ("tls_alert", "alert handshake failure"),
-        ("reset,at=tls", "the connection was closed during the handshake: Connection reset by peer"),
-    ],
-)
-def test_a_failed_tls_handshake_has_a_readable_reason(fault: str, words: str, tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--tls", "--fault", fault) as ready:
-        target = resolve_target({}, url=ready.urls["ga"], ca_file=ready.ca)
-        session, _ = played(Dialer(target, Keyring([target])), build_script(say()), tmp_path)
-
-    assert (session.outcome, session.detail.endswith(words)) == ("connect_failed:tls", True), session.detail
-    assert "_ssl" not in session.detail
-
-
 def cell_of(name: str) -> FaultCell:
     return next(cell for cell in CELLS if str(cell) == name)
 

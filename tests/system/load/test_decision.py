@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,13 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.load.planning.run_options import Options
-from bench.load.planning.tasks import script
-from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     is_due,
-    plan_text,
-    scripts_of,
     sequential_plan,
 )
 from bench.record.document import SequentialPlanEntry
-from bench.services.openai.dialect import GA
 from tests import forked
-from tests.load.actors import Actor, actor
 from tests.load.options import parsed
 
 
@@ -64,16 +57,6 @@ def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlanEntry:
 # The plan.
 
 
-def test_a_threshold_without_data_in_the_scripts_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "ci.yaml"
-    file.write_text("voice_to_voice: p(95)<+20%\n")
-    options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
-    lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
-
-    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be evaluated, because it has no spoken"):
-        sequential_plan(options, 500, talk(), lacking=[lacks])
-
-
 def test_by_default_ttfa_and_failure_rate_are_decided() -> None:
     assert made() == {
         "pairs": 500,
@@ -106,33 +89,12 @@ def test_if_all_replies_are_text_ttft_is_decided() -> None:
     assert list(made(scripts=[*text, *talk()])["primary_metrics"]) == ["ttfa", "failure_rate"]
 
 
-def test_if_a_target_has_no_turn_events_voice_to_voice_is_decided() -> None:
-    east, west = talk()
-    scripts = [east | {"reply_silence_ms": None}, west | {"reply_silence_ms": 1_500}]
-
-    assert list(made(scripts=scripts)["primary_metrics"]) == ["voice_to_voice", "failure_rate"]
-
-
 def test_the_first_interim_analysis_needs_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
     assert made(scripts=[*talk(), *short])["analyses"] == list(range(150, 501, 50))
     assert made("--interim-every", "100", pairs=200)["analyses"] == [100, 200]
     assert made(pairs=40)["analyses"] == [40]
-
-
-def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path) -> None:
-    twice = talk(steps=["hello", "order", "order", *["chat"] * 7])
-    of_step, of_session = 'ttfa{step:order}: "p(90)<+15%"\n', 'connect_total: "p(90)<+15%"\n'
-    other = talk("other", steps=["order"])
-
-    assert asking(tmp_path, of_step, scripts=twice)["analyses"][0] == 100  # 200 turns, two of each session
-    assert asking(tmp_path, of_session)["analyses"][0] == 200
-    either = """'ttfa{step:talk: order}': p(90)<+15%\n"""
-    assert (
-        asking(tmp_path, either, scripts=[*twice, *other])["analyses"][0] == 200
-    )  # half of the sessions have this script
-    assert asking(tmp_path, 'failure_rate: "rate<+1pt"\n', pairs=20)["analyses"] == [20]
 
 
 @pytest.mark.parametrize(
@@ -178,28 +140,6 @@ def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(
     assert "\n" not in str(refused.value)
 
 
-def test_a_threshold_may_name_the_candidate_and_an_unknown_step(tmp_path: Path) -> None:
-    unknown = [fact | {"turns": None, "steps": None} for fact in talk()]
-    plan = asking(tmp_path, "'ttfa{step:any,target:west}': med<+10%\n", scripts=unknown)
-
-    assert (plan["primary_metrics"], plan["analyses"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
-
-
-def test_steps_are_known_for_scripts_but_not_for_python_tasks(tmp_path: Path) -> None:
-    (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
-    users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    targets = {"east": encode_workload(load_scripts(users), GA)}
-
-    assert {fact["name"]: fact["steps"] for fact in scripts_of(targets)} == {
-        "talk": ["turn_1", "order"],
-        "Improvising": None,
-    }
-
-
-def improvise(actor: Actor) -> None:
-    actor.text("A pizza, please", name="order")
-
-
 def test_only_relative_thresholds_of_a_file_are_decided(tmp_path: Path) -> None:
     file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate: ["rate<0.01"]\n'
 
@@ -215,19 +155,6 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
         made("--thresholds", str(file))
     assert "\n" not in str(refused.value)
     assert not str(refused.value).startswith("rtbench")
-
-
-def test_the_plan_of_interim_analyses_is_one_line() -> None:
-    plan: Any = {
-        "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
-        "analyses": [50, 100, 150],
-    }
-
-    assert plan_text(plan) == (
-        "the run ends when these thresholds are decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; "
-        "interim analyses at 50, 100 … 150 pairs"
-    )
-    assert plan_text(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 
 
 # The times of interim analyses.
@@ -357,19 +284,3 @@ def test_the_end_of_the_run_kills_a_running_interim_analysis(tmp_path: Path) -> 
     with pytest.raises(ProcessLookupError):
         os.kill(found[0], 0)
     assert (analyses.stopped, analyses.messages) == ([], [])
-
-
-def test_an_interim_analysis_runs_at_low_priority(tmp_path: Path) -> None:
-    waits = "import os, time\nfor _ in range(6_000):\n    if os.nice(0) < 10: time.sleep(0.01)\n"
-    says = 'print(\'{"stopped": true, "sentence": "%d", "analysis": 1}\' % os.nice(0))'
-    analyses = RecordedAnalyses(tmp_path, waits + says)
-    analyses.consider(50, 50)
-
-    assert int(analyses.stopped[0]) >= 10
-
-
-def test_until_decided_has_a_default_maximum_of_pairs() -> None:
-    options = Options.of(parsed())
-    assert options.requested_sessions is None
-    assert replace(options, until_decided=True).requested_sessions == 500
-    assert replace(options, until_decided=True, sessions=80).requested_sessions == 80

@@ -10,32 +10,6 @@ import pytest
 from tests import forked
 from tests.simulator_process import ROOT
 
-CLOSED = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-from locust.runners import WorkerNodes
-from bench.load.runners import connected_workers as module
-from bench.load.runners.role import CurrentRun
-from bench.record import spool
-
-folder, sent, away = Path(sys.argv[1]), [], WorkerNodes()
-away["away"] = SimpleNamespace(id="away", state="missing")
-workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
-workers._runner = SimpleNamespace(clients=away, send_message=lambda kind, data: sent.append((kind, data)))
-workers._leader, workers._members = SimpleNamespace(run=CurrentRun(folder=folder), longest_s=0.0), {"away": 0}
-workers._replicas, workers._drained, workers._disk_is_full = {0: None}, set(), False
-module.messages.WORKERS_CLOSE_S = 0.0
-(folder / "spool").mkdir()
-assert spool.is_stored(folder)
-workers.drain()
-assert sent == [("rtbench_drain", {"spent": False})], sent
-spool.remove(folder)
-workers.drain()
-assert sent == [("rtbench_drain", {"spent": False})], sent
-"""
-
-
 STANDALONE = """
 import sys
 from pathlib import Path
@@ -133,25 +107,6 @@ def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
     assert (ended.returncode, ended.stdout) == (0, "the summary\n"), ended.stderr
 
 
-WITH_JSON = (
-    STANDALONE
-    + """
-alone.parsed.json = True
-goes_on.set()
-alone.on_quitting()
-alone.on_quit()
-"""
-)
-
-
-@pytest.mark.parametrize("how", ["headless", "web"])
-def test_with_json_only_locust_prints_to_standard_output(how: str) -> None:
-    command = [sys.executable, "-c", WITH_JSON, how]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "the summary\n")
-
-
 ENDED_DURING_SIGN_IN = (
     STANDALONE
     + """
@@ -186,108 +141,6 @@ def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(how: s
 
     expected = f"the run did not start: {why} (during sign-in); no session was opened"
     assert ended.stdout == f"{expected}\n{status}\n", ended.stderr
-
-
-STOPPED_ALREADY = (
-    STANDALONE
-    + """
-from bench.load.lifecycle import StopRequested
-goes_on.set()
-alone.apply(StopRequested("decided"))
-with gevent.Timeout(60):
-    while alone.run.lifecycle.state is not RunState.REPORTED:
-        gevent.sleep(0)
-assert closed == [Path("run")], closed
-"""
-)
-
-
-@pytest.mark.parametrize("how", ["web", "headless"])
-def test_an_ending_run_is_reported_if_locust_has_already_stopped_its_test(how: str) -> None:
-    command = [sys.executable, "-c", STOPPED_ALREADY, how]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-
-
-DRAIN_FAILS = (
-    STANDALONE
-    + """
-def drain():
-    raise IndexError("a fault of ours")
-alone.workers.drain = drain
-goes_on.set()
-gevent.spawn(alone.on_test_stopping).join()
-gevent.spawn(alone.on_test_stop).join()
-assert closed == [Path("run")], closed
-"""
-)
-
-
-def test_a_run_whose_drain_raises_an_error_is_reported() -> None:
-    command = [sys.executable, "-c", DRAIN_FAILS, "ends"]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-    assert "a fault of ours" in ended.stderr
-
-
-SIGNALLED = """
-import sys
-from types import SimpleNamespace
-import gevent
-from bench.load.runners import worker as module
-from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunStarted, RunClosed, RunLifecycle, SignalReceived, SignInStarted, UsersStopped
-
-worker, quits = module.Worker.__new__(module.Worker), []
-worker._headless = worker._ends_itself = True
-def quit():
-    quits.append(1)
-    gevent.event.Event().wait()  # until the run is closed
-worker.runner = SimpleNamespace(quit=quit)
-worker._drain = worker._close = lambda: None
-worker.run = CurrentRun(RunLifecycle(leads=False))
-waits = sys.argv[1] == "waits"
-for event in (SignInStarted(), RunStarted(), *([UsersStopped(), RunClosed()] if waits else [])):
-    worker.apply(event)
-gevent.spawn(worker.apply, SignalReceived())
-gevent.idle()
-gevent.idle()
-assert quits == [1], quits
-gevent.spawn(worker.apply, SignalReceived())
-gevent.idle()
-gevent.idle()
-assert (quits, worker.run.lifecycle.is_hurried) == (([1, 1], False) if waits else ([1], True)), quits
-"""
-
-
-QUITTING_WORKER = """
-from types import SimpleNamespace
-from bench.load.runners import worker as module
-from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunLifecycle
-
-worker = module.Worker.__new__(module.Worker)
-worker._watching = SimpleNamespace(kill=lambda block: None)
-worker.parsed, worker.run = SimpleNamespace(json=True), CurrentRun(RunLifecycle(leads=False))
-worker._end_run, worker.workers = lambda: None, None
-worker.on_quitting()
-assert worker.parsed.json is False
-"""
-
-
-def test_a_worker_leaves_the_json_of_a_run_to_its_master() -> None:
-    ended = forked.run([sys.executable, "-c", QUITTING_WORKER], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-
-
-@pytest.mark.parametrize("when", ["plays", "waits"])
-def test_a_signal_ends_a_running_or_a_waiting_worker(when: str) -> None:
-    ended = forked.run([sys.executable, "-c", SIGNALLED, when], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
 
 
 DRAINED = """
@@ -379,43 +232,3 @@ def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: st
         "cannot write the run folder: No space left on device; free disk space, or set another folder with --runs-dir"
     )
     assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr
-
-
-SPENT = """
-from types import SimpleNamespace
-import gevent
-from locust.runners import WorkerNodes
-from bench.load.runners import connected_workers as module
-from bench.load.runners.leader import Leader
-from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunStarted, SignInStarted, StopRequested
-
-sent = []
-master = Leader.__new__(Leader)
-master.workers = workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
-runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *message: sent.append(message))
-master.runner = workers._runner = runner
-master.runner.quit = gevent.event.Event().wait  # until the run is closed
-workers._leader, master._headless, master.parsed = master, True, SimpleNamespace(stop_timeout=None)
-master._view = SimpleNamespace(say=print)
-master.run, workers._members, master.longest_s = CurrentRun(folder="run"), {}, 0.0
-module.spool.is_stored, module.parts = lambda folder: True, lambda folder: []
-for event in (SignInStarted(), RunStarted()):
-    master.apply(event)
-workers._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
-master.run.last_step.join()
-assert sent == [("rtbench_drain", {"spent": True})], sent
-"""
-
-
-def test_a_spent_budget_stops_further_responses_of_all_workers() -> None:
-    ended = forked.run([sys.executable, "-c", SPENT], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
-
-
-def test_missing_workers_are_not_waited_for_after_their_run_is_closed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CLOSED, str(tmp_path)]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr

@@ -63,41 +63,6 @@ print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task 
     assert declared == before
 
 
-def test_a_user_that_is_stopped_twice_stops_once() -> None:
-    printed = json_output_of("""
-from locust.env import Environment
-
-class Caller(RealtimeUser):
-    script = "one.yaml"
-
-caller = Caller(Environment())
-caller._state = "running"
-print(json.dumps([caller.stop(), caller.is_leaving(), caller.stop()]))
-""")
-
-    assert printed == [False, True, False]
-
-
-def test_a_script_replaces_inherited_tasks() -> None:
-    printed = json_output_of("""
-class Base(RealtimeUser):
-    abstract = True
-    script = "one.yaml"
-
-    @task
-    def extra(self): ...
-
-class Other(Base):
-    script = "two.yaml"
-
-class Same(Base): ...
-
-print(json.dumps([names(Base), names(Other), names(Same), names(RealtimeUser)]))
-""")
-
-    assert printed == [["one", "extra"], ["two"], ["one", "extra"], []]
-
-
 ENDING = """
 import contextlib, io
 import gevent
@@ -205,12 +170,6 @@ def test_an_error_in_on_start_or_on_stop_ends_the_run_with_its_line(
     assert printed == [f"{callers}:{line}: {name}: {problem}"]
 
 
-def test_locust_exceptions_in_on_start_are_left_to_locust(callers: Path) -> None:
-    program = "print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]['Leaving'])))"
-
-    assert json_output_of(ENDING + program, str(callers)) == []
-
-
 def test_each_further_target_has_a_persistent_copy_of_the_user(callers: Path) -> None:
     printed = json_output_of(f"""{ENDING}
 class Live:
@@ -234,33 +193,6 @@ print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first
 """, str(callers))  # fmt: skip
 
     assert printed == [[True, True, True], 3, [7, 7, 7]]
-
-
-def test_an_invalid_step_ends_the_run(callers: Path) -> None:
-    printed = json_output_of(f"""{ENDING}
-class Live:
-    session_pause_s = 0
-    ending = False
-
-    def run_pair(self, user, task, caller):
-        raise UsageError("say must not be empty")
-
-print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
-""", str(callers))  # fmt: skip
-
-    assert printed == [f"{callers}: Caller: say must not be empty"]
-
-
-def test_a_script_is_validated_before_the_target(tmp_path: Path) -> None:
-    (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
-    scenario = tmp_path / "scenario.py"
-    scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(tmp_path / "runs")]
-    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 2
-    assert f"rtbench: {tmp_path}/talk.yaml:2:5: step 1 must have exactly one of" in ended.stderr
-    assert "AZURE" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -289,34 +221,6 @@ print(json.dumps(played))
 """)
 
     assert printed == played
-
-
-def test_callers_in_turn_run_only_the_tasks_with_the_chosen_tags() -> None:
-    printed = json_output_of("""
-from types import SimpleNamespace
-from locust.env import Environment
-
-class Caller(RealtimeUser):
-    in_turn = True
-
-    @task
-    def order(self): ...
-
-    @tag("a")
-    @task
-    def pay(self): ...
-
-played = []
-environment = Environment()
-run_pair = lambda user_class, task, user: played.append(task.__name__) or True
-environment.rtbench = SimpleNamespace(live=SimpleNamespace(run_pair=run_pair, session_pause_s=0))
-filter_tasks_by_tags(Caller, {"a"})
-for _ in range(2):
-    Caller(environment).run_session(Caller.tasks[0])
-print(json.dumps(played))
-""")
-
-    assert printed == ["pay", "pay"]
 
 
 def test_the_page_of_the_web_ui_does_not_contain_the_proxy_password() -> None:

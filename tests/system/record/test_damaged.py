@@ -88,14 +88,3 @@ def test_a_damaged_worker_part_is_named_and_the_other_rows_are_reported(damage: 
     assert document["validity"]["status"] != "valid" or missing == 0
     output = run_text(summarise(load_for_report(folder)))
     assert "wrote damaged data" in " ".join(output.split())
-
-
-def test_a_worker_without_any_files_is_counted_as_missing(tmp_path: Path) -> None:
-    folder = build_part(tmp_path, workers=2)
-    for path in (folder / "spool").glob("*-1.*"):
-        path.unlink()
-    document = finalize(folder)
-
-    (entry,) = document["missing_workers"]
-    assert (entry["worker"], entry["turns"]) == (1, None), "no plan says how many calls it was to hold"
-    assert document["validity"]["status"] == "invalid"

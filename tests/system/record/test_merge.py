@@ -16,7 +16,6 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rtbench
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.record import folder as files
@@ -27,7 +26,6 @@ from bench.record.merging.merge import merge_runs
 from bench.record.provenance import named_host, opening_document
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import EVENTS, SPOOL, Spool
-from reports.data.runs import load_for_report
 from rtbench.cli.runs import merge
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_session
@@ -198,14 +196,6 @@ def test_finalized_parts_are_not_changed(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_of_runs_means_the_runs_in_it(tmp_path: Path) -> None:
-    for name in ("a", "b", ".hidden"):
-        build_part(tmp_path / "parts", name, host=name.strip("."))
-    (tmp_path / "parts" / "notes").mkdir()
-    document = merge_runs([tmp_path / "parts"], tmp_path / "merged")
-    assert sorted(part["run_id"] for part in document["parts"]) == ["a", "b"]
-
-
 ARRIVALS = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_concurrent": 4,
             "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
 
@@ -235,14 +225,6 @@ def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 
 
-def test_varying_arrival_rates_have_no_sum(tmp_path: Path) -> None:
-    staged = ARRIVALS | {"per_s": None, "stages": [{"duration_s": 60.0, "from": 1.0, "to": 2.0}]}
-    parts = [build_part(tmp_path, name, host=name, arrivals=a) for name, a in (("a", ARRIVALS), ("b", staged))]
-    document = merge_runs(parts, tmp_path / "merged")
-    assert document["arrivals"]["per_s"] is None
-    assert [part["arrivals"] for part in document["parts"]] == [ARRIVALS, staged]
-
-
 def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -> None:
     parts = [
         build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=ARRIVALS | {"started_utc_ns": began_ns})
@@ -263,14 +245,6 @@ def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
         "killed on gone did not end cleanly: rows and counts after the last flush are missing."
     ]
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
-
-
-def test_interim_analyses_of_a_part_do_not_count_for_the_merged_run(tmp_path: Path) -> None:
-    plan = {"pairs": 4, "analyses": [2, 4], "primary_metrics": {}, "alpha": 0.05, "spending": ""}
-    plan["bootstrap_samples"] = 10
-    document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
-    assert "sequential_plan" not in document
-    assert document["notices"][0].endswith("the merged run ignores them.")
 
 
 # The verdict.
@@ -350,24 +324,6 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
     assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
 
 
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        ("a duplicate session", "it has session w0-000000 twice"),
-        ("a negative count", "the column stall_count of its turns contains -7, which is below 0"),
-    ],
-)
-def test_impossible_rows_are_refused_by_each_reader_with_the_same_message(
-    damage: str, why: str, tmp_path: Path
-) -> None:
-    folder = closed(build_part(tmp_path))
-    DAMAGES[damage](folder)
-    readers: list[Callable[[Path], object]] = [rtbench.load, load_for_report]
-    for read_run in (*readers, lambda run: merge_runs([run], tmp_path / "merged")):
-        with pytest.raises(UsageError, match=why):
-            read_run(folder)
-
-
 def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) -> None:
     sound, damaged = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
     (damaged / "uncertainty.parquet").unlink()
@@ -434,13 +390,6 @@ def test_a_run_under_way_is_refused(tmp_path: Path) -> None:
     presence.hold(part)
     with pytest.raises(UsageError, match="still in progress"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
-
-
-@pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
-def test_an_invalid_name_of_a_merged_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"not a valid name of a run|already exists"):
-        merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:

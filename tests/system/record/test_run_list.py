@@ -17,10 +17,10 @@ from bench.record import presence
 from bench.record.finalize import writer_is_gone
 from bench.record.spool import FACTS, path_of
 from reports.api.run import load_run
-from tests.docs.schemas import schemas
 from tests.record.builders import build_run, rtbench, run, under_way
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
+from tools.schemas import schemas
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from bench.record.histograms import HistogramKey, read
 from bench.record.merging.merge import merge_runs
 from bench.record.provenance import named_host, opening_document
 from bench.record.recorder import Recorder, RowContext
-from bench.record.spool import EVENTS, SPOOL, WORKERS, Spool
+from bench.record.spool import SPOOL, WORKERS, Spool
 from tests.examples import few
 from tests.helpers import MS, S, build_observation, build_session
 from tests.record.builders import contents
@@ -183,15 +183,3 @@ def test_the_part_that_is_missing_at_the_master_is_added_once(run: Run, tmp_path
     assert files.read_document(master)["validity"]["status"] == "invalid"
     (part,) = document["parts"]
     assert (part["workers"], part["turns"], part["host"]) == ([0, 1, 2], 54, "hub")
-
-
-def test_event_logs_are_taken_from_the_folder_that_provides_the_worker(run: Run, tmp_path: Path) -> None:
-    master = folder_of(run, tmp_path / "master", {0: 2, 1: 0}, led=True, closes=True)
-    own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
-    for folder, names in ((master, ("w0-000000", "w1-000000")), (own, ("w1-000000", "w1-000001"))):
-        (folder / EVENTS).mkdir()
-        for name in names:
-            (folder / EVENTS / f"{name}.jsonl").write_text(f"{folder.name}\n")
-    merge_runs([master, own], tmp_path / "merged")
-    logs = {path.stem: path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir()}
-    assert logs == {"w0-000000": "led\n", "w1-000000": f"{own.name}\n", "w1-000001": f"{own.name}\n"}

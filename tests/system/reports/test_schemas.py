@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulator.ground_truth_log import read_truth
 from tests import forked
-from tests.reports.test_schemas import ROOT, problems, problems_of_lines
+from tests.reports.schema_problems import ROOT, problems, problems_of_lines
 from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
 
@@ -46,13 +45,3 @@ def test_files_of_a_real_run_match_their_schemas(recorded: Recorded) -> None:
     assert len(logs) == 2
     assert [problem for log in logs for problem in problems_of_lines("event-log", log)] == []
     assert problems_of_lines("transcript", recorded.folder / "transcripts.jsonl") == []
-
-
-def test_output_of_simulator_and_doctor_matches_its_schemas(recorded: Recorded) -> None:
-    lines = list(read_truth(recorded.truth))
-
-    assert {line.get("direction") for line in lines} >= {None, "in", "out", "end"}
-    assert [problem for line in lines for problem in problems("truth", line)] == []
-    assert problems("doctor", json.loads(recorded.doctor)) == []
-    (ready,) = (line for line in recorded.ready.splitlines() if line.startswith("READY "))
-    assert problems("ready", json.loads(ready.removeprefix("READY "))) == []

@@ -52,13 +52,6 @@ def test_the_fault_refused_closes_the_port_temporarily(tmp_path: Path, workers: 
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
-def test_a_simulator_with_a_closed_port_can_be_stopped(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--fault", "refused") as ready:
-        wait_until(False, ready.port)
-
-    assert (ready.returncode, "Traceback" in ready.output) == (0, False)
-
-
 def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     freeze = f"freeze,at=session,sessions=2,duration_s={FREEZE_NS / 1e9}"

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.standard_streams import StatusLine, fitted
-from bench.simulator.ground_truth_log import LiveView, ServerProgress, live_parts
-from rtbench.cli.simulate import CLIENTS, to_paste
+from bench.base.standard_streams import fitted
+from bench.simulator.ground_truth_log import ServerProgress, live_parts
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, POLL_S, ROOT, quick_simulator
+from tests.simulator_process import GUARD_S, POLL_S, ROOT
 from tests.terminal import screen, terminal
 
-S = 1_000_000_000
 BUSY = ServerProgress(open=3, sessions=12, responses=40, events=2_000, late_p99_ms=0.3)
 
 
@@ -44,30 +42,6 @@ def test_the_line_shows_the_state_of_the_simulator_and_always_its_lateness(
     standings: list[ServerProgress], events_per_s: float, columns: int, line: str
 ) -> None:
     assert fitted(live_parts(standings, events_per_s), columns) == line
-
-
-def test_lateness_is_shown_in_red() -> None:
-    assert "\x1b[31msent − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, LATE], 9), colour=True)
-
-
-def test_the_event_rate_covers_the_time_since_the_last_line() -> None:
-    with terminal(160) as (reads, stream):
-        view = LiveView(StatusLine(stream, {}))
-        view.update(0, BUSY, 10 * S)
-        view.update(0, ServerProgress(3, 12, 40, 2_400, 0.3), 12 * S)
-        text = screen(reads)
-
-    assert "200 events/s" in text.split("\r")[-1]
-
-
-def test_the_line_is_drawn_at_most_twice_a_second() -> None:
-    with terminal(160) as (reads, stream):
-        view = LiveView(StatusLine(stream, {}))
-        for tenth in range(10):
-            view.update(tenth % 2, BUSY, 10 * S + tenth * S // 10)
-        text = screen(reads)
-
-    assert text.count("\r") == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -103,38 +77,3 @@ def wait_for(there: Callable[[], bool]) -> None:
     while not there():
         assert time.monotonic() < deadline_s
         time.sleep(POLL_S)
-
-
-def test_a_log_has_no_progress_line(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path) as ready, connect(ready.urls["openai"]) as client:
-        client.recv()
-
-    assert "events/s" not in ready.output
-    assert "\r" not in ready.output
-
-
-def test_the_option_clients_prints_the_setup_of_each_sdk(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--clients", "--key", "a-secret") as ready:
-        pass
-
-    address = f"127.0.0.1:{ready.port}"
-    assert f'AsyncOpenAI(api_key="YOUR-KEY", base_url="http://{address}/v1")' in ready.output
-    assert f'url = "ws://{address}/v1/realtime"' in ready.output
-    assert "a-secret" not in ready.output
-
-
-def test_with_tls_the_client_setup_has_the_ca_file() -> None:
-    trust, *lines = to_paste("wss://[::1]:8765", "/tmp/ca.pem", keyed=False)
-
-    assert trust == "trust: export SSL_CERT_FILE=/tmp/ca.pem NODE_EXTRA_CA_CERTS=/tmp/ca.pem"
-    assert '  url = "wss://[::1]:8765/v1/realtime"' in lines
-    assert 'baseURL: "https://[::1]:8765/v1"' in "\n".join(lines)
-    assert not [line for line in lines if "--tls" in line]
-
-
-def test_the_client_setup_fits_a_screen() -> None:
-    lines = to_paste("ws://127.0.0.1:8765", None, keyed=False)
-
-    assert len(lines) == 3 * len(CLIENTS) <= 24
-    assert max(map(len, lines)) <= 110
-    assert "{" not in "".join(lines).replace("{ ", "").replace('{"api_key', "")

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +20,10 @@ from bench.simulator.ground_truth_log import read_truth
 from rtbench.cli.simulate import simulate
 from tests.simulator.builders import append
 from tests.simulator.dialled import connect
-from tests.simulator_process import GUARD_S, quick_simulator, running_simulator
-from tests.system.simulator.talk import UPGRADE, receive, turn
+from tests.simulator_process import quick_simulator, running_simulator
+from tests.system.simulator.talk import receive, turn
 
 KEY = "secret-of-this-test"
-
-
-@pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
-def test_the_response_to_a_too_large_request_is_marked_as_simulated(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path) as ready,
-        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
-    ):
-        sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Many: 1\r\n" * 300 + b"\r\n")
-        answer = b"".join(iter(lambda: sock.recv(4096), b""))
-
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"x-rtbench-simulator: 1" in answer
 
 
 def test_the_truth_log_has_the_events_that_the_client_received(tmp_path: Path) -> None:
@@ -105,19 +90,6 @@ def test_the_truth_log_has_the_earliest_possible_arrival_of_a_message(
     assert second_ns < second["earliest_ns"] == second["at_ns"]
 
 
-def test_the_server_sends_pings(tmp_path: Path) -> None:
-    with (
-        quick_simulator(tmp_path, more="ping_interval_s: 0.1\n") as ready,
-        socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
-    ):
-        sock.sendall(UPGRADE)
-        seen = b""
-        while b"\x89\x00" not in seen:
-            piece = sock.recv(4096)
-            assert piece
-            seen += piece
-
-
 def test_sigint_closes_open_sessions_with_going_away(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as ready, connect(ready.urls["ga"]) as client:
         receive(client)
@@ -138,11 +110,6 @@ def test_the_ready_output_says_simulated_and_does_not_contain_the_key(tmp_path: 
     assert json.loads(machine_readable.removeprefix("READY "))["urls"] == ready.urls
     assert ready.output.startswith("SIMULATED")
     assert KEY not in ready.output
-
-
-def test_a_port_in_use_is_a_usage_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="is in use"):
-        simulate(port=taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(

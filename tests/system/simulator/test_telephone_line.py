@@ -136,23 +136,6 @@ def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str)
     assert "SIMULATED: 2 sessions" in ready.output
 
 
-def test_a_fault_of_one_session_leaves_the_next_call(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--fault", "sip,sessions=1") as ready:
-        with pytest.raises(ConnectError):
-            dial(ready)
-        dial(ready).close()
-
-    assert "1 sessions, 1 refused" in ready.output
-
-
-def test_a_hanging_upgrade_is_a_telephone_that_only_rings(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--fault", "hang,at=upgrade") as ready, pytest.raises(ConnectError) as caught:
-        dial(ready, limits=SOON)
-
-    assert (caught.value.outcome, caught.value.headers["x-rtbench-simulator"]) == ("timeout:upgrade", "1")
-    assert "it only rang" in caught.value.detail
-
-
 def test_a_process_that_can_open_no_further_socket_refuses_calls(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as ready:
         (pid,) = ready.pids
@@ -217,13 +200,3 @@ def test_the_agent_sends_no_audio_while_its_caller_holds_the_call(
     caller.first_rtp.setblocking(False)
     with nullcontext() if is_sent else pytest.raises(BlockingIOError):
         caller.first_rtp.recv(2_000)
-
-
-def test_bye_reaches_a_caller_whose_contact_is_a_host_name(
-    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]
-) -> None:
-    with quick_simulator(tmp_path, "--fault", "close,at=session") as ready:
-        caller = caller_of(ready)
-        caller.invite(caller.first_rtp)
-
-        assert caller.receive(SipRequest).method == "BYE"

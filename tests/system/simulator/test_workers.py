@@ -4,42 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bench.base.errors import UsageError
 from bench.simulator.ground_truth_log import read_truth
-from bench.simulator.serving import workers
-from bench.simulator.serving.server import TAG_BITS, ServerWorker
-from rtbench.cli.simulate import simulate
 from tests.simulator.dialled import connect
 from tests.simulator_process import GUARD_S, POLL_S, quick_simulator
 from tests.system.simulator.talk import receive, turn
 
 SESSIONS = 12
-
-
-@given(tag=st.integers(0, (1 << TAG_BITS) - 1), count=st.integers(2, 64), session=st.integers(1, 999_999))
-def test_workers_have_different_ids_and_random_seeds(tag: int, count: int, session: int) -> None:
-    crew = [ServerWorker(number, count, tag) for number in range(count)]
-
-    tags = {worker.id_tag(session) for worker in crew}
-    seeds = {tuple(worker.seeds(1, session)) for worker in crew}
-
-    assert len(tags) == len(seeds) == count
-    assert {len(tag) for tag in tags} == {12}
-
-
-def test_a_single_worker_has_the_random_seeds_of_no_workers() -> None:
-    assert ServerWorker(0, 1, 5).seeds(7, 3) == [7, 3]
-    assert np.random.default_rng(ServerWorker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
 
 
 def test_workers_share_a_port_and_a_log_and_stop_together(tmp_path: Path) -> None:
@@ -95,36 +68,3 @@ def _alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if the process ends between open and read
         return False
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"token_lifetime": 10.0}, "--workers cannot be used with --token-lifetime"),
-        ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has quota"),
-        ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has max_concurrent_responses"),
-    ],
-)
-def test_options_with_global_state_are_refused_with_several_workers(
-    tmp_path: Path, options: dict[str, Any], words: str
-) -> None:
-    if "profile" in options:
-        (tmp_path / "limited.yaml").write_text(options["profile"])
-        options = {"profile": tmp_path / "limited.yaml"}
-
-    with pytest.raises(UsageError, match=words):
-        simulate(port=0, workers=2, **options)
-
-
-def test_a_shared_port_counts_as_in_use() -> None:
-    with workers.reserve("127.0.0.1", 0) as held:
-        host, port = held.getsockname()
-        with pytest.raises(UsageError, match="is in use"):
-            workers.reserve(host, port)
-
-
-def test_a_platform_without_shared_ports_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "SO_REUSEPORT")
-
-    with pytest.raises(UsageError, match="no SO_REUSEPORT"):
-        workers.reserve("127.0.0.1", 0)

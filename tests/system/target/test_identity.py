@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import sys
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
-from bench.target.identity import SignInError, proxies_of, public_claims, public_reason, read_token, sign_in_error
+from bench.target.identity import SignInError, public_reason, read_token, sign_in_error
 from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 from tests import forked
@@ -45,40 +43,6 @@ def test_any_token_is_a_valid_header_value_or_an_error(secret: str) -> None:
         assert secret not in repr(token) or len(secret) < 8
 
 
-@given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.c"))
-def test_claims_of_any_token_are_strings(secret: str) -> None:
-    assert all(isinstance(value, str) for value in public_claims(secret).values())
-
-
-def test_claims_are_read_from_a_jwt() -> None:
-    claims = {"aud": "x", "tid": "t", "oid": "o", "exp": 7, "name": "A user"}
-    part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-
-    assert public_claims(f"head.{part}.sign") == {"aud": "x", "tid": "t", "oid": "o", "exp": "7"}
-
-
-CHAIN = """DefaultAzureCredential failed to retrieve a token from the included credentials.
-Attempted credentials:
-\tEnvironmentCredential: EnvironmentCredential authentication unavailable. Environment variables are not configured.
-Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
-\tAzureCliCredential: Please run 'az login' to set up an account
-To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python."""
-
-
-def test_an_error_of_a_credential_chain_is_one_line_with_each_reason() -> None:
-    assert str(sign_in_error(ENTRA, ValueError(CHAIN))) == (
-        "signing in through Entra ID failed (EnvironmentCredential: Environment variables are not configured; "
-        "AzureCliCredential: Please run 'az login' to set up an account): sign in with `az login`, or set "
-        "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key"
-    )
-
-
-@given(st.text())
-def test_a_reason_is_one_short_line(text: str) -> None:
-    assert len(public_reason(text, 50)) <= 50
-    assert "\n" not in public_reason(text, 50)
-
-
 def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
     reason = public_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
@@ -96,33 +60,6 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     for secret in parts:
         output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
         assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
-
-
-@pytest.mark.parametrize(
-    ("proxy", "kind", "expected"),
-    [
-        (None, "default", {"http": ""}),
-        ("none", "default", {"http": "", "https": ""}),
-        (Proxy("http", "::1", 8080, "a@b", "c:d"), "default", {"http": "", "https": "http://a%40b:c%3Ad@[::1]:8080"}),
-        (Proxy("socks5", "p", 1080), "service_principal", {"http": "", "https": "socks5h://p:1080"}),
-        (Proxy("http", "p", 1), "managed_identity", {"http": "", "https": ""}),
-        (None, "managed_identity", {"http": "", "https": ""}),
-    ],
-)
-def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
-    proxy: Proxy | Literal["none"] | None, kind: str, expected: dict[str, str]
-) -> None:
-    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [("None, None", "endpoint refused"), ("500, out of order", "endpoint refused: 500, out of order")],
-)
-def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, expected: str) -> None:
-    text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
-
-    assert public_reason(text + words, 200) == f"App Service managed identity {expected}"
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
@@ -185,28 +122,6 @@ def run_patched(program: str, environment: dict[str, str]) -> str:
     return ended.stdout
 
 
-def test_a_hundred_concurrent_calls_share_one_token_request() -> None:
-    with identity_endpoint("life=3600") as endpoint:
-        shown = run_patched(
-            """
-one = target()
-ring = keyring(one, target())
-callers = [gevent.spawn(ring.header, one, 0) for _ in range(100)]
-headers = {caller.get() for caller in callers}
-assert len(headers) == 1, "several tokens"
-assert set_state("")["asked"] == "1", set_state("")
-answered = ring.answered_by(one)
-assert 3500 < answered.seconds_left < 3601, answered.seconds_left
-assert ring.redact(headers.pop()[1]) == "Bearer ***"
-print(answered.credential, answered.scope, answered.claims)
-""",
-            endpoint.environment,
-        )
-
-    assert "ManagedIdentityCredential (AppServiceCredential) https://cognitiveservices.azure.com/.default" in shown
-    assert "'tid': 'a-tenant'" in shown
-
-
 def test_a_failing_identity_endpoint_is_reported_without_secrets_and_recovered_from() -> None:
     with identity_endpoint("life=3") as endpoint:
         run_patched(
@@ -229,28 +144,6 @@ ring.header(one, GUARD_S)
 until(lambda: "works again" in incidents[-1])
 print(incidents)
 assert not any("\\n" in text for text in incidents)
-""",
-            endpoint.environment,
-        )
-
-
-def test_a_hanging_identity_endpoint_does_not_block_calls() -> None:
-    with identity_endpoint("life=1000") as endpoint:
-        run_patched(
-            """
-from bench.target import tokens
-one = target("managed_identity")
-ring = keyring(one)
-set_state("fault=slow")
-renewing = gevent.spawn(ring._renewers[one.auth]._renew)
-until(lambda: set_state("")["asked"] == "2")
-beats = 0
-while beats < 20:
-    ring.header(one, 0)
-    gevent.sleep(0.01)
-    beats += 1
-assert not renewing.ready()
-renewing.kill()
 """,
             endpoint.environment,
         )
@@ -321,20 +214,6 @@ assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
         )
 
     assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
-
-
-def test_the_tenant_of_a_target_is_allowed_in_addition_to_the_environment_s(tmp_path: Path) -> None:
-    ca = tmp_path / "ca.pem"
-    with authority(loopback_tls(ca)) as port:
-        run_patched(
-            f"""
-from pathlib import Path
-one = target(tenant_id="another-tenant", authority="127.0.0.1:{port}", ca=Path({str(ca)!r}))
-ring = keyring(one)
-print(ring.answered_by(one).credential)
-""",
-            {**workload(tmp_path, AZURE_AUTHORITY_HOST=f"127.0.0.1:{port}"), "AZURE_TOKEN_CREDENTIALS": "prod"},
-        )
 
 
 def test_a_token_is_requested_from_the_azure_cli(tmp_path: Path) -> None:

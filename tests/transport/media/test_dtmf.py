@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.services.agents import DIGITS
 from bench.transport.media.call_media import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
-from bench.transport.media.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers, parse_packet
+from bench.transport.media.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
 from tests.examples import thorough
 
 EVENTS = st.builds(TelephoneEvent, st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))
@@ -23,18 +22,6 @@ def test_an_event_is_read_as_it_was_built(event: TelephoneEvent) -> None:
 def test_a_payload_has_the_layout_of_rfc_4733() -> None:
     assert build_event(TelephoneEvent(11, True, 10, 800)) == bytes.fromhex("0b8a0320")
     assert parse_event(b"\1\2\3") is None
-
-
-def test_the_keys_are_those_of_scripts() -> None:
-    assert sorted(KEYS) == sorted(DIGITS)
-
-
-def test_a_press_grows_and_its_end_is_sent_three_times() -> None:
-    events = [parse_event(payload) for payload in key_payloads("#", frames=5, frame_ticks=160)]
-
-    assert [event and event.duration_ticks for event in events] == [160, 320, 480, 640, 800, 800, 800]
-    assert [event and event.is_end for event in events] == [False] * 4 + [True] * 3
-    assert {event and event.code for event in events} == {11}
 
 
 def test_a_press_that_does_not_fit_into_the_duration_is_refused() -> None:
@@ -62,15 +49,6 @@ def sender() -> RtpSender:
     return RtpSender(CODECS["PCMU"], 0, StreamNumbers(1, 65_530, (1 << 32) - 1_000))
 
 
-def test_the_packets_of_a_press_have_its_start_and_one_marker() -> None:
-    subject = sender()
-    packets = [parse_packet(data) for data in press(subject, "1")]
-
-    assert {packet and packet.timestamp for packet in packets} == {(1 << 32) - 1_000}
-    assert [packet and packet.marker for packet in packets] == [True] + [False] * 6
-    assert subject.timestamp == 7 * 160 - 1_000
-
-
 @thorough
 @given(st.text(alphabet=KEYS, max_size=12), st.data())
 def test_each_press_counts_once_if_any_of_its_packets_arrives(pressed: str, data: st.DataObject) -> None:
@@ -90,13 +68,6 @@ def test_a_packet_of_an_earlier_press_that_arrives_later_does_not_count_again() 
     first, second = press(subject, "1"), press(subject, "1")
 
     assert keys_in([*first[:-1], second[0], first[-1], *second[1:]]) == "11"
-
-
-def test_a_press_of_a_new_source_counts() -> None:
-    receiver = RtpReceiver(8_000, {0}, 101)
-    old, new = sender(), RtpSender(CODECS["PCMU"], 0, StreamNumbers(2, 5, (1 << 32) - 9_000))
-
-    assert keys_in([*press(old, "1"), *press(new, "2")], receiver) == "12"
 
 
 def test_events_that_are_not_keys_are_ignored() -> None:

@@ -12,31 +12,17 @@ from itertools import chain, repeat
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.transport.media.jitter import Frame
 from bench.wire.connection import ASSUMED_START_NS
-from tests.transport.media.path import FRAME_NS, HOLD_NS, START_NS, Path, new_buffer, number_of, received
-
-EARLY_NS = HOLD_NS // 5_000
-SETTLED = 200
-"""The frames of the first 4 s."""
+from tests.transport.media.jitter_errors import EARLY_NS, SETTLED, errors, uniform
+from tests.transport.media.path import FRAME_NS, START_NS, Path, new_buffer, received
 
 
 def clean(chance: random.Random) -> float:
     return chance.random() * 0.1 * NS_PER_MS
 
 
-def uniform(chance: random.Random) -> float:
-    return chance.random() * 20 * NS_PER_MS
-
-
 def exponential(chance: random.Random) -> float:
     return min(chance.expovariate(1 / 5), 60) * NS_PER_MS
-
-
-def errors(path: Path, frames: list[Frame]) -> list[tuple[int, int]]:
-    """Return (error, uncertainty) of each frame that was received."""
-    numbers = [(frame, number_of(frame)) for frame in frames]
-    return [(f.at_ns - path.sent_ns(number), f.uncertainty_ns) for f, number in numbers if number is not None]
 
 
 @pytest.mark.parametrize("drift_ppm", [0, 200, -200])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
-from bench.transport.media.rtp import MAX_DROPOUT, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
+from bench.transport.media.rtp import ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from tests.examples import thorough
 
 FRAME_NS = 20 * NS_PER_MS
@@ -48,20 +48,6 @@ def test_a_duplicate_is_passed_on_once_and_reduces_the_loss_as_rfc_3550_requires
     assert (subject.counts.duplicates, subject.counts.expected, subject.counts.lost) == (3, 2, -3)
 
 
-def test_a_source_that_jumps_restarts_with_the_second_packet() -> None:
-    subject = receiver()
-    packets = receive(subject, wire(5), wire(6), wire(40_000), wire(40_001), wire(40_002))
-
-    assert [packet and packet.source for packet in packets] == [0, 0, None, 1, 1]
-    assert (subject.counts.strays, subject.source, subject.counts.lost) == (1, 1, 0)
-
-
-def test_a_reordered_packet_before_the_first_one_of_a_new_source_has_a_number_of_its_own() -> None:
-    packets = receive(receiver(), wire(0), wire(0, ssrc=2), wire(1, ssrc=2), wire(0, ssrc=2))
-
-    assert sequences(packets) == [0, None, 65_537, 65_536]
-
-
 def restarted(
     *, numbers_by: int = 0, time_by: int = 0, count: int = 80, pause_ms: int = 5_000, ssrc: int = 1, duplicated: int = 0
 ) -> RtpReceiver:
@@ -91,140 +77,6 @@ def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(numbers_by: int
     counts = subject.counts
     assert (subject.source, counts.received, counts.expected) == (1, 160, 160)
     assert (counts.duplicates, counts.strays, counts.lost) == (0, 0, 0)
-
-
-def test_numbers_that_begin_again_without_a_pause_are_a_new_stream_if_no_duplicate_is_so_late() -> None:
-    assert restarted(numbers_by=-80, time_by=-80, pause_ms=0).source == 1
-    assert restarted(numbers_by=-80, pause_ms=0, count=30).source == 1  # the timestamps go on
-
-
-def test_a_new_source_after_a_pause_is_heard_from_its_first_packet() -> None:
-    subject = restarted(ssrc=2)
-
-    assert (subject.source, subject.counts.strays, subject.counts.received) == (1, 0, 160)
-
-
-@pytest.mark.parametrize("gap_ms", [20, 150])
-def test_packets_that_a_network_sends_twice_are_duplicates_and_no_restart(gap_ms: int) -> None:
-    subject = receiver()
-    receive(subject, *(wire(number) for number in range(40)))
-    for number in range(30, 40):
-        arrival = Arrival((39 + number - 30) * FRAME_NS + gap_ms * NS_PER_MS)
-        assert subject.receive(wire(number), arrival) is None
-
-    assert (subject.counts.duplicates, subject.source) == (10, 0)
-
-
-def test_packets_that_an_outage_loses_are_lost() -> None:
-    subject = receiver()
-    receive(subject, wire(0), wire(1))
-    subject.receive(wire(251), Arrival(251 * FRAME_NS))
-
-    assert (subject.counts.lost, subject.source) == (249, 0)
-
-
-def test_another_source_takes_over_only_when_the_first_one_is_silent() -> None:
-    subject = receiver()
-    mixed = receive(subject, *(data for number in range(4) for data in (wire(number), wire(900 + number, ssrc=2))))
-    alone = receive(subject, wire(904, ssrc=2), wire(905, ssrc=2))
-
-    assert sequences(mixed) == [0, None, 1, None, 2, None, 3, None]
-    assert [packet and packet.source for packet in alone] == [1, 1]
-    assert (subject.source, subject.counts.strays, subject.ssrc) == (1, 4, 2)
-
-
-def from_addresses(subject: RtpReceiver, *packets: tuple[bytes, bool]) -> list[ReceivedPacket | None]:
-    """Receive packets, which come from the named address or from another one."""
-    return [
-        subject.receive(data, Arrival(number * FRAME_NS), is_named=is_named)
-        for number, (data, is_named) in enumerate(packets)
-    ]
-
-
-def test_the_named_address_takes_over_from_a_stream_of_an_earlier_call() -> None:
-    stale = [(wire(number, ssrc=2), False) for number in range(4)]
-    own = [(wire(900 + number), True) for number in range(4)]
-    subject = receiver()
-    packets = from_addresses(subject, *(each for pair in zip(stale, own, strict=True) for each in pair))
-
-    assert [packet and packet.source for packet in packets] == [0, 1, None, 1, None, 1, None, 1]
-    assert (subject.source, subject.counts.strays) == (1, 3)
-
-
-@pytest.mark.parametrize("kind", [0, 13, 101])
-def test_another_address_cannot_replace_the_named_one_until_it_is_silent(kind: int) -> None:
-    """Comfort noise and keys show that the named address is not silent, too."""
-    subject = receiver()
-    from_addresses(subject, (wire(0, kind=kind), True), (wire(1, kind=kind), True))
-    others = [(wire(number, ssrc=2), Arrival((number + 2) * FRAME_NS)) for number in range(10)]
-    for data, arrival in others[:-1]:
-        assert subject.receive(data, arrival, is_named=False) is None
-
-    assert subject.receive(*others[-1], is_named=False) is not None
-
-
-def test_a_single_packet_from_the_named_address_does_not_block_the_stream() -> None:
-    subject = receiver()
-    own = [(wire(number), False) for number in range(6)]
-    packets = from_addresses(subject, *own[:3], (wire(900, ssrc=2), True), *own[3:])
-
-    assert [packet and packet.source for packet in packets] == [0, 0, 0, 1, None, 2, 2]
-
-
-def test_a_stream_without_the_named_address_is_received() -> None:
-    packets = from_addresses(receiver(), *((wire(number), False) for number in range(3)))
-
-    assert sequences(packets) == [0, 1, 2]
-
-
-def test_a_source_whose_address_changes_is_still_the_same_source() -> None:
-    subject = receiver()
-    packets = from_addresses(subject, (wire(0), True), (wire(1), False), (wire(2), False))
-
-    assert sequences(packets) == [0, 1, 2]
-    assert subject.source == 0
-
-
-def test_after_a_new_agreement_the_stream_from_the_new_address_takes_over() -> None:
-    subject = receiver()
-    from_addresses(subject, (wire(0), True), (wire(1), True))
-    subject.rename()
-    packets = from_addresses(subject, (wire(2), False), (wire(900, ssrc=2), True), (wire(3), False))
-
-    assert [packet and packet.source for packet in packets] == [0, 1, None]
-
-
-def test_the_extended_number_increases_with_a_new_source() -> None:
-    subject = receiver()
-    packets = receive(subject, wire(60_000), wire(100, ssrc=2), wire(101, ssrc=2))
-
-    assert sequences(packets) == [60_000, None, 65_536 + 101]
-
-
-def test_the_largest_accepted_gap_is_lost_and_not_a_restart() -> None:
-    subject = receiver()
-    receive(subject, wire(0), wire(MAX_DROPOUT - 1))
-
-    assert (subject.counts.lost, subject.counts.strays) == (MAX_DROPOUT - 2, 0)
-
-
-def test_payload_types_are_counted() -> None:
-    subject = receiver()
-    kinds = (0, 8, 13, 101, 77, 8, 0)
-    packets = receive(subject, *(wire(number, kind=kind) for number, kind in enumerate(kinds)))
-
-    assert [packet and packet.kind for packet in packets] == [
-        "audio", "audio", "comfort_noise", "event", "unknown", "audio", "audio",
-    ]  # fmt: skip
-    assert subject.counts.unknown_types == 1
-
-
-def test_a_regular_stream_has_no_jitter_and_a_pause_adds_none() -> None:
-    subject = receiver()
-    for number in [*range(50), *range(500, 550)]:
-        subject.receive(wire(number % 50 + number // 500 * 50, timestamp=number * 160), Arrival(number * FRAME_NS))
-
-    assert subject.jitter_ns == 0
 
 
 def test_alternating_delays_give_the_jitter_of_rfc_3550() -> None:

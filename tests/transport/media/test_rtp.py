@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.media.rtp import (
-    CODECS,
     MAX_PACKET_BYTES,
     Codec,
     RtpPacket,
@@ -103,19 +102,3 @@ def test_the_sender_counts_samples_and_wraps_around() -> None:
     assert first == RtpPacket(96, 0xFFFF, 0xFFFFFFFF, 7, bytes(640), True)
     assert second == RtpPacket(96, 0, 319, 7, bytes(640), False)
     assert (sender.packet_count, sender.payload_bytes) == (2, 1280)
-
-
-def test_audio_after_a_pause_has_the_marker_and_its_media_time() -> None:
-    sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(7, 10, 0))
-    sender.audio(bytes(160))
-    sender.pause(8_000)
-
-    assert parse_packet(sender.audio(bytes(160))) == RtpPacket(0, 11, 8_160, 7, bytes(160), True)
-
-
-def test_an_event_takes_a_sequence_number_and_no_media_time() -> None:
-    sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(7, 10, 0))
-    event = parse_packet(sender.packet(101, 480, b"\1\x0a\0\xa0", marker=True))
-
-    assert event == RtpPacket(101, 10, 480, 7, b"\1\x0a\0\xa0", True)
-    assert parse_packet(sender.audio(b"\0")) == RtpPacket(0, 11, 0, 7, b"\0", True)

@@ -22,13 +22,11 @@ from bench.transport.media.srtp import (
     new_keys,
     parse_crypto,
     usable_crypto,
-    without_keys,
     write_crypto,
 )
-from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_setup import failure_of, received_of
 from tests.examples import thorough
-from tests.transport.sip.scripted_peer import ScriptedPeer, call_settings, tokens
+from tests.transport.sip.scripted_peer import ScriptedPeer
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.4\r\nt=0 0\r\n"
 PLAIN, SECURE = "m=audio 5000 RTP/AVP 0\r\n", "m=audio 5000 RTP/SAVP 0\r\n"
@@ -53,11 +51,6 @@ def offered(local: LocalMedia, *lines: str) -> tuple[bytes, AgreedMedia]:
 @given(st.builds(CryptoAttribute, st.integers(0, 999_999_999), st.builds(SrtpKey, st.sampled_from(SUITES), secrets)))
 def test_a_key_that_is_written_is_read_again(attribute: CryptoAttribute) -> None:
     assert parse_crypto(write_crypto(attribute)) == attribute
-
-
-@pytest.mark.parametrize("rest", ["|2^20", "|1048576", " WSH=128", " -EXTRA=1 WSH=64", "  "])
-def test_a_lifetime_and_parameters_that_change_no_packet_are_ignored(rest: str) -> None:
-    assert parse_crypto(f"1 {SUITE_32} inline:{TEXT}{rest}") == CryptoAttribute(1, SrtpKey(SUITE_32, SECRET))
 
 
 @pytest.mark.parametrize(
@@ -103,15 +96,6 @@ def test_no_text_gives_another_error_than_a_value_error(value: str) -> None:
     else:
         assert len(attribute.key.secret) == SECRET_BYTES
         assert usable_crypto([value, value]) == (attribute,)
-
-
-def test_an_offer_has_a_key_for_each_suite_and_no_audio_without_encryption() -> None:
-    offer = parse_description(write_offer(LOCAL, 1))
-
-    assert [(line.protocol, line.crypto) for line in offer.media] == [
-        ("RTP/SAVP", (CryptoAttribute(1, OURS[0]), CryptoAttribute(2, OURS[1])))
-    ]
-    assert offer.audio is None
 
 
 def test_new_keys_are_random_and_different() -> None:
@@ -176,17 +160,6 @@ def test_a_key_of_the_whole_session_is_not_valid() -> None:
 def test_an_answer_without_the_offered_encryption_is_refused(lines: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         answered(LOCAL, lines)
-
-
-def test_an_answer_selects_one_of_the_offered_keys() -> None:
-    media = answered(LOCAL, SECURE, CRYPTO.replace("7", "1", 1))
-
-    assert (media.send_key, media.receive_key) == (OURS[0], SrtpKey(SUITE_80, SECRET))
-
-
-def test_an_offer_without_encryption_is_refused_if_it_is_required() -> None:
-    with pytest.raises(ValueError, match="the peer does not use SRTP"):
-        offered(LOCAL, PLAIN)
 
 
 def test_a_secret_is_in_no_repr() -> None:
@@ -254,41 +227,3 @@ def test_a_key_in_the_name_of_a_host_is_hidden() -> None:
     texts = [str(failure_of(refused.call)), received_of(silent.call), str(failure_of(answered.call))]
     assert ["***.example" in text for text in texts] == [True] * 3
     assert not any(key.secret.hex()[:8] in text for text in texts)
-
-
-def test_a_text_without_a_key_is_not_changed() -> None:
-    text = "488 Not Acceptable Here: see https://example.com/a_long-page?with=many&letters"
-
-    assert without_keys(text, OURS) == text
-
-
-def test_an_unusable_answer_names_the_problem_of_the_call() -> None:
-    call = SipCall(call_settings(), tokens())
-    assert call.media_problem == ""
-    peer = ScriptedPeer()
-    peer.answer(body=f"{HEAD}{SECURE}{CRYPTO}".encode())
-
-    assert peer.call.media_problem == "the peer requires SRTP"
-
-
-def test_an_invite_of_the_peer_may_change_its_key_and_keeps_ours() -> None:
-    peer = ScriptedPeer(media=LOCAL)
-    peer.answer(body=f"{HEAD}{SECURE}{CRYPTO.replace('7', '1', 1)}".encode())
-    changed = base64.b64encode(b"z" * SECRET_BYTES).decode()
-    peer.request("INVITE", body=f"{HEAD}{SECURE}a=crypto:3 {SUITE_80} inline:{changed}\r\n".encode())
-    media = peer.call.media
-
-    assert media is not None
-    assert media.receive_key == SrtpKey(SUITE_80, b"z" * SECRET_BYTES)
-    assert media.send_key == OURS[0]
-    assert f"a=crypto:{write_crypto(CryptoAttribute(3, OURS[0]))}".encode() in peer.parsed[-1].body
-
-
-def test_an_invite_of_the_peer_without_encryption_is_refused_and_the_call_goes_on() -> None:
-    peer = ScriptedPeer(media=LOCAL)
-    peer.answer(body=f"{HEAD}{SECURE}{CRYPTO.replace('7', '1', 1)}".encode())
-    before = peer.call.media
-    peer.request("INVITE", body=f"{HEAD}{PLAIN}".encode())
-
-    assert peer.take()[-1] == "488"
-    assert peer.call.media is before

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.services.telephone import REMEDIES
 from bench.transport.connect import Lookup
 from bench.transport.datagrams import DatagramSocket, family_of, own_host, udp_socket
 from bench.transport.interface import DIRECT, ConnectTimings, HostPort, bracketed
@@ -20,17 +15,10 @@ from bench.transport.sip import signalling
 from bench.transport.sip.messages import Outgoing
 from bench.transport.sip.signalling import Signalling
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 from tests.transport.sip.scripted_peer import ScriptedPeer
-from tests.transport.sip.test_telephone import ENOUGH, FRAME, GUARD_S, LOOPBACK, line
 
 OTHER, LOOPBACK_6 = "127.0.0.2", "::1"
-
-
-@contextmanager
-def unanswered(host: str, port: int) -> Iterator[None]:
-    """Bind a port on which no messages are read."""
-    with udp_socket(host, port):
-        yield
 
 
 def call_at(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str, limits: Timeouts = ENOUGH) -> TelephoneCall:
@@ -63,13 +51,6 @@ def test_a_call_goes_to_the_next_address_if_the_first_one_refuses_it(
     assert (ack.split()[0], bye.split()[0]) == ("ACK", "BYE")
 
 
-def test_a_call_goes_to_the_next_address_if_the_first_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    with line() as called, unanswered(OTHER, called.port):
-        call = call_at(monkeypatch, called.port, OTHER, LOOPBACK, limits=Timeouts(upgrade=1))
-        assert call.closed is None
-        call.close()
-
-
 def test_an_address_that_was_heard_keeps_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     with line(ringing_ns=0, final_ns=None) as called, pytest.raises(ConnectError) as caught:
         call_at(monkeypatch, called.port, LOOPBACK, OTHER, limits=Timeouts(upgrade=0.2))
@@ -92,15 +73,6 @@ def test_an_address_without_a_way_to_it_is_left_out(monkeypatch: pytest.MonkeyPa
     assert caught.value.detail == "agent.example:9: Network is unreachable"
 
 
-def test_a_port_on_which_nothing_listens_refuses_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConnectError) as caught:
-        call_at(monkeypatch, 9, LOOPBACK_6, LOOPBACK)
-
-    error = caught.value
-    assert (error.outcome, error.detail) == ("connect_failed:sip", f"{LOOPBACK}:9: Connection refused")
-    assert "no SIP server listens on this UDP port" in remedy_of(error.outcome, error.detail, REMEDIES)
-
-
 def test_a_refusal_counts_only_until_the_invite_has_a_response() -> None:
     first, elsewhere = HostPort("biloxi.example", 5060), HostPort("c.example", 5060)
     peer = ScriptedPeer(call_hosts=(HostPort("c.example"),))
@@ -112,19 +84,6 @@ def test_a_refusal_counts_only_until_the_invite_has_a_response() -> None:
     assert (peer.call.awaits(first), peer.call.awaits(elsewhere)) == (False, True)
     peer.answer()
     assert not peer.call.awaits(elsewhere)
-
-
-def test_a_closed_port_of_the_peer_does_not_end_an_answered_call() -> None:
-    with line() as called:
-        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), DIRECT)
-        called.close()
-        for _ in range(3):
-            assert call.send(FRAME) is not None
-            call.receive_until(monotonic_ns(), lambda _: False)
-        call._signalling.send(Outgoing(b"\r\n\r\n", HostPort(LOOPBACK, called.port), "UDP"))
-        call.receive_until(monotonic_ns(), lambda _: False)
-        assert call.closed is None
-        call.abort()
 
 
 def test_a_later_hop_gets_its_next_message_at_its_next_address() -> None:

@@ -10,15 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.media.sdp import parse_description
-from bench.transport.sip.bodies import MAX_PARTS, described_in, description_of, has_unknown_body
+from bench.transport.sip.bodies import MAX_PARTS, described_in, has_unknown_body
 from bench.transport.sip.call_record import CallState
-from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from tests.examples import thorough
-from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
-from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, tokens
+from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
 
 ISUP = b"\x01\x11\x48\x00\r\n\x03\x02\x09\x07\xff\x1b"
 XML = b'<?xml version="1.0"?><presence entity="sip:a@example.com"/>'
@@ -133,10 +130,6 @@ def test_a_body_without_a_description_has_one_reason(body: bytes, kind: str, rea
         described_in(message(body, kind))
 
 
-def test_a_compressed_body_is_no_description() -> None:
-    assert description_of(message(SDP, "application/sdp", ("Content-Encoding", "gzip"))) == b""
-
-
 @thorough
 @given(st.lists(st.sampled_from([b"--b1", b"--", b"\r\n", b"\n", BODY, SDP, b"c: multipart/mixed;boundary=b", b'"',
                                  b";", b":", ISUP]) | st.binary(max_size=9), max_size=30).map(b"".join))  # fmt: skip
@@ -158,17 +151,6 @@ def hold(sdp: bytes = SDP) -> bytes:
     return multipart(ISUP_PART, part("application/sdp", sdp + b"a=sendonly\r\n"))
 
 
-def test_an_answer_in_one_of_several_parts_is_the_audio_of_the_call() -> None:
-    for code in (183, 200):
-        peer = ScriptedPeer()
-        data = write_response_with(peer, code, BODY)
-        peer.deliver(data)
-
-        media = peer.call.media if code == 200 else peer.call.early_media
-        assert media is not None
-        assert (media.port, media.codec) == (50_000, "PCMU")
-
-
 def write_response_with(peer: ScriptedPeer, code: int, body: bytes) -> bytes:
     peer.respond(180)
     invite = peer.last("INVITE")
@@ -186,16 +168,6 @@ def test_an_answer_without_a_description_after_early_media_keeps_that_audio() ->
     assert peer.call.media == peer.call.early_media
 
 
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_an_offer_in_one_of_several_parts_is_answered(method: str) -> None:
-    peer = ScriptedPeer().answered()
-    peer.request(method, kind(TYPE), body=hold())
-
-    assert peer.take() == ["200"]
-    assert peer.call.media is not None
-    assert not peer.call.media.sends
-
-
 def test_an_answer_in_a_part_of_ack_is_used() -> None:
     peer = ScriptedPeer().answered()
     peer.request("INVITE", cseq=200)
@@ -203,33 +175,3 @@ def test_an_answer_in_a_part_of_ack_is_used() -> None:
 
     assert peer.call.media is not None
     assert not peer.call.media.sends
-
-
-@pytest.mark.parametrize("body", [multipart(ISUP_PART), b""])
-def test_parts_that_are_all_optional_are_no_offer(body: bytes) -> None:
-    peer = ScriptedPeer().answered()
-    peer.request("INVITE", kind(TYPE), body=body, cseq=200)
-
-    assert peer.take() == ["200"]
-    answer = peer.outgoing[-1].data
-    assert b"m=audio 40000 RTP/AVP 0 8 101" in answer
-
-
-@pytest.mark.parametrize("body", [multipart(part("application/isup", ISUP)), b"x"])
-def test_a_body_that_must_be_read_and_cannot_is_refused(body: bytes) -> None:
-    peer = ScriptedPeer().answered()
-    peer.request("INVITE", kind(TYPE), body=body)
-
-    assert peer.take() == ["415"]
-    assert peer.call.state is CallState.ANSWERED
-
-
-def test_the_simulator_reads_the_offer_of_several_parts() -> None:
-    party = LocalParty(CALLED, "UDP", "sip:s@h", "simulator")
-    exchange = TelephoneExchange(lambda _: plan(), party, tokens(), max_calls=3)
-    headers = [*CALL[:2], ("To", "<sip:c@d>"), ("Call-ID", "c"), ("CSeq", "1 INVITE"), CONTACT, kind(TYPE)]
-    exchange.received(write_message("INVITE sip:s@h SIP/2.0", headers, BODY), 0, CALLER)
-    media = exchange.calls["c"].media
-
-    assert media is not None
-    assert media.port == 50_000

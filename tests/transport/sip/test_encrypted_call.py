@@ -14,7 +14,7 @@ from bench.transport.interface import NetworkPath
 from bench.transport.media.offer_answer import answer_to
 from bench.transport.media.rtp import HEADER_BYTES
 from bench.transport.media.srtp import SUITES, TAG_BYTES, SrtpKey, new_keys
-from tests.transport.sip.test_telephone import FRAME, dial, line, receive, refused
+from tests.transport.sip.phone_line import FRAME, dial, line, receive, refused
 
 SECURE = NetworkPath(srtp=True)
 
@@ -37,16 +37,6 @@ def test_a_call_carries_encrypted_audio_in_both_directions(suite: str) -> None:
         assert [data[HEADER_BYTES:] for data in called.heard] == [FRAME] * 3
         call.close()
         called.wait_for_request(b"BYE")
-
-
-def test_a_call_without_encryption_is_answered_without_it() -> None:
-    with line(keys=keys()) as called:
-        call, _ = dial(called)
-        call.send(FRAME)
-
-        assert [message.data for message in receive(call, lambda found: len(found) == 1)] == [FRAME]
-        assert not any(b"crypto" in request for request in called.requests)
-        call.close()
 
 
 def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_the_setting() -> None:

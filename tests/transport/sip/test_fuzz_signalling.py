@@ -13,21 +13,13 @@ from bench.transport.interface import HostPort
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.dialog import LocalParty
-from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, parse_message
 from tests.examples import thorough
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
-from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer, call_settings, tokens
+from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
+from tests.transport.sip.signalling_pieces import LOGIN, PIECES, VALID
 
-PIECES = [
-    b"\r\n", b"\r\n\r\n", b":", b";", b"=", b'"', b"\\", b"<", b">", b",", b"@", b" ", b"\t", b"\x00", b"\xff",
-    b"SIP/2.0", b"sip:", b"sips:", b"tel:", b"INVITE", b"ACK", b"BYE", b"CANCEL", b"UPDATE", b";tag=",
-    b";branch=z9hG4bK",
-    b"Via: ", b"To: ", b"CSeq: 1 INVITE", b"Content-Length: ", b"Require: 100rel", b"Session-Expires: 0;refresher=uac",
-    b"Record-Route: <sip:x;lr>", b"Contact: *", b"WWW-Authenticate: Digest ", b"nonce=", b"q=nan", b"9" * 30,
-    b"m=audio 1 RTP/AVP 0", b"a=rtpmap:", b"c=IN IP4 ", "٣".encode(),
-]  # fmt: skip
 DAMAGE = st.lists(
     st.tuples(st.floats(0, 1), st.sampled_from(["cut", "insert", "replace", "repeat"]),
               st.sampled_from(PIECES) | st.binary(max_size=8), st.integers(0, 40)),
@@ -44,30 +36,6 @@ def damaged(data: bytes, damage: list[tuple[float, str, bytes, int]]) -> bytes:
     return data
 
 
-LOGIN = DigestLogin("alice", "correct horse")
-
-
-def valid_messages() -> list[bytes]:
-    """Return messages of a peer that a call understands, in the order of a call."""
-    found: list[bytes] = []
-
-    class RecordedPeer(ScriptedPeer):
-        def deliver(self, data: bytes) -> None:
-            found.append(data)
-            super().deliver(data)
-
-    peer = RecordedPeer(login=LOGIN)
-    peer.respond(401, ("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth,auth-int"'))
-    peer.respond(302, ("Contact", '"B" <sip:b@c>;q=0.5'))
-    peer.respond(422, ("Min-SE", "100"))
-    peer.respond(183, ("Record-Route", "<sip:p;lr>, <sip:q;lr>"), body=ANSWER)
-    peer.answer(("Session-Expires", "90;refresher=uac"), ("Allow", "UPDATE"))
-    for method in ("INVITE", "ACK", "UPDATE", "OPTIONS", "INFO", "NOTIFY", "CANCEL", "BYE"):
-        peer.request(method, ("Session-Expires", "90"), body=ANSWER if method == "INVITE" else b"")
-    return found
-
-
-VALID = valid_messages()
 STEPS = st.lists(
     st.tuples(st.sampled_from(VALID), DAMAGE, st.integers(0, 40_000), st.sampled_from(["", "", "", "hang up"])),
     max_size=25,

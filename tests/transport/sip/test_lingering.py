@@ -38,28 +38,6 @@ def call(line: HostileLine) -> TelephoneCall:
     return open_call(line.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
 
 
-def test_a_cancelled_call_that_is_answered_late_is_acknowledged_and_hung_up() -> None:
-    has_failed, heard = threading.Event(), list[str]()
-
-    def answer_late(peer: HostilePeer) -> None:
-        peer.respond(180)
-        peer.wait_for("CANCEL", lambda: peer.respond(180))
-        assert has_failed.wait(GUARD_S)
-        peer.answer()
-        heard.append("ACK")
-        bye = peer.wait_for("BYE")
-        assert isinstance(bye, SipRequest)
-        peer.send(peer.response(200, to=bye))
-        heard.append("BYE")
-
-    with hostile_line(answer_late) as line:
-        with pytest.raises(ConnectError, match="not answered within"):
-            open_call(line.url, (), None, SOON, ConnectTimings(), NetworkPath())
-        has_failed.set()
-        wait_until(lambda: not signalling._lingering)
-        assert heard == ["ACK", "BYE"]
-
-
 def test_an_unanswered_invite_is_cancelled_after_its_first_late_response() -> None:
     has_failed, cancelled = threading.Event(), threading.Event()
 
@@ -111,10 +89,3 @@ def test_no_more_calls_linger_than_the_limit() -> None:
         assert len(signalling._lingering) == 2
         all_ended.set()
         wait_until(lambda: not signalling._lingering)
-
-
-def test_a_call_that_was_hung_up_and_confirmed_does_not_linger() -> None:
-    with hostile_line(HostilePeer.answer) as line, patch.object(telephone, "GOODBYE_NS", GUARD_S * NS_PER_S):
-        call(line).close()
-
-        assert not signalling._lingering

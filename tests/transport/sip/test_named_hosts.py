@@ -7,7 +7,6 @@ import pytest
 from bench.transport.interface import HostPort
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.hops import Reach
 from bench.transport.sip.leg import MAX_ADDRESSES
 from bench.transport.sip.messages import SipRequest
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
@@ -84,24 +83,6 @@ def test_a_redirection_to_the_named_hop_is_followed_with_all_headers(contact: st
     assert invite.uri == contact.strip("<>").partition("?")[0]
     assert invite.first("X-Token") == TOKEN[1]
     assert invite.first("Diversion") == ""
-
-
-def test_the_named_host_is_recognized_in_each_spelling() -> None:
-    names = ("sip:x@BILOXI.example", "sip:x@biloxi.example.:5060", "sip:x@192.0.2.4:5060")
-    for name in names:
-        peer = ScriptedPeer(headers=(TOKEN,), address="192.0.2.4")
-        peer.respond(302, ("Contact", f"<{name}>"))
-        assert (peer.last("INVITE").uri, peer.last("INVITE").first("X-Token")) == (name, TOKEN[1])
-
-    reach = Reach((HostPort("[2001:db8:0::4]", 5060), "UDP"))
-    assert reach.is_named(HostPort("[2001:DB8::4]"), "UDP")
-
-
-@pytest.mark.parametrize("host", ["pbx_1", "127.0.0.1"])
-def test_a_local_agent_may_name_the_host_that_the_user_names(host: str) -> None:
-    reach = Reach((HostPort("PBX_1", 5060), "UDP"), "127.0.0.1", is_local=True)
-    assert reach.permits(host)
-    assert not reach.permits("edge1")
 
 
 @pytest.mark.parametrize("code", [401, 407])

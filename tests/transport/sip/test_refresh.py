@@ -169,24 +169,6 @@ def test_a_refresh_that_is_refused_leaves_the_call_until_it_expires() -> None:
     assert peer.take()[-1] == "BYE"
 
 
-def test_a_2xx_to_a_refresh_that_comes_after_bye_is_acknowledged() -> None:
-    peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
-    peer.wait_s(50.2)
-    peer.hang_up()
-    peer.answer()
-
-    assert peer.take() == ["INVITE", "BYE", "ACK"]
-
-
-@pytest.mark.parametrize("value", ["x", "", "-5", "90;refresher=uac;refresher=uas", '90;"', "9" * 20, "0"])
-def test_an_invalid_session_interval_means_that_there_is_none(value: str) -> None:
-    peer = ScriptedPeer().answered(("Session-Expires", value))
-    peer.wait_s(100_000)
-
-    assert peer.take() == []
-    assert peer.call.state is CallState.ANSWERED
-
-
 def test_a_refresh_that_is_due_during_another_request_is_sent_later() -> None:
     peer = ScriptedPeer().answered(("Session-Expires", "100;refresher=uac"))
     leg = peer.call._answered

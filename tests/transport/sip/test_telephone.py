@@ -5,167 +5,31 @@ from __future__ import annotations
 import base64
 import errno
 import json
-import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import gevent
-import msgspec
 import pytest
 
 from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HANG_UP, remedy_of
-from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES
-from bench.simulator.services.telephone.agent import RTP_PORTS
-from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
-from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.transport.datagrams import SocketAddress, media_sockets, udp_socket
-from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, Transport, bracketed
+from bench.simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
+from bench.transport.datagrams import SocketAddress, media_sockets
+from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.media.call_media import parse_event
-from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.rtp import parse_packet
-from bench.transport.media.srtp import PacketEncryption, SrtpKey
 from bench.transport.rtp_track import RtpTrack
-from bench.transport.sip import signalling
-from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
-from bench.transport.sip.hops import call_address
 from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
-from bench.wire.connection import ReceivedMessage, RtpMeasured
-from bench.wire.dialect import BinaryMessage
+from bench.wire.connection import ReceivedMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
-from tests.transport.sip.scripted_peer import tokens
-
-GUARD_S = 30
-ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upgrade=0.05)
-FRAME = BinaryMessage(bytes(range(160)))
-LOOPBACK = "127.0.0.1"
-
-
-class CalledLine:
-    """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
-
-    def __init__(
-        self,
-        changes: dict[str, Any],
-        echoes: bool,
-        contact_port: int | None,
-        contact_host: str,
-        keys: tuple[SrtpKey, ...],
-        host: str,
-    ) -> None:
-        self.signals = udp_socket(host)
-        self.rtp, self._rtcp = media_sockets(host, RTP_PORTS)  # the call sends RTCP to the port after RTP's
-        self.port = self.signals.getsockname()[1]
-        self.url = f"sip:agent@{bracketed(host)}:{self.port}"
-        self.heard: list[bytes] = []
-        self.requests: list[bytes] = []
-        self._echoes, self._ends = echoes, threading.Event()
-        self._encryption: PacketEncryption | None = None
-        plan = AnswerPlan(LocalMedia(host, self.rtp.getsockname()[1], 7, keys=keys), **changes)
-        contact = f"sip:agent@{contact_host or bracketed(host)}:{contact_port or self.port}"
-        party = LocalParty(HostPort(bracketed(host), self.port), "UDP", contact, "test")
-        self.exchange = TelephoneExchange(lambda _: plan, party, tokens("line"))
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._ends.is_set():
-            due_ns = self.exchange.next_ns
-            wait_s = 0.02 if due_ns == NEVER_NS else max(0, min(due_ns - monotonic_ns(), NS_PER_S // 50)) / NS_PER_S
-            for sock in select.select((self.signals, self.rtp), (), (), wait_s)[0]:
-                data, source = sock.recvfrom(65_535)
-                if sock is self.rtp:
-                    self.heard.append(self._encryption_of_call().unprotect(data) or b"")
-                    if self._echoes:
-                        sock.sendto(self._encryption_of_call().protect(self.heard[-1]), source)
-                    continue
-                self.requests.append(data)
-                self.exchange.received(data, monotonic_ns(), HostPort(*source[:2]))
-            self.exchange.expire(monotonic_ns())
-            for data, to, _ in self.exchange.pop_messages():
-                self.signals.sendto(data, (to.host, to.port or 5060))
-
-    def _encryption_of_call(self) -> PacketEncryption:
-        """Return the encryption of the line's only call."""
-        if self._encryption is None:
-            (called,) = self.exchange.calls.values()
-            assert called.media is not None, "the call is answered"
-            self._encryption = PacketEncryption(called.media.send_key, called.media.receive_key)
-        return self._encryption
-
-    def close(self) -> None:
-        self._ends.set()
-        self._thread.join(GUARD_S)
-        for sock in (self.signals, self.rtp, self._rtcp):
-            sock.close()
-
-    def wait_for_request(self, method: bytes) -> None:
-        """Wait until the line has received a request."""
-        until_ns = monotonic_ns() + GUARD_S * NS_PER_S
-        while not any(each.startswith(method) for each in self.requests):
-            assert monotonic_ns() < until_ns, f"no {method.decode()}"
-            self._ends.wait(0.001)
-
-
-@contextmanager
-def line(
-    *,
-    echoes: bool = True,
-    contact_port: int | None = None,
-    contact_host: str = "",
-    keys: tuple[SrtpKey, ...] = (),
-    host: str = LOOPBACK,
-    **changes: Any,
-) -> Iterator[CalledLine]:
-    called = CalledLine(changes, echoes, contact_port, contact_host, keys, host)
-    try:
-        yield called
-    finally:
-        called.close()
-
-
-def dial(
-    called: CalledLine,
-    limits: Timeouts = ENOUGH,
-    headers: tuple[tuple[str, str], ...] = (),
-    path: NetworkPath = DIRECT,
-) -> tuple[TelephoneCall, ConnectTimings]:
-    timings = ConnectTimings()
-    return open_call(called.url, headers, None, limits, timings, path), timings
-
-
-def refused(called: CalledLine, limits: Timeouts = ENOUGH, path: NetworkPath = DIRECT) -> ConnectError:
-    with pytest.raises(ConnectError) as caught:
-        dial(called, limits, path=path)
-    return caught.value
-
-
-def receive(call: Transport, is_enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
-    """Return the messages that arrive until they are enough, or until the call ends."""
-    found: list[ReceivedMessage] = []
-
-    def on_message(message: ReceivedMessage) -> bool:
-        found.append(message)
-        return is_enough(found)
-
-    until_ns = monotonic_ns() + GUARD_S * NS_PER_S
-    while not is_enough(found) and call.closed is None and monotonic_ns() < until_ns:
-        call.receive_until(until_ns, on_message)
-    return found
-
-
-def ended(call: TelephoneCall) -> Any:
-    receive(call, lambda _: False)
-    return call.closed
+from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, SOON, dial, ended, line, receive, refused
 
 
 def test_a_call_rings_is_answered_carries_audio_and_is_ended_with_bye() -> None:
@@ -187,42 +51,6 @@ def test_a_call_rings_is_answered_carries_audio_and_is_ended_with_bye() -> None:
 
         call.close()
         called.wait_for_request(b"BYE")
-
-
-def test_a_call_goes_to_the_address_that_replaces_the_name_of_the_url() -> None:
-    with line() as called:
-        url, path = f"sip:agent@agent.invalid:{called.port}", NetworkPath(address=LOOPBACK)
-        open_call(url, (), None, ENOUGH, ConnectTimings(), path).close()
-
-        assert called.requests[0].startswith(f"INVITE {url} SIP/2.0".encode())
-
-
-def test_the_acknowledgement_goes_to_the_port_of_the_contact() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind((LOOPBACK, 0))
-        other.settimeout(GUARD_S)
-        with line(contact_port=other.getsockname()[1]) as called:
-            call, _ = dial(called)
-
-            assert other.recv(65_535).startswith(b"ACK")
-            call.abort()
-            assert not any(each.startswith(b"ACK") for each in called.requests)
-
-
-@pytest.mark.parametrize(
-    ("code", "phrase", "outcome"),
-    [
-        (486, "Busy Here", "connect_failed:486"),
-        (603, "Decline", "connect_failed:603"),
-        (404, "Not Found", "connect_failed:404"),
-        (480, "Temporarily Unavailable", "throttled:handshake"),
-    ],
-)
-def test_a_refusal_has_its_status_and_its_phrase(code: int, phrase: str, outcome: str) -> None:
-    with line(code=code, phrase=phrase) as called:
-        error = refused(called)
-
-        assert (error.outcome, error.detail) == (outcome, f"SIP {code} {phrase}")
 
 
 def test_a_redirection_that_is_not_followed_has_its_cause() -> None:
@@ -259,25 +87,6 @@ def test_a_call_that_only_rings_is_canceled_at_its_limit() -> None:
         assert error.outcome == "timeout:upgrade"
         assert "within 0.05 s" in error.detail
         called.wait_for_request(b"CANCEL")
-
-
-def test_a_host_that_does_not_answer_is_a_timeout_with_that_detail() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind((LOOPBACK, 0))
-        url = f"sip:agent@{LOOPBACK}:{silent.getsockname()[1]}"
-        with pytest.raises(ConnectError) as caught:
-            open_call(url, (), None, SOON, ConnectTimings(), NetworkPath())
-
-    assert caught.value.outcome == "timeout:upgrade"
-    assert caught.value.detail.endswith("there was no response to INVITE")
-
-
-def test_a_host_name_without_an_address_is_a_failed_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signalling, "look_up", lambda *_: ([], 1, 2))
-    with pytest.raises(ConnectError) as caught:
-        open_call("sip:agent@agent.example:5060", (), None, SOON, ConnectTimings(), NetworkPath())
-
-    assert caught.value.outcome == "connect_failed:dns"
 
 
 @pytest.mark.parametrize("code", [401, 407])
@@ -353,15 +162,6 @@ def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason:
         assert remedy in remedy_of(HANG_UP, closed.reason, REMEDIES)
         called.wait_for_request(b"BYE")
         call.close()
-
-
-def test_an_aborted_call_is_hung_up_without_a_wait() -> None:
-    with line() as called:
-        call, _ = dial(called)
-        call.abort()
-
-        called.wait_for_request(b"BYE")
-        assert call.closed is not None
 
 
 def test_a_listener_with_a_past_limit_reads_what_has_arrived() -> None:
@@ -456,29 +256,6 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
     assert call.handled_ns() <= monotonic_ns() - held_ns[-1]
 
 
-def test_the_packets_of_both_directions_are_counted() -> None:
-    with line() as called:
-        call, _ = dial(called)
-        for _ in range(3):
-            call.send(FRAME)
-        receive(call, lambda found: len(found) == 3)
-        counted = call.network()
-        assert counted is not None
-        assert msgspec.structs.replace(counted, jitter_ns=0, start_uncertainty_ns=0) == RtpMeasured(
-            3, 0, 0, 0, 3, start_uncertainty_ns=0
-        )
-        assert call.track.media is not None
-        peer = call.track.media.rtcp.peer
-        peer.reports, peer.expected, peer.cumulative_lost = 1, 3, 2
-        peer.jitter, peer.round_trip_ns, peer.min_round_trip_ns = 8, 9, 7
-
-        reported = msgspec.structs.replace(
-            counted, peer_expected=3, peer_lost=2, peer_jitter_ns=NS_PER_MS, rtt_ns=9, min_rtt_ns=7
-        )
-        assert call.network() == reported
-        call.close()
-
-
 def test_a_paced_sender_sends_while_the_session_listens() -> None:
     class Pacer:
         def __init__(self, call: TelephoneCall) -> None:
@@ -533,16 +310,3 @@ def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> N
     assert (caught.value.outcome, caught.value.detail) == (
         "connect_failed:sip", "255.255.255.255:5060: Permission denied",
     )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("sip:agent@host.example", ("host.example", 5060, "UDP")),
-        ("sip:agent@[::1]:5070", ("::1", 5070, "UDP")),
-        ("sip:agent@host.example:5060;transport=TCP", ("host.example", 5060, "TCP")),
-        ("sips:agent@host.example", ("host.example", 5061, "TLS")),
-    ],
-)
-def test_an_address_names_the_host_the_port_and_the_transport(uri: str, expected: tuple[str, int, str]) -> None:
-    assert call_address(uri) == expected

@@ -9,9 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES
@@ -126,21 +124,6 @@ def test_packets_that_the_kernel_refuses_are_not_counted_as_sent() -> None:
     ] * 3
     assert network is not None
     assert (network.sent, network.unsent, network.other_hosts) == (0, 3, f"{BROADCAST} (audio)")
-
-
-@pytest.mark.parametrize("hold", ["a=inactive\r\n", "a=sendonly\r\n", "c=IN IP4 0.0.0.0\r\n"])
-def test_audio_during_a_hold_is_reported_as_not_sent(hold: str) -> None:
-    with hostile_line(lambda peer: peer.answer(body=peer.sdp(more=hold))) as line:
-        call = opened(line.url)
-        receipt = call.send(SENT)
-        call.receive_until(monotonic_ns() + NS_PER_S // 100, lambda _: False)
-        network = call.network()
-        call.close()
-
-    assert receipt is not None
-    assert (receipt.unsent, receipt.wire_bytes) == ("the agent held the call", 0)
-    assert network is not None
-    assert (network.sent, network.unsent, network.other_hosts) == (0, 0, "")
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def limits_in_all(quota: RateLimitSeries) -> str:
     return ", ".join(parts)
 
 
-DELAYS = ("service_time", "response_time")
+DELAYS = {"service_time": "connecting and first reply", "response_time": "the same, from the arrival"}
 OWN_SLOTS = (
     "Each of the {0} processes has its own slots: a call may have been blocked in one while another had a "
     "free slot. If the share of blocked calls matters, use one process, or more slots than the load needs."
@@ -165,10 +165,10 @@ def calls_counted(load: OfferedLoad) -> str:
 
 
 def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
-    """Return the offered and the carried load of a target as a text. Example: `offered 4.1 erlangs (2.05/s of 2 s
-    each), carried 3.8 on 6 slots; callers pause for 12 s per call`.
+    """Return the offered and the carried load of a target as a text. Example: `offered 4.1 erlangs (2.05/s, calls
+    of 2 s), carried 3.8 on 6 slots; callers pause for 12 s per call`.
     """
-    calls = f"{rate(load.per_s)} of {format_number(load.call_duration_s)}{NBSP}s each"
+    calls = f"{rate(load.per_s)}, calls of {format_number(load.call_duration_s)}{NBSP}s"
     offered = f"offered {format_number(load.offered_erlangs)}{NBSP}erlangs ({calls})"
     carried = f"carried {format_number(load.carried_erlangs)} on {plural(load.max_concurrent, 'slot')}"
     thinking = [format_duration(think_s) for think_s in frame.think_s if think_s]
@@ -178,7 +178,7 @@ def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
 
 def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     """Return lines for each target: the numbers of calls, the load, and the latencies that are measured from arrival.
-    An example of the latter is `service_time p50 198 ms`.
+    An example of the latter is `service_time (connecting and first reply) p50 198 ms`.
     """
     lines = []
     for load in frame.targets:
@@ -186,7 +186,7 @@ def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
         for row in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == load.target):
             estimates = [e for e in map(row.at, (0.5, 0.95)) if e.has_interval]
             percentiles = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in estimates]
-            texts += [f"{row.metric} {', '.join(percentiles)}"] if percentiles else []
+            texts += [f"{row.metric} ({DELAYS[row.metric]}) {', '.join(percentiles)}"] if percentiles else []
         lines += [f"{load.target}: {text}" if len(frame.targets) > 1 else text for text in texts]
     return lines
 

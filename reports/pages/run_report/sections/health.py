@@ -138,7 +138,9 @@ def health(summary: Summary) -> b.Section:
     ]
     of_receive = (row for row in summary.load_generator if row.metric == "receive_delay")
     receive = [f"{format_number(row.at(0.99))}{NBSP}ms" for row in of_receive]
-    facts: list[b.Inline] = [cells.check_text(check) for check in verdict.checks if check.value is not None]
+    # failed checks are above the results
+    others = [check for check in verdict.checks if check.value is not None and check.result != "fail"]
+    facts: list[b.Inline] = [*map(cells.check_text, others)]
     facts += [f"events processed up to {value} after their arrival (p99)" for value in receive]
     brief = b.fact("load generator", [*facts, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)

@@ -1,0 +1,74 @@
+"""The results of a check, as a page shows them, and the check that is stored in the folder of a run."""
+
+from __future__ import annotations
+
+from bench.base.errors import UsageError
+from bench.files.safe_io import read_file
+from reports.analysis.check.results import BY_SEVERITY, SCHEMA, CheckDocument, ThresholdEntry
+from reports.data.runs import RunFrames
+from reports.formatting import NBSP
+from reports.render import blocks as b
+from reports.results.json_entries import read_document
+from reports.text.comparison_rows import NO_VERDICT, NOT_JUDGED
+
+CHECK_FILE = "check.json"
+ROWS_SHOWN = 10
+"""The maximum number of thresholds that a comment shows without folding."""
+
+
+def stored_check(run: RunFrames) -> CheckDocument | None:
+    """Return the check in check.json; None if there is none, or if it does not cover the rows of the run.
+
+    A run that was checked while it was in progress has more rows at its end.
+    """
+    try:
+        document = read_document(read_file(run.folder / CHECK_FILE), CheckDocument)
+    except (OSError, ValueError, UsageError):
+        return None
+    is_current = document.schema == SCHEMA and document.rows == len(run.turns) + len(run.sessions)
+    return document if is_current else None
+
+
+def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
+    """Return a table with a row for each threshold and target, the worst result first."""
+    results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
+    several = len({result.target for result in results}) > 1
+    relative, judged = any(result.limit is None for result in results), any(map(_is_judged, results))
+    heads: list[b.Head] = [
+        b.Column("metric", left=True),
+        *([b.Column("target", left=True)] if several else []),
+        *([b.Column("baseline", leave_out=1)] if relative else []),
+        "value",
+        b.Column("interval", leave_out=3),
+        "limit",
+        *([b.Column("distance to limit", leave_out=2)] if judged else []),
+        b.Column("verdict", left=True),
+    ]
+    rows = [_row(result, several=several, relative=relative, judged=judged) for result in results]
+    return b.table(heads, rows, stacked=True, caption=caption, shown=ROWS_SHOWN)
+
+
+def _is_judged(result: ThresholdEntry) -> bool:
+    """Return whether the result counts: the run is valid, and a comparison is fair."""
+    return result.texts.verdict != NO_VERDICT or result.result == "not_evaluated"
+
+
+def _row(result: ThresholdEntry, *, several: bool, relative: bool, judged: bool) -> b.Row:
+    texts, is_judged = result.texts, _is_judged(result)
+    values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
+    cells = [
+        b.Cell(result.title),
+        *([b.Cell(result.target)] if several else []),
+        *(b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck") for value in values),
+        b.Cell(texts.limit.replace(" ", NBSP)),
+        *([b.Cell(texts.distance)] if judged else []),
+        _verdict(result) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
+    ]
+    return b.make_row(cells, more=b.note(texts.reason))
+
+
+def _verdict(result: ThresholdEntry) -> b.Cell:
+    marker, style = b.MARKS[result.result].marker, b.MARKS[result.result].colour
+    verdict = result.texts.verdict
+    text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
+    return b.Cell((f"{marker} ", text), below=result.texts.reason, brief="", style=f"{style}-ink")

@@ -1,0 +1,65 @@
+"""A transport in memory that delivers the messages of an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+
+from bench.simulator.profile import AgentSettings, Profile, default_profile
+from bench.simulator.recorded_replies import load_replies
+from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.agents import WIRES, AgentBehaviour
+from bench.wire.audio import AudioFormatName
+from bench.wire.dialect import BinaryMessage
+from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.simulator.builders import constant, session_parts
+
+FORMAT: AudioFormatName = "pcm16@16000"
+
+
+def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
+    profile = default_profile()
+    delays = replace(profile.delays, first_audio=constant(300), answer_pause=constant(350))
+    return replace(
+        profile,
+        delays=delays,
+        vad=replace(profile.vad, ignored_barge_in_share=ignores),
+        agent=manners or AgentSettings(),
+        generation_speed=3.0,
+    )
+
+
+class Agent:
+    """One simulated call, as a `tests.memory_transport.LivePeer`.
+
+    `said` contains everything that the agent has sent.
+    """
+
+    def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
+        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), session_parts(profile, replies()))
+        self.behaviour.open(at_ns)
+        self.said: list[OutgoingEvent] = []
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        take = self.behaviour.receive_binary if isinstance(message, BinaryMessage) else self.behaviour.receive_text
+        take(message, at_ns)
+
+    def next_due_ns(self) -> int | None:
+        return self.behaviour.next_due_ns()
+
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
+        for sent in self.behaviour.due(now_ns):
+            self.said.append(sent)
+            yield sent.due_ns, sent.body
+
+
+class Transport(LiveTransport):
+    """A transport whose peer is a simulated agent. The call opens when the clock starts."""
+
+    def __init__(self, way: str, profile: Profile) -> None:
+        self.agent = Agent(way, profile, 1_000_000_000_000)
+        super().__init__(self.agent)
+
+
+replies = cache(load_replies)

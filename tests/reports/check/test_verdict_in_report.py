@@ -1,0 +1,141 @@
+"""The verdict of a check in the report of the run: shown at the top, and never that of another check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.base.errors import UsageError
+from reports.analysis.check.check import check_of
+from reports.data.runs import load_for_report
+from reports.formatting import NBSP
+from reports.pages.check.ci import junit_xml
+from reports.pages.check.report import check_page
+from reports.pages.thresholds import stored_check
+from reports.render.terminal import render_page
+from reports.results.reason import Reason
+from reports.text.check_sentences import distance_text, explanations
+from tests.command_line import call, call_or_raise
+from tests.reports.check.examples import ENOUGH, FAILED, PASSED, check, read, run, thresholds
+from tests.reports.synthetic import Plan
+
+pytestmark = pytest.mark.usefixtures("no_ci")
+
+
+def limits(folder: Path, text: str) -> Path:
+    path = folder / "ci.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def badges(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
+
+
+def checked(folder: Path, tmp_path: Path, text: str) -> None:
+    call_or_raise("check", folder, "--thresholds", limits(tmp_path, text))
+
+
+def test_the_report_of_a_checked_run_has_its_verdict(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    checked(folder, tmp_path, "ttfa: med<5ms")
+    _, printed = call_or_raise("report", folder)
+
+    assert "✕ FAIL" in badges(folder)
+    assert "✕ FAIL" in printed.splitlines()[-2]
+
+
+def test_a_check_renews_the_report_of_the_run(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    call_or_raise("report", folder)
+    unchecked = badges(folder)
+    checked(folder, tmp_path, "ttfa: med<5ms")
+    failed = badges(folder)
+    checked(folder, tmp_path, "ttfa: med<5s")
+
+    assert "✕ FAIL" not in unchecked
+    assert "✕ FAIL" in failed
+    assert "✓ PASS" in badges(folder)
+
+
+def test_a_check_writes_no_report_of_a_run_without_one(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    checked(folder, tmp_path, "ttfa: med<5s")
+
+    assert not (folder / "report.html").exists()
+
+
+def test_a_refused_check_removes_the_verdict_of_an_earlier_one(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    call_or_raise("report", folder)
+    checked(folder, tmp_path, "ttfa: med<5ms")
+    with pytest.raises(UsageError):
+        checked(folder, tmp_path, "ttfa: med<5parsecs")
+
+    assert "✕ FAIL" not in badges(folder)
+
+
+def test_a_check_of_other_rows_or_of_another_version_is_not_shown(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    checked(folder, tmp_path, "ttfa: med<5ms")
+    frames, path = load_for_report(folder), folder / "check.json"
+    written = json.loads(path.read_bytes())
+    assert stored_check(frames) is not None
+
+    for change in ({"rows": 1}, {"schema": 1}, {"result": "maybe"}):
+        path.write_text(json.dumps(written | change), encoding="utf-8")
+        assert stored_check(frames) is None, change
+
+
+def test_the_stored_check_is_the_written_one(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    checked(folder, tmp_path, "{ttfa: [med<5ms, p(95)<5s], failure_rate: rate<0.5}")
+    stored = stored_check(load_for_report(folder))
+
+    assert stored is not None
+    assert (stored.result, stored.exit_status) == ("fail", 1)
+    assert [result.result for result in stored.thresholds] == ["fail", "pass", "pass"]
+
+
+@pytest.mark.parametrize(("limit", "distance"), [("med<{}", "below"), ("med<1", "above"), ("rate<0.5", "points below")])
+def test_the_distance_to_the_limit_is_that_of_the_value(limit: str, distance: str) -> None:
+    metric = "failure_rate" if limit.startswith("rate") else "ttfa"
+    value = check_of(read(ENOUGH), thresholds("ttfa: med<1")).thresholds[0].limit
+    assert value is not None
+    at = value.value + 100
+    (result,) = check_of(read(ENOUGH), thresholds(f"{metric}: {limit.format(at)}")).thresholds
+    text = distance_text(result)
+    assert text.endswith(distance)
+    if "{}" in limit:
+        assert text.startswith("100")
+
+
+def test_no_text_of_the_terminal_explains_error_rates_unless_asked_for() -> None:
+    found = check_of(read(Plan(sessions=60, turns=10)), thresholds("ttfa: med<1", "ttfa: p(90)<1"))
+    brief, long = (render_page(check_page(found), 10_000, explain=explain) for explain in (False, True))
+
+    assert len(explanations(found)) > 1
+    for text in explanations(found):
+        assert text.replace(NBSP, " ") not in brief
+        assert text.replace(NBSP, " ") in long
+
+
+def test_junit_has_each_shared_text_once_and_no_time_of_a_test_case() -> None:
+    found = check(PASSED, FAILED, FAILED, causes=(Reason("aborted", {"because": "the machine was on fire"}),))
+    root = ElementTree.fromstring(junit_xml(found))
+
+    assert [entry.get("value") for entry in root.iter("property") if entry.get("name") == "reason"] == [
+        "the machine was on fire."
+    ]
+    assert not [error for error in root.iter("error") if "on fire" in str(error.get("message"))]
+    assert all(case.get("time") is None for case in root.iter("testcase"))
+
+
+def test_quiet_prints_nothing_without_a_ci_system(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", ENOUGH)
+    found = call("check", folder, "--quiet", "--thresholds", limits(tmp_path, "ttfa: med<5ms"))
+
+    assert (found.exit_code, found.stdout) == (1, "")

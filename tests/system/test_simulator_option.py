@@ -1,0 +1,38 @@
+"""The option `--simulator` of real commands: the simulator that they start ends with them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.base.installation import EXAMPLES
+from bench.load.simulator_process import serves
+from bench.target.target_settings import SIMULATOR_PORT
+
+PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine")
+COMMANDS = {
+    "run": ("rtbench.cli.app", "run {scripts}/text_turns.yaml -u 1 --sessions 1", (0, 4)),
+    "locust": ("locust", "-f {scenarios}/text_turns.py --headless -u 2 --sessions 2 --processes 2", (0, 4)),
+    "probe": ("rtbench.cli.app", "probe", (0,)),
+    "doctor": ("rtbench.cli.app", "doctor", (0, 1)),
+}
+"""The module of each command, its words, and the exit statuses of success."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_calls_a_simulator_that_ends_with_it(name: str, tmp_path: Path) -> None:
+    module, words, statuses = COMMANDS[name]
+    given = words.format(scripts=EXAMPLES / "scripts", scenarios=EXAMPLES).split()
+    found = serves(SIMULATOR_PORT)  # the machine of a developer may have one
+    command = [sys.executable, "-m", module, *given, "--simulator"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    notice = PORT.search(ended.stderr)
+
+    assert ended.returncode in statuses, ended.stderr
+    assert notice is not None, ended.stderr
+    assert (int(notice[1]) == SIMULATOR_PORT) == found
+    assert found or not serves(int(notice[1])), "it still runs"

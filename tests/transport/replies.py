@@ -1,0 +1,23 @@
+"""Replies of a service, as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.services.registry import DIALECTS
+from bench.wire.connection import MatchedDelta
+
+
+class Reply:
+    """An open reply that records which of its deltas are matched."""
+
+    streaming = True
+
+    def __init__(self) -> None:
+        self.matched: list[MatchedDelta] = []
+
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        self.matched += deltas
+
+
+GA = DIALECTS["ga"]
