@@ -457,11 +457,11 @@ def test_parts_of_one_message_are_one_delta() -> None:
     assert (event.kind, event.payload_bytes) == (EventKind.AUDIO_DELTA, 2 * 4_800)
 
 
-def test_audio_of_another_rate_ends_the_session() -> None:
-    (event,) = decoded(sound(mime_type="audio/pcm;rate=48000"))
+@pytest.mark.parametrize("mime_type", ["audio/pcm;rate=48000", "audio/opus", ""])
+def test_audio_of_another_type_ends_the_session(tmp_path: Path, mime_type: str) -> None:
+    talk = Talk(tmp_path, compiled(say(), **VAD), google([(100 * MS, sound(mime_type=mime_type))]))
 
-    assert event.failure is not None
-    assert event.failure.code == "audio_rate"
+    assert talk.session.outcome == "failed:media_type"
 
 
 def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None:
@@ -478,6 +478,8 @@ def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None
         ({"candidatesTokenCount": 3, "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}]},
          TokenUsage(audio_out=3)),
         ({"promptTokenCount": 9, "cachedContentTokenCount": 4}, TokenUsage(text_in=9, cached_in=4, cached_text_in=4)),
+        ({"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}]},
+         TokenUsage(text_in=5, audio_in=4)),
         ({"promptTokenCount": -1}, UNREAD),
         ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
     ],

@@ -104,8 +104,8 @@ def test_the_conversation_becomes_part_of_the_input() -> None:
 
 
 def test_detected_speech_is_answered_after_the_silence_that_the_client_set() -> None:
-    config = {"realtimeInputConfig": {"automaticActivityDetection": {"silenceDurationMs": 300}}}
-    call = Call(inputAudioTranscription={}, **config)
+    config = {"automaticActivityDetection": {"silenceDurationMs": 300}}
+    call = Call(inputAudioTranscription={}, realtimeInputConfig=config)
     call.speak(600, 300)
     call.pass_ms(10_000)
 

@@ -257,8 +257,10 @@ def _unsupported_detection(detection: TurnDetection) -> UnsupportedSetting | Non
 
 
 def _declaration(tool: FunctionTool) -> dict[str, Any]:
+    """Return the declaration of a function. The service waits for its output; by default, some models do not."""
     parameters = tool.parameters or None
-    return without_none(name=tool.name, description=tool.description or None, parametersJsonSchema=parameters)
+    fields = without_none(description=tool.description or None, parametersJsonSchema=parameters)
+    return {"name": tool.name, "behavior": "BLOCKING"} | fields
 
 
 def _content(messages: Sequence[Message], *, is_complete: bool) -> ClientMessage:

@@ -141,7 +141,7 @@ class SessionReader:
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
-            return list(self._events(message))
+            return list(self._events(message)) or (ServerEvent(EventKind.NOTED, CONTENT),)
         except NOT_JSON as error:
             whole = without_lone_surrogates(message)
             if whole != message:
@@ -234,14 +234,15 @@ class SessionReader:
 
     def _of_parts(self, parts: Sequence[_Part]) -> Iterator[ServerEvent]:
         blobs = [part.inline_data for part in parts if part.inline_data is not None]
-        sounds = [blob.data for blob in blobs if blob.mime_type.startswith("audio/pcm")]
-        for blob in blobs:
-            rate = _RATE.search(blob.mime_type)
-            if rate is not None and int(rate[1][:9]) != RATE_HZ:
-                detail = f"the service sends {blob.mime_type[:MAX_ID_CHARACTERS]}, but the rate must be {RATE_HZ} Hz"
-                failure = ServiceFailure("audio_rate", "audio_rate", detail, effect=ErrorScope.FATAL)
-                yield ServerEvent(EventKind.ERROR, MODEL_TURN, failure=failure)
-                return
+        if unread := next(
+            (blob.mime_type or "data without a type" for blob in blobs if not _is_readable(blob.mime_type)), None
+        ):
+            detail = f"the service sends {unread[:MAX_ID_CHARACTERS]}, but only PCM of {RATE_HZ} Hz is expected"
+            failure = ServiceFailure("media_type", "media_type", detail, effect=ErrorScope.FATAL)
+            # marked, so that a log of the message leaves its audio out
+            yield ServerEvent(EventKind.ERROR, MODEL_TURN, failure=failure, other_dialect=True)
+            return
+        sounds = [blob.data for blob in blobs]
         for part in parts:
             if len(part.text) and not part.thought:
                 self._said.add(part.text)
@@ -350,6 +351,11 @@ class _Transcript:
         return text
 
 
+def _is_readable(mime_type: str) -> bool:
+    rate = _RATE.search(mime_type)
+    return mime_type.startswith("audio/pcm") and (rate is None or int(rate[1][:9]) == RATE_HZ)
+
+
 def _text(raw: msgspec.Raw) -> str:
     value = msgspec.json.decode(raw) if len(raw) else None
     return value[:MAX_TEXT_CHARACTERS] if isinstance(value, str) else ""
@@ -432,7 +438,7 @@ def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
 
 
 def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> dict[str, int]:
-    """Return the tokens of each kind. If the details do not name kinds, all tokens are text. Raise ValueError."""
+    """Return the tokens of each kind. Those that the details leave out are text. Raise ValueError."""
     counts = {"text": 0, "audio": 0, "image": 0}
     entries = fields.get(details) or []
     if not isinstance(entries, list):
@@ -441,8 +447,7 @@ def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> dict[str, i
         if not isinstance(entry, dict):
             raise ValueError
         counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += _tokens(entry.get("tokenCount"))
-    if not any(counts.values()):
-        counts["text"] = _tokens(fields.get(total))
+    counts["text"] += max(0, _tokens(fields.get(total)) - sum(counts.values()))
     return counts
 
 
