@@ -14,7 +14,7 @@ from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.services.gemini.replies import MAX_ENDED, SessionReader
 from tests.helpers import MS, S, closing, say
 from tests.memory_transport import PeerAnswer
-from tests.services.test_gemini import (
+from tests.services.gemini_talk import (
     GENERATED,
     GO_AWAY,
     INTERRUPTED,

@@ -49,7 +49,7 @@ SOUND_HEAD = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType"
 SOUND_TAIL = b"}}]}}}"
 STANDARD = str.maketrans("-_", "+/")
 """The service accepts both alphabets of base64, and google-genai sends the other one."""
-Handler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
+MessageHandler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
 
 
 class GeminiBehaviour(SimulatedSession):
@@ -403,13 +403,13 @@ def _encoded(fields: Json) -> BinaryMessage:
     return BinaryMessage(msgspec.json.encode(fields))
 
 
-_MESSAGES: Mapping[str, Handler] = {
+_MESSAGES: Mapping[str, MessageHandler] = {
     "setup": GeminiBehaviour._set_up,
     "realtimeInput": GeminiBehaviour._realtime_input,
     "clientContent": GeminiBehaviour._client_content,
     "toolResponse": GeminiBehaviour._tool_response,
 }
-_REALTIME: Mapping[str, Handler] = {
+_REALTIME: Mapping[str, MessageHandler] = {
     "audio": GeminiBehaviour._heard,
     "text": GeminiBehaviour._typed,
     "activityStart": GeminiBehaviour._begin_activity,

@@ -21,15 +21,15 @@ NO_QUOTA = "You exceeded your current quota, please check your plan and billing 
 EXPIRED = "Deadline expired before operation could complete."
 SILENCE_MS = 500
 """The silence that ends speech if the client sets no other. An assumption."""
-Known = Mapping[str, Any]
+KnownFields = Mapping[str, Any]
 """The known fields of an object. The value is the known fields of the field's object; {} if they are not checked."""
 
 
-def _names(*names: str) -> Known:
+def _names(*names: str) -> KnownFields:
     return {name: {} for name in names}
 
 
-SETUP: Known = {
+SETUP: KnownFields = {
     "model": {},
     "generationConfig": _names(
         *("responseModalities", "maxOutputTokens", "temperature", "thinkingConfig", "speechConfig", "topP", "topK"),
@@ -80,7 +80,7 @@ def unknown_name(name: str, where: str) -> ClosedError:
     )
 
 
-def check_fields(fields: Any, known: Known, where: str) -> None:
+def check_fields(fields: Any, known: KnownFields, where: str) -> None:
     """Raise ClosedError if an object is none, or has an unknown field."""
     if not isinstance(fields, dict):
         raise ClosedError(INVALID, BAD_ARGUMENT)
