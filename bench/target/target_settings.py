@@ -362,7 +362,7 @@ class ServiceOptions(TargetSettings):
         """Return the command-line arguments that set these options."""
         values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
         texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
-        given = {flag: value for flag, value in texts.items() if value not in (None, "", False)}
+        given = {flag: value for flag, value in texts.items() if value not in (None, "") and value is not False}
         return [str(word) for flag, value in given.items() for word in ((flag,) if value is True else (flag, value))]
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -28,8 +27,6 @@ Floats = NDArray[np.float64]
 VOICES = Path(str(bench.simulator.__file__)).parent / "voices"
 CALLERS = ("late_parcel", "not_today", "opening_hours", "order_number")
 AGENTS = ("appointment", "order", "sure", "weather")
-BACKCHANNEL = "uh_huh"
-Background = Literal["silence", "noise", "room"]
 
 
 @dataclass(frozen=True)

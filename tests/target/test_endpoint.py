@@ -164,7 +164,7 @@ NO_TLS = f"{ENDPOINT} must begin with https://: otherwise the key or token"
 NO_VARIABLE = "names a variable that is not set"
 REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     # (the environment, options, part of the error)
-    ({}, {}, "or use --url; to try it without a service, run `rtbench simulate`"),
+    ({}, {}, "or use --url; to try it without a service, use --simulator"),
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
     (AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, {}, "AZURE_OPENAI_API_KEY contains a space, a line break"),

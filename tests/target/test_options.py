@@ -80,7 +80,13 @@ def test_a_key_of_targets_yaml_has_the_description_of_its_option(name: str) -> N
     assert of_file()[name] == of_locust()[name]
 
 
-EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://127.0.0.1:1", Path: Path("/a/path")}
+EXAMPLES: dict[type, Any] = {
+    bool: True,
+    int: 3,
+    tuple: ("west", "east.quick"),
+    str: "ws://127.0.0.1:1",
+    Path: Path("/a/path"),
+}
 
 
 def parsed_options(*words: str) -> ServiceOptions:
