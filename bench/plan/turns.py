@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import msgspec
+
 from bench.files.validation import (
     Boolean,
     Choice,
@@ -245,6 +247,13 @@ class ScriptTurn(Step):
     def requested_output(self, session: SessionSettings) -> str:
         """Return which output the turn requests: `audio` or `text`, or `transcript` if there is no reply."""
         return self.response.output or session.output
+
+    def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
+        own = msgspec.structs.asdict(self.response)
+        name = next((name for name, value in own.items() if value is not None), None)
+        if name is None or dialect.takes_response_settings:
+            return ""
+        return f"sets {name}, which this service has only for the whole session: set it in `session`"
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         known = {tool.name for tool in session.tools}

@@ -240,6 +240,8 @@ class Dialect:
     """The remedies for outcomes that only such a service has."""
     expiry: tuple[int, str] | None = None
     """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
+    takes_response_settings = True
+    """True if a turn may have settings of its own for its responses."""
     continues_calls = False
     """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
     usage_follows = False

@@ -134,6 +134,11 @@ def test_an_event_in_the_format_of_another_service_is_refused() -> None:
         compiled(say(), SendStep({"type": "response.create"}))
 
 
+def test_settings_of_one_response_are_refused() -> None:
+    with pytest.raises(ScriptError, match="sets instructions"):
+        compiled(say(instructions="Be brief."))
+
+
 def test_both_addresses_are_known_by_their_paths() -> None:
     vertex = "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"
     gemini_api = service_at("generativelanguage.googleapis.com", "")

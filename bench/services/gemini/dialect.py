@@ -98,6 +98,7 @@ class Gemini(Dialect):
 
     name = "gemini"
     turn_source = TurnSource.REPLIES
+    takes_response_settings = False
     continues_calls = usage_follows = True
     session_decoder = staticmethod(lambda: SessionReader().decode)
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
