@@ -49,7 +49,7 @@ NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
     {
         *(*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.GOING_AWAY),
-        *(EventKind.MALFORMED, EventKind.ERROR),
+        *(EventKind.RESUMABLE, EventKind.MALFORMED, EventKind.ERROR),
     }
 )
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
@@ -273,6 +273,8 @@ class Timeline:
             facts.billed_ns, facts.paused_ns, facts.is_closed = event.billed_ns, event.paused_ns, True
         elif event.kind is EventKind.GOING_AWAY:
             self.facts.is_expiring = True
+        elif event.kind is EventKind.RESUMABLE:
+            self.facts.resumption = event.text
         elif event.kind is EventKind.MCP_LISTED:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:

@@ -32,9 +32,9 @@ from bench.plan.recordings import (
 )
 from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
+from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SET_UP_ID, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
 from bench.wire.events import FunctionCall
-from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
+from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, merged
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
@@ -190,6 +190,13 @@ class PreparedScript:
         """Return the same script for a session that starts after the conversation `items`."""
         history = tuple(_repeated_item(item, self.dialect) for item in items)
         return replace(self, history=history, history_items=tuple(items))
+
+    def resumed(self, handle: str) -> PreparedScript:
+        """Return the same script for a session that continues another one, by a handle of the service."""
+        assert self.dialect.resumption is not None, "only such a dialect has handles"
+        extra = merged(self.settings.extra, self.dialect.resumption(handle))
+        settings = msgspec.structs.replace(self.settings, extra=extra, history=())
+        return replace(self, setup_messages=tuple(self.dialect.setup_messages(settings, SET_UP_ID)), history=())
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:

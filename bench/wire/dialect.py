@@ -226,6 +226,8 @@ class Dialect:
     session_decoder: Callable[[], Decode] | None = None
     """A function that returns the decoder of one session, if its messages do not name their replies. It gets them all,
     in their order. `decode` is then for a message alone."""
+    resumption: Callable[[str], Mapping[str, Any]] | None = None
+    """A function that returns the settings with which a session continues another one, from the service's handle."""
     speech_opening: ClientMessage | None = None
     """The message before the caller's speech, if the client ends the speech; None if none is needed."""
     frame_ms: int | None = None

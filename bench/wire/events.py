@@ -37,6 +37,8 @@ class EventKind(Enum):
     """The service has ended the session, and reports its billable duration."""
     GOING_AWAY = auto()
     """The service announces that it will close the connection, because of the age of the session."""
+    RESUMABLE = auto()
+    """The service sends a handle (`text`) with which another session can continue this one."""
     SPEECH_STARTED = auto()
     SPEECH_STOPPED = auto()
     COMMITTED = auto()

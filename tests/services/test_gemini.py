@@ -18,7 +18,7 @@ from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
 from bench.services.gemini.replies import SessionReader, usage_of
 from bench.services.registry import service_at
-from bench.wire.dialect import AwaitedEvent
+from bench.wire.dialect import AwaitedEvent, Feature
 from bench.wire.events import UNREAD, EventKind, TokenUsage
 from bench.wire.settings import FunctionOutput, Message
 from tests.helpers import MS, closing, say
@@ -305,6 +305,25 @@ def test_an_announced_close_is_the_end_by_age(tmp_path: Path) -> None:
     talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google(REPLY, [*ending]))
 
     assert (talk.session.outcome, talk.outcomes) == ("session_expired", ["ok", "session_expired"])
+
+
+def test_a_handle_of_the_service_continues_the_session_in_another(tmp_path: Path) -> None:
+    update = {"sessionResumptionUpdate": {"newHandle": "handle-1", "resumable": True}}
+    handed = google([*REPLY, (950 * MS, msgspec.json.encode(update))])
+    script = compiled(say(), extra={"sessionResumption": {}}, **VAD)
+    talk = Talk(tmp_path, script, handed)
+    resumed, *_ = script.prepare_session(0, 0).resumed("handle-1").setup_messages
+
+    assert talk.outcomes == ["ok"]
+    assert decoded(msgspec.json.encode(update))[0].text == "handle-1"
+    assert body(resumed)["setup"]["sessionResumption"] == {"handle": "handle-1"}
+
+
+@pytest.mark.parametrize("extra", [{}, {"sessionResumption": {}}])
+def test_a_renewal_needs_handles_of_the_service(extra: dict[str, Any]) -> None:
+    missing = GEMINI.missing_features_of(settings_of(extra=extra))
+
+    assert (Feature.RENEWAL in missing) is not bool(extra)
 
 
 def test_a_close_without_an_announcement_keeps_its_code(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ FIRST_MODEL = "gemini-3.8-live"
 SETUP, CLIENT_CONTENT, TOOL_RESPONSE = "setup", "clientContent", "toolResponse"
 AUDIO, TEXT, TEXT_IN_ACTIVITY = "realtimeInput.audio", "realtimeInput.text", "realtimeInput.text in an activity"
 ACTIVITY_START, ACTIVITY_END = "realtimeInput.activityStart", "realtimeInput.activityEnd"
+RESUMPTION = "sessionResumption"
 MIME_TYPE = f"audio/pcm;rate={PCM16_16K.rate_hz}"
 ROLES = {"assistant": "model", "system": "user"}
 """A mapping from the role of a message in a script to the service's role, if the names differ."""
@@ -72,7 +73,7 @@ MISSING_FEATURES = MappingProxyType(
     | {
         Feature.MESSAGE: "which Gemini Live accepts only before the first turn: use `history`",
         Feature.PIPELINED: "but Gemini Live accepts no input before `setupComplete`: remove `pipelined`",
-        Feature.RENEWAL: UNKNOWN,
+        Feature.RENEWAL: f"which needs the service's handles: add `extra: {{{RESUMPTION}: {{}}}}` to `session`",
     }
 )
 REMEDIES = OwnRemedies(
@@ -101,6 +102,7 @@ class Gemini(Dialect):
     takes_response_settings = False
     continues_calls = usage_follows = True
     session_decoder = staticmethod(lambda: SessionReader().decode)
+    resumption = staticmethod(lambda handle: {RESUMPTION: {"handle": handle}})
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
     setting_keys = SettingKeys({"model": Field(String(), "The model, if it is a setting of the session.")})
     remedies = REMEDIES
@@ -123,6 +125,10 @@ class Gemini(Dialect):
         self, settings: SessionSettings, history: Sequence[Message]
     ) -> tuple[SessionSettings, Sequence[Message]]:
         return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
+
+    def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
+        has_handles = RESUMPTION in settings.extra
+        return {name: text for name, text in MISSING_FEATURES.items() if name is not Feature.RENEWAL or not has_handles}
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         unset, detection = SessionSettings(), settings.turn_detection

@@ -387,7 +387,8 @@ def _going_away(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
 
 
 def _resumption(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
-    yield ServerEvent(EventKind.NOTED, RESUMPTION)
+    handle = get_text(fields, "newHandle", MAX_MESSAGE_CHARACTERS) if fields.get("resumable") is True else ""
+    yield ServerEvent(EventKind.RESUMABLE if handle else EventKind.NOTED, RESUMPTION, text=handle)
 
 
 def _voice_activity(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
