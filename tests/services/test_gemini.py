@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError
+from bench.load.planning.lacking import missing_features
 from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
 from bench.services.gemini.replies import SessionReader, usage_of
@@ -217,6 +218,15 @@ def test_speech_that_the_service_detects_is_measured_from_its_end(tmp_path: Path
     assert "first_input_transcript" in turn.instants
     unreported = {"speech_started", "speech_stopped", "committed", "input_transcribed"}
     assert unreported.isdisjoint(turn.instants), "the service does not report them"
+
+
+def test_instants_that_the_service_never_reports_are_known_before_a_run() -> None:
+    planned = missing_features(compiled(speak(), **VAD), arrives=False)
+
+    assert planned is not None
+    (turn,) = planned["turns"]
+    assert {"committed", "vad_splits", "response_created", "truncated"} <= turn["lacks"].keys()
+    assert {"speech_started", "speech_stopped", "first_audio"}.isdisjoint(turn["lacks"])
 
 
 def test_reported_voice_activity_is_measured(tmp_path: Path) -> None:
