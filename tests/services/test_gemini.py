@@ -402,11 +402,8 @@ def test_audio_is_removed_from_messages_of_both_directions() -> None:
     assert GEMINI.without_audio(OVER) is OVER
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=8,
-)
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = LEAF | st.lists(LEAF, max_size=3) | st.dictionaries(st.text(max_size=6), LEAF | st.lists(LEAF, max_size=2))
 NAMES = st.sampled_from(
     ["serverContent", "setupComplete", "toolCall", "toolCallCancellation", "usageMetadata", "goAway", "voiceActivity",
      "sessionResumptionUpdate", "error", "modelTurn", "parts", "inlineData", "functionCalls", "turnComplete"]
