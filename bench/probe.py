@@ -83,7 +83,9 @@ class ReplyAudioListener(SessionListener):
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:  # deltas of a logged transport have their messages
-            self._store(self._dialect.decode(delta.data))
+            reply_id = delta.event.response_id  # a message alone may not name its reply
+            events = self._dialect.decode(delta.data)
+            self._store([msgspec.structs.replace(event, response_id=reply_id) for event in events])
 
     def _store(self, events: Sequence[ServerEvent]) -> None:
         for event in events:

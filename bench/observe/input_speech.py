@@ -274,13 +274,16 @@ class InputSpeech(Instants):
             self.instants.pop("input_transcribed", None)  # the transcription of the previous commit
 
     def transcribed(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply a part of the transcript, the transcript of a commit, or its failure."""
+        """Apply a part of the transcript, the transcript of a commit, or its failure.
+
+        If the service does not report when a transcript is complete, the instant is unknown.
+        """
         if event.kind is EventKind.INPUT_DELTA:
             if self.words.add_delta(event, arrival):
                 self.arrived("first_input_transcript", arrival)
         elif self.words.end_segment(event) and event.kind is EventKind.INPUT_TRANSCRIBED:
             is_last = self.committed_item in ("", event.item_id)
-            if self.transcript is not None if self.awaits_transcript else is_last:
+            if event.name and (self.transcript is not None if self.awaits_transcript else is_last):
                 self.arrived("input_transcribed", arrival)
 
     @property

@@ -16,12 +16,12 @@ from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import PlannedEvents, SessionFacts
-from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State
+from bench.observe.turn import ARRIVALS, PendingTurn, State, late_until_ns
 from bench.observe.turn_events import deadline, output_sent
 from bench.observe.turn_observation import all_instants
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import SESSION_PREFIX, SOUND
+from bench.wire.dialect import SESSION_PREFIX
 from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
@@ -30,10 +30,12 @@ STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 
 
 class PendingTurns:
-    __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "events", "interrupted", "last")
+    """The turns of one session. `truncates` is True if the client reports where it has stopped a reply."""
 
-    def __init__(self, events: PlannedEvents) -> None:
-        self.events = events
+    __slots__ = ("_retransmits", "_retrieves", "_truncates", "all", "awaits_network", "events", "interrupted", "last")
+
+    def __init__(self, events: PlannedEvents, *, truncates: bool = True) -> None:
+        self.events, self._truncates = events, truncates
         self.all: list[PendingTurn] = []
         self.last: PendingTurn | None = None
         """The turn that started last, also after its delivery."""
@@ -119,7 +121,7 @@ class PendingTurns:
         """Return the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
         found: list[inputs.Action] = []
         stopped_turn = self.interrupted
-        if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.turn_source is not SOUND:
+        if stopped_turn is not None and stopped_turn.interruption is not None and self._truncates:
             interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
@@ -142,7 +144,7 @@ class PendingTurns:
             self.events.withdraw("expectations", len(turn.expected))
             if turn is self.interrupted:
                 self.events.withdraw_awaited()
-        if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
+        if turn.check is not None and at_ns >= late_until_ns(turn):
             turn.check.failed |= turn.check.is_pending  # missing events count as failures
 
     # Inputs of the session.
@@ -319,7 +321,8 @@ class SessionEndings:
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
             facts.close_code, facts.close_reason = code, reason
-        if self._expiry and code == self._expiry[0] and self._expiry[1] in reason:
+        is_expiry = self._expiry and code == self._expiry[0] and self._expiry[1] in reason
+        if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, reason)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:

@@ -179,6 +179,10 @@ class SessionFacts(SessionObservation):
     greeting_onset_ns: int = 0
     """The uncertainty of the greeting's start within the audio."""
     is_closed: bool = False
+    resumption: str = ""
+    """The last handle with which another session can continue this one; "" if the service has sent none."""
+    is_expiring: bool = False
+    """True if the service has announced that it will close the connection."""
     """True if the service has ended the session, or the connection is closed."""
     history_left: int = 0
     """The number of history messages that the service has not acknowledged yet."""
@@ -286,14 +290,17 @@ class SessionFacts(SessionObservation):
         self.unknown_events[name if known else "other"] += 1
 
     def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response, even of one that does not count, to its open turn, else to the session."""
+        """Add the tokens of a response, even of one that does not count, to its turn, else to the session.
+
+        The turn is open, or its tokens follow its end.
+        """
         if response_id:
             self.billed.add(response_id)
         self.unpaid = usage if self.unpaid is None else self.unpaid + usage
-        if turn is None or turn.state is State.OVER:
+        if turn is None or (turn.state is State.OVER and not turn.plan.usage_follows):
             self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
             return
-        turn.usage = usage if turn.usage is None else turn.usage + usage
+        turn.usage, turn.billed_response_id = usage if turn.usage is None else turn.usage + usage, response_id
         if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
             return
         if turn.context is None and usage.input:

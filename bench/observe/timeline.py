@@ -32,13 +32,13 @@ from bench.observe.pending_turns import PendingTurns, SessionEndings, Unanswered
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
-from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
+from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, request_continuation
 from bench.observe.turn_observation import observation, task_success
 from bench.observe.turn_parts import DELEGATED_OUTSIDE, NOT_ENDED
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer
+from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
 from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -47,7 +47,10 @@ AT_ONCE_BYTES = 1 << 26
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
-    {*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.MALFORMED, EventKind.ERROR}
+    {
+        *(*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.GOING_AWAY),
+        *(EventKind.RESUMABLE, EventKind.MALFORMED, EventKind.ERROR),
+    }
 )
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
@@ -82,7 +85,8 @@ class Timeline:
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
         self.limits, self._dialect = start.timeouts, dialect
         self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
-        self.turns = PendingTurns(PlannedEvents(start.planned_events))
+        truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
+        self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
         self.owners = Attributor(service_responds=start.service_responds)
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector: ReplyDetector | None = None
@@ -267,6 +271,10 @@ class Timeline:
         elif event.kind is EventKind.SESSION_CLOSED:
             facts = self.facts
             facts.billed_ns, facts.paused_ns, facts.is_closed = event.billed_ns, event.paused_ns, True
+        elif event.kind is EventKind.GOING_AWAY:
+            self.facts.is_expiring = True
+        elif event.kind is EventKind.RESUMABLE:
+            self.facts.resumption = event.text
         elif event.kind is EventKind.MCP_LISTED:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:
@@ -294,6 +302,8 @@ class Timeline:
         # a reply in sound is detected some time after its first delta
         is_detected = self._detector is not None and event.response_id
         current = self.turns.current_at(arrival.at_ns) if is_detected else self.turns.current
+        if current is None and kind in TRANSCRIPTIONS and self._dialect.turn_source is TurnSource.REPLIES:
+            current = self.turns.last  # no commit names the turn of a late transcript
         attribution = self.owners.attribute(event, current)
         turn = attribution.turn
         if attribution.decides is not None and turn is not None:
@@ -360,6 +370,13 @@ class Timeline:
             turn.end(outcome, arrival.at_ns, detail)
         if turn.state is not before or (between_items and not turn.is_between_items):
             self._wake_ns = NOT_KNOWN
+
+    def _answer_call(self, answered: inputs.FunctionOutputSent) -> None:
+        self.turns.answer_call(answered)
+        turn = self.turns.current
+        if self._dialect.continues_calls and turn is not None and turn.wants_continuation:
+            request_continuation(turn)
+            self.owners.expect(PendingRequest(turn, False))
 
     # Endings.
 
@@ -503,7 +520,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
         Reply(timeline._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
     ),
     inputs.SoundEnded: lambda timeline, _: timeline._false_replies.end(),
-    inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
+    inputs.FunctionOutputSent: Timeline._answer_call,
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     inputs.RtpMeasured: Timeline._measure_rtp,
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),

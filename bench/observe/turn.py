@@ -26,7 +26,7 @@ from bench.observe.turn_parts import CALL_INSTANTS, Delegations, Interruption, T
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured
-from bench.wire.dialect import SOUND, TurnSource
+from bench.wire.dialect import TurnSource
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
@@ -88,6 +88,8 @@ class PendingTurn(Instants):
     """The id of the first response of the reply. Replies in `dropped` do not count."""
     answer_response_id: str = ""
     """The id of the last response of the reply. Replies in `dropped` do not count."""
+    billed_response_id: str = ""
+    """The id of the last response of the turn whose tokens were reported."""
     item_id: str = ""
     is_between_items: bool = False
     """True if an item is complete or announced without a delta after it. A function call has no deltas."""
@@ -170,6 +172,8 @@ class PendingTurn(Instants):
     @property
     def may_name_item(self) -> bool:
         """True if the service may transcribe the turn's speech before it announces the commit of the speech."""
+        if self.turn_source is TurnSource.REPLIES:  # it announces no commits
+            return self.plan.transcription_due
         is_uncommitted = self.state is State.SENDING or self.output == ONLY_TRANSCRIPT
         return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
@@ -232,8 +236,8 @@ class PendingTurn(Instants):
 
     @property
     def is_speech_end_detected(self) -> bool:
-        """True if the service has detected an end of the caller's speech, or sends no such events."""
-        return self.input_speech.is_end_detected or self.turn_source is SOUND
+        """True if the service has detected an end of the caller's speech, or need not send such events."""
+        return self.input_speech.is_end_detected or self.turn_source is not TurnSource.EVENTS
 
     def transmitted(self, timestamp: Transmitted) -> None:
         """Apply the timestamp of a message, unless the message is another turn's, or too old."""
@@ -357,16 +361,34 @@ class PendingTurn(Instants):
 
     def note_transcript(self, event: ServerEvent, arrival: Arrival) -> None:
         """Record a transcription of the caller's audio, or its failure. Ignore it if it is too late."""
-        if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
+        if self.state is State.OVER and arrival.at_ns >= late_until_ns(self):
             return
         self.input_speech.transcribed(event, arrival)
 
     def is_incomplete(self, now_ns: int) -> bool:
-        """Return whether this ended turn may still receive a transcript or a truncation report."""
-        if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
+        """Return whether this ended turn may still receive a transcript, its tokens, or a truncation report."""
+        if now_ns >= late_until_ns(self):
             return False
+        if _awaits_usage(self):
+            return True
         is_truncating = self.interruption is not None and self.interruption.unconfirmed_truncations > 0
         if is_truncating or (self.check and self.check.is_pending):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
         return due and not self.input_speech.is_transcribed
+
+
+def late_until_ns(turn: PendingTurn) -> int:
+    """Return the instant until which an ended turn may receive late events. Its tokens may follow the playback."""
+    ended_ns = turn.instants["ended"]
+    return (max(ended_ns, turn.reply.playback_ends_ns) if _awaits_usage(turn) else ended_ns) + LATE_TRANSCRIPT_NS
+
+
+def _awaits_usage(turn: PendingTurn) -> bool:
+    """Return whether the service reports the tokens of the last response after its end, and has not done so yet."""
+    return turn.plan.usage_follows and turn.billed_response_id != turn.answer_response_id
+
+
+def request_continuation(turn: PendingTurn) -> None:
+    """Record that the function output that was just sent also requests the next response."""
+    turn._on_request_sent(turn.item_sent)

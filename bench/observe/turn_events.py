@@ -24,7 +24,7 @@ from bench.observe.turn_parts import (
     tool_name,
 )
 from bench.wire.connection import MatchedDelta
-from bench.wire.dialect import SOUND
+from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -39,7 +39,7 @@ NEXT_STATE: dict[State, dict[EventKind, State]] = {
 }
 
 ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED})
-WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE})
+WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
 
 def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
@@ -163,7 +163,7 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
     # The caller continued after a pause that the service had answered, and the service cancelled that response. The
     # turn's response follows.
     has_yielded = event.status == "cancelled" and turn.plan.vad and not turn.is_interrupted
-    if has_yielded and turn.turn_source is SOUND and turn.is_early:
+    if has_yielded and turn.turn_source is not TurnSource.EVENTS and turn.is_early:
         _await_next_reply(turn, arrival.at_ns)
         return None
     if turn.interruption is not None and turn.interruption.is_wanted and event.status == "cancelled":

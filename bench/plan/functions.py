@@ -133,7 +133,9 @@ class FunctionRunner:
         self.called += 1
         results = [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
         outputs, errors, delays_ns = zip(*results, strict=True)
-        output = FunctionOutput(call_id=call.call_id, output="\n".join(outputs), of_delegation=call.of_delegation)
+        output = FunctionOutput(
+            call_id=call.call_id, name=call.name, output="\n".join(outputs), of_delegation=call.of_delegation
+        )
         error = next(filter(None, errors), "")
         self._waiting.append(FunctionResult(now_ns + sum(delays_ns), self.called, output, error))
         self._waiting.sort()

@@ -32,9 +32,9 @@ from bench.plan.recordings import (
 )
 from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
+from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SET_UP_ID, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
 from bench.wire.events import FunctionCall
-from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings
+from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, merged
 
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
@@ -49,6 +49,8 @@ BETWEEN_ID = "between-turns"
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
     """One turn. The session sends `speech` at the rate of a microphone, then `inputs` at once, then `request`.
+
+    `opening` precedes the speech; None if nothing does.
 
     `plan` has the facts of the turn that its observation needs. Its number counts from 1 in the session. The ids of all
     events of the turn begin with `event_prefix` of the plan, so the `event_id` of an error identifies the turn.
@@ -71,6 +73,7 @@ class PreparedTurn:
     judge: SuccessPredicate | None = None
     response: ResponseSettings = AS_SESSION
     calls: tuple[ExpectedFunctionCall, ...] | None = None
+    opening: ClientMessage | None = None
     interrupts: InterruptTrigger | None = None
     verifies: bool = False
     item: Message | None = None
@@ -187,6 +190,13 @@ class PreparedScript:
         """Return the same script for a session that starts after the conversation `items`."""
         history = tuple(_repeated_item(item, self.dialect) for item in items)
         return replace(self, history=history, history_items=tuple(items))
+
+    def resumed(self, handle: str) -> PreparedScript:
+        """Return the same script for a session that continues another one, by a handle of the service."""
+        assert self.dialect.resumption is not None, "only such a dialect has handles"
+        extra = merged(self.settings.extra, self.dialect.resumption(handle))
+        settings = msgspec.structs.replace(self.settings, extra=extra, history=())
+        return replace(self, setup_messages=tuple(self.dialect.setup_messages(settings, SET_UP_ID)), history=())
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:

@@ -57,7 +57,8 @@ class TurnPlan:
     function; None if the script does not specify calls. `reference` has the expected words of the turn. `instructed` is
     True if the request for the response has its own instructions. `fillers` is True if the session requests fillers
     during delays.
-    `has_turn_events` is False if only the audible part of the turn is known (`turn_source`).
+    `has_turn_events` is False if only the audible part of the turn is known (`turn_source`). `reports_speech` is False
+    if the service need not report the caller's speech. `usage_follows` is the attribute of the dialect.
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
     fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
@@ -86,6 +87,8 @@ class TurnPlan:
     instructed: bool = False
     fillers: bool = False
     has_turn_events: bool = True
+    reports_speech: bool = True
+    usage_follows: bool = False
     greeting: bool = False
     answer_min_ns: int = 0
     delegates: bool = False
@@ -93,7 +96,9 @@ class TurnPlan:
     @property
     def turn_source(self) -> TurnSource:
         """The source of the turn and its reply. The audio of replies may be a track of its own in both cases."""
-        return TurnSource.EVENTS if self.has_turn_events else SOUND
+        if not self.has_turn_events:
+            return SOUND
+        return TurnSource.EVENTS if self.reports_speech else TurnSource.REPLIES
 
     @property
     def can_call(self) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import msgspec
+
 from bench.files.validation import (
     Boolean,
     Choice,
@@ -44,7 +46,7 @@ from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
 from bench.plan.synthesizer import AUDIO
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
-from bench.wire.dialect import SOUND, Dialect, Feature
+from bench.wire.dialect import SOUND, Dialect, Feature, TurnSource
 from bench.wire.settings import FULL_DUPLEX, ONLY_TRANSCRIPT, Image, Message, ResponseSettings, SessionSettings
 
 UNPACED = "must be true with turn detection, because speech has no end if all of its audio is sent at once"
@@ -246,6 +248,13 @@ class ScriptTurn(Step):
         """Return which output the turn requests: `audio` or `text`, or `transcript` if there is no reply."""
         return self.response.output or session.output
 
+    def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
+        own = msgspec.structs.asdict(self.response)
+        name = next((name for name, value in own.items() if value is not None), None)
+        if name is None or dialect.takes_response_settings:
+            return ""
+        return f"sets {name}, which this service has only for the whole session: set it in `session`"
+
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         known = {tool.name for tool in session.tools}
         for call in self.expected_calls or ():
@@ -281,6 +290,8 @@ class ScriptTurn(Step):
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
             has_turn_events=dialect.turn_source is not SOUND,
+            reports_speech=dialect.turn_source is not TurnSource.REPLIES,
+            usage_follows=dialect.usage_follows,
             delegates=dialect.delegates,
         )
         return PreparedTurn(
@@ -317,8 +328,8 @@ class TextTurn(ScriptTurn):
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, message = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        item = encoder.dialect.message(message, f"{turn.plan.event_prefix}item")
-        return replace(turn, inputs=(item,), item=message)
+        inputs, request = encoder.dialect.typed_input(message, turn.request, encoder.session, turn.plan.event_prefix)
+        return replace(turn, inputs=tuple(inputs), request=request, item=message)
 
 
 METADATA = MapOf(
@@ -457,10 +468,11 @@ class AudioTurnBase(ScriptTurn):
             plan = replace(plan, vad=True, service_responds=responds, end_tolerance_ns=tolerance_ns)
             return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)
         turn = replace(turn, plan=plan)
-        commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
+        opening, commit = encoder.dialect.speech_opening, encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
+        before, after = (() if message is None else (message,) for message in (opening, commit))
         if self.is_paced:
-            return replace(turn, speech=messages, inputs=(commit,))
-        return replace(turn, inputs=(*messages, commit))
+            return replace(turn, speech=messages, opening=opening, inputs=after)
+        return replace(turn, inputs=(*before, *messages, *after))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from bench.plan.recordings import Channels, resampled
 from bench.record.replay import AnyLine, LoggedMessage, LogHeader, logged_events, replay_log
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormat, AudioFormatName, Samples, SampleStream
-from bench.wire.dialect import SOUND, Dialect
+from bench.wire.dialect import SOUND, Dialect, decoder_of
 from bench.wire.events import EMPTY, EventKind, ServerEvent, audio_payload
 
 JOINED_NS = 2 * NS_PER_MS
@@ -124,7 +124,7 @@ def call_audio(path: Path) -> Channels:
             _format(path, dialect.output_formats, header, "output_format"),
         )
     )
-    player, last_ns = _Player(service, dialect), header.start_ns
+    player, decode, last_ns = _Player(service, dialect), decoder_of(dialect), header.start_ns
     for line in lines:
         last_ns = max(last_ns, getattr(line, "at_ns", last_ns))
         if isinstance(line, inputs.TurnStarted):
@@ -134,7 +134,7 @@ def call_audio(path: Path) -> Channels:
         elif isinstance(line, inputs.Sent) and line.audio_bytes and (data := sent_audio(line)) is not None:
             caller.add(line.at_ns - caller.audio.duration_ns(len(data)), data)
         elif isinstance(line, LoggedMessage):
-            for event in logged_events(line, dialect):
+            for event in logged_events(line, decode):
                 player.receive(event, line.at_ns)
     if not (caller.pieces and service.pieces):
         raise UsageError(f"{path} contains no audio: record it with --record-audio")

@@ -28,7 +28,7 @@ from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormatName
 from bench.wire.connection import ReceivedMessage as Message
-from bench.wire.dialect import Dialect, MessageKind
+from bench.wire.dialect import Decode, MessageKind, decoder_of
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
 SCHEMA_VERSION = 6
@@ -122,6 +122,7 @@ class _LogReader:
 
     def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
+        self._decode = decoder_of(self._dialect)
         name = opened.about.get("output_format")
         reply_format = cast("AudioFormatName", str(name)) if name else None
         self.timeline = Timeline(opened, self._dialect, reply_format=reply_format)
@@ -135,7 +136,7 @@ class _LogReader:
             case LogHeader():
                 raise ValueError("only the first line may describe the session")
             case LoggedMessage():
-                events = logged_events(line, self._dialect)
+                events = logged_events(line, self._decode)
                 for event in events:
                     audio_bytes = max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
                     self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, event))
@@ -150,13 +151,13 @@ class _LogReader:
                 self.turns += self.timeline.pop_delivered()
 
 
-def logged_events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
-    """Return the same events that were decoded when the message of this line arrived."""
+def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
+    """Return the same events that were decoded when the message of this line arrived. `decode`: that of the session."""
     if line.unreadable is not None:
         return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)
     if line.unknown:
         return (ServerEvent(EventKind.UNKNOWN, line.unknown),)
-    events = dialect.decode(bytes(line.event))
+    events = decode(bytes(line.event))
     if line.audio is None:
         return events
     audio = line.audio

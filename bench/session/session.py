@@ -21,7 +21,7 @@ from bench.base.units import NEVER_NS, NS_PER_S
 from bench.observe import inputs
 from bench.observe.session_facts import AWAITED
 from bench.observe.timeline import Timeline
-from bench.observe.turn import LATE_TRANSCRIPT_NS, PendingTurn, State
+from bench.observe.turn import PendingTurn, State, late_until_ns
 from bench.plan.prepared import (
     PreparedEvent,
     PreparedExpectation,
@@ -81,7 +81,7 @@ def until_instant(at_ns: int) -> WaitCondition:
 def _until_late(timeline: Timeline, now_ns: int, awaits: Callable[[PendingTurn], object]) -> int | None:
     """Return the end of the wait for late events of ended turns: transcripts, acknowledgements of truncations."""
     over = (turn for turn in timeline.turns.all if turn.state is State.OVER and awaits(turn))
-    until_ns = max((turn.instants["ended"] + LATE_TRANSCRIPT_NS for turn in over), default=now_ns)
+    until_ns = max((late_until_ns(turn) for turn in over), default=now_ns)
     return None if timeline.is_over or until_ns <= now_ns else until_ns
 
 
@@ -259,6 +259,8 @@ class Session:
             return
         if turn.speech:
             if not self._script.silence_chunks:
+                if turn.opening is not None:
+                    self._io.send(turn.opening)
                 self._io.microphone.open(self.now_ns)
             self._io.start_turn(turn)
             self._wait(self._io.until_speech_sent, for_turn=True)
@@ -270,7 +272,9 @@ class Session:
                 self._io.send(message)
         failed = self._timeline.turns.are_all_over and not self._timeline.is_over
         if failed and turn.kind == "audio" and not turn.plan.vad:  # so that its audio does not join the next turn
-            self._io.send(self._script.dialect.clear(f"{turn.plan.event_prefix}clear"))
+            clear = self._script.dialect.clear(f"{turn.plan.event_prefix}clear")
+            if clear is not None:
+                self._io.send(clear)
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply without speech, as a client's stop button does, unless the reply is over before."""

@@ -26,7 +26,7 @@ from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import ClientMessage, MessageKind
+from bench.wire.dialect import ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -135,7 +135,7 @@ class SessionIO:
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
     ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
-        self._decode = script.dialect.decode
+        self._decode = decoder_of(script.dialect)
         codec = script.dialect.codec
         self._codec = None if codec is None else codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)

@@ -20,15 +20,19 @@ EXPIRED_REASON = "Your session hit the maximum duration of {minutes:g} minutes."
 
 
 class PostUpgradeRefusal(NamedTuple):
-    """The error event after an accepted upgrade, and the close code that follows."""
+    """The error event after an accepted upgrade, and the close code that follows.
+
+    If `is_event` is False, the service sends no event, and the message is the reason of the close.
+    """
 
     code: str
     message: str
     close_code: int
+    is_event: bool = True
 
     @property
     def close_reason(self) -> str:
-        return f"invalid_request_error.{self.code}"
+        return f"invalid_request_error.{self.code}" if self.is_event else self.message
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
 
     `context_tokens`: the input tokens of the response that begins with the event. Faults may depend on them.
 
-    `close`: the code and the reason with which the connection is closed after the event; None if it stays open.
+    `close`: the code and the reason with which the connection is closed after the event; None if it stays open. Then
+    `body` may be empty, and nothing is sent before the close.
     """
 
     due_ns: int

@@ -335,8 +335,7 @@ class ServiceOptions(TargetSettings):
     """
 
     targets: tuple[str, ...] = only_option(
-        "use these targets of targets.yaml, as in west,east.quick (a variant of east); a run compares them in "
-        "pairs of sessions",
+        "targets of targets.yaml, as in west,east.quick (a variant of east), called in pairs of sessions",
         "A,B",
         default=(),
         kind=tuple,

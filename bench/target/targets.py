@@ -342,7 +342,7 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         region=settings.region,
         connect_rate_per_min=settings.connect_rate,
         prices=_prices(settings, context.price_file),
-        model=address.requested_model,
+        model=address.requested_model or (settings.session or {}).get("model"),
     )
     if has_sip_uri:
         sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
@@ -408,9 +408,12 @@ def with_service_defaults(settings: TargetSettings, known: Service, context: Set
         return settings
     model = settings.model or known.model
     if MODEL not in known.url:
-        session = settings.session or {}
-        extra = {} if model is None else {"extra": {"model": model, **session.get("extra", {})}}
-        named = replace(settings, url=known.url, session=session | extra)
+        session = dict(settings.session or {})
+        if model is not None and "model" in known.dialect.setting_keys.session:
+            session.setdefault("model", model)
+        elif model is not None:
+            session["extra"] = {"model": model, **session.get("extra", {})}
+        named = replace(settings, url=known.url, session=session)
     elif model is None:
         raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
     else:

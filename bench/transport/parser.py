@@ -187,13 +187,14 @@ def service_message(body: bytes, longest: int = QUOTED) -> str:
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """The first byte of a complete text or binary message: FIN, and the opcode 1 or 2 (RFC 6455 §5.2)."""
+WHOLE_MESSAGES = (FINAL_TEXT, FINAL_BINARY)
 SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
 SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 MAX_LENGTH = 0xFFFF
 
 
-def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
-    """Return the messages in the complete text frames at the start of a read, and the number of bytes of these frames.
+def leading_messages(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
+    """Return the complete messages of one frame at the start of a read, and the number of bytes of these frames.
 
     The length of a frame must be given in seven bits, or in sixteen bits if seven are not enough. A frame that needs
     more bits is left to the protocol object. The timestamp of a read is the arrival of its last segment. If the read is
@@ -201,8 +202,8 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
     """
     data, timestamp_ns, empty_ns, kernel, complete = read
     arrival = Arrival(timestamp_ns, timestamp_ns - empty_ns, kernel)
-    texts, at, size = [], 0, len(data)
-    while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
+    messages, at, size = [], 0, len(data)
+    while at + SHORT_HEADER <= size and (first := data[at]) in WHOLE_MESSAGES:
         length, header = data[at + 1], SHORT_HEADER
         if length == TWO_BYTES and at + LONG_HEADER <= size:
             length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
@@ -216,9 +217,12 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
             break
         if complete and end == size:
             arrival = Arrival(timestamp_ns, 0, kernel)
-        texts.append(ReceivedMessage(data[at + header : end], arrival, end - at))
+        payload = data[at + header : end]
+        messages.append(
+            ReceivedMessage(BinaryMessage(payload) if first == FINAL_BINARY else payload, arrival, end - at)
+        )
         at = end
-    return texts, at
+    return messages, at
 
 
 def masked_frame(payload: bytes, mask: bytes) -> bytes:
@@ -236,11 +240,11 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
 def missing_bytes(start: bytes) -> int:
     """Return how many bytes of an incomplete frame are missing.
 
-    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_texts` does not accept the
+    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_messages` does not accept the
     frame.
     """
     size = len(start)
-    if start[0] != FINAL_TEXT:
+    if start[0] not in WHOLE_MESSAGES:
         return 0
     if size < SHORT_HEADER:
         return SHORT_HEADER - size

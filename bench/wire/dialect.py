@@ -6,7 +6,7 @@ and settings (`bench.wire.settings`). Only dialects (`bench.services`) know thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
@@ -169,6 +169,10 @@ class CallCodec:
         return None
 
 
+Decode = Callable[[bytes], Sequence[ServerEvent]]
+"""A function that returns the events of a message."""
+
+
 class TurnSource(Enum):
     """The source from which the timeline learns of turns and replies."""
 
@@ -177,6 +181,8 @@ class TurnSource(Enum):
     EVENTS = auto()
     """Events name turns and responses. The audio is in them, or is a track whose parts the codec of the call gives to
     responses. The client may request responses."""
+    REPLIES = auto()
+    """As EVENTS, but the service need not report its caller's speech, and reports neither commits nor new responses."""
     SOUND = auto()
     """The audio is continuous, and the service decides when to speak. No event names turns and replies: they are
     detected in the audio."""
@@ -217,6 +223,13 @@ class Dialect:
     """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None
     """The codec of one call; None if the messages of all calls are the same."""
+    session_decoder: Callable[[], Decode] | None = None
+    """A function that returns the decoder of one session, if its messages do not name their replies. It gets them all,
+    in their order. `decode` is then for a message alone."""
+    resumption: Callable[[str], Mapping[str, Any]] | None = None
+    """A function that returns the settings with which a session continues another one, from the service's handle."""
+    speech_opening: ClientMessage | None = None
+    """The message before the caller's speech, if the client ends the speech; None if none is needed."""
     frame_ms: int | None = None
     """The duration of each piece of the caller's audio; None if the script sets it."""
     upgrade_headers: tuple[tuple[str, str], ...] = ()
@@ -229,6 +242,12 @@ class Dialect:
     """The remedies for outcomes that only such a service has."""
     expiry: tuple[int, str] | None = None
     """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
+    takes_response_settings = True
+    """True if a turn may have settings of its own for its responses."""
+    continues_calls = False
+    """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
+    usage_follows = False
+    """True if the tokens of a reply are reported after its end."""
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
@@ -297,12 +316,21 @@ class Dialect:
         """Return the message with a piece of the caller's speech. `audio` is in the session's input format."""
         raise NotImplementedError
 
-    def commit(self, event_id: str) -> ClientMessage:
-        """Return the message that ends the caller's speech, if the service does not detect its end."""
+    def commit(self, event_id: str) -> ClientMessage | None:
+        """Return the message that ends the caller's speech, if the service does not detect its end.
+
+        Return None if the request for the response also ends the speech.
+        """
         raise NotImplementedError
 
-    def clear(self, event_id: str) -> ClientMessage:
-        """Return the message that deletes the appended audio that was not committed."""
+    def typed_input(
+        self, message: Message, request: ClientMessage | None, settings: SessionSettings, prefix: str
+    ) -> tuple[Sequence[ClientMessage], ClientMessage | None]:
+        """Return (the messages before the request, the request) of a typed turn. `prefix` begins the ids of both."""
+        return (self.message(message, f"{prefix}item"),), request
+
+    def clear(self, event_id: str) -> ClientMessage | None:
+        """Return the message that deletes the appended audio that was not committed; None if there is none."""
         raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
@@ -371,6 +399,11 @@ class Dialect:
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
         """Return whether a session speaks fillers while its caller waits."""
         return False
+
+
+def decoder_of(dialect: Dialect) -> Decode:
+    """Return the function that decodes the messages of one session."""
+    return dialect.decode if dialect.session_decoder is None else dialect.session_decoder()
 
 
 def simulator_late_ms(headers: Mapping[str, str]) -> float:

@@ -35,6 +35,10 @@ class EventKind(Enum):
     SESSION_UPDATED = auto()
     SESSION_CLOSED = auto()
     """The service has ended the session, and reports its billable duration."""
+    GOING_AWAY = auto()
+    """The service announces that it will close the connection, because of the age of the session."""
+    RESUMABLE = auto()
+    """The service sends a handle (`text`) with which another session can continue this one."""
     SPEECH_STARTED = auto()
     SPEECH_STOPPED = auto()
     COMMITTED = auto()
@@ -239,6 +243,7 @@ class StrippedAudio(msgspec.Struct, frozen=True):
 class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. A field has its default if events of this kind do not have the field.
 
+    - `name` is "" if the service did not report the event, but other events imply it.
     - `payload_bytes` is the size of the payload. For audio, it is the decoded bytes of a delta or of a retrieved item
     (-1 if the audio is not base64). For another delta, it is the number of characters of its JSON text.
     - `payload` is the content of a delta as raw JSON. Audio is a base64 string.

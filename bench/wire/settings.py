@@ -283,9 +283,10 @@ def backend_model(delegation: object) -> str | None:
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a function call, or the result of the delegated task with this id (`of_delegation`)."""
+    """The output of a call of the function `name`, or the result of a delegated task (`of_delegation`)."""
 
     call_id: str
+    name: str = ""
     output: str
     of_delegation: bool = False
 

@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from bench.base.clock import Arrival
 from bench.transport.fast import reader
 from bench.transport.fast.reader import MessageReader
-from bench.transport.parser import MASK_BYTES, frame_bytes, leading_texts, masked_frame, missing_bytes
+from bench.transport.parser import MASK_BYTES, frame_bytes, leading_messages, masked_frame, missing_bytes
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage
@@ -124,7 +124,7 @@ def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(sizes: list[
     frames = [text(b"x" * size) for size in sizes]
     wire = b"".join(frames)[:end]
 
-    texts, taken = leading_texts(came(wire, complete=complete))
+    texts, taken = leading_messages(came(wire, complete=complete))
     whole = 0
     while whole < len(frames) and sum(map(len, frames[: whole + 1])) <= len(wire):
         whole += 1
@@ -142,14 +142,14 @@ def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(sizes: list[
 def test_the_c_and_python_parsers_of_text_frames_are_equal(wire: bytes, end: int, kernel: bool, complete: bool) -> None:
     part = came(wire[:end], kernel=kernel, complete=complete)
 
-    assert reader.leading_texts(part) == leading_texts(part)
+    assert reader.leading_messages(part) == leading_messages(part)
 
 
 @pytest.mark.parametrize(
     "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
 )
 def test_a_frame_that_is_no_plain_text_is_left_to_the_general_parser(frame: bytes) -> None:
-    texts, taken = leading_texts(came(text(b"before") + frame + text(b"after")))
+    texts, taken = leading_messages(came(text(b"before") + frame + text(b"after")))
 
     assert (texts, taken) == ([ReceivedMessage(b"before", ARRIVAL, 8)], 8)
 

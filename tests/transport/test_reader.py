@@ -30,12 +30,13 @@ from websockets.uri import parse_uri
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
+from bench.services.gemini.dialect import GEMINI
 from bench.services.registry import DIALECTS
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.interface import ConnectTimings, PacedSender
-from bench.transport.parser import leading_texts
+from bench.transport.parser import leading_messages
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
@@ -107,7 +108,7 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
     """Decode each message of a read. Return the facts of the events, with the uncertainty of the arrival."""
-    frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
+    frames, taken = leading_messages(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
         (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.uncertainty_ns,
@@ -187,6 +188,25 @@ def test_a_delta_like_the_template_is_matched(
 
     assert made.match(text(second) + text(first), AT_NS, EMPTY_NS, True)
     assert matched_events(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
+
+
+@MATCHES
+def test_audio_in_binary_frames_is_matched_and_other_texts_are_not() -> None:
+    def sound(data: str) -> bytes:
+        parts = [{"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": data}}]
+        return msgspec.json.encode({"serverContent": {"modelTurn": {"parts": parts}}})
+
+    def binary(message: bytes) -> bytes:
+        return b"\x82" + text(message)[1:]
+
+    first, second = sound(base64_of(30)), sound(base64_of(90))
+    words = msgspec.json.encode({"serverContent": {"outputTranscription": {"text": "Hello"}}})
+    made = reader_of(GEMINI, first)
+    made.add_template(words, GEMINI.decode(words)[0])
+
+    assert made.match(binary(second) + binary(first), AT_NS, EMPTY_NS, True)
+    assert matched_events(made.hand_out()) == understood(GEMINI, binary(second) + binary(first), complete=True)
+    assert not made.match(binary(words), AT_NS, EMPTY_NS, True)
 
 
 @MATCHES

@@ -253,7 +253,10 @@ class Call:
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
-        """Continue the call in a session that begins with the conversation until now. Return False if this fails."""
+        """Continue the call in a session that begins with the conversation until now. Return False if this fails.
+
+        If the service has sent a handle, it restores the conversation itself.
+        """
         before = self._listener.timeline
         before.apply(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
@@ -262,7 +265,8 @@ class Call:
         self._session = None
         self.start()
         self._listener.timeline.apply(inputs.ContinuesCall(before.turns.played_until_ns))
-        self._script = self._script.after(self._transcript.items)
+        handle, items = before.facts.resumption, self._transcript.items
+        self._script = self._script.resumed(handle) if handle else self._script.after(items)
         return self.connect() and self.open()
 
 

@@ -16,10 +16,12 @@ from bench.catalogue.columns import TURN_INSTANTS
 from bench.observe.turn_observation import RECEIVED, UNREPORTED
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
-from bench.wire.dialect import SOUND
+from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 UNNAMED = "the service sends no turn events, so only audio is measured"
+
+UNREPORTED_INPUT = "the service reports neither commits nor the start of a reply, and truncates nothing"
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,11 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         ("false_yield", "false_reply"), lambda script, _: not _sounds(script), "the script has no `sound` step"
+    ),
+    MissingFeature(
+        ("committed", "vad_splits", "response_created", "truncate_sent", "truncated", "truncation_correct"),
+        lambda _, turn: turn.plan.turn_source is TurnSource.REPLIES,
+        UNREPORTED_INPUT,
     ),
     MissingFeature(
         tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),

@@ -236,7 +236,7 @@ class Options:
         shapes=True,
     )
     stages: Path | None = valued(
-        "FILE", "use the load stages of this YAML file (arrival rates or session counts): ramps, holds and steps", _path
+        "FILE", "YAML file of load stages (arrival rates or session counts): ramps, holds and steps", _path
     )
     warmup_s: float | None = valued(
         "S",
@@ -248,7 +248,7 @@ class Options:
     )
     """The warm-up in seconds; None if the run uses its default (see `bench.load.planning.run_plan`)."""
     until_decided: bool = switch(
-        "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
+        "compare two targets, and stop when that is decided (group-sequential design)", shapes=True
     )
     thresholds: tuple[str, ...] = valued(
         "FILE|THRESHOLD",
@@ -274,14 +274,12 @@ class Options:
         default=1.0,
         flag="--session-pause",
     )
-    history: Path | None = valued(
-        "FILE", "file of messages (.jsonl) with which the conversation of each session begins", _path
-    )
+    history: Path | None = valued("FILE", "file of messages (.jsonl) with which each session begins", _path)
     """A file with the messages at the start of every session. If it is None, each script uses its own history."""
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
-        "seed of the random choice of recordings and pauses for each session (default: 1)",
+        "seed of the random recordings and pauses of each session (default: 1)",
         partial(_whole, minimum=0, maximum=MOST_SEED, otherwise=0),
         shapes=True,
         default="1",
@@ -313,7 +311,7 @@ class Options:
     )
     worker_timeout_s: float = valued(
         "S",
-        "seconds without a message after which a worker counts as missing, and ends by itself (default: 30)",
+        "seconds without a message after which a worker is missing, and ends by itself (default: 30)",
         _timeout,
         default="30",
         flag="--worker-timeout",

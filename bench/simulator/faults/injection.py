@@ -96,7 +96,8 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
         case "bad_json":
             yield _with_body(action, body[: len(body) // 2])
         case "bad_base64":
-            yield _with_body(action, body.replace(b'"delta":"', b'"delta":"!', 1))
+            key = b'"delta":"' if b'"delta":"' in body else b'"data":"'
+            yield _with_body(action, body.replace(key, key + b"!", 1))
         case "failed" if action.event.type == TRANSCRIBED:
             yield DeliverEvent(_not_transcribed(action.event, str(fault.code)))
         case "other_dialect":
@@ -270,7 +271,7 @@ class FaultInjector:
 
     def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
         name = event.nested or event.type
-        if name == "response.created":
+        if self._begins_response(event, name):
             self._responses += 1
             self._response, self._requested = (
                 _FaultyResponse(self.places, event.response_id or "", event.context_tokens),
@@ -286,6 +287,13 @@ class FaultInjector:
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+
+    def _begins_response(self, event: OutgoingEvent, name: str) -> bool:
+        if "response.created" in self.places:
+            return name == "response.created"
+        # a service without this event: a response begins with its first event
+        current = self._response.id if self._response else None
+        return event.utterance is None and event.response_id not in (None, current)
 
     def _in_order(self, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
         """Yield the actions of an event that belongs to no response, and those that were delayed until after it."""

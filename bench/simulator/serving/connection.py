@@ -161,8 +161,9 @@ class Connection:
         if accepted.complaint:
             complaint = accepted.complaint
             self._state.refused(complaint, at_ns)
-            error = error_fields(complaint.code, complaint.message)
-            self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
+            if complaint.is_event:
+                error = error_fields(complaint.code, complaint.message)
+                self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
             self.close(complaint.close_code, complaint.close_reason)
             return
         if extensions := self._protocol.extensions:
@@ -225,11 +226,11 @@ class Connection:
 
         `frame`: the bytes to send instead, if there is only one event.
         """
-        frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
+        frames = [frame] if frame is not None else [self._framed(event.body) for event in events if event.body]
         data = b"".join(frames)
         send_start_ns = monotonic_ns()
         send_end_ns = monotonic_ns() if self._stream.write(data) else None
-        for event, frame in zip(events, frames, strict=True):
+        for event, frame in zip(events, frames, strict=False):  # an event without a body only closes
             self._state.lateness.add(send_start_ns - event.due_ns)
             if self._truth:
                 self._truth.sent(self._session_id, event, send_start_ns, send_end_ns, len(frame))

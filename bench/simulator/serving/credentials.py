@@ -90,7 +90,7 @@ def check_credentials(
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     bearer = credentials if space and scheme.lower() == "bearer" else None
     if authenticator.key is not None:
-        values = (headers.get("api-key"), query.get("api-key"), bearer)
+        values = (headers.get("api-key"), headers.get("x-goog-api-key"), query.get("api-key"), bearer)
         key, presented = authenticator.key.encode(), (value for value in values if value is not None)
         matches = [hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented]
         if any(matches):  # in a list: all are compared, so the duration reveals nothing

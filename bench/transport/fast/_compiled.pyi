@@ -6,7 +6,7 @@ from bench.transport.socket_read import SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 
-def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]: ...
+def leading_messages(read: SocketRead) -> tuple[list[ReceivedMessage], int]: ...
 
 class Sieve:
     due: bool

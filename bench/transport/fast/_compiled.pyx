@@ -17,6 +17,7 @@ from bench.base import clock
 from bench.base.clock import Arrival
 from bench.transport.socket_read import SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.wire.dialect import BinaryMessage
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -56,6 +57,7 @@ cdef enum:
     PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may complete a record of which only one byte was missing
     MANY = 32
     FINAL_TEXT = 0x81
+    FINAL_BINARY = 0x82
     QUOTE = 0x22
     BACKSLASH = 0x5C
     PADDING = 0x3D
@@ -128,12 +130,12 @@ cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
-    """Return the size of the header of a complete text frame, and set `length` to the size of its payload.
+    """Return the size of the header of a complete message in one frame, and set `length` to the size of its payload.
 
     Return 0 for any other frame. The length must be given in seven bits, or in sixteen bits if seven are not enough.
     """
     cdef Py_ssize_t header = 2
-    if size < 2 or wire[0] != FINAL_TEXT:
+    if size < 2 or (wire[0] != FINAL_TEXT and wire[0] != FINAL_BINARY):
         return 0
     length[0] = wire[1]
     if length[0] == 126 and size >= 4:
@@ -145,25 +147,26 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
     return header if header + length[0] <= size else 0
 
 
-def leading_texts(read):
-    """Do the same as `bench.transport.parser.leading_texts`."""
+def leading_messages(read):
+    """Do the same as `bench.transport.parser.leading_messages`."""
     cdef bytes data
     cdef long long stamp_ns, empty_ns
     cdef bint kernel, complete
     data, stamp_ns, empty_ns, kernel, complete = read
     cdef Text wire = <Text><const char *>data
     cdef Py_ssize_t at = 0, size = len(data), header, length = 0
-    cdef list texts = []
+    cdef list messages = []
     arrival = new_tuple(Arrival, (stamp_ns, stamp_ns - empty_ns, kernel))
     while True:
         header = frame_header(wire + at, size - at, &length)
         if not header:
-            return texts, at
+            return messages, at
         if complete and at + header + length == size:
             arrival = new_tuple(Arrival, (stamp_ns, 0, kernel))
-        texts.append(new_tuple(ReceivedMessage, (
-            PyBytes_FromStringAndSize(<const char *>wire + at + header, length), arrival, header + length
-        )))
+        payload = PyBytes_FromStringAndSize(<const char *>wire + at + header, length)
+        if wire[at] == FINAL_BINARY:
+            payload = BinaryMessage(payload)
+        messages.append(new_tuple(ReceivedMessage, (payload, arrival, header + length)))
         at += header + length
 
 
@@ -255,7 +258,7 @@ cdef class TemplateMatcher(Sieve):
         self.templates.clear()
 
     def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
-        """Record the deltas of a read, if the read has only complete text frames of deltas that match.
+        """Record the deltas of a read, if the read has only complete frames of deltas that match.
 
         Return whether this is so. `at_ns`, `empty_ns` and `complete` are `timestamp_ns`, `empty_ns` and `is_complete`
         of `SocketRead`.

@@ -1,12 +1,12 @@
 """The messages in the data of a connection. Other code uses the fast path only through this module.
 
-Nearly all data are complete text frames, and most of these are deltas of the reply in progress. A delta is either
-matched with a template, or decoded like other messages. Two deltas of one kind and one response differ only in the
-event id and the payload. The first such delta is decoded, and becomes the template for others. A message matches the
-template if it differs only in the event id and the payload, and both are plain JSON strings. Then it is the same event
-with another id and payload. It is counted with its timestamp and its lengths. If a read contains any other message, the
-complete read is decoded. The work for each event is done in C. `SocketReader` passes a read to a `Sieve` before the
-read becomes a Python object. With TLS, a `Decrypter` is between `SocketReader` and `Sieve`.
+Nearly all data are complete messages in one frame, and most of these are deltas of the reply in progress. A delta is
+either matched with a template, or decoded like other messages. Two deltas of one kind and one response differ only in
+the event id and the payload. The first such delta is decoded, and becomes the template for others. A message matches
+the template if it differs only in the event id and the payload, and both are plain JSON strings. Then it is the same
+event with another id and payload. It is counted with its timestamp and its lengths. If a read contains any other
+message, the complete read is decoded. The work for each event is done in C. `SocketReader` passes a read to a `Sieve`
+before the read becomes a Python object. With TLS, a `Decrypter` is between `SocketReader` and `Sieve`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent
 
 try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
-    from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
+    from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_messages
 
     COMPILED = True
 except ModuleNotFoundError as missing:
@@ -33,16 +33,16 @@ except ModuleNotFoundError as missing:
         Sieve,
         SocketReader,
         TemplateMatcher,
-        leading_texts,
+        leading_messages,
     )
 
     COMPILED = False
 
-__all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_texts"]
+__all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_messages"]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
-_KEY = re.compile(rb'"delta"\s*:\s*"$')
-_END = re.compile(rb'"\s*\}\s*')
+_KEY = re.compile(rb'"(?:delta|data)"\s*:\s*"$')
+_END = re.compile(rb'"[\s}\]]*')
 MAX_TEMPLATES = 32
 """The maximum number of templates: enough for two templates per open item, and a few of complete items."""
 
@@ -119,7 +119,7 @@ class MessageReader(TemplateMatcher):
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without matched deltas.
 
-        If the read has data other than text frames of new messages, return the read. Its data then begins with the
+        If the read has data other than frames of complete messages, return the read. Its data then begins with the
         start of a frame that earlier reads left over.
         """
         complete_read = self._joined(read) if self._missing else read  # most reads end with a frame
@@ -133,14 +133,14 @@ class MessageReader(TemplateMatcher):
             messages: list[ReceivedMessage] | SocketRead = []
         else:
             self.hand_on()  # matched deltas came before this read, and the timeline needs the order of arrival
-            messages = self._texts(complete_read)
+            messages = self._whole(complete_read)
         self._note_ready()
         return messages
 
     def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Do the same as `read`, but match no deltas. This is for code that does not listen in the event loop."""
         complete_read = self._joined(read) if self._missing else read
-        return [] if complete_read is None else self._texts(complete_read)
+        return [] if complete_read is None else self._whole(complete_read)
 
     def take_begun(self) -> bytes:
         """Return the stored parts of a frame, joined, and clear them. The reader then waits for no further parts."""
@@ -162,8 +162,8 @@ class MessageReader(TemplateMatcher):
         self._missing -= len(read.data)
         return None if self._missing > 0 else read._replace(data=self.take_begun())
 
-    def _texts(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Return the messages of a read that has only text frames of new messages. Return any other read unchanged.
+    def _whole(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
+        """Return the messages of a read that has only frames of complete messages. Return any other read unchanged.
 
         The messages are the same as those of websockets' protocol object, in a fifth of the time. The last frame may
         continue in the next read. Its parts are stored and joined once. The protocol object would copy all earlier
@@ -171,14 +171,14 @@ class MessageReader(TemplateMatcher):
         """
         if not read.data or not self._plain:
             return read
-        texts, frames_size = leading_texts(read)
+        messages, frames_size = leading_messages(read)
         if frames_size < len(read.data):
             start = read.data[frames_size:]
             missing = missing_bytes(start)
             if not missing:
                 return read
             self._parts, self._missing = [start], missing
-        return texts
+        return messages
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:

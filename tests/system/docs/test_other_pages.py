@@ -37,5 +37,6 @@ def test_each_locust_command_is_valid_and_names_existing_files() -> None:
 
     named = parsed.stdout.splitlines()
     assert parsed.returncode == 0, parsed.stderr
-    assert len(named) == len(lines) >= 15
+    assert named
+    assert len(named) == len(lines)
     assert not [p for line in named for p in line.split(",") if not (ROOT / p).is_file()]

@@ -35,7 +35,7 @@ def _given(request: Request) -> str:
     offered = request.headers.get("sec-websocket-protocol", "").rpartition("key.")[2]
     authorization = request.headers.get("authorization", "").rpartition(" ")[2]
     own = query.get("apiKey", [""])[0] or offered or request.headers.get("x-team-key", "")
-    return own or request.headers.get("api-key") or authorization
+    return own or request.headers.get("api-key") or request.headers.get("x-goog-api-key") or authorization
 
 
 def _refuse(connection: ServerConnection, request: Request) -> Response | None:

@@ -1,0 +1,432 @@
+"""The behaviour of one simulated session of Gemini Live. Pure.
+
+A message has one field, which is its name. The service speaks one reply at a time, and names none. Speech that the
+client sends during a reply interrupts the reply, until it could have been played. `generationComplete` ends a reply,
+and `turnComplete` follows when it could have been played. The messages are sent in binary frames.
+
+The ground-truth log has names of its own for the parts of a reply: `audio.delta`, `transcript.delta`, `text.delta`. The
+first has the byte at which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import msgspec
+
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.files.safe_io import JsonError, read_json
+from bench.simulator.caller_turns import SimulatedAsr
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.conversation.items import text_tokens
+from bench.simulator.profile import is_drawn
+from bench.simulator.refusals import PostUpgradeRefusal
+from bench.simulator.responses.function_calls import ResponseTools, calls_of
+from bench.simulator.responses.response_plan import audio_schedule, text_schedule
+from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.services.gemini import setup_form
+from bench.simulator.services.gemini.setup_form import BAD_ARGUMENT, INVALID, ClosedError, SessionSetup
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.wire.dialect import BinaryMessage
+
+AUDIO_TOKENS_PER_S = 25
+WARNING_S = 60
+"""The time from `goAway` to the end of a session."""
+CLOSED, GO_AWAY = "close", "goAway"
+PLACES = {
+    "realtimeInput.audio": "input",
+    "realtimeInput.text": "input",
+    "setupComplete": "settings",
+    "generationComplete": "done",
+}
+"""The place of faults that each message is."""
+SOUND_HEAD = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000","data":'
+SOUND_TAIL = b"}}]}}}"
+STANDARD = str.maketrans("-_", "+/")
+"""The service accepts both alphabets of base64, and google-genai sends the other one."""
+MessageHandler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
+
+
+class GeminiBehaviour(SimulatedSession):
+    """One session of Gemini Live."""
+
+    fault_places = PLACES
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids, self._profile, self._rng = parts.ids, parts.profile, parts.rng
+        self._quota, self._servers = parts.quota, parts.servers
+        self._servers.sessions += 1
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
+        self._audio, self._asr = InputAudio(self._profile.vad.min_speech_ms), SimulatedAsr(self._profile.transcripts)
+        self._setup: SessionSetup | None = None  # None until the session is set up
+        self._is_closed = self._awaits_history = False
+        self._activity_byte: int | None = None  # where the activity that the client has begun starts
+        self._replies = self._handles = 0
+        self._context: dict[str, int] = {"TEXT": 0, "AUDIO": 0}  # tokens of the conversation
+        self._written = 0  # tokens of the reply in progress
+        self._series: list[PlannedSeries] = []  # what remains of the reply, with its `turnComplete`
+        self._is_generating = self._is_replying = False
+        self._rounds = 0  # consecutive replies with function calls
+        self._open_calls: set[str] = set()
+
+    def open(self, at_ns: int) -> None:
+        """Plan `goAway`. The client sends the first message."""
+        warn_s = self._profile.max_session_s - WARNING_S
+        if warn_s > 0:
+            fields = {"goAway": {"timeLeft": f"{WARNING_S}s"}}
+            self._plan(at_ns + int(warn_s * NS_PER_S), GO_AWAY, fields)
+
+    def end(self) -> None:
+        self._servers.sessions -= 1
+        for component in (self._outbox, self):
+            vars(component).clear()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            yield event
+            if event.close:
+                self._is_closed = True
+                return
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        body = _encoded({"goAway": {"timeLeft": "0s"}})
+        return OutgoingEvent(due_ns, GO_AWAY, body, close=(setup_form.INTERNAL, setup_form.EXPIRED))
+
+    # Client messages
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        try:
+            fields = read_json(bytes(message), numbers=False)
+        except JsonError:
+            fields = None
+        return self.receive(setup_form.in_camel_case(fields) if isinstance(fields, dict) else {}, at_ns)
+
+    receive_binary = receive_text
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        kind = next(iter(event), "invalid_json")
+        inner = event.get(kind)
+        if kind == "realtimeInput" and isinstance(inner, dict) and inner:
+            kind = f"{kind}.{next(iter(inner))}"
+        receipt: ReceiptFields = {}
+        try:
+            receipt = self._handle(event, at_ns)
+        except ClosedError as refused:
+            self._close(at_ns, refused)
+        return EventReceipt(type=kind[:128], event_id=None, response=None, **receipt)
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
+        if self._is_closed:
+            return {}
+        if len(event) != 1:
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        (name, value) = next(iter(event.items()))
+        if name not in _MESSAGES:
+            raise setup_form.unknown_name(name, "client_message")
+        if (self._setup is None) is not (name == "setup") or not isinstance(value, dict):
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        return _MESSAGES[name](self, value, at_ns)
+
+    def _set_up(self, value: Json, at_ns: int) -> ReceiptFields:
+        self._setup = setup_form.read_setup(value)
+        if (detection := self._setup.input.detection) is not None:
+            self._audio.silence_ms = detection.silence_duration_ms
+        self._awaits_history = self._setup.waits_for_history
+        self._context["TEXT"] = text_tokens(str(value.get("systemInstruction", "")) + str(value.get("tools", "")))
+        delays = self._profile.delays
+        due_ns = self._outbox.after(self._outbox.after(at_ns, delays.session_created), delays.session_updated)
+        self._plan(due_ns, "setupComplete", {"setupComplete": {"sessionId": self.ids.session}})
+        return {}
+
+    def _realtime_input(self, value: Json, at_ns: int) -> ReceiptFields:
+        receipt: ReceiptFields = {}
+        for name, part in value.items():
+            if name not in _REALTIME:
+                raise setup_form.unknown_name(name, "realtime_input")
+            receipt |= _REALTIME[name](self, part, at_ns)
+        return receipt
+
+    def _heard(self, blob: Any, at_ns: int) -> ReceiptFields:
+        setup = self._known
+        data = blob.get("data") if isinstance(blob, dict) else None
+        try:
+            audio = base64.b64decode((data or "").translate(STANDARD), validate=True)
+        except (ValueError, AttributeError):
+            raise ClosedError(INVALID, BAD_ARGUMENT) from None
+        if not str(blob.get("mimeType")).startswith("audio/pcm"):
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        start = self._audio.end.byte
+        for edge in self._audio.append(audio, setup.input):
+            self._on_speech(edge, at_ns)
+        return {"from_byte": start, "to_byte": self._audio.end.byte}
+
+    def _typed(self, text: Any, at_ns: int) -> ReceiptFields:
+        """Add a text. If the service detects activity, the text is one, and interrupts a reply."""
+        if not isinstance(text, str):
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        self._context["TEXT"] += text_tokens(text)
+        if not self._known.is_manual:
+            self._interrupt(at_ns)
+            self._answer(at_ns, {})
+        return {}
+
+    def _begin_activity(self, _: Any, at_ns: int) -> ReceiptFields:
+        if not self._known.is_manual:
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        self._activity_byte = self._audio.end.byte
+        self._interrupt(at_ns)
+        return {}
+
+    def _end_activity(self, _: Any, at_ns: int) -> ReceiptFields:
+        if self._activity_byte is None:
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        heard_bytes, self._activity_byte = self._audio.end.byte - self._activity_byte, None
+        if heard_bytes:
+            self._transcribe(heard_bytes * 1000 / self._known.input.format.bytes_per_s, at_ns)
+        self._answer(at_ns, {"speech_at_byte": self._audio.end.byte} if heard_bytes else {})
+        return {}
+
+    def _end_stream(self, _: Any, at_ns: int) -> ReceiptFields:
+        """Add silence, which ends the speech in progress."""
+        setup = self._known
+        silence = bytes(int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2)
+        for edge in self._audio.append(silence, setup.input):
+            self._on_speech(edge, at_ns)
+        return {}
+
+    def _client_content(self, value: Json, at_ns: int) -> ReceiptFields:
+        self._context["TEXT"] += text_tokens(str(value.get("turns", "")))
+        if self._awaits_history:
+            self._awaits_history = not value.get("turnComplete")
+            return {}
+        self._interrupt(at_ns)
+        if value.get("turnComplete"):
+            self._answer(at_ns, {})
+        return {}
+
+    def _tool_response(self, value: Json, at_ns: int) -> ReceiptFields:
+        answers = value.get("functionResponses")
+        if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+            raise ClosedError(INVALID, BAD_ARGUMENT)
+        for answer in answers:
+            if not isinstance(answer.get("response"), dict):
+                raise ClosedError(INVALID, BAD_ARGUMENT)
+            self._open_calls.discard(str(answer.get("id")))
+            self._context["TEXT"] += text_tokens(str(answer["response"]))
+        if self._is_replying and not self._open_calls and not self._series:
+            self._plan_reply(at_ns, {})
+        return {"call": str(answers[0].get("id"))} if answers else {}
+
+    @property
+    def _known(self) -> SessionSetup:
+        assert self._setup is not None, "the session is set up before any other message"
+        return self._setup
+
+    # Speech
+
+    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
+        setup, delays = self._known, self._profile.delays
+        if setup.reports_activity:
+            kind = "ACTIVITY_START" if edge.began else "ACTIVITY_END"
+            position_ms = edge.begin_ms if edge.began else edge.heard_ms
+            activity = {"voiceActivityType": kind, "audioOffset": f"{position_ms / 1000:.3f}s"}
+            delay = delays.speech_started if edge.began else delays.speech_stopped
+            self._plan(self._outbox.after(at_ns, delay), "voiceActivity", {"voiceActivity": activity})
+        if edge.began:
+            if setup.interrupts and not is_drawn(self._profile.vad.ignored_barge_in_share, self._rng):
+                self._interrupt(self._outbox.after(at_ns, delays.speech_started))
+            return
+        stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
+        self._transcribe(edge.heard_ms - self._audio.silence_ms - edge.begin_ms, stopped_ns)
+        self._answer(stopped_ns, {"speech_at_byte": edge.byte})
+
+    def _transcribe(self, audio_ms: float, at_ns: int) -> None:
+        self._context["AUDIO"] += round(audio_ms * AUDIO_TOKENS_PER_S / 1000)
+        if not self._known.transcribes_input:
+            return
+        words = self._asr.transcribe(audio_ms).split(" ")
+        completed_ns = self._outbox.after(at_ns, self._profile.delays.input_transcribed)
+        for number, word in enumerate(words, 1):
+            due_ns = at_ns + (completed_ns - at_ns) * number // len(words)
+            text = {"text": f" {word}" if number > 1 else word}
+            self._plan(due_ns, "inputTranscription", {"serverContent": {"inputTranscription": text}})
+
+    def _interrupt(self, due_ns: int) -> None:
+        """Stop the reply, if it could not have been played yet, and drop one that has not begun."""
+        if not self._is_replying:
+            return
+        for series in self._series:
+            series.dropped = True
+        self._series, self._is_replying = [], False
+        cancelled, self._open_calls = sorted(self._open_calls), set()
+        if self._is_generating or self._written or cancelled:
+            reply_id = f"reply-{self._replies}"
+            self._plan(due_ns, "interrupted", {"serverContent": {"interrupted": True}}, reply_id)
+            if cancelled:
+                self._plan(due_ns, "toolCallCancellation", {"toolCallCancellation": {"ids": cancelled}})
+            over_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
+            self._plan(over_ns, "turnComplete", self._completed(), reply_id)
+        self._is_generating = False
+
+    # Replies
+
+    def _answer(self, at_ns: int, facts: Json) -> None:
+        self._rounds = 0
+        if self._quota.respond(sum(self._context.values()), "gemini", at_ns) is not None:
+            raise ClosedError(setup_form.INTERNAL, setup_form.NO_QUOTA)
+        if self._is_replying:  # a session without interruptions answers after the reply
+            return
+        self._plan_reply(at_ns, facts)
+
+    def _plan_reply(self, at_ns: int, facts: Json) -> None:
+        setup, profile = self._known, self._profile
+        self._is_replying, self._written = True, 0
+        start_ns = self._servers.begin_ns(at_ns)
+        slowness = profile.slowness(start_ns, self._servers.sessions)
+        calls = self._drawn_calls()
+        delays = profile.delays
+        delay = delays.function_named if calls else delays.first_audio if setup.audio else delays.first_text
+        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
+        if calls:
+            self._rounds += 1
+            self._series = [self._outbox.plan([(first_ns, partial(self._call, calls))])]
+            self._servers.occupy(first_ns)
+            return
+        reply = self._next_reply()
+        schedule = (audio_schedule if setup.audio else text_schedule)(profile, reply, start_ns, first_ns, self._rng)
+        blocks, words = iter(reply.blocks["pcm16"]), iter(reply.tokens)
+        steps: list[OutboxStep] = []
+        for delta in schedule.deltas:
+            if delta.audio:
+                steps.append((delta.due_ns, partial(self._sound, next(blocks), facts if not steps else {})))
+            elif setup.transcribes_output or not setup.audio:
+                steps.append((delta.due_ns, partial(self._words, next(words), facts if not steps else {})))
+        steps.append((schedule.done_ns, self._generated))
+        played_ns = max(schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS if setup.audio else 0)
+        steps.append((played_ns, self._played))
+        self._servers.occupy(schedule.done_ns)
+        self._series = [self._outbox.plan(steps)]
+
+    def _drawn_calls(self) -> list[Json]:
+        setup, habits = self._known, self._profile.functions
+        if not setup.functions or self._rounds >= habits.rounds or not is_drawn(habits.share, self._rng):
+            return []
+        generated = calls_of(ResponseTools(setup.functions, "required", True), (), habits, self._rng)
+        return [
+            {"id": self.ids.new("call"), "name": call.name, "args": msgspec.json.decode("".join(call.tokens))}
+            for call in generated
+        ]
+
+    def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
+        reply_id, self._series = self._begun(), []
+        self._is_generating = False
+        self._open_calls = {call["id"] for call in calls}
+        body = _encoded({"toolCall": {"functionCalls": calls}})
+        return OutgoingEvent(due_ns, "toolCall", body, reply_id, call_id=calls[0]["id"])
+
+    def _begun(self) -> str:
+        """Return the id of the reply in progress, which begins with this message if it has not begun."""
+        if not self._is_generating:
+            self._is_generating = True
+            self._replies += 1
+        return f"reply-{self._replies}"
+
+    def _sound(self, block: Any, facts: Json, due_ns: int) -> OutgoingEvent:
+        reply_id = self._begun()
+        self._written += block.audio_ms * AUDIO_TOKENS_PER_S // 1000
+        return OutgoingEvent(
+            due_ns,
+            "audio.delta",
+            BinaryMessage(b"".join((SOUND_HEAD, block.encoded, SOUND_TAIL))),
+            reply_id,
+            audio_bytes=block.audio_bytes,
+            audible_byte=block.audible_byte,
+            facts=facts or None,
+        )
+
+    def _words(self, words: str, facts: Json, due_ns: int) -> OutgoingEvent:
+        reply_id, content = self._begun(), Json()
+        if self._known.audio:
+            name, content = "transcript.delta", {"outputTranscription": {"text": words}}
+        else:
+            self._written += text_tokens(words)
+            name, content = "text.delta", {"modelTurn": {"parts": [{"text": words}]}}
+        return OutgoingEvent(due_ns, name, _encoded({"serverContent": content}), reply_id, facts=facts or None)
+
+    def _generated(self, due_ns: int) -> OutgoingEvent:
+        self._is_generating = False
+        body = _encoded({"serverContent": {"generationComplete": True}})
+        return OutgoingEvent(due_ns, "generationComplete", body, f"reply-{self._replies}")
+
+    def _played(self, due_ns: int) -> OutgoingEvent:
+        self._is_replying, self._series = False, []
+        if self._known.resumes:
+            self._handles += 1
+            update = {"newHandle": f"{self.ids.session}-{self._handles}", "resumable": True}
+            self._plan(due_ns, "sessionResumptionUpdate", {"sessionResumptionUpdate": update})
+        return OutgoingEvent(due_ns, "turnComplete", _encoded(self._completed()), f"reply-{self._replies}")
+
+    def _completed(self) -> Json:
+        """Return the end of a turn, with the tokens of its reply. The reply becomes part of the conversation."""
+        kind, written, prompt = "AUDIO" if self._known.audio else "TEXT", self._written, dict(self._context)
+        self._written = 0
+        self._context[kind] += written
+        self._quota.spend(written, 0)
+        usage: Json = {
+            "promptTokenCount": sum(prompt.values()),
+            "promptTokensDetails": [{"modality": name, "tokenCount": count} for name, count in prompt.items()],
+            "responseTokenCount": written,
+            "responseTokensDetails": [{"modality": kind, "tokenCount": written}],
+            "totalTokenCount": sum(prompt.values()) + written,
+        }
+        return {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
+
+    def _close(self, at_ns: int, refused: ClosedError) -> None:
+        close = (refused.code, refused.reason)
+        self._outbox.plan([(at_ns, lambda due_ns: OutgoingEvent(due_ns, CLOSED, b"", close=close))])
+
+    def _plan(self, due_ns: int, name: str, fields: Json, reply_id: str | None = None) -> None:
+        body = _encoded(fields)
+        self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, name, body, reply_id))])
+
+
+def _encoded(fields: Json) -> BinaryMessage:
+    return BinaryMessage(msgspec.json.encode(fields))
+
+
+_MESSAGES: Mapping[str, MessageHandler] = {
+    "setup": GeminiBehaviour._set_up,
+    "realtimeInput": GeminiBehaviour._realtime_input,
+    "clientContent": GeminiBehaviour._client_content,
+    "toolResponse": GeminiBehaviour._tool_response,
+}
+_REALTIME: Mapping[str, MessageHandler] = {
+    "audio": GeminiBehaviour._heard,
+    "text": GeminiBehaviour._typed,
+    "activityStart": GeminiBehaviour._begin_activity,
+    "activityEnd": GeminiBehaviour._end_activity,
+    "audioStreamEnd": GeminiBehaviour._end_stream,
+}
+
+PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+PATHS = (
+    *(PATH, PATH.replace("v1beta", "v1alpha")),
+    *(f"/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent" for version in ("v1", "v1beta1")),
+)
+BAD_KEY = PostUpgradeRefusal("invalid_api_key", setup_form.BAD_KEY, INVALID, is_event=False)
+
+
+def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    return AcceptedUpgrade(lambda model, parts: GeminiBehaviour(parts), "") if request.path in PATHS else None
+
+
+SERVICE = SimulatedService(_accept, websocket_urls(gemini=PATH), bad_key=BAD_KEY, titles={"gemini": "Gemini Live"})

@@ -1,0 +1,417 @@
+"""The dialect of Gemini Live: its messages, its replies without names, its tokens, and the settings that it refuses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.base.errors import ScriptError
+from bench.load.planning.lacking import missing_features
+from bench.plan.steps import SendStep
+from bench.services.gemini.dialect import GEMINI
+from bench.services.gemini.replies import SessionReader, usage_of
+from bench.services.registry import service_at
+from bench.wire.dialect import AwaitedEvent, Feature
+from bench.wire.events import UNREAD, EventKind, TokenUsage
+from bench.wire.settings import FunctionOutput, Message
+from tests.helpers import MS, closing, say
+from tests.memory_transport import PeerAnswer
+from tests.services.gemini_talk import (
+    GENERATED,
+    GO_AWAY,
+    INTERRUPTED,
+    LOUD,
+    OVER,
+    READY,
+    REPLY,
+    TOOL_CALL,
+    VAD,
+    Peer,
+    Talk,
+    body,
+    compiled,
+    content,
+    decoded,
+    google,
+    interrupted_by_speech,
+    parcels,
+    said,
+    settings_of,
+    sound,
+    speak,
+)
+
+# Sent messages.
+
+
+def test_the_first_message_has_all_settings_of_the_session() -> None:
+    settings = settings_of(
+        model="gemini-3.8-live",
+        voice="Puck",
+        instructions="Be brief.",
+        reasoning={"effort": "low"},
+        max_output_tokens=500,
+        input_transcription={"model": "any", "language": "en", "keywords": ["parcel"]},
+        turn_detection={"type": "server_vad", "silence_duration_ms": 300, "interrupt_response": False},
+        extra={"contextWindowCompression": {"slidingWindow": {}}},
+    )
+    set_up, awaited = GEMINI.setup_messages(settings, "e1")
+
+    assert body(set_up) == {
+        "setup": {
+            "model": "models/gemini-3.8-live",
+            "generationConfig": {
+                "responseModalities": ["AUDIO"],
+                "maxOutputTokens": 500,
+                "thinkingConfig": {"thinkingLevel": "LOW"},
+                "speechConfig": {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Puck"}}},
+            },
+            "systemInstruction": {"parts": [{"text": "Be brief."}]},
+            "realtimeInputConfig": {
+                "automaticActivityDetection": {"silenceDurationMs": 300},
+                "activityHandling": "NO_INTERRUPTION",
+            },
+            "inputAudioTranscription": {"languageCodes": ["en"], "customVocabulary": ["parcel"]},
+            "outputAudioTranscription": {},
+            "contextWindowCompression": {"slidingWindow": {}},
+        }
+    }
+    assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "setupComplete")
+
+
+def test_the_model_of_vertex_ai_keeps_its_path() -> None:
+    name = "projects/p/locations/us-central1/publishers/google/models/gemini-3.8-live"
+    set_up, _ = GEMINI.setup_messages(settings_of(extra={"model": name}), "e1")
+
+    assert body(set_up)["setup"]["model"] == name
+
+
+def test_a_history_follows_the_set_up_as_complete_content() -> None:
+    history = [Message(role="user", text="Hello"), Message(role="assistant", text="Yes?")]
+    settings, messages = GEMINI.with_history(settings_of(), history)
+    set_up, _, seeded = GEMINI.setup_messages(settings, "e1")
+
+    assert not messages
+    assert body(set_up)["setup"]["historyConfig"] == {"initialHistoryInClientContent": True}
+    turns = [{"role": "user", "parts": [{"text": "Hello"}]}, {"role": "model", "parts": [{"text": "Yes?"}]}]
+    assert body(seeded) == {"clientContent": {"turns": turns, "turnComplete": True}}
+
+
+def test_a_function_output_is_an_object() -> None:
+    for output, response in (('{"a": 1}', {"a": 1}), ("sunny", {"output": "sunny"}), ("[1]", {"output": "[1]"})):
+        message = GEMINI.function_output(FunctionOutput(call_id="c1", name="f", output=output), "e1")
+        assert body(message) == {
+            "toolResponse": {"functionResponses": [{"id": "c1", "name": "f", "response": response}]}
+        }
+
+
+@pytest.mark.parametrize(
+    ("session", "setting"),
+    [
+        ({"turn_detection": "semantic_vad"}, "turn_detection must be server_vad or none"),
+        ({"turn_detection": {"type": "server_vad", "threshold": 0.5}}, "threshold"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"output": "transcript"}, "output must be audio or text"),
+        ({"input_format": "g711_ulaw"}, "input_format"),
+        ({"extra": {"systemInstruction": {}}}, "use `instructions`"),
+        ({"extra": {"generationConfig": {"responseModalities": ["TEXT"]}}}, "use `output`"),
+    ],
+)
+def test_settings_that_the_service_does_not_have_are_refused(session: dict[str, Any], setting: str) -> None:
+    with pytest.raises(ScriptError, match=setting):
+        compiled(say(), **session)
+
+
+def test_an_event_in_the_format_of_another_service_is_refused() -> None:
+    with pytest.raises(ScriptError, match="have no `type`"):
+        compiled(say(), SendStep({"type": "response.create"}))
+
+
+def test_settings_of_one_response_are_refused() -> None:
+    with pytest.raises(ScriptError, match="sets instructions"):
+        compiled(say(instructions="Be brief."))
+
+
+def test_both_addresses_are_known_by_their_paths() -> None:
+    vertex = "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"
+    gemini_api = service_at("generativelanguage.googleapis.com", "")
+    vertex_ai = service_at("europe-west4-aiplatform.googleapis.com", vertex)
+
+    assert gemini_api is not None
+    assert gemini_api.key_header == ("x-goog-api-key", "")
+    assert vertex_ai is not None
+    assert vertex_ai.key_header == ("Authorization", "Bearer")
+    assert "key" not in gemini_api.url
+
+
+# Conversations.
+
+
+def test_typed_turns_are_measured_from_the_text_to_the_first_audio(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google())
+
+    assert (talk.session.outcome, talk.outcomes) == ("ok", ["ok", "ok"])
+    assert talk.sent_keys() == ["setup", "text", "text"]
+    assert talk.session.service_session_id == "s-1"
+    for turn in talk.turns:
+        metrics = turn.metrics_ns()
+        assert (metrics["ttfa"], metrics["transcript_first"]) == (300 * MS, 310 * MS)
+        assert metrics["response_total"] == 340 * MS
+        assert turn.reply_text == "It is on its way."
+        assert (turn.audio_deltas, turn.transcript_deltas) == (2, 2)
+        assert {"response_created", "transcript_done", "truncate_sent"}.isdisjoint(turn.instants)
+
+
+def test_without_turn_detection_the_client_begins_and_ends_the_activity(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), speak()), google())
+
+    assert talk.outcomes == ["ok", "ok"]
+    activity = ["activityStart", "audio", "audio", "activityEnd"]
+    assert talk.sent_keys() == ["setup", "activityStart", "text", "activityEnd", *activity]
+    typed, spoken = talk.turns
+    assert typed.metrics_ns()["ttfa"] == spoken.metrics_ns()["ttfa"] == 300 * MS
+    assert spoken.late_chunks == 0
+
+
+def detecting(*replies: Sequence[PeerAnswer], speech_chunks: int) -> Peer:
+    """Return a service that sends the next reply after each `speech_chunks` pieces of audio that are not silence."""
+    left, heard = list(replies), [0]
+
+    def answer(message: bytes) -> Iterable[PeerAnswer]:
+        fields = msgspec.json.decode(message)
+        audio = fields.get("realtimeInput", {}).get("audio")
+        if "setup" in fields:
+            yield 30 * MS, READY
+        elif audio and any(base64.b64decode(audio["data"])):
+            assert audio["mimeType"] == "audio/pcm;rate=16000"
+            heard[0] += 1
+            if heard[0] % speech_chunks == 0 and left:
+                yield from left.pop(0)
+        elif "text" in fields.get("realtimeInput", {}) and left:
+            yield from left.pop(0)
+
+    return answer
+
+
+def test_speech_that_the_service_detects_is_measured_from_its_end(tmp_path: Path) -> None:
+    heard = (
+        (100 * MS, content(inputTranscription={"text": " Where is"})),
+        (150 * MS, content(inputTranscription={"text": " it?"})),
+    )
+    script = compiled(speak(), input_transcription="any", **VAD)
+    talk = Talk(tmp_path, script, detecting([*heard, *REPLY], speech_chunks=2))
+
+    (turn,) = talk.turns
+    assert (talk.session.outcome, turn.outcome) == ("ok", "ok")
+    reference_ns = turn.instants["speech_end"]
+    assert turn.instants["first_audio"] - reference_ns == 300 * MS
+    assert turn.metrics_ns()["voice_to_voice"] == turn.instants["first_audible"] - reference_ns
+    assert turn.input_text == "Where is it?"
+    assert "first_input_transcript" in turn.instants
+    unreported = {"speech_started", "speech_stopped", "committed", "input_transcribed"}
+    assert unreported.isdisjoint(turn.instants), "the service does not report them"
+
+
+def test_instants_that_the_service_never_reports_are_known_before_a_run() -> None:
+    planned = missing_features(compiled(speak(), **VAD), arrives=False)
+
+    assert planned is not None
+    (turn,) = planned["turns"]
+    assert {"committed", "vad_splits", "response_created", "truncated"} <= turn["lacks"].keys()
+    assert {"speech_started", "speech_stopped", "first_audio"}.isdisjoint(turn["lacks"])
+
+
+def test_reported_voice_activity_is_measured(tmp_path: Path) -> None:
+    def voice(kind: str, offset: str) -> bytes:
+        return msgspec.json.encode({"voiceActivity": {"voiceActivityType": kind, "audioOffset": offset}})
+
+    activity = (50 * MS, voice("ACTIVITY_START", "0.1s")), (80 * MS, voice("ACTIVITY_END", "0.2s"))
+    talk = Talk(tmp_path, compiled(speak(), **VAD), detecting([*activity, *REPLY], speech_chunks=2))
+
+    (turn,) = talk.turns
+    assert turn.outcome == "ok"
+    assert {"speech_started", "speech_stopped"} <= turn.instants.keys()
+
+
+@pytest.mark.parametrize("is_generated", [False, True], ids=["while generated", "while played"])
+def test_speech_interrupts_a_reply_and_gets_its_own(tmp_path: Path, *, is_generated: bool) -> None:
+    long = [(300 * MS + number * 10 * MS, sound()) for number in range(30)]
+    first = [*long, *([(700 * MS, GENERATED)] if is_generated else [])]
+    second = [(120 * MS, INTERRUPTED), (130 * MS, OVER), *((delay + 500 * MS, data) for delay, data in REPLY)]
+    peer = detecting(first, second, speech_chunks=2)
+    talk = Talk(tmp_path, compiled(*interrupted_by_speech(500), **VAD), peer)
+
+    assert (talk.session.outcome, talk.outcomes) == ("ok", ["interrupted", "ok"])
+    stopped, answered = talk.turns
+    assert stopped.response_id != answered.response_id
+    assert stopped.instants["barge_in"] < stopped.instants["barge_in_detected"]
+    assert answered.reply_text == "It is on its way."
+    assert stopped.audio_deltas == 30
+    assert "truncate_sent" not in stopped.instants
+
+
+def test_functions_are_called_and_the_service_continues_by_itself(tmp_path: Path) -> None:
+    calling: Sequence[PeerAnswer] = ((200 * MS, TOOL_CALL),)
+    script = compiled(say(), tools=(parcels(),), **VAD)
+    talk = Talk(tmp_path, script, google(calling, REPLY))
+
+    (turn,) = talk.turns
+    assert (talk.session.outcome, turn.outcome) == ("ok", "ok")
+    assert talk.sent_keys() == ["setup", "text", "toolResponse"]
+    answer = {"id": "call-1", "name": "find_parcel", "response": {"state": "on its way"}}
+    assert {"toolResponse": {"functionResponses": [answer]}} in talk.sent
+    assert turn.instants["answer_request_sent"] - turn.instants["request_sent"] == 200 * MS
+
+
+def test_a_cancelled_function_call_ends_its_turn(tmp_path: Path) -> None:
+    cancelled = msgspec.json.encode({"toolCallCancellation": {"ids": ["call-1"]}})
+    calling: Sequence[PeerAnswer] = ((200 * MS, TOOL_CALL), (210 * MS, INTERRUPTED), (211 * MS, cancelled))
+    slow = replace(parcels(), delay=5.0)
+    talk = Talk(tmp_path, compiled(say(), tools=(slow,), **VAD), google(calling))
+
+    assert talk.outcomes == ["cancelled:turn_detected"]
+
+
+def test_tokens_that_follow_the_reply_belong_to_its_turn(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google())
+
+    assert [turn.usage for turn in talk.turns] == [TokenUsage(text_in=10, audio_in=20, text_out=4, audio_out=25)] * 2
+    assert talk.session.stray_usage is None
+
+
+def test_tokens_that_never_come_do_not_stop_the_session(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), **VAD), google(REPLY[:-1]))
+
+    assert talk.outcomes == ["ok"]
+    assert talk.turns[0].usage is None
+
+
+def test_a_reply_without_content_fails_its_turn(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), **VAD), google([(100 * MS, OVER)]))
+
+    assert talk.outcomes == ["failed:no_audio"]
+
+
+def test_the_end_of_the_last_reply_does_not_end_the_next(tmp_path: Path) -> None:
+    late = [*REPLY[:-1], (2_000 * MS, OVER)]  # after the next request, and before its reply
+    slow = [(delay + 3_000 * MS, data) for delay, data in REPLY]
+    talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google(late, slow))
+
+    assert talk.outcomes == ["ok", "ok"]
+    assert talk.turns[1].metrics_ns()["ttfa"] == 3_300 * MS
+    assert [turn.usage is not None for turn in talk.turns] == [True, True]
+
+
+def test_an_announced_close_is_the_end_by_age(tmp_path: Path) -> None:
+    ending = (400 * MS, GO_AWAY), closing(500 * MS, 1011, "Deadline expired")
+    talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google(REPLY, [*ending]))
+
+    assert (talk.session.outcome, talk.outcomes) == ("session_expired", ["ok", "session_expired"])
+
+
+def test_a_handle_of_the_service_continues_the_session_in_another(tmp_path: Path) -> None:
+    update = {"sessionResumptionUpdate": {"newHandle": "handle-1", "resumable": True}}
+    handed = google([*REPLY, (950 * MS, msgspec.json.encode(update))])
+    script = compiled(say(), extra={"sessionResumption": {}}, **VAD)
+    talk = Talk(tmp_path, script, handed)
+    resumed, *_ = script.prepare_session(0, 0).resumed("handle-1").setup_messages
+
+    assert talk.outcomes == ["ok"]
+    assert decoded(msgspec.json.encode(update))[0].text == "handle-1"
+    assert body(resumed)["setup"]["sessionResumption"] == {"handle": "handle-1"}
+
+
+@pytest.mark.parametrize("extra", [{}, {"sessionResumption": {}}])
+def test_a_renewal_needs_handles_of_the_service(extra: dict[str, Any]) -> None:
+    missing = GEMINI.missing_features_of(settings_of(extra=extra))
+
+    assert (Feature.RENEWAL in missing) is not bool(extra)
+
+
+def test_a_close_without_an_announcement_keeps_its_code(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, compiled(say(), **VAD), google([closing(100 * MS, 1011, "You exceeded your quota")]))
+
+    assert talk.session.outcome == "closed:1011"
+
+
+def test_text_replies_are_measured(tmp_path: Path) -> None:
+    text = [(200 * MS, content(modelTurn={"parts": [{"text": "Yes."}]})), (210 * MS, GENERATED), (220 * MS, OVER)]
+    talk = Talk(tmp_path, compiled(say(), output="text", **VAD), google(text))
+
+    (turn,) = talk.turns
+    assert (turn.outcome, turn.reply_text) == ("ok", "Yes.")
+    assert turn.instants["first_text"] - turn.instants["request_sent"] == 200 * MS
+
+
+# Received messages.
+
+
+def test_parts_of_one_message_are_one_delta() -> None:
+    blob = {"mimeType": "audio/pcm;rate=24000", "data": LOUD}
+    parts = [{"text": "hm", "thought": True}, {"inlineData": blob}, {"inlineData": blob}]
+    (event,) = decoded(content(modelTurn={"parts": parts}))
+
+    assert (event.kind, event.payload_bytes) == (EventKind.AUDIO_DELTA, 2 * 4_800)
+
+
+@pytest.mark.parametrize("mime_type", ["audio/pcm;rate=48000", "audio/opus", ""])
+def test_audio_of_another_type_ends_the_session(tmp_path: Path, mime_type: str) -> None:
+    talk = Talk(tmp_path, compiled(say(), **VAD), google([(100 * MS, sound(mime_type=mime_type))]))
+
+    assert talk.session.outcome == "failed:media_type"
+
+
+def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None:
+    events = decoded(sound(), said("Yes", finished=True), GENERATED)
+
+    done = [(event.kind, event.name, event.text) for event in events if event.text]
+    assert done == [(EventKind.TRANSCRIPT_DONE, "serverContent.outputTranscription", "Yes")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "usage"),
+    [
+        ({"promptTokenCount": 7}, TokenUsage(text_in=7)),
+        ({"candidatesTokenCount": 3, "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}]},
+         TokenUsage(audio_out=3)),
+        ({"promptTokenCount": 9, "cachedContentTokenCount": 4}, TokenUsage(text_in=9, cached_in=4, cached_text_in=4)),
+        ({"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}]},
+         TokenUsage(text_in=5, audio_in=4)),
+        ({"promptTokenCount": -1}, UNREAD),
+        ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
+    ],
+)  # fmt: skip
+def test_tokens_are_read_by_modality(fields: dict[str, Any], usage: TokenUsage) -> None:
+    assert usage_of(fields) == usage
+
+
+def test_audio_is_removed_from_messages_of_both_directions() -> None:
+    appended = GEMINI.append(b"\1\2" * 10, "e1").data
+    for message in (appended, sound()):
+        stripped = GEMINI.without_audio(message)
+        assert b'"data":""' in stripped
+        assert [event.kind for event in GEMINI.decode(stripped)] == [event.kind for event in GEMINI.decode(message)]
+    assert GEMINI.without_audio(OVER) is OVER
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = LEAF | st.lists(LEAF, max_size=3) | st.dictionaries(st.text(max_size=6), LEAF | st.lists(LEAF, max_size=2))
+NAMES = st.sampled_from(
+    ["serverContent", "setupComplete", "toolCall", "toolCallCancellation", "usageMetadata", "goAway", "voiceActivity",
+     "sessionResumptionUpdate", "error", "modelTurn", "parts", "inlineData", "functionCalls", "turnComplete"]
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=3), max_size=5))
+def test_any_json_is_decoded_without_an_error(messages: list[dict[str, Any]]) -> None:
+    reader = SessionReader()
+    for message in messages:
+        assert reader.decode(msgspec.json.encode(message))
