@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.analysis.targets.conditions import ALLOWABLE
 from rtbench.cli.app import GROUPS, commands
 from tests.command_line import call
 
@@ -59,3 +60,9 @@ def test_the_help_of_run_names_the_results_of_an_inconclusive_threshold_with_the
     assert all(
         f"{word} ({status}" in text for word, status in (("fail", "exit status 3"), ("warn", "0"), ("pass", "0"))
     )
+
+
+def test_the_help_of_check_names_the_conditions_that_may_differ() -> None:
+    listed = " ".join(call("check", "--help", env={"COLUMNS": "200", "TERM": "dumb"}).stdout.replace("│", " ").split())
+
+    assert [name for name in ALLOWABLE if name not in listed] == []

@@ -226,7 +226,12 @@ def check(
     ] = None,
     junit: Annotated[str, option("The same as --write junit=FILE.", "FILE")] = "",
     allow_different: Annotated[
-        str, option("Conditions in which stored baselines may differ: model,region.", "NAMES")
+        str,
+        option(
+            "Conditions in which stored baselines may differ, such as model,region: api_version, client_version, "
+            "concurrency, model, pacing, region, scripts, service, voice, warmup.",
+            "NAMES",
+        ),
     ] = "",
     explain: Explain = False,
     quiet: Annotated[bool, option("Print only the annotations for GitHub and Azure.", "--quiet")] = False,
