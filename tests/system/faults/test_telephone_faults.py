@@ -109,6 +109,8 @@ def test_audio_from_another_port_is_heard(calls: Calls, fault: str) -> None:
 
 
 def test_dropped_packets_are_counted(calls: Calls) -> None:
+    """The caller may hang up before a packet after the second gap arrives. Then it does not know of this gap."""
     dropped = sum(bool(line.get("dropped")) for line in calls.packets("drop,count=5"))
 
-    assert dropped == calls.sessions["drop,count=5"]["rtp_lost"] == 10  # five in each utterance
+    assert dropped == 10  # five in each utterance
+    assert calls.sessions["drop,count=5"]["rtp_lost"] in (5, dropped)
