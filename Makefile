@@ -16,7 +16,7 @@ bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_O
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
 test test-system test-release coverage: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
-test: .venv/dev ## tests without a process of their own, and one real run of each part: three to four minutes on two cores (EXAMPLES=all: 300 examples of each property)
+test: .venv/dev ## tests without a process of their own, and one real run of each part: about three minutes on two cores (EXAMPLES=all: 300 examples of each property)
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
