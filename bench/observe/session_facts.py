@@ -179,11 +179,11 @@ class SessionFacts(SessionObservation):
     greeting_onset_ns: int = 0
     """The uncertainty of the greeting's start within the audio."""
     is_closed: bool = False
+    """True if the service has ended the session, or the connection is closed."""
     resumption: str = ""
     """The last handle with which another session can continue this one; "" if the service has sent none."""
     is_expiring: bool = False
     """True if the service has announced that it will close the connection."""
-    """True if the service has ended the session, or the connection is closed."""
     history_left: int = 0
     """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0

@@ -99,7 +99,7 @@ class AgentDialect(FullDuplexDialect):
         try:
             return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
         except NOT_JSON as error:
-            return decode_again(self, message, error)
+            return decode_again(self.decode, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         objects, names = self.audio_in

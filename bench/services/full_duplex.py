@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bench.wire.dialect import Dialect, Feature, TurnSource
-from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection, UnsupportedSetting
+from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection, UnsupportedSetting, foreign_setting
 
 UNSPEAKABLE = (
     *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION),
@@ -46,11 +46,7 @@ class FullDuplexDialect(Dialect):
             return UnsupportedSetting(
                 ("output",), f"output must be audio: {self.title} has no {settings.output} output"
             )
-        unset = SessionSettings()
-        for name in settings.__struct_fields__:
-            if name not in self.settings and getattr(settings, name) != getattr(unset, name):
-                return UnsupportedSetting((name,), f"{name} is not a setting of {self.title}: remove it")
-        if refused := self.unknown_format(settings):
+        if refused := foreign_setting(settings, self.settings, self.title) or self.unknown_format(settings):
             return refused
         if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
             problem = f"output_format must equal input_format: {self.title} has one format for both directions"

@@ -174,6 +174,7 @@ class GptLive(FullDuplexDialect):
         }
     )
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
+    has_history_in_settings = True
     delegates, billing, expiry, setting_keys = True, Billing.BACKEND, MAX_DURATION_CLOSE, SETTING_KEYS
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType(
@@ -186,11 +187,6 @@ class GptLive(FullDuplexDialect):
             CLOSE: MessageKind.CLOSE,
         }
     )
-
-    def with_history(
-        self, settings: SessionSettings, history: Sequence[Message]
-    ) -> tuple[SessionSettings, Sequence[Message]]:
-        return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -272,7 +268,7 @@ class GptLive(FullDuplexDialect):
                 return decode(wire)
             return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
         except NOT_JSON as error:
-            return decode_again(self, message, error)
+            return decode_again(self.decode, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         (event, *_) = self.decode(message)

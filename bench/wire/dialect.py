@@ -248,6 +248,8 @@ class Dialect:
     """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
     usage_follows = False
     """True if the tokens of a reply are reported after its end."""
+    has_history_in_settings = False
+    """True if the set-up of a session contains its history, so that no messages follow for it."""
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
@@ -263,7 +265,9 @@ class Dialect:
         self, settings: SessionSettings, history: Sequence[Message]
     ) -> tuple[SessionSettings, Sequence[Message]]:
         """Return (the settings of a session with this history, the messages that the client must send)."""
-        return settings, history
+        if not self.has_history_in_settings:
+            return settings, history
+        return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         """Return `missing_features`, with the features that a session with these settings lacks."""
@@ -419,12 +423,14 @@ def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session
 
 
-def decode_again(dialect: Dialect, message: bytes, error: Exception) -> Sequence[ServerEvent]:
-    """Return the events of a message that `dialect.decode` could not read because of `error`, one of `NOT_JSON`.
+def decode_again(
+    decode: Callable[[bytes], Sequence[ServerEvent]], message: bytes, error: Exception
+) -> Sequence[ServerEvent]:
+    """Return the events of a message that `decode` could not read because of `error`, one of `NOT_JSON`.
 
     U+FFFD replaces lone surrogates in any part of the message.
     """
     whole = without_lone_surrogates(message)
     if whole != message:
-        return dialect.decode(whole)
+        return decode(whole)
     return (ServerEvent(EventKind.MALFORMED, reason=json_problem(message, error)[:200]),)

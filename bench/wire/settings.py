@@ -8,7 +8,7 @@ wrong. Each dialect has its own names for these settings. A dialect declares the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -253,6 +253,15 @@ def conflict(
         keys = _meeting(settings, extra, path)
         if keys is not None:
             return UnsupportedSetting(keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}")
+    return None
+
+
+def foreign_setting(settings: SessionSettings, known: Collection[str], title: str) -> UnsupportedSetting | None:
+    """Return the first setting that differs from its default and is not `known` to the service with this title."""
+    unset = SessionSettings()
+    for name in settings.__struct_fields__:
+        if name not in known and getattr(settings, name) != getattr(unset, name):
+            return UnsupportedSetting((name,), f"{name} is not a setting of {title}: remove it")
     return None
 
 

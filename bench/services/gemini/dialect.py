@@ -35,6 +35,7 @@ from bench.wire.settings import (
     SettingKeys,
     TurnDetection,
     UnsupportedSetting,
+    foreign_setting,
     merged,
     undone,
     without_none,
@@ -100,7 +101,7 @@ class Gemini(Dialect):
     name = "gemini"
     turn_source = TurnSource.REPLIES
     takes_response_settings = False
-    continues_calls = usage_follows = True
+    continues_calls = usage_follows = has_history_in_settings = True
     session_decoder = staticmethod(lambda: SessionReader().decode)
     resumption = staticmethod(lambda handle: {RESUMPTION: {"handle": handle}})
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
@@ -121,20 +122,14 @@ class Gemini(Dialect):
     )
     missing_features = MISSING_FEATURES
 
-    def with_history(
-        self, settings: SessionSettings, history: Sequence[Message]
-    ) -> tuple[SessionSettings, Sequence[Message]]:
-        return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
-
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         has_handles = RESUMPTION in settings.extra
         return {name: text for name, text in MISSING_FEATURES.items() if name is not Feature.RENEWAL or not has_handles}
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        unset, detection = SessionSettings(), settings.turn_detection
-        for name in settings.__struct_fields__:
-            if name not in SETTINGS and getattr(settings, name) != getattr(unset, name):
-                return UnsupportedSetting((name,), f"{name} is not a setting of Gemini Live: remove it")
+        if foreign := foreign_setting(settings, SETTINGS, "Gemini Live"):
+            return foreign
+        detection = settings.turn_detection
         if settings.output not in ("audio", "text"):
             return UnsupportedSetting(("output",), "output must be audio or text: Gemini Live always replies")
         if not (settings.voice is None or isinstance(settings.voice, str)):

@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.files.sanitize import slug
 from bench.files.values import (
     MAX_ARGUMENTS_CHARACTERS,
@@ -30,8 +29,10 @@ from bench.files.values import (
     get_text,
     object_in,
     shortened_settings,
+    string_in,
 )
-from bench.wire.dialect import NOT_JSON
+from bench.services.openai.events import MANY_TOKENS
+from bench.wire.dialect import NOT_JSON, decode_again
 from bench.wire.events import (
     EMPTY,
     UNREAD,
@@ -63,8 +64,6 @@ MAX_CALLS = 1_000
 """The maximum number of function calls that are read of one message."""
 MAX_ENDED = 2
 """The maximum number of replies whose `turnComplete` is awaited. If there are more, the service omits it."""
-MANY_TOKENS = 2**40
-"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
 _RATE = re.compile(r"rate=(\d+)")
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
 
@@ -143,10 +142,7 @@ class SessionReader:
         try:
             return list(self._events(message)) or (ServerEvent(EventKind.NOTED, CONTENT),)
         except NOT_JSON as error:
-            whole = without_lone_surrogates(message)
-            if whole != message:
-                return self.decode(whole)
-            return (ServerEvent(EventKind.MALFORMED, reason=json_problem(message, error)[:200]),)
+            return decode_again(self.decode, message, error)
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
         wire, known = _decode_wire(message), False
@@ -278,7 +274,12 @@ class SessionReader:
             is_first = not self._heard.begun and text_characters(interim.text)
             if is_first:  # later ones replace it
                 self._heard.begun = True
-                yield ServerEvent(EventKind.INPUT_DELTA, INTERIM_TEXT, item_id=self._input_id, text=_text(interim.text))
+                yield ServerEvent(
+                    EventKind.INPUT_DELTA,
+                    INTERIM_TEXT,
+                    item_id=self._input_id,
+                    text=string_in(interim.text)[:MAX_TEXT_CHARACTERS],
+                )
             else:
                 yield ServerEvent(EventKind.NOTED, INTERIM_TEXT)
         if (transcription := content.input_transcription) is not None:
@@ -338,7 +339,7 @@ class _Transcript:
         """True if a part, or a preliminary text, has arrived."""
 
     def add(self, raw: msgspec.Raw) -> str:
-        text = _text(raw)[: self._room]
+        text = string_in(raw)[: self._room]
         self.begun = True
         self._room -= len(text)
         if text:
@@ -354,11 +355,6 @@ class _Transcript:
 def _is_readable(mime_type: str) -> bool:
     rate = _RATE.search(mime_type)
     return mime_type.startswith("audio/pcm") and (rate is None or int(rate[1][:9]) == RATE_HZ)
-
-
-def _text(raw: msgspec.Raw) -> str:
-    value = msgspec.json.decode(raw) if len(raw) else None
-    return value[:MAX_TEXT_CHARACTERS] if isinstance(value, str) else ""
 
 
 def _joined(sounds: Sequence[msgspec.Raw]) -> msgspec.Raw:

@@ -264,7 +264,7 @@ class EventReader(Dialect):
                     kind = self.item_kinds.get((kind, wire.item.type), kind)
             return (_described(kind, wire),)
         except NOT_JSON as error:
-            return decode_again(self, message, error)
+            return decode_again(self.decode, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         (event,) = self.decode(message)
