@@ -63,6 +63,8 @@ them would make 3,000 frames.
 """
 MAX_WAITING = 64
 """The maximum number of packets that wait for an earlier packet."""
+MAX_STANDSTILL_PACKETS = 500
+"""The maximum number of packets that wait for the decision after a standstill: 10 s of audio."""
 _HALF_TIMESTAMP = TIMESTAMPS // 2
 
 
@@ -216,9 +218,10 @@ class JitterBuffer:
 
     def _release_before(self, before_ns: int, frames: list[Frame]) -> None:
         """Release the frames in order, and those that wait for packets which were due before an instant."""
-        if self._standstill is not None and not self._ends_standstill(before_ns):
-            return
         waiting = self._waiting
+        decided_ns = before_ns if len(waiting) <= MAX_STANDSTILL_PACKETS else NEVER_NS
+        if self._standstill is not None and not self._ends_standstill(decided_ns):
+            return
         while waiting:
             if (held := waiting.pop(self._next, None)) is not None:
                 if self._ahead and (ahead := self._ahead.pop(self._next, None)) is not None:

@@ -45,8 +45,6 @@ SLOWER_PACKETS = 4, 16
 """The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
 MAX_EARLY_NS = 60 * NS_PER_MS
 """The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
-MAX_STANDSTILL_PACKETS = 500
-"""The maximum number of packets that a decision waits for: 10 s of audio."""
 _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
 _LOG_DOUBT = -math.log(1 - CONFIDENCE)
 
@@ -206,7 +204,7 @@ class Standstill:
 
     def is_decided(self, before_ns: int) -> bool:
         """Return whether the decision is due before an instant. All packets that arrived by then were added."""
-        if self.has_caught_up or len(self.packets) > MAX_STANDSTILL_PACKETS:
+        if self.has_caught_up:
             return True
         while self.until_ns < before_ns:
             if self._compared_ns - self._least_ns <= self._window_ns // 2:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.transport.media.jitter import MAX_WAITING, Frame, JitterBuffer
+from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS, MAX_WAITING, Frame, JitterBuffer
 from bench.transport.media.rtp import Codec, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from bench.wire.audio import PCM16_16K
 from tests.examples import thorough
@@ -97,6 +97,20 @@ def test_a_flood_of_packets_that_never_continue_the_stream_is_bounded() -> None:
     for number in range(2, 2_000, 2):
         subject.add(received(number, due(0)))
         assert len(subject._waiting) <= MAX_WAITING + 1
+
+
+@pytest.mark.parametrize("kind", ["audio", "comfort_noise"])
+def test_a_flood_of_packets_after_a_standstill_is_bounded(kind: str) -> None:
+    subject = new_buffer()
+    play(subject, *(on_time(number) for number in range(100)))
+    late_ns = due(150)
+    subject.add(received(100, late_ns))
+    waiting = 0
+    for number in range(101, 2_000):
+        subject.add(received(number, late_ns, ticks=100 * 160 + number, kind=kind))
+        waiting = max(waiting, len(subject._waiting))
+
+    assert MAX_WAITING < waiting <= MAX_STANDSTILL_PACKETS + 1
 
 
 STEPS = st.lists(

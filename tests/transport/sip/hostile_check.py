@@ -11,7 +11,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
 from bench.transport.interface import ConnectTimings, NetworkPath
-from bench.transport.media.jitter import MAX_WAITING
+from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
 from bench.transport.sip import telephone
 from bench.transport.sip.call import MAX_LEGS
 from bench.transport.sip.signalling import MAX_HOPS
@@ -116,7 +116,7 @@ def assert_bounded(call: TelephoneCall) -> None:
     assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
     assert len(ways._connections) <= MAX_HOPS
     assert len(call.track.frames) <= MAX_HELD_FRAMES
-    assert call.track.media is None or len(call.track.media.buffer._waiting) <= MAX_WAITING
+    assert call.track.media is None or len(call.track.media.buffer._waiting) <= MAX_STANDSTILL_PACKETS + 1
 
 
 def assert_safe(*texts: str) -> None:
