@@ -9,14 +9,24 @@ import pytest
 
 from bench.base.errors import UsageError
 from bench.plan.compiled_script import CompiledScript
-from bench.plan.script import load_script
+from bench.plan.script import load_script, with_target_settings
 from bench.plan.steps import PauseStep
+from bench.services.registry import DIALECTS, SERVICES
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_every_target, resolve_targets
 from reports.metrics.thresholds import read_thresholds
 from reports.statistics import unseen, verdicts
 from reports.statistics.differences import LEVEL
-from rtbench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_of, starter_files, write_starter
+from rtbench.cli.start import (
+    EXTRAS,
+    WORKFLOWS,
+    CiSystem,
+    agent_files,
+    extras_of,
+    service_files,
+    starter_files,
+    write_starter,
+)
 from tests.command_line import call
 
 
@@ -40,6 +50,32 @@ def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) 
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "sip", "twilio"]
     assert [turn.name for turn in script.turns] == ["greeting", "opening_hours", "late_parcel", "not_today"]
     assert all(CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets)
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service.starter])
+def test_init_service_writes_targets_that_compare_a_service_with_ga(name: str, tmp_path: Path) -> None:
+    write_starter(tmp_path, {**starter_files(CiSystem.GITHUB), **service_files(name)})
+    variables = {f"{SERVICES[name].api_key_env}": "a-key", "OPENAI_API_KEY": "another-key"}
+    options = ServiceOptions(targets=("simulator", name, "realtime"), target_file=tmp_path / "targets.yaml")
+    targets = resolve_targets(variables, options)
+    script = load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml")
+    scripts = [with_target_settings(script, target.session, "targets.yaml") for target in targets]
+
+    assert [target.dialect for target in targets] == [DIALECTS[name], DIALECTS[name], DIALECTS["ga"]]
+    assert [target.loopback for target in targets] == [True, False, False]
+    assert all(CompiledScript(own, target.dialect) for own, target in zip(scripts, targets, strict=True))
+    assert all(variable in (tmp_path / "README.md").read_text() for variable in variables)
+
+
+def test_init_service_refuses_an_unknown_service_and_an_agent(tmp_path: Path) -> None:
+    unknown, agent = (
+        call("init", tmp_path, *options).exception
+        for options in (("--service", "gemni"), ("--agent", "--service", "gemini"))
+    )
+
+    assert str(unknown) == "--service has no service 'gemni'; did you mean gemini? (allowed: gemini)"
+    assert str(agent) == "--service names a service, but --agent writes calls to an agent: use one of them"
+    assert not list(tmp_path.iterdir())
 
 
 def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_checks_them(

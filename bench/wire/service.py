@@ -130,8 +130,9 @@ class Service:
     limit is known. `has_deployments` is True if requests name a deployment, whose name can differ from that of its
     model. `retirements` maps a model to its retirement. `transcription` states which address a session without replies
     needs: any, a separate one, or a separate one without a model. `telemetry_name` is the name in OpenTelemetry's
-    conventions, if it is not `name`. `key_page` states where the user finds the key. `explain` returns the remedy for a
-    status; "" if the service does not cause such refusals.
+    conventions, if it is not `name`. `key_page` states where the user finds the key. `starter` is the YAML of the
+    session settings that `rtbench init --service` writes; "" if it writes no folder for the service. `explain` returns
+    the remedy for a status; "" if the service does not cause such refusals.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Service:
     transcription: Literal["any", "separate", "separate, without a model"] = "any"
     telemetry_name: str = ""
     key_page: str = ""
+    starter: str = ""
     explain: Callable[[RefusedRequest, Service], str] | None = None
 
     def has_path(self, path: str) -> bool:

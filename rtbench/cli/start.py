@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
-from bench.target.target_settings import ServiceOptions
+from bench.target.target_settings import SIMULATOR_PORT, ServiceOptions
 from rtbench.cli.options import argument, option
 from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
@@ -72,6 +73,9 @@ def init(
     agent: Annotated[
         bool, option("Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent")
     ] = False,
+    service: Annotated[
+        str | None, option("Write targets to compare a service, as in gemini, with OpenAI's Realtime API.", "--service")
+    ] = None,
     extras: Annotated[
         str,
         option(
@@ -86,16 +90,22 @@ def init(
 
     Existing files are not changed. The new files run against the simulator without a change.
     """
-    if agent and extras:
-        raise UsageError("--with adds scripts for a service, but --agent writes calls to an agent: use one of them")
+    if agent and (extras or service):
+        name, adds = ("--with", "adds scripts for a service") if extras else ("--service", "names a service")
+        raise UsageError(f"{name} {adds}, but --agent writes calls to an agent: use one of them")
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
+    if service is not None:
+        files = {**files, **service_files(service)}
     for path, was_written in write_starter(folder, files).items():
         path_text = escape_control(str(folder / path))
         print(path_text if was_written else f"{path_text} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    simulator = "--simulator" if service is None else f"--simulator --dialect {service}"
     doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
-    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--simulator")
+    if service is not None:
+        doctor += " --targets simulator"  # the others need their keys
+    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", simulator)
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
     print(f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
@@ -105,7 +115,7 @@ def init(
         f"of rtbench writes the wheel to dist; copy it to {wheels} and commit it"
     )
     for name in further:
-        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --simulator"
+        command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 {simulator}"
         print(f"{name}: {escape_control(enter)}{command}")
 
 
@@ -113,11 +123,16 @@ def extras_of(names: str) -> list[str]:
     """Return the names in a comma-separated list of further scripts. Raise UsageError for an unknown name."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
-        if name not in EXTRAS:
-            near = difflib.get_close_matches(name, EXTRAS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"--with has no script {name!r}{hint} (allowed: {', '.join(EXTRAS)})")
+        _refuse_unknown(name, EXTRAS, "--with has no script")
     return chosen
+
+
+def _refuse_unknown(name: str, known: Collection[str], problem: str) -> None:
+    """Raise UsageError with this problem if a name is unknown."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{problem} {name!r}{hint} (allowed: {', '.join(known)})")
 
 
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
@@ -125,6 +140,33 @@ def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, byt
     own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
     paths = dict.fromkeys((*KEPT_PATHS, *(path for name in extras for path in EXTRAS[name])))
     return _copies("README.md", "targets.yaml", paths) | own
+
+
+def service_files(name: str) -> Mapping[Path, bytes]:
+    """Return the contents of the files that differ in a folder for a service. Raise UsageError for an unknown service.
+
+    Its dialect has the same name, and is simulated.
+    """
+    from bench.services.registry import SERVICES
+    from bench.simulator.ready import urls_at
+
+    known = {service.name: service for service in SERVICES.values() if service.starter}
+    _refuse_unknown(name, known, "--service has no service")
+    service = known[name]
+    values = {
+        "title": service.title,
+        "service": name,
+        "simulator": f"--simulator --dialect {name}",
+        "url": urls_at(f"127.0.0.1:{SIMULATOR_PORT}")[name],
+        "variable": service.api_key_env,
+        "page": f" ({service.key_page})" if service.key_page else "",
+        "session": service.starter,
+    }
+    templates = {"targets.yaml": "service.yaml", "README.md": "service.md"}
+    return {
+        Path(path): Template(_starter(template).decode()).substitute(values).encode()
+        for path, template in templates.items()
+    }
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:

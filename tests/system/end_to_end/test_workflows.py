@@ -222,9 +222,12 @@ def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Work
     assert len([path for path in pushed.stdout.split() if path.startswith("baselines/")]) == 1
 
 
-def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Workplace, forking: str) -> None:
+@pytest.mark.parametrize("command", ["rtbench init", "rtbench init --service gemini"])
+def test_the_workflow_written_by_init_runs_against_the_simulator(
+    workplace: Workplace, forking: str, command: str
+) -> None:
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
-    assert workplace.run("rtbench init").returncode == 0
+    assert workplace.run(command).returncode == 0
     written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
