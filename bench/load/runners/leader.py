@@ -7,6 +7,7 @@ import math
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,16 @@ class Leader(ProcessRole):
         if simulator.notice:
             self.say(simulator.notice)
 
-    def _targets_text(self) -> str:
-        """Return the targets with their URLs, as the web UI shows them.
+    @cached_property
+    def _simulators(self) -> frozenset[str]:
+        """The labels of the targets on this machine that are simulators. They are asked once."""
+        return frozenset(target.label for target in self.planned.targets if is_simulator(target))
 
-        Before the first call, a target on this machine is asked whether it is a simulator.
-        """
-        simulated = {target.target: target.simulated for target in self._targets()}
+    def _targets_text(self) -> str:
+        """Return the targets with their URLs, as the web UI shows them, also before the first call."""
+        simulated = {target.target for target in self._targets() if target.simulated} | self._simulators
         texts = (
-            f"{target.public_url}{' (SIMULATED)' if simulated.get(target.label) or is_simulator(target) else ''}"
+            f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
             for target in self.planned.targets
         )
         return ", ".join(texts)
