@@ -145,6 +145,17 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 UNREAD = TokenUsage(unread=1)
 """The usage of a response whose reported usage is unreadable."""
+MANY_TOKENS = 2**40
+"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
+
+
+def token_count(value: Any) -> int | None:
+    """Return a reported number of tokens; None if it is missing. Raise ValueError if it is unreadable."""
+    if isinstance(value, float) and value.is_integer():  # JSON has only one kind of number
+        value = int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MANY_TOKENS):
+        return value
+    raise ValueError
 
 
 class ErrorScope(Enum):

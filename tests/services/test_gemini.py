@@ -385,6 +385,7 @@ def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None
         ({"promptTokenCount": 9, "cachedContentTokenCount": 4}, TokenUsage(text_in=9, cached_in=4, cached_text_in=4)),
         ({"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}]},
          TokenUsage(text_in=5, audio_in=4)),
+        ({"promptTokenCount": 12.0}, TokenUsage(text_in=12)),
         ({"promptTokenCount": -1}, UNREAD),
         ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
     ],

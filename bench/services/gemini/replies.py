@@ -31,7 +31,6 @@ from bench.files.values import (
     shortened_settings,
     string_in,
 )
-from bench.services.openai.events import MANY_TOKENS
 from bench.wire.dialect import NOT_JSON, decode_again
 from bench.wire.events import (
     EMPTY,
@@ -45,6 +44,7 @@ from bench.wire.events import (
     audio_payload,
     base64_bytes,
     text_characters,
+    token_count,
 )
 
 SETUP_COMPLETE, CONTENT, MODEL_TURN = "setupComplete", "serverContent", "serverContent.modelTurn"
@@ -418,7 +418,9 @@ def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
         # Vertex AI has the second name
         names = ("responseTokenCount", "responseTokensDetails"), ("candidatesTokenCount", "candidatesTokensDetails")
         written = _by_kind(fields, *(names[0] if names[0][0] in fields else names[1]))
-        of_tools, thoughts = (_tokens(fields.get(name)) for name in ("toolUsePromptTokenCount", "thoughtsTokenCount"))
+        of_tools, thoughts = (
+            token_count(fields.get(name)) or 0 for name in ("toolUsePromptTokenCount", "thoughtsTokenCount")
+        )
     except ValueError:
         return UNREAD
     return TokenUsage(
@@ -443,15 +445,6 @@ def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> dict[str, i
     for entry in entries:
         if not isinstance(entry, dict):
             raise ValueError
-        counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += _tokens(entry.get("tokenCount"))
-    counts["text"] += max(0, _tokens(fields.get(total)) - sum(counts.values()))
+        counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += token_count(entry.get("tokenCount")) or 0
+    counts["text"] += max(0, (token_count(fields.get(total)) or 0) - sum(counts.values()))
     return counts
-
-
-def _tokens(value: Any) -> int:
-    """Return a number of tokens; 0 if it is missing, as in the JSON form of protobuf. Raise ValueError."""
-    if value is None:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
-        raise ValueError
-    return value

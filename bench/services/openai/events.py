@@ -45,6 +45,7 @@ from bench.wire.events import (
     base64_bytes,
     rate_limits,
     text_characters,
+    token_count,
 )
 
 SHARED_KINDS = {
@@ -128,8 +129,6 @@ FILLERS = "interim_response"
 """Azure Voice Live's setting of which fillers are spoken, and when (azure-ai-voicelive, `RequestSession`)."""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
 """(code, part of the reason) of a close at a session's maximum age. Azure sends `session_expired` before it."""
-MANY_TOKENS = 2**40
-"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
@@ -394,16 +393,12 @@ def usage_of(usage: Any) -> TokenUsage | None:
         return None
     try:
         return TokenUsage(**tokens_in(usage))
-    except UnreadableError:
+    except ValueError:
         return UNREAD
 
 
-class UnreadableError(Exception):
-    """A number of tokens that is invalid or missing."""
-
-
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Return the fields of `bench.wire.events.TokenUsage`. Raise `UnreadableError` if one is invalid or missing."""
+    """Return the fields of `bench.wire.events.TokenUsage`. Raise ValueError if one is invalid or missing."""
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
@@ -426,7 +421,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
 def _details(parent: Any, name: str) -> Any:
     """Return the object with this name in the object `parent`; {} if it is missing."""
     if not isinstance(parent, dict):
-        raise UnreadableError
+        raise ValueError
     value = parent.get(name)
     return {} if value is None else value
 
@@ -434,15 +429,8 @@ def _details(parent: Any, name: str) -> Any:
 def _tokens(parent: Any, name: str) -> int | None:
     """Return the number of tokens with this name; None if it is missing."""
     if not isinstance(parent, dict):
-        raise UnreadableError
-    value = parent.get(name)
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():  # JSON has only one kind of number
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
-        raise UnreadableError
-    return value
+        raise ValueError
+    return token_count(parent.get(name))
 
 
 def _token_counts(details: Any) -> list[int | None]:
@@ -455,7 +443,7 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):
-        raise UnreadableError
+        raise ValueError
     return [tokens or 0 for tokens in counts] if any(counts) else [total or 0, 0, 0]
 
 
