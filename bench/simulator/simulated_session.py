@@ -12,7 +12,7 @@ import numpy as np
 from bench.files.safe_io import JsonError, read_json
 from bench.files.validation import Validator
 from bench.simulator import refusals
-from bench.simulator.faults.injection import PLACE_OF_EVENT
+from bench.simulator.faults.injection import PLACE_OF_EVENT, without_audio_tokens
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
@@ -52,6 +52,8 @@ class SimulatedSession(ABC):
     ids: Ids
     fault_places: Mapping[str, str] = PLACE_OF_EVENT
     """The place of faults that each event is."""
+    without_audio = staticmethod(without_audio_tokens)
+    """A function that returns an event without the tokens of audio that is not sent."""
     _outbox: Outbox
 
     @abstractmethod

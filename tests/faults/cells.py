@@ -31,20 +31,21 @@ class FaultCase(NamedTuple):
 class FaultCell(NamedTuple):
     """A fault at one place.
 
-    `outcomes` contains the allowed outcomes of the turn, or of the session if no turn was started.
+    `outcomes` contains the allowed outcomes of the turn, or of the session if no turn was started. `gemini` contains
+    those with Gemini Live; () if only OpenAI has the fault.
     """
 
     faults: tuple[str, ...]
     place: str
     outcomes: tuple[str, ...]
-    openai: bool
+    gemini: tuple[str, ...]
+
+    @property
+    def openai(self) -> bool:
+        return not self.gemini
 
     def __str__(self) -> str:
         return " ".join(self.faults)
-
-    @property
-    def outcome(self) -> str:
-        return self.outcomes[0]
 
 
 CASES = (
@@ -111,6 +112,29 @@ CASES = (
 )  # fmt: skip
 
 
+NOT_SIMULATED = "connect_failed:400"
+"""The outcome if the simulator refuses a connection because its service does not have the fault."""
+GEMINI_CASES = {
+    "error": {EVENTS: NOT_SIMULATED},
+    "other_dialect": {"first_delta next_delta": NOT_SIMULATED},
+    "incomplete,reason=max_output_tokens": {"next_delta": NOT_SIMULATED},
+    "incomplete": {"response first_delta next_delta": "incomplete:generated_content_safety"},
+    "failed": {"response first_delta next_delta": "failed:response_rejected"},
+    "failed,code=rate_limit_exceeded": {"response first_delta next_delta": NOT_SIMULATED},
+    "drop": {"done": "ok"},
+    "hang": {"done": "timeout:next_delta"},
+}
+"""The outcomes with Gemini Live of the faults whose outcomes differ there. All faults at the places `session` and
+`speech` are refused."""
+
+
+def _with_gemini(fault: str, place: str, outcome: str) -> str:
+    if place in ("session", "speech"):
+        return NOT_SIMULATED
+    cases = GEMINI_CASES.get(fault) or GEMINI_CASES.get(fault.partition(",code")[0], {})
+    return next((found for places, found in cases.items() if place in places.split()), outcome)
+
+
 def cells() -> Iterator[FaultCell]:
     """Yield one cell for each fault of the table and each of its places."""
     for case in CASES:
@@ -119,7 +143,8 @@ def cells() -> Iterator[FaultCell]:
             for place in places.split():
                 at = f",at={place}" if len(KINDS[kind].places) > 1 else ""
                 faults = (case.fault + at, *filter(None, [case.with_it]))
-                yield FaultCell(faults, place, tuple(outcome.split(" or ")), kind in AFTER_UPGRADE)
+                with_gemini = () if kind in AFTER_UPGRADE else _with_gemini(case.fault, place, outcome).split(" or ")
+                yield FaultCell(faults, place, tuple(outcome.split(" or ")), tuple(with_gemini))
 
 
 TELEPHONE_CASES = {

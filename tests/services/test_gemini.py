@@ -300,6 +300,23 @@ def test_a_reply_without_content_fails_its_turn(tmp_path: Path) -> None:
     assert talk.outcomes == ["failed:no_audio"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("GENERATED_CONTENT_SAFETY", "incomplete:generated_content_safety"),
+        ("RESPONSE_REJECTED", "failed:response_rejected"),
+        ("NEED_MORE_INPUT", "ok"),
+    ],
+)
+def test_the_reason_of_a_turns_end_decides_its_outcome(reason: str, outcome: str, tmp_path: Path) -> None:
+    over = msgspec.json.decode(OVER)
+    over["serverContent"]["turnCompleteReason"] = reason
+    cut = [*REPLY[:-2], (900 * MS, msgspec.json.encode(over))]
+    talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google(cut, REPLY))
+
+    assert talk.outcomes == [outcome, "ok"]
+
+
 def test_the_end_of_the_last_reply_does_not_end_the_next(tmp_path: Path) -> None:
     late = [*REPLY[:-1], (2_000 * MS, OVER)]  # after the next request, and before its reply
     slow = [(delay + 3_000 * MS, data) for delay, data in REPLY]

@@ -32,7 +32,7 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 def accepted(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
 ) -> AcceptedUpgrade:
-    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form: by)
+    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form, lacks: by)
     assert isinstance(verdict, AcceptedUpgrade)
     return verdict
 
@@ -47,7 +47,7 @@ def post_upgrade_error(*asked: Any) -> PostUpgradeRefusal:
 def refused(
     target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
 ) -> RefusedUpgrade:
-    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form: by)
+    verdict = admit(SERVICES, target, headers, judge, now_s, lambda form, lacks: by)
     assert isinstance(verdict, RefusedUpgrade)
     return verdict
 
@@ -156,7 +156,7 @@ def test_a_key_is_accepted_in_addition_to_tokens() -> None:
 )  # fmt: skip
 def test_a_path_determines_the_form_of_injected_refusals(target: str, form: str) -> None:
     forms: list[str] = []
-    admit(SERVICES, target, {}, OPEN, NOW_S, lambda form: forms.append(form))
+    admit(SERVICES, target, {}, OPEN, NOW_S, lambda form, lacks: forms.append(form))
 
     assert forms == [form]
 

@@ -157,6 +157,15 @@ def test_a_refusal_is_injected_only_in_its_form(line: str, form: RefusalForm, ki
     assert refusal is None if kind is None else isinstance(refusal, kind)
 
 
+def test_a_connection_with_a_fault_that_its_service_lacks_is_refused() -> None:
+    faulty = injector("error,at=done")
+    refusal = faulty.refusal("http", AT_NS, lambda fault: f"it has no {fault.kind}")
+
+    assert isinstance(refusal, RefusedUpgrade)
+    assert (refusal.status, refusal.message) == (400, "The simulator has no fault error,at=done here: it has no error")
+    assert faulty.refusal("http", AT_NS, lambda fault: "") is None
+
+
 # Faults of events.
 
 

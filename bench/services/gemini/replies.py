@@ -58,6 +58,10 @@ VAD_SIGNAL, ERROR = "voiceActivityDetectionSignal", "error"
 TURN_DETECTED = "turn_detected"
 """The reason of a reply that was cancelled because the service has detected the caller's speech."""
 VOICE_ACTIVITIES = {"ACTIVITY_START": EventKind.SPEECH_STARTED, "ACTIVITY_END": EventKind.SPEECH_STOPPED}
+COMPLETE = ("", "TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT")
+"""The values of `turnCompleteReason` after which a reply is complete."""
+FAILED = ("MALFORMED_FUNCTION_CALL", "RESPONSE_REJECTED", "MAX_REGENERATION_REACHED")
+"""The values of `turnCompleteReason` after which a reply has failed. All others state what the service has filtered."""
 RATE_HZ = 24_000
 """The rate of the service's audio."""
 MAX_CALLS = 1_000
@@ -96,6 +100,7 @@ class _Content(msgspec.Struct, rename="camel"):
     interrupted: bool = False
     generation_complete: bool = False
     turn_complete: bool = False
+    turn_complete_reason: str = ""
 
 
 class _Wire(msgspec.Struct, rename="camel"):
@@ -191,6 +196,7 @@ class SessionReader:
             text=self._said.take(),
             status=status,
             reason=reason,
+            failure=ServiceFailure(reason) if status == "failed" else None,
         )
 
     def _of_content(self, content: _Content) -> Iterator[ServerEvent]:
@@ -208,14 +214,23 @@ class SessionReader:
         if content.generation_complete:
             yield from self._generated(GENERATED)
         if content.turn_complete:
-            yield from self._turn_completed()
+            yield from self._turn_completed(content.turn_complete_reason)
 
-    def _turn_completed(self) -> Iterator[ServerEvent]:
-        """Yield the end of the reply in progress, unless `turnComplete` is that of the reply before it."""
+    def _turn_completed(self, reason: str) -> Iterator[ServerEvent]:
+        """Yield the end of the reply in progress, unless `turnComplete` is that of the reply before it.
+
+        `reason` states why the service ended the turn; "" if the reply is complete.
+        """
         if not self._ended:
             if not (self._is_replying or self._is_cleared or self._calling):
                 self._begin()  # a reply without content
-            yield from self._generated(TURN_COMPLETE)
+            if reason in COMPLETE:
+                yield from self._generated(TURN_COMPLETE)
+            elif self._is_replying:
+                self._ended.append(self._reply_id)
+                yield from self._end(
+                    TURN_COMPLETE, "failed" if reason in FAILED else "incomplete", slug(reason.lower())
+                )
         if self._ended:
             self._completed = self._ended.popleft()
         if not self._is_replying:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Literal
 
@@ -134,7 +135,9 @@ def _not_transcribed(event: OutgoingEvent, code: str) -> OutgoingEvent:
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
-    """Return a response.done without audio tokens in its usage."""
+    """Return a response.done without audio tokens in its usage, and any other event unchanged."""
+    if event.type != "response.done":
+        return event
     fields = msgspec.json.decode(event.body)
     usage = fields["response"]["usage"]
     audio = usage["output_token_details"]["audio_tokens"]
@@ -189,6 +192,8 @@ class FaultEntry(msgspec.Struct, frozen=True):
     response: str | None
 
 
+Lacks = Callable[[Fault], str]
+"""A function that returns why a service does not have a fault; "" if it has it."""
 Rng = Callable[[int, int], np.random.Generator]
 """A function that returns a generator, from the numbers of a fault and of a response (0 for the whole session)."""
 
@@ -216,6 +221,7 @@ class FaultInjector:
         self._released_ns = 0  # instant at which events that were due earlier become due
         self.session_id: str | None = None
         self.places = PLACE_OF_EVENT
+        self.without_audio = without_audio_tokens
         self._responses = 0
         self._response: _FaultyResponse | None = None
         self._utterance: _FaultyResponse | None = None  # of a full-duplex model, which speaks on its own
@@ -237,8 +243,17 @@ class FaultInjector:
         """Yield the faults of these kinds at a place of a telephone call, or of one of its utterances."""
         yield from self._selected(place, now_ns, lambda fault: fault.kind in kinds, utterance)
 
-    def refusal(self, form: RefusalForm, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
-        """Return the refusal of an upgrade or of a telephone call; None if it is not refused."""
+    def refusal(
+        self, form: RefusalForm, now_ns: int, lacks: Lacks = lambda fault: ""
+    ) -> RefusedUpgrade | PostUpgradeRefusal | None:
+        """Return the refusal of an upgrade or of a telephone call; None if it is not refused.
+
+        A connection with a fault that its service lacks is refused, so that no fault is ignored.
+        """
+        for _, fault in self._faults:
+            if cause := lacks(fault):
+                problem = f"The simulator has no fault {fault} here: {cause}"
+                return RefusedUpgrade(HTTPStatus.BAD_REQUEST, "fault_not_simulated", problem)
         others = KINDS_OF_OTHERS[form]
         faults = self._selected("upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others)
         return next((fault.refusal for fault in faults), None)
@@ -271,19 +286,22 @@ class FaultInjector:
 
     def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
         name = event.nested or event.type
-        if self._begins_response(event, name):
+        begins_response = self._begins_response(event, name)
+        if begins_response:
             self._responses += 1
             self._response, self._requested = (
-                _FaultyResponse(self.places, event.response_id or "", event.context_tokens),
+                _FaultyResponse(self.places, event.response_id or "", event.context_tokens, self.without_audio),
                 False,
             )
         if event.utterance is not None:
             response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
         else:
             response = self._response if self._response and self._response.id == event.response_id else None
-        place = response.place(name) if response else self.places.get(name)
+        places = [response.place(name) if response else self.places.get(name)]
+        if begins_response and places != ["response"]:
+            places.insert(0, "response")
         faults: list[Fault] = []
-        if place:
+        for place in filter(None, places):
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
@@ -391,8 +409,15 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 class _FaultyResponse:
     """A response, or an utterance of a full-duplex model, and the faults that affect its remaining events."""
 
-    def __init__(self, places: Mapping[str, str], response_id: str, context_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, str],
+        response_id: str,
+        context_tokens: int = 0,
+        without_audio: Callable[[OutgoingEvent], OutgoingEvent] = without_audio_tokens,
+    ) -> None:
         self._places, self.id, self.context_tokens = places, response_id, context_tokens
+        self._without_audio = without_audio
         self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
         self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
         self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
@@ -422,8 +447,8 @@ class _FaultyResponse:
         self._mute = self._mute or "no_audio" in kinds
         if self._mute and event.audio_bytes:
             return
-        if self._mute and event.type == "response.done":
-            actions = iter([DeliverEvent(without_audio_tokens(event))])
+        if self._mute and (changed := self._without_audio(event)) is not event:
+            actions = iter([DeliverEvent(changed)])
         if "burst" in kinds:
             self._waiting = []
         if self._waiting is not None:

@@ -150,7 +150,7 @@ class Connection:
         config, injector = self._state.config, self._injector
         verdict = admit(
             config.services, request.path, headers, config.authenticator, utc_ns() / NS_PER_S,
-            lambda form: injector.refusal(form, at_ns) if injector else None,
+            lambda form, lacks: injector.refusal(form, at_ns, lacks) if injector else None,
         )  # fmt: skip
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
@@ -174,6 +174,7 @@ class Connection:
         self._session_id = self._behaviour.ids.session
         if self._injector:
             self._injector.session_id, self._injector.places = self._session_id, self._behaviour.fault_places
+            self._injector.without_audio = self._behaviour.without_audio
         if self._truth and self._state.config.authenticator.tokens:
             self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()

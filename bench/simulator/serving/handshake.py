@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from bench.simulator import refusals
-from bench.simulator.faults.injection import RefusalForm
+from bench.simulator.faults.injection import Lacks, RefusalForm
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.serving.credentials import Authenticator, check_credentials
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
@@ -28,7 +28,7 @@ def admit(
     headers: Mapping[str, str],
     authenticator: Authenticator,
     now_s: float,
-    fault: Callable[[RefusalForm], RefusedUpgrade | PostUpgradeRefusal | None] = lambda form: None,
+    fault: Callable[[RefusalForm, Lacks], RefusedUpgrade | PostUpgradeRefusal | None] = lambda form, lacks: None,
 ) -> AcceptedUpgrade | RefusedUpgrade:
     """Return the response to an upgrade request.
 
@@ -39,7 +39,8 @@ def admit(
     request = UpgradeRequest.of(target, headers)
     answers = ((service, answer) for service in services if (answer := service.answer(request)) is not None)
     service, answer = next(answers, (None, refusals.NO_SUCH_PATH))
-    injected = fault("http" if service is None else service.refusal_form)
+    known = service or SimulatedService()
+    injected = fault(known.refusal_form, known.lacks)
     if isinstance(injected, RefusedUpgrade):
         return injected
     problem, token = check_credentials(authenticator, headers, request.query, now_s)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-from bench.simulator.faults.injection import FaultInjector, RefusalForm
+from bench.simulator.faults.injection import FaultInjector, Lacks, RefusalForm
 from bench.simulator.ground_truth_log import GroundTruthLog, LatenessCounts
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ServiceQuota
@@ -20,6 +20,7 @@ from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
 from bench.simulator.simulated_session import SessionParts, SimulatedDialect, SimulatedSession
 from bench.transport.interface import HostPort
+from bench.wire.events import EventKind
 
 
 class UpgradeRequest(NamedTuple):
@@ -80,8 +81,10 @@ class SimulatedService:
 
     `answer` returns the response to an upgrade request, regardless of the client's credentials; None if the request is
     not for this service. `urls` returns the URLs in the ready file, and `titles` has the titles of those that are
-    announced, by their names. `note` follows them. `refusal_form` is the form of injected refusals.
+    announced, by their names. `note` follows them. `refusal_form` is the form of injected refusals,
+    and `lacks` returns why the service does not have a fault.
     `bad_key` is the refusal of wrong credentials after the upgrade; None if they are refused before it.
+    `log_kinds` has the kinds of the events that the ground-truth log names differently than the Realtime API.
     `limits_headers` is True if the number of custom headers is limited. `listen` opens the service's own sockets.
     """
 
@@ -92,7 +95,9 @@ class SimulatedService:
     limits_headers: bool = False
     listen: Callable[[ServerState, tuple[str, int], int], ServiceSockets] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    log_kinds: Mapping[str, EventKind] = field(default_factory=dict)
     note: str = ""
+    lacks: Lacks = lambda fault: ""
 
 
 class Receiver(Protocol):

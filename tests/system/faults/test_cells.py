@@ -1,8 +1,8 @@
 """Each fault at each place has the one outcome that docs/metrics.md names, and every turn has a row.
 
 One simulator injects all faults of a place, each into the session with the fault's number. The sessions run at the same
-time, in both dialects. If an outcome is a timeout, this timeout is short for the first turn, and all other timeouts are
-long. No other part of these tests depends on time.
+time, in both dialects of the Realtime API, and with Gemini Live. If an outcome is a timeout, this timeout is short for
+the first turn, and all other timeouts are long. No other part of these tests depends on time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.prepared import PreparedScript
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn
+from bench.services.gemini.dialect import GEMINI
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.dial import Dialer
@@ -30,7 +31,7 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
-from tests.faults.cells import FaultCell, cells
+from tests.faults.cells import NOT_SIMULATED, FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
@@ -47,14 +48,18 @@ class Attempt(NamedTuple):
     url: str
     dialect: Dialect
 
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        return self.cell.gemini if self.dialect is GEMINI else self.cell.outcomes
+
 
 def attempts(place: str) -> list[Attempt]:
-    of_azure = (("ga", GA), ("preview", PREVIEW))
+    every = (("ga", GA), ("preview", PREVIEW), ("gemini", GEMINI))
     return [
         Attempt(cell, *way)
         for cell in CELLS
         if cell.place == place
-        for way in ((("openai", GA),) if cell.openai else of_azure)
+        for way in ((("openai", GA),) if cell.openai else every)
     ]
 
 
@@ -68,7 +73,7 @@ def options(place: str, tries: list[Attempt]) -> Iterator[str]:
 
 def script(attempt: Attempt) -> PreparedScript:
     """Return a script of two turns. If the first turn must end by a timeout, this timeout is short."""
-    limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes])
+    limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
     pcm = Pcm(Path("a.wav"), "loud", LOUD, SpeechSpan(0, len(LOUD) // 2))
@@ -122,11 +127,11 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
         observed = all_played(ready, tries, tmp_path)
 
     came_to = {
-        (str(attempt.cell), attempt.url): (turns[0] if turns else session).outcome
+        attempt: (turns[0] if turns else session).outcome
         for attempt, (session, turns) in zip(tries, observed, strict=True)
     }
     # A client that is delayed while a timeout passes cannot know whether the service was in time.
-    unlike = {key: outcome for key, outcome in came_to.items() if outcome not in (*cell_of(key[0]).outcomes, STARVED)}
+    unlike = {attempt: outcome for attempt, outcome in came_to.items() if outcome not in (*attempt.outcomes, STARVED)}
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
         assert_nothing_lost(session, turns, tmp_path / str(number))
@@ -139,17 +144,14 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
         if line.get("direction") == "fault"
     }
     faults = {
-        (number, fault.kind, fault.at): attempt.cell.outcome
+        (number, fault.kind, fault.at): attempt.outcomes[0]
         for number, attempt in enumerate(tries, 1)
+        if attempt.cell.outcomes == attempt.outcomes or attempt.outcomes != (NOT_SIMULATED,)
         for fault in map(read_line, attempt.cell.faults)
     }
     missed = [faults[fault] for fault in faults.keys() - struck]
     assert struck <= faults.keys()
     assert all(outcome.startswith("timeout:") for outcome in missed)  # a delayed simulator injects the fault too late
-
-
-def cell_of(name: str) -> FaultCell:
-    return next(cell for cell in CELLS if str(cell) == name)
 
 
 def assert_nothing_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:

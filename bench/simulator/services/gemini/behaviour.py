@@ -23,6 +23,7 @@ from bench.files.safe_io import JsonError, read_json
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
+from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import is_drawn
 from bench.simulator.refusals import PostUpgradeRefusal
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
@@ -33,18 +34,24 @@ from bench.simulator.services.gemini.setup_form import BAD_ARGUMENT, INVALID, Cl
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
 from bench.wire.dialect import BinaryMessage
+from bench.wire.events import EventKind
 
 AUDIO_TOKENS_PER_S = 25
 WARNING_S = 60
 """The time from `goAway` to the end of a session."""
-CLOSED, GO_AWAY = "close", "goAway"
+CLOSED, GO_AWAY, GENERATED, TURN_COMPLETE = "close", "goAway", "generationComplete", "turnComplete"
+AUDIO_DELTA, TRANSCRIPT_DELTA = "audio.delta", "transcript.delta"
 PLACES = {
     "realtimeInput.audio": "input",
     "realtimeInput.text": "input",
     "setupComplete": "settings",
-    "generationComplete": "done",
+    "inputTranscription": "input_delta",
+    GENERATED: "done",
 }
 """The place of faults that each message is."""
+MISSING_PLACES = ("session", "speech", "input_transcript")
+REASONS = {"content_filter": "GENERATED_CONTENT_SAFETY", "server_error": "RESPONSE_REJECTED"}
+"""The service's reason for the end of a turn, by the reason or code of a fault. Other codes of faults are reasons."""
 SOUND_HEAD = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000","data":'
 SOUND_TAIL = b"}}]}}}"
 STANDARD = str.maketrans("-_", "+/")
@@ -101,6 +108,25 @@ class GeminiBehaviour(SimulatedSession):
         body = _encoded({"goAway": {"timeLeft": "0s"}})
         return OutgoingEvent(due_ns, GO_AWAY, body, close=(setup_form.INTERNAL, setup_form.EXPIRED))
 
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        """End the reply in progress without `generationComplete`. `turnComplete` states the reason."""
+        if response_id == f"reply-{self._replies}" and self._is_replying:
+            self._drop()
+            cause = str(details["reason"] if status == "incomplete" else details["error"]["code"])
+            fields = self._completed()
+            fields["serverContent"]["turnCompleteReason"] = REASONS.get(cause, cause)
+            self._plan(at_ns, TURN_COMPLETE, fields, response_id)
+
+    @staticmethod
+    def without_audio(event: OutgoingEvent) -> OutgoingEvent:
+        if event.type != TURN_COMPLETE:
+            return event
+        fields = msgspec.json.decode(event.body)
+        usage = fields["usageMetadata"]
+        usage["totalTokenCount"] -= usage.pop("responseTokenCount")
+        usage.pop("responseTokensDetails")
+        return msgspec.structs.replace(event, body=_encoded(fields))
+
     # Client messages
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
@@ -122,7 +148,7 @@ class GeminiBehaviour(SimulatedSession):
             receipt = self._handle(event, at_ns)
         except ClosedError as refused:
             self._close(at_ns, refused)
-        return EventReceipt(type=kind[:128], event_id=None, response=None, **receipt)
+        return EventReceipt(type=kind[:128], event_id=None, **{"response": None} | receipt)
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._is_closed:
@@ -176,7 +202,7 @@ class GeminiBehaviour(SimulatedSession):
         self._context["TEXT"] += text_tokens(text)
         if not self._known.is_manual:
             self._interrupt(at_ns)
-            self._answer(at_ns, {})
+            return self._answer(at_ns, {})
         return {}
 
     def _begin_activity(self, _: Any, at_ns: int) -> ReceiptFields:
@@ -192,8 +218,7 @@ class GeminiBehaviour(SimulatedSession):
         heard_bytes, self._activity_byte = self._audio.end.byte - self._activity_byte, None
         if heard_bytes:
             self._transcribe(heard_bytes * 1000 / self._known.input.format.bytes_per_s, at_ns)
-        self._answer(at_ns, {"speech_at_byte": self._audio.end.byte} if heard_bytes else {})
-        return {}
+        return self._answer(at_ns, {"speech_at_byte": self._audio.end.byte} if heard_bytes else {})
 
     def _end_stream(self, _: Any, at_ns: int) -> ReceiptFields:
         """Add silence, which ends the speech in progress."""
@@ -209,9 +234,7 @@ class GeminiBehaviour(SimulatedSession):
             self._awaits_history = not value.get("turnComplete")
             return {}
         self._interrupt(at_ns)
-        if value.get("turnComplete"):
-            self._answer(at_ns, {})
-        return {}
+        return self._answer(at_ns, {}) if value.get("turnComplete") else {}
 
     def _tool_response(self, value: Json, at_ns: int) -> ReceiptFields:
         answers = value.get("functionResponses")
@@ -264,28 +287,34 @@ class GeminiBehaviour(SimulatedSession):
         """Stop the reply, if it could not have been played yet, and drop one that has not begun."""
         if not self._is_replying:
             return
-        for series in self._series:
-            series.dropped = True
-        self._series, self._is_replying = [], False
+        is_generating = self._is_generating
+        self._drop()
         cancelled, self._open_calls = sorted(self._open_calls), set()
-        if self._is_generating or self._written or cancelled:
+        if is_generating or self._written or cancelled:
             reply_id = f"reply-{self._replies}"
             self._plan(due_ns, "interrupted", {"serverContent": {"interrupted": True}}, reply_id)
             if cancelled:
                 self._plan(due_ns, "toolCallCancellation", {"toolCallCancellation": {"ids": cancelled}})
             over_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
-            self._plan(over_ns, "turnComplete", self._completed(), reply_id)
-        self._is_generating = False
+            self._plan(over_ns, TURN_COMPLETE, self._completed(), reply_id)
+
+    def _drop(self) -> None:
+        """Drop the rest of the reply in progress."""
+        for series in self._series:
+            series.dropped = True
+        self._series, self._is_replying, self._is_generating = [], False, False
 
     # Replies
 
-    def _answer(self, at_ns: int, facts: Json) -> None:
+    def _answer(self, at_ns: int, facts: Json) -> ReceiptFields:
+        """Plan a reply. Return its id, which is that of the next reply if an interruption drops it."""
         self._rounds = 0
         if self._quota.respond(sum(self._context.values()), "gemini", at_ns) is not None:
             raise ClosedError(setup_form.INTERNAL, setup_form.NO_QUOTA)
         if self._is_replying:  # a session without interruptions answers after the reply
-            return
+            return {}
         self._plan_reply(at_ns, facts)
+        return {"response": f"reply-{self._replies + 1}"}
 
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
         setup, profile = self._known, self._profile
@@ -345,7 +374,7 @@ class GeminiBehaviour(SimulatedSession):
         self._written += block.audio_ms * AUDIO_TOKENS_PER_S // 1000
         return OutgoingEvent(
             due_ns,
-            "audio.delta",
+            AUDIO_DELTA,
             BinaryMessage(b"".join((SOUND_HEAD, block.encoded, SOUND_TAIL))),
             reply_id,
             audio_bytes=block.audio_bytes,
@@ -356,7 +385,7 @@ class GeminiBehaviour(SimulatedSession):
     def _words(self, words: str, facts: Json, due_ns: int) -> OutgoingEvent:
         reply_id, content = self._begun(), Json()
         if self._known.audio:
-            name, content = "transcript.delta", {"outputTranscription": {"text": words}}
+            name, content = TRANSCRIPT_DELTA, {"outputTranscription": {"text": words}}
         else:
             self._written += text_tokens(words)
             name, content = "text.delta", {"modelTurn": {"parts": [{"text": words}]}}
@@ -365,7 +394,7 @@ class GeminiBehaviour(SimulatedSession):
     def _generated(self, due_ns: int) -> OutgoingEvent:
         self._is_generating = False
         body = _encoded({"serverContent": {"generationComplete": True}})
-        return OutgoingEvent(due_ns, "generationComplete", body, f"reply-{self._replies}")
+        return OutgoingEvent(due_ns, GENERATED, body, f"reply-{self._replies}")
 
     def _played(self, due_ns: int) -> OutgoingEvent:
         self._is_replying, self._series = False, []
@@ -373,7 +402,7 @@ class GeminiBehaviour(SimulatedSession):
             self._handles += 1
             update = {"newHandle": f"{self.ids.session}-{self._handles}", "resumable": True}
             self._plan(due_ns, "sessionResumptionUpdate", {"sessionResumptionUpdate": update})
-        return OutgoingEvent(due_ns, "turnComplete", _encoded(self._completed()), f"reply-{self._replies}")
+        return OutgoingEvent(due_ns, TURN_COMPLETE, _encoded(self._completed()), f"reply-{self._replies}")
 
     def _completed(self) -> Json:
         """Return the end of a turn, with the tokens of its reply. The reply becomes part of the conversation."""
@@ -429,4 +458,27 @@ def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
     return AcceptedUpgrade(lambda model, parts: GeminiBehaviour(parts), "") if request.path in PATHS else None
 
 
-SERVICE = SimulatedService(_accept, websocket_urls(gemini=PATH), bad_key=BAD_KEY, titles={"gemini": "Gemini Live"})
+def _lacks(fault: Fault) -> str:
+    if fault.kind == "error":
+        return "Gemini Live reports errors only by a close: use close,code=1011"
+    if fault.kind == "other_dialect":
+        return "Gemini Live has one dialect"
+    if fault.reason == "max_output_tokens":
+        return "Gemini Live does not report that a reply has reached its token limit"
+    if fault.kind == "failed" and not (fault.code in REASONS or str(fault.code).isupper()):
+        return "a code is a value of turnCompleteReason, such as MALFORMED_FUNCTION_CALL"
+    return f"Gemini Live has no event {fault.at}" if fault.at in MISSING_PLACES else ""
+
+
+SERVICE = SimulatedService(
+    _accept,
+    websocket_urls(gemini=PATH),
+    lacks=_lacks,
+    bad_key=BAD_KEY,
+    titles={"gemini": "Gemini Live"},
+    log_kinds={
+        AUDIO_DELTA: EventKind.AUDIO_DELTA,
+        TRANSCRIPT_DELTA: EventKind.TRANSCRIPT_DELTA,
+        GENERATED: EventKind.RESPONSE_DONE,
+    },
+)
