@@ -29,7 +29,7 @@ from bench.base.cpu import CpuAssignment, allowed_cores, assign_cores
 from bench.base.installation import terminate
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE
-from bench.plan.recordings import FULL_SCALE, load_pcm, to_pcm16
+from bench.plan.recordings import FULL_SCALE, to_pcm16
 from bench.record import folder as files
 from bench.record.calibration import AGENTS, LoadStep
 from bench.record.validity_data import row_bounds
@@ -38,7 +38,7 @@ from bench.simulator.services.agents import AgentBehaviour
 from bench.wire.audio import AudioFormat, Samples
 from benchmarks import onsets
 from rtbench.calibrate import load_steps
-from rtbench.calibrate.ground_truth import AgentRecording, match_rows, read_log
+from rtbench.calibrate.ground_truth import match_rows, read_log
 
 LOADS = (1, 100, 200)
 BACKGROUNDS: Sequence[tuple[str, float]] = (
@@ -80,8 +80,10 @@ def simulate(behind: str, level_db: str, *words: str) -> None:
         mixed = samples.astype(np.int32) + made[at : at + len(samples)]
         return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
-    for format in load_steps.CALLED_IN.values() if behind != onsets.SILENCE else ():
-        background(behind, float(level_db), format)  # made here, before the first call starts
+    for kind in AGENTS if behind != onsets.SILENCE else ():
+        background(
+            behind, float(level_db), load_steps.played_recording(kind).format
+        )  # made here, before the first call starts
     AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
     app(["simulate", *words])
 
@@ -131,15 +133,14 @@ def play(
         scratch = Path(folder)
         simulator = partial(agent, (behind, str(level_db)))
         with patch.multiple(load_steps, simulator=simulator, PROFILE=profile):
-            run = load_steps.run_load(kind, calls, pace, cores, scratch, tls=False)
-        step = load_steps.load_step_entry(kind, calls, run, cores.workers)
+            run = load_steps.run_load(kind, calls, pace, cores, scratch, tls=False, dialect=kind)
+        step = load_steps.load_step_entry(kind, calls, run, cores.workers, kind)
         return Played(step, {} if run.died else compared(kind, run))
 
 
 def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared]:
     """Return the errors of all values of a run against the truth, by metric."""
-    recording = load_pcm(load_steps.RECORDING)
-    truth = read_log(run.truth, AgentRecording.of(recording, load_steps.CALLED_IN[kind]))
+    truth = read_log(run.truth, load_steps.played_recording(kind))
     turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
     metrics = [CATALOGUE[name] for name in load_steps.COMPARED[kind]]
     tables = {metric.name: turns if metric.scope == "turn" else sessions for metric in metrics}

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +88,7 @@ def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Scri
     if other := next((name for name in CONFLICTING if getattr(options, name)), None):
         raise UsageError(f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them")
     named = urls_at(address)
-    urls = {name.removeprefix(AGENT).replace("_", "-"): url for name, url in named.items()}
+    urls = simulated_dialects(named)
     simulated = [name for name in get_args(DialectName) if name in urls]
     agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))
     detections = [script.session.turn_detection for script in scripts]
@@ -97,6 +97,11 @@ def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Scri
     if dialect not in simulated:
         raise UsageError(f"--simulator has no service with --dialect {dialect}; it has {', '.join(simulated)}")
     return replace(options, simulator=False, url=urls[dialect], dialect=dialect, proxy=options.proxy or "none")
+
+
+def simulated_dialects(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the URLs of a ready file by the names of their dialects."""
+    return {name.removeprefix(AGENT).replace("_", "-"): url for name, url in urls.items()}
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The calibration of this machine: storage of the results of `rtbench calibrate`, and their citation in later runs.
 
 A calibration states the highest load at which this machine's values can be trusted. There is one file for each kind
-of machine and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default
-`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node
+of machine and of connection (plain or TLS; another dialect than GA) in `$XDG_STATE_HOME/rtbench`, by default
+`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-<dialect>][-tls].json`. So the pods of a node
 pool share one file. A later calibration replaces the file, unless the later calibration is coarser. A run cites the
 calibration that fits best. The citation states what has changed on the machine since that calibration.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal, get_args
@@ -25,7 +26,7 @@ from bench.base.units import NS_PER_S
 from bench.files.safe_io import JsonError, read_file, read_json, replace_text
 from bench.record.document import ValidityStatus
 from bench.record.provenance import host
-from bench.services.names import AgentName
+from bench.services.names import AgentName, DialectName
 
 SCHEMA_VERSION = 2
 MAX_LETTERS = 60
@@ -37,6 +38,8 @@ SessionKind = Literal["text", "voice", AgentName]
 """The kind of sessions: only text turns; also speech, at the rate of a microphone; or calls to an agent, by dialect."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
+GA: DialectName = "ga"
+"""The dialect that is calibrated by default."""
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
 """The result of a load step. The last two (other programs took CPU time) show nothing about rtbench."""
 
@@ -117,7 +120,7 @@ class Calibration(msgspec.Struct, frozen=True):
     `trusted` is the load up to which the p99 error is at most 1 ms. `exact` is the load up to which it is at most 100
     µs. `ended` is the reason why the load was not raised further, if the load generator was not the limit. `trusted`,
     `exact` and `ended` have one entry for each kind of sessions. `quick` is true if the calibration has few and short
-    load steps. `agent` is the dialect of the calls, if an agent was called.
+    load steps. `dialect` is that of the calls.
     """
 
     schema: int
@@ -129,15 +132,20 @@ class Calibration(msgspec.Struct, frozen=True):
     ended: dict[SessionKind, str]
     steps: list[LoadStep]
     quick: bool = False
-    agent: AgentName | None = None
+    dialect: DialectName = GA
 
     @property
     def kinds(self) -> tuple[SessionKind, ...]:
-        return (self.agent,) if self.agent else KINDS
+        return kinds_of(self.dialect)
 
     @property
     def file_name(self) -> str:
-        return file_name(tls=self.tls, agent=self.agent)
+        return file_name(tls=self.tls, dialect=self.dialect)
+
+
+def kinds_of(dialect: DialectName) -> tuple[SessionKind, ...]:
+    """Return the kinds of sessions of a calibration."""
+    return (dialect,) if dialect in AGENTS else KINDS
 
 
 def machine() -> dict[str, Any]:
@@ -164,12 +172,12 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
     return home / ".local" / "state" / "rtbench" if home.is_absolute() else None
 
 
-def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
+def file_name(*, tls: bool, kernel: str = "", dialect: str = GA) -> str:
     """Return the file name of this machine's calibration. It contains every property that separates calibrations."""
     facts = host()
     values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own_kernel = (re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_")[:MAX_LETTERS] for value in values)
-    suffix = "".join(f"-{value}" for value in (agent, "tls" if tls else "") if value)
+    suffix = "".join(f"-{value}" for value in (dialect if dialect != GA else "", "tls" if tls else "") if value)
     return f"calibration-{cpu}-{cores}-{kernel or own_kernel}{suffix}.json"
 
 
@@ -204,24 +212,27 @@ def load_calibration(path: Path) -> Calibration | None:
     return calibration if calibration.schema == SCHEMA_VERSION else None
 
 
-def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
+def citation(folder: Path | None, kind: SessionKind, *, tls: bool, dialect: str = GA) -> dict[str, Any] | None:
     """Return the entry in run.json that cites this machine's calibration for this kind of sessions, if any.
 
-    One with the same kind of connection (plain or TLS) is preferred; if it has the other kind, `stale` states this.
+    One with the same dialect, and then the same kind of connection (plain or TLS), is preferred; `stale` states if it
+    has another one.
     """
     if folder is None:
         return None
-    agent = kind if kind in AGENTS else None
-    for with_tls in (tls, not tls):
-        own_name = file_name(tls=with_tls, agent=agent)
+    wanted = kind if kind in AGENTS else dialect
+    for name_of, with_tls in product(dict.fromkeys((wanted, wanted if kind in AGENTS else GA)), (tls, not tls)):
+        own_name = file_name(tls=with_tls, dialect=name_of)
         others = folder.glob(file_name(tls=with_tls, kernel="*"))  # of this machine with other kernels
         calibrations = [(path.name, load_calibration(path)) for path in (folder / own_name, *others)]
-        matches = [(name, c) for name, c in calibrations if c is not None and c.tls is with_tls and kind in c.trusted]
+        fits = (name_of, with_tls)
+        matches = [(name, c) for name, c in calibrations if c and (c.dialect, c.tls) == fits and kind in c.trusted]
         if not matches:
             continue
         name, calibration = max(matches, key=lambda match: (match[0] == own_name, match[1].date_utc))
         trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
-        tls_change = [] if with_tls == tls else ["over TLS" if with_tls else "without TLS"]
+        others_of = [] if with_tls == tls else ["over TLS" if with_tls else "without TLS"]
+        others_of += [] if name_of == wanted else ["with another dialect"]
         return {
             "date": calibration.date_utc,
             "kind": kind,
@@ -232,7 +243,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
             "ended": calibration.ended.get(kind, ""),
             "tls": with_tls,
             "file": name,
-            "stale": [*changes(calibration.machine, machine()), *tls_change],
+            "stale": [*changes(calibration.machine, machine()), *others_of],
         }
     return None
 

@@ -7,9 +7,9 @@ be held up in a send, and data that it reads late have the timestamp of the data
 The error of a metric, as the catalogue defines it, is its measured value minus its true value. The error of an instant
 is how much later it is in the row than in truth. It shows whether a metric is wrong at its start or at its end.
 
-A call with an agent has no response ids. All speech of the caller in the call is one recording. So the byte at which
-the agent detected the end of speech gives the position of each recording in the audio that the agent received. A row is
-matched with the recording that is nearest to the row's instants.
+If messages of the client have no ids, all its speech in a session is one recording. So the byte at which the service
+detected the end of speech gives the position of each recording in the audio that the service received. A call with an
+agent has no response ids either. Its rows are matched with the recordings that are nearest to their instants.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from bench.plan.script import Script
 from bench.record.calibration import Percentiles
 from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.registry import DIALECTS
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.services.agents import SILENCE_MS
+from bench.simulator.services.registry import SERVICES
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind
@@ -43,8 +45,12 @@ from bench.wire.events import EventKind
 
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
-KINDS = {**PREVIEW.kinds, **GA.kinds}
-"""A mapping from the name of an event that the simulator sends, in either dialect, to the kind of the event."""
+KINDS = {**PREVIEW.kinds, **GA.kinds, **{name: kind for each in SERVICES for name, kind in each.log_kinds.items()}}
+"""A mapping from the name of an event in the log, in any dialect, to the kind of the event."""
+REQUESTS = {
+    name for each in DIALECTS.values() for name, kind in each.message_kinds.items() if kind is MessageKind.REQUEST
+}
+"""The messages of a client that request a reply, in any dialect."""
 OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
 """A mapping from the kind of a response's event to the instant that the first such event sets."""
 CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
@@ -88,6 +94,8 @@ class ReceivedAudio:
     received_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
     """A mapping from the number of a turn to the byte at which its audio begins."""
+    answered: dict[str, int] = field(default_factory=dict)
+    """A mapping from the id of a response to the byte at which the recording that it answers begins."""
     started: list[tuple[int, int | None]] = field(default_factory=list)
     stopped: list[tuple[int, int | None]] = field(default_factory=list)
     """Each entry is (byte at which speech stopped, instant at which the simulator reported it). An unknown instant is
@@ -101,9 +109,13 @@ class ReceivedAudio:
             return None
         return arrival_ns - round((self.ends[index] - end) / self.format.bytes_per_s * NS_PER_S)
 
+    def sample_ns(self, start_byte: int, samples: int) -> int | None:
+        """Return when the first samples (at 24 kHz) of the recording that begins at this byte were recorded."""
+        return self.recorded_ns(start_byte + samples * self.format.bytes_per_s / RATE_HZ)
 
-class AgentRecording(NamedTuple):
-    """The recording that the callers of an agent play, in the format of the calls.
+
+class PlayedRecording(NamedTuple):
+    """The recording that all callers play, in the format of the calls.
 
     - `speech` is the position of speech, in samples at 24 kHz.
     - `received_bytes` is the number of bytes that a speech detector has received when it detects the end of speech.
@@ -114,7 +126,7 @@ class AgentRecording(NamedTuple):
     received_bytes: int
 
     @classmethod
-    def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
+    def of(cls, pcm: Pcm, format: AudioFormat) -> PlayedRecording:
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
@@ -127,7 +139,7 @@ class AgentRecording(NamedTuple):
 class AgentCall:
     """The audio that an agent received and sent in one call, in which all speech of the caller is one recording."""
 
-    recording: AgentRecording
+    recording: PlayedRecording
     received: ReceivedAudio
     start_instants: list[int] = field(default_factory=list)
     """The positions at which the recording begins, in bytes of the received audio."""
@@ -173,10 +185,6 @@ class AgentCall:
             self.opening[-1] = play_ns + JITTER_NS + format.duration_ns(audible) if known else None
             self.opening = None
 
-    def recorded_ns(self, start_byte: int, samples: int) -> int | None:
-        """Return when the first samples (at 24 kHz) of the recording that begins at this byte were recorded."""
-        return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
-
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
         """Return the true instants nearest to a turn's measured instants. Those of other turns are farther away."""
         if "speech_end" not in measured_ns:
@@ -184,8 +192,10 @@ class AgentCall:
             connect_ns = measured_ns.get("connect_start")
             return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": connect_ns}
         speech = self.recording.speech
-        starts = [(self.recorded_ns(start_byte, speech.begin + 1), start_byte) for start_byte in self.start_instants]
-        ends = [self.recorded_ns(start_byte, speech.end) for start_byte in self.start_instants]
+        starts = [
+            (self.received.sample_ns(start_byte, speech.begin + 1), start_byte) for start_byte in self.start_instants
+        ]
+        ends = [self.received.sample_ns(start_byte, speech.end) for start_byte in self.start_instants]
         end_ns = _nearest(measured_ns["speech_end"], ends)
         if end_ns is None:
             return {}
@@ -242,9 +252,9 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
 class GroundTruth:
     """The ground truth of a run.
 
-    - `replies` maps the id of each response to its instants.
+    - `replies` maps the ids of each session and response to the instants of the response.
     - `inputs` maps the service's id of each session to the received audio.
-    - `recording` is the recording that the callers of an agent play.
+    - `recording` is the recording that all callers play, if it is known.
     - `calls` has the calls with an agent. Its keys are the ids of the agent's sessions, and the ids from the callers.
     - `due_ns` and `late_ns` have a value for each event that was sent: its planned instant, and how much later its
     sending started.
@@ -252,14 +262,17 @@ class GroundTruth:
     - `ended` is the number of simulator processes that ended normally.
     """
 
-    replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
-    inputs: dict[str, ReceivedAudio] = field(default_factory=lambda: defaultdict(ReceivedAudio))
+    replies: dict[tuple[str, str], dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
+    inputs: dict[str, ReceivedAudio] = field(default_factory=dict)
     calls: dict[str, AgentCall] = field(default_factory=dict)
-    recording: AgentRecording | None = None
+    recording: PlayedRecording | None = None
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0
     ended: int = 0
+
+    def input_of(self, session: str) -> ReceivedAudio:
+        return self.inputs.setdefault(session, ReceivedAudio(self.recording.format if self.recording else INPUT))
 
     def late_within(self, start_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
         """Return the lateness of the events that were due from `start_ns` to `end_ns`."""
@@ -267,12 +280,12 @@ class GroundTruth:
         return late[(due >= start_ns) & (due < end_ns)]
 
 
-def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
-    """Read the log of a simulator that has ended. `recording` is that of the callers, if it was an agent."""
+def read_log(path: Path, recording: PlayedRecording | None = None) -> GroundTruth:
+    """Read the log of a simulator that has ended. `recording` is the one that all callers played."""
     return parse_truth(read_truth(path), recording)
 
 
-def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | None = None) -> GroundTruth:
+def parse_truth(lines: Iterable[Mapping[str, Any]], recording: PlayedRecording | None = None) -> GroundTruth:
     truth = GroundTruth(recording=recording)
     for line in lines:
         kind = line.get("direction")
@@ -298,28 +311,32 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     if (call := truth.calls.get(line["session"])) is not None:
         call.speech_at(line, at_ns)
     elif line["response"] is not None:
+        reply = truth.replies[line["session"], line["response"]]
         if kind in OPENING:
-            truth.replies[line["response"]].setdefault(OPENING[kind], at_ns)
+            reply.setdefault(OPENING[kind], at_ns)
         elif kind in CLOSING:
-            truth.replies[line["response"]][CLOSING[kind]] = at_ns
+            reply[CLOSING[kind]] = at_ns
+        if truth.recording is not None and line.get("speech_at_byte") is not None:
+            start_byte = line["speech_at_byte"] - truth.recording.received_bytes
+            truth.input_of(line["session"]).answered[line["response"]] = start_byte
     elif kind is EventKind.SPEECH_STARTED:
-        truth.inputs[line["session"]].started.append((line["speech_at_byte"], at_ns))
+        truth.input_of(line["session"]).started.append((line["speech_at_byte"], at_ns))
     elif kind is EventKind.SPEECH_STOPPED:
-        truth.inputs[line["session"]].stopped.append((line["speech_at_byte"], at_ns))
+        truth.input_of(line["session"]).stopped.append((line["speech_at_byte"], at_ns))
 
 
 def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= MAX_SPAN_NS else None
     truth.left_out += at_ns is None
-    if GA.message_kinds.get(line["type"]) is MessageKind.REQUEST:
+    if line["type"] in REQUESTS:
         if line["response"]:
-            truth.replies[line["response"]]["request_sent"] = at_ns
+            truth.replies[line["session"], line["response"]]["request_sent"] = at_ns
     elif line["type"] in OPENERS and truth.recording is not None:
         audio = truth.inputs[line["session"]] = ReceivedAudio(truth.recording.format)
         name = str(line["event_id"]).removeprefix(STREAM)
         truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, audio)
     elif "to_byte" in line:
-        audio = truth.inputs[line["session"]]
+        audio = truth.input_of(line["session"])
         audio.ends.append(line["to_byte"])
         audio.received_ns.append(at_ns)
         turn, _, append = str(line["event_id"]).removeprefix("turn-").partition("-")
@@ -329,18 +346,20 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
     """Return the known true instants of a row's turn. `speech` is its position in the recording that was played."""
-    instants: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
-    audio = truth.inputs.get(row["service_session_id"])
-    if speech is not None and audio is not None and row["turn"] in audio.turns:
-        instants |= _speech_instants(audio, audio.turns[row["turn"]], speech)
+    session, response = row["service_session_id"], row["response_id"]
+    instants: dict[str, int | None] = dict(truth.replies.get((session, response), {}))
+    audio = truth.inputs.get(session)
+    start_byte = None if audio is None else audio.turns.get(row["turn"], audio.answered.get(response))
+    if speech is not None and audio is not None and start_byte is not None:
+        instants |= _speech_instants(audio, start_byte, speech)
     return {name: at_ns for name, at_ns in instants.items() if at_ns is not None}
 
 
 def _speech_instants(audio: ReceivedAudio, start_byte: int, speech: SpeechSpan) -> dict[str, int | None]:
     """Return the instants of a voice turn's speech. A sample is recorded at the instant at which the sample ends."""
     return {
-        "speech_start": audio.recorded_ns(start_byte + INPUT.sample_bytes * (speech.begin + 1)),
-        "speech_end": audio.recorded_ns(start_byte + INPUT.sample_bytes * speech.end),
+        "speech_start": audio.sample_ns(start_byte, speech.begin + 1),
+        "speech_end": audio.sample_ns(start_byte, speech.end),
         "speech_started": next((at_ns for byte, at_ns in audio.started if byte >= start_byte), None),
         "speech_stopped": next((at_ns for byte, at_ns in audio.stopped if byte > start_byte), None),
     }

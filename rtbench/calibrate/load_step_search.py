@@ -13,15 +13,16 @@ from typing import Any
 
 from bench.record.calibration import (
     EXACT_MS,
-    KINDS,
+    GA,
     LIMIT_MS,
     SCHEMA_VERSION,
     Calibration,
     LoadStep,
     Outcome,
     TrustedLoad,
+    kinds_of,
 )
-from bench.services.names import AgentName
+from bench.services.names import DialectName
 from bench.simulator.ground_truth_log import LATE_MS
 from reports.results.reason import Reason
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
@@ -98,14 +99,10 @@ def calibration_of(
     *,
     tls: bool,
     quick: bool = False,
-    agent: AgentName | None = None,
+    dialect: DialectName = GA,
 ) -> Calibration:
-    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step of it has a verdict.
-
-    `agent` is the dialect of the calls if the service was an agent.
-    """
-    kinds = (agent,) if agent else KINDS
-    by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
+    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step of it has a verdict."""
+    by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds_of(dialect)}
     ended = {kind: cause for kind, kind_steps in by_kind.items() if (cause := _cause(kind_steps))}
     trusted = {kind: _trusted(kind_steps, has_passed) for kind, kind_steps in by_kind.items()}
     return Calibration(
@@ -118,7 +115,7 @@ def calibration_of(
         ended=ended,
         steps=list(steps),
         quick=quick,
-        agent=agent,
+        dialect=dialect,
     )
 
 

@@ -32,21 +32,24 @@ from bench.base.errors import USAGE_STATUS, UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
 from bench.catalogue.outcomes import outcome_class
-from bench.load.simulator_process import simulator
+from bench.load.simulator_process import simulated_dialects, simulator
 from bench.plan.recordings import load_pcm
 from bench.record import folder as files
 from bench.record import histograms as hdr
-from bench.record.calibration import AGENTS, FIRST_SESSIONS, KINDS, LoadStep, Percentiles, SessionKind
+from bench.record.calibration import AGENTS, FIRST_SESSIONS, GA, LoadStep, Percentiles, SessionKind, kinds_of
 from bench.record.document import Validity
+from bench.services.names import DialectName
 from bench.services.registry import DIALECTS
+from bench.simulator.ready import urls_at
+from bench.wire.dialect import SOUND
 from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
 from rtbench.calibrate.ground_truth import (
     COLUMNS,
     METRICS,
     OF_CALLS,
-    AgentRecording,
     GroundTruth,
+    PlayedRecording,
     match_rows,
     percentiles,
     percentiles_of_errors,
@@ -76,7 +79,11 @@ class CalibrationPlan:
     grid: LoadGrid
     pace: LoadStepTiming
     steady_most_s: int
-    kinds: Sequence[SessionKind] = KINDS
+    dialect: DialectName = GA
+
+    @property
+    def kinds(self) -> tuple[SessionKind, ...]:
+        return kinds_of(self.dialect)
 
     @property
     def minutes_at_most(self) -> float:
@@ -89,19 +96,27 @@ class CalibrationPlan:
         return sum(max_duration(self.grid, partial(seconds, kind)) for kind in self.kinds) / 60
 
 
-def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
+def plan_of(max_sessions: int, *, quick: bool, dialect: DialectName = GA) -> CalibrationPlan:
     """Return the plan of a calibration. A quick one has short steps, and only loads of four times the previous one."""
     if quick:
         return CalibrationPlan(
-            LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds
+            LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, dialect
         )
-    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, max_sessions, precision=0.25), LoadStepTiming(5, 10), 40, kinds)
+    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, max_sessions, precision=0.25), LoadStepTiming(5, 10), 40, dialect)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
     """Return the timing of a step, which is long enough for the turns that p99 needs, up to the limit in the plan."""
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
+
+
+def refuse_without_truth(dialect: DialectName) -> None:
+    """Raise UsageError if the ground-truth log of a simulated service has no turns, or if it is not simulated."""
+    urls = simulated_dialects(urls_at(""))
+    known = [name for name in DIALECTS if name in urls and (name in AGENTS or DIALECTS[name].turn_source is not SOUND)]
+    if dialect not in known:
+        raise UsageError(f"calibrate cannot call --dialect {dialect}: use one of {', '.join(known)}")
 
 
 def run_load_steps(
@@ -124,14 +139,14 @@ def run_load_step(
         cores = replace(cores, simulator=frozenset(sorted(cores.simulator)[:1]))
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
-        run = run_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
-        return load_step_entry(kind, sessions, run, cores.workers)
+        run = run_load(kind, sessions, pace, cores, Path(scratch), tls=tls, dialect=plan.dialect)
+        return load_step_entry(kind, sessions, run, cores.workers, plan.dialect)
 
 
-def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int) -> LoadStep:
+def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int, dialect: DialectName) -> LoadStep:
     """Return the step that a run gives. `workers` is the number of the simulator's processes."""
-    recording = load_pcm(RECORDING)
-    truth = read_log(run.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
+    recording = played_recording(dialect)
+    truth = read_log(run.truth, recording)
     simulator_died = truth.ended < workers
     outcome, reason = DIED if simulator_died else ("fail", Reason("run_died", {"message": run.died}))
     step = LoadStep(
@@ -251,6 +266,12 @@ STEPS = 60
 """The number of turns of a session. A step is too short for all of them."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """A simulator profile with fast replies. A text session gets about 40 events per second."""
+
+
+def played_recording(dialect: DialectName) -> PlayedRecording:
+    return PlayedRecording.of(load_pcm(RECORDING), next(iter(DIALECTS[dialect].input_formats.values())))
+
+
 SCENARIO = """\
 from rtbench import RealtimeUser
 
@@ -287,7 +308,6 @@ COMPARED: dict[SessionKind, Sequence[str]] = {
 Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The greeting of a telephone
 call starts with its first packets, which the simulator may send late.
 """
-CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
 END_S = 120.0
 """The time, in seconds, that a run may take after its steady part to end its last turns and to finalize."""
 
@@ -317,7 +337,14 @@ class FinishedRun:
 
 
 def run_load(
-    kind: SessionKind, sessions: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, *, tls: bool
+    kind: SessionKind,
+    sessions: int,
+    pace: LoadStepTiming,
+    cores: CpuAssignment,
+    scratch: Path,
+    *,
+    tls: bool,
+    dialect: DialectName,
 ) -> FinishedRun:
     """Run a load in the empty folder `scratch`.
 
@@ -328,7 +355,7 @@ def run_load(
         with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
         with pinned_to(cores.load_generator):
-            arguments = _arguments(kind, scenario, scratch, sessions, pace, ready)
+            arguments = _arguments(dialect, scenario, scratch, sessions, pace, ready)
             environ = _environment(os.environ, scratch)
             run = running.enter_context(locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
@@ -351,14 +378,13 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 
 
 def _arguments(
-    kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
+    dialect: DialectName, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
 ) -> list[str]:
     trust = {"--ca-file": ready["ca"]} if ready["ca"] else {}
-    name = f"agent_{kind}" if kind in AGENTS else "ga"
     options: dict[str, object] = {
         **{"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"},
-        "--url": ready["urls"]["agent_sips" if kind == "sip" and trust else name],
-        **({"--dialect": kind} if kind in AGENTS else {}),
+        "--url": simulated_dialects(ready["urls"])["sips" if dialect == "sip" and trust else dialect],
+        "--dialect": dialect,
         **{"--runs-dir": scratch / "runs", "--loglevel": "WARNING"},
     }
     return ["-f", str(scenario), "--headless", *(str(word) for pair in (options | trust).items() for word in pair)]

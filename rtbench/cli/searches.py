@@ -18,7 +18,7 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
 from bench.base.units import NS_PER_S
 from bench.record.presence import runs_folder
-from bench.services.names import AgentName
+from bench.services.names import DialectName
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli.options import ThresholdTexts, argument, option
 from rtbench.cli.service import with_service_options
@@ -38,7 +38,7 @@ def calibrate(
     max_sessions: Annotated[int, option("Maximum number of sessions.", min=1, max=100_000)] = 1600,
     quick: Annotated[bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")] = False,
     tls: Annotated[bool, option("Call the simulator over TLS, as a service is called.", "--tls")] = False,
-    agent: Annotated[AgentName | None, option("Call an agent over this protocol (default: call a model).")] = None,
+    dialect: Annotated[DialectName, option("Dialect of the simulated service or agent to call.")] = "ga",
     out: Annotated[Path | None, option("Also write the page and the data to this folder.", "FOLDER")] = None,
 ) -> None:
     """Run the load generator against the simulator at rising load; print the highest load at which values are exact.
@@ -48,19 +48,20 @@ def calibrate(
     the limit; 130: interrupted.
     """
     from bench.base.cpu import allowed_cores, assign_cores
-    from bench.record.calibration import KINDS, date_of, file_name, machine
+    from bench.record.calibration import date_of, file_name, machine
     from bench.services.registry import DIALECTS, links_of
     from rtbench.calibrate.load_step_search import calibration_of, is_concluded
-    from rtbench.calibrate.load_steps import plan_of
+    from rtbench.calibrate.load_steps import plan_of, refuse_without_truth
     from rtbench.calibrate.page import error_lines
     from rtbench.calibrate.text import conclusions
     from rtbench.locust_run import terminable
 
-    _check_descriptors(max_sessions, links_of(DIALECTS[agent])[0].sockets if agent else 1)
+    refuse_without_truth(dialect)
+    _check_descriptors(max_sessions, links_of(DIALECTS[dialect])[0].sockets)
     folders = _writable_folders(out)
-    kinds = (agent,) if agent else KINDS
-    plan, cores, start_utc_ns = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
-    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
+    plan, cores = plan_of(max_sessions, quick=quick, dialect=dialect), assign_cores(allowed_cores())
+    start_utc_ns = utc_ns()
+    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, dialect=dialect) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
         with terminable():
@@ -68,7 +69,7 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
         raise
-    result = calibration_of(steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, agent=agent)
+    result = calibration_of(steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, dialect=dialect)
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(result)]))
     if not is_concluded(result):
         raise typer.Exit(INVALID_STATUS)

@@ -46,13 +46,13 @@ def test_the_conclusion_is_the_last_line_and_is_saved(monkeypatch: pytest.Monkey
     ]  # fmt: skip
 
 
-def test_a_calibration_with_an_agent_is_saved_in_a_separate_file(
+def test_a_calibration_with_another_dialect_is_saved_in_a_separate_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
-    result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=passing_to_600_sessions)
-    saved, agent = (
-        load_calibration(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", "")
+    result = calibrate(monkeypatch, tmp_path, "--dialect", "twilio", play=passing_to_600_sessions)
+    saved, default = (
+        load_calibration(tmp_path / "rtbench" / file_name(tls=False, dialect=dialect)) for dialect in ("twilio", "ga")
     )
 
     assert result.exit_code == 0, result.output
@@ -60,9 +60,9 @@ def test_a_calibration_with_an_agent_is_saved_in_a_separate_file(
     assert result.output.splitlines()[-1] == "trust this machine up to 566 sessions per process"
     assert saved is not None
     assert {step.kind for step in saved.steps} == {"twilio"}
-    assert agent is not None
-    assert {step.kind for step in agent.steps} == {"text", "voice"}
-    assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, agent="twilio")).with_suffix(".html").read_text()
+    assert default is not None
+    assert {step.kind for step in default.steps} == {"text", "voice"}
+    assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, dialect="twilio")).with_suffix(".html").read_text()
 
 
 def test_the_page_and_the_data_are_written_to_the_out_folder_and_the_state_folder(

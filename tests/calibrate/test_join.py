@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bench.catalogue.metrics import CATALOGUE
 from bench.plan.recordings import SpeechSpan
-from rtbench.calibrate.ground_truth import match_rows, parse_truth, percentiles_of_errors
-from tests.calibrate.builders import appends, build_row, received, sent
+from bench.wire.audio import PCM16_16K
+from rtbench.calibrate.ground_truth import PlayedRecording, match_rows, parse_truth, percentiles_of_errors
+from tests.calibrate.builders import SESSION, appends, build_row, received, sent
 
 TYPED = [
     received("response.create", 1000, response="resp_1"),
@@ -52,9 +53,25 @@ def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None
         sent("response.output_audio.delta", 3600, audio=480),
         sent("response.output_audio_transcript.done", 3900),
     ]
-    truth = parse_truth([*TYPED[:-1], *other, TYPED[-1]]).replies["resp_1"]
+    truth = parse_truth([*TYPED[:-1], *other, TYPED[-1]]).replies[SESSION, "resp_1"]
 
     assert (truth["first_audio"], truth["transcript_done"]) == (2000, 3900)
+
+
+def test_turns_without_ids_are_found_by_the_end_of_their_speech() -> None:
+    """The ids of responses are unique only within their session."""
+    recording = PlayedRecording(PCM16_16K, SPEECH, received_bytes=3_200)
+    spoken = [
+        *(line | {"event_id": None} for line in appends(1, 6_400, [CHUNK_NS, 2 * CHUNK_NS], size=1_600)),
+        sent("audio.delta", 200_000_000, audio=480, response="reply-1", speech_at_byte=9_600),
+        sent("audio.delta", 900_000_000, audio=480, response="reply-1") | {"session": "another"},
+    ]
+    row = build_row(900, "speech_end", speech_end=100_000_000, first_audio=200_000_000)
+    row |= {"response_id": "reply-1", "audio": "hello.wav"}
+    errors = match_rows([row], parse_truth(spoken, recording), {"hello.wav": SPEECH})
+
+    assert errors.metrics == {"ttfa": [0]}
+    assert errors.instants == {"speech_end": [0], "first_audio": [0]}
 
 
 def test_true_speech_instants_are_those_of_the_recorded_sample() -> None:

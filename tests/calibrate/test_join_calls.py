@@ -12,12 +12,12 @@ import pytest
 from bench.base.units import NS_PER_MS
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat
-from rtbench.calibrate.ground_truth import OF_CALLS, AgentRecording, MatchedErrors, match_rows, parse_truth
+from rtbench.calibrate.ground_truth import OF_CALLS, MatchedErrors, PlayedRecording, match_rows, parse_truth
 from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
-RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), received_bytes=4_160)
+RECORDING = PlayedRecording(G711_ULAW, SpeechSpan(2_400, 12_000), received_bytes=4_160)
 """A recording with speech from 100 to 500 ms. A speech detector classifies its first 520 ms as speech."""
 BEGINS_MS = (1_000, 5_000)
 """The positions in the caller's audio, in ms, at which the recording is played."""
@@ -205,7 +205,7 @@ def test_the_end_of_speech_of_a_recording_is_its_last_active_frame(format: Audio
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
     pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), SpeechSpan(2_400, 14_400))
 
-    assert AgentRecording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
+    assert PlayedRecording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
 
 
 def test_a_call_is_identified_by_the_id_in_its_opening_message() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.base.errors import UsageError
 from bench.plan.script import load_script
 from bench.record.calibration import AGENTS, KINDS, Outcome, SessionKind
+from bench.services.names import DialectName
 from bench.simulator.profile import load_profile
 from rtbench.calibrate import load_steps as climbing
 from rtbench.calibrate.load_step_search import max_duration
@@ -74,12 +76,19 @@ def test_each_kind_of_session_has_a_valid_script(kind: SessionKind, tmp_path: Pa
     assert load_profile(tmp_path / "profile.yaml").generation_speed == 6.0
 
 
-@pytest.mark.parametrize("kind", AGENTS)
-def test_an_agent_is_called_by_its_own_url_and_dialect(kind: SessionKind, tmp_path: Path) -> None:
-    ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
-    words = climbing._arguments(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+def test_each_dialect_is_called_by_its_own_url(tmp_path: Path) -> None:
+    names: dict[DialectName, str] = {"ga": "ga", "voice-live": "voice_live", "sip": "agent_sip"}
+    for dialect, name in names.items():
+        ready = {"urls": {name: "ws://its-own", "gemini": "ws://another"}, "ca": None}
+        words = climbing._arguments(dialect, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
 
-    assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
+        assert words[words.index("--url") : words.index("--url") + 4] == ["--url", "ws://its-own", "--dialect", dialect]
+
+
+def test_a_dialect_without_ground_truth_of_turns_is_refused() -> None:
+    for dialect in ("gpt-live", "stepfun"):
+        with pytest.raises(UsageError, match=f"cannot call --dialect {dialect}: use one of ga, preview, .*gemini"):
+            climbing.refuse_without_truth(dialect)
 
 
 def test_a_telephone_is_called_over_tls_if_the_simulator_uses_it(tmp_path: Path) -> None:

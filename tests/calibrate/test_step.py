@@ -113,7 +113,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = ProcessCpuUsage(**({"load_generator": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = FinishedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
-    return load_step_entry("text", SESSIONS, played, workers)
+    return load_step_entry("text", SESSIONS, played, workers, "ga")
 
 
 def test_a_step_is_evaluated_in_its_steady_state_only(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import bench.base.cpu
@@ -43,6 +44,20 @@ def test_a_run_cites_the_calibration_of_its_kind_of_sessions(tmp_path: Path) -> 
         "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
         "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
     }  # fmt: skip
+
+
+def test_a_run_cites_the_calibration_of_its_dialect_before_the_one_of_ga(tmp_path: Path) -> None:
+    save_calibration(build_calibration(), tmp_path)
+    other = citation(tmp_path, "text", tls=False, dialect="gemini")
+    save_calibration(msgspec.structs.replace(build_calibration(tls=True), dialect="gemini"), tmp_path)
+    own, default = (citation(tmp_path, "text", tls=False, dialect=dialect) for dialect in ("gemini", "ga"))
+
+    assert other is not None
+    assert other["stale"] == ["with another dialect"]
+    assert own is not None
+    assert (own["file"], own["stale"]) == (file_name(tls=True, dialect="gemini"), ["over TLS"])
+    assert default is not None
+    assert (default["file"], default["stale"]) == (file_name(tls=False), [])
 
 
 def test_changes_since_the_calibration_are_cited(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from bench.load.planning.workload import (
 from bench.load.simulator_process import ADDRESS, with_simulator
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
-from bench.record.calibration import AGENTS, FIRST_SESSIONS, SessionKind, at_least, citation, state_folder
+from bench.record.calibration import AGENTS, FIRST_SESSIONS, GA, SessionKind, at_least, citation, state_folder
 from bench.record.provenance import named_host, opening_document
 from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Credential, Target
@@ -254,6 +254,7 @@ def plan_run(environment: Environment) -> RunPlan:
         )
     tls = any(target.tls for target in targets)
     has_media = any(target.link.has_media for target in targets)  # no calibration has such calls
+    dialects = {target.dialect.name for target in targets}
     return RunPlan(
         options,
         targets,
@@ -261,7 +262,14 @@ def plan_run(environment: Environment) -> RunPlan:
         sessions,
         load_price_table(options.service_options.price_file),
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
-        None if has_media else citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
+        None
+        if has_media
+        else citation(
+            state_folder(os.environ),
+            kind_of(workloads, targets),
+            tls=tls,
+            dialect=dialects.pop() if len(dialects) == 1 else GA,
+        ),
         _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
