@@ -61,7 +61,8 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
         max_output_tokens=500,
         input_transcription={"model": "any", "language": "en", "keywords": ["parcel"]},
         turn_detection={"type": "server_vad", "silence_duration_ms": 300, "interrupt_response": False},
-        extra={"contextWindowCompression": {"slidingWindow": {}}},
+        truncation={"retention_ratio": 0.5, "post_instructions": 8_000},
+        extra={"contextWindowCompression": {"slidingWindow": {}}, "proactivity": {"proactiveAudio": True}},
     )
     set_up, awaited = GEMINI.setup_messages(settings, "e1")
 
@@ -81,7 +82,8 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
             },
             "inputAudioTranscription": {"languageCodes": ["en"], "customVocabulary": ["parcel"]},
             "outputAudioTranscription": {},
-            "contextWindowCompression": {"slidingWindow": {}},
+            "contextWindowCompression": {"triggerTokens": 8_000, "slidingWindow": {"targetTokens": 4_000}},
+            "proactivity": {"proactiveAudio": True},
         }
     }
     assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "setupComplete")
@@ -119,6 +121,7 @@ def test_a_function_output_is_an_object() -> None:
         ({"turn_detection": "semantic_vad"}, "turn_detection must be server_vad or none"),
         ({"turn_detection": {"type": "server_vad", "threshold": 0.5}}, "threshold"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"truncation": {"retention_ratio": 0.8}}, "truncation needs post_instructions"),
         ({"output": "transcript"}, "output must be audio or text"),
         ({"input_format": "g711_ulaw"}, "input_format"),
         ({"extra": {"systemInstruction": {}}}, "use `instructions`"),

@@ -62,7 +62,7 @@ STORED: Mapping[Keys, str] = MappingProxyType(
 SETTINGS = frozenset(
     {
         *("output", "instructions", "voice", "max_output_tokens", "temperature", "turn_detection", "model", "extra"),
-        *("input_transcription", "input_format", "output_format", "reasoning", "tools", "history"),
+        *("input_transcription", "input_format", "output_format", "reasoning", "tools", "history", "truncation"),
     }
 )
 """The settings of a session that the service has."""
@@ -136,6 +136,8 @@ class Gemini(Dialect):
             return UnsupportedSetting(("voice",), "voice must be the name of a Gemini voice")
         if settings.max_output_tokens == "inf":
             return UnsupportedSetting(("max_output_tokens",), "max_output_tokens must be a number: remove it")
+        if isinstance(settings.truncation, dict) and "token_limits" not in settings.truncation:
+            return UnsupportedSetting(("truncation",), "truncation needs post_instructions: Gemini Live counts tokens")
         return (
             self.unknown_format(settings, " for Gemini Live")
             or (_unsupported_detection(detection) if detection is not None else None)
@@ -233,8 +235,18 @@ def setup(settings: SessionSettings) -> dict[str, Any]:
             customVocabulary=transcription.keywords,
         ),
         outputAudioTranscription={} if settings.output == "audio" else None,
+        contextWindowCompression=_compression(settings.truncation),
         historyConfig={"initialHistoryInClientContent": True} if settings.history else None,
     )
+
+
+def _compression(truncation: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return when the service drops the oldest part of a conversation. It drops nothing by default."""
+    if not isinstance(truncation, dict):
+        return {"slidingWindow": {}} if truncation == "auto" else None
+    limit = truncation["token_limits"]["post_instructions"]
+    retained = round(truncation["retention_ratio"] * limit)
+    return {"triggerTokens": limit, "slidingWindow": {"targetTokens": retained}}
 
 
 def _detection(detection: TurnDetection | None) -> dict[str, Any]:

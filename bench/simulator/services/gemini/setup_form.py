@@ -42,9 +42,10 @@ SETUP: KnownFields = {
         ),
         **_names("activityHandling", "turnCoverage"),
     },
+    "contextWindowCompression": {"triggerTokens": {}, "slidingWindow": _names("targetTokens")},
     **_names(
         *("tools", "inputAudioTranscription", "outputAudioTranscription", "sessionResumption", "proactivity"),
-        *("contextWindowCompression", "explicitVadSignal", "historyConfig", "safetySettings", "labels"),
+        *("explicitVadSignal", "historyConfig", "safetySettings", "labels"),
     ),
 }
 _MODEL = re.compile(
