@@ -22,7 +22,7 @@ from bench.simulator.faults.kinds import (
     FaultKind,
 )
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE
-from tests.faults.cells import CASES, TELEPHONE_CASES, FaultCase
+from tests.faults.cells import CASES, GEMINI_CASES, TELEPHONE_CASES, FaultCase
 from tools.made_page import listed, made_anew, table
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,7 @@ def tables() -> dict[str, str]:
         "places": _places(),
         "when": _when(),
         "outcomes": _outcomes(),
+        "gemini": table(("fault", "where", "outcome"), _rows_of_gemini()),
         "telephone": _of_telephones(),
     }
 
@@ -113,6 +114,12 @@ def _outcomes() -> str:
 
 def _of_telephones() -> str:
     return table(("fault", "outcome"), ((f"`{fault}`", f"`{outcome}`") for fault, outcome in TELEPHONE_CASES.items()))
+
+
+def _rows_of_gemini() -> Iterator[tuple[str, str, str]]:
+    for fault, outcomes in GEMINI_CASES.items():
+        for places, outcome in outcomes.items():
+            yield f"`{fault}`", _gathered(places.split()), _outcome(outcome)
 
 
 def _outcome_rows() -> Iterator[tuple[str, str, str]]:

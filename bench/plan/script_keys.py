@@ -210,7 +210,9 @@ SESSION = StructOf(
         "output_format": Field(FORMAT, "The format of the answers' audio."),
         "noise_reduction": Field(Choice(get_args(NoiseReduction)), "How noise behind the caller is reduced."),
         "reasoning": Field(REASONING, "How much the model reasons. Not for preview."),
-        "truncation": Field(TRUNCATION, "How a conversation that becomes too long is shortened, if the service can do it."),
+        "truncation": Field(
+            TRUNCATION, "How a conversation that becomes too long is shortened, if the service can do it."
+        ),
         **{name: key for keys in SETTING_KEYS for name, key in keys.session.items()},
         "extra": Field(
             JsonObject(), "More settings, in the service's own format, which are merged into session.update last."
