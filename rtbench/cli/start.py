@@ -74,7 +74,12 @@ def init(
         bool, option("Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent")
     ] = False,
     service: Annotated[
-        str | None, option("Write targets to compare a service, as in gemini, with OpenAI's Realtime API.", "--service")
+        str | None,
+        option(
+            "Write targets to compare this service with OpenAI's Realtime API; an unknown name prints the list.",
+            "--service",
+            "NAME",
+        ),
     ] = None,
     extras: Annotated[
         str,
