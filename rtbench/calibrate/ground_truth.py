@@ -43,8 +43,8 @@ from bench.wire.audio import AudioFormat
 from bench.wire.dialect import MessageKind
 from bench.wire.events import EventKind
 
-INPUT = FORMATS["pcm16"]
-"""The format of the simulator's input."""
+INPUT = OUTPUT = FORMATS["pcm16"]
+"""The formats of the simulator's input and output, if the client names no others."""
 KINDS = {**PREVIEW.kinds, **GA.kinds, **{name: kind for each in SERVICES for name, kind in each.log_kinds.items()}}
 """A mapping from the name of an event in the log, in any dialect, to the kind of the event."""
 REQUESTS = {
@@ -59,7 +59,7 @@ CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE
 The last event counts because a response may have several items.
 """
 METRICS = ("ttfa", "transcript_first", "transcript_total", "response_total", "end_of_turn_delay",
-           "start_of_speech_delay")  # fmt: skip
+           "start_of_speech_delay", "voice_to_voice")  # fmt: skip
 """The metrics whose true values are in the ground-truth log."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
 """The metrics of calls with an agent. The last two exist only if the agent reports that its caller interrupted it."""
@@ -255,6 +255,7 @@ class GroundTruth:
     - `replies` maps the ids of each session and response to the instants of the response.
     - `inputs` maps the service's id of each session to the received audio.
     - `recording` is the recording that all callers play, if it is known.
+    - `silent_bytes` has the bytes of each reply before its first audible delta.
     - `calls` has the calls with an agent. Its keys are the ids of the agent's sessions, and the ids from the callers.
     - `due_ns` and `late_ns` have a value for each event that was sent: its planned instant, and how much later its
     sending started.
@@ -266,6 +267,7 @@ class GroundTruth:
     inputs: dict[str, ReceivedAudio] = field(default_factory=dict)
     calls: dict[str, AgentCall] = field(default_factory=dict)
     recording: PlayedRecording | None = None
+    silent_bytes: dict[tuple[str, str], int] = field(default_factory=dict)
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     late_ns: array[int] = field(default_factory=lambda: array("q"))
     left_out: int = 0
@@ -312,6 +314,8 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
         call.speech_at(line, at_ns)
     elif line["response"] is not None:
         reply = truth.replies[line["session"], line["response"]]
+        if kind is EventKind.AUDIO_DELTA:
+            _audible(truth, line, at_ns)
         if kind in OPENING:
             reply.setdefault(OPENING[kind], at_ns)
         elif kind in CLOSING:
@@ -323,6 +327,19 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
         truth.input_of(line["session"]).started.append((line["speech_at_byte"], at_ns))
     elif kind is EventKind.SPEECH_STOPPED:
         truth.input_of(line["session"]).stopped.append((line["speech_at_byte"], at_ns))
+
+
+def _audible(truth: GroundTruth, line: Mapping[str, Any], at_ns: int | None) -> None:
+    """Add when a player plays the first audible sample of a reply, whose silence arrives faster than it is played."""
+    key = line["session"], line["response"]
+    reply = truth.replies[key]
+    if "first_audible" in reply:
+        return
+    first_ns, silent = reply.get("first_audio", at_ns), truth.silent_bytes.get(key, 0)
+    if line.get("audible_at_byte") is None:
+        truth.silent_bytes[key] = silent + line["audio_bytes"]
+    elif first_ns is not None:
+        reply["first_audible"] = first_ns + JITTER_NS + OUTPUT.duration_ns(silent + line["audible_at_byte"])
 
 
 def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:

@@ -29,10 +29,10 @@ PACES: dict[SessionKind, LoadStepTiming] = {
 
 A caller waits for the end of the previous reply, and of an agent's greeting.
 """
-SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
+SPOKEN = {"end_of_turn_delay", "start_of_speech_delay", "voice_to_voice"}
 COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}, "sip": {"voice_to_voice"}}
 """The metrics that the truth log contains."""
-NOT_REPORTED = SPOKEN | {"transcript_total"}
+NOT_REPORTED = {"end_of_turn_delay", "start_of_speech_delay", "transcript_total"}
 """The metrics that Gemini Live does not have."""
 ENDS = {
     "text": {"request_sent", "first_audio", "first_transcript", "response_done"},
