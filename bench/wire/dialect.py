@@ -244,6 +244,8 @@ class Dialect:
     """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
     takes_response_settings = True
     """True if a turn may have settings of its own for its responses."""
+    has_requests = True
+    """False if each input requests its response, and the client cannot request one otherwise."""
     continues_calls = False
     """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
     usage_follows = False

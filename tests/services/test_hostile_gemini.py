@@ -18,7 +18,6 @@ from tests.services.gemini_talk import (
     GENERATED,
     GO_AWAY,
     INTERRUPTED,
-    LOUD,
     OVER,
     READY,
     REPLY,
@@ -27,12 +26,10 @@ from tests.services.gemini_talk import (
     Talk,
     compiled,
     content,
-    interrupted_by_speech,
-    parcels,
     said,
     sound,
-    speak,
 )
+from tests.services.talk import LOUD, interrupted_by_speech, parcels, speak
 
 BEHAVIOURS, LONGEST_S = 200, 600
 """The number of hostile servers, and the longest time that a session may need, on its virtual clock."""
