@@ -212,6 +212,7 @@ def test_speech_that_the_service_detects_is_measured_from_its_end(tmp_path: Path
     assert "first_input_transcript" in turn.instants
     unreported = {"speech_started", "speech_stopped", "committed", "input_transcribed"}
     assert unreported.isdisjoint(turn.instants), "the service does not report them"
+    assert turn.vad_splits is None
 
 
 def test_instants_that_the_service_never_reports_are_known_before_a_run() -> None:
