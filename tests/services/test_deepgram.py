@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError
+from bench.probe import script_of
 from bench.services.deepgram.dialect import DEEPGRAM
 from bench.services.deepgram.replies import DeepgramReader
 from bench.services.registry import service_at
 from bench.wire.dialect import AwaitedEvent, BinaryMessage
 from bench.wire.events import EventKind
 from bench.wire.settings import Message
-from tests.helpers import MS, closing, say
+from tests.helpers import MS, closing, resolve_target, say
 from tests.services.deepgram_talk import (
     CALL,
     DONE,
@@ -106,6 +107,14 @@ def test_the_address_is_known_by_host_and_by_path() -> None:
         assert found is not None
         assert found.key_header == ("Authorization", "Token")
         assert "key" not in found.url
+
+
+def test_a_probe_needs_no_setting_for_the_only_turn_detection() -> None:
+    target = resolve_target({}, url="ws://127.0.0.1:1/v1/agent/converse")
+    detection = script_of(target, "Hello", {}).settings.turn_detection
+
+    assert detection is not None
+    assert detection.type == "server_vad"
 
 
 # Conversations.

@@ -83,7 +83,7 @@ class Deepgram(Dialect):
     """Deepgram's Voice Agent."""
 
     name = "deepgram"
-    turn_source = TurnSource.REPLIES
+    turn_source, only_detection = TurnSource.REPLIES, "server_vad"
     takes_response_settings = has_binary_texts = has_requests = False
     continues_calls = has_history_in_settings = True
     session_decoder = staticmethod(lambda: DeepgramReader().decode)
