@@ -61,8 +61,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
-        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "spoken_turns",
-        "deepgram", "agents", "telephone", "registry",
+        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents", "telephone",
+        "registry",
     ),
     "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
     "reports.metrics": (
