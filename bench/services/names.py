@@ -7,6 +7,17 @@ from typing import Literal
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
 DialectName = Literal[
-    "ga", "preview", "voice-live", "gpt-live", "gemini", "xai", "inworld", "qwen", "glm", "stepfun", AgentName
+    "ga",
+    "preview",
+    "voice-live",
+    "gpt-live",
+    "gemini",
+    "deepgram",
+    "xai",
+    "inworld",
+    "qwen",
+    "glm",
+    "stepfun",
+    AgentName,
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""
