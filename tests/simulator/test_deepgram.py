@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.simulator.faults.kinds import read_line
 from bench.simulator.profile import FunctionCalls, Profile, default_profile
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.deepgram import DeepgramBehaviour
+from bench.simulator.services.deepgram import SERVICE, DeepgramBehaviour
 from bench.wire.dialect import BinaryMessage
 from tests.simulator.builders import AT_NS, MS, SECOND, build_profile, constant, session_parts, sound
 
@@ -143,3 +144,12 @@ def test_a_session_announces_its_end() -> None:
     assert [message["code"] for message in call.of("Warning")] == ["MAXIMUM_SESSION_LENGTH_APPROACHING"]
     ended = msgspec.json.decode(call.behaviour.expiry(0, "", "").body)
     assert ended["code"] == "MAXIMUM_SESSION_LENGTH_REACHED"
+
+
+@pytest.mark.parametrize("fault", ["error", "failed", "incomplete", "other_dialect", "close,at=speech"])
+def test_a_fault_that_the_service_lacks_refuses_the_connection(fault: str) -> None:
+    assert SERVICE.lacks(read_line(fault))
+
+
+def test_a_fault_that_the_service_has_is_accepted() -> None:
+    assert not SERVICE.lacks(read_line("close,at=done"))

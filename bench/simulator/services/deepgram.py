@@ -24,6 +24,7 @@ from bench.files.safe_io import JsonError, read_json
 from bench.files.values import get_object
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
@@ -54,6 +55,7 @@ PLACES = {
     "AgentAudioDone": "done",
 }
 """The place of faults that each message is."""
+MISSING_PLACES = ("speech", "response", "input_delta", "input_transcript")
 UNPARSABLE = "UNPARSABLE_CLIENT_MESSAGE", "Text message received from client did not match any format."
 BAD_SETTINGS = "INVALID_SETTINGS", "Invalid settings: model not available."
 EARLY = "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS", "Expected a Settings message first."
@@ -309,4 +311,14 @@ def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
     return AcceptedUpgrade(lambda model, parts: DeepgramBehaviour(parts), "") if request.path == PATH else None
 
 
-SERVICE = SimulatedService(_accept, websocket_urls(deepgram=PATH), titles={"deepgram": "Deepgram's Voice Agent"})
+def _lacks(fault: Fault) -> str:
+    if fault.kind in ("error", "failed", "incomplete"):
+        return "Deepgram reports failures only by an error that ends the session: use close,code=1011"
+    if fault.kind == "other_dialect":
+        return "Deepgram's Voice Agent has one dialect"
+    return f"Deepgram has no event {fault.at}" if fault.at in MISSING_PLACES else ""
+
+
+SERVICE = SimulatedService(
+    _accept, websocket_urls(deepgram=PATH), lacks=_lacks, titles={"deepgram": "Deepgram's Voice Agent"}
+)
