@@ -69,6 +69,8 @@ UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
+OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
+"""The instants that have no meaning in a track."""
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 """The prefixes of turn outcomes that also end the session, because later results of the session would be wrong."""
 
@@ -257,7 +259,7 @@ class Timeline:
         the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
-        if turn is None or turn.turn_source is SOUND or not self.turns.is_answering:
+        if turn is None or self._dialect.has_track or turn.turn_source is SOUND or not self.turns.is_answering:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
             return False
@@ -483,6 +485,8 @@ class Timeline:
             self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
+            if self._dialect.has_track and self._detector is None:
+                observed = _without_packets(observed)
             self._delivered.append(observed)
             if self._detector is None:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
@@ -502,6 +506,12 @@ class Timeline:
                 turn.detail = turn.detail.replace(NO_PACKET, cause)
         if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
             self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
+
+
+def _without_packets(turn: TurnObservation) -> TurnObservation:
+    """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
+    instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
+    return msgspec.structs.replace(turn, instants=instants, gaps_ns=(), uncertain_gaps=0, audio_speed=None)
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {

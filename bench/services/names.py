@@ -6,7 +6,20 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
+TrackName = Literal["ga-webrtc"]
+"""The dialects of calls over WebRTC. The key `transport` of a target selects them."""
 DialectName = Literal[
-    "ga", "preview", "voice-live", "gpt-live", "gemini", "xai", "inworld", "qwen", "glm", "stepfun", AgentName
+    "ga",
+    "preview",
+    "voice-live",
+    "gpt-live",
+    "gemini",
+    "xai",
+    "inworld",
+    "qwen",
+    "glm",
+    "stepfun",
+    AgentName,
+    TrackName,
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""

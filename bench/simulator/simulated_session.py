@@ -53,6 +53,8 @@ class SimulatedSession(ABC):
     fault_places: Mapping[str, str] = PLACE_OF_EVENT
     """The place of faults that each event is."""
     _outbox: Outbox
+    wake: Callable[[], None] = staticmethod(lambda: None)
+    """A function that lets the connection look for due events. It is called after input that is not a message."""
 
     @abstractmethod
     def open(self, at_ns: int) -> None:

@@ -20,7 +20,7 @@ from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import StreamNumbers
+from bench.transport.media.rtp import RTCP_TYPES, StreamNumbers
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 
@@ -29,10 +29,16 @@ MAX_EARLY_PACKETS = 500
 
 
 class RtpTrack:
-    """A track of audio in both directions. Its media are None until they are agreed."""
+    """A track of audio in both directions. Its media are None until they are agreed.
 
-    def __init__(self, host: str, ports: range) -> None:
+    If `is_muxed` is True, RTCP has the port of RTP, and the owner reads the socket, which has other packets, too.
+    """
+
+    def __init__(self, host: str, ports: range, *, is_muxed: bool = False) -> None:
         self.rtp, self.rtcp = map(DatagramSocket, media_sockets(host, ports))
+        if is_muxed:
+            self.rtcp.close()
+            self.rtcp = self.rtp
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
@@ -57,7 +63,7 @@ class RtpTrack:
             return
         self.media, self._start_ns = _new_media(agreed), answered_ns
         while self._early:
-            self._accept(*self._early.popleft())
+            self.accept(*self._early.popleft())
 
     @property
     def next_ns(self) -> int:
@@ -78,14 +84,21 @@ class RtpTrack:
         now_ns, media = monotonic_ns(), self.media
         if sock is self.rtp:
             for data, source, arrival in sock.receive():
-                self._accept(data, source, arrival)
+                self.accept(data, source, arrival)
             self.drained_ns = now_ns
             return
         for data, _, arrival in sock.receive():
             if media is not None:
                 media.received_report(data, arrival.at_ns)
 
-    def _accept(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        """Accept a packet of RTP or RTCP, which the second byte distinguishes (RFC 5761 §4)."""
+        if len(data) < 2 or data[1] not in RTCP_TYPES:
+            self.accept(data, source, arrival)
+        elif self.media is not None:
+            self.media.received_report(data, arrival.at_ns)
+
+    def accept(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
         if self.media is None:  # the answer may be in another socket, or its session may not have run yet
             self._early.append((data, source, arrival))
             return

@@ -221,13 +221,13 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
     The peer may be stopped between its packets, so both have the arrival of the first one.
     """
     arrivals: list[Arrival] = []
-    accept = RtpTrack._accept
+    accept = RtpTrack.accept
 
     def accept_at_once(track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
         arrivals.append(arrival)
         accept(track, data, source, arrivals[0])
 
-    monkeypatch.setattr(RtpTrack, "_accept", accept_at_once)
+    monkeypatch.setattr(RtpTrack, "accept", accept_at_once)
 
     def skip_a_packet(peer: HostilePeer) -> None:
         peer.answer()
