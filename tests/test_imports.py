@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
         "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "messages_with_media", "media", "rtp_track", "sip",
+        "messages_with_media", "media", "rtp_track", "sip", "webrtc",
     ),
     "bench.load": (
         "simulator_process",
@@ -61,7 +61,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
-        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "agents", "telephone", "registry",
+        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "agents", "telephone", "webrtc",
+        "registry",
     ),
     "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
     "reports.metrics": (
@@ -109,6 +110,7 @@ NAMED_IN = {
     "python_socks": ("bench.transport.connect",),
     "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
+    "OpenSSL": ("bench.transport.webrtc.dtls",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -129,6 +131,7 @@ CLOCK_FREE = (
     *(f"bench.simulator.services.{name}" for name in (
         "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
         *(f"telephone.{part}" for part in ("answer_plan", "call_faults", "called_party", "exchange")),
+        *(f"webrtc.{part}" for part in ("output_buffer", "session")),
     )),
     "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",
@@ -137,6 +140,7 @@ CLOCK_FREE = (
     "bench.load.execution.pairs",
     "bench.transport.messages_with_media", "bench.transport.parser",
     "bench.transport.media",
+    *(f"bench.transport.webrtc.{name}" for name in ("description", "ice", "peer", "stun")),
     *(f"bench.transport.sip.{name}" for name in (
         "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",
         "messages", "transactions",

@@ -511,7 +511,10 @@ class Timeline:
 def _without_packets(turn: TurnObservation) -> TurnObservation:
     """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
     instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
-    return msgspec.structs.replace(turn, instants=instants, gaps_ns=(), uncertain_gaps=0, audio_speed=None)
+    uncertainties_ns = {name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS}
+    return msgspec.structs.replace(
+        turn, instants=instants, uncertainties_ns=uncertainties_ns, gaps_ns=(), uncertain_gaps=0, audio_speed=None
+    )
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {

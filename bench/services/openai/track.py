@@ -59,8 +59,8 @@ class TrackReader:
         """The response to which the audio belongs; "" if there is none."""
         self._waiting: dict[str, ServerEvent | None] = {}
         """The responses that have not ended, each with its end if that was received."""
-        self._items: dict[str, str] = {}
-        """The first item with audio of each response that has not ended."""
+        self._speaking = set[str]()
+        """The responses with audio whose audio has not ended."""
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         if isinstance(message, BinaryMessage):
@@ -76,8 +76,9 @@ class TrackReader:
         """Return the event of a frame, which is a JSON string in base64."""
         if not self._owner:
             return ()
-        payload, item = msgspec.Raw(encoded), self._items.get(self._owner, self._owner)
-        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, self._owner, item, base64_bytes(payload), payload),)
+        payload = msgspec.Raw(encoded)
+        # no event reports where in the track an item of a response begins, so they are one item
+        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, self._owner, self._owner, base64_bytes(payload), payload),)
 
     def _placed(self, event: ServerEvent) -> Sequence[ServerEvent]:
         """Return the events in place of an event of the service."""
@@ -86,13 +87,13 @@ class TrackReader:
             self._waiting[response_id] = None
             self._owner = self._owner or response_id
         elif kind in SPEAKS:
-            self._items.setdefault(response_id, event.item_id)
+            self._speaking.add(response_id)
         elif event.name == STARTED:
-            self._owner = response_id
-            self._items.setdefault(response_id, response_id)
+            self._owner = response_id or self._owner
+            self._speaking.add(self._owner)
         elif event.name in (STOPPED, CLEARED):
             return (event, *self._ended(response_id, is_cut=event.name == CLEARED))
-        elif kind is EventKind.RESPONSE_DONE and response_id in self._items and response_id in self._waiting:
+        elif kind is EventKind.RESPONSE_DONE and response_id in self._speaking & self._waiting.keys():
             self._waiting[response_id] = event
             return (ServerEvent(EventKind.NOTED, event.name, response_id),)
         elif kind is EventKind.RESPONSE_DONE:
@@ -104,7 +105,7 @@ class TrackReader:
     def _ended(self, response_id: str, *, is_cut: bool) -> Sequence[ServerEvent]:
         """Return the end of a response whose audio has ended; nothing if the response itself has not ended yet."""
         done = self._waiting.get(response_id)
-        self._items.pop(response_id, None)
+        self._speaking.discard(response_id)
         if done is None:
             return ()
         self._forget(response_id)
@@ -113,7 +114,7 @@ class TrackReader:
 
     def _forget(self, response_id: str) -> None:
         self._waiting.pop(response_id, None)
-        self._items.pop(response_id, None)
+        self._speaking.discard(response_id)
         if self._owner == response_id:
             self._owner = next(iter(self._waiting), "")
 

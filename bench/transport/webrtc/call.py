@@ -6,7 +6,10 @@ import ipaddress
 import secrets
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
+
+import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
@@ -14,8 +17,8 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import FOREIGN_HOST
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.datagrams import DatagramSocket
-from bench.transport.event_loop import Listener
+from bench.transport.datagrams import DatagramSocket, udp_socket
+from bench.transport.event_loop import READABLE, Listener
 from bench.transport.interface import (
     ABNORMAL,
     NORMAL,
@@ -80,7 +83,7 @@ def open_webrtc(
         stream.close()
     phases.set_instant("opened")
     messages.handshake = phases.connected(messages.handshake.headers)
-    return MessagesWithMedia(messages, media)
+    return MessagesWithMedia(messages, media, media.watch)
 
 
 def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
@@ -95,7 +98,7 @@ def permitted_candidates(candidates: Sequence[Candidate], service: str, path: Ne
     named = {service, *(host.strip("[]") for host, _ in path.call_hosts)}
 
     def is_permitted(host: str) -> bool:
-        return host in named or (is_loopback(host) if is_local else ipaddress.ip_address(host).is_global)
+        return host in named or (is_own_address(host) if is_local else ipaddress.ip_address(host).is_global)
 
     permitted = [each for each in same_family if is_permitted(each.address.host)]
     if same_family and not permitted:
@@ -103,6 +106,15 @@ def permitted_candidates(candidates: Sequence[Candidate], service: str, path: Ne
         reason = FOREIGN_HOST if is_local else "which are private addresses, and not that of the service"
         raise ConnectError("connect_failed:host", f"the peer names {hosts} for audio, {reason}")
     return permitted
+
+
+def is_own_address(host: str) -> bool:
+    """Return whether an IP address is one of this machine."""
+    try:
+        udp_socket(host).close()
+    except OSError:
+        return False
+    return True
 
 
 class WebRtcMedia:
@@ -120,6 +132,7 @@ class WebRtcMedia:
         self._peer: PeerConnection | None = None
         self._closed: ConnectionClosed | None = None
         self._other_hosts = ""
+        self._watcher: Any = None
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
         self.handshake = Connected({}, {})
@@ -184,6 +197,18 @@ class WebRtcMedia:
     def _send(self, peer: PeerConnection) -> None:
         for data, destination in peer.pop_packets():
             self._track.rtp.send(data, destination)
+
+    def watch(self, on_arrival: Callable[[], bool]) -> None:
+        """Let the event loop call a function when packets arrive, until it returns False."""
+        if self._watcher is None:
+            loop: Any = gevent.get_hub().loop
+            self._watcher = loop.io(self._track.rtp.fileno(), READABLE)
+        if not self._watcher.active:
+            self._watcher.start(self._arrived, on_arrival)
+
+    def _arrived(self, on_arrival: Callable[[], bool]) -> None:
+        if not on_arrival() and self._watcher is not None:
+            self._watcher.stop()
 
     # The transport
 
@@ -259,4 +284,7 @@ class WebRtcMedia:
     def abort(self) -> None:
         if self._closed is None:
             self._closed = ConnectionClosed(NORMAL, monotonic_ns(), "closed by this tool", ours=True)
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         self._track.close()

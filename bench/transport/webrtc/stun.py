@@ -77,7 +77,7 @@ class StunMessage(NamedTuple):
 
 
 def parse_message(data: bytes) -> StunMessage | None:
-    """Return the message; None if the data is not a Binding message, or is malformed, or its fingerprint is wrong."""
+    """Return the message; None if the data is not a Binding message with a valid fingerprint, or is malformed."""
     if not _HEADER.size <= len(data) <= MAX_MESSAGE_BYTES:
         return None
     kind, length, cookie, transaction = _HEADER.unpack_from(data)
@@ -85,6 +85,7 @@ def parse_message(data: bytes) -> StunMessage | None:
         return None
     attributes: dict[int, bytes] = {}
     signed = integrity = b""
+    has_fingerprint = False
     start = _HEADER.size
     while start < len(data):
         number, size = _ATTRIBUTE.unpack_from(data, start)
@@ -95,6 +96,7 @@ def parse_message(data: bytes) -> StunMessage | None:
         if number == StunAttribute.FINGERPRINT:
             if size != _FINGERPRINT_BYTES or end != len(data) or value != _fingerprint(data[:start]):
                 return None
+            has_fingerprint = True
         elif number == StunAttribute.INTEGRITY and not integrity:
             if size != _INTEGRITY_BYTES:
                 return None
@@ -102,6 +104,8 @@ def parse_message(data: bytes) -> StunMessage | None:
         elif not integrity:  # attributes after the integrity are ignored (RFC 8489 §14.5)
             attributes.setdefault(number, value)
         start = end
+    if not has_fingerprint:  # ICE requires one (RFC 8445 §7.1)
+        return None
     return StunMessage(StunKind(kind), transaction, MappingProxyType(attributes), signed, integrity)
 
 
