@@ -112,6 +112,8 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
         session = sessions[row["session_id"]]
         call = session["request_id"] if session["request_id"] in packets else session["service_session_id"]
+        if call not in packets:  # a session without a track
+            continue
         true_ns = min(starts[call], key=lambda start_ns: abs(at_ns - start_ns))
         bound_ns = row["first_audible_uncertainty_ns"]
         if row["measured_from"] is None:  # later packets of the call bound the greeting, if the call measures it
