@@ -49,9 +49,9 @@ AT_NS = 1_000 * S
 """The instant at which the session starts in tests that have a virtual clock."""
 
 REALTIME: dict[str, Dialect] = {
-    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
+    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect) and not dialect.has_track
 }
-"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview."""
+"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview, also for audio."""
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]

@@ -567,7 +567,8 @@ def imported() -> set[str | None]:
 
 
 def test_the_declared_dependencies_are_exactly_the_imported_ones() -> None:
-    needed = declared(PROJECT["dependencies"]) | declared(PROJECT["optional-dependencies"]["otel"])
+    optional = PROJECT["optional-dependencies"]
+    needed = declared(PROJECT["dependencies"]) | declared(optional["otel"]) | declared(optional["webrtc"])
 
     assert imported() == needed - NEVER_NAMED
     assert needed >= NEVER_NAMED
@@ -907,7 +908,7 @@ def words_of(name: str) -> Iterator[str]:
 
 
 def test_every_name_of_a_service_is_found() -> None:
-    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "preview", "pcm", "sip")}
+    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "ga-webrtc", "preview", "pcm", "sip")}
 
     assert all(SERVICE_NAME.fullmatch(name) for name in names)
 

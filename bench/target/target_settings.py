@@ -213,7 +213,7 @@ class TargetSettings:
         "format of the service's events (default: determined by its address)", "NAME", words=EVENT_FORMATS
     )
     transport: str | None = option(
-        "way of the audio: in the messages of a WebSocket, or over WebRTC beside the events (default: websocket)",
+        "transport of the audio: in messages, or over WebRTC (default: websocket)",
         "NAME",
         words=("websocket", "webrtc"),
     )

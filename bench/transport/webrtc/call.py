@@ -36,7 +36,7 @@ from bench.transport.rtp_track import RtpTrack
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
-from bench.transport.webrtc.peer import PeerConnection
+from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.signalling import events_url, place_call
 from bench.transport.websocket import open_websocket
 from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
@@ -129,7 +129,7 @@ class WebRtcMedia:
         fingerprint, session_id = own_identity().fingerprint, secrets.randbits(31)
         self._local = LocalPeer(login, fingerprint, address, host_priority(), session_id, path.codecs)
         self.offer = write_offer(self._local)
-        self._peer: PeerConnection | None = None
+        self._peer: WebRtcPeer | None = None
         self._closed: ConnectionClosed | None = None
         self._other_hosts = ""
         self._watcher: Any = None
@@ -153,7 +153,7 @@ class WebRtcMedia:
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
         )
         role: DtlsRole = "server" if remote.role == "client" else "client"
-        peer = self._peer = PeerConnection(ice, DtlsSession(own_identity(), role, remote.fingerprints))
+        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), role, remote.fingerprints))
         until_ns = now_ns + int(limits.upgrade * NS_PER_S)
         listener = Listener((self._track.rtp,))
         try:
@@ -194,7 +194,7 @@ class WebRtcMedia:
                 self._track.accept_muxed(data, source, arrival)
         self._track.drained_ns = now_ns
 
-    def _send(self, peer: PeerConnection) -> None:
+    def _send(self, peer: WebRtcPeer) -> None:
         for data, destination in peer.pop_packets():
             self._track.rtp.send(data, destination)
 

@@ -117,7 +117,7 @@ class ControllingAgent:
         """The address of this side, as the peer sees it."""
         self.round_trip_ns: int | None = None
         """The time from the last request to its response; None before the first response."""
-        self.problem = "" if best else "the peer names no candidate that this side can reach"
+        self.problem = "" if best else "the peer names no candidate that can be reached"
 
     @property
     def addresses(self) -> frozenset[HostPort]:

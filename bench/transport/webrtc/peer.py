@@ -39,7 +39,7 @@ def packet_type(data: bytes) -> PacketType:
     return PacketType.MEDIA if 128 <= first < 192 else PacketType.OTHER
 
 
-class PeerConnection:
+class WebRtcPeer:
     """The ICE and the DTLS of one call.
 
     `selected_ns` and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were known.

@@ -103,12 +103,12 @@ def test_stun_messages_are_those_of_another_implementation() -> None:
     theirs.add_message_integrity(KEY.encode())
     theirs.add_fingerprint()
 
-    attributes = {
+    attributes: dict[int, bytes] = {
         StunAttribute.USERNAME: b"one:two",
         StunAttribute.PRIORITY: b"\0\1\2\3",
         StunAttribute.USE_CANDIDATE: b"",
     }
-    assert bytes(theirs) == build_message(StunKind.REQUEST, TRANSACTION, {**attributes}, KEY)
+    assert bytes(theirs) == build_message(StunKind.REQUEST, TRANSACTION, attributes, KEY)
     answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, TRANSACTION)
     answer.attributes["XOR-MAPPED-ADDRESS"] = ("2001:db8::7", 4_000)
     answer.add_message_integrity(KEY.encode())

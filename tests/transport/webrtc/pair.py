@@ -11,7 +11,7 @@ from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import LocalPeer, RemotePeer, accepted_answer, answer_to, write_offer
 from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent, host_priority
-from bench.transport.webrtc.peer import PeerConnection
+from bench.transport.webrtc.peer import WebRtcPeer
 
 CALLER, SERVICE = HostPort("192.0.2.1", 40_000), HostPort("198.51.100.7", 3_478)
 STEP_NS = 10 * NS_PER_MS
@@ -55,11 +55,11 @@ class Call:
             CALLER_LOGIN, of_service.login, (*of_service.candidates, *candidates), 0, random.randbytes,
             is_peer_lite=of_service.is_lite,
         )  # fmt: skip
-        self.caller = PeerConnection(
+        self.caller = WebRtcPeer(
             self.ice, DtlsSession(own_identity(), other_role(of_service.role), of_service.fingerprints)
         )
         self.lite = LiteAgent(SERVICE_LOGIN, 0)
-        self.service = PeerConnection(self.lite, DtlsSession(own_identity(), of_service.role, of_caller.fingerprints))
+        self.service = WebRtcPeer(self.lite, DtlsSession(own_identity(), of_service.role, of_caller.fingerprints))
         self.sent: list[tuple[int, HostPort, bytes]] = []
         """The packets of the caller: instant, destination, data."""
 

@@ -17,7 +17,11 @@ from bench.transport.webrtc.stun import (
 from tests.examples import thorough
 
 TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"
-ATTRIBUTES = {StunAttribute.USERNAME: b"one:two", StunAttribute.PRIORITY: b"\0\1\2\3", StunAttribute.USE_CANDIDATE: b""}
+ATTRIBUTES: dict[int, bytes] = {
+    StunAttribute.USERNAME: b"one:two",
+    StunAttribute.PRIORITY: b"\0\1\2\3",
+    StunAttribute.USE_CANDIDATE: b"",
+}
 REQUEST = build_message(StunKind.REQUEST, TRANSACTION, ATTRIBUTES, KEY)
 ADDRESSES = st.builds(lambda ip, port: HostPort(str(ip), port), st.ip_addresses(), st.integers(0, 65_535))
 

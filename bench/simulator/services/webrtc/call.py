@@ -25,7 +25,7 @@ from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.description import LocalPeer, answer_to
 from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, Fingerprint, own_identity
 from bench.transport.webrtc.ice import IceLogin, LiteAgent, host_priority
-from bench.transport.webrtc.peer import PacketType, PeerConnection, packet_type
+from bench.transport.webrtc.peer import PacketType, WebRtcPeer, packet_type
 
 MAX_FILLED_TICKS = 8_000
 """The longest gap in the caller's audio that is filled with silence: one second."""
@@ -60,7 +60,7 @@ class SimulatedCall:
             self._socket.close()
             raise
         role: DtlsRole = "server" if remote.setup == "active" else "client"
-        self._peer = PeerConnection(LiteAgent(login, now_ns), DtlsSession(identity, role, remote.fingerprints))
+        self._peer = WebRtcPeer(LiteAgent(login, now_ns), DtlsSession(identity, role, remote.fingerprints))
         codec, random = CODECS[remote.codec.encoding], Random(secrets.randbits(64))
         self._codec, self._random = codec, random
         self._sender = RtpSender(codec, remote.codec.payload_type, StreamNumbers.drawn(random.getrandbits))
