@@ -169,7 +169,7 @@ class WebRtcMedia:
         if peer.keys is None or peer.peer is None:
             what = "the DTLS handshake did not end" if step == "dtls" else "no candidate of the peer answered"
             raise ConnectError(f"timeout:{step}", f"{what} within {limits.upgrade:g} s")
-        phases.set_arrival("ice_done", peer.selected_ns or 0, 0)
+        phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == service else f"{peer.peer.host} (audio)"
         self._track.use(remote.agreed(peer.peer, peer.keys), 0)

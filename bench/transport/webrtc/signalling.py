@@ -120,7 +120,7 @@ def place_call(
     if response is None:
         broken = stream.error_text or "the answer to the offer is not HTTP"
         raise ConnectError("connect_failed:upgrade", f"the call was not answered: {broken}")
-    phases.set_arrival("answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     response = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
     if response.status not in ACCEPTED:
         raise refusal(response)

@@ -78,7 +78,7 @@ def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
             assert report.endswith(" connected")
             assert isinstance(measured, RtpMeasured)
             assert measured.lost == 0
-            order = ["connect_start", "dns_done", "tcp_done", "answered", "ice_done", "dtls_done", "opened"]
+            order = ["connect_start", "dns_done", "tcp_done", "offer_answered", "ice_connected", "dtls_done", "opened"]
             assert sorted(order, key=phases.instants.__getitem__) == order
 
 
