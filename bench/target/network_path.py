@@ -50,6 +50,8 @@ def network_path_of(
         if key not in address.link.settings and getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
+    if proxy is not None and address.link.has_media:
+        raise context.refuse("proxy", "must be none for calls over WebRTC, whose audio does not pass a proxy")
     path = replace(
         _direct_path(settings, context),
         proxy=proxy,
