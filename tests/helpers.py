@@ -682,6 +682,7 @@ def build_session(**changes: Any) -> SessionObservation:
     """Return a successful session of one turn. The session ends two seconds after the WebSocket upgrade."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
+                "offer_answered": at(10), "ice_connected": at(11), "dtls_done": at(12),
                 "ringing": at(15), "opened": at(20), "session_created": at(40), "update_sent": at(41),
                 "session_updated": at(61),
                 "mcp_listed": at(66),

@@ -19,14 +19,12 @@ Step = bytes | tuple[str, str]
 """A message, or (the type, the id of the response) of one."""
 
 
-def message(kind: str, response_id: str) -> bytes:
+def message(kind: str, response_id: str, status: str = "completed") -> bytes:
     if kind == "response.created":
         return msgspec.json.encode({"type": kind, "response": {"id": response_id, "status": "in_progress"}})
     if kind == "response.done":
         usage = {"total_tokens": 2, "input_tokens": 1, "output_tokens": 1}
-        return msgspec.json.encode(
-            {"type": kind, "response": {"id": response_id, "status": "completed", "usage": usage}}
-        )
+        return msgspec.json.encode({"type": kind, "response": {"id": response_id, "status": status, "usage": usage}})
     fields = {"item_id": "item_1", "delta": "word"} if kind.endswith(".delta") else {}
     return msgspec.json.encode({"type": kind, "response_id": response_id, **fields})
 
@@ -79,6 +77,13 @@ def test_a_response_without_audio_ends_at_once() -> None:
 
     assert found[-1].kind is EventKind.RESPONSE_DONE
     assert owners(found) == ["a"]
+
+
+@pytest.mark.parametrize(("starts", "ends_at_once"), [([], True), ([(STARTED, "a")], False)])
+def test_a_cancelled_response_that_was_never_played_ends_at_once(starts: list[Step], ends_at_once: bool) -> None:
+    found = decoded(("response.created", "a"), (SPOKEN, "a"), *starts, message("response.done", "a", "cancelled"))
+
+    assert (found[-1].kind is EventKind.RESPONSE_DONE) is ends_at_once
 
 
 def test_audio_in_events_is_that_of_the_track() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from bench.wire.service import WEBRTC, WEBSOCKET
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 
 
-def target(url: str = URL, transport: str = "webrtc", **options: object) -> Target:
+def target(url: str = URL, transport: str = "webrtc", **options: Any) -> Target:
     (found,) = resolve_targets({}, ServiceOptions(url=url, transport=transport, api_key_env=None, **options))
     return found
 

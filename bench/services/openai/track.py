@@ -59,6 +59,8 @@ class TrackReader:
         """The response to which the audio belongs; "" if there is none."""
         self._waiting: dict[str, ServerEvent | None] = {}
         """The responses that have not ended, each with its end if that was received."""
+        self._started = set[str]()
+        """The responses whose audio was reported to begin."""
         self._speaking = set[str]()
         """The responses with audio whose audio has not ended."""
 
@@ -91,9 +93,10 @@ class TrackReader:
         elif event.name == STARTED:
             self._owner = response_id or self._owner
             self._speaking.add(self._owner)
+            self._started.add(self._owner)
         elif event.name in (STOPPED, CLEARED):
             return (event, *self._ended(response_id, is_cut=event.name == CLEARED))
-        elif kind is EventKind.RESPONSE_DONE and response_id in self._speaking & self._waiting.keys():
+        elif kind is EventKind.RESPONSE_DONE and self._has_more(event):
             self._waiting[response_id] = event
             return (ServerEvent(EventKind.NOTED, event.name, response_id),)
         elif kind is EventKind.RESPONSE_DONE:
@@ -101,6 +104,12 @@ class TrackReader:
         if kind is EventKind.AUDIO_DELTA:  # the same audio is in the track
             return (ServerEvent(EventKind.NOTED, event.name, response_id),)
         return (event,)
+
+    def _has_more(self, done: ServerEvent) -> bool:
+        """Return whether audio of a response follows its end. One that is not complete may never have begun to play."""
+        response_id = done.response_id
+        speaks = response_id in self._speaking and (done.status == "completed" or response_id in self._started)
+        return speaks and response_id in self._waiting
 
     def _ended(self, response_id: str, *, is_cut: bool) -> Sequence[ServerEvent]:
         """Return the end of a response whose audio has ended; nothing if the response itself has not ended yet."""
@@ -115,6 +124,7 @@ class TrackReader:
     def _forget(self, response_id: str) -> None:
         self._waiting.pop(response_id, None)
         self._speaking.discard(response_id)
+        self._started.discard(response_id)
         if self._owner == response_id:
             self._owner = next(iter(self._waiting), "")
 

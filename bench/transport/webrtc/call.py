@@ -77,7 +77,7 @@ def open_webrtc(
         )
     except BaseException:  # also at the end of the run: there is no other reference to the sockets
         if media is not None:
-            media.abort()
+            media.close()
         raise
     finally:
         stream.close()

@@ -80,6 +80,11 @@ class SimulatedCall:
         shared.loop.add_reader(self._socket, self._read)
         self._plan()
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the WebSocket of the events is open, or was."""
+        return self._session is not None
+
     def attach(self, model: str, parts: SessionParts) -> CallSession:
         """Return the session of the call. The connection of its events has been accepted."""
         sent_rng, received_rng = parts.rng.spawn(2)

@@ -144,7 +144,9 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
     if request.path not in PATHS or "call_id" not in request.query:
         return None
     call = CALLS.get(request.query["call_id"])
-    return refusals.NO_SUCH_PATH if call is None else AcceptedUpgrade(call.attach, call.model)
+    if call is None or call.is_attached:
+        return refusals.NO_SUCH_PATH
+    return AcceptedUpgrade(call.attach, call.model)
 
 
 SERVICE = SimulatedService(_answer, listen=WebRtcLine)
