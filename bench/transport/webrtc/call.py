@@ -13,7 +13,7 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import FOREIGN_HOST
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
@@ -42,8 +42,9 @@ from bench.transport.websocket import open_websocket
 from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.events import ServerEvent
 
-PAUSE_NS = 200 * NS_PER_MS
-"""The time without audio after which media time continues as real time."""
+PAUSE_NS = 2 * NS_PER_S
+"""The time without audio after which media time continues as real time. A process that did not run for a shorter time
+sends what it missed."""
 MAX_NAMED = 5
 """The maximum number of hosts that an error names."""
 

@@ -183,9 +183,8 @@ class SimulatedCall:
         self._log(packet, sent, sent.at_ns + sent.width_ns)
 
     def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        """Log a packet with audio of a response. Those with silence are not logged."""
         truth, event = self._shared.config.truth, packet.event
-        if truth and self._session is not None and event.response_id:
+        if truth and self._session is not None:
             event = structs.replace(event, facts=packet.facts)
             truth.sent(self._session.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
 
