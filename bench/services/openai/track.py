@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bench.catalogue.outcomes import NO_COMMON_AUDIO, OutcomeRow, OwnRemedies
+from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
 from bench.wire.audio import G711_ULAW, by_name
@@ -37,7 +37,10 @@ REMEDIES = OwnRemedies(
         "timeout:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
-        "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
+        "connect_failed:media": OutcomeRow(
+            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, the only audio that this tool offers: use a "
+            "target without `transport: webrtc`"
+        ),
         "connect_failed:host": OutcomeRow(
             remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
             "target (--call-hosts), if it belongs to your deployment"
