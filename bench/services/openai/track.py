@@ -38,8 +38,8 @@ REMEDIES = OwnRemedies(
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
         "connect_failed:media": OutcomeRow(
-            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, the only audio that this tool offers: use a "
-            "target without `transport: webrtc`"
+            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, and this tool offers no other audio: use "
+            "a target without `transport: webrtc`"
         ),
         "connect_failed:host": OutcomeRow(
             remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "

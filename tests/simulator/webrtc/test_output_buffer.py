@@ -23,7 +23,7 @@ def test_every_sample_leaves_once_and_in_order(pieces: list[tuple[int, int]]) ->
         start = max(ends, due_ms * RATE_HZ // 1000)
         expected += SILENCE * (start - ends) + audio
         ends = start + samples
-        buffer.add("r", audio, 0, START_NS + due_ms * NS_PER_MS)
+        buffer.add("r", audio, START_NS + due_ms * NS_PER_MS)
     while len(sent) < ends:
         due_ns = buffer.next_ns
         frame = buffer.pop_frame()
@@ -36,27 +36,27 @@ def test_every_sample_leaves_once_and_in_order(pieces: list[tuple[int, int]]) ->
 
 def test_the_start_and_the_end_of_a_response_are_reported_in_their_frames() -> None:
     buffer = OutputBuffer(START_NS)
-    buffer.add("r", bytes(200), 100, START_NS + 25 * NS_PER_MS)
+    buffer.add("r", SILENCE * 100 + bytes(100), START_NS + 25 * NS_PER_MS)
     frames = [buffer.pop_frame() for _ in range(2)]
     buffer.finish("r")
     frames += [buffer.pop_frame() for _ in range(2)]
 
     assert [frame.started for frame in frames] == [(), ("r",), (), ()]
     assert [frame.stopped for frame in frames] == [(), (), ("r",), ()]
-    assert [frame.audible_byte for frame in frames] == [None, 140, None, None]
+    assert [frame.audible_byte for frame in frames] == [None, 140, 0, None]
 
 
 def test_a_late_piece_follows_the_frames_that_have_left() -> None:
     buffer = OutputBuffer(START_NS)
     buffer.pop_frame()
-    buffer.add("r", b"\1" * 10, None, START_NS)
+    buffer.add("r", b"\1" * 10, START_NS)
 
     assert buffer.pop_frame().audio.startswith(b"\1" * 10)
 
 
 def test_dropped_audio_ends_the_responses_that_have_begun() -> None:
     buffer = OutputBuffer(START_NS)
-    buffer.add("r", bytes(1_000), None, START_NS)
+    buffer.add("r", bytes(1_000), START_NS)
     buffer.pop_frame()
 
     assert buffer.clear() == ("r",)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.simulator.recorded_replies import audible_byte
 from bench.wire.audio import G711_ULAW
 
 FRAME_MS = 20
@@ -24,8 +25,8 @@ SILENCE = b"\xff"
 class OutputFrame(NamedTuple):
     """A frame. `response_id` is the response of its audio; "" if it is silence.
 
-    `audible_byte` is the offset at which an item of the response is first audible; None if there is none. `started` and
-    `stopped` are the responses whose audio begins, and has ended, in the frame.
+    `audible_byte` is the offset of the first audible sample; None if there is none. `started` and `stopped` are the
+    responses whose audio begins, and has ended, in the frame.
     """
 
     due_ns: int
@@ -43,7 +44,6 @@ class _Piece:
     response_id: str
     start: int
     audio: bytes
-    audible_byte: int | None
 
     @property
     def end(self) -> int:
@@ -67,12 +67,12 @@ class OutputBuffer:
         """The instant at which the next frame leaves."""
         return self._start_ns + (self._frames + 1) * FRAME_NS
 
-    def add(self, response_id: str, audio: bytes, audible_byte: int | None, due_ns: int) -> None:
+    def add(self, response_id: str, audio: bytes, due_ns: int) -> None:
         """Add audio that is due at an instant. It follows the audio that waits."""
         position = (due_ns - self._start_ns) * RATE_HZ // NS_PER_S
         waiting = self._pieces[-1].end if self._pieces else 0
         start = max(position, waiting, self._frames * FRAME_SAMPLES)
-        self._pieces.append(_Piece(response_id, start, audio, audible_byte))
+        self._pieces.append(_Piece(response_id, start, audio))
 
     def finish(self, response_id: str) -> None:
         """Record that no more audio of a response follows."""
@@ -90,7 +90,7 @@ class OutputBuffer:
         due_ns, first = self.next_ns, self._frames * FRAME_SAMPLES
         self._frames += 1
         end, audio = first + FRAME_SAMPLES, bytearray(SILENCE * FRAME_SAMPLES)
-        response_id, audible_byte, started = "", None, list[str]()
+        response_id, started = "", list[str]()
         for piece in self._pieces:
             if piece.start >= end:
                 break
@@ -102,12 +102,11 @@ class OutputBuffer:
             if piece.response_id not in self._begun:
                 self._begun[piece.response_id] = None
                 started.append(piece.response_id)
-            if piece.audible_byte is not None and first <= piece.start + piece.audible_byte < end:
-                audible_byte = piece.start + piece.audible_byte - first if audible_byte is None else audible_byte
         while self._pieces and self._pieces[0].end <= end:
             self._pieces.popleft()
         waiting = {piece.response_id for piece in self._pieces}
         stopped = tuple(each for each in self._begun if each in self._finished and each not in waiting)
         for each in stopped:
             del self._begun[each]
-        return OutputFrame(due_ns, bytes(audio), response_id, audible_byte, tuple(started), stopped)
+        audible = audible_byte(bytes(audio), G711_ULAW) if response_id else None
+        return OutputFrame(due_ns, bytes(audio), response_id, audible, tuple(started), stopped)

@@ -74,7 +74,7 @@ class CallSession(SimulatedSession):
             yield from self._due_reports(event.due_ns)
             if event.type == AUDIO_DELTA:
                 audio = base64.b64decode(_decode_delta(event.body).delta)
-                self._buffer.add(event.response_id or "", audio, event.audible_byte, event.due_ns)
+                self._buffer.add(event.response_id or "", audio, event.due_ns)
                 continue
             yield event
             if event.type == DONE:
