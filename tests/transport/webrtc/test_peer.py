@@ -17,8 +17,9 @@ from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.dtls import Fingerprint
 from bench.transport.webrtc.ice import Candidate
 from bench.transport.webrtc.peer import PacketType, packet_type
+from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, parse_message
 from tests.examples import thorough
-from tests.transport.webrtc.pair import CALLER, SERVICE, Call, described
+from tests.transport.webrtc.pair import CALLER, SERVICE, SERVICE_LOGIN, Call, described
 
 DEAD = Candidate(HostPort("203.0.113.9", 9_000), 2**31 - 1)
 """A candidate that has the highest priority and never answers."""
@@ -151,3 +152,24 @@ def test_a_request_that_is_not_authentic_has_no_response(change: Callable[[bytes
     call.caller.received(change(request), SERVICE, call.now_ns, call.now_ns)
 
     assert call.caller.pop_packets() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "problem"),
+    [
+        (400, SERVICE_LOGIN.password, "the peer refuses the connectivity checks with 400"),
+        (500, SERVICE_LOGIN.password, "the peer refuses the connectivity checks with 500"),
+        (487, SERVICE_LOGIN.password, ""),  # both sides control: the next check may succeed
+        (400, "another password of 22", ""),
+    ],
+)
+def test_only_an_authentic_refusal_ends_the_checks(code: int, key: str, problem: str) -> None:
+    call = Call(described(), lambda *_: True)
+    call.run(NS_PER_MS)
+    request = parse_message(call.sent[0][2])
+    assert request is not None
+    attributes: dict[int, bytes] = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100))}
+    refusal = build_message(StunKind.ERROR, request.transaction, attributes, key)
+    call.caller.received(refusal, SERVICE, call.now_ns, call.now_ns)
+
+    assert call.caller.problem == problem
