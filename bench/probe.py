@@ -52,15 +52,17 @@ def script_of(
     """Return a script with one turn, which sends a text or plays a WAV.
 
     If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts` have the same
-    meaning as in a script's file. If the service may delegate a task to its client, a stand-in does the task. Raise
-    UsageError for invalid values.
+    meaning as in a script's file, but a service that always detects turns needs no setting for it. If the service may
+    delegate a task to its client, a stand-in does the task. Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(utterance, Path):
         turns.append(step_of("audio", utterance.parent, audio=utterance.name, name="audio"))
     else:
         turns.append(step_of("text", text=utterance, name="text"))
-    settings = {"session": dict(session), "timeouts": dict(timeouts)}
+    detection = None if "turn_detection" in target.session else target.dialect.only_detection
+    own = {} if detection is None else {"turn_detection": detection}
+    settings = {"session": {**own, **session}, "timeouts": dict(timeouts)}
     is_client = "responses" not in dict(target.session.get("delegation") or {}).values()
     if target.dialect.delegates and is_client:
         settings["tools"] = STAND_IN

@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld",
-        "gemini", "azure", "openai_hosts", "agents", "telephone", "registry",
+        "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
@@ -61,7 +61,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
-        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "agents", "telephone", "webrtc",
+        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents", "telephone",
+        "webrtc",
         "registry",
     ),
     "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
@@ -722,17 +723,22 @@ NAMED = {
     "not reported", "unnamed model",  # entries of summary.json without a name
 }  # fmt: skip
 PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
+CODES_ONLY = (
+    "reports.analysis.summary", "reports.analysis.comparisons", "reports.analysis.targets.conditions",
+    "reports.analysis.targets.fairness", "reports.analysis.check.results", "reports.analysis.check.stored_runs",
+    "reports.analysis.trends.metric_trend", "reports.metrics.stored", "reports.results",
+)  # fmt: skip
 
 
-def test_the_summary_contains_no_english_sentences() -> None:
-    """The summary contains codes and numbers. Their texts are in `reports/text`.
+def test_results_contain_no_english_sentences() -> None:
+    """Results contain codes and numbers. Their texts are in `reports/text`.
 
     The descriptions of the fields are in the schemas.
     """
     sentences = {
         (name, node.value)
         for name in MODULES
-        if within(name, "reports.analysis.summary")
+        if within(name, *CODES_ONLY)
         for node in texts(tree(name))
         if PHRASE.search(str(node.value)) and node.value not in NAMED
     }
@@ -741,11 +747,11 @@ def test_the_summary_contains_no_english_sentences() -> None:
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
-    """Yield the string constants of a module. Leave out docstrings and the descriptions of fields."""
+    """Yield the string constants of a module. Leave out docstrings, the descriptions of fields, and user errors."""
     docstrings: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if docstring or (isinstance(node, ast.Call) and last_name(node) == "described"):
+        if docstring or (isinstance(node, ast.Call) and last_name(node) in ("described", "UsageError")):
             docstrings |= {id(inner) for inner in ast.walk(node)}
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node
@@ -805,7 +811,7 @@ NAME_A_SERVICE = {
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm"
-    r"|gemini|vertex.?ai)(?![a-z])",
+    r"|gemini|vertex.?ai|deepgram)(?![a-z])",
     re.IGNORECASE,
 )
 

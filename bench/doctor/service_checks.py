@@ -60,7 +60,6 @@ from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, RateLimit, ServerEvent, limits_in
-from bench.wire.settings import FULL_DUPLEX
 
 SHOWN_OF_CLAIM = 40
 NO_PASSWORD = "no user and password: an agent that requires them refuses the call"
@@ -362,8 +361,8 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
     if target.dialect.turn_source is not SOUND:
         return script_of(target, WORDS, target.session)
-    is_agent, session = target.dialect.peer is Peer.AGENT, {"turn_detection": FULL_DUPLEX, **target.session}
-    return script_of(target, recording(), session, LIMITS if is_agent else {}, greets=greets and is_agent)
+    is_agent = target.dialect.peer is Peer.AGENT
+    return script_of(target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
 def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:

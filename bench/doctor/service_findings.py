@@ -195,11 +195,12 @@ def settings_in(session: Mapping[str, Any]) -> str:
     """
     audio = _part(session, "audio")
     input_settings, output_settings = _part(audio, "input"), _part(audio, "output")
-    detection = _part({**session, **input_settings}, "turn_detection")
+    known_of_input = {**session, **input_settings}
+    detection, is_reported = _part(known_of_input, "turn_detection"), "turn_detection" in known_of_input
     silence = detection.get("silence_duration_ms")
     values = {
         "voice": _named(output_settings.get("voice", session.get("voice")), "name"),
-        "turn detection": (str(detection.get("type", "")) if detection else "none")
+        "turn detection": (str(detection.get("type", "")) if detection else "none" if is_reported else "")
         + (f" ({silence} ms of silence)" if silence else ""),
         "input": _named(input_settings.get("format", session.get("input_audio_format")), "type"),
         "output": _named(output_settings.get("format", session.get("output_audio_format")), "type"),

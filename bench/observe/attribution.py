@@ -56,10 +56,13 @@ class PendingRequest(NamedTuple):
 
 
 class Attributor:
-    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses."""
+    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses.
 
-    def __init__(self, *, service_responds: bool) -> None:
-        self.service_responds = service_responds
+    `announces_commits` is True if a commit follows each begin of speech.
+    """
+
+    def __init__(self, *, service_responds: bool, announces_commits: bool = True) -> None:
+        self.service_responds, self._announces_commits = service_responds, announces_commits
         self._by_response: Owners = {}
         self._by_item: Owners = {}
         self._names: dict[PendingTurn, list[tuple[Owners, str]]] = {}
@@ -193,7 +196,7 @@ class Attributor:
                 return False
             # a server that omits ids
             return self._drop(request for request in self._unanswered if request.turn is turn) is not None
-        elif event.kind is EventKind.SPEECH_STARTED:
+        elif event.kind is EventKind.SPEECH_STARTED and self._announces_commits:
             self._under_way.add(event.item_id)
         elif event.kind is EventKind.COMMITTED:
             self._under_way.discard(event.item_id)

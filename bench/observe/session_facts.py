@@ -234,7 +234,7 @@ class SessionFacts(SessionObservation):
             previous, changed = self.effective_settings, event.session
             constants = {name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in changed}
             self.effective_settings = constants | event.session if constants else event.session
-            self.service_session_id = self.service_session_id or event.session_id
+        self.service_session_id = self.service_session_id or event.session_id
 
     def measure_rtp(self, rtp: RtpMeasured) -> None:
         self.rtp = rtp

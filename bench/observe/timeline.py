@@ -89,7 +89,10 @@ class Timeline:
         self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
-        self.owners = Attributor(service_responds=start.service_responds)
+        self.owners = Attributor(
+            service_responds=start.service_responds,
+            announces_commits=dialect.turn_source is not TurnSource.REPLIES,
+        )
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector: ReplyDetector | None = None
         if dialect.turn_source is SOUND:

@@ -272,6 +272,8 @@ class PendingTurn(Instants):
             self.filler = event.response_id
         else:
             self.input_speech.answered += requests
+            if self.turn_source is TurnSource.REPLIES:  # it need not report the end of the speech
+                self.input_speech.open = False
             self.answer_response_id = event.response_id
             if not self.calls.rounds:
                 self.response_id = event.response_id

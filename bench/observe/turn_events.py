@@ -100,7 +100,8 @@ def _advance(turn: PendingTurn, kind: EventKind) -> None:
     """Change to the state after an event. Remove the event from the events that the script requires."""
     if turn.expected and turn.expected.pop(kind, None) is not None:
         turn.met_expectations += 1
-    if turn.state in NEXT_STATE:
+    # a service that need not report the end of speech is awaited as one that does not report the speech at all
+    if turn.state in NEXT_STATE and not (kind is EventKind.SPEECH_STARTED and turn.turn_source is TurnSource.REPLIES):
         turn.state = NEXT_STATE[turn.state].get(kind, turn.state)
 
 

@@ -285,8 +285,8 @@ class ScriptEncoder:
         return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response; None if the model itself decides when to speak."""
-        if self.dialect.turn_source is SOUND:
+        """Return the request for a response; None if the service decides when to speak, or has no requests."""
+        if self.dialect.turn_source is SOUND or not self.dialect.has_requests:
             return None
         response = self.with_instructions(response, row)
         if response.input:

@@ -367,9 +367,9 @@ class SessionRecorder:
             if kind is AUDIO_DELTA:
                 if event.payload_bytes > 0:
                     second.audio_bytes_received += event.payload_bytes
-            elif kind is SESSION_CREATED and event.session:
-                self.service_session_id = event.session_id
-                self._set_simulated({}, event.session)
+            elif kind is SESSION_CREATED:
+                self.service_session_id = event.session_id or self.service_session_id
+                self._set_simulated({}, event.session or {})
             elif kind is RATE_LIMITS:
                 second.add(event.limits)
         self._record_error(uncertainty_ns // NS_PER_US)

@@ -26,7 +26,7 @@ from bench.catalogue.columns import (
     names_of,
     token_column,
 )
-from bench.files.safe_io import readable_json
+from bench.files.safe_io import MAX_DEPTH, readable_json
 from bench.files.sanitize import escape_control
 from bench.observe.inputs import NO_JSON
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
@@ -89,15 +89,21 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
-def without_secrets(value: Any, hide: Hide) -> Any:
-    """Return a decoded JSON value without secrets. In an encoded one, `hide` finds no secret with quotation marks."""
+def without_secrets(value: Any, hide: Hide, depth: int = MAX_DEPTH // 2) -> Any:
+    """Return a decoded JSON value without secrets. In an encoded one, `hide` finds no secret with quotation marks.
+
+    Values that are nested deeper than `depth` levels become null, because a replay could not read the log with them.
+    """
     match value:
         case str():
             return hide(value)
+        case list() | dict() if not depth:
+            return None
         case list():
-            return [without_secrets(element, hide) for element in value]
+            return [without_secrets(element, hide, depth - 1) for element in value]
         case dict():
-            return {hide(k): None if k in HIDDEN_SETTINGS else without_secrets(v, hide) for k, v in value.items()}
+            hidden = {hide(k): None if k in HIDDEN_SETTINGS else v for k, v in value.items()}
+            return {k: without_secrets(v, hide, depth - 1) for k, v in hidden.items()}
     return value
 
 

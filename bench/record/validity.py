@@ -12,9 +12,10 @@ from typing import Final, Literal
 
 from msgspec import structs
 
-from bench.catalogue.metrics import FIRST_DELTAS, HEADLINE, TRANSCRIPT_METRICS
+from bench.catalogue.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, TRANSCRIPT_METRICS
 from bench.catalogue.outcomes import STARVED
 from bench.record.document import Check, CheckName, UncertainMetric, Validity
+from bench.record.histograms import SPEECH_END
 
 MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE = 1.0, 0.01
 """The limits of the p99 of `timestamp_uncertainty`, of which the larger applies: in ms, and as a share of the median.
@@ -25,8 +26,13 @@ MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE, MAX_USER_TIMESTAMPS_SHARE = 5.0, 0.05, 
 """The limits of the p99 of `event_loop_delay`, of which the larger applies: in ms, and as a share of the lowest median
 latency of a first delta. The check is made if more than this share of the timestamps come from user space.
 """
-MAX_CHUNK_SHARE = 0.1
-"""The limit of `send_delay`: its p99 may be a tenth of the duration of a chunk."""
+MAX_CHUNK_SHARE = 0.5
+"""A limit of the p99 of `send_delay`, as a share of the duration of a chunk.
+
+A jitter buffer holds at least one chunk, and the network path needs the other half of it. Audio that is sent late also
+delays replies, so the limit of each headline metric that is measured from the end of speech applies, too. The smallest
+of these limits decides. docs/accuracy.md has the derivation.
+"""
 MAX_START_DELAY_MS, MAX_START_DELAY_SHARE = 5.0, 0.05
 """The limits of the p99 of `start_delay`, of which the larger applies: in ms, and as a share of the service time."""
 MAX_MISSING_PERCENT = 1.0
@@ -258,13 +264,21 @@ def _event_loop_delay(evidence: ValidityData) -> Check:
 
 
 def _send_delay(evidence: ValidityData) -> Check:
-    limit = None if evidence.chunk is None else MAX_CHUNK_SHARE * evidence.chunk
+    limit, note = None, ""
+    if evidence.chunk is not None:
+        of_values = (
+            (uncertainty.limit, f"the limit of {uncertainty.metric}")
+            for uncertainty in _headline(evidence)
+            if uncertainty.p50 is not None
+            and SPEECH_END in (uncertainty.measured_from, CATALOGUE[uncertainty.metric].begin)
+        )
+        limit, note = min([(MAX_CHUNK_SHARE * evidence.chunk, "half a chunk"), *of_values])
     absent = (
         "unknown: the run was killed before its first counts were saved"
         if evidence.paced_audio
         else "no paced audio was sent"
     )
-    return _check("send_delay", evidence.send_delay_p99 if limit else None, limit, "a tenth of a chunk", absent)
+    return _check("send_delay", evidence.send_delay_p99, limit, note, absent)
 
 
 def _start_delay(evidence: ValidityData) -> Check:

@@ -31,7 +31,7 @@ class FullDuplexDialect(Dialect):
     only_duplex: ClassVar[str]
     also_missing: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
     one_format: ClassVar[bool] = True
-    turn_source = TurnSource.SOUND
+    turn_source, only_detection = TurnSource.SOUND, FULL_DUPLEX
 
     def __init__(self) -> None:
         problem = f"which {self.title} does not support"

@@ -14,6 +14,7 @@ DialectName = Literal[
     "voice-live",
     "gpt-live",
     "gemini",
+    "deepgram",
     "xai",
     "inworld",
     "qwen",

@@ -15,6 +15,7 @@ from bench.catalogue.outcomes import UNFINISHED
 from bench.catalogue.pricing import undated
 from bench.services import agents, glm, inworld, qwen, stepfun, telephone, xai
 from bench.services.azure import AZURE, PREVIEW_ROUTE
+from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
 from bench.services.names import DialectName
 from bench.services.openai.dialect import GA
@@ -28,7 +29,7 @@ SERVICES: Mapping[str, Service] = {
     service.name: service
     for service in (
         *(OPENAI, AZURE, xai.SERVICE, qwen.SERVICE, stepfun.SERVICE, glm.SERVICE, inworld.SERVICE),
-        *(*gemini.SERVICES, LOCALAI, HUGGINGFACE, *agents.SERVICES, telephone.SERVICE, LITELLM),
+        *(*gemini.SERVICES, deepgram.SERVICE, LOCALAI, HUGGINGFACE, *agents.SERVICES, telephone.SERVICE, LITELLM),
     )
 }
 _NAMED = {

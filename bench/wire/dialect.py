@@ -19,7 +19,15 @@ from bench.catalogue.pricing import Billing
 from bench.files.safe_io import json_problem, without_lone_surrogates
 from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
-from bench.wire.settings import NO_KEYS, FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
+from bench.wire.settings import (
+    NO_KEYS,
+    DetectorName,
+    FunctionOutput,
+    Message,
+    ResponseSettings,
+    SessionSettings,
+    UnsupportedSetting,
+)
 
 NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The errors of msgspec if a message is not valid JSON, or not of the required type."""
@@ -244,6 +252,10 @@ class Dialect:
     """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
     takes_response_settings = True
     """True if a turn may have settings of its own for its responses."""
+    only_detection: DetectorName | None = None
+    """The only turn detection of the service, if it always detects turns; None if the client may commit them."""
+    has_requests = True
+    """False if each input requests its response, and the client cannot request one otherwise."""
     continues_calls = False
     """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
     usage_follows = False

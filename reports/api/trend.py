@@ -12,7 +12,7 @@ from reports.formatting import NBSP, plural
 from reports.metrics.strata import NO_LABELS
 from reports.render.notebook import frame_html
 from reports.text.reasons import use
-from reports.text.trend_sentences import notice_texts
+from reports.text.trend_sentences import notice_texts, series_name
 
 DTYPES = dtypes_of(
     (TEXT, ("scenario", "series", "target", "run_id", "validity")),
@@ -49,7 +49,7 @@ class TrendResult(trend.Trend):
                 change = next(iter(metric.changes_at(point)), None)
                 excluded, published = point.excluded, not math.isnan(run.value)
                 values = (
-                    *(series.scenario, series.name, point.target, point.run_id, point.validity),
+                    *(series.scenario, series_name(series), point.target, point.run_id, point.validity),
                     pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
                     *(spec.name, spec.metric, spec.p),
                     *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from reports.metrics.strata import Stratum
+from reports.results.json_entries import described
 
-SCHEMA = 3
+SCHEMA = 4
 BY_PARTS = 3
 """The first schema whose files have the variances by parts of the run."""
+BY_CODE = 4
+"""The first schema whose conditions have their codes as keys. Older files have the keys of OLD_CONDITIONS."""
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -72,7 +78,27 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions: int
     turns: int
     quantile_levels: tuple[float, ...]
-    conditions: dict[str, str]
+    conditions: Annotated[dict[str, str], described("conditions of the measurement, by their codes")]
     quantiles: tuple[StoredQuantiles, ...]
     rates: tuple[StoredRate, ...]
     labels: dict[str, str]
+
+
+OLD_CONDITIONS = Path(__file__).with_name("old_conditions.json")
+"""The file with the keys of conditions before BY_CODE, each with its code."""
+
+
+def by_code(baseline: Baseline) -> Baseline:
+    """Return the baseline with the codes of its conditions as keys. An unknown key remains.
+
+    If a run had several scripts, the old keys of their settings end with ` of ` and the name of the script.
+    """
+    if baseline.schema >= BY_CODE:
+        return baseline
+    codes: dict[str, str] = json.loads(OLD_CONDITIONS.read_text(encoding="utf-8"))
+    pattern = re.compile(f"({'|'.join(map(re.escape, codes))})(?: of (.*))?", re.DOTALL)
+    conditions = {}
+    for key, text in baseline.conditions.items():
+        found = pattern.fullmatch(key)
+        conditions[":".join(filter(None, (codes[found[1]], found[2]))) if found else key] = text
+    return msgspec.structs.replace(baseline, conditions=conditions)

@@ -215,7 +215,7 @@ def check_value(check: Check, value: float | None) -> str:
 
 
 def check_values(check: Check) -> str:
-    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit 10 ms; a tenth of a
+    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit 10 ms; half a
     chunk`.
     """
     named = f"{check.name} p99" if check.unit == "ms" else "turns"

@@ -9,10 +9,12 @@ from functools import partial
 from reports.formatting import NBSP, count, join_words, percent, plural
 from reports.metrics.strata import MEASURED_FROM_PHRASES
 from reports.text.cells import interval
+from reports.text.conditions import condition_name
 from reports.text.invalid import Numbers
 from reports.text.remarks import drift_suspected
 from reports.text.verdicts import OWN_DRIFT, OWN_DRIFT_INTERIM, RUN_TO_RUN, in_unit, share
 
+UNKNOWN = "unknown"
 DEPENDENCE = {
     "drift": "{} drifted during the run",
     "bursts": "{} had bursts during the run, which are slow or failed sessions that follow each other",
@@ -24,6 +26,12 @@ def unequal_reason(sessions: int, effective_sessions: float, unit: str = "sessio
     """Return a text such as "60 sessions of unequal length count as 3.9"."""
     counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
+
+
+def _condition_differs(n: Numbers) -> str:
+    values = f"{n['this_run'] or UNKNOWN} in this run, {n['baseline'] or UNKNOWN} in the baseline"
+    option = f" (--allow-different {n['allow']})" if n["allow"] else ""
+    return f"{n['target']}: {condition_name(n['condition'])}: {values}{option}"
 
 
 def _few_long_sessions(n: Numbers) -> str:
@@ -149,8 +157,11 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
         f"The checked run is itself stored in {n['baselines_dir']}: it is excluded from the baseline of {n['target']}."
     ),
     "stored_runs_excluded": lambda n: (
-        f"{plural(n['runs'], 'stored run')} of {n['target']} excluded because of: {join_words(n['conditions'])}."
+        f"{plural(n['runs'], 'stored run')} of {n['target']} excluded because of: "
+        f"{join_words([*map(condition_name, n['conditions'])])}."
     ),
+    "condition_differs": _condition_differs,
+    "stored_run_throttled": lambda n: f"{n['target']}: throttle_rate: {percent(n['share'], 1)} in {n['run_id']}",
     "target_of_run": lambda n: f"{n['target']}, in the same run",
     "other_run": lambda n: f"{', '.join(n['targets'])} of {n['run']}",
     "stored_runs": lambda n: join_words([f"{plural(runs, 'stored run')} of {of}" for runs, of in n["stored"]]),

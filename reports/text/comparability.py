@@ -7,9 +7,10 @@ from typing import Any
 
 from reports.analysis.summary.run_validity import TITLES
 from reports.analysis.summary.targets import FAIR, Interleaving
-from reports.analysis.targets.fairness import FairnessCheck
+from reports.analysis.targets.fairness import WORKLOAD, FairnessCheck
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
 from reports.render.blocks import MARKS
+from reports.text.conditions import condition_name
 from reports.text.invalid import Numbers
 from reports.text.remarks import interleaved
 from reports.text.settings import FACTS
@@ -32,7 +33,7 @@ CHECK_NAMES = {
     "sessions_with_failures": "sessions with a failed turn",
     **FACTS,
 }
-"""The names of the checks. Other checks are conditions, whose code is their name."""
+"""The names of the checks. A condition of the workload has its own name. The code of any other check is its name."""
 SERVICES = {"simulated": "◇ SIMULATED", "recorded": "◉ RECORDED", "real": "a real service"}
 FAILURES_DIFFER = (
     f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine the failures first."
@@ -40,7 +41,8 @@ FAILURES_DIFFER = (
 
 
 def check_name(check: FairnessCheck) -> str:
-    return CHECK_NAMES.get(check.code, check.code)
+    _, is_condition, condition = check.code.partition(WORKLOAD)
+    return condition_name(condition) if is_condition else CHECK_NAMES.get(check.code, check.code)
 
 
 def check_texts(check: FairnessCheck) -> list[str]:
@@ -69,7 +71,7 @@ VALUES: Mapping[str, Callable[[Any], str]] = {
     "throttled": lambda share: percent(share, 1),
     **dict.fromkeys(
         ("same_workload", "same_scripts"),
-        lambda values: "; ".join(f"{name} {text}" for name, text in values.items()) or "not recorded",
+        lambda values: "; ".join(f"{condition_name(code)} {text}" for code, text in values.items()) or "not recorded",
     ),
     "definitions": lambda version: f"version {version}",
     "service": SERVICES.__getitem__,

@@ -10,6 +10,7 @@ from bench.record.document import Check
 from reports.analysis.summary.targets import FAIR
 from reports.formatting import count, excerpt, format_duration, join_words, percent, plural
 from reports.text.cells import CHECKS, check_values
+from reports.text.conditions import condition_name
 
 Numbers = Mapping[str, Any]
 RUN = "the run"
@@ -67,13 +68,13 @@ def _throttled(numbers: Numbers) -> str:
 
 def _workload_differs(numbers: Numbers) -> str:
     values = ", ".join(f"{excerpt(text, 90)} in {target}" for target, text in numbers["values"].items())
-    return f"{numbers['condition']}: {values}"
+    return f"{condition_name(numbers['condition'])}: {values}"
 
 
 def _workloads_differ(numbers: Numbers) -> str:
-    names, others = numbers["conditions"][:NAMED], len(numbers["conditions"][NAMED:])
+    named, others = numbers["conditions"][:NAMED], len(numbers["conditions"][NAMED:])
     more = [plural(others, "other condition")] if others else []
-    return f"the workloads differ in {join_words([*names, *more])}"
+    return f"the workloads differ in {join_words([*map(condition_name, named), *more])}"
 
 
 def _simulated_differs(numbers: Numbers) -> str:
@@ -132,9 +133,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "workload_differs": _workload_differs,
     "workloads_differ": _workloads_differ,
     "simulated_differs": _simulated_differs,
-    "conditions_differ": lambda n: (
-        f"The stored baselines were measured under other conditions: {'; '.join(n['conditions'])}"
-    ),
     "not_started": _not_started,
     "mixed_forms": "the run mixes spoken and typed scripts of the workload",
     "not_reference": "the run contains no script of the reference workload",

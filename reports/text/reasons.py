@@ -278,6 +278,9 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
         f"the only run stored in {n['folder']} is the checked run: {_save('another', n)}"
     ),
     "stored_by_older_version": _older_version,
+    "conditions_differ": lambda n: (
+        f"The stored baselines were measured under other conditions: {'; '.join(map(reason_text, n['conditions']))}"
+    ),
     "too_small": _too_small,
     "not_reported": "not reported",
     "provisional": lambda n: f"{reason_text(inner(n))} The verdicts are provisional.",

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import math
 from calendar import day_abbr
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
 from bench.base.units import NS_PER_S
-from reports.analysis.trends.metric_trend import NS_PER_HOUR, MetricTrend, SizedChange, SlowTrendChange, TrendChange
+from reports.analysis.trends.metric_trend import (
+    NS_PER_HOUR,
+    MetricTrend,
+    RunSeries,
+    SizedChange,
+    SlowTrendChange,
+    TrendChange,
+)
 from reports.analysis.trends.trend import Trend
 from reports.analysis.trends.trend_point import RunValue, TrendPoint
-from reports.formatting import NBSP, format_number, format_utc, join_words, percent, plural
+from reports.formatting import NBSP, NONE, excerpt, format_number, format_utc, join_words, percent, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS
 from reports.text.cells import INFINITE, interval
+from reports.text.conditions import condition_name
 from reports.text.reasons import reason_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
+
+CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
+"""The maximum number of conditions in the name of a series, and the maximum number of characters of each condition."""
 
 
 def marker(point: TrendPoint) -> str:
@@ -80,6 +91,14 @@ def change_text(change: SizedChange, spec: MetricSpec) -> str:
     return f"{text} in {plural(max(1, round(duration_ns / (DAY.size * NS_PER_HOUR))), 'day')}"
 
 
+def also_changed(change: TrendChange) -> str:
+    """Return the conditions that changed with the values, such as `model: gpt-realtime → gpt-realtime-2`."""
+    texts = [
+        f"{condition_name(code)}: {was or NONE} → {now or NONE}" for code, (was, now) in change.also_changed.items()
+    ]
+    return "; ".join(texts) or "no recorded condition"
+
+
 def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) -> str:
     """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`.
 
@@ -90,9 +109,35 @@ def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) 
     return f"{metric_name(metric)}{slowly}: {change_text(change, metric.spec)} since {since}"
 
 
+def series_name(series: RunSeries) -> str:
+    """Return the name of a series: its target, and what distinguishes the series from others of the target.
+
+    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two series.
+    """
+    name, *earlier = (_distinguished(series.target, differs) for differs in (series.differs, *series.earlier))
+    return f"{name}, series {len(earlier) + 1}" if name in earlier else name
+
+
+def _distinguished(target: str, differs: Mapping[str, str]) -> str:
+    parts = [_phrase(code, text) for code, text in differs.items()]
+    if len(parts) > CONDITIONS_MAX:
+        parts[CONDITIONS_MAX:] = [f"{len(parts) - CONDITIONS_MAX} more"]
+    return f"{target} ({', '.join(parts)})" if parts else target
+
+
+def _phrase(code: str, text: str) -> str:
+    """Return a condition as a text, such as `simulated`, `8 users`, or `voice marin`."""
+    if code == "simulated":
+        return {"yes": "simulated", "no": "a real service"}.get(text, "never connected")
+    name = condition_name(code)
+    if text == "1":
+        name = name.replace("users", "user", 1).replace("processes", "process", 1)
+    return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
+
+
 def metric_name(metric: MetricTrend) -> str:
     """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
-    return f"{metric.title} of {metric.series.name}"
+    return f"{metric.title} of {series_name(metric.series)}"
 
 
 def headline(trend: Trend) -> str:
@@ -171,7 +216,7 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
     """Yield a note with the series, or metrics of a series, that have too few comparable runs to find a change."""
     shortages = []
     for series, metrics in trend.by_series:
-        name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")
+        name, runs = f"{series.scenario}, {series_name(series)}", plural(len(series.points), "run")
         max_compared = max((len(metric.compared) for metric in metrics), default=0)
         if max_compared < ENOUGH:
             shortages.append(f"{name}: {max_compared} of {runs}")

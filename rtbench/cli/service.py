@@ -208,7 +208,6 @@ def probe(
     Exit status 0 when the turn is ok, 1 when it failed.
     """
     from bench.transport.gevent_patch import patch
-    from bench.wire.settings import FULL_DUPLEX
 
     patch()
     from bench.doctor.service_findings import LIMITS
@@ -229,8 +228,7 @@ def probe(
     if target.output:
         audio, session["turn_detection"] = _of_transcription(target, text, audio, session, manual_commit=manual_commit)
     elif audio is not None:
-        detection = "server_vad" if target.dialect.turn_source is not SOUND else FULL_DUPLEX
-        session["turn_detection"] = "none" if manual_commit else detection
+        session["turn_detection"] = "none" if manual_commit else target.dialect.only_detection or "server_vad"
     elif target.dialect.turn_source is SOUND:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     settings = {name: value for name, value in session.items() if value is not None}

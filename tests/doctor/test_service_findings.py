@@ -236,6 +236,7 @@ NESTED = {
     [
         (FLAT, "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output g711_ulaw"),
         (NESTED, "voice marin, turn detection none, input audio/pcm, output audio/pcmu"),
+        ({"sessionId": "s-1"}, ""),
     ],
 )
 def test_settings_are_read_in_both_dialects(session: dict[str, Any], expected: str) -> None:

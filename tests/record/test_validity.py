@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.catalogue.columns import TURN_ARRIVALS, TURN_SENDS
@@ -17,6 +17,7 @@ from bench.record import metric_values, validity_data
 from bench.record.document import UncertainMetric
 from bench.record.finalize import finalize
 from bench.record.folder import SCHEMAS, row_reader
+from bench.record.histograms import HistogramKey, Histograms, worst_p99_ms
 from bench.record.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
 from bench.record.validity_data import bounds_of_rows, metric_uncertainties
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
@@ -67,9 +68,10 @@ def results(**changes: Any) -> dict[str, str]:
         ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.01, "p50": 500.0}, False),
         ("event_loop_delay", {"user_stamps_share": None, "event_loop_delay_p99": 900.0}, None),
         ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": None}, None),
-        ("send_delay", {"send_delay_p99": 10.0}, True),
-        ("send_delay", {"send_delay_p99": 10.001}, False),
-        ("send_delay", {"send_delay_p99": 3.0, "chunk": 20.0}, False),
+        ("send_delay", {"send_delay_p99": 50.0}, True),
+        ("send_delay", {"send_delay_p99": 50.001}, False),
+        ("send_delay", {"send_delay_p99": 10.0, "chunk": 20.0}, True),
+        ("send_delay", {"send_delay_p99": 10.001, "chunk": 20.0}, False),
         ("send_delay", {"send_delay_p99": 900.0, "chunk": None, "paced_audio": False}, None),
         ("send_delay", {"send_delay_p99": None, "paced_audio": False}, None),
         ("send_delay", {"send_delay_p99": float("nan")}, None),
@@ -184,6 +186,68 @@ def test_a_start_delay_of_the_load_generator_makes_a_run_invalid() -> None:
     assert (check.name, check.value, check.limit) == ("start_delay", 5.1, 5.0)
 
 
+# Audio that is sent late.
+
+VOICE = MetricUncertainty("sim", "voice_to_voice", 0.1, 1_200.0)
+SPOKEN = MetricUncertainty("sim", "ttfa", 0.1, 700.0, measured_from="speech_end")
+TYPED = MetricUncertainty("sim", "ttfa", 0.1, 700.0, measured_from="request_sent")
+NONE_SUCCEEDED = MetricUncertainty("sim", "ttfa", 0.1, None, measured_from="speech_end")
+SEND_LIMITS: dict[str, tuple[tuple[MetricUncertainty, ...], float, float, str]] = {
+    # (metrics, duration of a chunk; the limit, and its note)
+    "frames of a telephone": ((VOICE,), 20.0, 10.0, "half a chunk"),
+    "a service that detects the end of speech": ((VOICE, SPOKEN), 100.0, 7.0, "the limit of ttfa"),
+    "a reply to a request is not delayed": ((VOICE, TYPED), 100.0, 12.0, "the limit of voice_to_voice"),
+    "a metric without a value has no limit": ((NONE_SUCCEEDED,), 100.0, 50.0, "half a chunk"),
+    "a metric that is not a headline metric has no limit":
+        ((VOICE, MetricUncertainty("sim", "end_of_turn_delay", 0.1, 500.0)), 100.0, 12.0,
+         "the limit of voice_to_voice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("metrics", "chunk", "limit", "note"), SEND_LIMITS.values(), ids=SEND_LIMITS)
+def test_the_limit_of_late_audio_is_the_smallest_of_what_it_affects(
+    metrics: tuple[MetricUncertainty, ...], chunk: float, limit: float, note: str
+) -> None:
+    (check,) = (one for one in verdict(*metrics, chunk=chunk, send_delay_p99=1.0).checks if one.name == "send_delay")
+
+    assert (check.limit, check.note) == (limit, note)
+
+
+FRAMES = 1_500
+"""The frames of a call of 30 s."""
+
+
+@example(usual_ms=0.5, stall_ms=16.0, stalled=0.04, path_ms=10.0, p50=2_500.0, silence=25, seed=0)
+@example(usual_ms=2.0, stall_ms=0.0, stalled=0.0, path_ms=0.0, p50=300.0, silence=25, seed=0)
+@given(
+    usual_ms=st.floats(0.05, 12),
+    stall_ms=st.floats(0, 120),
+    stalled=st.floats(0, 0.05),
+    path_ms=st.floats(0, 10),
+    p50=st.floats(150, 3_000),
+    silence=st.integers(10, 40),
+    seed=st.integers(0, 9),
+)
+def test_a_run_is_invalid_if_late_audio_is_heard_or_moves_values_and_only_then(
+    usual_ms: float, stall_ms: float, stalled: float, path_ms: float, p50: float, silence: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    sent_ms = rng.exponential(usual_ms, FRAMES) + stall_ms * (rng.random(FRAMES) < stalled)
+    recorded = Histograms()
+    recorded.record_all(HistogramKey("send_delay", "sim"), (sent_ms * 1_000).astype(np.int64))
+    voice = MetricUncertainty("sim", "voice_to_voice", 0.1, p50)
+    found = verdict(voice, chunk=20.0, send_delay_p99=worst_p99_ms(recorded, "send_delay"))
+
+    # The jitter buffer of the agent holds one frame. Its VAD waits for `silence` frames.
+    late_ms = sent_ms + rng.uniform(0, path_ms, FRAMES)
+    missed = np.mean(late_ms - late_ms.min() > 20)
+    moved = np.mean(np.abs(sent_ms[silence:] - sent_ms[:-silence]) > voice.limit)
+    if missed > 0.01 or moved > 0.02 * FRAMES / (FRAMES - silence):
+        assert found.status == "invalid"
+    if np.mean(sent_ms > 0.998 * min(10, voice.limit)) <= 0.01:
+        assert found.status == "valid"
+
+
 # Several hosts, and the parts of a merged run.
 
 
@@ -194,9 +258,9 @@ def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
 
 
 def test_a_failed_check_names_its_host() -> None:
-    verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
+    verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=51.0))
     failed = {check.name: check.note for check in verdict.checks if check.result == "fail"}
-    assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
+    assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "half a chunk, on blue"}
     assert verdict.status == "invalid"
     assert [entry.host for entry in verdict.uncertain_metrics] == ["red"]
 

@@ -491,7 +491,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
                 | {"note": "only if timestamps come from user space", "remedy": ""},
                 {"name": "send_delay", "value": late, "limit": 10, "unit": "ms"}
                 | {"result": {True: "pass", False: "fail", None: "not_evaluated"}[plan.valid]}
-                | {"note": "a tenth of a chunk", "remedy": "run with --processes 2"},
+                | {"note": "the limit of ttfa", "remedy": "run with --processes 2"},
             ],
             "uncertain_metrics": [
                 {"target": plan.targets[-1], "metric": name, "value": 31.0, "limit": 20.0, "unit": "ms"}

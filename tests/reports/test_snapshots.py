@@ -279,7 +279,8 @@ OTHERS: dict[str, Callable[[], str]] = {
         examples.check(examples.PASSED, examples.FAILED,
                    causes=(Reason("aborted", {"because": "the run was not evaluated: it was killed"}),))),
     "check, other conditions": lambda: check_words(
-        examples.check(examples.PASSED, examples.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+        examples.check(examples.PASSED, examples.REGRESSED,
+                   differs=(Reason("condition_differs", text="sim: model: a here, b in the baseline"),))),
     "check, pass": lambda: check_words(examples.check(examples.PASSED)),
     "check, failed": lambda: check_words(examples.check(examples.FAILED, examples.FAILED)),
     "check, regressed": lambda: check_words(examples.check(examples.REGRESSED)),
@@ -300,7 +301,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
     "decision, by hand": lambda: decision_words(decided(UNDECIDED, stop_reason="interrupted")),
     "trend": lambda: trend_words([*stepped(12, 12), invalid(30)]),
-    "trend, two loads": lambda: trend_words([entry(0), entry(1, conditions={"load: users": "50"})]),
+    "trend, two loads": lambda: trend_words([entry(0), entry(1, conditions={"num_users": "50"})]),
     "trend, few runs": lambda: trend_words(nights([600.0] * 3, conditions={"simulated": "yes"})),
     "size of a latency": lambda: size_words("ttfa:p95"),
     "size of a rate": lambda: size_words("failure_rate"),

@@ -28,26 +28,20 @@ from tests.services.gemini_talk import (
     GENERATED,
     GO_AWAY,
     INTERRUPTED,
-    LOUD,
     OVER,
     READY,
     REPLY,
     TOOL_CALL,
     VAD,
-    Peer,
     Talk,
-    body,
     compiled,
     content,
     decoded,
     google,
-    interrupted_by_speech,
-    parcels,
     said,
-    settings_of,
     sound,
-    speak,
 )
+from tests.services.talk import LOUD, Peer, body, interrupted_by_speech, parcels, settings_of, speak
 
 # Sent messages.
 
@@ -218,6 +212,7 @@ def test_speech_that_the_service_detects_is_measured_from_its_end(tmp_path: Path
     assert "first_input_transcript" in turn.instants
     unreported = {"speech_started", "speech_stopped", "committed", "input_transcribed"}
     assert unreported.isdisjoint(turn.instants), "the service does not report them"
+    assert turn.vad_splits is None
 
 
 def test_instants_that_the_service_never_reports_are_known_before_a_run() -> None:
@@ -239,6 +234,16 @@ def test_reported_voice_activity_is_measured(tmp_path: Path) -> None:
     (turn,) = talk.turns
     assert turn.outcome == "ok"
     assert {"speech_started", "speech_stopped"} <= turn.instants.keys()
+
+
+def test_speech_whose_end_is_not_reported_is_not_awaited(tmp_path: Path) -> None:
+    began = (50 * MS, msgspec.json.encode({"voiceActivity": {"voiceActivityType": "ACTIVITY_START"}}))
+    peer = detecting([began, *REPLY], [began, *REPLY], speech_chunks=2)
+    talk = Talk(tmp_path, compiled(speak(), speak(), **VAD), peer)
+
+    assert talk.outcomes == ["ok", "ok"]
+    first, second = talk.turns
+    assert second.instants["speech_start"] - first.instants["ended"] < 1_000 * MS
 
 
 @pytest.mark.parametrize("is_generated", [False, True], ids=["while generated", "while played"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import pytest
 
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.services.gemini.replies import MAX_ENDED, SessionReader
-from tests.helpers import MS, S, closing, say
+from tests.helpers import MS, S, say
 from tests.memory_transport import PeerAnswer
 from tests.services.gemini_talk import (
     GENERATED,
     GO_AWAY,
     INTERRUPTED,
-    LOUD,
     OVER,
     READY,
     REPLY,
@@ -27,30 +25,19 @@ from tests.services.gemini_talk import (
     Talk,
     compiled,
     content,
-    interrupted_by_speech,
-    parcels,
     said,
     sound,
-    speak,
 )
-
-BEHAVIOURS, LONGEST_S = 200, 600
-"""The number of hostile servers, and the longest time that a session may need, on its virtual clock."""
+from tests.services.hostile import ANY, BEHAVIOURS, LONGEST_S, Hostile, hostile_server, nested
+from tests.services.talk import LOUD, interrupted_by_speech, parcels, speak
 
 
 def parts(*found: Any) -> bytes:
     return content(modelTurn={"parts": found})
 
 
-def nested(depth: int) -> bytes:
-    return b'{"serverContent":' * depth + b"1" + b"}" * depth
-
-
-HOSTILE: list[Callable[[random.Random], bytes]] = [
-    lambda r: b"",
-    lambda r: b"{",
-    lambda r: b"null",
-    lambda r: b"[]",
+HOSTILE: list[Hostile] = [
+    *ANY,
     lambda r: b'{"serverContent": 1}',
     lambda r: b'{"serverContent": {"modelTurn": {"parts": [[]]}}}',
     lambda r: b'{"serverContent": {"interrupted": "yes"}}',
@@ -58,8 +45,7 @@ HOSTILE: list[Callable[[random.Random], bytes]] = [
     lambda r: b'{"usageMetadata": {"promptTokenCount": -5, "responseTokensDetails": "x"}}',
     lambda r: b'{"serverContent": {"outputTranscription": {"text": "\\ud800"}}}',
     lambda r: b'{"setupComplete": {}}' + b" " * r.randrange(9),
-    lambda r: bytes(r.randrange(256) for _ in range(r.randrange(1, 60))),
-    lambda r: nested(r.choice([5, 600, 3_000])),
+    lambda r: nested('{"serverContent":', r.choice([5, 600, 3_000])),
     lambda r: sound("!" * r.randrange(1, 9)),
     lambda r: sound(LOUD[: r.randrange(1, 40)]),
     lambda r: sound("AAA="),
@@ -86,30 +72,13 @@ HOSTILE: list[Callable[[random.Random], bytes]] = [
 ]
 
 
-def server(seed: int) -> Callable[[bytes], Iterable[PeerAnswer]]:
-    """Return a server that answers with hostile messages, among them a part of a good reply."""
-    rng = random.Random(seed)
-    left = 400
+def set_up(message: bytes) -> Iterable[PeerAnswer]:
+    if "setup" in msgspec.json.decode(message):
+        yield 30 * MS, READY
 
-    def hostile() -> Iterable[PeerAnswer]:
-        nonlocal left
-        for number in range(min(left, rng.randrange(1, 30))):
-            left -= 1
-            kind = HOSTILE[(seed + number) % len(HOSTILE)] if number == 0 else rng.choice(HOSTILE)
-            yield rng.randrange(2_000) * MS, kind(rng)
-        if rng.random() < 0.5:
-            yield from REPLY
-        if rng.random() < 0.1:
-            yield closing(rng.randrange(5_000) * MS, rng.choice([1000, 1007, 1008, 1011]), "why" * rng.randrange(9))
 
-    def answer(message: bytes) -> Iterable[PeerAnswer]:
-        fields = msgspec.json.decode(message)
-        if "setup" in fields and rng.random() < 0.95:
-            yield 30 * MS, READY
-        if rng.random() < (0.02 if "audio" in fields.get("realtimeInput", {}) else 1):
-            yield from hostile()
-
-    return answer
+def is_audio(message: bytes) -> bool:
+    return "audio" in msgspec.json.decode(message).get("realtimeInput", {})
 
 
 @pytest.mark.parametrize("seed", range(BEHAVIOURS))
@@ -117,7 +86,7 @@ def test_a_session_with_a_hostile_server_ends_with_an_outcome(seed: int, tmp_pat
     steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
     script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
     began_ns = 1_000 * S
-    talk = Talk(tmp_path, script, server(seed))
+    talk = Talk(tmp_path, script, hostile_server(seed, HOSTILE, REPLY, set_up, is_audio))
 
     assert talk.session.outcome
     assert all(turn.outcome for turn in talk.turns)

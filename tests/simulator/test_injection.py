@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.faults.injection import (
@@ -28,6 +29,7 @@ from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
 from bench.simulator.services.openai import OPENAI_GA
+from bench.wire.dialect import BinaryMessage
 from tests.simulator.builders import AT_NS, COMMIT, CREATE, FOREVER_NS, SECOND, append, build_behaviour
 from tests.simulator.sdk_types import assert_typed
 
@@ -261,10 +263,11 @@ def other(event_type: str) -> str:
     return event_type.replace("output_", "") if ga else event_type.replace("response.", "response.output_")
 
 
-def test_fragments_contain_the_whole_event_and_pings() -> None:
-    (frames,) = (
-        action.frame for action in actions("fragmented,at=session") if isinstance(action, DeliverEvent) and action.frame
-    )
+@pytest.mark.parametrize(("kind", "opcode"), [(bytes, 0x01), (BinaryMessage, 0x02)], ids=["text", "binary"])
+def test_fragments_contain_the_whole_event_and_pings(kind: type[bytes], opcode: int) -> None:
+    events = [structs.replace(event, body=kind(event.body)) for event in events_of(build_behaviour())]
+    fragmented = actions("fragmented,at=session", events=events)
+    (frames,) = (action.frame for action in fragmented if isinstance(action, DeliverEvent) and action.frame)
 
     heads, data = [], b""
     while frames:
@@ -275,7 +278,7 @@ def test_fragments_contain_the_whole_event_and_pings() -> None:
         heads.append(head)
         data += b"" if head == 0x89 else frames[begin : begin + size]
         frames = frames[begin + size :]
-    assert heads == [0x01, 0x89, 0x00, 0x89, 0x80]
+    assert heads == [opcode, 0x89, 0x00, 0x89, 0x80]
     assert json.loads(data)["type"] == "session.created"
 
 

@@ -192,7 +192,7 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     *((AZURE, {"url": url}, words) for url, words in MISTAKEN_URL),
     *((environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)
       for environ in ({}, {"MINE": " "}) for name in ("MINE", KEY)),
-    *((AZURE, {"dialect": dialect}, "--dialect must be ga, preview, voice-live, gpt-live, gemini,")
+    *((AZURE, {"dialect": dialect}, "--dialect must be ga, preview, voice-live, gpt-live, gemini, deepgram,")
       for dialect in ("", "GA", "beta", "x" * 99, "a\nb")),
     *((AZURE, {"auth": auth}, "--auth must be key, basic, entra, managed_identity,")
       for auth in ("", "aad", "entra ", "default")),

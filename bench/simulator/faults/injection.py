@@ -75,7 +75,7 @@ def to_connection(fault: Fault) -> Iterator[FaultAction]:
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DRIP_MS = 10
-FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
+FINAL, BINARY, PING = 0x80, 0x02, 0x09
 MIB = 1 << 20
 SPELLINGS = {
     f'"type":"{name}.'.encode(): f'"type":"{other_name}.'.encode()
@@ -112,7 +112,8 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
         case "fragmented":
             third, ping = len(body) // 3, _frame(FINAL | PING, b"between")
             first, second, remainder = body[:third], body[third : 2 * third], body[2 * third :]
-            frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, remainder))
+            opcode = whole_frame(body)[0] - FINAL
+            frames = (_frame(opcode, first), ping, _frame(0, second), ping, _frame(FINAL, remainder))
             yield DeliverEvent(action.event, b"".join(frames))
         case "drip":
             frame = action.frame or whole_frame(body)

@@ -88,9 +88,9 @@ def check_credentials(
     if not authenticator.requires_credentials:
         return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
-    bearer = credentials if space and scheme.lower() == "bearer" else None
+    bearer = credentials if space and scheme.lower() in ("bearer", "token") else None
     if authenticator.key is not None:
-        values = (headers.get("api-key"), headers.get("x-goog-api-key"), query.get("api-key"), bearer)
+        values = (*(headers[name] for name in headers if name.endswith("api-key")), query.get("api-key"), bearer)
         key, presented = authenticator.key.encode(), (value for value in values if value is not None)
         matches = [hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented]
         if any(matches):  # in a list: all are compared, so the duration reveals nothing

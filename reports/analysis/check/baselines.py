@@ -32,7 +32,7 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES, Rate
-from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
+from reports.metrics.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate, by_code
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.reason import Reason
 from reports.statistics.autocorrelation import BATCHES, QUARTERS, log_variances_by_parts, with_sixths
@@ -167,7 +167,7 @@ def read_file(path: Path) -> Baseline:
         schema = read_json(content).get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
-        return cast(Baseline, read_json(content, Baseline))
+        return by_code(cast(Baseline, read_json(content, Baseline)))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (JsonError, AttributeError) as error:

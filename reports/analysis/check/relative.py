@@ -82,7 +82,7 @@ class BaselineResults:
 
     results: tuple[BaselineResult, ...] = ()
     causes: tuple[Reason, ...] = ()
-    differs: tuple[str, ...] = ()
+    differs: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     against: Reason | None = None
     items: tuple[ThresholdResult, ...] = ()

@@ -34,7 +34,7 @@ from reports.results.verdict import (
 from reports.statistics.target_counts import NO_TURNS, SampleCounts, TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
 
-SCHEMA = 4
+SCHEMA = 5
 BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 
 
@@ -170,7 +170,7 @@ class CheckDocument(Conclusion, frozen=True):
     rows: Annotated[Count, described("the number of checked rows of turns and sessions")]
     result_counts: dict[Result, int]
     thresholds: Sequence[ThresholdEntry]
-    differs: tuple[str, ...]
+    differs: Annotated[tuple[Reason, ...], described("how the run differs from the stored baseline, if it may not")]
     notices: tuple[str, ...]
     explanations: Annotated[tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")]
     warnings: tuple[str, ...]
@@ -179,7 +179,6 @@ class CheckDocument(Conclusion, frozen=True):
 class CheckResult(CheckDocument, frozen=True, kw_only=True):
     """The check of one run.
 
-    - `differs` is the conditions of the run that differ from those of the stored baseline
     - `observed_s` is the seconds from the start of the first session to the end of the last one, for the target with
     the shortest time
     - `status` is the validity of the run, and `run` has its rows
@@ -219,7 +218,7 @@ class CheckResult(CheckDocument, frozen=True, kw_only=True):
 def check_result(
     thresholds: Sequence[ThresholdResult],
     causes: Sequence[Reason] = (),
-    differs: Sequence[str] = (),
+    differs: Sequence[Reason] = (),
     *,
     status: ValidityStatus = "valid",
     on_inconclusive: OnInconclusive = "fail",

@@ -26,7 +26,6 @@ from reports.analysis.targets.conditions import conditions_of, differing_conditi
 from reports.analysis.targets.fairness import throttled_cause, throttled_share
 from reports.analysis.targets.named import identity_of_run
 from reports.data.runs import run_id_of
-from reports.formatting import percent
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near
@@ -42,13 +41,13 @@ ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 class ComparableRuns:
     """The stored runs with which a target is compared, the newest first.
 
-    - `differs` is the conditions in which the newest stored run differs, if no stored run can be compared
+    - `differs` is how the newest stored run differs, if no stored run can be compared
     - `not_stored` is the reason why no run is stored, for example because none was saved yet
     - `notes` is notices on stored runs that were left out
     """
 
     runs: tuple[StoredBaseline, ...] = ()
-    differs: tuple[str, ...] = ()
+    differs: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     not_stored: Reason | None = None
 
@@ -103,26 +102,26 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 
 def _matching(
     target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
-) -> tuple[list[StoredBaseline], list[str], list[Reason]]:
-    """Return the newest runs with the same conditions, the differing conditions, and notices on the other runs.
+) -> tuple[list[StoredBaseline], list[Reason], list[Reason]]:
+    """Return the newest runs with the same conditions, how the newest run differs, and notices on the other runs.
 
-    The differing conditions are those of the newest run. They are empty if any run can be compared.
+    The newest run does not differ if any run can be compared.
     """
     now = conditions_of(target)
-    differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]
+    differences = [differing_conditions(target.name, now, file.baseline.conditions, allowed) for file in stored]
     throttled = [max((r.share for r in file.baseline.rates if r.name == "throttle_rate"), default=0) for file in stored]
     same = [
-        file for file, lines, share in zip(stored, differences, throttled, strict=True) if not lines and share <= FAIR
+        file for file, found, share in zip(stored, differences, throttled, strict=True) if not found and share <= FAIR
     ]
     recent = [file for file in same if file.baseline.schema >= BY_PARTS]
     has_old, same = len(recent) < len(same), recent or same
     if not same:
-        limited = f"throttle_rate: {percent(throttled[0], 1)} in {stored[0].baseline.run_id}"
-        return [], list(differences[0].values()) or [limited], []
+        names = {"target": target.name, "share": throttled[0], "run_id": stored[0].baseline.run_id}
+        return [], differences[0] or [Reason("stored_run_throttled", names)], []
     out = len(stored) - len(same)
-    seen = sorted({name for lines in differences for name in lines})
+    seen = sorted({reason.numbers["condition"] for found in differences for reason in found})
     seen += ["throttle_rate"] if max(throttled) > FAIR else []
-    seen += ["file format"] if has_old and out else []
+    seen += ["schema"] if has_old and out else []
     excluded = Reason("stored_runs_excluded", {"runs": out, "target": target.name, "conditions": seen})
     return same[:MAX_STORED_RUNS], [], [excluded] if out else []
 
@@ -139,14 +138,14 @@ def against_stored_runs(
     names = [target.name for target in targets]
     results: list[BaselineResult] = []
     causes: list[Reason] = []
-    differs, notes, against = list[str](), list[Reason](), list[tuple[int, str]]()
+    differs, notes, against = list[Reason](), list[Reason](), list[tuple[int, str]]()
     for target in targets:
         mine = [one for one in thresholds if one.margin is not None and one.target in ("", target.name)]
         if thresholds and not mine:
             continue
         stored = eligible(target, base.folder, allowed, base.target or target.name)
         causes += [throttled_cause(target)] if throttled_share(target) > FAIR else []
-        differs += [f"{target.name}: {line}" for line in stored.differs]
+        differs += stored.differs
         notes += stored.notes
         against += [(len(stored.runs), base.target or target.name)] if stored.runs else []
         results += [

@@ -4,6 +4,9 @@ Two targets can be compared only if their workload is the same: the scripts with
 limits, the number of concurrent sessions, and the length of the warm-up. Properties that a comparison is about are
 never part of the workload: the target, its model and region, and the settings of a variant. A stored baseline contains
 only runs under the same conditions, including the workload. The user may allow some conditions to differ.
+
+A condition has a code. For a setting, it is the key in the run's document, such as `chunk_ms`. If the target played
+several scripts, the codes of their settings contain the name of the script, such as `chunk_ms:talk`.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from reports.analysis.targets.compared_target import ComparedTarget
 from reports.formatting import NONE
 from reports.metrics.argument_names import option
 from reports.metrics.thresholds import near, quoted
+from reports.results.reason import Reason
 
 EXTRA = "extra"
 """The key of session settings that the tool sends without knowing their meaning.
@@ -31,25 +35,12 @@ FILLERS = "fillers"
 
 With fillers, the latency of the first sound is that of the filler. So variants may not differ in this setting.
 """
-TIMEOUTS = "timeouts"
-OF_SCRIPTS = {
-    "turns": "turns of a session",
-    "output": "kind of output",
-    "chunk_ms": "pacing, ms of a chunk",
-    "turn_detection": "turn detection",
-    "turn_detection_settings": "turn detection’s settings",
-    "input_format": "input format",
-    "output_format": "output format",
-    EXTRA: "further session settings",
-    FILLERS: "fillers (interim_response)",
-    "jitter_buffer_ms": "jitter buffer, ms",
-    "reply_silence_ms": "silence that ends a reply, ms",
-    "answer_min_ms": "minimum duration of an answer, ms",
-    "background_snr_db": "background noise, dB",
-    "variables": "rows of variables",
-    TIMEOUTS: "timeouts, s",
-}
-"""The keys of a script's settings in a document, and the text for each. The digest of the script is not included."""
+OF_SCRIPTS = (
+    *("turns", "output", "chunk_ms", "turn_detection", "turn_detection_settings", "input_format", "output_format"),
+    *(EXTRA, FILLERS, "jitter_buffer_ms", "reply_silence_ms", "answer_min_ms", "background_snr_db", "variables"),
+    "timeouts",
+)
+"""The keys of a script's settings in a document. The digest of the script is not included."""
 OF_ONSET_DETECTION = ("reply_silence_ms", "answer_min_ms")
 """The keys of settings that only targets without turn events have. For other targets they are null, and no condition.
 """
@@ -61,21 +52,14 @@ OF_VARIANTS = {
     EXTRA: (EXTRA,),
 }
 """The settings that a variant can replace. For each, the keys that are then not part of the workload."""
-OF_LOAD = {
-    "num_users": "users",
-    "spawn_rate": "users started a second",
-    "session_pause": "pause between a user’s sessions, s",
-    "processes": "processes",
-    "profile": "load profile",
-    "user_classes": "user classes",
-    "equal_weights": "equal weights",
-    "tags": "tags",
-    "exclude_tags": "tags left out",
-}
-"""The options that determine the number of concurrent sessions, and the text for each."""
-OF_DEMAND = {"arrivals": "calls that arrive", "stages": "stages of sessions"}
-"""The keys of a document for load other than a constant number of users, and the text for each."""
-WARMUP = "warm-up, s"
+OF_LOAD = (
+    *("num_users", "spawn_rate", "session_pause", "processes", "profile", "user_classes", "equal_weights", "tags"),
+    "exclude_tags",
+)
+"""The options that determine the number of concurrent sessions."""
+OF_DEMAND = ("arrivals", "stages")
+"""The keys of a document for load other than a constant number of users."""
+WARMUP = "warmup_s"
 DIGEST = 12
 """The number of characters of a digest that are printed."""
 
@@ -85,13 +69,13 @@ def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
     If a run has no arrivals or no stages, their text is "none". So an open loop differs from a closed loop.
     """
-    closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
+    closed = dict.fromkeys(OF_DEMAND, setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the length of the warm-up as a condition."""
-    return {WARMUP: setting_text(document.get("warmup_s") or 0)}
+    return {WARMUP: setting_text(document.get(WARMUP) or 0)}
 
 
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
@@ -100,10 +84,10 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
     An option without a value is "none".
     """
     settings, entry = document.get("settings") or {}, _entry(document, target)
-    conditions = {text: setting_text(settings.get(name)) for name, text in OF_LOAD.items() if settings}
-    conditions |= {text: demand(document[key]) for key, text in OF_DEMAND.items() if document.get(key)}
+    conditions = {name: setting_text(settings.get(name)) for name in OF_LOAD if settings}
+    conditions |= {key: demand(document[key]) for key in OF_DEMAND if document.get(key)}
     if "connect_rate" in entry:
-        conditions["connection starts a minute"] = setting_text(entry["connect_rate"])
+        conditions["connect_rate"] = setting_text(entry["connect_rate"])
     return conditions
 
 
@@ -120,9 +104,9 @@ def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[s
 
     Each condition has one text per target. The text is a dash if the target lacks the condition.
     """
-    names = dict.fromkeys(name for conditions in targets for name in conditions)
-    differing = (name for name in names if len({conditions[name] for conditions in targets if name in conditions}) > 1)
-    return {name: tuple(conditions.get(name, NONE) for conditions in targets) for name in differing}
+    codes = dict.fromkeys(code for conditions in targets for code in conditions)
+    differing = (code for code in codes if len({conditions[code] for conditions in targets if code in conditions}) > 1)
+    return {code: tuple(conditions.get(code, NONE) for conditions in targets) for code in differing}
 
 
 def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
@@ -141,11 +125,11 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
     conditions = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
     for script in mine:
-        whose = f" of {script.get('name')}" if len(mine) > 1 else ""
-        conditions[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
+        of_script = f":{script.get('name')}" if len(mine) > 1 else ""
+        conditions[f"digest{of_script}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
         unused = {key for key in OF_ONSET_DETECTION if script.get(key) is None}
         settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied | unused}
-        conditions |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
+        conditions |= {f"{key}{of_script}": _setting(key, value) for key, value in settings.items()}
     return conditions
 
 
@@ -169,22 +153,19 @@ def setting_text(value: object) -> str:
     return str(value)
 
 
-OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
-"""The conditions that form a group of their own. The user allows them to differ by their own name.
-
-All other conditions are settings of a workload, such as `users`.
+OF_TARGET = ("service", "model", "region", "api_version", "voice", "client_version")
+"""The conditions that a user allows to differ one by one. All others are settings of a workload, such as `num_users`.
 """
-SETTINGS = "settings of the target"
-"""The condition whose text is the settings of a variant. These settings replace those of the script."""
-FIXED = ("simulated", "definitions", "fillers")
+FIXED = ("simulated", "definitions", FILLERS)
 """The conditions that must be equal: the user cannot allow them to differ."""
-ALLOWABLE = (
-    *("service", "model", "region", "api_version", "voice", "client_version"),
-    *("scripts", "pacing", "concurrency", "warmup"),
-)
-PACING = ("pacing", "jitter buffer")
-"""Beginnings of the names of conditions. These conditions affect when audio is sent and played."""
-UNKNOWN = "unknown"
+ALLOWABLE = (*OF_TARGET, "scripts", "pacing", "concurrency", "warmup")
+GROUPS = {
+    **{code: code for code in (*OF_TARGET, *FIXED)},
+    **dict.fromkeys(("chunk_ms", "jitter_buffer_ms"), "pacing"),  # they affect when audio is sent and played
+    **dict.fromkeys((*OF_LOAD, *OF_DEMAND, "connect_rate"), "concurrency"),
+    WARMUP: "warmup",
+}
+"""The group of each condition. All others belong to the group `scripts`, also the settings of a variant (`session`)."""
 
 
 def conditions_of(target: ComparedTarget) -> dict[str, str]:
@@ -205,54 +186,50 @@ def conditions_in(
     own = entry.get("session")
     versions = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
     # older stored baselines lack these conditions, because no run set them at that time
-    later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
+    later, played = (EXTRA, FILLERS), scripts(document, target)
     return {
         "service": str(entry.get("service") or ""),
         "model": facts.model or "",
         "region": facts.region or "",
-        "API version": versions[0] if versions else str(entry.get("dialect") or ""),
+        "api_version": versions[0] if versions else str(entry.get("dialect") or ""),
         "voice": facts.voice or "",
-        "client version": str((document.get("tool") or {}).get("version") or ""),
+        "client_version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "" if simulated is None else "yes" if simulated else "no",
         "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
-        **({SETTINGS: setting_text(own)} if own else {}),
-        **{name: text for name, text in played.items() if text != "none" or not name.startswith(later)},
+        **({"session": setting_text(own)} if own else {}),
+        **{code: text for code, text in played.items() if text != "none" or _setting_of(code) not in later},
         **warmup(document),
-        **{f"load: {name}": text for name, text in load_conditions(document, target).items()},
+        **load_conditions(document, target),
     }
 
 
 def differing_conditions(
-    now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
-) -> dict[str, str]:
-    """Return a text for each condition in which a run differs from a baseline, although it may not, by its name.
+    target: str, now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
+) -> list[Reason]:
+    """Return a reason for each condition in which a run of a target differs from a baseline, although it may not.
 
     `now` has the conditions of the run, `then` those of the baseline, and `allowed` the groups of conditions that may
     differ. Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
     """
-    texts = {}
-    for key in dict.fromkeys([*now, *then]):
-        name, group = key.removeprefix("load: "), group_of(key)
-        if group not in allowed and now.get(key, "") != then.get(key, ""):
-            option = "" if group in FIXED else f" (--allow-different {group})"
-            absent = setting_text(None) if name in OF_DEMAND.values() else UNKNOWN  # a closed loop has no arrivals
-            texts[name] = (
-                f"{name}: {now.get(key) or absent} in this run, {then.get(key) or absent} in the baseline{option}"
-            )
-    return texts
+    reasons = []
+    for code in dict.fromkeys([*now, *then]):
+        group = group_of(code)
+        if group not in allowed and now.get(code, "") != then.get(code, ""):
+            absent = setting_text(None) if code in OF_DEMAND else None  # a closed loop has no arrivals
+            values = {"this_run": now.get(code) or absent, "baseline": then.get(code) or absent}
+            allow = {"allow": None if group in FIXED else group}
+            reasons.append(Reason("condition_differs", {"target": target, "condition": code} | values | allow))
+    return reasons
 
 
-def group_of(key: str) -> str:
+def _setting_of(code: str) -> str:
+    """Return the code without the name of a script."""
+    return code.partition(":")[0]
+
+
+def group_of(code: str) -> str:
     """Return the name of the group to which a condition belongs. `--allow-different` takes these names."""
-    if key in OWN:
-        return key.lower().replace(" ", "_")
-    if key.startswith("load: "):
-        return "concurrency"
-    if key == WARMUP:
-        return "warmup"
-    if key.startswith(OF_SCRIPTS[FILLERS]):
-        return "fillers"
-    return "pacing" if key.startswith(PACING) else "scripts"
+    return GROUPS.get(_setting_of(code), "scripts")
 
 
 def allowed(text: str) -> tuple[str, ...]:
@@ -267,6 +244,8 @@ def allowed(text: str) -> tuple[str, ...]:
                 f"{option('allow-different')} {name}: runs that differ in it cannot be compared; save a new baseline"
             )
         if name not in ALLOWABLE:
-            what = f"{quoted(name)} is unknown{near(name, ALLOWABLE)}"
-            raise UsageError(f"{option('allow-different', what)} allowed: {', '.join(ALLOWABLE)}")
+            similar = near(GROUPS.get(_setting_of(name), name), ALLOWABLE)
+            raise UsageError(
+                f"{option('allow-different', f'{quoted(name)} is unknown{similar}')} allowed: {', '.join(ALLOWABLE)}"
+            )
     return names

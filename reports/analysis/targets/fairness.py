@@ -37,7 +37,7 @@ class FairnessCheck(ClosedJsonEntry, frozen=True):
     `remedy` is the remedies of all reasons, as one text; "" if no remedy is known.
     """
 
-    code: Annotated[str, described("what is checked; for a condition, its name")]
+    code: Annotated[str, described("what is checked; `workload:` and a condition if it differs")]
     values: Annotated[list[Any], described("one per target")]
     result: Fairness
     reasons: Annotated[list[Reason], described("why the check failed; each names the target that it concerns")] = field(
@@ -48,6 +48,8 @@ class FairnessCheck(ClosedJsonEntry, frozen=True):
     remedy: Known = ""
 
 
+WORKLOAD = "workload:"
+"""The beginning of the code of a check that failed because a condition of the workload differs."""
 UNEQUAL = 3
 """The largest ratio between the numbers of sessions of two targets. Above it, error rates of tails are unreliable."""
 
@@ -154,11 +156,12 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
     conditions_of_target = scripts if one_run(targets) else workload
     by_target = [conditions_of_target(target.run.metadata, target.name) for target in targets]
     differing = differing_between(by_target)
-    for name, texts in differing.items():
+    for code, texts in differing.items():
         values = {target.label: text for target, text in zip(targets, texts, strict=True)}
-        yield _check(name, texts, [Reason("workload_differs", {"condition": name, "values": values})], fair=False)
+        reason = Reason("workload_differs", {"condition": code, "values": values})
+        yield _check(f"{WORKLOAD}{code}", texts, [reason], fair=False)
     if not differing:
-        named = [{key: text for key in ("scripts", "users") if (text := of.get(key))} for of in by_target]
+        named = [{key: text for key in ("scripts", "num_users") if (text := of.get(key))} for of in by_target]
         yield _check(same, named, fair=True)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from bench.base.units import NS_PER_S
 from reports.analysis.summary import drift
-from reports.analysis.targets.conditions import OF_LOAD, differing_between, group_of
+from reports.analysis.targets.conditions import OF_TARGET, differing_between, group_of
 from reports.analysis.trends.trend_point import RunValue, TrendPoint
-from reports.formatting import NONE, excerpt
+from reports.formatting import NONE
 from reports.metrics.metric_spec import POINTS, MetricSpec, MetricSpecEntry
-from reports.results.json_entries import Count, JsonEntry, Rounded, described
+from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described
 from reports.results.reason import Reason
 from reports.statistics import change_points
 from reports.statistics.change_points import DAY, ENOUGH, WEEK, ChangePoint, without_cycle
@@ -24,24 +24,20 @@ from reports.statistics.counting import Integers
 from reports.statistics.differences import as_share
 from reports.statistics.slow_changes import SlowChange
 
-FREE = ("service", "model", "region", "api_version", "voice", "client_version")
-"""The conditions that may change within a series. The trend shows the effect of such a change."""
-USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
-CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
-"""The maximum number of conditions in the name of a series, and the maximum number of characters of each condition."""
-
 
 @dataclass(frozen=True)
 class RunSeries:
     """Comparable runs of a target, the oldest first.
 
-    `name` is the name of the target. If the target has several series, the name also shows how this series differs.
+    `differs` is the conditions that distinguish the series from others of its target. Its `simulated` is "" if no run
+    ever connected. `earlier` has those of each series before it. Both are empty if the target has one series.
     """
 
     scenario: str
     target: str
-    name: str
     points: tuple[TrendPoint, ...]
+    differs: Mapping[str, str]
+    earlier: tuple[Mapping[str, str], ...]
 
     @property
     def simulated(self) -> bool:
@@ -54,11 +50,12 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
     Within a scenario, targets are in the order of their first run.
 
     A run belongs to the first series of its target that has the same workload. If there is none, the run starts another
-    series. A setting that is known for only one of two workloads does not count as a difference.
+    series. A setting that is known for only one of two workloads does not count as a difference. The conditions
+    OF_TARGET may change within a series: the trend shows the effect of such a change.
     """
     by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
     for point in sorted(points, key=lambda point: (point.started_utc_ns, point.run_id)):
-        workload = {key: text for key, text in point.conditions.items() if text and group_of(key) not in FREE}
+        workload = {key: text for key, text in point.conditions.items() if text and group_of(key) not in OF_TARGET}
         groups = by_target.setdefault((point.scenario, point.target), [])
         for known, members in groups:
             if not differing_between([known, workload]):
@@ -67,41 +64,26 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
                 break
         else:
             groups.append((workload, [point]))
-    return [
-        RunSeries(scenario, target, name, tuple(members))
-        for (scenario, target), groups in sorted(by_target.items(), key=lambda item: item[0][0])
-        for name, (_, members) in zip(_names(target, [known for known, _ in groups]), groups, strict=True)
-    ]
+    series = list[RunSeries]()
+    for (scenario, target), groups in sorted(by_target.items(), key=lambda item: item[0][0]):
+        differing = _distinguishing([known for known, _ in groups])
+        series += [
+            RunSeries(scenario, target, tuple(members), differing[index], tuple(differing[:index]))
+            for index, (_, members) in enumerate(groups)
+        ]
+    return series
 
 
-def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names of a target's series. `workloads` has the workload of each series.
-
-    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two series.
-    """
+def _distinguishing(workloads: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the conditions that distinguish each series of a target. `workloads` has the workload of each series."""
     differing = differing_between(workloads)
-    if USERS in differing:  # the spawn rate follows from the number of users
-        differing.pop(SPAWN_RATE, None)
-    names: list[str] = []
-    for index in range(len(workloads)):
-        parts = [_phrase(key, texts[index]) for key, texts in differing.items() if texts[index] != NONE]
-        if differing and "simulated" not in workloads[index]:
-            parts.insert(0, "never connected")
-        if len(parts) > CONDITIONS_MAX:
-            parts[CONDITIONS_MAX:] = [f"{len(parts) - CONDITIONS_MAX} more"]
-        name = f"{target} ({', '.join(parts)})" if parts else target
-        names.append(f"{name}, series {index + 1}" if name in names else name)
-    return names
-
-
-def _phrase(key: str, text: str) -> str:
-    """Return a condition as a text, such as `simulated`, `8 users`, or `voice marin`."""
-    if key == "simulated":
-        return "simulated" if text == "yes" else "a real service"
-    name = key.removeprefix("load: ")
-    if text == "1":
-        name = name.replace("users", "user", 1).replace("processes", "process", 1)
-    return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
+    if "num_users" in differing:  # the spawn rate follows from the number of users
+        differing.pop("spawn_rate", None)
+    return [
+        ({"simulated": ""} if differing and "simulated" not in workload else {})
+        | {code: texts[index] for code, texts in differing.items() if texts[index] != NONE}
+        for index, workload in enumerate(workloads)
+    ]
 
 
 class SizedChange(JsonEntry, frozen=True, kw_only=True):
@@ -126,7 +108,9 @@ class TrendChange(SizedChange, frozen=True, kw_only=True):
 
     runs_before: Annotated[Count, described("that were compared")]
     runs_after: Count
-    also_changed: Annotated[list[str], described("conditions that changed at the same time: model: a → b")]
+    also_changed: Annotated[
+        dict[str, tuple[Known, Known]], described("conditions that changed at the same time, before and after")
+    ]
 
 
 class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
@@ -293,13 +277,12 @@ def _sized(spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint,
 
 def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[change_point.at - 1], points[change_point.at]
-    free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]
-    both = [(key, last.conditions.get(key, ""), first.conditions.get(key, "")) for key in free]
+    both = {code: (last.conditions.get(code, ""), first.conditions.get(code, "")) for code in OF_TARGET}
     return TrendChange(
         **_sized(spec, change_point, first, last),
         runs_before=change_point.before,
         runs_after=change_point.after,
-        also_changed=[f"{key}: {was or NONE} → {now or NONE}" for key, was, now in both if was != now],
+        also_changed={code: (was, now) for code, (was, now) in both.items() if was != now},
     )
 
 

@@ -31,12 +31,11 @@ from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.metrics.strata import Stratum
 from reports.metrics.thresholds import metric_option, quoted
-from reports.results.json_entries import Count, JsonEntry, Rounded, described, entry_from
+from reports.results.json_entries import Count, JsonEntry, Rounded, described
 from reports.results.levels import LEVELS
 from reports.results.reason import Reason
-from reports.statistics.change_points import LEVEL
 
-TREND_VERSION: Literal[4] = 4
+TREND_VERSION: Literal[5] = 5
 MAIN_METRICS = WAITS
 HEADLINE = (0.5, 0.95)
 
@@ -145,26 +144,13 @@ class TrendSeries(JsonEntry, frozen=True):
 class TrendDocument(JsonEntry, frozen=True):
     """The output of `rtbench trend --json`."""
 
-    schema: Literal[4]
+    schema: Literal[5]
     alpha: Annotated[Rounded, described("the maximum share of unchanged histories in which a change is ever marked")]
     comparisons: Annotated[
         Count, described("made with these runs; each run of a year has the same share of the error level")
     ]
     series: list[TrendSeries]
     notices: list[str]
-
-
-def document_of(trend: Trend, notices: Iterable[str]) -> TrendDocument:
-    """Return the document of a trend. `notices` are the texts of its notices."""
-    series = [
-        TrendSeries(
-            *(of.scenario, of.target, of.name, of.simulated),
-            [entry_from(TrendRun, point) for point in of.points],
-            [entry_from(TrendMetric, metric) for metric in metrics],
-        )
-        for of, metrics in trend.by_series
-    ]
-    return TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, list(notices))
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:

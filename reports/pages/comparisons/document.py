@@ -22,7 +22,7 @@ from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data
 from reports.text.validity import with_messages
 
-COMPARE_VERSION: Literal[5] = 5
+COMPARE_VERSION: Literal[6] = 6
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
@@ -50,7 +50,7 @@ class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
 class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
-    schema: Literal[5]
+    schema: Literal[6]
     validity: Annotated[
         ValidityEntry, described("whether and why not the targets may be compared; if invalid, use no value")
     ]

@@ -10,16 +10,17 @@ from typing import Any
 
 from bench.catalogue.metrics import CATALOGUE
 from bench.files.safe_io import save_text
-from reports.analysis.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange, TrendChange
-from reports.analysis.trends.trend import Trend, document_of
-from reports.analysis.trends.trend_point import TrendPoint
+from reports.analysis.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange, TrendChange, TrendMetric
+from reports.analysis.trends.trend import TREND_VERSION, Trend, TrendDocument, TrendSeries
+from reports.analysis.trends.trend_point import TrendPoint, TrendRun
 from reports.formatting import NBSP, NONE, plural
 from reports.metrics.rate_metrics import RATES
 from reports.pages.trends.plot import plot_over_time
 from reports.render import blocks as b
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
-from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, YEAR
+from reports.results.json_entries import entry_from
+from reports.statistics.change_points import ENOUGH, LEVEL, MIN_SIDE_RUNS, YEAR
 from reports.text import trend_sentences as sentences
 from reports.text.reasons import document_data, reasons_text
 
@@ -45,7 +46,15 @@ METHOD = {
 
 def trend_data(trend: Trend) -> dict[str, Any]:
     """Return the trend as data for JSON: dictionaries, lists, strings, and numbers."""
-    return document_data(document_of(trend, sentences.notice_texts(trend)))
+    series = [
+        TrendSeries(
+            *(of.scenario, of.target, sentences.series_name(of), of.simulated),
+            [entry_from(TrendRun, point) for point in of.points],
+            [entry_from(TrendMetric, metric) for metric in metrics],
+        )
+        for of, metrics in trend.by_series
+    ]
+    return document_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, sentences.notice_texts(trend)))
 
 
 def write_trend(page: b.Page, path: Path) -> Path:
@@ -56,7 +65,7 @@ def write_trend(page: b.Page, path: Path) -> Path:
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page with all changes, each metric over time, and every run. Links are relative to `folder`."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(series.name for series in trend.series))}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(map(sentences.series_name, trend.series)))}
     names = dict.fromkeys(metric.metric for metric in trend.metrics)
     defined = {name: (RATES.get(name) or CATALOGUE[name]).sentence for name in names} | METHOD
     scenarios = list(dict.fromkeys(series.scenario for series in trend.series))
@@ -128,20 +137,21 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     rows = []
     for metric, change in found:
         spec, series = metric.spec, metric.series
+        name = sentences.series_name(series)
         if isinstance(change, SlowTrendChange):
             levels, runs, conditions = metric.ends_of(change), f"slowly, over {plural(change.runs, 'run')}", NONE
         else:
             levels, runs = metric.levels_at(change), f"{change.runs_before} runs before, {change.runs_after} after"
-            conditions = "; ".join(change.also_changed) or "no recorded condition"
+            conditions = sentences.also_changed(change)
         size, ends = sentences.change_size(change, spec), sentences.change_interval(change, spec)
         cells: b.Line = [
-            b.Cell(_title(metric), f"{series.scenario} · {series.name}" if several else series.name),
+            b.Cell(_title(metric), f"{series.scenario} · {name}" if several else name),
             *(b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec)) for level in levels),
             b.Cell(size, ends, style=INKS[change.worse]),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
             conditions,
         ]
-        rows.append(b.make_row(cells, target=numbers[series.name]))
+        rows.append(b.make_row(cells, target=numbers[name]))
     return b.table(heads, rows, "facts", stacked=True)
 
 
@@ -209,7 +219,9 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
         ]
         rows.append(b.make_row(cells, more=more))
     simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""
-    return b.table(columns, rows, stacked=True, caption=f"{series.scenario} · {series.name}{simulated}")
+    return b.table(
+        columns, rows, stacked=True, caption=f"{series.scenario} · {sentences.series_name(series)}{simulated}"
+    )
 
 
 def _name(point: TrendPoint, folder: Path) -> b.Cell:

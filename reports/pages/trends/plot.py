@@ -18,6 +18,7 @@ from reports.text.trend_sentences import (
     day,
     marker,
     number_text,
+    series_name,
     unit_text,
     value_text,
 )
@@ -41,17 +42,17 @@ def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -
     `numbers` is the number of each series on the page.
     """
     changes = sum(len(metric.changes) for metric in metrics)
+    names = [series_name(metric.series) for metric in metrics]
     counts = "; ".join(
-        f"{metric.series.name}: {plural(len(metric.compared), 'run')} compared, {plural(len(metric.changes), 'change')}"
-        for metric in metrics
+        f"{name}: {plural(len(metric.compared), 'run')} compared, {plural(len(metric.changes), 'change')}"
+        for name, metric in zip(names, metrics, strict=True)
     )
     title, desc = f"{metrics[0].title} over time", f"Horizontal: start of the runs, UTC. {counts}."
-    named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
+    named = [(numbers[name], name) for name in names]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
     plot = Plot(WIDE, 300, named, left=60, right=60, top=top, title=title, desc=desc)
     x, y = _axes(plot, metrics)
-    for metric in metrics:
-        number = numbers[metric.series.name]
+    for (number, _), metric in zip(named, metrics, strict=True):
         with plot.of(number):
             _runs(plot, metric, number, x, y)
             for level in metric.levels if not metric.not_searched else ():
@@ -61,13 +62,13 @@ def plot_over_time(metrics: Sequence[MetricTrend], numbers: Mapping[str, int]) -
     started = sorted({point.started_utc_ns for metric in metrics for point in metric.series.points})
     lines = [
         (
-            metric.series.name,
+            name,
             {
                 point.started_utc_ns: value_text(run, metric.spec) + (f", {marker(point)}" if point.excluded else "")
                 for point, run in zip(metric.series.points, metric.values, strict=True)
             },
         )
-        for metric in metrics
+        for name, metric in zip(names, metrics, strict=True)
     ]
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
     return plot
@@ -138,7 +139,7 @@ def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, i
         free[row] = at + LABEL_WIDTH
         colour = {True: "w-regressed", False: "w-improved", None: ""}[change.worse]
         top, anchor = plot.y1 - LABEL_HEIGHT * row, "end" if at > plot.x1 - 60 else "start"
-        with plot.of(numbers[metric.series.name]):
+        with plot.of(numbers[series_name(metric.series)]):
             plot.line(at, plot.y0, at, top - 4, "moved")
             plot.text(at + 4, top - 5, change_size(change, metric.spec), f"num {colour}", anchor)
             plot.rect(at - 4, plot.y1, 8, plot.y0 - plot.y1, "k0", change_sentence(metric, change))

@@ -13,21 +13,24 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bench.base.errors import UsageError
 from reports.analysis.check.baselines import baseline_of, read_baselines, safe, save, unfit_reason
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult
 from reports.analysis.targets.conditions import allowed, conditions_of, differing_conditions
+from reports.analysis.targets.named import targets_of
 from reports.data.runs import load_for_report
-from reports.metrics.stored import PS
+from reports.metrics.stored import PS, SCHEMA
 from reports.pages.check.baselines import describe_baselines, list_baselines
 from reports.pages.check.report import check_page
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_lines, render_page
 from reports.text import check_sentences
 from reports.text.check_sentences import interval_text, why
-from reports.text.reasons import reason_line
+from reports.text.conditions import condition_name
+from reports.text.reasons import reason_line, reason_text
 from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.edited import slowed
 from tests.reports.planned import planned
@@ -113,20 +116,19 @@ def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
     found = conditions_of(side)
 
     assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
-    assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
+    assert (found["num_users"], found["simulated"], found["client_version"]) == ("7", "yes", "0.1.0")
 
 
 def test_a_difference_in_fillers_cannot_be_allowed() -> None:
-    now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
+    now, then = {"fillers:talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
-    (difference,) = differing_conditions(now, then, ("scripts",)).values()
-    assert difference.endswith("unknown in the baseline")
+    (difference,) = differing_conditions("sim", now, then, ("scripts",))
+    assert reason_text(difference).endswith("unknown in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
 
 
 def test_extra_settings_are_a_condition_if_there_are_any() -> None:
-    words = "further session settings"
     document = read().metadata
 
     def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
@@ -134,31 +136,71 @@ def test_extra_settings_are_a_condition_if_there_are_any() -> None:
         targets = [target | {"session": own} for target in document["targets"]]
         return conditions_of(*targets_of_plan(scripts=scripts, targets=targets))
 
-    assert words not in told("none", {}, {})
-    assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'
-    assert told("own", {"a": None}, {"extra": {"a": None}})["settings of the target"] == 'extra {"a": null}'
+    assert "extra" not in told("none", {}, {})
+    assert told("some", {"a": [1]}, {})["extra"] == '{"a": [1]}'
+    assert told("own", {"a": None}, {"extra": {"a": None}})["session"] == 'extra {"a": null}'
 
 
 def test_differing_conditions_are_reported_with_the_option_that_allows_them() -> None:
-    now = {"model": "a", "load: users": "7", "jitter buffer, ms": "60", "definitions": "2"}
-    then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
+    now = {"model": "a", "num_users": "7", "jitter_buffer_ms:talk": "60", "stages": "", "definitions": "2"}
+    then = {"model": "b", "num_users": "8", "jitter_buffer_ms:talk": "", "stages": "users 3", "definitions": "1"}
+    differing = differing_conditions("sim", now, then)
 
-    assert list(differing_conditions(now, then).values()) == [
-        "model: a in this run, b in the baseline (--allow-different model)",
-        "users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
-        "jitter buffer, ms: 60 in this run, unknown in the baseline (--allow-different pacing)",
-        "definitions: 2 in this run, 1 in the baseline",
+    assert [*map(reason_text, differing)] == [
+        "sim: model: a in this run, b in the baseline (--allow-different model)",
+        "sim: users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
+        "sim: jitter buffer, ms of talk: 60 in this run, unknown in the baseline (--allow-different pacing)",
+        "sim: stages of sessions: none in this run, users 3 in the baseline (--allow-different concurrency)",
+        "sim: definitions: 2 in this run, 1 in the baseline",
     ]
-    assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [
-        "definitions: 2 in this run, 1 in the baseline"
-    ]
-    assert not differing_conditions(now, dict(now))
+    assert differing_conditions("sim", now, then, ("model", "concurrency", "pacing")) == differing[-1:]
+    assert not differing_conditions("sim", now, dict(now))
+
+
+STORED_BY_LABEL = Path(__file__).parent / "stored_by_label"
+"""Runs with the conditions below that were stored as schema 3, in which the keys of conditions are their names."""
+SCRIPT: dict[str, Any] = {
+    "target": "sim", "name": "talk", "digest": "sha256:0f1e2d", "turns": 4, "output": "audio", "chunk_ms": 100,
+    "turn_detection": "server_vad", "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500},
+    "input_format": "pcm16", "output_format": "pcm16", "extra": {"a": [1]}, "fillers": {"type": "static"},
+    "jitter_buffer_ms": 60, "reply_silence_ms": 700, "answer_min_ms": 200, "background_snr_db": 20, "variables": 3,
+    "timeouts": {"response": 120},
+}  # fmt: skip
+ONE_SCRIPT: dict[str, Any] = {
+    "scripts": [SCRIPT],
+    "settings": {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0, "processes": 2, "profile": "steady",
+                 "user_classes": ["Caller"], "equal_weights": True, "tags": ["a"], "exclude_tags": ["b"]},
+    "arrivals": {"pattern": "poisson", "per_s": 0.5, "started_utc_ns": 1},
+    "stages": [{"users": 3, "duration_s": 5}],
+    "warmup_s": 5.0,
+    "targets": [{"name": "sim", "url": "ws://127.0.0.1:8765?api-version=v2", "dialect": "ga", "service": "simulator",
+                 "connect_rate": 30, "session": {"voice": "cedar"}}],
+}  # fmt: skip
+TWO_SCRIPTS: dict[str, Any] = {"scripts": [SCRIPT, SCRIPT | {"name": "a talk of two", "chunk_ms": 20}]}
+
+
+@pytest.mark.parametrize(("scenario", "document"), [("one_script", ONE_SCRIPT), ("two_scripts", TWO_SCRIPTS)])
+def test_a_run_that_was_stored_with_the_names_of_conditions_is_still_a_baseline(
+    scenario: str, document: dict[str, Any], tmp_path: Path
+) -> None:
+    now = read(**document, scenario=scenario)
+    (old,) = read_baselines(STORED_BY_LABEL, scenario)
+    save(structs.replace(old.baseline, schema=SCHEMA), tmp_path)
+    names = json.loads(old.path.read_text(encoding="utf-8"))["conditions"]
+    by_name, by_code = (check_of(now, thresholds(*TTFA), str(folder)) for folder in (STORED_BY_LABEL, tmp_path))
+
+    assert old.baseline.conditions == conditions_of(targets_of(now)[0])
+    assert [*map(condition_name, old.baseline.conditions)] == [name.removeprefix("load: ") for name in names]
+    assert (by_name.differs, by_name.exit_status) == ((), by_code.exit_status)
+    assert repr([*map(flat, by_name.thresholds)]) == repr([*map(flat, by_code.thresholds)])  # NaN is not equal to NaN
 
 
 def test_conditions_that_may_differ_are_named_and_definitions_may_not() -> None:
     assert allowed(" model,region ,") == ("model", "region")
     with pytest.raises(UsageError, match="did you mean model"):
         allowed("models")
+    with pytest.raises(UsageError, match='"chunk_ms:talk" is unknown; did you mean pacing'):
+        allowed("chunk_ms:talk")
     with pytest.raises(UsageError, match="cannot be compared"):
         allowed("definitions")
 

@@ -229,9 +229,8 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_allowed(tmp_p
     refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
 
     assert refused.exit_status == 4
-    assert refused.differs == (
-        "sim: client version: 9.9 in this run, 0.1.0 in the baseline (--allow-different client_version)",
-    )
+    values = {"target": "sim", "condition": "client_version", "this_run": "9.9", "baseline": "0.1.0"}
+    assert refused.differs == (Reason("condition_differs", values | {"allow": "client_version"}),)
     assert not let.differs
     assert "not_evaluated" not in verdicts(let)
 

@@ -137,4 +137,4 @@ def test_settings_of_onset_detection_are_no_difference_from_a_target_with_turn_e
     realtime, live, agent = (scripts(document, target) for target, *_ in settings)
 
     assert not differing_between([realtime, live])
-    assert list(differing_between([live, agent])) == ["silence that ends a reply, ms"]
+    assert list(differing_between([live, agent])) == ["reply_silence_ms"]

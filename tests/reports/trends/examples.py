@@ -23,9 +23,9 @@ DAY_NS = 86_400 * 10**9
 SPREAD = 0.04
 SMALL = Plan(sessions=40, turns=5)
 WORKLOAD = {
-    "service": "azure", "model": "gpt-realtime", "region": "swedencentral", "API version": "ga", "voice": "marin",
-    "client version": "0.1.0", "simulated": "no", "definitions": "1", "scripts": "voice_turns",
-    "script and audio": "0f1e2d", "warm-up, s": "0", "load: users": "10",
+    "service": "azure", "model": "gpt-realtime", "region": "swedencentral", "api_version": "ga", "voice": "marin",
+    "client_version": "0.1.0", "simulated": "no", "definitions": "1", "scripts": "voice_turns",
+    "digest": "0f1e2d", "warmup_s": "0", "num_users": "10",
 }  # fmt: skip
 
 

@@ -20,10 +20,12 @@ from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.pages.trends.page import trend_page
 from reports.render.terminal import render_page
 from reports.text.trend_sentences import (
+    also_changed,
     change_sentence,
     cycle_notes,
     headline,
     notice_texts,
+    series_name,
     unmarked_notes,
 )
 from tests.reports.forms import trend_html
@@ -51,7 +53,8 @@ def test_a_change_point_is_between_two_runs_and_lists_changed_conditions() -> No
     assert 0 < change.low < change.change < change.high
     assert change.change == pytest.approx(0.4, abs=0.06)
     assert (change.runs_before, change.runs_after, change.worse) == (15, 14, True)
-    assert change.also_changed == ["model: gpt-realtime → gpt-realtime-2"]
+    assert change.also_changed == {"model": ("gpt-realtime", "gpt-realtime-2")}
+    assert also_changed(change) == "model: gpt-realtime → gpt-realtime-2"
     assert [level.value for level in metric.levels] == pytest.approx([600, 840], rel=0.05)
     assert change_sentence(metric, change).startswith("ttfa p50 of gateway: +")
 
@@ -159,39 +162,39 @@ def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: s
 
 
 def of(number: int, **conditions: str) -> TrendPoint:
-    return entry(number, conditions={key.replace("_", " "): text for key, text in conditions.items()})
+    return entry(number, conditions=conditions)
 
 
 def started(a_second: str) -> dict[str, str]:
-    return {"load: users started a second": a_second}
+    return {"spawn_rate": a_second}
 
 
 def names(entries: list[TrendPoint]) -> list[str]:
-    return [one.name for one in series_of(entries)]
+    return [*map(series_name, series_of(entries))]
 
 
-UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client version": "0.2.0", "API version": "v2"}
+UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client_version": "0.2.0", "api_version": "v2"}
 
 
 NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
     "another load begins another series with the load in its name":
-        ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
+        ([entry(0), entry(1, conditions={"num_users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
     "another script begins another series":
-        ([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)],
+        ([entry(0), entry(1, conditions={"digest": "abc"}), entry(2)],
          ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
     "another model, region, voice or tool continues the series":
         ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
     "a condition that an older run lacks begins no series":
-        ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
+        ([entry(0, conditions={"num_users": ""}), entry(1)], ["gateway"]),
     "the first target of the runs is first and has the baseline's colour":
         ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
     "a run that never connected is neither simulated nor a real service":
-        ([entry(0), of(1, simulated="yes"), entry(2, conditions={"simulated": "", "load: users": "1"})],
+        ([entry(0), of(1, simulated="yes"), entry(2, conditions={"simulated": "", "num_users": "1"})],
          ["gateway (a real service, 10 users)", "gateway (simulated, 10 users)", "gateway (never connected, 1 user)"]),
     "a run that never connected continues the series with its settings":
         ([of(0, simulated="yes"), of(1, simulated="")], ["gateway"]),
     "the spawn rate is not in the name of a series":
-        ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
+        ([entry(0, conditions=started("4")), entry(1, conditions={"num_users": "1"} | started("1"))],
          ["gateway (10 users)", "gateway (1 user)"]),
     "the spawn rate is in the name if nothing else differs":
         ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],

@@ -65,6 +65,7 @@ WAYS = {
     "query": "url: '{url}&apiKey=${{THE_KEY}}'",
     "offered": "url: '{url}', subprotocols: ['realtime', 'key.${{PLAIN_KEY}}']",
     "gemini": "url: '{url}', service: gemini, api_key_env: THE_KEY",
+    "deepgram": "url: '{url}', service: deepgram, api_key_env: THE_KEY, session: {{turn_detection: server_vad}}",
     "header": "url: '{url}', headers: {{X-Team-Key: '${{THE_KEY}}'}}",
 }
 SPELLINGS = (KEY, quote(KEY, safe=""), base64.b64encode(f"me:{KEY}".encode()).decode(), "a-key-that-nobody-may-see")

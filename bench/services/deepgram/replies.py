@@ -1,0 +1,239 @@
+"""The decoder of one session of Deepgram's Voice Agent: its messages, and the replies that they belong to. Pure.
+
+Names and fields are those of deepgram-sdk 7.17 (`agent/v1/types`). The agent's audio is in binary messages. No message
+names a reply: the agent speaks one reply at a time. So the decoder numbers them. A reply begins with its first audio or
+text, and ends with `AgentAudioDone`, `UserStartedSpeaking` or a function call.
+
+Observed by others (plivo's example deepgram-voiceagent, "Implementation Notes"): audio of an interrupted reply may
+follow `UserStartedSpeaking`, the service returns each `FunctionCallResponse`, and it sends `EndOfTurn`, which the SDK
+does not have. Audio of the words before a function call may follow the call. Such late audio counts as messages only.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from bench.files.sanitize import slug
+from bench.files.values import (
+    MAX_ARGUMENTS_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    get_text,
+    string_in,
+)
+from bench.wire.dialect import NOT_JSON, BinaryMessage, decode_again
+from bench.wire.events import (
+    EMPTY,
+    ErrorScope,
+    EventKind,
+    FunctionCall,
+    ServerEvent,
+    ServiceFailure,
+    base64_bytes,
+    text_characters,
+)
+
+WELCOME, SETTINGS_APPLIED, AUDIO, TEXT = "Welcome", "SettingsApplied", "audio", "ConversationText"
+USER_STARTED, AUDIO_DONE, STARTED_SPEAKING = "UserStartedSpeaking", "AgentAudioDone", "AgentStartedSpeaking"
+CALL, CALL_RESULT, CALL_CANCELLED = "FunctionCallRequest", "FunctionCallResponse", "FunctionCallCancelled"
+REFUSED, ERROR, WARNING, THINKING, END_OF_TURN = "InjectionRefused", "Error", "Warning", "AgentThinking", "EndOfTurn"
+ENDING, ENDED = "MAXIMUM_SESSION_LENGTH_APPROACHING", "MAXIMUM_SESSION_LENGTH_REACHED"
+"""The codes of the warning and of the error about the age of a session (Deepgram, "Errors & Warnings")."""
+NOTED = frozenset(
+    {
+        *(STARTED_SPEAKING, THINKING, END_OF_TURN, "LatencyReport", "History", "PromptUpdated", "SpeakUpdated"),
+        *("ThinkUpdated", "ListenUpdated", "FrustrationDetected"),
+    }
+)
+"""Known messages that set no instant."""
+NEW_TURN = frozenset({STARTED_SPEAKING, THINKING, END_OF_TURN, CALL})
+"""The messages after which audio does not belong to an interrupted reply, in addition to a text of the user."""
+TURN_DETECTED = "turn_detected"
+MAX_CALLS = 1_000
+"""The maximum number of function calls that are read of one message."""
+
+
+class _Wire(msgspec.Struct):
+    """The decoded fields of a message. `binary` is the audio of a binary message, in the form that logs use."""
+
+    type: str = ""
+    role: str = ""
+    content: msgspec.Raw = EMPTY
+    binary: msgspec.Raw = EMPTY
+    functions: list[dict[str, Any]] = []
+    code: str = ""
+    description: str = ""
+    message: str = ""
+    request_id: str = ""
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+
+
+class DeepgramReader:
+    """The decoder of one session. `decode` gets its messages in the order of their arrival."""
+
+    __slots__ = ("_calling", "_inputs", "_is_replying", "_late", "_replies", "_room", "_said")
+
+    def __init__(self) -> None:
+        self._replies = self._inputs = 0
+        self._is_replying = False
+        self._late: Literal["", "interrupted", "calling", "called"] = ""
+        """What ended the last reply, as long as audio may still be its rest."""
+        self._calling = ""
+        """The id of the reply that called functions; "" if none did since the last content."""
+        self._said: list[str] = []
+        self._room = MAX_TEXT_CHARACTERS
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        try:
+            if isinstance(message, BinaryMessage):
+                encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
+                return (self._audio(msgspec.Raw(encoded), len(message)),)
+            wire = _decode_wire(message)
+            if len(wire.binary):
+                return (self._audio(wire.binary, base64_bytes(wire.binary)),)
+            return tuple(self._events(wire, wire.type[:MAX_ID_CHARACTERS]))
+        except NOT_JSON as error:
+            return decode_again(self.decode, message, error)
+
+    def _events(self, wire: _Wire, name: str) -> Iterator[ServerEvent]:
+        if name in NEW_TURN or (name == TEXT and wire.role == "user"):
+            self._late = ""
+        if name in READERS:
+            yield from READERS[name](self, wire)
+        else:
+            yield ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name)
+
+    # Replies.
+
+    @property
+    def _reply_id(self) -> str:
+        return f"reply-{self._replies}"
+
+    def _begin(self) -> str:
+        """Return the id of the reply in progress, which begins with this content if there is none."""
+        if not self._is_replying:
+            self._is_replying, self._calling = True, ""
+            self._replies += 1
+        return self._reply_id
+
+    def _end(self, name: str, status: str, reason: str = "", reply_id: str = "") -> ServerEvent:
+        text, self._said, self._room, self._is_replying = " ".join(self._said), [], MAX_TEXT_CHARACTERS, False
+        reply_id = reply_id or self._reply_id
+        done = EventKind.RESPONSE_DONE
+        return ServerEvent(done, name, reply_id, reply_id, text=text, status=status, reason=reason)
+
+    def _audio(self, payload: msgspec.Raw, size: int) -> ServerEvent:
+        if self._late:
+            return ServerEvent(EventKind.AUDIO_DELTA, AUDIO, self._reply_id, self._reply_id)
+        reply_id = self._begin()
+        return ServerEvent(EventKind.AUDIO_DELTA, AUDIO, reply_id, reply_id, size, payload)
+
+    def _text(self, wire: _Wire) -> Iterator[ServerEvent]:
+        size = text_characters(wire.content)
+        if self._late == "called":  # the text of the answer
+            self._late = ""
+        if not size or self._late:
+            yield ServerEvent(EventKind.NOTED, TEXT)
+        elif wire.role == "user":
+            self._inputs += 1
+            text = string_in(wire.content)[:MAX_TEXT_CHARACTERS]
+            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, TEXT, item_id=f"input-{self._inputs}", text=text)
+        else:
+            reply_id, said = self._begin(), string_in(wire.content)[: self._room]
+            self._room -= len(said)
+            self._said += [said] if said else []
+            yield ServerEvent(EventKind.TRANSCRIPT_DELTA, TEXT, reply_id, reply_id, size, wire.content)
+
+    def _interrupted(self, _: _Wire) -> Iterator[ServerEvent]:
+        yield ServerEvent(EventKind.SPEECH_STARTED, USER_STARTED)
+        if self._is_replying:
+            self._late = "interrupted"
+            yield self._end(USER_STARTED, "cancelled", TURN_DETECTED)
+
+    def _done(self, _: _Wire) -> Iterator[ServerEvent]:
+        if self._is_replying:
+            yield ServerEvent(EventKind.AUDIO_DONE, AUDIO_DONE, self._reply_id, self._reply_id)
+            yield self._end(AUDIO_DONE, "completed")
+        else:
+            self._late = "" if self._late in ("calling", "called") else self._late
+            yield ServerEvent(EventKind.NOTED, AUDIO_DONE)
+
+    def _called(self, wire: _Wire) -> Iterator[ServerEvent]:
+        """Yield the client's function calls of a reply, and its end. The service continues in another reply."""
+        calls = tuple(_call(fields) for fields in wire.functions[:MAX_CALLS] if fields.get("client_side") is not False)
+        if not calls:
+            yield ServerEvent(EventKind.NOTED, CALL)
+            return
+        self._late = "calling" if self._is_replying else ""
+        reply_id = self._begin()
+        yield ServerEvent(EventKind.CALL_DONE, CALL, reply_id, reply_id, calls=calls)
+        yield self._end(CALL, "completed")
+        self._calling = reply_id
+
+    def _returned(self, _: _Wire) -> Iterator[ServerEvent]:
+        self._late = "called" if self._late == "calling" else self._late
+        yield ServerEvent(EventKind.NOTED, CALL_RESULT)
+
+    def _call_cancelled(self, _: _Wire) -> Iterator[ServerEvent]:
+        reply_id, self._calling = self._calling, ""
+        if reply_id and not self._is_replying:
+            yield self._end(CALL_CANCELLED, "cancelled", TURN_DETECTED, reply_id)
+        else:
+            yield ServerEvent(EventKind.NOTED, CALL_CANCELLED)
+
+
+def _call(fields: Mapping[str, Any]) -> FunctionCall:
+    arguments = get_text(fields, "arguments", MAX_ARGUMENTS_CHARACTERS)
+    return FunctionCall(get_text(fields, "id"), get_text(fields, "name"), arguments)
+
+
+def _welcome(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
+    yield ServerEvent(EventKind.SESSION_CREATED, WELCOME, session_id=wire.request_id[:MAX_ID_CHARACTERS])
+
+
+def _applied(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
+    yield ServerEvent(EventKind.SESSION_UPDATED, SETTINGS_APPLIED)
+
+
+def _refused(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
+    cause, detail = "injection_refused", wire.message[:MAX_MESSAGE_CHARACTERS]
+    yield ServerEvent(
+        EventKind.ERROR, REFUSED, failure=ServiceFailure(cause, cause, detail, effect=ErrorScope.TURN_FAILED)
+    )
+
+
+def _failed(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
+    """Yield the error. According to Deepgram's page, each error ends the session."""
+    code, detail = slug(wire.code[:MAX_ID_CHARACTERS].lower()) or "unknown", wire.description[:MAX_MESSAGE_CHARACTERS]
+    effect = ErrorScope.EXPIRED if wire.code == ENDED else ErrorScope.FATAL
+    yield ServerEvent(EventKind.ERROR, ERROR, failure=ServiceFailure(code, code, detail, effect=effect))
+
+
+def _warned(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
+    yield ServerEvent(EventKind.GOING_AWAY if wire.code == ENDING else EventKind.NOTED, WARNING)
+
+
+READERS: Mapping[str, Callable[[DeepgramReader, _Wire], Iterator[ServerEvent]]] = MappingProxyType(
+    {
+        WELCOME: _welcome,
+        SETTINGS_APPLIED: _applied,
+        TEXT: DeepgramReader._text,
+        USER_STARTED: DeepgramReader._interrupted,
+        AUDIO_DONE: DeepgramReader._done,
+        CALL: DeepgramReader._called,
+        CALL_RESULT: DeepgramReader._returned,
+        CALL_CANCELLED: DeepgramReader._call_cancelled,
+        REFUSED: _refused,
+        ERROR: _failed,
+        WARNING: _warned,
+    }
+)
+"""The functions that read messages, by their names."""

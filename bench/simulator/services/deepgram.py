@@ -1,0 +1,312 @@
+"""The behaviour of one simulated session of Deepgram's Voice Agent. Pure.
+
+The messages are those of deepgram-sdk 7.17. As others observed, the service repeats each text and each result of a
+function, sends `LatencyReport` with one value, and sends audio of an interrupted reply after `UserStartedSpeaking`. It
+answers speech after a silence of 500 ms, which is an assumption, and sends a `ConversationText` for each sentence.
+
+In the ground-truth log the agent's audio is `audio.delta`. The first one of a reply has the byte at which the caller's
+speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import msgspec
+
+from bench.base.units import NS_PER_S
+from bench.files.safe_io import JsonError, read_json
+from bench.files.values import get_object
+from bench.simulator.caller_turns import SimulatedAsr
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.profile import is_drawn
+from bench.simulator.recorded_replies import AudioBlock, RecordedReply
+from bench.simulator.responses.function_calls import ResponseTools, calls_of
+from bench.simulator.responses.response_plan import audio_schedule
+from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.wire.audio import ALL_FORMATS, AudioFormatName
+from bench.wire.dialect import BinaryMessage
+
+SILENCE_MS = 500
+WARNING_S = 300
+"""The time from the warning about the maximum duration to the end of a session."""
+FORMATS: Mapping[tuple[Any, Any], AudioFormatName] = {
+    ("linear16", 24_000): "pcm16",
+    ("linear16", 16_000): "pcm16@16000",
+    ("linear16", 8_000): "pcm16@8000",
+    ("linear16", 48_000): "pcm16@48000",
+    ("mulaw", 8_000): "g711_ulaw",
+    ("alaw", 8_000): "g711_alaw",
+}
+PLACES = {
+    "Welcome": "session",
+    "SettingsApplied": "settings",
+    "audio": "input",
+    "InjectUserMessage": "input",
+    "AgentAudioDone": "done",
+}
+"""The place of faults that each message is."""
+UNPARSABLE = "UNPARSABLE_CLIENT_MESSAGE", "Text message received from client did not match any format."
+BAD_SETTINGS = "INVALID_SETTINGS", "Invalid settings: model not available."
+EARLY = "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS", "Expected a Settings message first."
+REPEATED = "SETTINGS_ALREADY_APPLIED", "Settings were already applied."
+
+
+class RefusedError(Exception):
+    """A message that the service refuses: the code and the description of its error."""
+
+
+class DeepgramBehaviour(SimulatedSession):
+    """One session of Deepgram's Voice Agent."""
+
+    fault_places = PLACES
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids, self._profile, self._rng, self._servers = parts.ids, parts.profile, parts.rng, parts.servers
+        self._servers.sessions += 1
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
+        self._audio, self._asr = InputAudio(self._profile.vad.min_speech_ms), SimulatedAsr(self._profile.transcripts)
+        self._audio.silence_ms = SILENCE_MS
+        self._input: InputSettings | None = None  # None until the settings are applied
+        self._output: AudioFormatName = "pcm16"
+        self._functions: Sequence[Json] = ()
+        self._is_closed = False
+        self._reply: PlannedSeries | None = None  # what remains of the reply in progress
+        self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
+        self._open_calls: set[str] = set()
+
+    def open(self, at_ns: int) -> None:
+        due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
+        self._plan(due_ns, {"type": "Welcome", "request_id": self.ids.session})
+        if (warn_s := self._profile.max_session_s - WARNING_S) > 0:
+            warning = {"code": "MAXIMUM_SESSION_LENGTH_APPROACHING", "description": "5 minutes remain."}
+            self._plan(at_ns + int(warn_s * NS_PER_S), {"type": "Warning"} | warning)
+
+    def end(self) -> None:
+        self._servers.sessions -= 1
+        for component in (self._outbox, self):
+            vars(component).clear()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            yield event
+            if event.close:
+                self._is_closed = True
+                return
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        return _error("MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached.", due_ns)
+
+    # Messages of the client.
+
+    def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
+        try:
+            fields = read_json(bytes(message), numbers=False)
+        except JsonError:
+            fields = None
+        return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
+
+    def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
+        return self.receive({"type": "audio", "binary": message}, at_ns)
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        receipt: ReceiptFields = {}
+        try:
+            receipt = {} if self._is_closed else self._handle(event, at_ns)
+        except RefusedError as refused:
+            self._outbox.plan([(at_ns, partial(_error, *refused.args))])
+        return EventReceipt(type=str(event.get("type", "invalid"))[:128], event_id=None, response=None, **receipt)
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
+        if self._input is None:
+            if event.get("type") != "Settings":
+                raise RefusedError(*EARLY)
+            self._set_up(event, at_ns)
+            return {}
+        match event:
+            case {"type": "audio", "binary": bytes(audio)}:
+                start = self._audio.end.byte
+                for edge in self._audio.append(audio, self._input):
+                    self._on_speech(edge, at_ns)
+                return {"from_byte": start, "to_byte": self._audio.end.byte}
+            case {"type": "InjectUserMessage", "content": str(text)}:
+                if self._reply is not None:
+                    self._interrupt(at_ns)
+                self._plan(at_ns, {"type": "ConversationText", "role": "user", "content": text})
+                self._answer(at_ns, {})
+                return {}
+            case {"type": "FunctionCallResponse", "id": str(call_id), "name": str(), "content": str()}:
+                self._plan(at_ns, event)
+                was_open = call_id in self._open_calls
+                self._open_calls.discard(call_id)
+                if was_open and not self._open_calls and self._reply is None:
+                    self._plan_reply(at_ns, {})
+                return {"call": call_id}
+            case {"type": "KeepAlive"}:
+                return {}
+        raise RefusedError(*(REPEATED if event.get("type") == "Settings" else UNPARSABLE))
+
+    def _set_up(self, event: Json, at_ns: int) -> None:
+        think = get_object(get_object(event, "agent"), "think")
+        match get_object(think, "provider"), think.get("functions", []):
+            case {"type": str(), "model": str(model)}, list(functions) if all(map(_is_function, functions)):
+                formats = [_format(get_object(event, "audio").get(name)) for name in ("input", "output")]
+            case _:
+                raise RefusedError(*UNPARSABLE)
+        speak = get_object(get_object(get_object(event, "agent"), "speak"), "provider")
+        is_known = speak.get("type") != "deepgram" or re.match("aura-|flux-", str(speak.get("model")))
+        if None in formats or not is_known or not re.match(r"gpt-|claude-|gemini-|llama|openai/", model):
+            raise RefusedError(*BAD_SETTINGS)
+        heard, self._output = (format or "pcm16" for format in formats)
+        self._input = InputSettings(ALL_FORMATS[heard], EffectiveTurnDetection("server_vad"), None)
+        self._functions = [
+            {"type": "function", "name": function["name"], "parameters": function.get("parameters")}
+            for function in functions
+        ]
+        self._plan(self._outbox.after(at_ns, self._profile.delays.session_updated), {"type": "SettingsApplied"})
+
+    # The caller's speech.
+
+    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
+        delays, ignored_share = self._profile.delays, self._profile.vad.ignored_barge_in_share
+        if edge.began:
+            if self._reply is None or not is_drawn(ignored_share, self._rng):
+                self._interrupt(self._outbox.after(at_ns, delays.speech_started))
+            return
+        stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
+        text = self._asr.transcribe(edge.heard_ms - self._audio.silence_ms - edge.begin_ms)
+        heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
+        self._plan(heard_ns, {"type": "ConversationText", "role": "user", "content": text})
+        self._answer(stopped_ns, {"speech_at_byte": edge.byte})
+
+    def _interrupt(self, due_ns: int) -> None:
+        """Report the begin of the caller's speech. Stop the reply in progress, of which a part may still be sent."""
+        self._plan(due_ns, {"type": "UserStartedSpeaking"})
+        self._open_calls.clear()
+        if self._reply is not None:
+            stop_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
+            self._outbox.plan([(stop_ns, partial(_drop, self._reply))])
+            self._reply = None
+
+    # Replies.
+
+    def _answer(self, at_ns: int, facts: Json) -> None:
+        self._rounds = 0
+        if self._reply is None:  # else the service has ignored the caller's speech
+            self._plan_reply(at_ns, facts)
+
+    def _plan_reply(self, at_ns: int, facts: Json) -> None:
+        profile, start_ns = self._profile, self._servers.begin_ns(at_ns)
+        slowness, calls = profile.slowness(start_ns, self._servers.sessions), self._drawn_calls()
+        delay = profile.delays.function_named if calls else profile.delays.first_audio
+        first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
+        self._replies += 1
+        if calls:
+            self._rounds += 1
+            self._servers.occupy(first_ns)
+            self._reply = self._outbox.plan([(first_ns, partial(self._call, calls))])
+            return
+        reply, reply_id, is_first = self._next_reply(), f"reply-{self._replies}", True
+        report = {"type": "LatencyReport", "total_latency": (first_ns - at_ns) / NS_PER_S}
+        schedule = audio_schedule(profile, reply, start_ns, first_ns, self._rng)
+        blocks, sentences, steps = iter(reply.blocks[self._output]), iter(_sentences(reply)), list[OutboxStep]()
+        for delta in schedule.deltas:
+            if delta.audio:
+                steps.append((delta.due_ns, partial(_sound, next(blocks), reply_id, facts if is_first else {})))
+                if is_first:
+                    steps.append((delta.due_ns, partial(_event, report, reply_id)))
+                is_first = False
+            elif sentence := next(sentences):
+                said = {"type": "ConversationText", "role": "assistant", "content": sentence}
+                steps.append((delta.due_ns, partial(_event, said, reply_id)))
+        steps.append((schedule.done_ns, self._done))
+        self._servers.occupy(schedule.done_ns)
+        self._reply = self._outbox.plan(steps)
+
+    def _drawn_calls(self) -> list[Json]:
+        habits = self._profile.functions
+        if not self._functions or self._rounds >= habits.rounds or not is_drawn(habits.share, self._rng):
+            return []
+        generated = calls_of(ResponseTools(self._functions, "required", True), (), habits, self._rng)
+        return [
+            {"id": self.ids.new("call"), "name": call.name, "arguments": "".join(call.tokens), "client_side": True}
+            for call in generated
+        ]
+
+    def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
+        self._reply, self._open_calls = None, {call["id"] for call in calls}
+        return _event({"type": "FunctionCallRequest", "functions": calls}, f"reply-{self._replies}", due_ns)
+
+    def _done(self, due_ns: int) -> OutgoingEvent:
+        self._reply = None
+        return _event({"type": "AgentAudioDone"}, f"reply-{self._replies}", due_ns)
+
+    def _plan(self, due_ns: int, fields: Json) -> None:
+        self._outbox.plan([(due_ns, partial(_event, fields, None))])
+
+
+def _is_function(fields: Any) -> bool:
+    return isinstance(fields, dict) and isinstance(fields.get("name"), str)
+
+
+def _format(fields: Any) -> AudioFormatName | None:
+    if fields is None:
+        return "pcm16"
+    is_raw = isinstance(fields, dict) and fields.get("container", "none") == "none"
+    return FORMATS.get((fields.get("encoding"), fields.get("sample_rate"))) if is_raw else None
+
+
+def _sentences(reply: RecordedReply) -> Sequence[str]:
+    """Return, for each token of a reply, the sentence that begins with it; "" if none does."""
+    found, begin = [""] * len(reply.tokens), 0
+    for number, token in enumerate(reply.tokens):
+        if token in ".!?" or number == len(reply.tokens) - 1:
+            found[begin], begin = "".join(reply.tokens[begin : number + 1]).strip(), number + 1
+    return found
+
+
+def _event(fields: Json, reply_id: str | None, due_ns: int) -> OutgoingEvent:
+    return OutgoingEvent(due_ns, str(fields["type"]), msgspec.json.encode(fields), reply_id)
+
+
+def _error(code: str, description: str, due_ns: int) -> OutgoingEvent:
+    body = msgspec.json.encode({"type": "Error", "code": code, "description": description})
+    return OutgoingEvent(due_ns, "Error", body, close=(1000, ""))
+
+
+def _sound(block: AudioBlock, reply_id: str, facts: Json, due_ns: int) -> OutgoingEvent:
+    return OutgoingEvent(
+        due_ns,
+        "audio.delta",
+        BinaryMessage(base64.b64decode(block.encoded[1:-1])),
+        reply_id,
+        audio_bytes=block.audio_bytes,
+        audible_byte=block.audible_byte,
+        facts=facts or None,
+    )
+
+
+def _drop(series: PlannedSeries, _: int) -> None:
+    series.dropped = True
+
+
+PATH = "/v1/agent/converse"
+
+
+def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    return AcceptedUpgrade(lambda model, parts: DeepgramBehaviour(parts), "") if request.path == PATH else None
+
+
+SERVICE = SimulatedService(_accept, websocket_urls(deepgram=PATH), titles={"deepgram": "Deepgram's Voice Agent"})

@@ -1,0 +1,66 @@
+"""Servers that break every rule, for tests of dialects with messages of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from tests.helpers import MS, closing
+from tests.memory_transport import PeerAnswer
+
+BEHAVIOURS, LONGEST_S = 200, 600
+"""The number of hostile servers, and the longest time that a session may need, on its virtual clock."""
+Hostile = Callable[[random.Random], bytes]
+
+
+def nested(head: str, depth: int) -> bytes:
+    return head.encode() * depth + b"1" + b"}" * depth
+
+
+ANY: Sequence[Hostile] = (
+    lambda r: b"",
+    lambda r: b"{",
+    lambda r: b"null",
+    lambda r: b"[]",
+    lambda r: b'{"type": 1}',
+    lambda r: b'{"type": "' + b"u" * r.randrange(1, 500) + b'"}',
+    lambda r: nested('{"type":', r.choice([5, 100, 600, 3_000])),
+    lambda r: nested('{"type":"other","value":', r.choice([5, 100, 600, 3_000])),
+    lambda r: bytes(r.randrange(256) for _ in range(r.randrange(1, 60))),
+)
+"""Messages that no service has."""
+
+
+def hostile_server(
+    seed: int,
+    messages: Sequence[Hostile],
+    reply: Sequence[PeerAnswer],
+    set_up: Callable[[bytes], Iterable[PeerAnswer]],
+    is_audio: Callable[[bytes], bool],
+) -> Callable[[bytes], Iterable[PeerAnswer]]:
+    """Return a server that answers with hostile messages, among them a part of a good reply.
+
+    `set_up` yields the answer to a message that sets up the session, which is usually sent.
+    """
+    rng, left = random.Random(seed), 400
+
+    def hostile() -> Iterable[PeerAnswer]:
+        nonlocal left
+        for number in range(min(left, rng.randrange(1, 30))):
+            left -= 1
+            kind = messages[(seed + number) % len(messages)] if number == 0 else rng.choice(messages)
+            yield rng.randrange(2_000) * MS, kind(rng)
+        if rng.random() < 0.5:
+            yield from reply
+        if rng.random() < 0.1:
+            yield closing(
+                rng.randrange(5_000) * MS, rng.choice([1000, 1002, 1007, 1008, 1011]), "why" * rng.randrange(9)
+            )
+
+    def answer(message: bytes) -> Iterable[PeerAnswer]:
+        if rng.random() < 0.95:
+            yield from set_up(message)
+        if rng.random() < (0.02 if is_audio(message) else 1):
+            yield from hostile()
+
+    return answer
