@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
-        "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
+        "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
         "messages_with_media", "media", "rtp_track", "sip",
     ),
     "bench.load": (

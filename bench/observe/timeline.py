@@ -176,6 +176,13 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
+    def sent_chunk(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
+        """Count a chunk of audio that contains no instant. The result is the same as if `apply` applied its `Sent`."""
+        self.facts.wire_bytes_sent += wire_bytes
+        self.facts.audio_bytes_sent += audio_bytes
+        if (turn := self.turns.current) is not None:
+            turn.count_bytes(wire_bytes, audio_bytes, late=late)
+
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:

@@ -36,7 +36,7 @@ from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
-from bench.session.session_io import Microphone
+from bench.session.microphone import Microphone
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
