@@ -66,7 +66,7 @@ class CallbackScheduler(HubLocal):
         self._ticks: list[tuple[int, int, ScheduledCallback]] = []
         self._count = 0
         self._armed_ns = NEVER_NS
-        self._earliest_ns = 0
+        self._earliest_ns = 1  # an alarm at 0 is no alarm
         self._monitor = LoopMonitor.of_hub()
         self.poller: Poller | None = None
         """The poller that polls in each pass, after the callbacks."""
@@ -209,19 +209,21 @@ class Listener:
         on_readable: Callable[[DatagramSocket], bool],
         due_ns: Callable[[], int],
         on_due: Callable[[], bool],
+        unwatched: DatagramSocket | None = None,
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
-        The loop calls `on_readable` when a socket is readable, and `on_due` at the instant that `due_ns` returns. This
-        instant may become earlier when a socket is read. The callbacks must not block. Their exceptions, and the errors
-        of `wake`, are raised here.
+        The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
+        `due_ns` returns. This instant may become earlier when a socket is read. The callbacks must not block. Their
+        exceptions, and the errors of `wake`, are raised here.
         """
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
         self._callbacks = Callbacks(on_readable, due_ns, on_due)
         for sock, watcher in self._watchers:
-            watcher.start(self._readable, sock)
+            if sock is not unwatched:
+                watcher.start(self._readable, sock)
         self._schedule(due_ns())
         timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)

@@ -223,9 +223,9 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
     arrivals: list[Arrival] = []
     accept = RtpTrack._accept
 
-    def accept_at_once(track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_at_once(track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
         arrivals.append(arrival)
-        accept(track, data, source, arrivals[0])
+        accept(track, data, source, arrivals[0], due_ns)
 
     monkeypatch.setattr(RtpTrack, "_accept", accept_at_once)
 
