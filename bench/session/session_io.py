@@ -110,6 +110,8 @@ class SessionIO:
         """The sent chunks and received sound that the timeline and the listener have not received yet, in order."""
         self._deferred_until_ns = NEVER_NS
         """The arrival from which on sound is not deferred."""
+        self._is_woken = False
+        """True if something that was deferred, and is applied now, wakes the session."""
         self._is_logged = transport.keeps_texts
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
@@ -163,9 +165,8 @@ class SessionIO:
 
     def _is_stamped(self, message: ClientMessage) -> bool:
         """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
-        if message.kind is APPEND:
-            return "speech_end" in message.instants
-        return message.kind is MessageKind.REQUEST or (message.kind is MessageKind.COMMIT and self._is_unanswered)
+        is_request = message.kind is MessageKind.REQUEST or (message.kind is MessageKind.COMMIT and self._is_unanswered)
+        return is_request or "speech_end" in message.instants
 
     def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
@@ -225,15 +226,16 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        microphone, sent, opening = self.microphone, False, self._opening
+        microphone, sent, opening, now_ns = self.microphone, False, self._opening, self._transport.now_ns
         was_speaking = microphone.speaking
-        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+        while (due_ns := microphone.due_ns) is not None and self._offered is None and now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
             self._try_send(*microphone.pop_due())
-            if self._offered is not None or self._asks_late or microphone.speaking is not was_speaking:
+            if self._is_woken or self._asks_late or self._offered is not None:
                 return True
-            if self._opening is not opening:  # deltas of the last reply may no longer be matched
+            # deltas of the last reply may no longer be matched
+            if microphone.speaking is not was_speaking or self._opening is not opening:
                 return True
             sent = True
         return sent and self._timeline.next_deadline_ns < self._wake_ns
@@ -243,7 +245,8 @@ class SessionIO:
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._start(self._turn)  # before the send, because no instant of a turn may precede its start
-        receipt = self._transport.try_send(self._encode(message), stamped=self._is_stamped(message))
+        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        receipt = self._transport.try_send(data, stamped="speech_end" in message.instants)
         if receipt is None:
             self._offered = message, due_ns
         elif message.instants or receipt.unsent or self._is_logged:
@@ -260,7 +263,7 @@ class SessionIO:
         """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
         timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
-        self.streaming, self._wake_ns = timeline.turns.is_streaming, until_ns
+        self.streaming, self._wake_ns, self._is_woken = timeline.turns.is_streaming, until_ns, False
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
@@ -320,6 +323,7 @@ class SessionIO:
             lags_ns.append(lag_ns)
         if lags_ns:
             self._listener.sent(sent_wire, sent_audio, lags_ns)
+        self._is_woken |= is_woken
         return is_woken
 
     def _apply(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> bool:
