@@ -83,7 +83,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         ]
         with pinned_to(where.simulator), running_simulator(*served) as ready:
             profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
-            command = [sys.executable, *profiled, "-m", "bench.load.run_files", str(folder / "call.yaml")]
+            command = [sys.executable, "-P", *profiled, "-m", "bench.load.run_files", str(folder / "call.yaml")]
             command += ["--dialect", kind.dialect, "-u", str(calls), "--sessions", str(calls)]
             command += [
                 "--url",

@@ -218,8 +218,9 @@ class Timeline:
         ):
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
-            sizes = (event.payload_bytes for event in events if event.kind in WITH_AUDIO)
-            facts.audio_bytes_received += sum(max(0, size) for size in sizes)
+            for event in events:
+                if event.payload_bytes > 0 and event.kind in WITH_AUDIO:
+                    facts.audio_bytes_received += event.payload_bytes
             for event, event_arrival in self._detector.events_in(events, arrival):
                 self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0

@@ -40,7 +40,7 @@ except ModuleNotFoundError as missing:
 READABLE = 1
 """The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h. gevent removes that
 constant from the module select."""
-MIN_PASS_INTERVAL_NS = 800_000
+MIN_PASS_INTERVAL_NS = 700_000
 """The minimum time between the starts of two passes. So a callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_NS = 2_000_000
