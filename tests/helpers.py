@@ -553,10 +553,10 @@ class Listening:
         self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
         self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+    def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         self.wire_sent += wire_bytes
         self.audio_sent += audio_bytes
-        self.lags_ns.append(lag_ns)
+        self.lags_ns += lags_ns
 
     def turn_started(self) -> None:
         self.began += 1

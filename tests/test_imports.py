@@ -47,8 +47,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
-        "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
+        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps",
+        "_datagrams_interpreted", "datagrams", "_loop_interpreted",
+        "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
         "messages_with_media", "media", "rtp_track", "sip", "webrtc",
     ),
     "bench.load": (

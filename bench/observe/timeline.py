@@ -181,6 +181,13 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
+    def sent_chunk(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
+        """Count a chunk of audio that contains no instant. The result is the same as if `apply` applied its `Sent`."""
+        self.facts.wire_bytes_sent += wire_bytes
+        self.facts.audio_bytes_sent += audio_bytes
+        if (turn := self.turns.current) is not None:
+            turn.count_bytes(wire_bytes, audio_bytes, late=late)
+
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:
@@ -216,8 +223,9 @@ class Timeline:
         ):
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
-            sizes = (event.payload_bytes for event in events if event.kind in WITH_AUDIO)
-            facts.audio_bytes_received += sum(max(0, size) for size in sizes)
+            for event in events:
+                if event.payload_bytes > 0 and event.kind in WITH_AUDIO:
+                    facts.audio_bytes_received += event.payload_bytes
             for event, event_arrival in self._detector.events_in(events, arrival):
                 self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0

@@ -18,8 +18,8 @@ from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket

@@ -79,14 +79,16 @@ class RtpTrack:
             return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(self.rtp.refusal)}")
         return SendReceipt(send_time, len(packet))
 
-    def read(self, sock: DatagramSocket) -> None:
-        """Read the datagrams of one of the sockets."""
-        now_ns, media = monotonic_ns(), self.media
-        if sock is self.rtp:
-            for data, source, arrival in sock.receive():
-                self.accept(data, source, arrival)
-            self.drained_ns = now_ns
-            return
+    def read_audio(self, due_ns: int = 0) -> None:
+        """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
+        now_ns = monotonic_ns()
+        for data, source, arrival in self.rtp.receive():
+            self.accept(data, source, arrival, due_ns)
+        self.drained_ns = now_ns
+
+    def read_reports(self) -> None:
+        """Read the RTCP packets."""
+        media, sock = self.media, self.rtcp
         for data, _, arrival in sock.receive():
             if media is not None:
                 media.received_report(data, arrival.at_ns)
@@ -98,7 +100,7 @@ class RtpTrack:
         elif self.media is not None:
             self.media.received_report(data, arrival.at_ns)
 
-    def accept(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
         if self.media is None:  # the answer may be in another socket, or its session may not have run yet
             self._early.append((data, source, arrival))
             return
@@ -107,7 +109,7 @@ class RtpTrack:
         if self.on_packet is not None:
             self.on_packet(data, source, arrival)
         for frame in self.media.received(data, arrival, source[:2]):
-            self.frames.append((frame, arrival.at_ns))
+            self.frames.append((frame, max(arrival.at_ns, due_ns)))
 
     def expire(self, now_ns: int) -> None:
         """Release the frames whose earlier packets are missing, and send a report, if these are due."""

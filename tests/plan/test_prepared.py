@@ -37,7 +37,7 @@ from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACK
 from bench.services.registry import DIALECTS
-from bench.session.session_io import Microphone
+from bench.session.microphone import Microphone
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind

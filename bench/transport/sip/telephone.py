@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NEVER_NS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
@@ -39,6 +39,9 @@ from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, 
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 
+READ_PERIOD_NS = 20 * NS_PER_MS
+"""The maximum time between two reads of the audio of an open call. Each packet has the kernel's timestamp. So a late
+read loses no information, and the audio is read when the caller's next packet is due."""
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
 
@@ -97,6 +100,8 @@ class TelephoneCall:
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._closed: ConnectionClosed | None = None
         self._on_message: OnMessage | None = None
+        self._read_ns = self._signals_ns = 0
+        """The instants of the next read of audio, and of the next work of the signalling."""
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
@@ -175,6 +180,7 @@ class TelephoneCall:
         for hop, reason in self._signalling.pop_refusals():
             if self._call.awaits(hop):
                 self.on_broken(reason)
+        self._signals_ns = self._call.next_ns
 
     # Receiving
 
@@ -198,24 +204,30 @@ class TelephoneCall:
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, self.track.next_ns, self._call.next_ns)
+                return min(sender_ns or NEVER_NS, self.track.next_ns, self._signals_ns, self._read_ns)
 
             def on_due() -> bool:
+                self.track.read_audio(due_ns())
+                self._read_ns = monotonic_ns() + READ_PERIOD_NS
                 is_woken = self._on_due()
                 if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
                     return sender.send_due() or is_woken
                 return is_woken
 
             if self._closed is None:
-                self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+                self._signals_ns = self._call.next_ns
+                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=self.track.rtp)
         finally:
             self._on_message = None
 
     def _on_readable(self, sock: DatagramSocket) -> bool:
         """Read datagrams. Return True if the session must act."""
-        if sock is not self._signalling.socket:
-            self.track.read(sock)
+        if sock is self.track.rtp:
+            self.track.read_audio()
             return self.track.pass_frames(self._on_message)
+        if sock is self.track.rtcp:
+            self.track.read_reports()
+            return False
         for data, source, arrival in sock.receive():
             self._peer = str(source[0])
             self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
@@ -253,7 +265,7 @@ class TelephoneCall:
 
     def _on_due(self) -> bool:
         now_ns = monotonic_ns()
-        if self._call.next_ns <= now_ns:
+        if self._signals_ns <= now_ns:
             self._call.expire(now_ns)
             self._send_signals()
         self.track.expire(now_ns)
