@@ -124,10 +124,12 @@ class SimulatedCall:
                 return
             audio = SILENCE * min(missing, MAX_FILLED_TICKS) + audio
         self._next_timestamp = (timestamp + self._codec.ticks(payload)) % TIMESTAMPS
+        before_ns = self._session.next_due_ns()
         received = self._session.hear(audio, at_ns)
         if truth := self._shared.config.truth:
             truth.received(self._session.ids.session, received, ArrivalSpan(at_ns, at_ns, is_kernel))
-        self._session.wake()
+        if self._session.next_due_ns() != before_ns:
+            self._session.wake()
 
     # Output
 
@@ -161,7 +163,8 @@ class SimulatedCall:
         if buffer is None or session is None or path is None or self._peer.keys is None:
             return
         while buffer.next_ns <= now_ns:
-            session.wake()  # a delta may be due in this frame
+            if (due_ns := session.next_due_ns()) is not None and due_ns <= now_ns:
+                session.wake()  # a delta may be due in this frame
             frame = buffer.pop_frame()
             session.report(frame)
             payload = frame.audio if self._codec.encode is None else self._codec.encode(frame.audio)
