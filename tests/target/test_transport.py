@@ -1,4 +1,4 @@
-"""The key `transport`: the audio of a target in messages, or over WebRTC beside the events."""
+"""The key `transport`: the audio of a target in messages, or over WebRTC next to the events."""
 
 from __future__ import annotations
 
