@@ -133,7 +133,7 @@ class TrackReader:
 
 
 class GaTrack(Ga):
-    """The GA dialect beside a track of audio."""
+    """The GA dialect next to a track of audio."""
 
     name = "ga-webrtc"
     has_track, has_binary_texts = True, False

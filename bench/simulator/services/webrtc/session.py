@@ -1,4 +1,4 @@
-"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track beside the events. Pure.
+"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the events. Pure.
 
 Audio deltas are not sent as events. Their audio goes into the output buffer, and the events `output_audio_buffer.*`
 report when the audio of a response begins and ends. The caller may not append audio by events.
