@@ -115,6 +115,28 @@ class SimulatedSession(ABC):
         """Plan the event that reports the error, if the protocol has one."""
 
 
+class ClosingSession(SimulatedSession):
+    """A session that ends with an event that closes its connection. Later events are not sent."""
+
+    _is_closed = False
+    _servers: ResponseSlots
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            yield event
+            if event.close:
+                self._is_closed = True
+                return
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def end(self) -> None:
+        self._servers.sessions -= 1
+        for component in (self._outbox, self):
+            vars(component).clear()
+
+
 class SessionParts(NamedTuple):
     """What a server gives to each of its sessions. `quota` and `servers` are shared by all sessions."""
 
