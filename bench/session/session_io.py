@@ -191,7 +191,7 @@ class SessionIO:
             return
         at_ns, width_ns, ticket = handed
         lag_ns = None if due_ns is None else at_ns - due_ns
-        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        late = lag_ns is not None and _is_late(message, lag_ns)
         self._timeline.apply(
             inputs.Sent(
                 message.name,
@@ -254,8 +254,7 @@ class SessionIO:
         else:
             (at_ns, _, _), wire_bytes, _ = receipt
             lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
-            late = lag_ns * LATE_SHARE > (message.duration_ns or 0)
-            self._deferred.append(SentChunk(wire_bytes, audio_bytes, lag_ns, late))
+            self._deferred.append(SentChunk(wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
             if len(self._deferred) >= MANY:
                 self._settle()
 
@@ -410,3 +409,7 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
+
+
+def _is_late(chunk: ClientMessage, lag_ns: int) -> bool:
+    return lag_ns * LATE_SHARE > (chunk.duration_ns or 0)

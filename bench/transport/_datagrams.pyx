@@ -48,7 +48,7 @@ cdef extern from *:
     int receive_several(int fd, mmsghdr *messages, unsigned int count) nogil
 
 cdef enum:
-    HANDFUL = 64  # as in bench.transport.datagrams
+    HANDFUL = 64  # as in _datagrams_interpreted.py
     MAX_DATAGRAM_BYTES = 65535
     CONTROL_BYTES = 128
     NAME_BYTES = 128

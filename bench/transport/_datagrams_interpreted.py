@@ -9,7 +9,8 @@ from typing import Any
 from bench.base.clock import ANCILLARY_BYTES, Arrival, arrival_ns, monotonic_ns
 
 MAX_DATAGRAM_BYTES = 65_535
-HANDFUL = 64  # as in bench.transport.datagrams
+HANDFUL = 64
+"""The maximum number of datagrams that are read from a socket at once."""
 
 
 class DatagramReader:

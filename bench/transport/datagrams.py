@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.base.errors import ConnectError
+from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
 try:
@@ -24,8 +25,6 @@ except ModuleNotFoundError as missing:
         raise
     from bench.transport._datagrams_interpreted import DatagramReader  # type: ignore[assignment]
 
-HANDFUL = 64
-"""The maximum number of datagrams that are read from a socket at once."""
 EMPTY = (0, errno.EAGAIN, errno.EINTR)
 """The error numbers of a read after which the socket is empty, or is read again."""
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"

@@ -20,9 +20,10 @@ from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import RTCP_TYPES, StreamNumbers
-from bench.wire.connection import ReceivedMessage, RtpMeasured
+from bench.transport.media.rtp import StreamNumbers, is_report
+from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
+from bench.wire.events import ServerEvent
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
@@ -94,8 +95,8 @@ class RtpTrack:
                 media.received_report(data, arrival.at_ns)
 
     def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
-        """Accept a packet of RTP or RTCP, which the second byte distinguishes (RFC 5761 §4)."""
-        if len(data) < 2 or data[1] not in RTCP_TYPES:
+        """Accept a packet of RTP or RTCP."""
+        if not is_report(data):
             self.accept(data, source, arrival)
         elif self.media is not None:
             self.media.received_report(data, arrival.at_ns)
@@ -170,6 +171,41 @@ class RtpTrack:
     def close(self) -> None:
         self.rtp.close()
         self.rtcp.close()
+
+
+class TrackTransport:
+    """The part of a `Transport` that is the same for each call whose audio is a track."""
+
+    keeps_texts = False
+
+    def __init__(self, track: RtpTrack) -> None:
+        self.track = track
+        self._closed: ConnectionClosed | None = None
+        self.handshake = Connected({}, {})
+        self.fill: Callable[[bytes], bytes] | None = None
+
+    def now_ns(self) -> int:
+        return monotonic_ns()
+
+    def handled_ns(self) -> int:
+        return monotonic_ns() - self.track.held_ns
+
+    def flush(self) -> SendReceipt | None:
+        return None  # `try_send` leaves nothing over; it fails only after the end of the call
+
+    def transmitted(self) -> list[Transmitted]:
+        return []
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        return None if self.track.frames else self._closed
+
+    @property
+    def watermark_ns(self) -> int:
+        return self.track.drained_ns
+
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        """Do nothing: a packet is audio, which cannot be matched."""
 
 
 def _new_media(agreed: AgreedMedia) -> CallMedia:

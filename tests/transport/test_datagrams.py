@@ -12,7 +12,8 @@ import pytest
 
 from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.transport import _datagrams_interpreted, datagrams
-from bench.transport.datagrams import HANDFUL, DatagramSocket, family_of, udp_socket
+from bench.transport._datagrams_interpreted import HANDFUL
+from bench.transport.datagrams import DatagramSocket, family_of, udp_socket
 
 EACH = pytest.mark.parametrize("kind", [datagrams, _datagrams_interpreted], ids=["C", "Python"])
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
@@ -29,15 +29,14 @@ from bench.transport.interface import (
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys
-from bench.transport.rtp_track import RtpTrack
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
-from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
+from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.events import ServerEvent
 
 READ_PERIOD_NS = 20 * NS_PER_MS
 """The maximum time between two reads of the audio of an open call. Each packet has the kernel's timestamp. So a late
@@ -81,13 +80,11 @@ def open_call(
                 raise
 
 
-class TelephoneCall:
+class TelephoneCall(TrackTransport):
     """A call. It is created before it is dialed, and is open when it is answered."""
 
-    keeps_texts = False
-
     def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
-        self.track = RtpTrack(signalling.local.host, path.rtp_ports)
+        super().__init__(RtpTrack(signalling.local.host, path.rtp_ports))
         host, port = signalling.local.host.partition("%")[0], signalling.local.port
         self._signalling = signalling
         signalling.listener = self
@@ -98,7 +95,6 @@ class TelephoneCall:
         own = HostPort(bracketed(host), port)
         settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
-        self._closed: ConnectionClosed | None = None
         self._on_message: OnMessage | None = None
         self._read_ns = self._signals_ns = 0
         """The instants of the next read of audio, and of the next work of the signalling."""
@@ -106,8 +102,6 @@ class TelephoneCall:
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
         """The address from which SIP messages come."""
-        self.handshake = Connected({}, {})
-        self.fill: Callable[[bytes], bytes] | None = None
 
     # Dialing
 
@@ -142,12 +136,6 @@ class TelephoneCall:
 
     # Sending
 
-    def now_ns(self) -> int:
-        return monotonic_ns()
-
-    def handled_ns(self) -> int:
-        return monotonic_ns() - self.track.held_ns
-
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._closed is not None or (media := self.track.media) is None:
             return None
@@ -166,12 +154,6 @@ class TelephoneCall:
         return None
 
     try_send = send
-
-    def flush(self) -> SendReceipt | None:
-        return None  # `try_send` leaves nothing over; it fails only after the end of the call
-
-    def transmitted(self) -> list[Transmitted]:
-        return []
 
     def _send_signals(self) -> None:
         for message in self._call.pop_messages():
@@ -292,17 +274,6 @@ class TelephoneCall:
     def was_heard(self) -> bool:
         """Whether a SIP message was received."""
         return bool(self._peer)
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return None if self.track.frames else self._closed
-
-    @property
-    def watermark_ns(self) -> int:
-        return self.track.drained_ns
-
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing: a packet is audio, which cannot be matched."""
 
     def facts(self) -> CallFacts | None:
         """Return what the call agreed; None if it was not answered."""

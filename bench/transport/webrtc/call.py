@@ -32,15 +32,14 @@ from bench.transport.interface import (
     is_loopback,
 )
 from bench.transport.messages_with_media import MessagesWithMedia
-from bench.transport.rtp_track import RtpTrack
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
-from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, own_identity
+from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.signalling import events_url, place_call
 from bench.transport.websocket import open_websocket
-from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
-from bench.wire.events import ServerEvent
+from bench.wire.connection import ConnectionClosed, RtpMeasured
 
 PAUSE_NS = 2 * NS_PER_S
 """The time without audio after which media time continues as real time. A process that did not run for a shorter time
@@ -118,26 +117,21 @@ def is_own_address(host: str) -> bool:
     return True
 
 
-class WebRtcMedia:
+class WebRtcMedia(TrackTransport):
     """The audio of a call. It is created before its offer is sent, and `connect` needs the answer."""
 
-    keeps_texts = False
-
     def __init__(self, host: str, path: NetworkPath) -> None:
-        self._track = RtpTrack(host, path.rtp_ports, is_muxed=True)
+        super().__init__(RtpTrack(host, path.rtp_ports, is_muxed=True))
         login = IceLogin(secrets.token_hex(4), secrets.token_hex(16))
-        address = HostPort(*self._track.rtp.address[:2])
+        address = HostPort(*self.track.rtp.address[:2])
         fingerprint, session_id = own_identity().fingerprint, secrets.randbits(31)
         self._local = LocalPeer(login, fingerprint, address, host_priority(), session_id, path.codecs)
         self.offer = write_offer(self._local)
         self._peer: WebRtcPeer | None = None
-        self._closed: ConnectionClosed | None = None
         self._other_hosts = ""
         self._watcher: Any = None
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
-        self.handshake = Connected({}, {})
-        self.fill: Callable[[bytes], bytes] | None = None
 
     def connect(self, answer: bytes, service: str, path: NetworkPath, limits: Timeouts, phases: ConnectTimings) -> None:
         """Connect to the peer that the answer describes. `service` is the address that answered.
@@ -153,10 +147,9 @@ class WebRtcMedia:
         ice = ControllingAgent(
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
         )
-        role: DtlsRole = "server" if remote.role == "client" else "client"
-        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), role, remote.fingerprints))
+        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), remote.own_role, remote.fingerprints))
         until_ns = now_ns + int(limits.upgrade * NS_PER_S)
-        listener = Listener((self._track.rtp,))
+        listener = Listener((self.track.rtp,))
         try:
             while peer.keys is None and not peer.problem and monotonic_ns() < until_ns:
                 self._send(peer)
@@ -173,7 +166,7 @@ class WebRtcMedia:
         phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == service else f"{peer.peer.host} (audio)"
-        self._track.use(remote.agreed(peer.peer, peer.keys), 0)
+        self.track.use(remote.agreed(peer.peer, peer.keys), 0)
 
     def _read_until_keyed(self, sock: DatagramSocket) -> bool:
         self._read()
@@ -190,20 +183,20 @@ class WebRtcMedia:
         """Read the datagrams that have arrived."""
         now_ns, peer = monotonic_ns(), self._peer
         assert peer is not None, "the answer is known"
-        for data, source, arrival in self._track.rtp.receive():
+        for data, source, arrival in self.track.rtp.receive():
             if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
-                self._track.accept_muxed(data, source, arrival)
-        self._track.drained_ns = now_ns
+                self.track.accept_muxed(data, source, arrival)
+        self.track.drained_ns = now_ns
 
     def _send(self, peer: WebRtcPeer) -> None:
         for data, destination in peer.pop_packets():
-            self._track.rtp.send(data, destination)
+            self.track.rtp.send(data, destination)
 
     def watch(self, on_arrival: Callable[[], bool]) -> None:
         """Let the event loop call a function when packets arrive, until it returns False."""
         if self._watcher is None:
             loop: Any = gevent.get_hub().loop
-            self._watcher = loop.io(self._track.rtp.fileno(), READABLE)
+            self._watcher = loop.io(self.track.rtp.fileno(), READABLE)
         if not self._watcher.active:
             self._watcher.start(self._arrived, on_arrival)
 
@@ -213,28 +206,16 @@ class WebRtcMedia:
 
     # The transport
 
-    def now_ns(self) -> int:
-        return monotonic_ns()
-
-    def handled_ns(self) -> int:
-        return monotonic_ns() - self._track.held_ns
-
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        if self._closed is not None or (media := self._track.media) is None:
+        if self._closed is not None or (media := self.track.media) is None:
             return None
         now_ns = monotonic_ns()
         if self._sent_ns and (pause_ns := now_ns - self._sent_ns) >= PAUSE_NS:  # the microphone was closed
             media.sender.pause(pause_ns * media.clock_hz // NS_PER_S)
         self._sent_ns = now_ns
-        return self._track.send(media, message)
+        return self.track.send(media, message)
 
     try_send = send
-
-    def flush(self) -> SendReceipt | None:
-        return None  # `try_send` leaves nothing over; it fails only after the end of the call
-
-    def transmitted(self) -> list[Transmitted]:
-        return []
 
     def receive_until(
         self,
@@ -246,38 +227,27 @@ class WebRtcMedia:
         """Pass on the frames that have arrived, without waiting: `MessagesWithMedia` decides when to read."""
         peer = self._peer
         assert peer is not None, "the call is open"
-        if self._track.pass_frames(on_message) or self._closed is not None:
+        if self.track.pass_frames(on_message) or self._closed is not None:
             return
         self._read()
         now_ns = monotonic_ns()
         if peer.next_ns <= now_ns:
             peer.expire(now_ns)
         self._send(peer)
-        if self._track.next_ns <= now_ns:
-            self._track.expire(now_ns)
+        if self.track.next_ns <= now_ns:
+            self.track.expire(now_ns)
         if peer.problem:
             self._closed = ConnectionClosed(ABNORMAL, now_ns, peer.problem)
-        self._track.pass_frames(on_message)
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return None if self._track.frames else self._closed
-
-    @property
-    def watermark_ns(self) -> int:
-        return self._track.drained_ns
-
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing: a packet is audio, which cannot be matched."""
+        self.track.pass_frames(on_message)
 
     def network(self) -> RtpMeasured | None:
         """Return the numbers of packets, and the host that only the peer named."""
-        return self._track.measured(self._other_hosts)
+        return self.track.measured(self._other_hosts)
 
     def close(self) -> None:
         """Report the end to the peer, and close the socket."""
         if (peer := self._peer) is not None and self._closed is None:
-            self._track.say_goodbye()
+            self.track.say_goodbye()
             peer.close()
             self._send(peer)
         self.abort()
@@ -288,4 +258,4 @@ class WebRtcMedia:
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
-        self._track.close()
+        self.track.close()

@@ -62,9 +62,9 @@ class RemotePeer:
     """The codec that both sides use."""
 
     @property
-    def role(self) -> DtlsRole:
-        """The role of the peer in DTLS, after its answer. A peer that leaves the choice waits for this side."""
-        return "client" if self.setup == "active" else "server"
+    def own_role(self) -> DtlsRole:
+        """The role of this side in DTLS. A peer that leaves the choice waits for this side."""
+        return "server" if self.setup == "active" else "client"
 
     def agreed(self, peer: HostPort, keys: SrtpKeys) -> AgreedMedia:
         """Return the audio of the call between this side and an address of the peer."""

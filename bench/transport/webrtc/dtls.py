@@ -57,7 +57,7 @@ class DtlsIdentity:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        return Fingerprint("sha-256", self.certificate.fingerprint(hashes.SHA256()).hex(":").upper())
+        return Fingerprint("sha-256", _fingerprint_of(self.certificate, hashes.SHA256()))
 
 
 @cache
@@ -215,7 +215,11 @@ def datagrams_of(data: bytes) -> list[bytes]:
 
 def _fingerprints_of(certificate: x509.Certificate) -> dict[str, str]:
     functions = zip(HASHES, (hashes.SHA256(), hashes.SHA384(), hashes.SHA512()), strict=True)
-    return {name: certificate.fingerprint(function).hex(":").upper() for name, function in functions}
+    return {name: _fingerprint_of(certificate, function) for name, function in functions}
+
+
+def _fingerprint_of(certificate: x509.Certificate, function: hashes.HashAlgorithm) -> str:
+    return certificate.fingerprint(function).hex(":").upper()
 
 
 def _reason(error: SSL.Error) -> str:

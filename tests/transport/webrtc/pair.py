@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import LocalPeer, RemotePeer, accepted_answer, answer_to, write_offer
-from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, own_identity
+from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent, host_priority
 from bench.transport.webrtc.peer import WebRtcPeer
 
@@ -36,10 +36,6 @@ def described() -> Descriptions:
     return Descriptions(accepted_answer(caller, answer), of_caller)
 
 
-def other_role(role: DtlsRole) -> DtlsRole:
-    return "server" if role == "client" else "client"
-
-
 class Call:
     """A call. `drops` returns whether a packet is lost, from its data and its destination."""
 
@@ -55,11 +51,9 @@ class Call:
             CALLER_LOGIN, of_service.login, (*of_service.candidates, *candidates), 0, random.randbytes,
             is_peer_lite=of_service.is_lite,
         )  # fmt: skip
-        self.caller = WebRtcPeer(
-            self.ice, DtlsSession(own_identity(), other_role(of_service.role), of_service.fingerprints)
-        )
+        self.caller = WebRtcPeer(self.ice, DtlsSession(own_identity(), of_service.own_role, of_service.fingerprints))
         self.lite = LiteAgent(SERVICE_LOGIN, 0)
-        self.service = WebRtcPeer(self.lite, DtlsSession(own_identity(), of_service.role, of_caller.fingerprints))
+        self.service = WebRtcPeer(self.lite, DtlsSession(own_identity(), of_caller.own_role, of_caller.fingerprints))
         self.sent: list[tuple[int, HostPort, bytes]] = []
         """The packets of the caller: instant, destination, data."""
 

@@ -20,10 +20,10 @@ from bench.simulator.simulated_session import SessionParts
 from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import CODECS, RTCP_TYPES, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers
+from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers, is_report
 from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.description import LocalPeer, answer_to
-from bench.transport.webrtc.dtls import DtlsRole, DtlsSession, Fingerprint, own_identity
+from bench.transport.webrtc.dtls import DtlsSession, Fingerprint, own_identity
 from bench.transport.webrtc.ice import IceLogin, LiteAgent, host_priority
 from bench.transport.webrtc.peer import PacketType, WebRtcPeer, packet_type
 
@@ -59,8 +59,7 @@ class SimulatedCall:
         except ValueError:
             self._socket.close()
             raise
-        role: DtlsRole = "server" if remote.setup == "active" else "client"
-        self._peer = WebRtcPeer(LiteAgent(login, now_ns), DtlsSession(identity, role, remote.fingerprints))
+        self._peer = WebRtcPeer(LiteAgent(login, now_ns), DtlsSession(identity, remote.own_role, remote.fingerprints))
         codec, random = CODECS[remote.codec.encoding], Random(secrets.randbits(64))
         self._codec, self._random = codec, random
         self._sender = RtpSender(codec, remote.codec.payload_type, StreamNumbers.drawn(random.getrandbits))
@@ -103,7 +102,7 @@ class SimulatedCall:
             if "dead_candidate" in self._faults or (kind is PacketType.DTLS and "no_dtls" in self._faults):
                 continue
             if self._peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
-                if len(data) > 1 and data[1] in RTCP_TYPES:
+                if is_report(data):
                     if (report := self._encryption.unprotect_report(data)) is not None:
                         self._rtcp.receive(report, arrival.at_ns)
                 elif self._path is None or not self._path.drops_received():
