@@ -90,8 +90,8 @@ cdef class DatagramReader:
         """Stop reading, because another socket may soon have the same file number."""
         self.fd = -1
 
-    def receive(self, long long empty_ns):
-        """Return (the datagrams that have arrived, at most `HANDFUL`; the error number of the read, 0 without one).
+    def receive(self, long long empty_ns, int most=HANDFUL):
+        """Return (the datagrams that have arrived, at most `most` of up to `HANDFUL`; the error number of the read, 0 without one).
 
         Each datagram has its data, its source, and its arrival. `empty_ns` is the last instant at which the socket was
         empty.
@@ -100,13 +100,13 @@ cdef class DatagramReader:
         cdef socklen_t size
         cdef long long at_ns, now_ns
         cdef list datagrams = []
-        for place in range(HANDFUL):
+        for place in range(most):
             VECTORS[place].iov_base, VECTORS[place].iov_len = DATA[place], MAX_DATAGRAM_BYTES
             MESSAGES[place].msg_hdr.msg_name, MESSAGES[place].msg_hdr.msg_namelen = NAMES[place], NAME_BYTES
             MESSAGES[place].msg_hdr.msg_iov, MESSAGES[place].msg_hdr.msg_iovlen = &VECTORS[place], 1
             MESSAGES[place].msg_hdr.msg_control = CONTROL[place]
             MESSAGES[place].msg_hdr.msg_controllen = CONTROL_BYTES
-        count = receive_several(self.fd, MESSAGES, HANDFUL)
+        count = receive_several(self.fd, MESSAGES, most)
         if count < 0:
             return datagrams, errno
         for place in range(count):

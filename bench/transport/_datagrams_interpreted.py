@@ -20,9 +20,9 @@ class DatagramReader:
     def close(self) -> None:
         """Do nothing: the socket itself knows that it is closed."""
 
-    def receive(self, empty_ns: int) -> tuple[list[tuple[bytes, tuple[Any, ...], Arrival]], int]:
+    def receive(self, empty_ns: int, most: int = HANDFUL) -> tuple[list[tuple[bytes, tuple[Any, ...], Arrival]], int]:
         datagrams: list[tuple[bytes, tuple[Any, ...], Arrival]] = []
-        while len(datagrams) < HANDFUL:
+        while len(datagrams) < most:
             try:
                 data, ancillary, _, source = self._sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except OSError as error:

@@ -58,13 +58,13 @@ class DatagramSocket:
     def fileno(self) -> int:
         return self._raw.fileno()
 
-    def receive(self) -> list[Datagram]:
-        """Return the datagrams that have arrived, at most `HANDFUL`."""
+    def receive(self, most: int = HANDFUL) -> list[Datagram]:
+        """Return the datagrams that have arrived, at most `most` of up to `HANDFUL`. The others stay in the socket."""
         now_ns = monotonic_ns()
-        datagrams, error = self._reader.receive(self._empty_ns)
+        datagrams, error = self._reader.receive(self._empty_ns, most)
         if error not in EMPTY:  # an ICMP error, which the kernel reports once
             self._read_errors()
-        elif len(datagrams) < HANDFUL:
+        elif len(datagrams) < most:
             self._empty_ns = now_ns
         return datagrams
 

@@ -72,3 +72,15 @@ def test_a_socket_returns_a_limited_number_of_datagrams_at_once(host: str) -> No
     ours.close()
 
     assert numbers == [list(range(HANDFUL)), [HANDFUL, HANDFUL + 1], []]
+
+
+@EACH
+def test_a_read_leaves_the_datagrams_beyond_its_limit_in_the_socket(kind: ModuleType, sockets: ExitStack) -> None:
+    ours, peer = (sockets.enter_context(udp_socket("127.0.0.1")) for _ in range(2))
+    ours.setblocking(False)
+    reader = kind.DatagramReader(ours)
+    for number in range(3):
+        peer.sendto(b"%d" % number, ours.getsockname())
+    numbers = [[int(data) for data, _, _ in reader.receive(0, most)[0]] for most in (1, 2, 1)]
+
+    assert numbers == [[0], [1, 2], []]

@@ -1,7 +1,7 @@
 """Each fault of a telephone call has the one outcome that the simulator's page names, and no latency is wrong.
 
 One simulator injects each fault into one call. All calls are made at the same time. One process sends their INVITE in
-the order in which they know its address, so the simulator numbers them in this order.
+the order in which the sessions start, so the simulator numbers them in this order.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class Calls:
         self.run, self.truth, self.simulator, self.report = run, folder / "truth.jsonl", simulator, report
         self.lines = list(read_truth(self.truth))
         sessions = read_table(run, "sessions").to_pylist()
-        # a call sends its INVITE when its address is known, which may take longer in an earlier session
-        by_invite = sorted(sessions, key=lambda row: row["start_ns"] + (row["dns_done_at_ns"] or 0))
-        self.sessions = dict(zip(TELEPHONE_CASES, by_invite, strict=True))
+        self.sessions = dict(zip(TELEPHONE_CASES, sorted(sessions, key=lambda row: row["start_ns"]), strict=True))
         turns = defaultdict(list)
         for row in read_table(run, "turns").to_pylist():
             turns[row["session_id"]].append(row)
