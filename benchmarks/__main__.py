@@ -24,6 +24,7 @@ PARTS = {
     "peers": "peers.benchmark",
     "cost": "cost",
     "sending": "sending",
+    "voice": "voice",
     "recording": "recording",
     "memory": "memory",
     "million": "million",

@@ -78,7 +78,7 @@ def measured(calls: int, path: str) -> list[str]:
         waits = files.read_table(run, "turns", ["first_audible_at_ns"]).num_rows
         replies = reply_starts(run, truth)
         verdict = files.read_document(run)["validity"]["status"]
-        start_ns, end_ns = _all_open(run, calls)
+        start_ns, end_ns = all_open(run, calls)
         end = list(read_truth(truth))[-1]
     greetings = [reply for reply in replies if reply.turn == 1]
     answers = [reply for reply in replies if reply.turn > 1]
@@ -104,7 +104,7 @@ def _quantiles_ms(values_ns: Sequence[int], *ps: float) -> list[str]:
     return [f"{np.quantile(values_ns, p, method='inverted_cdf') / NS_PER_MS:.2f}" for p in ps]
 
 
-def _all_open(run: Path, calls: int) -> tuple[int, int]:
+def all_open(run: Path, calls: int) -> tuple[int, int]:
     """Return the period in which the first calls are all open."""
     sessions = files.read_table(run, "sessions", ["start_ns", "opened_at_ns", "ended_at_ns"]).to_pandas()
     first = sessions.sort_values("start_ns").head(calls)

@@ -49,9 +49,9 @@ AT_NS = 1_000 * S
 """The instant at which the session starts in tests that have a virtual clock."""
 
 REALTIME: dict[str, Dialect] = {
-    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
+    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect) and not dialect.has_track
 }
-"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview."""
+"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview, also for audio."""
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
@@ -553,10 +553,10 @@ class Listening:
         self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
         self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+    def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         self.wire_sent += wire_bytes
         self.audio_sent += audio_bytes
-        self.lags_ns.append(lag_ns)
+        self.lags_ns += lags_ns
 
     def turn_started(self) -> None:
         self.began += 1
@@ -682,6 +682,7 @@ def build_session(**changes: Any) -> SessionObservation:
     """Return a successful session of one turn. The session ends two seconds after the WebSocket upgrade."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
+                "offer_answered": at(10), "ice_connected": at(11), "dtls_done": at(12),
                 "ringing": at(15), "opened": at(20), "session_created": at(40), "update_sent": at(41),
                 "session_updated": at(61),
                 "mcp_listed": at(66),

@@ -1,4 +1,4 @@
-"""The ground truth of telephone calls: when each reply starts, as a telephone plays it.
+"""The ground truth of calls with a track of audio: when each reply starts, as a telephone plays it.
 
 A telephone plays a frame at its media time, after the delay of the fastest packets of the call. The simulator's media
 time is the instant at which a frame is due. The simulator may send every packet late, and this lateness is part of the
@@ -56,15 +56,17 @@ class ReplyStart(NamedTuple):
 
 
 def packets_of(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the packets of each call in the order in which they were sent, by the Call-ID."""
+    """Return the packets of each call in the order in which they were sent.
+
+    The key is the Call-ID of a telephone call, and the id of the session of a call over WebRTC.
+    """
     call_of: dict[str, str] = {}
     packets: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         if line.get("direction") == "open":
             call_of[line["session"]] = line["call_id"]
-            packets[line["call_id"]] = []
-        elif line.get("direction") == "out":
-            packets[call_of[line["session"]]].append(line)
+        elif line.get("type") == "audio" and line.get("direction") == "out":
+            packets.setdefault(call_of.get(line["session"], line["session"]), []).append(line)
     return packets
 
 
@@ -85,9 +87,10 @@ def audible_starts(packets: Iterable[Mapping[str, Any]]) -> Iterator[int]:
         if not packet.get("dropped"):
             earliest_ns = min(earliest_ns, _late_ns(packet))
         sent.append((packet["due_ns"], earliest_ns, packet))
-    is_awaited = False
+    is_awaited, response = False, None
     for due_ns, late_ns, packet in sorted(sent, key=itemgetter(0)):  # a reordered packet is logged when it is sent
-        is_awaited |= bool(packet.get("utterance"))
+        is_awaited |= bool(packet.get("utterance")) or packet["response"] != response
+        response = packet["response"]
         at_byte = packet.get("audible_at_byte")
         if not is_awaited or at_byte is None or packet.get("dropped"):
             continue
@@ -108,13 +111,16 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             continue
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
         session = sessions[row["session_id"]]
-        true_ns = min(starts[session["request_id"]], key=lambda start_ns: abs(at_ns - start_ns))
+        call = session["request_id"] if session["request_id"] in packets else session["service_session_id"]
+        if call not in packets:  # a session without a track
+            continue
+        true_ns = min(starts[call], key=lambda start_ns: abs(at_ns - start_ns))
         bound_ns = row["first_audible_uncertainty_ns"]
         if row["measured_from"] is None:  # later packets of the call bound the greeting, if the call measures it
             bound_ns = session["greeting_audible_uncertainty_ns"]
             if bound_ns is None:
                 continue
-        near = (packet for packet in packets[session["request_id"]] if packet["due_ns"] <= at_ns + NEAR_NS)
+        near = (packet for packet in packets[call] if packet["due_ns"] <= at_ns + NEAR_NS)
         late_ns = max(_late_ns(packet) for packet in near if not packet.get("dropped"))
         replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns))
     return replies

@@ -68,8 +68,9 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
     return {way: CompiledScript(script, DIALECTS[way]).prepare_session(0, 0) for way in WAYS}
 
 
-def play_call(way: str, profile: Profile, script: PreparedScript) -> Call:
+def play_call(way: str, profile: Profile, script: PreparedScript, *, keeps_texts: bool = False) -> Call:
     transport = Transport(way, profile)
+    transport.keeps_texts = keeps_texts
     session, timeline, listening = seated(script, transport)
     timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
     session.run()
@@ -108,6 +109,19 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
             call.agent.said[call.utterance_starts("answer")[0]].due_ns - call.agent.said[first[0]].due_ns
             > FILLER_MS * MS
         )
+
+
+@pytest.mark.parametrize("manners", ["plain", "noise"])
+@pytest.mark.parametrize("way", WAYS)
+def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at_once(
+    scripts: dict[str, PreparedScript], way: str, manners: str
+) -> None:
+    deferred, logged = (
+        play_call(way, build_profile(MANNERS[manners]), scripts[way], keeps_texts=keeps) for keeps in (False, True)
+    )
+
+    assert deferred.turns == logged.turns
+    assert deferred.greeted_ns == logged.greeted_ns
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -47,9 +47,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps", "datagrams", "_loop_interpreted",
-        "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "messages_with_media", "media", "rtp_track", "sip",
+        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps",
+        "_datagrams_interpreted", "datagrams", "_loop_interpreted",
+        "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
+        "messages_with_media", "media", "rtp_track", "sip", "webrtc",
     ),
     "bench.load": (
         "simulator_process",
@@ -62,6 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.simulator.services": (
         "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents", "telephone",
+        "webrtc",
         "registry",
     ),
     "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
@@ -110,6 +112,7 @@ NAMED_IN = {
     "python_socks": ("bench.transport.connect",),
     "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
+    "OpenSSL": ("bench.transport.webrtc.dtls",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -130,6 +133,7 @@ CLOCK_FREE = (
     *(f"bench.simulator.services.{name}" for name in (
         "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
         *(f"telephone.{part}" for part in ("answer_plan", "call_faults", "called_party", "exchange")),
+        *(f"webrtc.{part}" for part in ("output_buffer", "session")),
     )),
     "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",
@@ -138,6 +142,7 @@ CLOCK_FREE = (
     "bench.load.execution.pairs",
     "bench.transport.messages_with_media", "bench.transport.parser",
     "bench.transport.media",
+    *(f"bench.transport.webrtc.{name}" for name in ("description", "ice", "peer", "stun")),
     *(f"bench.transport.sip.{name}" for name in (
         "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",
         "messages", "transactions",
@@ -564,7 +569,8 @@ def imported() -> set[str | None]:
 
 
 def test_the_declared_dependencies_are_exactly_the_imported_ones() -> None:
-    needed = declared(PROJECT["dependencies"]) | declared(PROJECT["optional-dependencies"]["otel"])
+    optional = PROJECT["optional-dependencies"]
+    needed = declared(PROJECT["dependencies"]) | declared(optional["otel"]) | declared(optional["webrtc"])
 
     assert imported() == needed - NEVER_NAMED
     assert needed >= NEVER_NAMED
@@ -909,7 +915,7 @@ def words_of(name: str) -> Iterator[str]:
 
 
 def test_every_name_of_a_service_is_found() -> None:
-    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "preview", "pcm", "sip")}
+    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "ga-webrtc", "preview", "pcm", "sip")}
 
     assert all(SERVICE_NAME.fullmatch(name) for name in names)
 

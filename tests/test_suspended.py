@@ -52,7 +52,7 @@ class HeldUp(Listening):
         super().__init__()
         self._hold_up, self._sends = hold_up, 2
 
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+    def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         if self.began:
             self._sends -= 1
             if not self._sends:

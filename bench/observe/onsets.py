@@ -236,6 +236,9 @@ class OnsetDetector(Blocks):
         if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
             return self._search_again()
         if self._behind is not None:
+            if self._sounding and not self._lead_ns and self._is_continued(level, last):  # quicker than `_classify`
+                self._quiet, self._last = 0, number * self._size + last
+                return (("sounds", self._last),)
             if self._sounding or self._onset is not None:
                 return self._classify(number)
             if first >= 0 and level * RISE[1] > RISE[0] * self._behind:  # audible, and above the background
@@ -549,6 +552,9 @@ class OnsetDetector(Blocks):
 
     def _continues(self, number: int) -> bool:
         _, level, _, last = self._at(number)
+        return self._is_continued(level, last)
+
+    def _is_continued(self, level: int, last: int) -> bool:
         return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
 
     @property

@@ -69,6 +69,8 @@ UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
+OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
+"""The instants that have no meaning in a track."""
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 """The prefixes of turn outcomes that also end the session, because later results of the session would be wrong."""
 
@@ -179,6 +181,13 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
+    def sent_chunk(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
+        """Count a chunk of audio that contains no instant. The result is the same as if `apply` applied its `Sent`."""
+        self.facts.wire_bytes_sent += wire_bytes
+        self.facts.audio_bytes_sent += audio_bytes
+        if (turn := self.turns.current) is not None:
+            turn.count_bytes(wire_bytes, audio_bytes, late=late)
+
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:
@@ -214,8 +223,9 @@ class Timeline:
         ):
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
-            sizes = (event.payload_bytes for event in events if event.kind in WITH_AUDIO)
-            facts.audio_bytes_received += sum(max(0, size) for size in sizes)
+            for event in events:
+                if event.payload_bytes > 0 and event.kind in WITH_AUDIO:
+                    facts.audio_bytes_received += event.payload_bytes
             for event, event_arrival in self._detector.events_in(events, arrival):
                 self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0
@@ -260,7 +270,7 @@ class Timeline:
         the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
-        if turn is None or turn.turn_source is SOUND or not self.turns.is_answering:
+        if turn is None or self._dialect.has_track or turn.turn_source is SOUND or not self.turns.is_answering:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
             return False
@@ -486,6 +496,8 @@ class Timeline:
             self.turns.remove(turn, delivered.at_ns)
             self.owners.forget(turn)
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
+            if self._dialect.has_track and self._detector is None:
+                observed = _without_packets(observed)
             self._delivered.append(observed)
             if self._detector is None:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
@@ -505,6 +517,15 @@ class Timeline:
                 turn.detail = turn.detail.replace(NO_PACKET, cause)
         if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
             self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
+
+
+def _without_packets(turn: TurnObservation) -> TurnObservation:
+    """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
+    instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
+    uncertainties_ns = {name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS}
+    return msgspec.structs.replace(
+        turn, instants=instants, uncertainties_ns=uncertainties_ns, gaps_ns=(), uncertain_gaps=0, audio_speed=None
+    )
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {

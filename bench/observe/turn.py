@@ -181,9 +181,7 @@ class PendingTurn(Instants):
 
     def count_sent(self, sent: Sent, send_time: SendTime, *, instants: Sequence[str], is_request: bool) -> None:
         """Count a sent message with these instants of speech. `is_request`: it requests a response."""
-        self.wire_bytes_sent += sent.wire_bytes
-        self.audio_bytes_sent += sent.audio_bytes
-        self.late_chunks += sent.late
+        self.count_bytes(sent.wire_bytes, sent.audio_bytes, late=sent.late)
         if self.state is State.OVER:
             return
         ends_speech = "speech_end" in instants
@@ -196,6 +194,12 @@ class PendingTurn(Instants):
             self.input_complete_ns = self.undetected_ns
             self.progress_ns = max(self.progress_ns, send_time.at_ns)
             self.state = self.state_after_speech()
+
+    def count_bytes(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
+        """Count the bytes of a sent message."""
+        self.wire_bytes_sent += wire_bytes
+        self.audio_bytes_sent += audio_bytes
+        self.late_chunks += late
 
     def _on_request_sent(self, send_time: SendTime) -> None:
         """Record the request of the turn's first response, or of the response that follows the function outputs."""
@@ -280,9 +284,13 @@ class PendingTurn(Instants):
 
     @property
     def is_streaming(self) -> bool:
-        """True if the first delta of each kind in the reply has arrived, and the reply's audio is audible."""
+        """True if the first delta of each kind in the reply has arrived, and the reply's audio is audible.
+
+        The reply that is detected in sound has no deltas of a transcript.
+        """
         if self.plan.wants_audio:
-            return self.reply.is_audible and EventKind.TRANSCRIPT_DELTA in self.reply.deltas
+            has_words = self.turn_source is TurnSource.SOUND or EventKind.TRANSCRIPT_DELTA in self.reply.deltas
+            return self.reply.is_audible and has_words
         return EventKind.TEXT_DELTA in self.reply.deltas
 
     def wants_request(self, now_ns: int) -> bool:

@@ -389,13 +389,14 @@ class SessionRecorder:
         histograms.record_several(self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas])
         histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
 
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
+    def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         second = self.target.second
-        self.target.events_sent += 1
+        self.target.events_sent += len(lags_ns)
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
-        if lag_ns is not None:
-            self._record_send_delay(max(0, lag_ns) // NS_PER_US)
+        for lag_ns in lags_ns:
+            if lag_ns is not None:
+                self._record_send_delay(max(0, lag_ns) // NS_PER_US)
 
     def turn_started(self) -> None:
         self.target.second.turns_started += 1

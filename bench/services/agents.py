@@ -242,6 +242,7 @@ class _TwilioWire(msgspec.Struct):
     mark: _Mark | None = None
 
 
+_HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
@@ -251,6 +252,7 @@ class TwilioCallCodec(CallCodec):
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._stream = STREAM.replace(CALL_ID, call_id)
+        self._tail = f'"}},"streamSid":"{self._stream}"}}'.encode()
         self._sequence_number = self._chunks = self._audio_ms = 0
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
@@ -263,12 +265,9 @@ class TwilioCallCodec(CallCodec):
             return encoded.replace(NUMBER, str(self._sequence_number).encode(), 1)
         self._sequence_number += 1
         self._chunks += 1
-        head = (
-            f'{{"event":"media","sequenceNumber":"{self._sequence_number}","media":{{"track":"inbound","chunk":"{self._chunks}",'
-            f'"timestamp":"{self._audio_ms}","payload":"'
-        )
+        head = _HEAD % (self._sequence_number, self._chunks, self._audio_ms)
         self._audio_ms += FRAME_MS
-        return b"".join((head.encode(), data, f'"}},"streamSid":"{self._stream}"}}'.encode()))
+        return b"".join((head, data, self._tail))
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         (event,) = events

@@ -6,6 +6,8 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
+TrackName = Literal["ga-webrtc"]
+"""The dialects of calls over WebRTC. The key `transport` of a target selects them."""
 DialectName = Literal[
     "ga",
     "preview",
@@ -19,5 +21,6 @@ DialectName = Literal[
     "glm",
     "stepfun",
     AgentName,
+    TrackName,
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""

@@ -20,6 +20,7 @@ from bench.services.gemini import service as gemini
 from bench.services.names import DialectName
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.openai.track import GA_TRACK
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
 from bench.wire.dialect import Dialect
 from bench.wire.service import WEBSOCKET, Link, Route, Service
@@ -36,6 +37,9 @@ _NAMED = {
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
+TRACKS: Mapping[Dialect, Dialect] = {GA: GA_TRACK}
+"""The dialects that a service also has over WebRTC, each with the dialect of such calls."""
+_NAMED |= {track.name: track for track in TRACKS.values()}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}
 """The dialects by the names that users type."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
 from msgspec.structs import replace
@@ -18,20 +18,29 @@ from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.event_loop import LoopMonitor
 from bench.transport.interface import ConnectTimings, OpenTransport, Transport
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
 from bench.transport.websocket import open_websocket
 from bench.wire.dialect import Peer
 from bench.wire.events import with_arrival
-from bench.wire.service import SIP, WEBSOCKET, Link
+from bench.wire.service import SIP, WEBRTC, WEBSOCKET, Link
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 MAX_CHALLENGE_CHARACTERS = 300
-TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call}
+
+
+def open_webrtc_call(*arguments: Any) -> Transport:
+    """Open a call over WebRTC, as `OpenTransport` does. Only such calls need the package of its import."""
+    from bench.transport.webrtc.call import open_webrtc
+
+    return open_webrtc(*arguments)
+
+
+TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call, WEBRTC: open_webrtc_call}
 """The functions that open a transport, by the kind of connection."""
 
 

@@ -3,10 +3,6 @@
 The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to `_on_message`, and
 calls `send_due` to send the microphone's chunks. The timeline determines the actions, and the session determines what
 is sent next.
-
-A chunk of the caller's microphone is due when its last sample has been recorded. Each due instant follows from the one
-before, so there is no drift. A microphone that is open between turns records silence (or noise) there; any other
-records only speech.
 """
 
 from __future__ import annotations
@@ -15,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
@@ -24,69 +21,19 @@ from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
+from bench.session.deferred import DEFERRED_NS, MANY, ReceivedSound, SentChunk
+from bench.session.microphone import Microphone
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import ClientMessage, MessageKind, decoder_of
+from bench.wire.dialect import SOUND, ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
-
-class Microphone:
-    """The schedule of audio chunks. While no one speaks, an open microphone loops `silence_chunks`."""
-
-    def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
-        self._between, self._position = silence_chunks, 0
-        """The chunks that are recorded while no one speaks, and the index of the next one."""
-        self._speech: list[ClientMessage] = []
-        """Speech that is not recorded yet, in reverse order."""
-        self._recorded_ns: int | None = None
-        """The instant up to which the microphone has recorded; None while it is closed."""
-
-    def open(self, now_ns: int) -> None:
-        self._recorded_ns = now_ns
-
-    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
-        """Record speech next; if the microphone is already open, after the chunk in progress."""
-        chunks = list(speech)
-        if self._between:
-            chunks = [self._between[self._position], *chunks]
-            self._between, self._position = silence_chunks, 0
-        self._speech[:0] = reversed(chunks)
-
-    def stop_speech(self) -> None:
-        self._speech.clear()
-
-    @property
-    def speaking(self) -> bool:
-        return bool(self._speech)
-
-    @property
-    def due_ns(self) -> int | None:
-        """The instant at which the next chunk is due; None while there is nothing to record."""
-        if self._recorded_ns is None:
-            return None
-        if self._speech:
-            return self._recorded_ns + _length_ns(self._speech[-1])
-        return self._recorded_ns + _length_ns(self._between[self._position]) if self._between else None
-
-    def pop_due(self) -> tuple[ClientMessage, int]:
-        """Record the next chunk. Return (chunk, instant at which it is due)."""
-        due_ns = self.due_ns
-        assert due_ns is not None, "nothing is recorded"
-        # from its due instant, not from now, so that the schedule does not drift
-        self._recorded_ns = due_ns
-        if self._speech:
-            return self._speech.pop(), due_ns
-        chunk = self._between[self._position]
-        self._position = (self._position + 1) % len(self._between)
-        return chunk, due_ns
-
-
-def _length_ns(message: ClientMessage) -> int:
-    assert message.duration_ns is not None, "only audio is recorded"
-    return message.duration_ns
-
-
+APPEND, SET_UP = MessageKind.APPEND, MessageKind.SET_UP
+"""The kinds with which every message is compared, because access to a member of an enumeration is slow."""
+AUDIO_DELTA = EventKind.AUDIO_DELTA
+LATE_SHARE = 10
+"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 FAR_NS = 3_600_000_000_000
 DECISIVE = frozenset(
     (
@@ -96,8 +43,6 @@ DECISIVE = frozenset(
     )
 )
 """The events after which the session may have work to do although the turn continues."""
-LATE_SHARE = 10
-"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 
 
 class SessionListener(Protocol):
@@ -109,8 +54,8 @@ class SessionListener(Protocol):
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         return
 
-    def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was sent. `lag_ns` is how late it was; None if it is not paced."""
+    def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
+        """Note that messages were sent. `lags_ns` is how late each was; None if it is not paced."""
         return
 
     def turn_started(self) -> None:
@@ -161,6 +106,15 @@ class SessionIO:
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
         """The instant before which no turn may begin, because the service asked for a pause."""
+        self._deferred: list[SentChunk | ReceivedSound] = []
+        """The sent chunks and received sound that the timeline and the listener have not received yet, in order."""
+        self._deferred_until_ns = NEVER_NS
+        """The arrival from which on sound is not deferred."""
+        self._is_woken = False
+        """True if something that was deferred, and is applied now, wakes the session."""
+        self._is_logged = transport.keeps_texts
+        """True if a log gets each input at once."""
+        self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
 
@@ -192,6 +146,7 @@ class SessionIO:
         return None if is_over else self.until_sound_sent(timeline, now_ns)
 
     def _start(self, turn: PreparedTurn) -> None:
+        self._settle()
         self.functions.start(turn.calls, turn.response, turn.plan.event_prefix)
         self._timeline.apply(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
         self._listener.turn_started()
@@ -204,7 +159,7 @@ class SessionIO:
 
     def _encode(self, message: ClientMessage) -> bytes:
         data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
-        if message.kind is MessageKind.SET_UP and (fill := self._transport.fill) is not None:
+        if message.kind is SET_UP and (fill := self._transport.fill) is not None:
             return fill(data)
         return data
 
@@ -225,6 +180,7 @@ class SessionIO:
 
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Report a sent message, or the connection's end if it was not sent. `due_ns` is None if it is not paced."""
+        self._settle()
         if sent is None:
             self._record_close()
             return
@@ -235,7 +191,7 @@ class SessionIO:
             return
         at_ns, width_ns, ticket = handed
         lag_ns = None if due_ns is None else at_ns - due_ns
-        late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
+        late = lag_ns is not None and _is_late(message, lag_ns)
         self._timeline.apply(
             inputs.Sent(
                 message.name,
@@ -251,7 +207,7 @@ class SessionIO:
                 played_ms=message.played_ms,
             )
         )
-        self._listener.sent(wire_bytes, message.audio_bytes, lag_ns)
+        self._listener.sent(wire_bytes, message.audio_bytes, (lag_ns,))
         if ticket:
             self._ticket = ticket
             self._record_transmitted()
@@ -270,14 +226,16 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        was_speaking, sent, was_started = self.microphone.speaking, False, self.is_turn_started
-        while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
+        microphone, sent, opening, now_ns = self.microphone, False, self._opening, self._transport.now_ns
+        was_speaking = microphone.speaking
+        while (due_ns := microphone.due_ns) is not None and self._offered is None and now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
-            self._try_send(*self.microphone.pop_due())
-            if self._offered is not None or self._asks_late or self.microphone.speaking is not was_speaking:
+            self._try_send(*microphone.pop_due())
+            if self._is_woken or self._asks_late or self._offered is not None:
                 return True
-            if self.is_turn_started is not was_started:  # deltas of the last reply may no longer be matched
+            # deltas of the last reply may no longer be matched
+            if microphone.speaking is not was_speaking or self._opening is not opening:
                 return True
             sent = True
         return sent and self._timeline.next_deadline_ns < self._wake_ns
@@ -287,24 +245,34 @@ class SessionIO:
         if message is self._opening and self._turn is not None:
             self._opening = None
             self._start(self._turn)  # before the send, because no instant of a turn may precede its start
-        receipt = self._transport.try_send(self._encode(message), stamped=self._is_stamped(message))
+        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        receipt = self._transport.try_send(data, stamped="speech_end" in message.instants)
         if receipt is None:
             self._offered = message, due_ns
-        else:
+        elif message.instants or receipt.unsent or self._is_logged:
             self._record_sent(message, receipt, due_ns)
+        else:
+            (at_ns, _, _), wire_bytes, _ = receipt
+            lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
+            self._deferred.append(SentChunk(wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
+            if len(self._deferred) >= MANY:
+                self._settle()
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
         timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
-        self.streaming, self._wake_ns = timeline.turns.is_streaming, until_ns
+        self.streaming, self._wake_ns, self._is_woken = timeline.turns.is_streaming, until_ns, False
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
             reply = self if self._matches and timeline.turns.is_answering else None
-            self._transport.receive_until(until_ns, self._on_message, reply, self)
+            try:
+                self._transport.receive_until(until_ns, self._on_message, reply, self)
+            finally:
+                self._settle()
         # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
         # is reported before the next actions are determined.
         if self._offered is not None:  # wait until the rest of the chunk is handed over
@@ -326,9 +294,42 @@ class SessionIO:
         events = self._decode(message.data)
         if self._codec is not None:
             events = self._codec.decode(events)
+        handled_ns = self._transport.handled_ns()
+        if self._may_defer and self._for_turn and len(events) == 1 and events[0].kind is AUDIO_DELTA:
+            self._deferred.append(ReceivedSound(events, message, handled_ns))
+            at_ns = message.arrival.at_ns
+            self._deferred_until_ns = min(self._deferred_until_ns, at_ns + DEFERRED_NS)
+            return (at_ns >= self._deferred_until_ns or len(self._deferred) >= MANY) and self._settle()
+        is_woken = self._settle()
+        return self._apply(events, message, handled_ns) or is_woken
+
+    def _settle(self) -> bool:
+        """Apply what is deferred: sent chunks and received sound. Return True if the session must wake.
+
+        The work takes a third of the time if it is done for several messages at once.
+        """
+        if not self._deferred:
+            return False
+        deferred, self._deferred, self._deferred_until_ns = self._deferred, [], NEVER_NS
+        is_woken, sent_wire, sent_audio, lags_ns = False, 0, 0, list[int]()
+        for each in deferred:
+            if isinstance(each, ReceivedSound):
+                is_woken |= self._apply(*each)
+                continue
+            wire_bytes, audio_bytes, lag_ns, late = each
+            self._timeline.sent_chunk(wire_bytes, audio_bytes, late=late)
+            sent_wire, sent_audio = sent_wire + wire_bytes, sent_audio + audio_bytes
+            lags_ns.append(lag_ns)
+        if lags_ns:
+            self._listener.sent(sent_wire, sent_audio, lags_ns)
+        self._is_woken |= is_woken
+        return is_woken
+
+    def _apply(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> bool:
+        """Apply a message to the timeline. Return True if the session must wake."""
         timeline = self._timeline
         timeline.received(events, message)
-        self._listener.received(events, message, self._transport.handled_ns())
+        self._listener.received(events, message, handled_ns)
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.add_template(message, event)
@@ -408,3 +409,7 @@ class SessionIO:
                 self.send(self._script.dialect.function_output(result.output, event_id))
                 output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
                 self._timeline.apply(output_sent)
+
+
+def _is_late(chunk: ClientMessage, lag_ns: int) -> bool:
+    return lag_ns * LATE_SHARE > (chunk.duration_ns or 0)

@@ -29,7 +29,14 @@ from bench.simulator.server_events import Json, Outbox, RejectedError, WireNames
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveSession, SessionForm
-from bench.simulator.simulated_session import ClientEvent, ReceiptFields, SessionParts, SimulatedSession, client_event
+from bench.simulator.simulated_session import (
+    ClientEvent,
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+    client_event,
+)
 from bench.wire.audio import AudioFormatName
 
 
@@ -57,6 +64,11 @@ class Behaviour(SimulatedSession):
             created = {"conversation": {"id": self.ids.new("conv"), "object": "realtime.conversation"}}
             self._outbox.answer(at_ns, self._delays.session_created, (self._dialect.greeting, created))
         self._send_session(at_ns, "created", self._delays.session_created)
+
+    def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
+        """Accept a piece of the caller's audio that did not arrive in an event."""
+        fields: ReceiptFields = {"type": "audio", "event_id": None, "response": None}
+        return EventReceipt(**fields | self._turns.append(audio, at_ns))
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         self._responses.end(response_id, at_ns, status, details)

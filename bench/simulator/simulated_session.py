@@ -55,6 +55,8 @@ class SimulatedSession(ABC):
     without_audio = staticmethod(without_audio_tokens)
     """A function that returns an event without the tokens of audio that is not sent."""
     _outbox: Outbox
+    wake: Callable[[], None] = staticmethod(lambda: None)
+    """A function that lets the connection look for due events. It is called after input that is not a message."""
 
     @abstractmethod
     def open(self, at_ns: int) -> None:
@@ -113,6 +115,28 @@ class SimulatedSession(ABC):
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
         """Plan the event that reports the error, if the protocol has one."""
+
+
+class ClosingSession(SimulatedSession):
+    """A session that ends with an event that closes its connection. Later events are not sent."""
+
+    _is_closed = False
+    _servers: ResponseSlots
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            yield event
+            if event.close:
+                self._is_closed = True
+                return
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def end(self) -> None:
+        self._servers.sessions -= 1
+        for component in (self._outbox, self):
+            vars(component).clear()
 
 
 class SessionParts(NamedTuple):

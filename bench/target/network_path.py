@@ -50,9 +50,12 @@ def network_path_of(
         if key not in address.link.settings and getattr(settings, key) is not None:
             raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
+    if proxy is not None and address.link.has_media:
+        raise context.refuse("proxy", "must be none for calls over WebRTC, whose audio does not pass a proxy")
     path = replace(
         _direct_path(settings, context),
         proxy=proxy,
+        srtp=address.link.has_media,
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
@@ -76,6 +79,7 @@ def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkP
         address=_ip_address(settings.resolve, context),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
+        call_hosts=_call_hosts(settings.call_hosts or (), context),
     )
 
 
@@ -95,7 +99,6 @@ def _telephone_path(
         address=direct.address or (address.zoned if proxy is None else proxy.address),
         sip_proxy="" if proxy is None else str(proxy),
         srtp=tls if settings.srtp is None else settings.srtp == "required",
-        call_hosts=_call_hosts(settings.call_hosts or (), context),
     )
     unused = [key for key in WEBSOCKET.settings if getattr(settings, key) is not None]
     notices = () if proxy is None else proxy.notices(context.names["proxy"])

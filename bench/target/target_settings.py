@@ -37,7 +37,7 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.services.names import DialectName
+from bench.services.names import DialectName, TrackName
 from bench.transport.challenges import TOKEN_CHARACTER
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from bench.files.yaml_file import LocatedValue
 
 OPTION = "option"
+EVENT_FORMATS = tuple(name for name in get_args(DialectName) if name not in get_args(TrackName))
+"""The values of `dialect`."""
 SIMULATOR_PORT = 8765
 """The port that `rtbench simulate` listens on by default."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
@@ -208,7 +210,12 @@ class TargetSettings:
     )
     service: str | None = field_key(Deferred(_service), "A known service, instead of its `url` or in addition to it.")
     dialect: str | None = option(
-        "format of the service's events (default: determined by its address)", "NAME", words=get_args(DialectName)
+        "format of the service's events (default: determined by its address)", "NAME", words=EVENT_FORMATS
+    )
+    transport: str | None = option(
+        "transport of the audio: in messages, or over WebRTC (default: websocket)",
+        "NAME",
+        words=("websocket", "webrtc"),
     )
     api_version: str | None = field_key(
         ApiVersionValidator(WORD_PATTERN, 'text, as in "2025-04-01-preview"'),
@@ -282,7 +289,7 @@ class TargetSettings:
         kind=int,
     )
     rtp_ports: str | None = option(
-        "local UDP ports for the audio of telephone calls, two for each call (default: 16384-32767)",
+        "local UDP ports for the audio of calls by telephone or WebRTC, two for each call (default: 16384-32767)",
         "FIRST-LAST",
         RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767"),
     )
@@ -300,11 +307,11 @@ class TargetSettings:
         words=("none", "required"),
     )
     codec: str | None = option(
-        "codec of telephone calls (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
+        "codec of calls by telephone or WebRTC (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
     )
     call_hosts: tuple[str, ...] | None = option(
-        "hosts to which telephone calls may be redirected, and which an agent on this machine may name, as "
-        "HOST or HOST:PORT (default: only the host and port of the URL and the proxy)",
+        "hosts to which telephone calls may be redirected, and which an agent on this machine, or a service over "
+        "WebRTC, may name, as HOST or HOST:PORT (default: only the host and port of the URL and the proxy)",
         "A,B",
         OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070")),
         quiet=True,

@@ -14,6 +14,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
-from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, scope_of
+from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, TRACKS, scope_of
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     check_headers,
@@ -60,7 +61,7 @@ from bench.target.target_settings import (
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
-from bench.wire.service import BASIC, BEARER, MODEL, Service
+from bench.wire.service import BASIC, BEARER, MODEL, WEBRTC, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -350,6 +351,21 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
 
 
 def _address(settings: TargetSettings, names: KeyNames) -> Address:
+    address = _address_of_events(settings, names)
+    if settings.transport != "webrtc":
+        return address
+    dialect, source = TRACKS.get(address.dialect), names["transport"]
+    if dialect is None:
+        known = " or ".join(each.name for each in TRACKS)
+        raise SettingError("transport", f"{source} webrtc needs the dialect {known}, not {address.dialect.name}")
+    if find_spec("OpenSSL") is None:
+        raise SettingError(
+            "transport", f"{source} webrtc needs a package that is missing: pip install 'rtbench[webrtc]'"
+        )
+    return replace(address, dialect=dialect, link=WEBRTC)
+
+
+def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:
     if settings.url is not None:
         if settings.endpoint is not None:
             other = "url" if settings.service is None else "service"

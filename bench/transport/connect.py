@@ -40,8 +40,8 @@ from bench.catalogue.outcomes import LOOKUPS_FULL, OTHER_LOGIN, OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
-from bench.transport.event_loop import HubLocal
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
+from bench.transport.loop_monitor import HubLocal
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     QUOTED,

@@ -10,17 +10,23 @@ import errno
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
+from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.base.errors import ConnectError
+from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
-MAX_DATAGRAM_BYTES = 65_535
-HANDFUL = 64
-"""The maximum number of datagrams that are read from a socket at once."""
+try:
+    from bench.transport._datagrams import DatagramReader
+except ModuleNotFoundError as missing:
+    if missing.name != "bench.transport._datagrams":  # as in `bench.wire.audio`
+        raise
+    from bench.transport._datagrams_interpreted import DatagramReader  # type: ignore[assignment]
+
+EMPTY = (0, errno.EAGAIN, errno.EINTR)
+"""The error numbers of a read after which the socket is empty, or is read again."""
 FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
@@ -36,6 +42,7 @@ class DatagramSocket:
 
     def __init__(self, raw: socket.socket, *, notes_refusals: bool = False) -> None:
         self._raw = raw
+        self._reader = DatagramReader(raw)
         self._notes_refusals = notes_refusals and _request_errors(raw)
         raw.setblocking(False)
         enable_timestamps(raw)
@@ -51,24 +58,15 @@ class DatagramSocket:
     def fileno(self) -> int:
         return self._raw.fileno()
 
-    def receive(self) -> Iterator[Datagram]:
-        """Yield the datagrams that have arrived, at most `HANDFUL`."""
-        for _ in range(HANDFUL):
-            now_ns = monotonic_ns()
-            try:
-                data, ancillary, _, source = self._raw.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
-            except (BlockingIOError, InterruptedError):
-                self._empty_ns = now_ns
-                return
-            except OSError:  # an ICMP error, which the kernel reports once
-                self._read_errors()
-                return
-            at_ns = arrival_ns(ancillary)
-            if at_ns is None:
-                now_ns = monotonic_ns()
-                yield data, source, Arrival(now_ns, now_ns - self._empty_ns, is_kernel=False)
-            else:
-                yield data, source, Arrival(at_ns)
+    def receive(self, most: int = HANDFUL) -> list[Datagram]:
+        """Return the datagrams that have arrived, at most `most` of up to `HANDFUL`. The others stay in the socket."""
+        now_ns = monotonic_ns()
+        datagrams, error = self._reader.receive(self._empty_ns, most)
+        if error not in EMPTY:  # an ICMP error, which the kernel reports once
+            self._read_errors()
+        elif len(datagrams) < most:
+            self._empty_ns = now_ns
+        return datagrams
 
     def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
         """Send a datagram. Return None if the kernel does not accept it."""
@@ -98,6 +96,7 @@ class DatagramSocket:
         return has_any
 
     def close(self) -> None:
+        self._reader.close()
         self._raw.close()
 
 

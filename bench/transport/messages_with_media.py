@@ -1,17 +1,21 @@
 """The transport of a session with messages and a track of media: two connections, in one order of arrival.
 
-The media are read before each message is passed on, and each `POLL_NS` while the session listens. So the session
-handles a packet at most `POLL_NS` after its arrival, whose timestamp is not affected.
+The media are read before each message is passed on, when packets arrive, and each `POLL_NS` while the session listens.
+Only a wake-up of the session that a packet causes may be late, by up to `POLL_NS`. Timestamps are not affected.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 
-POLL_NS = 5 * NS_PER_MS
+POLL_NS = 20 * NS_PER_MS
+Watch = Callable[[Callable[[], bool]], None]
+"""A function that lets the event loop call another one when packets arrive, until that one returns False."""
 
 
 class MessagesWithMedia:
@@ -20,8 +24,8 @@ class MessagesWithMedia:
     While it listens to the messages, it is their `PacedSender`, and reads the media when that is due.
     """
 
-    def __init__(self, messages: Transport, media: Transport) -> None:
-        self._messages, self._media = messages, media
+    def __init__(self, messages: Transport, media: Transport, watch: Watch) -> None:
+        self._messages, self._media, self._watch = messages, media, watch
         self.handshake, self.fill = messages.handshake, messages.fill
         self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
         self._receiving = self._offered = messages
@@ -29,6 +33,10 @@ class MessagesWithMedia:
         self._on_message: OnMessage | None = None
         self._sender: PacedSender | None = None
         self._poll_ns = 0
+        self._is_woken = False
+        """Whether the session must act because of a packet that arrived while it listened."""
+        self._error: BaseException | None = None
+        """An error of a handler that the event loop called. The session gets it."""
 
     @property
     def keeps_texts(self) -> bool:
@@ -65,9 +73,10 @@ class MessagesWithMedia:
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
-        self._on_message, self._sender = on_message, sender
+        self._on_message, self._sender, self._is_woken = on_message, sender, False
         try:
             if not self._read_media():
+                self._watch(self._on_arrival)
                 self._messages.receive_until(until_ns, self._pass_on, reply, self)
                 self._read_media()
         finally:
@@ -77,6 +86,16 @@ class MessagesWithMedia:
         assert self._on_message is not None, "the session listens"
         is_woken = self._read_media()
         return self._on_message(message) or is_woken
+
+    def _on_arrival(self) -> bool:
+        """Pass on the media that have arrived. Return False if the session does not listen."""
+        if self._on_message is None:
+            return False
+        try:
+            self._is_woken |= self._read_media()
+        except BaseException as error:  # the event loop would only print it, and wake no session
+            self._is_woken, self._error = True, error
+        return True
 
     def _read_media(self) -> bool:
         """Pass on the media that have arrived. Return True if the session must act."""
@@ -98,10 +117,14 @@ class MessagesWithMedia:
 
     @property
     def due_ns(self) -> int:
-        return min(self._poll_ns, NEVER_NS if self._sender is None else self._sender.due_ns or NEVER_NS)
+        sender_ns = NEVER_NS if self._sender is None else self._sender.due_ns or NEVER_NS
+        return 0 if self._is_woken else min(self._poll_ns, sender_ns)
 
     def send_due(self) -> bool:
-        is_woken = self._poll_ns <= self.now_ns() and self._read_media()
+        if self._error is not None:
+            raise self._error
+        is_woken, self._is_woken = self._is_woken, False
+        is_woken |= self._poll_ns <= self.now_ns() and self._read_media()
         if self._sender is not None and (self._sender.due_ns or NEVER_NS) <= self.now_ns():
             return self._sender.send_due() or is_woken
         return is_woken

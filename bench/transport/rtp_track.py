@@ -20,19 +20,26 @@ from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import StreamNumbers
-from bench.wire.connection import ReceivedMessage, RtpMeasured
+from bench.transport.media.rtp import StreamNumbers, is_report
+from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
+from bench.wire.events import ServerEvent
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
 
 
 class RtpTrack:
-    """A track of audio in both directions. Its media are None until they are agreed."""
+    """A track of audio in both directions. Its media are None until they are agreed.
 
-    def __init__(self, host: str, ports: range) -> None:
+    If `is_muxed` is True, RTCP has the port of RTP, and the owner reads the socket, which has other packets, too.
+    """
+
+    def __init__(self, host: str, ports: range, *, is_muxed: bool = False) -> None:
         self.rtp, self.rtcp = map(DatagramSocket, media_sockets(host, ports))
+        if is_muxed:
+            self.rtcp.close()
+            self.rtcp = self.rtp
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
@@ -57,7 +64,7 @@ class RtpTrack:
             return
         self.media, self._start_ns = _new_media(agreed), answered_ns
         while self._early:
-            self._accept(*self._early.popleft())
+            self.accept(*self._early.popleft())
 
     @property
     def next_ns(self) -> int:
@@ -73,19 +80,28 @@ class RtpTrack:
             return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(self.rtp.refusal)}")
         return SendReceipt(send_time, len(packet))
 
-    def read(self, sock: DatagramSocket) -> None:
-        """Read the datagrams of one of the sockets."""
-        now_ns, media = monotonic_ns(), self.media
-        if sock is self.rtp:
-            for data, source, arrival in sock.receive():
-                self._accept(data, source, arrival)
-            self.drained_ns = now_ns
-            return
+    def read_audio(self, due_ns: int = 0) -> None:
+        """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
+        now_ns = monotonic_ns()
+        for data, source, arrival in self.rtp.receive():
+            self.accept(data, source, arrival, due_ns)
+        self.drained_ns = now_ns
+
+    def read_reports(self) -> None:
+        """Read the RTCP packets."""
+        media, sock = self.media, self.rtcp
         for data, _, arrival in sock.receive():
             if media is not None:
                 media.received_report(data, arrival.at_ns)
 
-    def _accept(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+        """Accept a packet of RTP or RTCP."""
+        if not is_report(data):
+            self.accept(data, source, arrival)
+        elif self.media is not None:
+            self.media.received_report(data, arrival.at_ns)
+
+    def accept(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
         if self.media is None:  # the answer may be in another socket, or its session may not have run yet
             self._early.append((data, source, arrival))
             return
@@ -94,7 +110,7 @@ class RtpTrack:
         if self.on_packet is not None:
             self.on_packet(data, source, arrival)
         for frame in self.media.received(data, arrival, source[:2]):
-            self.frames.append((frame, arrival.at_ns))
+            self.frames.append((frame, max(arrival.at_ns, due_ns)))
 
     def expire(self, now_ns: int) -> None:
         """Release the frames whose earlier packets are missing, and send a report, if these are due."""
@@ -155,6 +171,41 @@ class RtpTrack:
     def close(self) -> None:
         self.rtp.close()
         self.rtcp.close()
+
+
+class TrackTransport:
+    """The part of a `Transport` that is the same for each call whose audio is a track."""
+
+    keeps_texts = False
+
+    def __init__(self, track: RtpTrack) -> None:
+        self.track = track
+        self._closed: ConnectionClosed | None = None
+        self.handshake = Connected({}, {})
+        self.fill: Callable[[bytes], bytes] | None = None
+
+    def now_ns(self) -> int:
+        return monotonic_ns()
+
+    def handled_ns(self) -> int:
+        return monotonic_ns() - self.track.held_ns
+
+    def flush(self) -> SendReceipt | None:
+        return None  # `try_send` leaves nothing over; it fails only after the end of the call
+
+    def transmitted(self) -> list[Transmitted]:
+        return []
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        return None if self.track.frames else self._closed
+
+    @property
+    def watermark_ns(self) -> int:
+        return self.track.drained_ns
+
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        """Do nothing: a packet is audio, which cannot be matched."""
 
 
 def _new_media(agreed: AgreedMedia) -> CallMedia:

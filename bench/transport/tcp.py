@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -16,9 +17,11 @@ from gevent.hub import Waiter
 from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S, NS_PER_US
 from bench.catalogue.outcomes import NO_READ
-from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
+from bench.transport.event_loop import READABLE, CallbackScheduler, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
+from bench.transport.fast.sending import send_at_once
 from bench.transport.interface import PacedSender
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.socket_read import SocketRead
 from bench.transport.tx_timestamps import TxTimestamps
 from bench.wire.connection import NetworkMeasured, Transmitted
@@ -26,6 +29,8 @@ from bench.wire.connection import NetworkMeasured, Transmitted
 SHARE_NS = 10_000_000
 """The time of work in the event loop after which a connection yields, although it could read more."""
 WRITABLE = 2
+LATER = (errno.EAGAIN, errno.EINTR)
+"""The errors after which a send may succeed."""
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MAX_HELD_BYTES = 1 << 22
@@ -45,7 +50,7 @@ PeerScope = Literal["service", "proxy"]
 class UnsentBytes:
     """Bytes that the kernel has not accepted yet."""
 
-    data: memoryview
+    data: bytes | memoryview
     stamped: bool
 
 
@@ -237,7 +242,7 @@ class TcpStream:
         """
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
-                self._read_watcher.stop()
+                self._stop_watching()
                 self._poller.add(self._fd, self.on_readable)
                 self._polled_from_ns = monotonic_ns()
             return
@@ -245,6 +250,10 @@ class TcpStream:
         if not self._read_watcher.active:
             self._read_watcher.start(self.on_readable, NEVER_POLLED_NS)
             self._polls = self._watch.start(self._fd)  # in the epoll set from the next poll
+
+    def _stop_watching(self) -> None:
+        self._read_watcher.stop()
+        self._watch.stop(self._fd)
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
@@ -258,7 +267,7 @@ class TcpStream:
         """
         on_read = self._take
         if on_read is None:  # no listener: the bytes stay in the socket
-            self._read_watcher.stop()
+            self._stop_watching()
             self._leave_poller()
             return
         try:
@@ -310,7 +319,7 @@ class TcpStream:
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         if self._unsent is not None:  # the offered data is half sent: a frame within it would break both
             self._finished = self._write(self._unsent, until_ns)
-        return self._write(UnsentBytes(memoryview(data), stamped), until_ns)
+        return self._write(UnsentBytes(data, stamped), until_ns)
 
     def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> SendTime:
         self._unsent = unsent
@@ -368,12 +377,25 @@ class TcpStream:
             except OSError as error:
                 self._send_failure = self._send_failure or error.errno or 0
                 raise
-            unsent.data = unsent.data[count:]
-            if not unsent.data:
+            if count < len(unsent.data):
+                unsent.data = memoryview(unsent.data)[count:]
+            else:
+                unsent.data = b""
                 return SendTime(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        unsent = UnsentBytes(memoryview(data), stamped)
+        if not stamped:
+            at_ns, width_ns, count = send_at_once(self._fd, data)
+            if count == len(data):
+                self._transmit.note_written(count)
+                self._unsent = None
+                return SendTime(at_ns, width_ns)
+            if count >= 0:
+                self._transmit.note_written(count)
+                data = data[count:]
+            elif -count not in LATER:  # as in `_send_unsent`; the kernel reports each error only once
+                self._send_failure = self._send_failure or -count
+        unsent = UnsentBytes(data, stamped)
         try:
             send_time = self._send_unsent(unsent)
         except OSError:  # `flush` gets the same error, and its caller can handle it
@@ -440,6 +462,7 @@ class TcpStream:
 
     def close(self) -> None:
         self._leave_poller()
+        self._watch.stop(self._fd)
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
         self._sender = self._tick = None  # the listener may hold a reference to this connection
@@ -447,6 +470,7 @@ class TcpStream:
         self._held.clear()
         self._reader.close()
         self._sock.close()
+        self._fd = -1  # another socket may soon have the same number
 
 
 def pass_on(remainder: SocketRead | None, sieve: Sieve, on_read: TakeRead) -> bool:

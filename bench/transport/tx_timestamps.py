@@ -62,8 +62,9 @@ class TxTimestamps:
     """The transmit timestamps of one TCP socket.
 
     The socket must be connected and non-blocking, and nothing must have been written to it before. `enabled` is True if
-    the platform supports transmit timestamps. All data must be written with `send`. The ticket of a send is the number
-    of bytes that were written up to its end. So if a ticket is acknowledged, all earlier tickets are acknowledged, too.
+    the platform supports transmit timestamps. All data must be written with `send`, or counted by `note_written`. The
+    ticket of a send is the number of bytes that were written up to its end. So if a ticket is acknowledged, all earlier
+    tickets are acknowledged, too.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -91,13 +92,17 @@ class TxTimestamps:
         """
         if not (stamped and self.enabled):
             count = self._sock.send(data)
-            self._written += count
+            self.note_written(count)
             return count
         count = self._sock.sendmsg([data], _ASK)
         self._written += count
         # The kernel identifies the last byte that it accepted. It may accept only a part of `data`.
         self._requested[(self._written - 1) % PLACES] = self._written
         return count
+
+    def note_written(self, count: int) -> None:
+        """Count bytes that were written to the socket without a timestamp."""
+        self._written += count
 
     def pop(self) -> list[Transmitted]:
         """Return the timestamps that arrived since the last `pop`."""

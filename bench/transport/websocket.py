@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.fast.reader import MessageReader
+from bench.transport.fast.sending import masked_frame
 from bench.transport.interface import (
     ABNORMAL,
     BAD_FRAME,
@@ -45,12 +45,10 @@ from bench.transport.interface import (
     SendReceipt,
 )
 from bench.transport.parser import (
-    MASK_BYTES,
     MAX_LENGTH,
     SWITCHING,
     HttpResponse,
     ProtocolParser,
-    masked_frame,
     offered_deflate,
     refusal,
 )
@@ -76,6 +74,7 @@ TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")
 """The pattern of the names that errors quote."""
 HANDFUL = 64
 """The maximum number of messages that are passed on at once. After them, the listener can act."""
+OPEN = State.OPEN
 _SILENT = logging.getLogger("bench.transport.websocket")
 # also if the root's level is lower: websockets logs the request's headers with the keys
 _SILENT.setLevel(logging.WARNING)
@@ -218,8 +217,8 @@ class WebSocket:
             return None
 
     def _frame_of(self, message: bytes) -> bytes:
-        if self._parser.deflate is None and self._protocol.state is State.OPEN:
-            return masked_frame(message, os.urandom(MASK_BYTES))
+        if self._parser.deflate is None and self._protocol.state is OPEN:
+            return masked_frame(message)
         send = self._protocol.send_binary if type(message) is BinaryMessage else self._protocol.send_text
         send(message)
         return b"".join(self._protocol.data_to_send())

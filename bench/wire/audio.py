@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 import msgspec
@@ -42,7 +42,7 @@ class AudioFormat:
         """True if the bytes of the format are unencoded samples."""
         return self.decode is _pcm_samples
 
-    @property
+    @cached_property
     def bytes_per_s(self) -> int:
         return self.rate_hz * self.sample_bytes
 

@@ -53,6 +53,11 @@ SIP = Link(
     address_form="SIP URI", credential="digest", is_http=False, is_tls_by_scheme=False, has_media=True, sockets=3,
 )  # fmt: skip
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
+WEBRTC = Link(
+    ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
+    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts"), has_media=True, sockets=2,
+)  # fmt: skip
+"""The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
 
 
 class KeyHeader(NamedTuple):

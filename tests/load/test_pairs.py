@@ -21,7 +21,7 @@ from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, 
 from bench.load.planning.run_plan import per_minute_of
 from bench.session.dial import Dialer
 from bench.target.tokens import Keyring
-from bench.transport.event_loop import LoopMonitor
+from bench.transport.loop_monitor import LoopMonitor
 from tests.helpers import MS, at, build_observation, build_session, resolve_target
 
 

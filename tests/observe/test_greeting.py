@@ -259,3 +259,14 @@ def test_a_telephone_call_that_falls_silent_after_a_sound_was_not_without_a_soun
     assert (first.outcome, second.outcome) == ("ok", "timeout:first_delta")
     assert second.detail == f"{LIMIT}no RTP packet with the agreed audio was received"
     assert remedy_of(second.outcome, second.detail).startswith("the agent stopped sending audio")
+
+
+def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
+    turn = ended(voice(number) for number in range(1_200))
+
+    assert (turn.outcome, turn.detail) == (
+        "timeout:response",
+        "the reply had no silence that ends it (reply_silence_ms) within 20 s (timeout `response`)",
+    )
+    assert remedy_of(turn.outcome, turn.detail).startswith("the audio has no silence")
+    assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)

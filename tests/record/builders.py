@@ -61,7 +61,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
             record.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)), arrival.at_ns + 70_000)
-            record.sent(6_500, 4_800, 2 * MS)
+            record.sent(6_500, 4_800, (2 * MS,))
             record.turn_ended(
                 build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS)
             )

@@ -381,7 +381,7 @@ def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, reco
     receive(record, session_created(), lag_ns=1)
     receive(record, delta(GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
     receive(record, delta(GA, "audio", "r1", "abc"))
-    record.sent(650, 480, None)
+    record.sent(650, 480, (None,))
     record.turn_ended(build_observation(outcome="failed:x"))
     record.turn_ended(build_observation(outcome="unfinished"))
     recorder.event_loop_delay(7 * MS)

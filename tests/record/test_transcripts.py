@@ -98,3 +98,23 @@ def no_room(write: Any) -> Any:
         return int(write(file, data[: left.pop()]))
 
     return cut
+
+
+def test_a_transcript_line_has_the_texts_of_caller_and_reply(folder: Path) -> None:
+    one = recorder(folder)
+    talk(one, "w0-000001", "grüezi")
+    one.close()
+    finalize(folder)
+
+    assert read(folder / "transcripts.jsonl") == [
+        {
+            "session_id": "w0-000001",
+            "service_session_id": "sess_1",
+            "turn": 1,
+            "step": "greeting",
+            "response_id": "resp_1",
+            "item_id": "item_1",
+            "input_text": "grüezi",
+            "reply_text": "You said grüezi.",
+        }
+    ]

@@ -39,7 +39,7 @@ from reports.render.blocks import (
 )
 from reports.render.html import environment
 from reports.render.html import render_html as page_html
-from reports.render.markdown import markdown_blocks
+from reports.render.markdown import markdown_blocks, render_markdown
 from reports.render.markers import SHAPES
 from reports.render.svg import (
     Plot,
@@ -205,3 +205,27 @@ def test_numbers_have_at_most_three_significant_digits(value: float | None, text
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert formatting.format_duration(seconds).replace(NBSP, " ") == text
+
+
+def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
+    sections = [
+        Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
+        Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])]),
+        Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
+    ]
+    badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
+    page = Page("", badges, "It is quick.", [Banner(["First.", "Second."])], sections, notes="voice", footer="The end.")
+
+    assert render_markdown(page) == (
+        "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
+        "<details><summary>Cost</summary>\n\nNothing.\n\n"
+        "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
+    )
+
+
+def test_a_readout_lists_only_lines_with_a_value() -> None:
+    plot = Plot(100, 100, left=0, right=0, top=0, bottom=0, title="Waits")
+    plot.read_lines([(1, 10.0, "first"), (2, 20.0, "second")], [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})])
+
+    assert plot.stops is not None
+    assert plot.stops["t"] == ["first · direct 5 ms · gateway 6 ms", "second"]

@@ -21,9 +21,10 @@ from reports.analysis.summary.cost import KINDS, RunCost, money_of
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.turns import target_labels
-from reports.pages.run_report.sections import arrivals, network
+from reports.pages.run_report.sections import arrivals, health, network
 from reports.pages.run_report.sections.arrivals import limits_in_all
 from reports.pages.run_report.sections.cost import cost, cost_notes, costs
+from reports.pages.run_report.sections.health import incident_lines
 from reports.pages.run_report.sections.network import round_trips
 from reports.results.json_entries import to_json_data
 from tests.reports import synthetic
@@ -430,3 +431,11 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
         assert "do not trust" not in printed
         assert ("simulator late" in printed) == shown
     assert len(summary.incidents) == 1
+
+
+def test_incidents_without_recorded_text_are_counted() -> None:
+    recorded = {"at_utc_ns": 0, "worker": 1, "kind": "auth_refresh", "text": "<b>identity endpoint: 500</b>"}
+    summary = summary_of(Plan(), incidents=[recorded], totals={"incident_counts": {"auth_refresh": 240}})
+
+    assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
+    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(health.incidents(summary))

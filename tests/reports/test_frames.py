@@ -27,8 +27,10 @@ from reports.analysis.summary.summary import Summary
 from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.turns import measured_turns
 from reports.pages.run_report.bar_charts import segment_bars as draw
+from reports.pages.run_report.sections import latency
 from reports.text.cells import breakdown_title
 from tests.reports import synthetic
+from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import STEPS, Plan
 
@@ -244,3 +246,10 @@ def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: P
         assert band.mean_ms == pytest.approx(near.mean(), rel=0.02)
         assert band.turns == pytest.approx(2 * half * len(waits), abs=2)
         assert sum(segment.mean_ms for segment in band.segments) == pytest.approx(band.mean_ms)
+
+
+def test_too_few_turns_have_no_histogram() -> None:
+    summary = summary_of(Plan(sessions=1, turns=2))
+
+    assert latency.distributions(summary) is None
+    assert "Latency distribution" in section_html(latency.distributions(summary_of(Plan())))

@@ -242,3 +242,23 @@ def test_the_gaps_of_a_stored_log_are_found() -> None:
     assert sum(end - begin for begin, end in found) == pytest.approx(
         row["audio_bytes_received"] / 48_000 * 1e9, abs=1e6
     )
+
+
+def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) -> None:
+    summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
+    (median, *_) = turns_drawn(summary)
+
+    assert math.isnan(median.end_s)
+    assert "length unknown" in speech_timeline.speech([median]).svg()
+    assert "its end is unknown" in speech_timeline.turn_numbers(median)
+
+
+@pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
+def test_a_reply_beyond_the_axis_is_broken_off_with_its_time(wait_s: float, end_s: float, broken: bool) -> None:
+    talk = replace(TALK, wait_s=wait_s, end_s=end_s)
+    drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
+
+    assert speech_timeline.breaks([talk]) == broken
+    assert ('class="broken"' in drawn) == broken
+    assert (f">to {end_s:g} s<" in drawn or f">reply from {wait_s:g} s<" in drawn) == broken
+    assert "+25 s" not in drawn

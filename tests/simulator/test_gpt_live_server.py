@@ -264,3 +264,16 @@ def test_a_failed_backend_response_ends_a_delegation_without_an_answer() -> None
     failed = next(event["event"] for event in received if event.get("event", {}).get("type") == "response.failed")
     assert failed["response"]["error"]["code"] == "server_error"
     assert all(event["error"]["code"] != "function_call_outputs_required" for event in received if "error" in event)
+
+
+@pytest.mark.parametrize(("line", "number"), [("drop,at=first_delta", 0), ("drop,at=next_delta", 1)])
+def test_a_fault_affects_each_utterance_once(line: str, number: int) -> None:
+    call, actions, noted = injected(line)
+    remaining = delivered(actions)
+
+    missing = [sent.utterance for sent in call.sent if sent not in remaining and sent.utterance is not None]
+    assert missing == [1, 2]
+    for utterance in missing:
+        deltas = [sent for sent in call.sent if sent.utterance == utterance]
+        assert deltas[number] not in remaining
+    assert [fault.response is None for fault in noted].count(True) == 2

@@ -368,3 +368,15 @@ def test_an_injected_failure_of_a_transcription_has_the_types_of_the_sdk() -> No
 
     assert body(events[-1])["error"]["code"] == "rate_limit_exceeded"
     assert_typed(OPENAI_GA.transcribing(), [body(event) for event in events if event.type.startswith(TRANSCRIPT)])
+
+
+def test_the_first_input_of_each_response_is_a_place() -> None:
+    struck = injector("close,at=input")
+    struck.received("session.update", AT_NS)
+    assert list(struck.actions([], AT_NS)) == []
+    for _ in range(2):
+        struck.received("input_audio_buffer.append", AT_NS)
+    assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
+    list(struck.actions(events_of(build_behaviour()), AT_NS))
+    struck.received("conversation.item.create", AT_NS)
+    assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]

@@ -14,16 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.clock import monotonic_ns
-from bench.transport import _loop_interpreted, event_loop
-from bench.transport.event_loop import (
-    ACCOUNT_NS,
-    MIN_PASS_INTERVAL_NS,
-    NO_SNAPSHOT,
-    READABLE,
-    CallbackScheduler,
-    LoopMonitor,
-    PollSnapshot,
-)
+from bench.transport import _loop_interpreted, event_loop, loop_monitor
+from bench.transport.event_loop import MIN_PASS_INTERVAL_NS, READABLE, CallbackScheduler
+from bench.transport.loop_monitor import ACCOUNT_NS, NO_SNAPSHOT, LoopMonitor, PollSnapshot
 from tests.examples import thorough
 from tests.helpers import MS
 
@@ -80,8 +73,8 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
     found = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
-    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr(loop_monitor, "readable", lambda epoll: next(found))
+    monkeypatch.setattr(loop_monitor, "monotonic_ns", lambda: next(clock))
     for _ in range(3):
         watch.check()
 
@@ -100,8 +93,8 @@ def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch
     found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
-    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr(loop_monitor, "readable", lambda epoll: next(found))
+    monkeypatch.setattr(loop_monitor, "monotonic_ns", lambda: next(clock))
     watch.check()
     watch.check()
 
@@ -111,7 +104,7 @@ def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch
     assert watch.empty_ns(FD, polls, 1_000) == 300
 
 
-@pytest.mark.parametrize("readable", [event_loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("readable", [loop_monitor.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
 def test_readable_returns_the_readable_files_of_an_epoll_set(readable: Callable[[int], list[int] | None]) -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(monkey.get_original("select", "epoll")())
@@ -212,8 +205,8 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("readable", "thread_use"):
-            patched.setattr(event_loop, name, getattr(machine, name))
-        patched.setattr(event_loop, "monotonic_ns", machine.clock)
+            patched.setattr(loop_monitor, name, getattr(machine, name))
+        patched.setattr(loop_monitor, "monotonic_ns", machine.clock)
         drained_ns = dict.fromkeys(arrivals_ns, machine.now_ns)
         watch = LoopMonitor()
         try:
@@ -248,12 +241,13 @@ def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMoni
     poll.
     """
     uses = iter(reported)
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
-    monkeypatch.setattr(event_loop, "thread_use", lambda schedstat: next(uses))
+    monkeypatch.setattr(loop_monitor, "readable", lambda epoll: [])
+    monkeypatch.setattr(loop_monitor, "thread_use", lambda schedstat: next(uses))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: 10**9)
+    watch.start(FD)
+    monkeypatch.setattr(loop_monitor, "monotonic_ns", lambda: 10**9)
     watch._before_poll()
-    monkeypatch.setattr(event_loop, "monotonic_ns", lambda: 10**9 + 10**7)
+    monkeypatch.setattr(loop_monitor, "monotonic_ns", lambda: 10**9 + 10**7)
     watch._after_poll()
     return watch
 
@@ -275,9 +269,17 @@ def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
     assert watch.empty_ns(FD, -1, 1 << 62) == 10**9 + slept_ns
 
 
-def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
+@pytest.fixture
+def watch() -> Iterator[LoopMonitor]:
+    """Return the monitor of the hub, while the loop watches a socket."""
+    monitor = LoopMonitor.of_hub()
+    monitor.start(FD)
+    yield monitor
+    monitor.stop(FD)
+
+
+def test_greenlets_run_before_the_poll_and_not_during_it(watch: LoopMonitor) -> None:
     """If greenlets ran during the poll, their time would count as sleep."""
-    watch = LoopMonitor.of_hub()
     gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
     begun = watch._snapshot
     ran: list[PollSnapshot] = []
@@ -288,8 +290,7 @@ def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
     assert watch._snapshot.at_ns > begun.at_ns
 
 
-def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_sockets() -> None:
-    watch = LoopMonitor.of_hub()
+def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_sockets(watch: LoopMonitor) -> None:
     before = watch.polls
     seen: list[bool] = []
     for _ in range(50):  # One poll is enough, unless a timer is due when the poll begins.
@@ -299,6 +300,16 @@ def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_socke
     assert watch.polls >= before + 50
     assert watch._snapshot_before.at_ns <= watch._snapshot.at_ns <= watch.poll_end_ns
     assert any(seen)
+
+
+def test_polls_are_counted_but_not_checked_while_no_socket_is_watched(watch: LoopMonitor) -> None:
+    watch.stop(FD)
+    before, last = watch.polls, watch._snapshot
+    gevent.sleep(0.001)
+    watch.check_if_due()
+
+    assert watch.polls > before
+    assert watch._snapshot is last
 
 
 def test_each_hub_has_one_loop_monitor() -> None:

@@ -5,7 +5,10 @@ Both give the same messages and timestamps for the same bytes, however these byt
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Sequence
+from types import ModuleType
 
 import pytest
 from hypothesis import example, given
@@ -14,17 +17,19 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from bench.base.clock import Arrival
-from bench.transport.fast import reader
+from bench.base.clock import Arrival, monotonic_ns
+from bench.transport.fast import _sending_interpreted, reader, sending
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import MASK_BYTES, frame_bytes, leading_messages, masked_frame, missing_bytes
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage
+from bench.wire.dialect import BinaryMessage
 from tests.examples import thorough
 from tests.helpers import receive
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 
+EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], ids=["C", "Python"])
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
 TEXTS = SIZES.map(lambda size: text(b"x" * size))
 ODD = st.sampled_from(
@@ -152,6 +157,39 @@ def test_a_frame_that_is_no_plain_text_is_left_to_the_general_parser(frame: byte
     texts, taken = leading_messages(came(text(b"before") + frame + text(b"after")))
 
     assert (texts, taken) == ([ReceivedMessage(b"before", ARRIVAL, 8)], 8)
+
+
+@given(st.binary(max_size=300) | st.integers(0, 70_000).map(bytes), st.binary(min_size=4, max_size=4), st.booleans())
+def test_the_c_and_python_frames_are_equal(payload: bytes, mask: bytes, binary: bool) -> None:
+    message = BinaryMessage(payload) if binary else payload
+
+    assert sending.masked_frame(message, mask) == masked_frame(message, mask)
+
+
+@EACH_SENDING
+def test_each_frame_has_another_mask(kind: ModuleType) -> None:
+    masks = {kind.masked_frame(b"")[2:] for _ in range(200)}
+
+    assert len(masks) == 200
+    assert {len(mask) for mask in masks} == {MASK_BYTES}
+
+
+@EACH_SENDING
+def test_a_send_returns_the_accepted_bytes_or_the_error(kind: ModuleType) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setblocking(False)
+        begun_ns = monotonic_ns()
+        at_ns, width_ns, count = kind.send_at_once(ours.fileno(), b"one")
+        assert (count, peer.recv(9)) == (3, b"one")
+        assert begun_ns <= at_ns <= at_ns + width_ns <= monotonic_ns()
+        while (count := kind.send_at_once(ours.fileno(), b"x" * 70_000)[2]) == 70_000:
+            pass
+        if count > 0:  # the rest did not fit
+            count = kind.send_at_once(ours.fileno(), b"x")[2]
+        assert count == -errno.EAGAIN
+        peer.close()
+        assert kind.send_at_once(ours.fileno(), b"x")[2] == -errno.EPIPE
 
 
 @given(SIZES, st.binary(min_size=4, max_size=4))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -85,6 +85,10 @@ def track(last_ms: int, *loud: range) -> list[PeerAnswer]:
     ]
 
 
+def unwatched(on_arrival: Callable[[], bool]) -> None:
+    """Do nothing: the media are read each `POLL_NS`."""
+
+
 def silent(message: bytes) -> Iterable[PeerAnswer]:
     return ()
 
@@ -98,7 +102,7 @@ def test_messages_and_media_are_passed_on_in_the_order_of_arrival() -> None:
         came.append(((message.arrival.at_ns - start_ns) // MS, type(message.data)))
         return False
 
-    MessagesWithMedia(messages, media).receive_until(start_ns + 100 * MS, note)
+    MessagesWithMedia(messages, media, unwatched).receive_until(start_ns + 100 * MS, note)
 
     assert came == [(at, bytes if at in (30, 55, 90) else BinaryMessage) for at in (0, 20, 30, 40, 55, 60, 80, 90)]
 
@@ -112,7 +116,7 @@ def test_a_session_measures_the_audio_of_a_track_with_the_events_of_its_messages
     start_ns = messages.now_ns()
     media = MemoryTransport(silent, track(3_000, range(300, 500), range(1_400, 1_500)), messages.clock)
     script = build_script(play(100), say("text"), dialect=TRACK)
-    session, _, listening = seated(script, MessagesWithMedia(messages, media))
+    session, _, listening = seated(script, MessagesWithMedia(messages, media, unwatched))
     session.run()
 
     audible_ms = [
@@ -126,7 +130,7 @@ def test_a_session_measures_the_audio_of_a_track_with_the_events_of_its_messages
 
 def test_the_packets_of_real_sockets_are_read_while_no_message_arrives() -> None:
     with line(echoes=False) as quiet, line() as called:
-        transport = MessagesWithMedia(dial(quiet)[0], dial(called)[0])
+        transport = MessagesWithMedia(dial(quiet)[0], dial(called)[0], unwatched)
         for _ in range(3):
             transport.send(FRAME)
         came = phone_messages(transport, lambda found: len(found) == 3)

@@ -33,9 +33,9 @@ from bench.catalogue.timeouts import Timeouts
 from bench.services.gemini.dialect import GEMINI
 from bench.services.registry import DIALECTS
 from bench.simulator.serving.certificates import loopback_tls
-from bench.transport.event_loop import LoopMonitor
 from bench.transport.fast import _interpreted, reader
 from bench.transport.interface import ConnectTimings, PacedSender
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.parser import leading_messages
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import TakeRead, TcpStream, pass_on

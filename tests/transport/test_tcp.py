@@ -34,8 +34,9 @@ from bench.simulator.serving.certificates import loopback_tls
 from bench.transport import connect as connecting
 from bench.transport import tcp, websocket
 from bench.transport.connect import Lookup, connect, connect_first
-from bench.transport.event_loop import LoopMonitor, Poller
+from bench.transport.event_loop import Poller
 from bench.transport.interface import ConnectTimings
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.socket_read import READ_BYTES, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
@@ -540,7 +541,7 @@ def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
         assert poller is not None
         assert len(poller._on_readable) == 1
     assert not poller._on_readable
-    assert not poller._timer.active
+    assert poller.due_ns == NEVER_NS
 
 
 @LINUX

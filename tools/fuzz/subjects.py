@@ -73,6 +73,7 @@ from tests.system.simulator.talk import UPGRADE
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tools.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
+from tools.fuzz.webrtc import webrtc_call
 
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
@@ -377,13 +378,14 @@ def damaged_part() -> Iterator[Subject]:
 
 SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] = {
     "simulated session": (lambda: nullcontext(simulated_session), 250),
-    "simulated server": (simulated_server, 100),
+    "simulated server": (simulated_server, 80),
     "measured session": (lambda: nullcontext(measured_session), 250),
     "heard frames": (lambda: nullcontext(received_frames), 200),
     "telephone call": (lambda: nullcontext(telephone_call), 30),
     "telephone media": (lambda: nullcontext(telephone_media), 30),
     "telephone exchange": (lambda: nullcontext(telephone_exchange), 30),
     "telephone stream": (lambda: nullcontext(telephone_stream), 10),
+    "call over WebRTC": (lambda: nullcontext(webrtc_call), 20),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),
     **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},

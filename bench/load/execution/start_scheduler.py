@@ -21,7 +21,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
 from bench.load.execution.target_state import StartPacer, TargetState, earliest_ns
 from bench.load.planning.tasks import Caller
-from bench.transport.event_loop import LoopMonitor
+from bench.transport.loop_monitor import LoopMonitor
 
 PROBE_POLL_S = 0.05
 TURN_S = 0.001

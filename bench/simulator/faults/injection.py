@@ -21,7 +21,7 @@ import numpy as np
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, OF_RESPONSES, Fault
+from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, BY_WEBRTC, OF_RESPONSES, Fault
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 
@@ -53,6 +53,8 @@ class EndResponse:
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 """An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do what its kind
 states."""
+OF_CALLS = (*BY_TELEPHONE, *BY_WEBRTC)
+"""The kinds of faults that no WebSocket has."""
 RefusalForm = Literal["http", "event", "sip"]
 """The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade, or a SIP response."""
 KINDS_OF_OTHERS: Mapping[RefusalForm, Collection[str]] = {
@@ -334,7 +336,7 @@ class FaultInjector:
         self,
         place: str,
         now_ns: int,
-        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None and fault.kind not in BY_TELEPHONE,
+        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None and fault.kind not in OF_CALLS,
         utterance: int | None = None,
     ) -> Iterator[Fault]:
         """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
@@ -378,7 +380,7 @@ class FaultInjector:
 
 def _fits_event(event: OutgoingEvent, fault: Fault) -> bool:
     """Return whether a fault can change this event."""
-    if fault.kind in BY_TELEPHONE:
+    if fault.kind in OF_CALLS:
         return False
     if fault.kind == "bad_base64":
         return event.audio_bytes > 0

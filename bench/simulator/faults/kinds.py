@@ -105,6 +105,8 @@ IN_RESPONSE = ("response", "first_delta", "next_delta")
 DELTAS = ("first_delta", "next_delta")
 IDENTITY = "identity"
 EXPIRED = "expired"
+BY_WEBRTC = ("dead_candidate", "no_dtls", "bad_fingerprint")
+"""The kinds that only calls over WebRTC have."""
 BY_TELEPHONE = ("early_media", "one_way", "other_port", "hold", "new_port")
 """The kinds that only telephone calls have, except refusals."""
 OF_AUDIO = ("session", "first_delta", "next_delta")
@@ -208,6 +210,11 @@ KINDS: dict[str, FaultKind] = {
         duration_s=Field(Number(0.001, 3_600), "duration of the hold", default=2.0),
     ),
     "new_port": _kind("a re-INVITE moves the agent's audio to another port; only by telephone", OF_AUDIO, "next_delta"),
+    "dead_candidate": _kind("no packet reaches the address in the answer; only over WebRTC", ("upgrade",)),
+    "no_dtls": _kind("the simulator sends no DTLS; only over WebRTC", ("upgrade",)),
+    "bad_fingerprint": _kind(
+        "the DTLS certificate does not have the fingerprint in the answer; only over WebRTC", ("upgrade",)
+    ),
     **{name: _kind(note, ("upgrade",), **(WAIT if name in BEFORE_UPGRADE else {})) for name, note in NOTES.items()},
     "close": _kind(
         "the connection is closed",

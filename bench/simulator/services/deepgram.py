@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -32,7 +32,7 @@ from bench.simulator.responses.response_plan import audio_schedule
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 
@@ -66,7 +66,7 @@ class RefusedError(Exception):
     """A message that the service refuses: the code and the description of its error."""
 
 
-class DeepgramBehaviour(SimulatedSession):
+class DeepgramBehaviour(ClosingSession):
     """One session of Deepgram's Voice Agent."""
 
     fault_places = PLACES
@@ -81,7 +81,6 @@ class DeepgramBehaviour(SimulatedSession):
         self._input: InputSettings | None = None  # None until the settings are applied
         self._output: AudioFormatName = "pcm16"
         self._functions: Sequence[Json] = ()
-        self._is_closed = False
         self._reply: PlannedSeries | None = None  # what remains of the reply in progress
         self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
         self._open_calls: set[str] = set()
@@ -92,21 +91,6 @@ class DeepgramBehaviour(SimulatedSession):
         if (warn_s := self._profile.max_session_s - WARNING_S) > 0:
             warning = {"code": "MAXIMUM_SESSION_LENGTH_APPROACHING", "description": "5 minutes remain."}
             self._plan(at_ns + int(warn_s * NS_PER_S), {"type": "Warning"} | warning)
-
-    def end(self) -> None:
-        self._servers.sessions -= 1
-        for component in (self._outbox, self):
-            vars(component).clear()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in super().due(now_ns):
-            yield event
-            if event.close:
-                self._is_closed = True
-                return
-
-    def next_due_ns(self) -> int | None:
-        return None if self._is_closed else super().next_due_ns()
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         return _error("MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached.", due_ns)

@@ -8,9 +8,11 @@ from bench.simulator.services import agents, azure, deepgram, openai, qwen, voic
 from bench.simulator.services.gemini import behaviour as gemini
 from bench.simulator.services.gpt_live import behaviour as gpt_live
 from bench.simulator.services.telephone import line as telephone
+from bench.simulator.services.webrtc import line as webrtc
 from bench.simulator.serving.service import SimulatedService
 
 SERVICES: Sequence[SimulatedService] = (
+    webrtc.SERVICE,  # first, because the path of a call's events is that of another service
     *(azure.SERVICE, voice_live.SERVICE, gpt_live.SERVICE, openai.TRANSCRIPTION, agents.SERVICE, telephone.SERVICE),
     *(gemini.SERVICE, deepgram.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE),
 )

@@ -172,6 +172,7 @@ class Connection:
             ).serialize(mask=False, extensions=extensions)
         self._behaviour = self._state.new_session(accepted)
         self._session_id = self._behaviour.ids.session
+        self._behaviour.wake = lambda: self.send_due(monotonic_ns())
         if self._injector:
             self._injector.session_id, self._injector.places = self._session_id, self._behaviour.fault_places
             self._injector.without_audio = self._behaviour.without_audio

@@ -9,43 +9,16 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memset
 
 from ssl import SSLError, SSLWantReadError
 
-from bench.base import clock
 from bench.base.clock import Arrival
 from bench.transport.socket_read import SocketRead
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 
-cdef extern from "<time.h>" nogil:
-    ctypedef int clockid_t
-    cdef struct timespec:
-        long long tv_sec
-        long tv_nsec
-    int clock_gettime(clockid_t clock, timespec *now)
-    clockid_t CLOCK_MONOTONIC, CLOCK_REALTIME
-
-cdef extern from "<sys/socket.h>" nogil:
-    cdef struct iovec:
-        void *iov_base
-        size_t iov_len
-    cdef struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-    cdef struct cmsghdr:
-        size_t cmsg_len
-        int cmsg_level
-        int cmsg_type
-    ssize_t recvmsg(int fd, msghdr *message, int flags)
-    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
-    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *header)
-    unsigned char *CMSG_DATA(cmsghdr *header)
-    size_t CMSG_LEN(size_t length)
-    int SOL_SOCKET, MSG_DONTWAIT
+include "stamps.pxi"
 
 ctypedef const unsigned char *Text
 
@@ -64,9 +37,6 @@ cdef enum:
 
 cdef long long LONG_NS = 500_000_000
 """The age of the first matched delta at which the matched deltas are due. They are also due if there are `MANY`."""
-cdef long long ABSURD_LAG_NS = clock.MAX_LAG_NS, APART_NS = clock.MAX_CLOCK_GAP_NS
-cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
-cdef long long NO_STAMP = -1
 
 cdef object new_tuple = tuple.__new__
 """A constructor of named tuples that takes half of the usual time."""
@@ -81,43 +51,6 @@ cdef struct Entry:
     int template
     long long at_ns, error_ns, lag_ns
     Py_ssize_t payload_bytes, wire_bytes
-
-
-cdef long long read_clock(clockid_t clock) noexcept nogil:
-    cdef timespec now
-    clock_gettime(clock, &now)
-    return now.tv_sec * 1_000_000_000 + now.tv_nsec
-
-
-cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
-    """Do the same as `bench.base.clock.monotonic_of`."""
-    cdef long long before, wall, after, closest = 1 << 62, now_ns = 0, wall_ns = 0, lag_ns
-    cdef int tried
-    for tried in range(TRIES):
-        before = read_clock(CLOCK_MONOTONIC)
-        wall = read_clock(CLOCK_REALTIME)
-        after = read_clock(CLOCK_MONOTONIC)
-        if after - before < closest:
-            closest, now_ns, wall_ns = after - before, after, wall
-        if closest <= APART_NS:
-            break
-    lag_ns = wall_ns - realtime_ns
-    return now_ns - lag_ns if 0 <= lag_ns <= ABSURD_LAG_NS else NO_STAMP
-
-
-cdef long long stamp_of(msghdr *message) noexcept nogil:
-    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if it is missing or unusable."""
-    cdef cmsghdr *header = CMSG_FIRSTHDR(message)
-    cdef timespec stamp
-    while header != NULL:
-        if (
-            header.cmsg_level == SOL_SOCKET and header.cmsg_type == SO_TIMESTAMPNS
-            and header.cmsg_len >= CMSG_LEN(sizeof(timespec))
-        ):
-            memcpy(&stamp, CMSG_DATA(header), sizeof(timespec))
-            return monotonic_of(stamp.tv_sec * 1_000_000_000 + stamp.tv_nsec)
-        header = CMSG_NXTHDR(message, header)
-    return NO_STAMP
 
 
 cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:

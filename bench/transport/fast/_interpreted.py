@@ -9,7 +9,7 @@ import ssl
 from typing import Any
 
 from bench.base.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
-from bench.transport.event_loop import LoopMonitor
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.parser import leading_messages as leading_messages
 from bench.transport.socket_read import READ_BYTES, RECORD_BYTES, RECORD_HEADER, SocketRead
 from bench.wire.connection import MatchedDelta

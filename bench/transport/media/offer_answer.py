@@ -197,13 +197,13 @@ def _check_address(local: LocalMedia, audio: MediaLine) -> None:
 def _formats(local: LocalMedia, audio: MediaLine, problem: str) -> tuple[RtpFormat, RtpFormat | None]:
     """Return the formats of audio and of telephone events. Raise ValueError if audio is not possible."""
     _check_address(local, audio)
-    codec = _narrowband(audio, local.codecs)
+    codec = narrowband(audio, local.codecs)
     if codec is None:
         raise ValueError(problem)
-    return codec, _narrowband(audio, (EVENT.upper(),))
+    return codec, narrowband(audio, (EVENT.upper(),))
 
 
-def _narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
+def narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
     """Return the first format of the peer with one of these encodings, at 8 kHz and mono; None if there is none."""
     found = (each for each in audio.formats if each.encoding in encodings)
     return next((each for each in found if (each.clock_hz, each.channels) == (8_000, 1)), None)

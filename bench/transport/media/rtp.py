@@ -92,6 +92,11 @@ class RtpPacket(NamedTuple):
     marker: bool = False
 
 
+def is_report(data: bytes) -> bool:
+    """Return whether a packet on a port that RTP and RTCP share is RTCP."""
+    return len(data) > 1 and data[1] in RTCP_TYPES
+
+
 def parse_packet(data: bytes) -> RtpPacket | None:
     """Return the packet; None if the data is not an RTP packet, or if the packet is too long."""
     size = len(data)

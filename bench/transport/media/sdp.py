@@ -1,4 +1,4 @@
-"""Session descriptions (SDP, RFC 8866) of telephone calls: text ↔ audio lines, within limits. Pure.
+"""Session descriptions (SDP, RFC 8866) of calls: text ↔ audio lines, within limits. Pure.
 
 The parser is strict about what a call uses, and skips everything else: other lines, and spaces. `offer_answer` decides
 what both sides use.
@@ -27,6 +27,7 @@ MAX_TEXT = 64
 """The maximum length of a text from the peer that is kept."""
 STATIC_FORMATS = {0: ("PCMU", 8_000), 8: ("PCMA", 8_000), 9: ("G722", 8_000), 18: ("G729", 8_000)}
 """The payload types that need no rtpmap (RFC 3551 §6)."""
+WEBRTC_ATTRIBUTES = frozenset({"mid", "ice-ufrag", "ice-pwd", "ice-lite", "fingerprint", "setup", "candidate"})
 _LINE_END = re.compile(r"[\r\n]+")
 _SPACES = " \t\x00"
 """The characters that are skipped at both ends of a line and of its value."""
@@ -65,6 +66,8 @@ class MediaLine:
     rtcp_mux: bool = False
     crypto: tuple[CryptoAttribute, ...] = ()
     """The keys that are supported. Those that are not supported are missing."""
+    attributes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The attributes of ICE and DTLS, those of the session first. They contain the password of ICE."""
 
     @property
     def is_plain_audio(self) -> bool:
@@ -161,17 +164,19 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
     if match is None or int(match[2]) > 65_535:
         raise ValueError("a medium of the session description is not valid")
     kind, port, protocol, format_text = match[1].lower(), int(match[2]), match[3], match[4]
+    every = (*session.attributes, *section.attributes)
+    attributes = tuple(each for each in every if each[0] in WEBRTC_ATTRIBUTES)
     if kind != "audio" or not port:
-        return MediaLine(kind, port, protocol, format_text)
+        return MediaLine(kind, port, protocol, format_text, attributes=attributes)
     if not (connection := section.connection or session.connection):
         raise ValueError("the session description has no address of the audio")
     address = _address(connection)
-    values = dict((*session.attributes, *section.attributes))
+    values = dict(every)
     crypto = [text for name, text in section.attributes if name == "crypto"]  # of a session it is not valid
     return MediaLine(
         kind, port, protocol, format_text, _formats(format_text, section.attributes), address,
         section.direction or session.direction or "sendrecv", None, _rtcp(values.get("rtcp"), address),
-        "rtcp-mux" in values, usable_crypto(crypto),
+        "rtcp-mux" in values, usable_crypto(crypto), attributes,
     )  # fmt: skip
 
 
@@ -207,12 +212,21 @@ def _rtcp(text: str | None, address: str) -> HostPort | None:
     return HostPort(_address(connection[0]) if connection else address, port)
 
 
-def write_description(session_id: int, version: int, address: str, media: Sequence[MediaLine]) -> bytes:
+def write_description(
+    session_id: int,
+    version: int,
+    address: str,
+    media: Sequence[MediaLine],
+    attributes: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """Return a description. `attributes` are those of the session."""
     family = "IP6" if ":" in address else "IP4"
     network = f"IN {family} {address}"
     lines = ["v=0", f"o=- {session_id} {version} {network}", "s=-", f"c={network}", "t=0 0"]
+    lines += map(_attribute, attributes)
     for line in media:
         lines.append(f"m={line.kind} {line.port} {line.protocol} {line.format_text}")
+        lines += map(_attribute, line.attributes)
         if not line.port:
             continue
         for each in line.formats:
@@ -228,3 +242,8 @@ def write_description(session_id: int, version: int, address: str, media: Sequen
         lines += (f"a=crypto:{write_crypto(each)}" for each in line.crypto)
         lines.append(f"a={line.direction}")
     return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def _attribute(attribute: tuple[str, str]) -> str:
+    name, value = attribute
+    return f"a={name}:{value}" if value else f"a={name}"

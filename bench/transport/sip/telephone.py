@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NEVER_NS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
@@ -29,16 +29,18 @@ from bench.transport.interface import (
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys
-from bench.transport.rtp_track import RtpTrack
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
-from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
+from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from bench.wire.events import ServerEvent
 
+READ_PERIOD_NS = 20 * NS_PER_MS
+"""The maximum time between two reads of the audio of an open call. Each packet has the kernel's timestamp. So a late
+read loses no information, and the audio is read when the caller's next packet is due."""
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
 
@@ -78,13 +80,11 @@ def open_call(
                 raise
 
 
-class TelephoneCall:
+class TelephoneCall(TrackTransport):
     """A call. It is created before it is dialed, and is open when it is answered."""
 
-    keeps_texts = False
-
     def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
-        self.track = RtpTrack(signalling.local.host, path.rtp_ports)
+        super().__init__(RtpTrack(signalling.local.host, path.rtp_ports))
         host, port = signalling.local.host.partition("%")[0], signalling.local.port
         self._signalling = signalling
         signalling.listener = self
@@ -95,14 +95,13 @@ class TelephoneCall:
         own = HostPort(bracketed(host), port)
         settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
-        self._closed: ConnectionClosed | None = None
         self._on_message: OnMessage | None = None
+        self._read_ns = self._signals_ns = 0
+        """The instants of the next read of audio, and of the next work of the signalling."""
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
         """The address from which SIP messages come."""
-        self.handshake = Connected({}, {})
-        self.fill: Callable[[bytes], bytes] | None = None
 
     # Dialing
 
@@ -137,12 +136,6 @@ class TelephoneCall:
 
     # Sending
 
-    def now_ns(self) -> int:
-        return monotonic_ns()
-
-    def handled_ns(self) -> int:
-        return monotonic_ns() - self.track.held_ns
-
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._closed is not None or (media := self.track.media) is None:
             return None
@@ -162,12 +155,6 @@ class TelephoneCall:
 
     try_send = send
 
-    def flush(self) -> SendReceipt | None:
-        return None  # `try_send` leaves nothing over; it fails only after the end of the call
-
-    def transmitted(self) -> list[Transmitted]:
-        return []
-
     def _send_signals(self) -> None:
         for message in self._call.pop_messages():
             self._call.reach.note(message.hop.host, "SIP")
@@ -175,6 +162,7 @@ class TelephoneCall:
         for hop, reason in self._signalling.pop_refusals():
             if self._call.awaits(hop):
                 self.on_broken(reason)
+        self._signals_ns = self._call.next_ns
 
     # Receiving
 
@@ -198,24 +186,30 @@ class TelephoneCall:
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, self.track.next_ns, self._call.next_ns)
+                return min(sender_ns or NEVER_NS, self.track.next_ns, self._signals_ns, self._read_ns)
 
             def on_due() -> bool:
+                self.track.read_audio(due_ns())
+                self._read_ns = monotonic_ns() + READ_PERIOD_NS
                 is_woken = self._on_due()
                 if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
                     return sender.send_due() or is_woken
                 return is_woken
 
             if self._closed is None:
-                self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+                self._signals_ns = self._call.next_ns
+                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=self.track.rtp)
         finally:
             self._on_message = None
 
     def _on_readable(self, sock: DatagramSocket) -> bool:
         """Read datagrams. Return True if the session must act."""
-        if sock is not self._signalling.socket:
-            self.track.read(sock)
+        if sock is self.track.rtp:
+            self.track.read_audio()
             return self.track.pass_frames(self._on_message)
+        if sock is self.track.rtcp:
+            self.track.read_reports()
+            return False
         for data, source, arrival in sock.receive():
             self._peer = str(source[0])
             self._call.received(data, arrival.at_ns, HostPort(*source[:2]))
@@ -253,7 +247,7 @@ class TelephoneCall:
 
     def _on_due(self) -> bool:
         now_ns = monotonic_ns()
-        if self._call.next_ns <= now_ns:
+        if self._signals_ns <= now_ns:
             self._call.expire(now_ns)
             self._send_signals()
         self.track.expire(now_ns)
@@ -280,17 +274,6 @@ class TelephoneCall:
     def was_heard(self) -> bool:
         """Whether a SIP message was received."""
         return bool(self._peer)
-
-    @property
-    def closed(self) -> ConnectionClosed | None:
-        return None if self.track.frames else self._closed
-
-    @property
-    def watermark_ns(self) -> int:
-        return self.track.drained_ns
-
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing: a packet is audio, which cannot be matched."""
 
     def facts(self) -> CallFacts | None:
         """Return what the call agreed; None if it was not answered."""

@@ -246,3 +246,13 @@ def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(t
 
     assert found.decision is None
     assert any("was ended by interim analyses" in notice for notice in comparison_notices(found))
+
+
+def test_failure_rates_are_compared_in_percentage_points() -> None:
+    sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
+    compared = of(quick(sides, specs=[FAILURES]), "failure_rate")
+
+    assert compared.verdict.name == "regressed"
+    assert compared.difference is not None
+    assert compared.difference.scale == "points"
+    assert compared.difference.d == pytest.approx(compared.failed[1] / compared.turns[1])

@@ -256,3 +256,12 @@ def test_an_open_loop_is_not_comparable_with_a_closed_loop_or_another_rate() -> 
     assert list(differing_between([workloads["closed"], workloads["calls"]])) == ["arrivals"]
     assert list(differing_between([workloads["calls"], workloads["more"]])) == ["arrivals"]
     assert differing_between([workloads["calls"], workload(later, "a")]) == {}
+
+
+def test_a_target_without_turns_makes_the_comparison_invalid_and_shows_its_outcomes() -> None:
+    checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
+
+    assert failed_checks(checks) == ["turns"]
+    assert named(checks, "turns").texts == ["200\u00a0turns", "no turn"]
+    (cause,) = named(checks, "turns").reasons
+    assert reason_text(cause) == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"

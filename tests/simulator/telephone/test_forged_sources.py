@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from bench.base.units import NS_PER_S
+from bench.simulator.services.telephone import line as line_module
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.simulator.services.telephone.line import MAX_UNREAD_BYTES, CallerConnection, TelephoneLine
 from bench.simulator.serving.stream import ServerStream
+from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.digest import DigestLogin
@@ -198,3 +202,21 @@ def test_a_connection_is_not_read_while_its_messages_wait() -> None:
     assert (len(line.handled), stream.is_paused, stream.max_backlog) == (1, True, MAX_UNREAD_BYTES)
     loop.later.pop()()
     assert (len(line.handled), stream.is_paused, loop.later) == (2, False, [])
+
+
+def test_messages_that_the_line_has_no_time_for_stay_in_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "MAX_WORK_NS", -1)
+    accepted: list[bytes] = []
+    line = TelephoneLine.__new__(TelephoneLine)
+    line._sock = DatagramSocket(udp_socket("127.0.0.1"))
+    line._exchange = cast(Any, SimpleNamespace(received=lambda data, at_ns, source: accepted.append(data)))
+    monkeypatch.setattr(line, "_advance", lambda now_ns: None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        for number in range(3):
+            caller.sendto(b"%d" % number, line._sock.address)
+    for handled in (1, 2, 3, 3):
+        line._read()
+        assert len(accepted) == handled
+    line._sock.close()
+
+    assert accepted == [b"0", b"1", b"2"]

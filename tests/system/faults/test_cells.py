@@ -25,7 +25,15 @@ from bench.services.gemini.dialect import GEMINI
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.dial import Dialer
-from bench.simulator.faults.kinds import BY_TELEPHONE, EVERYWHERE, KINDS, OF_RESPONSES, OF_TRANSCRIPTS, read_line
+from bench.simulator.faults.kinds import (
+    BY_TELEPHONE,
+    BY_WEBRTC,
+    EVERYWHERE,
+    KINDS,
+    OF_RESPONSES,
+    OF_TRANSCRIPTS,
+    read_line,
+)
 from bench.simulator.ground_truth_log import read_truth
 from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
@@ -176,6 +184,6 @@ def test_each_fault_is_tested_at_each_possible_place() -> None:
     elsewhere = {
         (kind, place)
         for kind, place in able
-        if kind in ("refused", "sip", *BY_TELEPHONE) or place in ("identity", *OF_TRANSCRIPTS)
+        if kind in ("refused", "sip", *BY_TELEPHONE, *BY_WEBRTC) or place in ("identity", *OF_TRANSCRIPTS)
     }
     assert able - elsewhere == tried

@@ -218,3 +218,13 @@ def test_hostile_packets_raise_no_error_and_are_all_counted(packets: list[tuple[
     seen, counts = receiver.counts, subject.counts
     played = counts.played + counts.late + counts.without_audio + counts.bad_audio
     assert len(packets) == seen.bad + seen.strays + seen.duplicates + played
+
+
+@pytest.mark.parametrize("jump", [-160 * 50, -80, 160 * 500])
+def test_a_timestamp_that_jumps_synchronizes_the_stream_again(jump: int) -> None:
+    subject = new_buffer()
+    frames = play(subject, *(on_time(n, ticks=n * 160 + (jump if n >= 3 else 0)) for n in range(6)))
+
+    assert numbers([frame for frame in frames if number_of(frame) is not None]) == [0, 1, 2, 3, 4, 5]
+    assert instants(frames)[-3:] == pytest.approx([3, 4, 5], abs=0.001)
+    assert subject.counts.resyncs == 1

@@ -112,3 +112,12 @@ def test_the_address_of_rtcp_is_that_of_the_audio_by_default() -> None:
     assert audio is not None
 
     assert audio.rtcp == HostPort("192.0.2.4", 5009)
+
+
+def test_an_answer_has_one_codec_and_the_payload_types_of_the_offer() -> None:
+    body, media = answer_to(LOCAL, parse_description(described(HEAD, AUDIO)), 1)
+
+    assert b"m=audio 40000 RTP/AVP 8 96\r\n" in body
+    assert b"a=fmtp:96 0-16\r\n" in body
+    assert (media.codec, media.send_payload_type, media.receive_event_payload_type) == ("PCMA", 8, 96)
+    assert (media.address, media.port, media.rtcp) == ("192.0.2.4", 5000, HostPort("192.0.2.4", 5001))

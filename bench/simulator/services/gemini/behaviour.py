@@ -11,7 +11,7 @@ first has the byte at which the caller's speech ended (`speech_at_byte`). Replie
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -32,7 +32,7 @@ from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEven
 from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import BAD_ARGUMENT, INVALID, ClosedError, SessionSetup
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
-from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
 
@@ -59,7 +59,7 @@ STANDARD = str.maketrans("-_", "+/")
 MessageHandler = Callable[["GeminiBehaviour", Any, int], ReceiptFields]
 
 
-class GeminiBehaviour(SimulatedSession):
+class GeminiBehaviour(ClosingSession):
     """One session of Gemini Live."""
 
     fault_places = PLACES
@@ -72,7 +72,7 @@ class GeminiBehaviour(SimulatedSession):
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._audio, self._asr = InputAudio(self._profile.vad.min_speech_ms), SimulatedAsr(self._profile.transcripts)
         self._setup: SessionSetup | None = None  # None until the session is set up
-        self._is_closed = self._awaits_history = False
+        self._awaits_history = False
         self._activity_byte: int | None = None  # where the activity that the client has begun starts
         self._replies = self._handles = 0
         self._context: dict[str, int] = {"TEXT": 0, "AUDIO": 0}  # tokens of the conversation
@@ -88,21 +88,6 @@ class GeminiBehaviour(SimulatedSession):
         if warn_s > 0:
             fields = {"goAway": {"timeLeft": f"{WARNING_S}s"}}
             self._plan(at_ns + int(warn_s * NS_PER_S), GO_AWAY, fields)
-
-    def end(self) -> None:
-        self._servers.sessions -= 1
-        for component in (self._outbox, self):
-            vars(component).clear()
-
-    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        for event in super().due(now_ns):
-            yield event
-            if event.close:
-                self._is_closed = True
-                return
-
-    def next_due_ns(self) -> int | None:
-        return None if self._is_closed else super().next_due_ns()
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
         body = _encoded({"goAway": {"timeLeft": "0s"}})

@@ -115,7 +115,8 @@ class TelephoneLine:
     def _read(self) -> None:
         assert self._sock is not None, "the line is open"
         until_ns = monotonic_ns() + MAX_WORK_NS
-        for data, source, arrival in self._sock.receive():
+        while datagrams := self._sock.receive(most=1):  # those that are not handled in time stay in the socket
+            ((data, source, arrival),) = datagrams
             self._exchange.received(data, arrival.at_ns, HostPort(*source[:2]))
             self._advance(now_ns := monotonic_ns())
             if now_ns > until_ns:

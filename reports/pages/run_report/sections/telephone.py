@@ -16,6 +16,8 @@ from reports.text import cells
 SETUP = {
     "post_dial_delay": "ringing after {}",
     "connect_total": "answered after {}",
+    "connect_ice": "ICE {}",
+    "connect_dtls": "DTLS {}",
     "answer_to_greeting": "greeting {} after the answer",
 }
 """The metrics of the setup of a call, each with its text."""
@@ -94,7 +96,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         *b.fact("setup", [_named(summary, calls, _setup_text(summary, calls)) for calls in answered]),
         *b.fact("packets", [_named(summary, calls, _packet_text(summary, calls)) for calls in answered]),
     ]
-    return b.Section("telephone", "Telephone calls", "Were the calls set up, and could both hear?", blocks, brief=brief)
+    return b.Section("telephone", "Calls with RTP", "Were the calls set up, and could both hear?", blocks, brief=brief)
 
 
 def is_of_calls(summary: Summary, row: MetricSummary) -> bool:

@@ -1,0 +1,180 @@
+"""The GA dialect of calls over WebRTC: the events are messages, and the audio of both directions is a track. Pure.
+
+The service plays its audio in real time, and also sends silence. It reports when the audio of a response begins
+(`output_audio_buffer.started`), and when all of it was sent (`.stopped`) or dropped (`.cleared`). The source is
+OpenAI's reference, "Server events" (WebRTC and SIP only).
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
+from bench.services.openai.dialect import NAMES, Ga
+from bench.services.openai.events import EventReader
+from bench.wire.audio import G711_ULAW, by_name
+from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
+from bench.wire.events import EventKind, ServerEvent, base64_bytes
+from bench.wire.settings import SessionSettings
+
+AUDIO = "audio"
+FRAME_MS = 20
+STARTED, STOPPED, CLEARED = (f"output_audio_buffer.{end}" for end in ("started", "stopped", "cleared"))
+LOGGED_AUDIO = f'{{"{BINARY}":'.encode()
+"""The start of a frame of audio in a log."""
+SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DELTA})
+"""The events that only a response with audio has."""
+NOT_YET = "which this tool does not measure over WebRTC: remove it, or use a target without `transport: webrtc`"
+CHECK_UDP = "check that no firewall or NAT on the way drops UDP between this machine and the service"
+REMEDIES = OwnRemedies(
+    {
+        "connect_failed:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
+        "timeout:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
+        "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
+        "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
+        "connect_failed:media": OutcomeRow(
+            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, and this tool offers no other audio: use "
+            "a target without `transport: webrtc`"
+        ),
+        "connect_failed:host": OutcomeRow(
+            remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
+            "target (--call-hosts), if it belongs to your deployment"
+        ),
+    }
+)
+
+
+class TrackReader:
+    """The decoder of one call. It gives the audio of the track to responses.
+
+    The audio belongs to a response from the creation of the response, because its first audio may arrive before its
+    event STARTED. It ends with STOPPED or CLEARED, and so does the response, whose own end may be much earlier.
+    """
+
+    def __init__(self, dialect: EventReader) -> None:
+        self._dialect = dialect
+        self._owner = ""
+        """The response to which the audio belongs; "" if there is none."""
+        self._waiting: dict[str, ServerEvent | None] = {}
+        """The responses that have not ended, each with its end if that was received."""
+        self._started = set[str]()
+        """The responses whose audio was reported to begin."""
+        self._speaking = set[str]()
+        """The responses with audio whose audio has not ended."""
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        if isinstance(message, BinaryMessage):
+            return self._audio(b'"' + binascii.b2a_base64(message, newline=False) + b'"')
+        if message.startswith(LOGGED_AUDIO):
+            return self._audio(message[len(LOGGED_AUDIO) : -1])
+        found: list[ServerEvent] = []
+        for event in self._dialect.decode(message):
+            found += self._placed(event)
+        return found
+
+    def _audio(self, encoded: bytes) -> Sequence[ServerEvent]:
+        """Return the event of a frame, which is a JSON string in base64."""
+        if not self._owner:
+            return ()
+        payload = msgspec.Raw(encoded)
+        # no event reports where in the track an item of a response begins, so they are one item
+        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, self._owner, self._owner, base64_bytes(payload), payload),)
+
+    def _placed(self, event: ServerEvent) -> Sequence[ServerEvent]:
+        """Return the events in place of an event of the service."""
+        kind, response_id = event.kind, event.response_id
+        if kind is EventKind.RESPONSE_CREATED:
+            self._waiting[response_id] = None
+            self._owner = self._owner or response_id
+        elif kind in SPEAKS:
+            self._speaking.add(response_id)
+        elif event.name == STARTED:
+            self._owner = response_id or self._owner
+            self._speaking.add(self._owner)
+            self._started.add(self._owner)
+        elif event.name in (STOPPED, CLEARED):
+            return (event, *self._ended(response_id, is_cut=event.name == CLEARED))
+        elif kind is EventKind.RESPONSE_DONE and self._has_more(event):
+            self._waiting[response_id] = event
+            return (ServerEvent(EventKind.NOTED, event.name, response_id),)
+        elif kind is EventKind.RESPONSE_DONE:
+            self._forget(response_id)
+        if kind is EventKind.AUDIO_DELTA:  # the same audio is in the track
+            return (ServerEvent(EventKind.NOTED, event.name, response_id),)
+        return (event,)
+
+    def _has_more(self, done: ServerEvent) -> bool:
+        """Return whether audio of a response follows its end. One that is not complete may never have begun to play."""
+        response_id = done.response_id
+        speaks = response_id in self._speaking and (done.status == "completed" or response_id in self._started)
+        return speaks and response_id in self._waiting
+
+    def _ended(self, response_id: str, *, is_cut: bool) -> Sequence[ServerEvent]:
+        """Return the end of a response whose audio has ended; nothing if the response itself has not ended yet."""
+        done = self._waiting.get(response_id)
+        self._speaking.discard(response_id)
+        if done is None:
+            return ()
+        self._forget(response_id)
+        is_whole = not is_cut or done.status != "completed"
+        return (done if is_whole else msgspec.structs.replace(done, status="cancelled", reason="turn_detected"),)
+
+    def _forget(self, response_id: str) -> None:
+        self._waiting.pop(response_id, None)
+        self._speaking.discard(response_id)
+        self._started.discard(response_id)
+        if self._owner == response_id:
+            self._owner = next(iter(self._waiting), "")
+
+
+class GaTrack(Ga):
+    """The GA dialect next to a track of audio."""
+
+    name = "ga-webrtc"
+    has_track, has_binary_texts = True, False
+    frame_ms = FRAME_MS
+    own_kinds = MappingProxyType({**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)})
+    input_formats = output_formats = by_name(G711_ULAW)
+    message_kinds = MappingProxyType(
+        {name: kind for kind, name in NAMES.items() if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)}
+        | {AUDIO: MessageKind.APPEND}
+    )
+    missing_features: Mapping[Feature, str] = MappingProxyType(
+        dict.fromkeys((Feature.INTERRUPTION, Feature.CUT, Feature.SOUND, Feature.OUT_OF_BAND), NOT_YET)
+    )
+    remedies = REMEDIES
+    transcribers = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session_decoder = lambda: TrackReader(self).decode
+
+    def session(self, settings: SessionSettings) -> dict[str, Any]:
+        """Return the settings without formats, which the offer and the answer of the call determine."""
+        session = super().session(settings)
+        for direction in session.get("audio", {}).values():
+            direction.pop("format", None)
+        return session
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
+        """Return the set-up. The session may have been announced before its events were connected."""
+        return super().setup_messages(settings, event_id)[1:]
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return ClientMessage(MessageKind.APPEND, AUDIO, BinaryMessage(audio))
+
+    def decode(self, message: bytes) -> Sequence[ServerEvent]:
+        return () if isinstance(message, BinaryMessage) else super().decode(message)
+
+    def without_audio(self, message: bytes) -> bytes:
+        return (
+            msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else super().without_audio(message)
+        )
+
+
+GA_TRACK = GaTrack()

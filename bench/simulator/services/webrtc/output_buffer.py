@@ -1,0 +1,112 @@
+"""The buffer of audio that the service plays to its caller in real time, in frames of 20 ms. Pure.
+
+Frame n has the samples that are due before its end, so each sample leaves up to 20 ms after it is due, as in an encoder
+that needs a whole frame. Without audio, the samples are silence.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.simulator.recorded_replies import audible_byte
+from bench.wire.audio import G711_ULAW
+
+FRAME_MS = 20
+FRAME_NS = FRAME_MS * NS_PER_MS
+RATE_HZ = G711_ULAW.rate_hz
+FRAME_SAMPLES = RATE_HZ * FRAME_MS // 1000
+SILENCE = b"\xff"
+"""A sample of silence in µ-law."""
+
+
+class OutputFrame(NamedTuple):
+    """A frame. `response_id` is the response of its audio; "" if it is silence.
+
+    `audible_byte` is the offset of the first audible sample; None if there is none. `started` and `stopped` are the
+    responses whose audio begins, and has ended, in the frame.
+    """
+
+    due_ns: int
+    audio: bytes
+    response_id: str
+    audible_byte: int | None
+    started: tuple[str, ...]
+    stopped: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A piece of audio, whose first sample is at the position `start` of the stream."""
+
+    response_id: str
+    start: int
+    audio: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.audio)
+
+
+class OutputBuffer:
+    """The buffer of one call, whose stream begins at an instant."""
+
+    def __init__(self, start_ns: int) -> None:
+        self._start_ns = start_ns
+        self._frames = 0
+        self._pieces: deque[_Piece] = deque()
+        self._begun: dict[str, None] = {}
+        """The responses whose audio has begun and has not ended."""
+        self._finished = set[str]()
+        """The responses of which no more audio follows."""
+
+    @property
+    def next_ns(self) -> int:
+        """The instant at which the next frame leaves."""
+        return self._start_ns + (self._frames + 1) * FRAME_NS
+
+    def add(self, response_id: str, audio: bytes, due_ns: int) -> None:
+        """Add audio that is due at an instant. It follows the audio that waits."""
+        position = (due_ns - self._start_ns) * RATE_HZ // NS_PER_S
+        waiting = self._pieces[-1].end if self._pieces else 0
+        start = max(position, waiting, self._frames * FRAME_SAMPLES)
+        self._pieces.append(_Piece(response_id, start, audio))
+
+    def finish(self, response_id: str) -> None:
+        """Record that no more audio of a response follows."""
+        self._finished.add(response_id)
+
+    def clear(self) -> tuple[str, ...]:
+        """Drop the audio that waits. Return the responses whose audio has begun, and that end by this."""
+        begun = tuple(self._begun)
+        self._pieces.clear()
+        self._begun.clear()
+        return begun
+
+    def pop_frame(self) -> OutputFrame:
+        """Return the next frame."""
+        due_ns, first = self.next_ns, self._frames * FRAME_SAMPLES
+        self._frames += 1
+        end, audio = first + FRAME_SAMPLES, bytearray(SILENCE * FRAME_SAMPLES)
+        response_id, started = "", list[str]()
+        for piece in self._pieces:
+            if piece.start >= end:
+                break
+            inside = slice(max(0, first - piece.start), end - piece.start)
+            at = max(0, piece.start - first)
+            samples = piece.audio[inside]
+            audio[at : at + len(samples)] = samples
+            response_id = response_id or piece.response_id
+            if piece.response_id not in self._begun:
+                self._begun[piece.response_id] = None
+                started.append(piece.response_id)
+        while self._pieces and self._pieces[0].end <= end:
+            self._pieces.popleft()
+        waiting = {piece.response_id for piece in self._pieces}
+        stopped = tuple(each for each in self._begun if each in self._finished and each not in waiting)
+        for each in stopped:
+            del self._begun[each]
+        audible = audible_byte(bytes(audio), G711_ULAW) if response_id else None
+        return OutputFrame(due_ns, bytes(audio), response_id, audible, tuple(started), stopped)

@@ -1,0 +1,107 @@
+"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the events. Pure.
+
+Audio deltas are not sent as events. Their audio goes into the output buffer, and the events `output_audio_buffer.*`
+report when the audio of a response begins and ends. The caller may not append audio by events.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import msgspec
+
+from bench.simulator.behaviour import EVENTS, Behaviour
+from bench.simulator.server_events import GA, Json, OutgoingEvent, event_bytes
+from bench.simulator.services.openai import OPENAI_GA
+from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+
+CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name != "input_audio_buffer.append"}
+DIALECT = replace(OPENAI_GA, name="openai-ga-webrtc", formats=("g711_ulaw", "pcm16"), events=CLIENT_EVENTS)
+AUDIO_DELTA, DONE, SPEECH_STARTED = f"{GA.audio}.delta", "response.done", "input_audio_buffer.speech_started"
+
+
+class _Delta(msgspec.Struct):
+    delta: str
+
+
+_decode_delta = msgspec.json.Decoder(_Delta).decode
+
+
+class CallSession(SimulatedSession):
+    """The session of one call. `buffer` receives its audio. `on_end` is called when the session ends."""
+
+    def __init__(self, model: str, parts: SessionParts, buffer: OutputBuffer, on_end: Callable[[], None]) -> None:
+        self._behaviour, self._buffer, self._on_end = Behaviour(DIALECT, model, parts), buffer, on_end
+        self.ids = self._behaviour.ids
+        self._reports: deque[OutgoingEvent] = deque()
+        """The events about the output buffer that were not sent yet, in their order."""
+
+    def open(self, at_ns: int) -> None:
+        self._behaviour.open(at_ns)
+
+    def receive(self, event: Json, at_ns: int) -> EventReceipt:
+        return self._behaviour.receive(event, at_ns)
+
+    def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
+        """Accept a piece of the caller's audio, in µ-law."""
+        return self._behaviour.hear(audio, at_ns)
+
+    def report(self, frame: OutputFrame) -> None:
+        """Plan the events about a frame that is sent."""
+        for end, response_ids in (("started", frame.started), ("stopped", frame.stopped)):
+            self._report(end, response_ids, frame.due_ns)
+
+    def _report(self, end: str, response_ids: tuple[str, ...], due_ns: int) -> None:
+        for response_id in response_ids:
+            name = f"output_audio_buffer.{end}"
+            body = event_bytes(name, self.ids.event(), {"response_id": response_id})
+            self._reports.append(OutgoingEvent(due_ns, name, body, response_id))
+
+    def hang_up(self, at_ns: int, reason: str) -> None:
+        """Close the connection of the events, because the call has ended."""
+        self._reports.append(OutgoingEvent(at_ns, "close", b"", close=(1000, reason)))
+
+    def next_due_ns(self) -> int | None:
+        planned = [*([self._reports[0].due_ns] if self._reports else []), self._behaviour.next_due_ns()]
+        return min((due_ns for due_ns in planned if due_ns is not None), default=None)
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in self._behaviour.due(now_ns):
+            yield from self._due_reports(event.due_ns)
+            if event.type == AUDIO_DELTA:
+                audio = base64.b64decode(_decode_delta(event.body).delta)
+                self._buffer.add(event.response_id or "", audio, event.due_ns)
+                continue
+            yield event
+            if event.type == DONE:
+                self._buffer.finish(event.response_id or "")
+            elif event.type == SPEECH_STARTED and self._interrupts:
+                self._report("cleared", self._buffer.clear(), event.due_ns)
+        yield from self._due_reports(now_ns)
+
+    @property
+    def _interrupts(self) -> bool:
+        detection = self._behaviour.session.input.detection
+        return detection is not None and detection.interrupt_response
+
+    def _due_reports(self, until_ns: int) -> Iterator[OutgoingEvent]:
+        while self._reports and self._reports[0].due_ns <= until_ns:
+            yield self._reports.popleft()
+
+    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
+        self._behaviour.end_response(response_id, at_ns, status, details)
+
+    def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
+        return self._behaviour.expiry(due_ns, message, reason)
+
+    def end(self) -> None:
+        self._on_end()
+        self._behaviour.end()
+        vars(self).clear()
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        raise NotImplementedError("`receive` handles all events")

@@ -1,0 +1,9 @@
+import socket
+from typing import Any
+
+from bench.base.clock import Arrival
+
+class DatagramReader:
+    def __init__(self, sock: socket.socket) -> None: ...
+    def close(self) -> None: ...
+    def receive(self, empty_ns: int, most: int = ...) -> tuple[list[tuple[bytes, tuple[Any, ...], Arrival]], int]: ...

@@ -1,0 +1,262 @@
+"""ICE (RFC 8445) between one local address and the candidates of a session description, and its consent. Pure.
+
+`ControllingAgent` is the side that offers: it checks each candidate, nominates one, and then renews the peer's consent
+(RFC 7675). `LiteAgent` only responds, as the services do that have a public address. Their owner passes each STUN
+message to `received`, calls `expire` when `next_ns` is due, and sends what `pop_packets` returns.
+
+An agent sends nothing to an address that is not one of its candidates: a request from another address has no response.
+The lite agent has no candidates. It responds to each authentic request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.transport.interface import HostPort
+from bench.transport.webrtc.stun import (
+    TRANSACTION_BYTES,
+    StunAttribute,
+    StunKind,
+    StunMessage,
+    build_message,
+    mapped_address,
+    xor_address,
+)
+
+PACE_NS = 50 * NS_PER_MS
+"""The time between two new checks (RFC 8445 §14.2)."""
+FIRST_WAIT_NS = 500 * NS_PER_MS
+"""The time after which a check is repeated for the first time (RFC 8445 §14.3). Later, it doubles."""
+MAX_CHECKS = 6
+"""The number of checks of a candidate after which it has failed."""
+CONSENT_NS = 5 * NS_PER_S
+"""The mean time between two requests for consent (RFC 7675 §5.1)."""
+CONSENT_LIMIT_NS = 30 * NS_PER_S
+"""The time after the last consent after which nothing more is sent to the peer."""
+MAX_CANDIDATES = 16
+"""The maximum number of candidates that are checked. A peer decides how many it names."""
+HOST_PREFERENCE = 126
+ROLE_CONFLICT = 487
+Packet = tuple[bytes, HostPort]
+"""The data of a packet, and its destination."""
+
+
+def host_priority(preference: int = 65_535) -> int:
+    """Return the priority of a host candidate of the component 1 (RFC 8445 §5.1.2.1)."""
+    return HOST_PREFERENCE << 24 | preference << 8 | 255
+
+
+class IceLogin(NamedTuple):
+    """The user fragment and the password of one side. The password is a secret of the call."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"IceLogin({self.user!r}, hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address at which a peer may be reached over UDP."""
+
+    address: HostPort
+    priority: int
+
+
+@dataclass(slots=True)
+class _Pair:
+    """The checks of one candidate. `due_ns` is the instant of the next check."""
+
+    candidate: Candidate
+    due_ns: int = NEVER_NS
+    checks: int = 0
+    is_valid: bool = False
+    has_failed: bool = False
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that awaits its response."""
+
+    pair: _Pair
+    nominates: bool
+    sent_ns: int
+
+
+class ControllingAgent:
+    """The agent of the side that offers. `random_bytes` returns that many random bytes.
+
+    `selected` is the nominated address; None until then. `problem` is why there is none, or why the consent ended.
+    """
+
+    def __init__(
+        self,
+        local: IceLogin,
+        remote: IceLogin,
+        candidates: Sequence[Candidate],
+        now_ns: int,
+        random_bytes: Callable[[int], bytes],
+        *,
+        is_peer_lite: bool = False,
+    ) -> None:
+        self._local, self._remote, self._random_bytes = local, remote, random_bytes
+        self._nominates_at_once = is_peer_lite
+        self._tie_breaker = random_bytes(8)
+        best = sorted(candidates, key=lambda candidate: -candidate.priority)[:MAX_CANDIDATES]
+        self._pairs = [_Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)]
+        self._requests: dict[bytes, _Request] = {}
+        self._packets: list[Packet] = []
+        self._consent_ns = 0
+        """The instant of the last consent."""
+        self.selected: HostPort | None = None
+        self.mapped: HostPort | None = None
+        """The address of this side, as the peer sees it."""
+        self.round_trip_ns: int | None = None
+        """The time from the last request to its response; None before the first response."""
+        self.problem = "" if best else "the peer names no candidate that can be reached"
+
+    @property
+    def addresses(self) -> frozenset[HostPort]:
+        """The only addresses to which packets are sent."""
+        return frozenset(pair.candidate.address for pair in self._pairs)
+
+    @property
+    def next_ns(self) -> int:
+        return min((pair.due_ns for pair in self._pairs), default=NEVER_NS)
+
+    def pop_packets(self) -> list[Packet]:
+        packets, self._packets = self._packets, []
+        return packets
+
+    def expire(self, now_ns: int) -> None:
+        """Send the checks that are due."""
+        if self.selected is not None and now_ns - self._consent_ns >= CONSENT_LIMIT_NS:
+            self._fail(f"the peer has not renewed its consent for {CONSENT_LIMIT_NS // NS_PER_S} s")
+        for pair in self._pairs:
+            if pair.due_ns <= now_ns:
+                self._check(pair, now_ns)
+
+    def _check(self, pair: _Pair, now_ns: int) -> None:
+        if self.selected is not None:
+            share = self._random_bytes(1)[0] / 255
+            pair.due_ns = now_ns + int(CONSENT_NS * (0.8 + 0.4 * share))
+        elif pair.checks >= MAX_CHECKS:
+            pair.due_ns, pair.has_failed = NEVER_NS, True
+            if all(each.has_failed for each in self._pairs):
+                self._fail("no candidate of the peer answers: UDP may be blocked on the way")
+            return
+        else:
+            pair.due_ns = now_ns + (FIRST_WAIT_NS << min(pair.checks, 2))
+            pair.checks += 1
+        nominates = pair.is_valid or self._nominates_at_once
+        transaction = self._random_bytes(TRANSACTION_BYTES)
+        attributes: dict[int, bytes] = {
+            StunAttribute.USERNAME: f"{self._remote.user}:{self._local.user}".encode(),
+            StunAttribute.PRIORITY: host_priority().to_bytes(4),
+            StunAttribute.CONTROLLING: self._tie_breaker,
+        }
+        if nominates:
+            attributes[StunAttribute.USE_CANDIDATE] = b""
+        self._requests[transaction] = _Request(pair, nominates, now_ns)
+        data = build_message(StunKind.REQUEST, transaction, attributes, self._remote.password)
+        self._packets.append((data, pair.candidate.address))
+
+    def _fail(self, problem: str) -> None:
+        self.problem = self.problem or problem
+        for pair in self._pairs:
+            pair.due_ns = NEVER_NS
+
+    def received(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
+        """Accept a message. Messages that are not authentic, or come from another address, are ignored."""
+        if source not in self.addresses or self.problem:
+            return
+        if message.kind is StunKind.REQUEST:
+            response = _response(message, source, self._local, f"{self._local.user}:{self._remote.user}")
+            if response is not None:
+                self._packets.append((response, source))
+            return
+        request = self._requests.get(message.transaction)
+        if request is None or request.pair.candidate.address != source:
+            return
+        if not message.is_authentic(self._remote.password):
+            return
+        del self._requests[message.transaction]
+        if message.kind is StunKind.SUCCESS:
+            self._succeeded(request, message, at_ns)
+        elif message.kind is StunKind.ERROR and message.error_code != ROLE_CONFLICT:
+            request.pair.has_failed, request.pair.due_ns = True, NEVER_NS
+            if self.selected == source or all(pair.has_failed for pair in self._pairs):
+                self._fail(f"the peer refuses the connectivity checks with {message.error_code}")
+
+    def _succeeded(self, request: _Request, message: StunMessage, at_ns: int) -> None:
+        pair, self.round_trip_ns = request.pair, max(0, at_ns - request.sent_ns)
+        mapped = mapped_address(message.attributes.get(StunAttribute.XOR_MAPPED_ADDRESS, b""), message.transaction)
+        if self.selected == pair.candidate.address:
+            self._consent_ns = at_ns
+            self._requests = {key: each for key, each in self._requests.items() if each.sent_ns > request.sent_ns}
+        elif self.selected is not None:
+            return
+        elif request.nominates:
+            self.selected, self.mapped, self._consent_ns = pair.candidate.address, mapped, at_ns
+            self._requests.clear()
+            for each in self._pairs:
+                each.due_ns = NEVER_NS
+            pair.due_ns = at_ns + CONSENT_NS
+        elif not any(each.is_valid for each in self._pairs):
+            pair.is_valid, pair.checks, pair.due_ns = True, 0, at_ns  # the next check nominates it
+
+
+def _response(message: StunMessage, source: HostPort, local: IceLogin, user: str | None) -> bytes | None:
+    """Return the response to an authentic request; None if the request is ignored. `user` is None if unknown."""
+    name = message.attributes.get(StunAttribute.USERNAME, b"").decode("utf-8", "replace")
+    is_for_us = name == user if user is not None else name.partition(":")[0] == local.user
+    if not is_for_us or not message.is_authentic(local.password):
+        return None
+    if user is not None and StunAttribute.CONTROLLING in message.attributes:  # only this side controls
+        code = bytes((0, 0, ROLE_CONFLICT // 100, ROLE_CONFLICT % 100)) + b"Role Conflict"
+        refused: dict[int, bytes] = {StunAttribute.ERROR_CODE: code}
+        return build_message(StunKind.ERROR, message.transaction, refused, local.password)
+    attributes: dict[int, bytes] = {StunAttribute.XOR_MAPPED_ADDRESS: xor_address(source, message.transaction)}
+    return build_message(StunKind.SUCCESS, message.transaction, attributes, local.password)
+
+
+@dataclass(slots=True)
+class LiteAgent:
+    """The agent of a side that only responds (RFC 8445 §2.5). `selected` is the address that the peer nominated."""
+
+    local: IceLogin
+    consent_ns: int
+    """The instant of the last authentic request; at first that of the start."""
+    selected: HostPort | None = None
+    problem: str = ""
+    _packets: list[Packet] = field(default_factory=list)
+
+    @property
+    def next_ns(self) -> int:
+        return NEVER_NS if self.problem else self.consent_ns + CONSENT_LIMIT_NS
+
+    def pop_packets(self) -> list[Packet]:
+        packets, self._packets = self._packets, []
+        return packets
+
+    def expire(self, now_ns: int) -> None:
+        if now_ns >= self.next_ns:
+            self.problem = "the peer sends no more connectivity checks"
+
+    def received(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
+        """Accept a message. Messages that are not authentic requests are ignored."""
+        if message.kind is not StunKind.REQUEST or self.problem:
+            return
+        if (response := _response(message, source, self.local, None)) is None:
+            return
+        self._packets.append((response, source))
+        self.consent_ns = at_ns
+        if StunAttribute.USE_CANDIDATE in message.attributes:
+            self.selected = source
+
+
+IceAgent = ControllingAgent | LiteAgent

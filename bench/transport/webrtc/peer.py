@@ -1,0 +1,126 @@
+"""One connection to a peer: the packets of one socket are STUN, DTLS, or media (RFC 7983). It has no socket.
+
+Its owner passes each datagram to `received`, calls `expire` when `next_ns` is due, and sends the packets of
+`pop_packets`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.transport.interface import HostPort
+from bench.transport.webrtc.dtls import DtlsSession, SrtpKeys
+from bench.transport.webrtc.ice import IceAgent, Packet
+from bench.transport.webrtc.stun import parse_message
+
+MAX_EARLY_DATAGRAMS = 16
+"""The maximum number of DTLS datagrams that wait until an address of the peer is selected."""
+
+
+class PacketType(Enum):
+    """What a datagram is, by its first byte."""
+
+    STUN = auto()
+    DTLS = auto()
+    MEDIA = auto()
+    OTHER = auto()
+
+
+def packet_type(data: bytes) -> PacketType:
+    """Return the type of a datagram (RFC 7983 §7)."""
+    first = data[0] if data else 255
+    if first < 4:
+        return PacketType.STUN
+    if 20 <= first < 64:
+        return PacketType.DTLS
+    return PacketType.MEDIA if 128 <= first < 192 else PacketType.OTHER
+
+
+class WebRtcPeer:
+    """The ICE and the DTLS of one call.
+
+    `selected_ns` and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were known.
+    """
+
+    def __init__(self, ice: IceAgent, dtls: DtlsSession) -> None:
+        self._ice, self._dtls = ice, dtls
+        self._early: deque[bytes] = deque(maxlen=MAX_EARLY_DATAGRAMS)
+        self._dtls_due_ns = NEVER_NS
+        self.selected_ns: int | None = None
+        self.keyed_ns: int | None = None
+        self.ignored = Counter[PacketType]()
+        """The numbers of datagrams that were ignored, because their sender or their type is unknown."""
+
+    @property
+    def peer(self) -> HostPort | None:
+        """The address of the peer; None until ICE has selected one."""
+        return self._ice.selected
+
+    @property
+    def keys(self) -> SrtpKeys | None:
+        return self._dtls.keys
+
+    @property
+    def problem(self) -> str:
+        """Why the connection failed or ended; "" if it did not."""
+        return self._ice.problem or self._dtls.problem
+
+    @property
+    def next_ns(self) -> int:
+        return min(self._ice.next_ns, self._dtls_due_ns)
+
+    def expire(self, now_ns: int) -> None:
+        if self._ice.next_ns <= now_ns:
+            self._ice.expire(now_ns)
+        if self._dtls_due_ns <= now_ns:
+            self._advance(self._dtls.expire, now_ns)
+
+    def received(self, data: bytes, source: HostPort, at_ns: int, now_ns: int) -> bool:
+        """Accept a datagram, which arrived at `at_ns`. Return True if it is media, which the owner must decrypt."""
+        kind = packet_type(data)
+        if kind is PacketType.STUN:
+            message = parse_message(data)
+            if message is None:
+                self.ignored[kind] += 1
+            else:
+                self._ice.received(message, source, at_ns)
+                self._note_selection(at_ns, now_ns)
+            return False
+        is_peer = source == self.peer
+        if kind is PacketType.DTLS and (is_peer or self.peer is None):
+            if is_peer:
+                self._advance(lambda: self._dtls.received(data), now_ns, at_ns)
+            else:
+                self._early.append(data)
+            return False
+        if kind is PacketType.MEDIA and is_peer:
+            return True
+        self.ignored[kind] += 1
+        return False
+
+    def _note_selection(self, at_ns: int, now_ns: int) -> None:
+        if self.peer is None or self.selected_ns is not None:
+            return
+        self.selected_ns = at_ns
+        self._advance(self._dtls.start, now_ns)
+        while self._early:
+            data = self._early.popleft()
+            self._advance(lambda: self._dtls.received(data), now_ns, at_ns)  # noqa: B023 - it is called at once
+
+    def _advance(self, step: Callable[[], None], now_ns: int, at_ns: int | None = None) -> None:
+        step()
+        if self.keyed_ns is None and self._dtls.keys is not None:
+            self.keyed_ns = now_ns if at_ns is None else at_ns
+        timeout_s = self._dtls.timeout_s
+        self._dtls_due_ns = NEVER_NS if timeout_s is None else now_ns + int(timeout_s * NS_PER_S) + 1
+
+    def pop_packets(self) -> list[Packet]:
+        """Return the packets to send, with their destinations."""
+        peer, handshake = self.peer, self._dtls.pop_packets()
+        return [*self._ice.pop_packets(), *((data, peer) for data in handshake if peer is not None)]
+
+    def close(self) -> None:
+        self._dtls.close()

@@ -1,0 +1,129 @@
+"""Calls over WebRTC to the simulator: the values equal its ground truth, and what cannot be connected is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS
+from bench.catalogue.timeouts import Timeouts
+from bench.record.folder import read_table
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.webrtc.call import open_webrtc
+from tests.simulator_process import AUDIO, QUICK, running_simulator
+from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
+from tests.telephone_truth import STOPPED, reply_starts
+
+SCRIPT = f"""
+session: {{turn_detection: server_vad}}
+steps:
+  - audio: {AUDIO / "order_number.wav"}
+    name: number
+  - text: Thank you.
+    name: thanks
+  - audio: {AUDIO / "order_number.wav"}
+    name: again
+"""
+TARGETS = """
+targets:
+  messages: {{url: "{url}"}}
+  calls: {{url: "{url}", transport: webrtc}}
+"""
+PATHS = {"clean": "", "lossy": "rtp: {loss: 0.01, jitter_ms: 20, reorder: 0.02, duplicate: 0.02}\n"}
+"""The keys of the profile for each network path."""
+PAIRS, SPOKEN, TURNS = 4, 2, 3
+Folders = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Return a function that returns a folder with a run of pairs over a network path, and the ground truth."""
+    return cache(lambda path: played(tmp_path_factory.mktemp("webrtc"), PATHS[path]))
+
+
+def played(folder: Path, profile: str) -> Path:
+    (folder / "quick.yaml").write_text(QUICK + profile, encoding="utf-8")
+    (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
+    options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
+    with running_simulator(*options) as ready:
+        (folder / "targets.yaml").write_text(TARGETS.format(url=ready.urls["openai"]), encoding="utf-8")
+        load = ("-u", 2, "--sessions", PAIRS)
+        result = rtbench("run", "call.yaml", *load, "--targets", "messages,calls", "--name", "calls", cwd=folder)
+        assert result.returncode in ENDS_WELL, result.stderr
+    return folder
+
+
+def turns_of(folder: Path) -> pd.DataFrame:
+    (run,) = (folder / "runs").iterdir()
+    return read_table(run, "turns").to_pandas()
+
+
+def test_one_run_compares_both_transports(folders: Folders) -> None:
+    turns = turns_of(folders("clean"))
+
+    assert turns.groupby("target").size().to_dict() == {"calls": PAIRS * TURNS, "messages": PAIRS * TURNS}
+    assert set(turns["outcome"]) == {"ok"}
+    by_target = turns.set_index("target")
+    assert by_target["first_audible_at_ns"].notna().all()
+    assert by_target.loc["messages", "first_audio_at_ns"].notna().all()
+    assert by_target.loc["calls", "first_audio_at_ns"].isna().all()  # packets of silence come first
+    assert (by_target["response_id"] != "").all()
+    assert (by_target["output_audio_tokens"] > 0).all()
+
+
+@pytest.mark.parametrize("path", list(PATHS))
+def test_the_first_audible_sample_is_that_of_the_ground_truth(folders: Folders, path: str) -> None:
+    folder = folders(path)
+    (run,) = (folder / "runs").iterdir()
+    replies = [reply for reply in reply_starts(run, folder / "truth.jsonl") if reply.has_truth]
+    if not replies:
+        pytest.skip(STOPPED)
+
+    assert not [reply for reply in replies if reply.is_beyond_bound]
+    if path == "clean":
+        assert np.quantile([abs(reply.error_ns) for reply in replies], 0.99) <= NS_PER_MS
+
+
+def test_the_packets_of_each_call_are_counted(folders: Folders) -> None:
+    (run,) = (folders("lossy") / "runs").iterdir()
+    sessions = read_table(run, "sessions").to_pandas().query("target == 'calls'")
+
+    assert (sessions["outcome"] == "ok").all()
+    assert (sessions["rtp_expected"] > 100).all()
+    assert sessions["rtp_lost"].sum() > 0
+
+
+LIMITS = Timeouts(upgrade=3.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "detail"),
+    [
+        ("http,status=503", "connect_failed:503", "503"),
+        ("dead_candidate", "timeout:ice", "no candidate of the peer answered"),
+        ("no_dtls", "timeout:dtls", "the DTLS handshake did not end"),
+        ("bad_fingerprint", "connect_failed:dtls", "does not have the fingerprint"),
+    ],
+)
+def test_a_call_that_is_not_connected_states_the_step_that_failed(fault: str, outcome: str, detail: str) -> None:
+    with running_simulator("--fault", fault) as ready, pytest.raises(ConnectError, match=detail) as caught:
+        open_webrtc(ready.urls["openai"], [], None, LIMITS, ConnectTimings(), NetworkPath())
+
+    assert caught.value.outcome == outcome
+
+
+def test_a_key_is_sent_with_the_offer_and_with_the_events(tmp_path: Path) -> None:
+    with running_simulator("--key", "a-key-of-the-test") as ready:
+        url, timings = ready.urls["openai"], ConnectTimings()
+        with pytest.raises(ConnectError) as caught:
+            open_webrtc(url, [("Authorization", "Bearer another")], None, LIMITS, timings, NetworkPath())
+        call = open_webrtc(url, [("Authorization", "Bearer a-key-of-the-test")], None, LIMITS, timings, NetworkPath())
+        call.close()
+
+    assert caught.value.outcome == "connect_failed:401"

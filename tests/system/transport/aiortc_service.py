@@ -1,0 +1,84 @@
+"""A service with aiortc: it answers offers, plays a tone into the track, and counts what it hears.
+
+Run as a program, it prints its port. Each call has a WebSocket, on which it reports what it has heard for each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+
+import aiortc
+import av
+import numpy as np
+from aiohttp import web
+
+calls: dict[str, Heard] = {}
+
+
+def loudest(frame: av.AudioFrame) -> int:
+    return int(np.abs(frame.to_ndarray().astype(np.int32)).max())
+
+
+class Tone(aiortc.mediastreams.AudioStreamTrack):
+    """Frames of a loud square wave."""
+
+    async def recv(self) -> av.AudioFrame:
+        silence = await super().recv()
+        wave = np.where(np.arange(silence.samples) % 20 < 10, 8_000, -8_000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(wave[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = silence.sample_rate, silence.pts, silence.time_base
+        return frame
+
+
+class Heard:
+    """One call, and how many loud frames of its caller were heard."""
+
+    def __init__(self) -> None:
+        self.peer = aiortc.RTCPeerConnection()
+        self.loud = 0
+        self.peer.on("track", lambda track: asyncio.ensure_future(self._listen(track)))
+
+    async def _listen(self, track: aiortc.MediaStreamTrack) -> None:
+        with suppress(aiortc.mediastreams.MediaStreamError):  # the call has ended
+            while True:
+                frame = await track.recv()
+                self.loud += loudest(frame) > 4_000
+
+
+async def answer(request: web.Request) -> web.Response:
+    form, heard = await request.post(), Heard()
+    heard.peer.addTrack(Tone())
+    await heard.peer.setRemoteDescription(aiortc.RTCSessionDescription(bytes(form["sdp"]).decode(), "offer"))
+    await heard.peer.setLocalDescription(await heard.peer.createAnswer())
+    call_id = f"rtc_{uuid.uuid4().hex}"
+    calls[call_id] = heard
+    headers = {"Location": f"/v1/realtime/calls/{call_id}"}
+    return web.Response(
+        status=201, text=heard.peer.localDescription.sdp, content_type="application/sdp", headers=headers
+    )
+
+
+async def events(request: web.Request) -> web.WebSocketResponse:
+    heard = calls.pop(request.query["call_id"])
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for _ in socket:
+        await socket.send_str(f"{heard.loud} {heard.peer.connectionState}")
+    await heard.peer.close()
+    return socket
+
+
+async def main() -> None:
+    app = web.Application()
+    app.add_routes([web.post("/v1/realtime/calls", answer), web.get("/v1/realtime", events)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

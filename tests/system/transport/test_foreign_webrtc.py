@@ -1,0 +1,120 @@
+"""Calls over WebRTC with another implementation, aiortc, as the service and as the caller."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_MS
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.media.rtp import AUDIO
+from bench.transport.messages_with_media import MessagesWithMedia
+from bench.transport.webrtc.call import open_webrtc
+from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, mapped_address, parse_message
+from bench.wire.audio import audible_position
+from bench.wire.connection import ReceivedMessage, RtpMeasured
+from bench.wire.dialect import BinaryMessage
+from tests.simulator_process import ROOT, running_simulator
+
+pytest.importorskip("aiortc", exc_type=ImportError)
+CALLS = 20
+LOUD = BinaryMessage((b"\x00" * 10 + b"\x80" * 10) * 8)
+"""20 ms of a loud square wave in µ-law."""
+LIMITS = Timeouts(**dict.fromkeys(vars(Timeouts()), 60.0))
+
+
+@contextmanager
+def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", f"tests.system.transport.{name}", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_loud(frame: bytes) -> bool:
+    return audible_position(AUDIO.decode(frame)) is not None
+
+
+def heard_by_both(call: MessagesWithMedia) -> str:
+    """Speak until both sides have heard five loud frames. Return the last report of the service."""
+    heard, report = 0, ""
+
+    def note(message: ReceivedMessage) -> bool:
+        nonlocal heard, report
+        if isinstance(message.data, BinaryMessage):
+            heard += is_loud(message.data)
+        else:
+            report = message.data.decode()
+        return False
+
+    while heard < 5 or not report or int(report.split()[0]) < 5:
+        call.send(LOUD)
+        call.send(b"report")
+        call.receive_until(monotonic_ns() + 20 * NS_PER_MS, note)
+        assert call.closed is None
+    return report
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
+    with program("aiortc_service") as service:
+        assert service.stdout is not None
+        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+        for _ in range(CALLS // 2):
+            phases = ConnectTimings()
+            call = open_webrtc(url, [], None, LIMITS, phases, NetworkPath(codecs=(codec,)))
+            report, measured = heard_by_both(call), call.network()
+            call.close()
+
+            assert report.endswith(" connected")
+            assert isinstance(measured, RtpMeasured)
+            assert measured.lost == 0
+            order = ["connect_start", "dns_done", "tcp_done", "offer_answered", "ice_connected", "dtls_done", "opened"]
+            assert sorted(order, key=phases.instants.__getitem__) == order
+
+
+def test_a_foreign_caller_hears_the_simulator() -> None:
+    with running_simulator() as ready, program("aiortc_caller", ready.urls["openai"], str(CALLS)) as caller:
+        output, _ = caller.communicate()
+
+    heard = [json.loads(line) for line in output.splitlines()]
+    assert [each["call"] for each in heard] == list(range(CALLS))
+    assert all(each["loud"] >= 20 for each in heard)
+
+
+TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"
+
+
+def test_stun_messages_are_those_of_another_implementation() -> None:
+    stun = pytest.importorskip("aioice.stun")
+    theirs = stun.Message(
+        stun.Method.BINDING, stun.Class.REQUEST, TRANSACTION, {"USERNAME": "one:two", "PRIORITY": 66_051}
+    )
+    theirs.attributes["USE-CANDIDATE"] = None
+    theirs.add_message_integrity(KEY.encode())
+    theirs.add_fingerprint()
+
+    attributes: dict[int, bytes] = {
+        StunAttribute.USERNAME: b"one:two",
+        StunAttribute.PRIORITY: b"\0\1\2\3",
+        StunAttribute.USE_CANDIDATE: b"",
+    }
+    assert bytes(theirs) == build_message(StunKind.REQUEST, TRANSACTION, attributes, KEY)
+    answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, TRANSACTION)
+    answer.attributes["XOR-MAPPED-ADDRESS"] = ("2001:db8::7", 4_000)
+    answer.add_message_integrity(KEY.encode())
+    answer.add_fingerprint()
+    read = parse_message(bytes(answer))
+    assert read is not None
+    assert read.is_authentic(KEY)
+    found = mapped_address(read.attributes[StunAttribute.XOR_MAPPED_ADDRESS], TRANSACTION)
+    assert found == HostPort("2001:db8::7", 4_000)

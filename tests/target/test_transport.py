@@ -1,0 +1,57 @@
+"""The key `transport`: the audio of a target in messages, or over WebRTC next to the events."""
+
+from __future__ import annotations
+
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import pytest
+
+from bench.base.errors import UsageError
+from bench.target import targets
+from bench.target.target import Target
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+from bench.transport.interface import HostPort
+from bench.wire.service import WEBRTC, WEBSOCKET
+
+URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
+
+
+def target(url: str = URL, transport: str = "webrtc", **options: Any) -> Target:
+    (found,) = resolve_targets({}, ServiceOptions(url=url, transport=transport, api_key_env=None, **options))
+    return found
+
+
+def test_webrtc_changes_the_transport_and_not_the_address() -> None:
+    calls, messages = target(call_hosts=("203.0.113.4",), codec="PCMA"), target(transport="websocket")
+
+    assert (calls.link, messages.link) == (WEBRTC, WEBSOCKET)
+    assert calls.url == messages.url == URL
+    assert (calls.dialect.name, messages.dialect.name) == ("ga-webrtc", "ga")
+    assert calls.network_path.call_hosts == (HostPort("203.0.113.4"),)
+    assert calls.network_path.codecs == ("PCMA",)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "problem"),
+    [
+        ("wss://api.openai.com/v1/live/sessions", {}, "needs the dialect ga, not gpt-live"),
+        ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga, not twilio"),
+        (URL, {"dialect": "preview"}, "needs the dialect ga, not preview"),
+        (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
+        (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),
+    ],
+)
+def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, str], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        target(url, **options)
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> ModuleSpec | None:
+        return None
+
+    monkeypatch.setattr(targets, "find_spec", nothing)
+    with pytest.raises(UsageError, match=r"--transport webrtc needs a package .*: pip install 'rtbench\[webrtc\]'"):
+        target()

@@ -1,0 +1,86 @@
+"""The readers of datagrams in C and in Python return the same datagrams, each with its own arrival."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import ModuleType
+
+import pytest
+
+from bench.base.clock import enable_timestamps, monotonic_ns
+from bench.transport import _datagrams_interpreted, datagrams
+from bench.transport._datagrams_interpreted import HANDFUL
+from bench.transport.datagrams import DatagramSocket, family_of, udp_socket
+
+EACH = pytest.mark.parametrize("kind", [datagrams, _datagrams_interpreted], ids=["C", "Python"])
+HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+
+
+@pytest.fixture
+def sockets() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@EACH
+@HOSTS
+def test_a_read_returns_all_datagrams_with_their_sources_and_arrivals(
+    kind: ModuleType, host: str, sockets: ExitStack
+) -> None:
+    ours, one, other = (sockets.enter_context(udp_socket(host)) for _ in range(3))
+    ours.setblocking(False)
+    enable_timestamps(ours)
+    reader = kind.DatagramReader(ours)
+    assert reader.receive(0) == ([], errno.EAGAIN)
+    sent = [(one, b""), (other, b"x" * 60_000), (one, b"last")]
+    instants_ns = [monotonic_ns()]
+    for sock, data in sent:
+        sock.sendto(data, ours.getsockname())
+        instants_ns.append(monotonic_ns())
+    received, _ = reader.receive(0)
+
+    assert [(data, source) for data, source, _ in received] == [(data, sock.getsockname()) for sock, data in sent]
+    for place, (_, _, (at_ns, uncertainty_ns, is_kernel)) in enumerate(received):
+        if is_kernel:
+            assert instants_ns[place] - 1_000 <= at_ns <= instants_ns[place + 1] + 1_000
+        assert is_kernel is (uncertainty_ns == 0)
+
+
+@EACH
+def test_a_datagram_without_a_timestamp_of_the_kernel_may_have_arrived_since_the_socket_was_empty(
+    kind: ModuleType, sockets: ExitStack
+) -> None:
+    ours, peer = (sockets.enter_context(udp_socket("127.0.0.1")) for _ in range(2))
+    ours.setblocking(False)
+    reader, empty_ns = kind.DatagramReader(ours), monotonic_ns()
+    peer.sendto(b"x", ours.getsockname())
+    ((_, _, (at_ns, uncertainty_ns, is_kernel)),), _ = reader.receive(empty_ns)
+
+    assert (at_ns - uncertainty_ns, is_kernel) == (empty_ns, False)
+
+
+@HOSTS
+def test_a_socket_returns_a_limited_number_of_datagrams_at_once(host: str) -> None:
+    ours = DatagramSocket(udp_socket(host))
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as peer:
+        for number in range(HANDFUL + 2):
+            peer.sendto(b"%d" % number, ours.address)
+    numbers = [[int(data) for data, _, _ in ours.receive()] for _ in range(3)]
+    ours.close()
+
+    assert numbers == [list(range(HANDFUL)), [HANDFUL, HANDFUL + 1], []]
+
+
+@EACH
+def test_a_read_leaves_the_datagrams_beyond_its_limit_in_the_socket(kind: ModuleType, sockets: ExitStack) -> None:
+    ours, peer = (sockets.enter_context(udp_socket("127.0.0.1")) for _ in range(2))
+    ours.setblocking(False)
+    reader = kind.DatagramReader(ours)
+    for number in range(3):
+        peer.sendto(b"%d" % number, ours.getsockname())
+    numbers = [[int(data) for data, _, _ in reader.receive(0, most)[0]] for most in (1, 2, 1)]
+
+    assert numbers == [[0], [1, 2], []]

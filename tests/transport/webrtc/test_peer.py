@@ -1,0 +1,175 @@
+"""A connection to a peer: candidates are checked, one is nominated, DTLS gives the keys, and consent is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.transport.interface import HostPort
+from bench.transport.media.srtp import PacketEncryption
+from bench.transport.webrtc.dtls import Fingerprint
+from bench.transport.webrtc.ice import Candidate
+from bench.transport.webrtc.peer import PacketType, packet_type
+from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, parse_message
+from tests.examples import thorough
+from tests.transport.webrtc.pair import CALLER, SERVICE, SERVICE_LOGIN, Call, described
+
+DEAD = Candidate(HostPort("203.0.113.9", 9_000), 2**31 - 1)
+"""A candidate that has the highest priority and never answers."""
+RTP = bytes.fromhex("800000010000000000000007") + b"\xff" * 160
+
+
+def is_stun(data: bytes) -> bool:
+    return packet_type(data) is PacketType.STUN
+
+
+def test_both_sides_have_the_same_keys_after_the_handshake() -> None:
+    call = Call(described())
+    call.connect()
+    ours, theirs = call.caller.keys, call.service.keys
+
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.send, ours.receive) == (theirs.receive, theirs.send)
+    assert ours.send != ours.receive
+    assert PacketEncryption(*theirs).unprotect(PacketEncryption(*ours).protect(RTP)) == RTP
+    assert (call.caller.peer, call.service.peer) == (SERVICE, CALLER)
+
+
+@pytest.mark.parametrize("is_lite", [True, False])
+def test_a_candidate_that_does_not_answer_only_costs_checks(is_lite: bool) -> None:
+    descriptions = described()
+    call = Call(
+        descriptions._replace(of_service=replace(descriptions.of_service, is_lite=is_lite)), lambda *_: False, DEAD
+    )
+    call.connect()
+    checks = [at_ns for at_ns, destination, _ in call.sent if destination == DEAD.address]
+
+    assert call.caller.keys is not None
+    assert 1 <= len(checks) <= 2  # none after the nomination of the other one
+
+
+@thorough
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.4))
+def test_lost_checks_are_repeated(seed: int, loss: float) -> None:
+    random = Random(seed)
+    call = Call(described(), lambda data, _: is_stun(data) and random.random() < loss)
+    call.run(10 * NS_PER_S, lambda: call.caller.peer is not None)
+
+    assert call.caller.peer == SERVICE or loss > 0
+
+
+def test_a_peer_that_never_answers_is_reported_and_gets_few_packets() -> None:
+    call = Call(described(), lambda *_: True)
+    call.run(20 * NS_PER_S, lambda: bool(call.caller.problem))
+
+    assert call.caller.problem == "no candidate of the peer answers: UDP may be blocked on the way"
+    assert len(call.sent) == 6
+    assert all(later - earlier >= 500 * NS_PER_MS for (earlier, *_), (later, *_) in pairwise(call.sent))
+
+
+def test_consent_is_renewed_each_five_seconds_and_its_end_ends_the_call() -> None:
+    is_gone = False
+    call = Call(described(), lambda *_: is_gone)
+    call.connect()
+    start_ns, before = call.now_ns, len(call.sent)
+    call.run(60 * NS_PER_S)
+    requests = [at_ns for at_ns, *_ in call.sent[before:]]
+
+    assert not call.caller.problem
+    assert 9 <= len(requests) <= 15
+    assert all(
+        4 * NS_PER_S <= later - earlier <= 6 * NS_PER_S + 10 * NS_PER_MS for earlier, later in pairwise(requests)
+    )
+    is_gone, before = True, len(call.sent)
+    gone_ns = call.now_ns
+    call.run(60 * NS_PER_S, lambda: bool(call.caller.problem))
+    assert call.caller.problem == "the peer has not renewed its consent for 30 s"
+    assert call.now_ns - gone_ns <= 36 * NS_PER_S
+    assert gone_ns > start_ns
+
+
+@pytest.mark.parametrize("is_of_service", [True, False])
+def test_a_certificate_without_its_fingerprint_is_refused(is_of_service: bool) -> None:
+    descriptions, wrong = described(), (Fingerprint("sha-256", ":".join(["00"] * 32)),)
+    name = "of_service" if is_of_service else "of_caller"
+    call = Call(descriptions._replace(**{name: replace(getattr(descriptions, name), fingerprints=wrong)}))
+    call.run(NS_PER_S)
+    refusing = call.caller if is_of_service else call.service
+
+    assert refusing.keys is None
+    assert "fingerprint" in refusing.problem
+
+
+def test_the_end_of_the_peer_is_reported() -> None:
+    call = Call(described())
+    call.connect()
+    call.service.close()
+    call.run(NS_PER_S)
+
+    assert call.caller.problem == "the peer closed the connection (DTLS close_notify)"
+
+
+@thorough
+@given(st.lists(st.binary(max_size=120), max_size=30), st.randoms(use_true_random=False))
+def test_nothing_from_other_addresses_has_an_effect(datagrams: list[bytes], random: Random) -> None:
+    """An attacker knows neither the passwords nor the address of the peer. It gets no packet."""
+    attacker = HostPort("203.0.113.66", 6_666)
+    call = Call(described())
+    heard: list[bytes] = []
+    for data in datagrams:
+        shaped = bytes([random.choice((0, 1, 20, 22, 63, 128, 191))]) + data
+        assert not call.caller.received(shaped, attacker, call.now_ns, call.now_ns)
+        heard.append(shaped)
+        call.run(20 * NS_PER_MS)
+    call.connect()
+    for data in heard:
+        assert not call.caller.received(data, attacker, call.now_ns, call.now_ns)
+        call.caller.received(data, SERVICE, call.now_ns, call.now_ns)
+    call.run(NS_PER_S)
+
+    assert {destination for _, destination, _ in call.sent} == {SERVICE}
+    assert call.caller.keys is not None or call.caller.problem
+
+
+def replayed(at: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("change", [lambda data: data, replayed(8), replayed(30), replayed(-9)])
+def test_a_request_that_is_not_authentic_has_no_response(change: Callable[[bytes], bytes]) -> None:
+    """The service's password is needed. Even a request of the caller itself has no response from the caller."""
+    call = Call(described(), lambda *_: True)
+    call.run(NS_PER_MS)
+    (_, _, request), *_ = call.sent
+    call.caller.received(change(request), SERVICE, call.now_ns, call.now_ns)
+
+    assert call.caller.pop_packets() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "problem"),
+    [
+        (400, SERVICE_LOGIN.password, "the peer refuses the connectivity checks with 400"),
+        (500, SERVICE_LOGIN.password, "the peer refuses the connectivity checks with 500"),
+        (487, SERVICE_LOGIN.password, ""),  # both sides control: the next check may succeed
+        (400, "another password of 22", ""),
+    ],
+)
+def test_only_an_authentic_refusal_ends_the_checks(code: int, key: str, problem: str) -> None:
+    call = Call(described(), lambda *_: True)
+    call.run(NS_PER_MS)
+    request = parse_message(call.sent[0][2])
+    assert request is not None
+    attributes: dict[int, bytes] = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100))}
+    refusal = build_message(StunKind.ERROR, request.transaction, attributes, key)
+    call.caller.received(refusal, SERVICE, call.now_ns, call.now_ns)
+
+    assert call.caller.problem == problem

@@ -1,0 +1,150 @@
+"""The offer of a call as an HTTP request, its response, and the addresses to which the audio of a call may go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from bench.base.clock import SendTime
+from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.webrtc.call import permitted_candidates
+from bench.transport.webrtc.ice import Candidate
+from bench.transport.webrtc.signalling import call_id_of, call_request, events_url, place_call
+from tests.transport.fake_stream import FakeStream, read
+
+OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
+AZURE = "wss://r.openai.azure.com:444/prefix/openai/v1/realtime/?deployment=d&x=1"
+
+
+@pytest.mark.parametrize(
+    ("url", "request_line", "host", "events"),
+    [
+        (
+            OPENAI,
+            "POST /v1/realtime/calls HTTP/1.1",
+            "api.openai.com",
+            "wss://api.openai.com/v1/realtime?call_id=rtc_1",
+        ),
+        (
+            AZURE,
+            "POST /prefix/openai/v1/realtime/calls?x=1 HTTP/1.1",
+            "r.openai.azure.com:444",
+            "wss://r.openai.azure.com:444/prefix/openai/v1/realtime?x=1&call_id=rtc_1",
+        ),
+    ],
+)
+def test_the_addresses_of_a_call_follow_from_that_of_the_target(
+    url: str, request_line: str, host: str, events: str
+) -> None:
+    lines = call_request(url, [], b"v=0", "b").decode().split("\r\n")
+
+    assert lines[0] == request_line
+    assert f"Host: {host}" in lines
+    assert events_url(url, "rtc_1") == events
+
+
+def test_the_request_has_the_offer_and_the_model() -> None:
+    head, _, body = call_request(OPENAI, [("Authorization", "Bearer k")], b"v=0\r\n", "b").partition(b"\r\n\r\n")
+
+    assert b"\r\nAuthorization: Bearer k\r\n" in head
+    assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+    assert re.findall(rb'name="(\w+)"\r\nContent-Type: (\S+)\r\n\r\n(.*?)\r\n--b', body, re.DOTALL) == [
+        (b"sdp", b"application/sdp", b"v=0\r\n"),
+        (b"session", b"application/json", b'{"type":"realtime","model":"gpt-realtime"}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("location", "call_id"),
+    [
+        ("/v1/realtime/calls/rtc_1", "rtc_1"),
+        ("https://host/openai/v1/realtime/calls/rtc-2/", "rtc-2"),
+        ("/v1/realtime/calls/a b", ""),
+        ("/v1/realtime/calls/" + "x" * 201, ""),
+        ("", ""),
+    ],
+)
+def test_the_id_of_a_call_is_the_end_of_its_location(location: str, call_id: str) -> None:
+    assert call_id_of({"location": location}) == call_id
+
+
+CREATED = b"HTTP/1.1 201 Created\r\nLocation: /v1/realtime/calls/rtc_1\r\nContent-Length: 3\r\n\r\nv=0"
+
+
+class Service(FakeStream):
+    """A stream that returns these pieces in place of the answer to an upgrade."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__()
+        self.reads += (read(piece) for piece in pieces)
+
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
+        return SendTime(0)
+
+
+def answered(*pieces: bytes) -> tuple[bytes, str]:
+    answer = place_call(Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings())
+    return answer.description, answer.call_id
+
+
+@pytest.mark.parametrize("cuts", [(), (5,), (60, 90), (len(CREATED) - 1,)])
+def test_a_response_is_read_in_any_pieces(cuts: Sequence[int]) -> None:
+    edges = [0, *cuts, len(CREATED)]
+
+    assert answered(*(CREATED[a:b] for a, b in pairwise(edges))) == (b"v=0", "rtc_1")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "outcome"),
+    [
+        ((b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",), "connect_failed:404"),
+        ((b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n",), "throttled:handshake"),
+        ((b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nv=0",), "connect_failed:upgrade"),
+        ((b"SSH-2.0-OpenSSH_9.6\r\n",), "connect_failed:upgrade"),
+        ((b"HTTP/1.1 201 Created\r\n", b""), "connect_failed:upgrade"),
+        ((b"HTTP/1.1 201 Created\r\nX: " + b"x" * 70_000,), "connect_failed:upgrade"),
+        ((b"HTTP/1.1 201 Created\r\n",), "timeout:upgrade"),
+    ],
+)
+def test_what_is_no_answer_to_an_offer_has_an_outcome(pieces: Sequence[bytes], outcome: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        answered(*pieces)
+
+    assert caught.value.outcome == outcome
+
+
+def reached(service: str, *hosts: str, path: NetworkPath = NetworkPath()) -> list[str]:  # noqa: B008
+    candidates = [Candidate(HostPort(host, 9), 1) for host in hosts]
+    try:
+        return [each.address.host for each in permitted_candidates(candidates, service, path)]
+    except ConnectError as error:
+        assert error.outcome == "connect_failed:host"
+        return []
+
+
+PERMITTED = NetworkPath(call_hosts=(HostPort("10.0.0.9"),))
+
+
+@pytest.mark.parametrize(
+    ("service", "hosts", "path", "permitted"),
+    [
+        ("127.0.0.1", ["127.0.0.1", "8.8.8.8", "10.0.0.9"], NetworkPath(), ["127.0.0.1"]),
+        ("127.0.0.1", ["8.8.8.8"], NetworkPath(), []),
+        ("127.0.0.1", ["8.8.8.8", "10.0.0.9"], NetworkPath(may_leave=True), ["8.8.8.8"]),
+        ("127.0.0.1", ["8.8.8.8", "10.0.0.9"], PERMITTED, ["10.0.0.9"]),
+        ("8.8.4.4", ["8.8.8.8", "127.0.0.1", "10.0.0.9", "169.254.169.254"], NetworkPath(), ["8.8.8.8"]),
+        ("10.0.0.4", ["10.0.0.4", "10.0.0.9", "192.168.1.1"], NetworkPath(), ["10.0.0.4"]),
+        ("10.0.0.4", ["10.0.0.4", "10.0.0.9"], PERMITTED, ["10.0.0.4", "10.0.0.9"]),
+        ("8.8.4.4", ["2001:4860:4860::8888"], NetworkPath(), []),
+    ],
+)
+def test_packets_go_only_to_addresses_that_belong_to_the_target(
+    service: str, hosts: list[str], path: NetworkPath, permitted: list[str]
+) -> None:
+    assert reached(service, *hosts, path=path) == permitted

@@ -1,0 +1,70 @@
+"""The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many are damaged.
+
+The peers do not raise, send only to each other, and keep a bounded state. Damaged media is a subject of its own
+(`telephones.py`), because SRTP refuses what was damaged.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from bench.base.units import NS_PER_MS
+from bench.transport.interface import HostPort
+from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
+from bench.transport.webrtc.peer import WebRtcPeer
+from tests.transport.webrtc.pair import CALLER, SERVICE, STEP_NS, Call, described, local_peer
+from tools.fuzz.damage import damaged_bytes
+
+STEPS = 40
+MAX_SENT = 64
+"""The maximum number of packets that a peer sends in one step."""
+FIRST_BYTES = (0, 1, 20, 22, 23, 63, 128, 200)
+PIECES = (
+    b"a=candidate:1 1 udp 1 192.0.2.4 9 typ host\r\n", b"a=setup:active\r\n", b"a=ice-lite\r\n", b"a=ice-pwd:",
+    b"a=fingerprint:sha-256 ", b"m=audio 9 RTP/AVP 0\r\n", b"\r\n", b"\x00\x08\x00\x14", b"\x80\x28\x00\x04",
+    b"\x16\xfe\xfd", b"\xff" * 12,
+)  # fmt: skip
+
+
+def webrtc_description(random: Random) -> None:
+    """Check that a damaged description is read, or refused with a ValueError."""
+    offer = write_offer(local_peer(CALLER))
+    answer, _ = answer_to(local_peer(SERVICE, is_lite=True), offer)
+    for read, data in ((accepted_answer, answer), (answer_to, offer)):
+        try:
+            read(local_peer(CALLER), damaged_bytes(random, data, PIECES))
+        except ValueError as error:
+            assert str(error), "an error has no text"
+
+
+def webrtc_call(random: Random) -> None:
+    """Check that damaged datagrams change neither whom a peer sends to, nor its keys once it has them."""
+    webrtc_description(random)
+    call = Call(described())
+    damage_share = random.choice((0.05, 0.5, 1.0))
+    for _ in range(STEPS):
+        for sender, receiver, source, destination in (
+            (call.caller, call.service, CALLER, SERVICE),
+            (call.service, call.caller, SERVICE, CALLER),
+        ):
+            _pass(random, sender, receiver, (source, destination), call.now_ns, damage_share)
+        call.now_ns += random.choice((STEP_NS, 500 * NS_PER_MS))
+
+
+def _pass(
+    random: Random, sender: WebRtcPeer, receiver: WebRtcPeer, path: tuple[HostPort, HostPort], now_ns: int, share: float
+) -> None:
+    source, destination = path
+    sender.expire(now_ns)
+    packets = sender.pop_packets()
+    assert len(packets) <= MAX_SENT, "one step causes too many packets"
+    for data, to in packets:
+        assert to == destination, "a packet goes to an address that no description names"
+        is_damaged = random.random() < share
+        received = damaged_bytes(random, data, PIECES) if is_damaged else data
+        receiver.received(received, source, now_ns, now_ns)
+    if random.random() < share:
+        noise = bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
+        keys = receiver.keys
+        receiver.received(noise, source, now_ns, now_ns)
+        assert receiver.keys == keys, "noise changes the keys"
