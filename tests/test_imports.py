@@ -79,7 +79,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports.pages": (
         "thresholds", "run_report", "comparisons", "check", "evidence", "trends", "reference", "sample_size",
     ),
-    "rtbench": ("synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
+    "rtbench": (
+        "synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "azure_load_testing",
+        "cli",
+    ),
 }  # fmt: skip
 """The layers of each package, from the lowest layer to the highest. A layer contains modules.
 

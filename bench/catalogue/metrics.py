@@ -102,6 +102,15 @@ class Metric:
         measured_from = [ORIGIN] if self.begin == ORIGIN else []
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
+    def lack_reason(self, lacks: Mapping[str, str]) -> str:
+        """Return why a turn or session can have no value; "" if it may have one.
+
+        `lacks` has the instants and columns that the turn or session does not have, each with the reason.
+        """
+        starts = [lacks.get(name, "") for name in self.begins]
+        start = starts[0] if starts and all(starts) else ""
+        return lacks.get(self.end, "") or lacks.get(self.column, "") or lacks.get(self.less, "") or start
+
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
         """Return a time for one turn or session, from its instants and its columns; None if it is absent.
 

@@ -411,6 +411,10 @@ class RunDocument(RunEntry):
     workers: Count
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="the value of --part-of")]]
+    planned_load: NotRequired[
+        Annotated[dict[str, float], Meta(description="the planned load of a part of a run, or of all parts")]
+    ]
+    whole_run: NotRequired[Annotated[dict[str, float], Meta(description="the values of --whole-run")]]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="the parts of a merged run")]]
     remote: NotRequired[list[RemoteWorkerEntry]]
     missing_workers: NotRequired[list[MissingWorkerEntry]]

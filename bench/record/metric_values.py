@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +26,9 @@ from bench.record import folder as files
 from bench.record.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
 from bench.record.spool import PartLike
 
+if TYPE_CHECKING:  # load generators without reports have no pandas
+    import pandas as pd
+
 CARRIED = {
     f"{kind}_{direction}": f"{kind}_bytes_{direction}"
     for kind in ("wire", "audio")
@@ -35,7 +37,7 @@ CARRIED = {
 """The metrics in bytes per second. The value of each is the name of the column that counts its bytes."""
 RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
-Rows: TypeAlias = pd.DataFrame | pa.Table
+Rows: TypeAlias = "pd.DataFrame | pa.Table"
 
 
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
@@ -92,7 +94,9 @@ def measured_from_ns(rows: Rows) -> Floats:
 def floats(rows: Rows, column: str) -> Floats:
     """Return a column of whole numbers as floats, which are exact up to 2⁵³ ns (104 days); null becomes NaN."""
     values = rows[column]
-    if isinstance(values, pd.Series):
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        import pandas as pd
+
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
         values = values.array.__arrow_array__()  # the conversion by pandas takes three times as long

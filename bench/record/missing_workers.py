@@ -9,13 +9,15 @@ its slot was never shorter than the shortest such time that the run recorded.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import outcome_class
+
+if TYPE_CHECKING:  # load generators without reports have no pandas
+    import pandas as pd
 
 UNSEEN_NS = NS_PER_S
 """The maximum time for which a process continued after its last second on disk, which is written when it is over."""
@@ -90,6 +92,8 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     shortest time from a session's last turn to its end, plus the shortest time from a session's start to its first
     turn.
     """
+    import pandas as pd
+
     starts = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [starts.diff().min()]
     is_unfinished = np.array(

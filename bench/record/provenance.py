@@ -29,7 +29,8 @@ STORED_SETTINGS = frozenset(
         # of the URL and the proxy, only the public forms are stored, without secrets
         *("proxy", "resolve", "compression", "max_message_mib", "rtp_ports", "codec", "srtp", "call_hosts"),
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
-        *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
+        *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of", "whole_run"),
+        "locust_metrics",
         *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
         *("record_events", "record_audio", "record_transcripts", "runs_dir", "priority", "yes"),
         *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),

@@ -26,6 +26,7 @@ from bench.files.safe_io import is_regular, open_file
 from bench.files.sanitize import escape_control, slug
 from bench.record import folder as files
 from bench.record.finalize import is_under_way
+from bench.record.presence import may_close
 from bench.target.address import split_url
 from bench.target.identity import Fetch, Token, fetch_token
 from bench.target.target import EntraSignIn
@@ -123,7 +124,7 @@ class Uploader:
             raise UsageError(
                 f"{folder / 'run.json'} is a link, and links are not uploaded: name the folder of its target"
             )
-        if is_under_way(folder, document):
+        if is_under_way(folder, document) and not may_close(folder):
             raise UsageError(f"the run of {folder} is still in progress: upload it when it has ended")
         # the name contains the nanoseconds of the start, because independent machines may start in the same second
         prefix = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"

@@ -60,12 +60,4 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     if metric in RATES:
         rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")
-    definition = CATALOGUE[metric]
-    start_reasons = [lacks.get(name, "") for name in definition.begins]
-    start_reason = start_reasons[0] if start_reasons and all(start_reasons) else ""
-    return (
-        lacks.get(definition.end, "")
-        or lacks.get(definition.column, "")
-        or lacks.get(definition.less, "")
-        or start_reason
-    )
+    return CATALOGUE[metric].lack_reason(lacks)

@@ -81,6 +81,16 @@ def init(
             "NAME",
         ),
     ] = None,
+    azure_load_testing: Annotated[
+        bool,
+        option("Write a folder for Azure Load Testing, and nothing else: engines that execute one run together."),
+    ] = False,
+    wheel: Annotated[
+        Path | None,
+        option(
+            "Wheel of rtbench for the engines of --azure-load-testing, as `make dist` writes it.", "--wheel", "FILE"
+        ),
+    ] = None,
     extras: Annotated[
         str,
         option(
@@ -95,6 +105,13 @@ def init(
 
     Existing files are not changed. The new files run against the simulator without a change.
     """
+    if wheel is not None and not azure_load_testing:
+        raise UsageError("--wheel is for the engines of --azure-load-testing: add it, or omit --wheel")
+    if azure_load_testing:
+        if agent or extras or service:
+            raise UsageError("--azure-load-testing writes its own folder: omit --agent, --service and --with")
+        _init_load_test(folder, wheel)
+        return
     if agent and (extras or service):
         name, adds = ("--with", "adds scripts for a service") if extras else ("--service", "names a service")
         raise UsageError(f"{name} {adds}, but --agent writes calls to an agent: use one of them")
@@ -102,9 +119,7 @@ def init(
     files = agent_files(ci) if agent else starter_files(ci, further)
     if service is not None:
         files = {**files, **service_files(service)}
-    for path, was_written in write_starter(folder, files).items():
-        path_text = escape_control(str(folder / path))
-        print(path_text if was_written else f"{path_text} exists, and was not changed")
+    _write_and_print(folder, files)
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     simulator = "--simulator" if service is None else f"--simulator --dialect {service}"
     doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
@@ -122,6 +137,26 @@ def init(
     for name in further:
         command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 {simulator}"
         print(f"{name}: {escape_control(enter)}{command}")
+
+
+def _write_and_print(folder: Path, files: Mapping[Path, bytes]) -> None:
+    """Write the files of a new folder, and print their paths."""
+    for path, was_written in write_starter(folder, files).items():
+        path_text = escape_control(str(folder / path))
+        print(path_text if was_written else f"{path_text} exists, and was not changed")
+
+
+def _init_load_test(folder: Path, wheel: Path | None) -> None:
+    from rtbench.azure_load_testing.folder import load_test_files
+
+    _write_and_print(folder, load_test_files(wheel))
+    if wheel is None:
+        print(
+            "The engines need a wheel: `make dist` in a checkout of rtbench writes it to dist; repeat this command in"
+        )
+        print("an empty folder with --wheel FILE")
+    readme = escape_control(str(folder / "README.md"))
+    print(f"Next: replace the names in capital letters; the commands are in {readme}")
 
 
 def extras_of(names: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import gevent
@@ -16,6 +16,7 @@ from bench.files.sanitize import escape_control
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, RefusedCall, TargetState, refusal_of, was_opened
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
+from bench.load.planning.locust_entries import NOT_STARTED, metric_entry
 from bench.load.planning.run_options import Options
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
@@ -62,6 +63,7 @@ class SessionRegistry:
         target_count: int,
         hide: Callable[[str], str],
     ) -> None:
+        self.locust_metrics = options.locust_metrics
         self._spool, self._recorder, self._options, self._target_count = spool, recorder, options, target_count
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
@@ -165,7 +167,7 @@ class RunListener:
         sessions, labels = self._sessions, self._record.labels
         self._record.turn_ended(turn)  # first, so that it is recorded even if something below fails
         self._target_state.turn_ended(turn)
-        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact)
+        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact, sessions.locust_metrics)
         measured = self._record.phase == MEASURED
         sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
         facts = self.timeline.facts
@@ -200,17 +202,20 @@ class RunListener:
 
 
 # Locust's statistics are only a dashboard, because results come from the run folder. They have an entry per turn, per
-# connect, and per session with turns that did not start.
+# metric of a turn (--locust-metrics), per connect, and per session with turns that did not start.
 
 
 class TurnError(Exception):
     """A turn that did not succeed, as an error in Locust's statistics. Its text is the outcome of the turn."""
 
 
-def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
+def show_turn(
+    fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str], metrics: Sequence[str] = ()
+) -> None:
     """Add a turn to Locust's dashboard, with the time to its first delta; to its end if it received no delta.
 
-    A turn is not added if it is unfinished because the run ended.
+    Also add an entry for each of the `metrics` that the turn has. If the turn failed, the entry of a metric that had
+    begun is a failure, too. A turn is not added if it is unfinished because the run ended.
     """
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
@@ -221,6 +226,14 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
     message = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
     error = None if kind == "success" else TurnError(escape_control(message))
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
+    for name in metrics:
+        metric = CATALOGUE[name]
+        value_ns = turn.metric_ns(metric)
+        if error is not None and any(begin in turn.instants for begin in metric.begins):
+            value_ns = waited_ns if value_ns is None else value_ns
+        elif value_ns is None:
+            continue
+        _fire(fire, script, metric_entry(turn.step, name), value_ns / NS_PER_MS, error)
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
@@ -236,7 +249,7 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
     if session.turns_not_started and error is None:
         message = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
-        _fire(fire, script, "not started", 0.0, TurnError(message))
+        _fire(fire, script, NOT_STARTED, 0.0, TurnError(message))
 
 
 def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:

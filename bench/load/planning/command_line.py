@@ -160,7 +160,7 @@ COMMAND = "RTBENCH_COMMAND"
 """The variable with the words, as a JSON list, of a command that starts a run in a process of its own."""
 OF_LOAD_MODEL = frozenset({"num_users", "spawn_rate"})
 """The options that the tool sets itself if one of `SETS_LOAD` is given."""
-NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
+NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "whole_run", "stop_timeout"})
 """The options that the first words of the repeating command imply, or that the tool itself sets."""
 PUBLIC = frozenset({"name", "label"})
 

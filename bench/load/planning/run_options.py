@@ -17,9 +17,11 @@ from typing import Any, NoReturn, Protocol, get_args
 
 from bench.base.cpu import core_count
 from bench.base.errors import USAGE_STATUS, OnInconclusive, UsageError
+from bench.catalogue.metrics import CATALOGUE
 from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
+from bench.record.whole_run import PARTS
 from bench.target.target_settings import OPTION, OPTIONS, ServiceOptions
 
 MAX_PAIRS = 500
@@ -29,6 +31,7 @@ MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
 
 Larger values are typing errors, and some would make later arithmetic fail.
 """
+MAX_PARTS = 10_000
 MIN_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
@@ -87,6 +90,27 @@ def _budget(value: object, option: str) -> float | None:
     if (budget_usd := _number(value, option)) == 0:
         raise UsageError(f"{option} must be more than 0 USD")
     return budget_usd
+
+
+def _whole_run(value: object, option: str) -> dict[str, float] | None:
+    """Return the plan of the whole run, as in `bench.record.whole_run`; None if no value is given."""
+    if value in (None, ""):
+        return None
+    plan: dict[str, float] = {}
+    for entry in str(value).split(","):
+        key, _, amount = (text.strip() for text in entry.partition("="))
+        read = IN_WHOLE_RUN.get(key)
+        if read is None or key.replace("-", "_") in plan:
+            raise UsageError(
+                f"{option} must be KEY=VALUE,… with parts and {', '.join(list(IN_WHOLE_RUN)[1:])}, each once"
+            )
+        number = read(amount, f"{option} {key}")
+        if number is None:
+            raise UsageError(f"{option}: {key} has no value")
+        plan[key.replace("-", "_")] = number
+    if PARTS not in plan:
+        raise UsageError(f"{option} needs the number of parts: parts=10,…")
+    return plan
 
 
 def _name(value: object, option: str) -> str:
@@ -154,6 +178,22 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
     return number
 
 
+def _metrics(value: object, option: str) -> tuple[str, ...]:
+    """Return the names of metrics in a comma-separated list. Each is a time of a turn."""
+    names = tuple(dict.fromkeys(name.strip() for name in str(value or "").split(",") if name.strip()))
+    for name in names:
+        if name not in TIMES_OF_TURNS:
+            near = next(iter(near_options(name, TIMES_OF_TURNS)), "")
+            raise UsageError(
+                f"{option}: {name:.60} is not a time of a turn{f'; did you mean {near}?' if near else ''} "
+                "(`rtbench docs metrics` lists the metrics)"
+            )
+    return names
+
+
+TIMES_OF_TURNS = [name for name, metric in CATALOGUE.items() if metric.scope == "turn" and metric.unit == "ms"]
+
+
 def _timeout(value: object, option: str) -> float:
     """Return a duration in seconds. Raise UsageError if it is below MIN_TIMEOUT_S, the time a worker needs to end."""
     seconds = _seconds(value, option)
@@ -161,6 +201,17 @@ def _timeout(value: object, option: str) -> float:
         raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
     return seconds
 
+
+IN_WHOLE_RUN: Mapping[str, Callable[[str, str], float | None]] = {
+    PARTS: partial(_whole, minimum=1, maximum=MAX_PARTS),
+    "users": partial(_whole, minimum=1, maximum=MAX_USERS),
+    "sessions": partial(_whole, minimum=1),
+    "max-concurrent": partial(_whole, minimum=1, maximum=MAX_USERS),
+    "arrival-rate": _rate,
+    "connect-rate": _number,
+    "budget": _budget,
+}
+"""The keys of `--whole-run`. Except the first two, they have the names and values of the options of a run."""
 
 # The options.
 
@@ -279,7 +330,7 @@ class Options:
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
-        "seed of the random recordings and pauses of each session (default: 1)",
+        "seed of the random arrivals, recordings and pauses (default: 1; of a part of a run: a random number)",
         partial(_whole, minimum=0, maximum=MOST_SEED, otherwise=0),
         shapes=True,
         default="1",
@@ -296,6 +347,17 @@ class Options:
         "NAME", "name of the whole run, if this one is a part of it on one of several machines", _name
     )
     """The name of the larger run that this run is a part of; "" if it is not a part of another run."""
+    whole_run: Mapping[str, float] | None = valued(
+        "PLAN",
+        "load of the whole run, of which this part takes an equal share: parts=10,users=400,sessions=2000,budget=200 "
+        "(and max-concurrent, arrival-rate, connect-rate); users are checked, because a platform may have divided them",
+        _whole_run,
+    )
+    """The plan of the whole run (`bench.record.whole_run`); None if it is not known."""
+    locust_metrics: tuple[str, ...] = valued(
+        "A,B", "show these times of each turn in Locust's statistics, too, such as ttfa,voice_to_voice", _metrics
+    )
+    """The metrics for which each turn adds an entry to Locust's statistics, in addition to its own."""
     labels: Mapping[str, str] = valued(
         "KEY=VALUE",
         "label that identifies the run, such as commit=1a2b3c; may be repeated",
@@ -332,6 +394,8 @@ class Options:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: omit one of them")
+        if parsed.whole_run and not parsed.part_of:
+            raise UsageError("--whole-run needs the name of the whole run: add --part-of NAME")
         # Check Locust's own options and the fields of its web UI, too.
         users_of(getattr(parsed, "num_users", None))
         _seconds(getattr(parsed, "run_time", None), "--run-time")

@@ -17,6 +17,7 @@ from bench.base.installation import tool_version
 from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_text, session_cost
 from bench.load.planning.lacking import missing_features
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, load_model_of, schedule_facts, with_scenario_defaults
+from bench.load.planning.locust_entries import check_entries
 from bench.load.planning.run_options import Environment, Options
 from bench.load.planning.workload import (
     Workload,
@@ -30,10 +31,12 @@ from bench.load.planning.workload import (
     workloads_of_targets,
 )
 from bench.load.simulator_process import ADDRESS, with_simulator
+from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
 from bench.record.calibration import AGENTS, FIRST_SESSIONS, GA, SessionKind, at_least, citation, state_folder
 from bench.record.provenance import named_host, opening_document
+from bench.record.whole_run import share_text
 from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Credential, Target
 from bench.target.targets import resolve_targets
@@ -78,11 +81,21 @@ class RunPlan:
         return [compiled_script.script for workload in self.workloads.values() for compiled_script in workload.values()]
 
     @property
+    def _compiled_scripts(self) -> list[CompiledScript]:
+        """The scripts of all targets, each once."""
+        distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
+        return list(distinct.values())
+
+    @property
     def missing_features(self) -> list[dict[str, Any] | None]:
         """What turns and sessions lack, for each script of each target (`bench.load.planning.lacking`)."""
         arrives = self.load_model.arrivals is not None
-        distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
-        return [missing_features(compiled, arrives=arrives) for compiled in distinct.values()]
+        return [missing_features(compiled, arrives=arrives) for compiled in self._compiled_scripts]
+
+    def check_locust_entries(self) -> None:
+        """Raise UsageError if `--locust-metrics` cannot be shown."""
+        labels = [target.label for target in self.targets]
+        check_entries(self.options.locust_metrics, self._compiled_scripts, self.missing_features, labels)
 
     @property
     def user_classes(self) -> set[Any]:
@@ -181,7 +194,7 @@ class RunPlan:
             "concurrency": self.concurrency.users * self.concurrency.targets,
             **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
             **({} if schedule is None else {"stages": schedule_facts(schedule)}),
-            **({"part_of": self.options.part_of} if self.options.part_of else {}),
+            **self._part_entries,
             "niceness": self._niceness,
             "prices": {
                 "as_of": self.prices.as_of,
@@ -191,6 +204,34 @@ class RunPlan:
             "budget_usd": self.options.budget_usd,
             "estimate_usd": None if usd is None else list(usd),
         }
+
+    @property
+    def _part_entries(self) -> dict[str, Any]:
+        """The entries of run.json for a part of a run."""
+        if not self.options.part_of:
+            return {}
+        whole = {} if self.options.whole_run is None else {"whole_run": dict(self.options.whole_run)}
+        return {"part_of": self.options.part_of, "planned_load": self._load} | whole
+
+    @property
+    def _load(self) -> dict[str, float]:
+        """The load of this run, as in `bench.record.whole_run`."""
+        arrivals = self.load_model.arrivals
+        limits = {
+            "users": self.concurrency.users if arrivals is None else None,
+            "sessions": self.options.requested_sessions,
+            "max_concurrent": None if arrivals is None else arrivals.slots,
+            "arrival_rate": None if arrivals is None else arrivals.per_s,
+            "connect_rate": self.options.connect_rate or None,
+            "budget": self.options.budget_usd,
+        }
+        return {name: value for name, value in limits.items() if value is not None}
+
+    @property
+    def part_text(self) -> str:
+        """The share that this part takes of the whole run; "" if the run is not a part."""
+        options = self.options
+        return share_text(options.part_of, self._load, options.whole_run) if options.part_of else ""
 
     @property
     def host_facts(self) -> dict[str, Any]:

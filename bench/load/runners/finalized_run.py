@@ -19,6 +19,7 @@ import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NamedTuple
@@ -156,6 +157,9 @@ DECIDED = (0, 1, 3, 4)
 """The exit statuses of a completed decision or check: passed, failed or regressed, inconclusive, invalid run."""
 
 
+REPORT_PACKAGES = ("pandas", "scipy")
+"""The packages that only reports need. Without them, `rtbench merge` or `rtbench report` closes the run elsewhere."""
+
 Thresholds = Mapping[str, Sequence[str]]
 """Thresholds as text, by metric and filters, in the form of run.json."""
 
@@ -228,6 +232,11 @@ class FinalizedRun:
     status: int | None
 
 
+def can_report() -> bool:
+    """Return whether the packages of reports are installed. A load generator that only writes a part needs none."""
+    return all(find_spec(name) for name in REPORT_PACKAGES)
+
+
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
@@ -240,6 +249,10 @@ def finalize_run(
     document["notices"] = [*document["notices"], *missing_warmup_notice(document, duration_s)]
     with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
+    if not can_report():
+        needed = " and ".join(REPORT_PACKAGES)
+        text = f"no report here, because it needs {needed}: copy {folder}, and run `rtbench merge` or `rtbench report`"
+        return FinalizedRun(text, "", None)
     longest_s, permission = longest_report_s(folder), permission_to_close(folder)
     decided = None
     # before the report, which shows the decision and the check; the first of them closes the folder
@@ -280,7 +293,8 @@ def _failed(summary: str, child: CompletedProcess[str], problem: str) -> Finaliz
 def upload_run(folder: Path, url: str) -> str:
     """Upload the folder to this URL. Return the lines to print. Raise UsageError if any file could not be uploaded."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
-    uploaded = run_command("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url})
+    variables = {URL_VARIABLE: url} | permission_to_close(folder)
+    uploaded = run_command("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **variables)
     if uploaded.returncode != 0:
         raise UsageError(last_line(uploaded.stderr, "the folder could not be uploaded"))
     return uploaded.stdout.strip()

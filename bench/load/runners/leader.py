@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import secrets
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from bench.load.execution.target_state import target_states
 from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
-from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_command
+from bench.load.planning.run_options import MAX_PAIRS, MOST_SEED, RUN_OPTIONS, Environment, Options, is_command
 from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
@@ -38,6 +39,7 @@ from bench.record import presence
 from bench.record.document import GIVEN_UP, INTERRUPTED, SequentialPlanEntry
 from bench.record.spool import parts
 from bench.record.upload import destination_of
+from bench.record.whole_run import shares, users_of_part
 from bench.target.tokens import Keyring, closed_on_failure
 
 
@@ -84,6 +86,7 @@ class Leader(ProcessRole):
         if is_command(parsed) and parsed.spawn_rate is None:
             parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self._refuse_host()
+        self._take_share()
         if parsed.simulator:
             self._find_simulator()
         self.prepare()
@@ -105,6 +108,21 @@ class Leader(ProcessRole):
             if opened := open_text(web_ui):
                 self.say(opened)
         self.workers.open()
+
+    def _take_share(self) -> None:
+        """Make this run an equal part of `--whole-run`, with random numbers of its own. Raise UsageError."""
+        parsed = self.parsed
+        if parsed.part_of and parsed.seed == RUN_OPTIONS["seed"].more["default"]:
+            parsed.seed = str(secrets.randbelow(MOST_SEED))  # with a common seed, calls of all parts arrive together
+        whole = RUN_OPTIONS["whole_run"].of(parsed)
+        if whole is None:
+            return
+        for name, share in shares(whole).items():
+            if getattr(parsed, name) not in (None, ""):
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} and --whole-run both limit this part: omit {flag}, or omit it in --whole-run")
+            setattr(parsed, name, f"{share:.9f}/s" if name == "arrival_rate" else str(share))
+        parsed.num_users = users_of_part(whole, parsed.num_users)
 
     @property
     def _all_realtime(self) -> bool:
@@ -220,7 +238,7 @@ class Leader(ProcessRole):
         decided = () if self._decision is None else (plan_text(self._decision), *self._decision.get("notices", ()))
         self.run.monitor = self._new_monitor(folder)
         stopping = () if abort is None else (abort_text(abort, has_end=self.run.monitor.has_end),)
-        for line in (*self.planned.notices, *decided, *stopping):
+        for line in (*filter(None, [self.planned.part_text]), *self.planned.notices, *decided, *stopping):
             self.say(line)
         if self.workers.hand_over(folder, slot):
             keyring.close()  # the workers sign in themselves

@@ -198,6 +198,7 @@ class ProcessRole(ABC):
         if self.parsed.headless:
             limit = plan.sessions if plan.load_model.arrivals is None else plan.concurrency.users
             check_shares(plan.concurrency, limit)
+        plan.check_locust_entries()
         check_descriptors(plan.concurrency, plan.targets)
         check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)

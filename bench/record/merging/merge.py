@@ -23,6 +23,7 @@ from bench.record.finalize import is_under_way, merge_parts
 from bench.record.merging.merged_document import (
     Document,
     RunNumbering,
+    excluded_parts,
     first_starts,
     merged_document,
     notices,
@@ -31,6 +32,7 @@ from bench.record.merging.merged_document import (
 from bench.record.merging.source_run import DamagedPartError, RunKey, SourceRun
 from bench.record.presence import file_status, is_folder, is_run, run_folders
 from bench.record.spool import EVENTS
+from bench.record.whole_run import absent_parts, absent_turns
 
 
 def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -144,6 +146,8 @@ def _merged(
         for run in first_workers
         for number, entry in sorted(missing[run].items())
     ]
+    first_absent = 1 + max([*(worker["worker"] for worker in unknown), *(_last_worker(part) for part in used)])
+    unknown += _absent_entries(documents, excluded_parts(left_out), first_absent)
     return merge_parts(folder, document, used, lambda *_: unknown)
 
 
@@ -211,6 +215,18 @@ def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
     return [part for part in parts if part in by_run.values()]
+
+
+def _last_worker(part: SourceRun) -> int:
+    return max(part.numbering.workers.values())
+
+
+def _absent_entries(documents: Sequence[Document], excluded: int, worker: int) -> list[dict[str, Any]]:
+    """Return a `MissingWorkerEntry` for each planned part without a folder, as workers numbered from `worker`."""
+    whole, load = documents[0].get("whole_run"), documents[0].get("planned_load") or {}
+    turns = absent_turns(documents[0], load)
+    absent = absent_parts(len(documents) + excluded, whole)
+    return [{"worker": worker + number, "host": "", "turns": turns} for number in range(absent)]
 
 
 def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[SourceRun]) -> dict[str, Any]:
@@ -296,4 +312,5 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
     "scripts (by name and digest)": _scripts,
     "targets": _targets,
     "names of --part-of": lambda document: document.get("part_of"),
+    "plans (--whole-run)": lambda document: document.get("whole_run"),
 }

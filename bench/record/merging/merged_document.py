@@ -27,6 +27,7 @@ from bench.base.units import NS_PER_S
 from bench.files.safe_io import read_json
 from bench.record.document import KILLED, ORDINARY_ENDS, SCHEMA_VERSION, IncidentEntry
 from bench.record.folder import BLOCK_NS
+from bench.record.whole_run import sum_text, summed
 
 _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
@@ -177,14 +178,17 @@ def merged_document(
             for label in dict.fromkeys(chain(*delays_s))
         },
     }
-    shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
+    loads = [document["planned_load"] for document in documents if "planned_load" in document]
+    if len(loads) == len(documents):
+        merged["planned_load"] = summed(loads)
+    shared = ("part_of", "whole_run", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
     merged |= {key: common[key] for key in shared if key in common}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals
     return merged
 
 
-def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
+def notices(names: Sequence[str], documents: Documents, left_out: Sequence[tuple[str, Document]]) -> list[str]:
     """Return the notices to show before the results.
 
     A notice that all parts have appears once. Any other notice appears with the names of the parts that have it.
@@ -211,11 +215,13 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
         sentences.append(
             "Its parts did not run at the same time: the sums of their users and rates never existed at one time."
         )
+    if documents[0].get("part_of"):
+        loads = [document.get("planned_load") or {} for document in documents]
+        sentences.append(sum_text(loads, excluded_parts(left_out), documents[0].get("whole_run")))
     differing: dict[str, Callable[[Document], object]] = {
         "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
         "prices": lambda document: document.get("prices"),
         "warm-ups": lambda document: document.get("warmup_s") or 0.0,
-        "seeds": lambda document: (document.get("settings") or {}).get("seed"),
     }
     first = documents[0]
     differing_settings = [
@@ -223,7 +229,15 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     ]
     if differing_settings:
         sentences.append(f"Its parts have different {' and '.join(differing_settings)}.")
+    seeds = {str((document.get("settings") or {}).get("seed")) for document in documents}
+    if len(seeds) < len(documents) and any(document.get("arrivals") for document in documents):
+        sentences.append("Parts have the same seed: their calls arrived at the same times, and not independently.")
     return [*sentences, *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out)]
+
+
+def excluded_parts(left_out: Iterable[tuple[str, Document]]) -> int:
+    """Return the number of parts that are excluded. The folder of a worker whose run is merged lacks no turns."""
+    return sum(entry["turns"] != 0 for _, entry in left_out)
 
 
 def _missing(entry: Document) -> str:

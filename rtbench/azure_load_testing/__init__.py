@@ -1,0 +1,1 @@
+"""A folder for Azure Load Testing, whose engines execute one run in independent parts."""

@@ -1,0 +1,52 @@
+"""The wheel that engines install: the same files, without the packages that only reports need.
+
+`pip` installs what the metadata of a wheel requires, and has no option in a requirements file to omit one of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from pathlib import Path
+
+from bench.base.errors import UsageError
+
+ONLY_REPORTS = frozenset({"pandas", "scipy", "junitparser"})
+"""The packages that a load generator does not need if its run is merged and reported elsewhere."""
+REQUIRES = re.compile(r"Requires-Dist: ([A-Za-z0-9._-]+)")
+
+
+def engine_wheel(path: Path) -> bytes:
+    """Return a wheel of rtbench that does not require ONLY_REPORTS. Raise UsageError if the file is no such wheel."""
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            contents = {entry: wheel.read(entry) for entry in wheel.infolist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UsageError(f"--wheel {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    names = {entry.filename: entry for entry in contents}
+    metadata = next((name for name in names if re.fullmatch(r"rtbench-[^/]+\.dist-info/METADATA", name)), None)
+    if metadata is None or path.suffix != ".whl":
+        raise UsageError(f"--wheel {path} is not a wheel of rtbench: `make dist` in a checkout writes one to dist")
+    record = metadata.replace("METADATA", "RECORD")
+    contents[names[metadata]] = _without_reports(contents[names[metadata]])
+    contents[names[record]] = _with_digest(contents[names[record]], metadata, contents[names[metadata]])
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for entry, content in contents.items():
+            wheel.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return written.getvalue()
+
+
+def _without_reports(metadata: bytes) -> bytes:
+    lines = metadata.decode().splitlines(keepends=True)
+    needed = (line for line in lines if not ((found := REQUIRES.match(line)) and found[1].lower() in ONLY_REPORTS))
+    return "".join(needed).encode()
+
+
+def _with_digest(record: bytes, name: str, content: bytes) -> bytes:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    lines = [line for line in record.decode().splitlines() if not line.startswith(f"{name},")]
+    return ("\n".join([f"{name},sha256={digest},{len(content)}", *lines]) + "\n").encode()
