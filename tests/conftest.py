@@ -103,7 +103,7 @@ MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
-        test_main_job system/end_to_end/test_calibrate system/end_to_end/test_run_command
+        test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate system/end_to_end/test_run_command
         system/end_to_end/test_shipped
     """,
     "every command of every page": """

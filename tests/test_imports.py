@@ -216,6 +216,7 @@ STARTED = {
     "bench.load.runners.abort_analyses": {"reports.pages.check"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
     "rtbench.cli.run": {"bench.load.run_files"},
+    "rtbench.azure_load_testing.engine_facts": {"rtbench.cli.app"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
 """The modules that a module starts as processes. The key is the module that starts them."""

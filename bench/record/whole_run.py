@@ -14,9 +14,9 @@ Load: TypeAlias = Mapping[str, float]
 """Quantities of a load, by the names of QUANTITIES. A quantity without a limit is absent."""
 PARTS = "parts"
 QUANTITIES: Mapping[str, str] = {
-    "users": "{:,} users",
-    "sessions": "{:,} sessions",
-    "max_concurrent": "{:,} concurrent calls",
+    "users": "{:,.0f} users",
+    "sessions": "{:,.0f} sessions",
+    "max_concurrent": "{:,.0f} concurrent calls",
     "arrival_rate": "{:g} calls/s",
     "connect_rate": "{:g} connections/min",
     "budget": "{:g} USD",
@@ -40,7 +40,7 @@ def shares(whole: Load) -> dict[str, float]:
             below = int(whole[name] // parts * parts)
             near = f"{below:,} or {below + parts:,}" if below else f"{parts:,}"
             raise UsageError(
-                f"--whole-run: {QUANTITIES[name].format(int(whole[name]))} cannot be divided into {parts} equal parts: "
+                f"--whole-run: {QUANTITIES[name].format(whole[name])} cannot be divided into {parts} equal parts: "
                 f"use {near}"
             )
         taken[name] = whole[name] // parts if name in WHOLE else whole[name] / parts

@@ -57,6 +57,9 @@ RUN: dict[str, tuple[str, Any]] = {
     "history": ("before.jsonl", Path("before.jsonl")), "worker_timeout": ("2m", 120.0),
     "arrival_rate": ("30/min", 0.5), "arrival_pattern": ("gamma:2",) * 2, "max_concurrent": ("40", 40),
     "name": ("checkout",) * 2, "part_of": ("nightly-7",) * 2,
+    "whole_run": ("parts=10, users=400,arrival-rate=30/min,budget=20",
+                  {"parts": 10, "users": 400, "arrival_rate": 0.5, "budget": 20.0}),
+    "locust_metrics": ("ttfa, voice_to_voice", ("ttfa", "voice_to_voice")),
 }  # fmt: skip
 FIELDS = {"session_pause": "session_pause_s", "budget": "budget_usd", "warmup": "warmup_s",
           "worker_timeout": "worker_timeout_s", "arrival_rate": "arrivals_per_s", "prices": "price_file"}  # fmt: skip
@@ -89,6 +92,11 @@ REFUSED = {
     "a rate is not negative": ("--connect-rate", "--connect-rate", ["-1"]),
     "a budget is money": ("--budget", "--budget must be", ["0", "-1", "nan", "inf", "five"]),
     "a name can be a folder": ("--name", "--name", ["../elsewhere", "a/b", ".hidden", "x" * 81]),
+    "a plan of parts has known quantities": ("--whole-run", "--whole-run", ["400", "users=400", "parts=2,seed=1",
+                                             "parts=2,parts=2", "parts=0", "parts=2,users=", "parts=2,budget=0"]),
+    "a plan of parts has a name": ("--whole-run", "--whole-run needs the name of the whole run", ["parts=2"]),
+    "metrics in Locust's statistics are times of turns": ("--locust-metrics", "--locust-metrics: ",
+                                                          ["ttfb", "connect_total", "stall_count"]),
     "a label has a name and a value": ("--label", "--label", ["commit", "commit=", "=1a2b3c", "a key=1",
                                                               "commit=one\ntwo", f"commit={'x' * 201}"]),
 }  # fmt: skip

@@ -61,6 +61,34 @@ def test_turns_and_sessions_are_reported_to_locust(
     assert all(entry.items() >= expected.items() for entry, expected in zip(entries, shown, strict=True))
 
 
+METRICS = {
+    # (a turn; the entries of ttfa and voice_to_voice: name, ms, whether they are failures)
+    "a spoken turn has an entry for each metric":
+        (build_observation(instants={"speech_end": at(0), "first_audio": at(500), "first_audible": at(900)}),
+         [("greeting: ttfa", 500, False), ("greeting: voice_to_voice", 900, False)]),
+    "a turn has no entry for a metric that it does not have":
+        (build_observation(), [("greeting: ttfa", 500, False)]),
+    "a failed turn is a failure of each metric that had begun":
+        (build_observation(outcome="failed:x", instants={"speech_end": at(0), "ended": at(7)}),
+         [("greeting: ttfa", 7, True), ("greeting: voice_to_voice", 7, True)]),
+    "an unfinished turn has no entry": (build_observation(outcome="unfinished"), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("turn", "expected"), METRICS.values(), ids=METRICS)
+def test_metrics_of_turns_are_reported_to_locust(
+    turn: TurnObservation, expected: list[tuple[str, float, bool]]
+) -> None:
+    entries: list[tuple[str, float, bool]] = []
+
+    def fire(name: str, response_time: float, exception: object, **_: Any) -> None:
+        entries.append((name, response_time, exception is not None))
+
+    show_turn(fire, "talk", turn, str, ("ttfa", "voice_to_voice"))
+
+    assert entries[1:] == expected
+
+
 @pytest.mark.parametrize(
     ("outcome", "detail", "expected"),
     [

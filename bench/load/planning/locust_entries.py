@@ -10,7 +10,7 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.plan.compiled_script import CompiledScript
 
 MAX_NAMES = 30
-"""The maximum number of names for which Azure Load Testing shows each entry (a sampler) in its report."""
+"""The maximum number of names (samplers) that the reports of hosted engines show."""
 NOT_STARTED = "not started"
 """The name of the entry for the turns of a session that did not start."""
 
@@ -51,6 +51,6 @@ def check_entries(
     }
     if (count := len({NOT_STARTED, *targets, *steps, *entries})) > MAX_NAMES:
         raise UsageError(
-            f"--locust-metrics: Locust's statistics would have {count} names ({len(entries)} of metrics), but Azure "
-            f"Load Testing shows at most {MAX_NAMES}: name fewer metrics, or use fewer steps"
+            f"--locust-metrics: Locust's statistics would have {count} names ({len(entries)} of metrics), but hosted "
+            f"engines show at most {MAX_NAMES}: name fewer metrics, or use fewer steps"
         )

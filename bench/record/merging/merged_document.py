@@ -229,9 +229,11 @@ def notices(names: Sequence[str], documents: Documents, left_out: Sequence[tuple
     ]
     if differing_settings:
         sentences.append(f"Its parts have different {' and '.join(differing_settings)}.")
-    seeds = {str((document.get("settings") or {}).get("seed")) for document in documents}
-    if len(seeds) < len(documents) and any(document.get("arrivals") for document in documents):
-        sentences.append("Parts have the same seed: their calls arrived at the same times, and not independently.")
+    seeds = [seed for document in documents if (seed := (document.get("settings") or {}).get("seed")) is not None]
+    if len({*map(str, seeds)}) < len(seeds) and all(document.get("arrivals") for document in documents):
+        sentences.append(
+            "Parts have the same seed, so their calls arrived at the same times: use a different --seed for each part."
+        )
     return [*sentences, *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out)]
 
 

@@ -216,13 +216,39 @@ def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
     assert (document["part_of"], document["labels"], document["workers"]) == ("nightly", {"commit": "1a"}, 3)
     assert (document["budget_usd"], document["start_delays_s"]) == (4.0, {"simulator": 5.0})
     assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_concurrent": 8}
-    assert document["notices"] == ["of all", "r on red: of red"]
+    assert document["notices"][:2] == ["of all", "r on red: of red"]
+    assert document["notices"][2].startswith("Its parts state no plan of the whole run")
     entries = {
         part["run_id"]: (part["host"], part["sessions"], part["turns"], part["validity"]) for part in document["parts"]
     }
     assert entries == {"r": ("red", 3, 9, "valid"), "b": ("blue", 6, 18, "valid")}
     assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
+
+
+def test_a_planned_part_without_a_folder_is_missing_and_its_turns_are_not_zero(tmp_path: Path) -> None:
+    planned: dict[str, Any] = {
+        "part_of": "n",
+        "whole_run": {"parts": 3.0, "sessions": 9.0},
+        "planned_load": {"sessions": 3.0},
+    }
+    parts = [build_part(tmp_path, host, host=host, **planned) for host in ("red", "blue", "gold")]
+    document = merge_runs([copied(part, tmp_path / "all" / part.name) for part in parts], tmp_path / "merged")
+    assert (document["missing_workers"], document["validity"]["status"]) == ([], "valid")
+    assert document["planned_load"] == {"sessions": 9.0}
+    assert "The parts sum up to the plan of the whole run: 3 parts, 9 sessions." in document["notices"]
+
+    document = merge_runs(parts[:2], tmp_path / "two")
+    (missing,) = document["missing_workers"]
+    assert (missing["worker"], missing["turns"]) == (2, 3 * int(str(SCRIPT["turns"])))
+    assert document["validity"]["status"] == "invalid"
+    assert any("(1 of 3 parts is missing)" in notice for notice in document["notices"])
+
+
+def test_parts_with_the_same_seed_whose_calls_arrive_are_reported(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"arrivals": ARRIVALS, "settings": {"seed": "7"}}
+    seeded = [build_part(tmp_path, host, host=host, **same) for host in ("red", "blue")]
+    assert any("same seed" in notice for notice in merge_runs(seeded, tmp_path / "merged")["notices"])
 
 
 def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -> None:
@@ -360,6 +386,7 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
+    "plans": (lambda a, b: [changed(a, whole_run={"parts": 2.0}), b], "have different plans"),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
     "the same part twice": (lambda a, _: [a, a], "parts/a both contain worker 0 of run a: name only one of them"),
     "a copy of a part": (
