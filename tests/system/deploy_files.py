@@ -14,9 +14,6 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 
 
-LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
-
-
 IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
 """The name of an image with a version, and without a registry."""
 

@@ -1,4 +1,4 @@
-"""The image, the manifests and the load test of docs/deploy are valid for the programs that read them. The options in
+"""The image and the manifests of docs/deploy are valid for the programs that read them. The options in
 them exist.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import forked
-from tests.system.deploy_files import DEPLOY, LOAD_TEST, documents
+from tests.system.deploy_files import DEPLOY, ROOT, documents
 
 JOB = DEPLOY / "kubernetes" / "job" / "rtbench.yaml"
 CALIBRATE = JOB.with_name("calibrate.yaml")
@@ -51,6 +51,62 @@ def test_pods_meet_the_restricted_pod_security_standard(path: Path) -> None:
             assert container["resources"].keys() == {"requests", "limits"}
 
 
+METADATA = {"name", "labels", "annotations"}
+KEYS: dict[str, set[str]] = {
+    # (the keys of the API that the manifests may have, by the path of an object in its document)
+    "": {"apiVersion", "kind", "metadata", "spec", "data"},
+    "Job.spec": {"completions", "parallelism", "backoffLimit", "activeDeadlineSeconds", "template"},
+    "template": {"metadata", "spec"},
+    "pod": {
+        *("restartPolicy", "serviceAccountName", "terminationGracePeriodSeconds", "securityContext", "containers"),
+        *("volumes", "topologySpreadConstraints"),
+    },
+    "container": {
+        *("name", "image", "args", "command", "env", "envFrom", "ports", "resources", "securityContext"),
+        "volumeMounts",
+    },
+    "env": {"name", "value", "valueFrom"},
+    "envFrom": {"configMapRef", "secretRef"},
+    "volumeMounts": {"name", "mountPath", "readOnly"},
+    "volumes": {"name", "configMap", "emptyDir", "persistentVolumeClaim"},
+    "ports": {"name", "port", "targetPort", "containerPort", "protocol"},
+    "topologySpreadConstraints": {"maxSkew", "topologyKey", "whenUnsatisfiable", "labelSelector"},
+}
+VERSIONS = {"Job": "batch/v1", "NetworkPolicy": "networking.k8s.io/v1"}
+"""The versions of the API by kind; the others are `v1`."""
+
+
+@pytest.mark.parametrize("path", [JOB, CALIBRATE], ids=lambda path: path.stem)
+def test_manifests_have_only_keys_of_the_api_and_names_that_they_define(path: Path) -> None:
+    kept = documents(path)
+    names = {(document["kind"], document["metadata"]["name"]) for document in kept}
+    for document in kept:
+        assert document.keys() <= KEYS[""], document["kind"]
+        assert document["apiVersion"] == VERSIONS.get(document["kind"], "v1")
+        assert document["metadata"].keys() <= METADATA
+        if document["kind"] == "Job":
+            assert document["spec"].keys() <= KEYS["Job.spec"]
+            assert document["spec"]["template"].keys() <= KEYS["template"]
+    for pod in (spec for spec in walked(kept) if "containers" in spec):
+        assert pod.keys() <= KEYS["pod"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for key in ("volumes", "topologySpreadConstraints"):
+            assert all(entry.keys() <= KEYS[key] for entry in pod.get(key, ()))
+        for container in pod["containers"]:
+            assert container.keys() <= KEYS["container"]
+            for key in ("env", "envFrom", "volumeMounts", "ports"):
+                assert all(entry.keys() <= KEYS[key] for entry in container.get(key, ())), key
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            used = {("ConfigMap", entry["configMapRef"]["name"]) for entry in container.get("envFrom", ())}
+            assert used <= names
+        claims = {
+            ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+            for volume in pod["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        assert claims <= names
+
+
 def command_lines() -> Iterator[list[str]]:
     for spec in walked(documents(JOB)):
         if "args" in spec:
@@ -78,12 +134,12 @@ def test_options_and_variables_of_manifests_exist() -> None:
     ended = forked.run([sys.executable, "-c", PARSE, json.dumps(lines)], capture_output=True, text=True, check=False)
     assert (len(lines), ended.returncode) == (3, 0), ended.stderr
 
-    objects = list(walked(documents(JOB) + documents(LOAD_TEST)))
+    objects = list(walked(documents(JOB)))
     named = {entry["name"] for spec in objects for entry in spec.get("env") or () if isinstance(spec.get("env"), list)}
     (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
     named |= set(options)
     named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
-    assert {"LOCUST_UPLOAD", "LOCUST_PART_OF", "LOCUST_RUNS_DIR", "LOCUST_YES"} <= named
+    assert {"LOCUST_UPLOAD", "LOCUST_RUNS_DIR", "LOCUST_YES"} <= named
     assert named <= {*json.loads(ended.stdout)} | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
@@ -212,3 +268,61 @@ CALLED = {
 def test_the_entry_point_accepts_commands_and_options_of_operators(words: str, tmp_path: Path) -> None:
     with entry_point(tmp_path, *words.split()) as process:
         assert process.communicate()[0].strip() == CALLED[words]
+
+
+UNSHARE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc"]
+PODS = """
+set -e
+ip link set lo up 2>/dev/null || python -c 'import fcntl, socket, struct
+s = socket.socket(); fcntl.ioctl(s, 0x8914, struct.pack("16sh", b"lo", 0x49))'
+rtbench simulate --port 8765 --ready-file ready.json >simulator.log 2>&1 &
+until [ -s ready.json ]; do sleep 0.1; done
+"$ENTRYPOINT" $WORKER >worker.log 2>&1 &
+worker=$!
+"$ENTRYPOINT" $MASTER
+wait $worker
+"""
+"""The pods of the Jobs as processes of one network and process namespace, with a simulated service."""
+
+
+def test_the_entry_point_runs_the_master_and_the_workers_of_the_jobs_in_namespaces(tmp_path: Path) -> None:
+    if subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine permits no namespaces to its users")
+    by_kind = {(entry["kind"], entry["metadata"]["name"]): entry for entry in documents(JOB)}
+    master, worker = (
+        by_kind["Job", name]["spec"]["template"]["spec"]["containers"][0]["args"]
+        for name in ("rtbench-master", "rtbench-worker")
+    )
+    for name, text in by_kind["ConfigMap", "rtbench-scenario"]["data"].items():
+        (tmp_path / name).write_text(text.replace("/rtbench/scenarios", str(ROOT / "scenarios")))
+    smaller = {"--expect-workers": "2", "--users": "4", "--spawn-rate": "4", "--master-host": "127.0.0.1"}
+    lines = [
+        [
+            f"{flag}={smaller.get(flag, value)}" if value else flag
+            for flag, _, value in (w.partition("=") for w in words)
+        ]
+        for words in (master, worker)
+    ]
+    options = by_kind["ConfigMap", "rtbench-options"]["data"]
+    own = {name: value for name, value in options.items() if name.startswith("LOCUST_")}
+    places = {
+        "LOCUST_LOCUSTFILE": str(tmp_path / "scenario.py"),
+        "LOCUST_RUNS_DIR": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LOCUST_URL": "ws://127.0.0.1:8765/openai/v1/realtime?model=gpt-realtime",
+        "LOCUST_SESSIONS": "4",
+        "ENTRYPOINT": str(DEPLOY / "entrypoint.sh"),
+        "MASTER": " ".join(lines[0]),
+        "WORKER": " ".join(lines[1]),
+        "HOME": str(tmp_path),
+    }
+    ended = subprocess.run(
+        [*UNSHARE, "sh", "-c", PODS], cwd=tmp_path, env=own | places, capture_output=True, text=True, check=False
+    )
+
+    (run,) = (tmp_path / "runs").iterdir()
+    document = json.loads((run / "run.json").read_text())
+    assert ended.returncode in (0, 4), ended.stderr + (tmp_path / "worker.log").read_text()
+    assert (document["workers"], document["missing_workers"]) == (2, [])
+    assert sum(document["totals"]["sessions"].values()) == 4
