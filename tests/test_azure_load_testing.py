@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.base.errors import UsageError
 from bench.load.planning.locust_entries import metric_entry
 from bench.load.planning.run_options import TIMES_OF_TURNS, Options
 from bench.plan.script import load_script
+from rtbench.azure_load_testing import engine_facts
 from rtbench.azure_load_testing.engine_wheel import ONLY_REPORTS, engine_wheel
 from tests.command_line import call
 from tests.load.options import parsed
@@ -156,6 +158,22 @@ def test_a_file_that_is_no_wheel_of_rtbench_is_refused(content: bytes, tmp_path:
     (tmp_path / "other.whl").write_bytes(content)
     with pytest.raises(UsageError, match=r"--wheel .*other.whl cannot be read"):
         engine_wheel(tmp_path / "other.whl")
+
+
+def test_facts_about_an_engine_are_printed_and_become_labels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("kernel timestamps", "clock", "open files")
+    checks = [{"name": name, "result": "pass", "message": f"about {name}"} for name in names]
+    printed = {"doctor": json.dumps({"machine": checks}), "calibrate": f"voice: …\ntrust{' this' * 60} machine\n"}
+    monkeypatch.setattr(engine_facts, "_output_of", lambda command, *_: printed[command])
+    labels = engine_facts.labels.__wrapped__()
+    facts = Options.of(parsed(*(word for label in labels for word in ("--label", label)))).labels
+
+    assert {"python", "cores", "memory_mb", "installed_mb", "unpacked_in_s", "container_age_s", "users"} <= set(facts)
+    assert (facts["kernel_timestamps"], facts["clock"]) == ("pass: about kernel timestamps", "pass: about clock")
+    assert facts["calibration"].startswith("trust this")
+    assert "open files: pass: about open files" in capsys.readouterr().out
 
 
 REFUSED = {

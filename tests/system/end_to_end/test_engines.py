@@ -85,7 +85,7 @@ class Cloud:
 
 
 @contextmanager
-def cloud(folder: Path, first_audio: str = "{p50: 120, p95: 400}") -> Iterator[Cloud]:
+def cloud(folder: Path, first_audio: str = "{p50: 700, p95: 1100}") -> Iterator[Cloud]:
     write_starter(folder / "test", load_test_files(None))
     wheel = next(name for name in load_test(folder / "test" / "load-test.yaml")["configurationFiles"] if "whl" in name)
     (folder / "test" / wheel).write_bytes(b"")  # installed before
@@ -161,19 +161,16 @@ def test_ten_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(ten: 
     single = only_run(ten.folder / "engines" / "one" / "runs")
     assert call("report", single).exit_code in ENDS_WELL
     runs = [load(ten.folder / "merged"), load(single)]
-    p95s = [run.quantiles("voice_to_voice", p=0.95) for run in runs]
-    print([p95[["value", "low", "high", "n"]].to_dict("records") for p95 in p95s])
-    print([run.metadata["validity"]["status"] for run in runs])
-    for (_, merged), (_, whole_run) in zip(p95s[0].iterrows(), p95s[1].iterrows(), strict=True):
-        assert merged["n"] == whole_run["n"] == 120
-        if not document["validity"]["reasons"]:
-            assert merged["low"] <= whole_run["high"]
-            assert whole_run["low"] <= merged["high"]
+    merged, sum_of_loads = (run.quantiles("voice_to_voice", p=0.95).iloc[0] for run in runs)
+    assert merged["n"] == sum_of_loads["n"] == 120
+    if all(run.metadata["validity"]["status"] == "valid" for run in runs):
+        assert merged["low"] <= sum_of_loads["high"]
+        assert sum_of_loads["low"] <= merged["high"]
 
 
 def test_a_criterion_on_voice_to_voice_fails_a_test_only_if_the_service_is_slow(ten: Cloud, tmp_path: Path) -> None:
     stats = ten.folder / "engines" / "0" / "stats_stats.csv"
-    limit = {next(iter(criterion(ten))): "p50(response_time_ms) > 2000"}  # a busy machine delays a few turns
+    limit = {next(iter(criterion(ten))): "p50(response_time_ms) > 5000"}  # a busy machine delays a few turns
     assert not criterion_is_met(limit, stats)
     with cloud(tmp_path, first_audio="{p50: 2500, p95: 2600}") as slow:
         given = whole(1, 1, 1) | {"LOCUST_USERS": "10", "LOCUST_SPAWN_RATE": "10"}
