@@ -24,19 +24,21 @@ from urllib.request import Request, urlopen
 
 from ruamel.yaml import YAML
 
+from bench.base.installation import REPORT_PACKAGES
 from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import Ready
 
 DIVIDED = ("LOCUST_USERS", "LOCUST_SPAWN_RATE")
-WITHOUT_REPORTS = """
+WITHOUT_REPORTS = f"""
+PACKAGES = {REPORT_PACKAGES}
 from importlib.machinery import PathFinder
 
 find_spec = PathFinder.find_spec
 
 
 def without_reports(name, path=None, target=None):
-    return None if name.partition(".")[0] in ("pandas", "scipy", "junitparser") else find_spec(name, path, target)
+    return None if name.partition(".")[0] in PACKAGES else find_spec(name, path, target)
 
 
 PathFinder.find_spec = without_reports

@@ -17,11 +17,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.base.errors import UsageError
+from bench.base.installation import REPORT_PACKAGES
 from bench.load.planning.locust_entries import metric_entry
 from bench.load.planning.run_options import TIMES_OF_TURNS, Options
 from bench.plan.script import load_script
 from rtbench.azure_load_testing import engine_facts
-from rtbench.azure_load_testing.engine_wheel import ONLY_REPORTS, engine_wheel
+from rtbench.azure_load_testing.engine_wheel import engine_wheel
 from tests.command_line import call
 from tests.load.options import parsed
 
@@ -141,7 +142,7 @@ def test_criteria_name_entries_of_the_shipped_call(folder: Path, tmp_path: Path)
 
 def test_the_wheel_of_engines_lacks_only_the_packages_of_reports(tmp_path: Path) -> None:
     kept = ["numpy>=2.0", "pyarrow>=18", "pandas-like>=1", 'pyopenssl>=25; extra == "webrtc"']
-    lines = [f"Requires-Dist: {name}" for name in (*kept, *(f"{name}>=1" for name in ONLY_REPORTS))]
+    lines = [f"Requires-Dist: {name}" for name in (*kept, *(f"{name}>=1" for name in REPORT_PACKAGES))]
     path = tmp_path / "engine.whl"
     path.write_bytes(engine_wheel(wheel(tmp_path, "Name: rtbench\n" + "\n".join(lines) + "\n")))
     with zipfile.ZipFile(path) as archive:

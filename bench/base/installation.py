@@ -38,6 +38,8 @@ def tool_version() -> str:
 
 KILLED_S = 10.0
 """The maximum wait until a killed process has ended. The kernel may delay the end, if for example a disk is stuck."""
+REPORT_PACKAGES = ("pandas", "scipy", "junitparser")
+"""The packages that only reports need. A load generator without them records runs, which are closed elsewhere."""
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 EXAMPLES = Path(PACKAGE_ROOT) / "scenarios"
 """The scenarios that come with the tool."""

@@ -13,14 +13,13 @@ import zipfile
 from pathlib import Path
 
 from bench.base.errors import UsageError
+from bench.base.installation import REPORT_PACKAGES
 
-ONLY_REPORTS = frozenset({"pandas", "scipy", "junitparser"})
-"""The packages that a load generator does not need if its run is merged and reported elsewhere."""
 REQUIRES = re.compile(r"Requires-Dist: ([A-Za-z0-9._-]+)")
 
 
 def engine_wheel(path: Path) -> bytes:
-    """Return a wheel of rtbench that does not require ONLY_REPORTS. Raise UsageError if the file is no such wheel."""
+    """Return a wheel that does not require REPORT_PACKAGES. Raise UsageError if the file is no wheel of rtbench."""
     try:
         with zipfile.ZipFile(path) as wheel:
             contents = {entry: wheel.read(entry) for entry in wheel.infolist()}
@@ -42,7 +41,7 @@ def engine_wheel(path: Path) -> bytes:
 
 def _without_reports(metadata: bytes) -> bytes:
     lines = metadata.decode().splitlines(keepends=True)
-    needed = (line for line in lines if not ((found := REQUIRES.match(line)) and found[1].lower() in ONLY_REPORTS))
+    needed = (line for line in lines if not ((found := REQUIRES.match(line)) and found[1].lower() in REPORT_PACKAGES))
     return "".join(needed).encode()
 
 

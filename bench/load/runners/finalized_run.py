@@ -30,7 +30,7 @@ from gevent.os import posix_spawn, waitpid
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.cpu import LOWERED
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
-from bench.base.installation import KILLED_S, child_environment, last_line, python_command
+from bench.base.installation import KILLED_S, REPORT_PACKAGES, child_environment, last_line, python_command
 from bench.base.standard_streams import text_width
 from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import EXPLAIN, OF_CHECK, is_command
@@ -157,9 +157,6 @@ DECIDED = (0, 1, 3, 4)
 """The exit statuses of a completed decision or check: passed, failed or regressed, inconclusive, invalid run."""
 
 
-REPORT_PACKAGES = ("pandas", "scipy")
-"""The packages that only reports need. Without them, `rtbench merge` or `rtbench report` closes the run elsewhere."""
-
 Thresholds = Mapping[str, Sequence[str]]
 """Thresholds as text, by metric and filters, in the form of run.json."""
 
@@ -250,8 +247,8 @@ def finalize_run(
     with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
     if not can_report():
-        needed = " and ".join(REPORT_PACKAGES)
-        text = f"no report here, because it needs {needed}: copy {folder}, and run `rtbench merge` or `rtbench report`"
+        needed = ", ".join(REPORT_PACKAGES)
+        text = f"no report here (it needs {needed}): copy {folder}, and run `rtbench merge` or `rtbench report`"
         return FinalizedRun(text, "", None)
     longest_s, permission = longest_report_s(folder), permission_to_close(folder)
     decided = None
