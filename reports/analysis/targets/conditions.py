@@ -18,8 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
-from bench.services.registry import dialect_of
-from bench.wire.audio import PCM16
+from bench.services.registry import dialect_of, own_formats
 from reports.analysis.summary.targets import TargetFacts, facts_of_targets
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.formatting import NONE
@@ -125,10 +124,8 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
-    dialect = dialect_of(_entry(document, target))
-    formats = {"input_format": dialect.input_formats, "output_format": dialect.output_formats}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
-    varied |= {key for key, known in formats.items() if PCM16.name not in known}
+    varied |= own_formats(dialect_of(_entry(document, target)))
     conditions = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
     for script in mine:
         of_script = f":{script.get('name')}" if len(mine) > 1 else ""
