@@ -33,6 +33,7 @@ from bench.services.openai.dialect import GA, OpenAIDialect
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
 from bench.session.session import Session
+from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
@@ -530,7 +531,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
 
 
 @dataclass
-class Listening:
+class Listening(SessionListener):
     """A listener of a session that records all callbacks."""
 
     turns: list[TurnObservation] = field(default_factory=list)

@@ -16,11 +16,12 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
-from bench.plan.prepared import PreparedScript
+from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.record import folder as files
 from bench.record.recorder import Recorder, RowContext, SessionRecorder
 from bench.record.spool import Spool
 from bench.session.dial import Dialer, connect
+from bench.session.meetings import Meeting
 from bench.session.session import Session
 from bench.transport import websocket
 from bench.wire.events import TokenUsage
@@ -81,6 +82,9 @@ class Recorded:
 
     def may_request(self) -> bool:
         return True
+
+    def meet(self, turn: PreparedTurn, now_ns: int) -> Meeting:
+        raise AssertionError("the scripts of these tests have no meetings")
 
 
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

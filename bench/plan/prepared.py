@@ -59,7 +59,7 @@ class PreparedTurn:
     turn's responses. `calls` are the expected function calls; None if any call is accepted. `interrupts` is the trigger
     at which the turn interrupts the preceding reply; None if the turn waits for the end of that reply. `verifies` is
     True if the client checks that the service retains no part of that reply that was not played. `item` is the message
-    of a text turn.
+    of a text turn. `together` is the number of callers who end this turn at the same instant; 0 if they do not meet.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -77,6 +77,17 @@ class PreparedTurn:
     interrupts: InterruptTrigger | None = None
     verifies: bool = False
     item: Message | None = None
+    together: int = 0
+
+    @property
+    def speech_ns(self) -> int:
+        """The time from the start of the first paced chunk to the end of speech; 0 without paced audio."""
+        recorded_ns = 0
+        for chunk in self.speech:
+            recorded_ns += chunk.duration_ns or 0
+            if (after_ns := chunk.instants.get("speech_end")) is not None:
+                return recorded_ns - after_ns
+        return recorded_ns
 
     @property
     def within_turn(self) -> bool:

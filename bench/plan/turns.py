@@ -207,6 +207,9 @@ class ScriptTurn(Step):
         CALLS, "All function calls that this turn must cause."
     )
     """The function calls that the turn expects; None if any calls are accepted."""
+    together: int = field_key(
+        Integer(2, 10_000), "The number of callers who end their input to this turn at the same instant.", 0
+    )
     judge: SuccessPredicate | None = None
 
     @property
@@ -256,6 +259,8 @@ class ScriptTurn(Step):
         return f"sets {name}, which this service has only for the whole session: set it in `session`"
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+        if self.together and (self.is_first or self.within_turn):
+            yield "together", "is only for a turn that the caller begins after a reply"
         known = {tool.name for tool in session.tools}
         for call in self.expected_calls or ():
             if call.name not in known:  # such a call makes its turn fail
@@ -304,6 +309,7 @@ class ScriptTurn(Step):
             judge=self.judge,
             response=self.response,
             calls=self.expected_calls,
+            together=self.together,
         )
 
 

@@ -22,6 +22,7 @@ from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACK
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
+from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect
 from bench.wire.service import WEBSOCKET, Link, Route, Service
 
@@ -60,6 +61,12 @@ def service_at(host: str, path: str) -> Service | None:
 def dialect_of(target: Mapping[str, Any]) -> Dialect:
     """Return the dialect of a target in run.json. If this version does not know it, return one without properties."""
     return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
+
+
+def own_formats(dialect: Dialect) -> set[str]:
+    """Return the keys of the formats that cannot be PCM16 of 24 kHz, the default of the Realtime API."""
+    formats = {"input_format": dialect.input_formats, "output_format": dialect.output_formats}
+    return {key for key, known in formats.items() if PCM16.name not in known}
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:

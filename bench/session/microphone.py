@@ -28,6 +28,12 @@ class Microphone:
         self._recorded_ns = now_ns
         self._plan()
 
+    def align(self, at_ns: int) -> None:
+        """Delay an open microphone by less than a chunk, so that a chunk begins at an instant in the future."""
+        if self._recorded_ns is not None and self.due_ns is not None:
+            self._recorded_ns += (at_ns - self._recorded_ns) % (self.due_ns - self._recorded_ns)
+            self._plan()
+
     def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
         """Record speech next; if the microphone is already open, after the chunk in progress."""
         chunks = list(speech)

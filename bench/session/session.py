@@ -33,6 +33,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
+from bench.session.meetings import LIMIT_NS, POLL_NS
 from bench.session.session_io import SessionIO, SessionListener
 from bench.transport.interface import Transport
 from bench.wire.dialect import SESSION_PREFIX, AwaitedEvent
@@ -147,6 +148,7 @@ class Session:
         ending: Callable[[], bool],
     ) -> None:
         self._script, self._transport, self._timeline, self._ending = script, transport, timeline, ending
+        self._listener = listener
         self._io = SessionIO(script, transport, timeline, listener)
 
     def run(self) -> None:
@@ -255,13 +257,14 @@ class Session:
         """Send a turn: first its speech, each chunk when it is due, and then all other messages."""
         if turn.interrupts is not None and not self._wait_for_trigger("speech", turn.interrupts, verify=turn.verifies):
             self.wait_until_idle(settled=True)  # the reply was over before the cue
+        begin_ns = self._wait_for_callers(turn) if turn.together else self.now_ns
         if self._timeline.is_over:
             return
         if turn.speech:
             if not self._script.silence_chunks:
                 if turn.opening is not None:
                     self._io.send(turn.opening)
-                self._io.microphone.open(self.now_ns)
+                self._io.microphone.open(begin_ns)
             self._io.start_turn(turn)
             self._wait(self._io.until_speech_sent, for_turn=True)
             self._io.microphone.stop_speech()  # unsent speech, if the turn is over before its speech
@@ -275,6 +278,38 @@ class Session:
             clear = self._script.dialect.clear(f"{turn.plan.event_prefix}clear")
             if clear is not None:
                 self._io.send(clear)
+
+    def _wait_for_callers(self, turn: PreparedTurn) -> int:
+        """Wait for the other callers of a turn. Return when to begin it, so that all end their input together.
+
+        An open microphone begins the turn with the next chunk, so the wait ends within the chunk before it. A telephony
+        provider prescribes the instants of all chunks, so the ends of such callers differ by up to a chunk.
+        """
+        meeting, chunk_ns = self._listener.meet(turn, self.now_ns), turn.chunk_ns or 0
+        chunk_ns = chunk_ns if self._script.silence_chunks else 0
+        aligned = self._script.dialect.frame_ms is not None or not chunk_ns
+        limit_ns = self.now_ns + LIMIT_NS
+
+        def wait(timeline: Timeline, now_ns: int) -> int | None:
+            nonlocal aligned
+            if timeline.is_over:
+                return None
+            if meeting.end_ns is None:
+                return now_ns + POLL_NS if now_ns < limit_ns else None
+            if not aligned:
+                self._io.microphone.align(meeting.end_ns - turn.speech_ns)
+                aligned = True
+            until_ns = meeting.end_ns - turn.speech_ns - chunk_ns // 2
+            return None if now_ns >= until_ns else until_ns
+
+        self._wait_unless_ending(wait)
+        if meeting.end_ns is not None:
+            return meeting.end_ns - turn.speech_ns
+        meeting.waiting -= 1
+        if not self._timeline.is_over:
+            ended = f"only {meeting.waiting + 1} of {meeting.size} callers came to the step {turn.plan.step}"
+            self._timeline.apply(inputs.SessionFailed("unfinished", self.now_ns, ended))
+        return self.now_ns
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
         """Interrupt the reply without speech, as a client's stop button does, unless the reply is over before."""

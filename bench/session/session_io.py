@@ -22,6 +22,7 @@ from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.session.deferred import DEFERRED_NS, MANY, ReceivedSound, SentChunk
+from bench.session.meetings import Meeting
 from bench.session.microphone import Microphone
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage
@@ -71,6 +72,10 @@ class SessionListener(Protocol):
     def may_request(self) -> bool:
         """Return whether the open turn may request another response; False after the run's budget is used up."""
         return True
+
+    def meet(self, turn: PreparedTurn, now_ns: int) -> Meeting:
+        """Join the meeting of the callers who end this turn together. A caller without others meets no one."""
+        return Meeting(1, 1, end_ns=now_ns + turn.speech_ns)
 
 
 class SessionIO:

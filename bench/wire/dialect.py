@@ -17,7 +17,7 @@ import msgspec
 from bench.catalogue.outcomes import NO_OWN
 from bench.catalogue.pricing import Billing
 from bench.files.safe_io import json_problem, without_lone_surrogates
-from bench.wire.audio import AudioFormat, AudioFormatName, resolve_format
+from bench.wire.audio import PCM16, AudioFormat, AudioFormatName, by_name, resolve_format
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
 from bench.wire.settings import (
     NO_KEYS,
@@ -264,9 +264,9 @@ class Dialect:
     """True if the set-up of a session contains its history, so that no messages follow for it."""
     delegates = False
     """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
-    input_formats: Mapping[AudioFormatName, AudioFormat]
+    input_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
     """The formats of the caller's audio, with their rates. The first is the service's default."""
-    output_formats: Mapping[AudioFormatName, AudioFormat]
+    output_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
     """The formats of the service's audio. The first is the service's default."""
     message_kinds: Mapping[str, MessageKind]
     """A mapping from the name of a client message in this dialect to the kind of the message."""

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -88,11 +89,10 @@ def simulate(
     identity = None if tokens is None else IdentityEndpoint(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     if ready_file:
         _clear(ready_file)
-    if ca_out and not tls:
-        raise UsageError("--ca-out needs --tls: without it there is no certificate authority")
-    _reject_impossible(chosen, tls, tokens, workers)
-    with listen(host, port) if workers == 1 else reserve(host, port) as listener:
-        ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
+    _reject_impossible(chosen, tls, ca_out, tokens, workers)
+    own_folder = tempfile.TemporaryDirectory(prefix="rtbench-") if tls and not ca_out else nullcontext()
+    with own_folder as folder, listen(host, port) if workers == 1 else reserve(host, port) as listener:
+        ca = Path(folder) / "ca.pem" if folder else ca_out
         log = GroundTruthLog(ground_truth, chosen.name, seed) if ground_truth else None
         tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
         bound_address, bound_port = listener.getsockname()[:2]
@@ -180,11 +180,15 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     return simulator_profile(load_frames(folder), target, step)
 
 
-def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Raise UsageError for a fault that can never occur, and, with several workers, for limits of the whole service."""
+def _reject_impossible(
+    profile: Profile, tls: bool, ca_out: Path | None, tokens: TokenIssuer | None, workers: int
+) -> None:
+    """Raise UsageError for options and faults that have no effect, and for limits that workers do not share."""
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
+    if ca_out and not tls:
+        raise UsageError("--ca-out needs --tls: without it there is no certificate authority")
     for fault in profile.faults:
         if fault.at == "tls" and not tls:
             raise UsageError(f"the fault {fault} needs --tls: without it there is no TLS handshake")

@@ -129,6 +129,17 @@ def test_speech_interrupts_a_reply_until_it_could_have_been_played() -> None:
     assert {event.response_id for event in call.events if event.type == "audio.delta"} == {"reply-1", "reply-2"}
 
 
+def test_the_turn_of_an_interrupted_reply_completes_before_the_next_reply_begins() -> None:
+    delays = replace(default_profile().delays, first_audio=constant(1), cancelled=constant(50))
+    call = Call(build_profile(delays=delays))
+    for _ in range(2):
+        call.say(text="Hello")
+        call.pass_ms(1_200)  # generated, and not played
+
+    names = call.names[call.names.index("interrupted") :]
+    assert names[:3] == ["interrupted", "turnComplete", "transcript.delta"]
+
+
 def test_speech_does_not_interrupt_if_the_client_forbids_it() -> None:
     call = Call(realtimeInputConfig={"activityHandling": "NO_INTERRUPTION"})
     call.say(text="Hello")

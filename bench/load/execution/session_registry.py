@@ -21,11 +21,12 @@ from bench.load.planning.run_options import Options
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.observe.timeline import Timeline
-from bench.plan.prepared import PreparedScript
+from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.record.event_log import EventLog, LoggedTimeline, about
 from bench.record.histograms import MEASURED
 from bench.record.recorder import Recorder, RowContext, SessionRecorder
 from bench.record.spool import Spool
+from bench.session.meetings import Meeting, Meetings
 from bench.wire.events import TokenUsage
 
 Fire = Callable[..., None]
@@ -67,6 +68,7 @@ class SessionRegistry:
         self._spool, self._recorder, self._options, self._target_count = spool, recorder, options, target_count
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
+        self.meetings = Meetings()
         self.has_log_failed = False
         """True if an event log could not be written. After that, sessions have no event log."""
 
@@ -174,6 +176,10 @@ class RunListener:
         if not facts.is_answered:
             sessions.progress.spending.add_audio(self._target_state.label, facts.model, turn.input_audio_ns)
             sessions.enforce_budget()
+
+    def meet(self, turn: PreparedTurn, now_ns: int) -> Meeting:
+        key = (self._target_state.label, self._record.labels.script, turn.plan.number)
+        return self._sessions.meetings.join(key, turn, now_ns)
 
     def usage_reported(self, usage: TokenUsage) -> None:
         facts = self.timeline.facts

@@ -489,6 +489,18 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
         raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
+def check_meetings(concurrency: Concurrency, workloads: Iterable[Workload]) -> None:
+    """Raise UsageError if a process has too few users for a turn that callers end together."""
+    users = concurrency.users // concurrency.processes
+    for compiled in (compiled for workload in workloads for compiled in workload.values()):
+        for turn in compiled.script.turns:
+            if turn.together > users:
+                raise UsageError(
+                    f"{compiled.script.name}: the step {turn.name} needs {turn.together} callers (`together`), but a "
+                    f"process has {users} users: add -u {turn.together * concurrency.processes}, or lower --processes"
+                )
+
+
 def check_ports(concurrency: Concurrency, targets: Sequence[Target], option: str) -> None:
     """Raise UsageError if there are fewer pairs of ports for RTP than concurrent calls, which `option` sets."""
     ranges = Counter(target.network_path.rtp_ports for target in targets if target.link.has_media)

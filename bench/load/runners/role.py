@@ -28,7 +28,7 @@ from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, RunState, StopRequested
 from bench.load.planning.run_options import Environment
-from bench.load.planning.run_plan import RunPlan, check_descriptors, check_ports, check_shares, plan_run
+from bench.load.planning.run_plan import RunPlan, check_descriptors, check_meetings, check_ports, check_shares, plan_run
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor, TerminalView
 from bench.record import folder as files
@@ -200,6 +200,7 @@ class ProcessRole(ABC):
             check_shares(plan.concurrency, limit)
         plan.check_locust_entries()
         check_descriptors(plan.concurrency, plan.targets)
+        check_meetings(plan.concurrency, plan.workloads.values())
         check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)
         self.longest_s = float(self.parsed.stop_timeout or plan.longest_turn_s)

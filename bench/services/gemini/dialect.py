@@ -22,7 +22,7 @@ from bench.files.safe_io import JsonError, read_json
 from bench.files.validation import Field, String
 from bench.services.gemini import replies
 from bench.services.gemini.replies import SETUP_COMPLETE, SessionReader
-from bench.wire.audio import PCM16, PCM16_16K, by_name
+from bench.wire.audio import PCM16_16K, by_name
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind, TurnSource
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
 from bench.wire.settings import (
@@ -107,7 +107,7 @@ class Gemini(Dialect):
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
     setting_keys = SettingKeys({"model": Field(String(), "The model, if it is a setting of the session.")})
     remedies = REMEDIES
-    input_formats, output_formats = by_name(PCM16_16K), by_name(PCM16)
+    input_formats = by_name(PCM16_16K)
     message_kinds = MappingProxyType(
         {
             SETUP: MessageKind.SET_UP,

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import DEFINITIONS_VERSION
+from bench.services.registry import dialect_of, own_formats
 from reports.analysis.summary.targets import TargetFacts, facts_of_targets
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.formatting import NONE
@@ -117,12 +118,14 @@ def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     """Return the settings of each script that the target played, as texts.
 
-    Settings that a variant replaces are left out.
+    Settings that a variant replaces are left out. So is the format of audio if the service does not have PCM16, the
+    format of the Realtime API: then it is a property of the service, which a comparison is about.
     """
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
+    varied |= own_formats(dialect_of(_entry(document, target)))
     conditions = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
     for script in mine:
         of_script = f":{script.get('name')}" if len(mine) > 1 else ""

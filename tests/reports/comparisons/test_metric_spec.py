@@ -225,6 +225,12 @@ WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
          []),
     "the service is not part of the workload": (document(), document() | {"targets": [
         {"name": "a", "connect_rate": None, "model": "another", "region": "x"}]}, []),
+    "the only format of a service is not part of the workload":
+        (document({"input_format": "pcm16"}) | {"targets": [{"name": "a", "dialect": "ga"}]},
+         document({"input_format": "pcm16@16000"}) | {"targets": [{"name": "a", "dialect": "gemini"}]}, []),
+    "a format that was chosen is part of the workload":
+        (document({"input_format": "pcm16"}) | {"targets": [{"name": "a", "dialect": "ga"}]},
+         document({"input_format": "g711_ulaw"}) | {"targets": [{"name": "a", "dialect": "ga"}]}, ["input_format"]),
     "the client is not part of the workload":
         (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
     "extra settings of a variant are not part of the workload":

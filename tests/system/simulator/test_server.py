@@ -26,6 +26,13 @@ from tests.system.simulator.talk import receive, turn
 KEY = "secret-of-this-test"
 
 
+def test_the_certificate_authority_exists_only_while_the_simulator_runs(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, "--tls") as ready:
+        assert ready.ca is not None
+        assert ready.ca.is_file()
+    assert not ready.ca.parent.exists()
+
+
 def test_the_truth_log_has_the_events_that_the_client_received(tmp_path: Path) -> None:
     truth_file = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--ground-truth", str(truth_file), "--seed", "9") as ready:

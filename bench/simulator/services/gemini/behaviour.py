@@ -79,6 +79,7 @@ class GeminiBehaviour(ClosingSession):
         self._written = 0  # tokens of the reply in progress
         self._series: list[PlannedSeries] = []  # what remains of the reply, with its `turnComplete`
         self._is_generating = self._is_replying = False
+        self._completed_ns = 0  # the instant of the last `turnComplete`, before which no reply begins
         self._rounds = 0  # consecutive replies with function calls
         self._open_calls: set[str] = set()
 
@@ -280,8 +281,8 @@ class GeminiBehaviour(ClosingSession):
             self._plan(due_ns, "interrupted", {"serverContent": {"interrupted": True}}, reply_id)
             if cancelled:
                 self._plan(due_ns, "toolCallCancellation", {"toolCallCancellation": {"ids": cancelled}})
-            over_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
-            self._plan(over_ns, TURN_COMPLETE, self._completed(), reply_id)
+            self._completed_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
+            self._plan(self._completed_ns, TURN_COMPLETE, self._completed(), reply_id)
 
     def _drop(self) -> None:
         """Drop the rest of the reply in progress."""
@@ -304,7 +305,7 @@ class GeminiBehaviour(ClosingSession):
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
         setup, profile = self._known, self._profile
         self._is_replying, self._written = True, 0
-        start_ns = self._servers.begin_ns(at_ns)
+        start_ns = self._servers.begin_ns(max(at_ns, self._completed_ns))
         slowness = profile.slowness(start_ns, self._servers.sessions)
         calls = self._drawn_calls()
         delays = profile.delays
