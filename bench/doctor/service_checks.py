@@ -16,7 +16,14 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by, warning_unless, without_repeated_remedies
+from bench.doctor.diagnosis import (
+    CheckFinding,
+    any_failed,
+    printable_finding,
+    signed_by,
+    warning_unless,
+    without_repeated_remedies,
+)
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -119,6 +126,9 @@ def _examine_target(
     for finding in check_network(target, Timeouts()):
         earlier.append(finding)
         yield finding
+    if target.network_path.offer == "ephemeral" and not any_failed(earlier):
+        yield (call_key := examine_call_key(target, keyring))
+        earlier.append(call_key)
     if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
         reason = f"needs {', '.join(failed)}"
         yield from (CheckFinding(name, "skipped", reason) for name in target.link.steps)
@@ -161,11 +171,9 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
     try:
-        keyring.open()
+        keyring.open_tokens()
     except UsageError as error:
-        cause = error.__cause__
-        reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
-        return CheckFinding("sign-in", "fail", reason, remedy)
+        return _no_token("sign-in", error)
     source = keyring.answered_by(target)
     if source is None:
         return CheckFinding("sign-in", "pass", "a token")
@@ -174,6 +182,22 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     validity = f"is valid for {duration_text(source.seconds_left)}, for {source.scope}"
     message = f"{source.credential} issued a token that {validity}" + (f" ({claims})" if claims else "")
     return CheckFinding("sign-in", "pass", message)
+
+
+def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
+    """Check that the service issues an ephemeral key for calls over WebRTC."""
+    try:
+        keyring.open_call_keys()
+    except UsageError as error:
+        return _no_token("ephemeral key", error)
+    left = duration_text(keyring.call_key_seconds_left(target))
+    return CheckFinding("ephemeral key", "pass", f"the service issued a key that is valid for {left}")
+
+
+def _no_token(name: str, error: UsageError) -> CheckFinding:
+    cause = error.__cause__
+    reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+    return CheckFinding(name, "fail", reason, remedy)
 
 
 class ProbeListener(SessionListener):

@@ -56,8 +56,11 @@ def open_webrtc(
     phases: ConnectTimings,
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
+    offer_headers: Iterable[tuple[str, str]] | None = None,
 ) -> MessagesWithMedia:
     """Call a service. The call is open when its audio is encrypted and the WebSocket of its events is open.
+
+    `offer_headers` are the headers of the offer, if they are not those of the events: they may have an ephemeral key.
 
     Raise ConnectError: those of `bench.transport.websocket.open_websocket`, for the offer and for the WebSocket;
     `connect_failed:media|host|ice|dtls`, `timeout:ice|dtls`, `failed:load_generator`.
@@ -69,7 +72,8 @@ def open_webrtc(
     try:
         own, service = (str(address[0]) for address in stream.endpoints)
         media = WebRtcMedia(own, path)
-        answer = place_call(stream, url, own_headers, media.offer, limits, phases)
+        sent = own_headers if offer_headers is None else offer_headers
+        answer = place_call(stream, url, sent, media.offer, limits, phases, path.offer)
         media.connect(answer.description, service, path, limits, phases)
         upgrade = ConnectTimings()
         messages = open_websocket(
