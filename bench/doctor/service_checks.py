@@ -47,6 +47,7 @@ from bench.doctor.service_findings import (
     settings_in,
 )
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
+from bench.doctor.webrtc_findings import check_packets, check_path
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -62,6 +63,7 @@ from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
+from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
@@ -255,6 +257,8 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
+            if isinstance(transport, MessagesWithMedia) and (agreed := transport.facts()) is not None:
+                yield from check_path(agreed, observed)
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
@@ -293,10 +297,12 @@ class ServiceProbe:
         return timeline, transport
 
     def _media(self, transport: Transport) -> Iterator[CheckFinding]:
-        """Yield the findings about the media of a telephone call that has ended."""
+        """Yield the findings about the media of a call that has ended."""
         if isinstance(transport, TelephoneCall) and (facts := transport.facts()) is not None:
             yield from check_media(facts, transport.network(), self._packets)
             yield round_trip(transport.network())
+        elif isinstance(transport, MessagesWithMedia) and isinstance(packets := transport.network(), RtpMeasured):
+            yield from check_packets(packets)
 
     @property
     def _reply_format(self) -> AudioFormat | None:
@@ -337,6 +343,7 @@ class ServiceProbe:
                 yield from self._media(transport)
         else:
             yield self._turn(timeline, with_turn=with_turn)
+            yield from self._media(transport)
 
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""

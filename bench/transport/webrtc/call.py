@@ -31,7 +31,7 @@ from bench.transport.interface import (
     SendReceipt,
     is_loopback,
 )
-from bench.transport.messages_with_media import MessagesWithMedia
+from bench.transport.messages_with_media import MediaFacts, MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
@@ -87,7 +87,7 @@ def open_webrtc(
         stream.close()
     phases.set_instant("opened")
     messages.handshake = phases.connected(messages.handshake.headers)
-    return MessagesWithMedia(messages, media, media.watch)
+    return MessagesWithMedia(messages, media, media.watch, media.facts)
 
 
 def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
@@ -134,6 +134,8 @@ class WebRtcMedia(TrackTransport):
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
         self._watcher: Any = None
+        self._candidates: tuple[HostPort, ...] = ()
+        """The addresses that the answer names."""
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
 
@@ -147,6 +149,7 @@ class WebRtcMedia(TrackTransport):
         except ValueError as error:
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
         remote_candidates = permitted_candidates(remote.candidates, service, path)
+        self._candidates = tuple(each.address for each in remote.candidates)
         now_ns = monotonic_ns()
         ice = ControllingAgent(
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
@@ -195,6 +198,15 @@ class WebRtcMedia(TrackTransport):
     def _send(self, peer: WebRtcPeer) -> None:
         for data, destination in peer.pop_packets():
             self.track.rtp.send(data, destination)
+
+    def facts(self) -> MediaFacts | None:
+        """Return what the call agreed about its audio; None if it was never connected."""
+        peer, media = self._peer, self.track.media
+        if peer is None or peer.peer is None or media is None:
+            return None
+        refused = tuple(each for each in self._candidates if each not in peer.addresses)
+        own = self._local.host
+        return MediaFacts(media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped)
 
     def watch(self, on_arrival: Callable[[], bool]) -> None:
         """Let the event loop call a function when packets arrive, until it returns False."""
