@@ -157,7 +157,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         return "the service ends sessions before a turn can be complete: check the deployment's limits"
     if (status := outcomes.refusal_status(refusal.outcome)) is not None:
         return _status(status, refusal, target)
-    return outcomes.remedy_of(refusal.outcome, refusal.message)
+    return outcomes.remedy_of(refusal.outcome, refusal.message, own)
 
 
 def _agent_remedy(outcome: str, target: Target) -> str:

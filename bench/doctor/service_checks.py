@@ -16,7 +16,14 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by, warning_unless, without_repeated_remedies
+from bench.doctor.diagnosis import (
+    CheckFinding,
+    any_failed,
+    printable_finding,
+    signed_by,
+    warning_unless,
+    without_repeated_remedies,
+)
 from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
@@ -40,6 +47,7 @@ from bench.doctor.service_findings import (
     settings_in,
 )
 from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
+from bench.doctor.webrtc_findings import check_packets, check_path
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -55,6 +63,7 @@ from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
+from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
@@ -119,6 +128,9 @@ def _examine_target(
     for finding in check_network(target, Timeouts()):
         earlier.append(finding)
         yield finding
+    if target.network_path.offer == "ephemeral" and not any_failed(earlier):
+        yield (call_key := examine_call_key(target, keyring))
+        earlier.append(call_key)
     if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
         reason = f"needs {', '.join(failed)}"
         yield from (CheckFinding(name, "skipped", reason) for name in target.link.steps)
@@ -161,11 +173,9 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         message = f"a key of {len(key)} characters, in the header {name}"
         return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
     try:
-        keyring.open()
+        keyring.open_tokens()
     except UsageError as error:
-        cause = error.__cause__
-        reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
-        return CheckFinding("sign-in", "fail", reason, remedy)
+        return _no_token("sign-in", error)
     source = keyring.answered_by(target)
     if source is None:
         return CheckFinding("sign-in", "pass", "a token")
@@ -174,6 +184,22 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     validity = f"is valid for {duration_text(source.seconds_left)}, for {source.scope}"
     message = f"{source.credential} issued a token that {validity}" + (f" ({claims})" if claims else "")
     return CheckFinding("sign-in", "pass", message)
+
+
+def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
+    """Check that the service issues an ephemeral key for calls over WebRTC."""
+    try:
+        keyring.open_call_keys()
+    except UsageError as error:
+        return _no_token("ephemeral key", error)
+    left = duration_text(keyring.call_key_seconds_left(target))
+    return CheckFinding("ephemeral key", "pass", f"the service issued a key that is valid for {left}")
+
+
+def _no_token(name: str, error: UsageError) -> CheckFinding:
+    cause = error.__cause__
+    reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+    return CheckFinding(name, "fail", reason, remedy)
 
 
 class ProbeListener(SessionListener):
@@ -231,6 +257,8 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
+            if isinstance(transport, MessagesWithMedia) and (agreed := transport.facts()) is not None:
+                yield from check_path(agreed, observed)
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
@@ -269,10 +297,12 @@ class ServiceProbe:
         return timeline, transport
 
     def _media(self, transport: Transport) -> Iterator[CheckFinding]:
-        """Yield the findings about the media of a telephone call that has ended."""
+        """Yield the findings about the media of a call that has ended."""
         if isinstance(transport, TelephoneCall) and (facts := transport.facts()) is not None:
             yield from check_media(facts, transport.network(), self._packets)
             yield round_trip(transport.network())
+        elif isinstance(transport, MessagesWithMedia) and isinstance(packets := transport.network(), RtpMeasured):
+            yield from check_packets(packets)
 
     @property
     def _reply_format(self) -> AudioFormat | None:
@@ -313,6 +343,7 @@ class ServiceProbe:
                 yield from self._media(transport)
         else:
             yield self._turn(timeline, with_turn=with_turn)
+            yield from self._media(transport)
 
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""

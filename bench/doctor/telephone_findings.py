@@ -142,7 +142,7 @@ def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProb
     yield _source(facts, probe)
     if packets is None:
         return
-    yield _packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
+    yield received_packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
     if packets.uncounted_pauses:
         message = f"its RTP stopped {packets.uncounted_pauses:,} × for longer than its timestamps say"
         yield CheckFinding("pauses", "warning", message, UNCOUNTED)
@@ -151,7 +151,7 @@ def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProb
             f"the agent's RTP began again {packets.restarts:,} ×, with another source, other numbers or another delay"
         )
         yield warning_unless(probe.has_several_ssrcs, "restarts", message, RESTARTED)
-    yield _packets_at_agent(packets)
+    yield packets_at_agent(packets)
     if packets.unsent:
         message = f"this machine refused {packets.unsent:,} of {packets.sent + packets.unsent:,} packets of the caller"
         yield CheckFinding("packets sent", "fail", message, OUTCOMES[UNSENT].remedy)
@@ -182,14 +182,14 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
     return CheckFinding("media", "pass", f"RTP arrives from {source}, as the SDP names it")
 
 
-def _packets(packets: RtpMeasured) -> CheckFinding:
+def received_packets(packets: RtpMeasured) -> CheckFinding:
     missing = packets.lost + packets.late
     message = f"{missing:,} of {packets.expected:,} missing or late, {_jitter(packets.jitter_ns)}"
     good = missing <= MAX_LOSS * packets.expected and packets.jitter_ns <= MAX_JITTER_NS
     return warning_unless(good, "packets", message, NETWORK)
 
 
-def _packets_at_agent(packets: RtpMeasured) -> CheckFinding:
+def packets_at_agent(packets: RtpMeasured) -> CheckFinding:
     """Check what the agent reports about the caller's packets."""
     name = "packets at agent"
     if packets.peer_expected is None or packets.peer_lost is None or packets.peer_jitter_ns is None:

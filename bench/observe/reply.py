@@ -24,7 +24,7 @@ from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.wire.audio import UNREADABLE, AudioFormat, audible_sample
+from bench.wire.audio import UNREADABLE, AudioFormat, audible_end, audible_sample
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
     ANSWER,
@@ -193,6 +193,10 @@ class Reply(Instants):
     """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
+    plays_on: bool = False
+    """True if the service plays the reply in real time, so the client cannot stop it."""
+    heard_until: Arrival | None = None
+    """The end of playback of the last audible sample; None if there is none. It is only known if `plays_on` is True."""
 
     @property
     def has_started(self) -> bool:
@@ -305,7 +309,12 @@ class Reply(Instants):
                 self.uncertain_gaps += 1
         item.bytes += payload_bytes
         item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
-        return item.player.add(at_ns, payload_bytes, payload, error_ns)
+        is_added = item.player.add(at_ns, payload_bytes, payload, error_ns)
+        if self.plays_on and is_added and (end := audible_end(payload, self.audio)) is not None:
+            start_ns = item.player.ends_ns - self.audio.duration_ns(payload_bytes)
+            uncertainty_ns = max(item.player.uncertainty_ns, error_ns)
+            self.heard_until = Arrival(start_ns + end * NS_PER_S // self.audio.rate_hz, uncertainty_ns)
+        return is_added
 
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
@@ -332,7 +341,14 @@ class Reply(Instants):
         return [(name, ns // NS_PER_MS) for name, size, ns in played if ns < self.audio.duration_ns(size)]
 
     def played_at_ns(self, length_ns: int) -> int | None:
-        """Return when this duration of the reply has been played; None if not enough audio has arrived."""
+        """Return when this duration of the reply has been played; None if not enough audio has arrived.
+
+        A service that plays replies itself sends silence before them: it counts from the first audible sample.
+        """
+        if self.plays_on:
+            audible = first_audible(item.player for item in self.items.values())
+            at_ns = self.playback_ends_ns if audible is None else audible.at_ns + length_ns
+            return None if audible is None or at_ns > self.playback_ends_ns else at_ns
         for item in self.items.values():
             received_ns = self.audio.duration_ns(item.bytes)
             if length_ns <= received_ns:
@@ -372,6 +388,8 @@ class Reply(Instants):
     @property
     def silent_from_ns(self) -> int:
         """The end of the last sound if the audio stream continues after the reply; otherwise the end of playback."""
+        if self.heard_until is not None:
+            return self.heard_until.at_ns
         if self.late_until_ns:
             return self.late_until_ns
         stream_continues = self.playback_ends_ns - self.silent_ns >= SILENCE_NS

@@ -32,7 +32,7 @@ from bench.observe.pending_turns import PendingTurns, SessionEndings, Unanswered
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
-from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, request_continuation
+from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
 from bench.observe.turn_observation import observation, task_success
 from bench.observe.turn_parts import DELEGATED_OUTSIDE, NOT_ENDED
 from bench.plan.turn_plan import SuccessPredicate
@@ -123,7 +123,8 @@ class Timeline:
     def _start_turn(self, started: inputs.TurnStarted) -> None:
         plan, facts = started.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
-        turn = PendingTurn(plan, started.at_ns, self._format)
+        plays_on = self._dialect.has_track and self._dialect.turn_source is not SOUND
+        turn = PendingTurn(plan, started.at_ns, self._format, plays_on)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply = self._false_replies.pop()
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
@@ -346,6 +347,8 @@ class Timeline:
             turn.on_truncation_event(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
+        elif kind is EventKind.AUDIO_DELTA:
+            hear_late(turn, event, arrival)
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""

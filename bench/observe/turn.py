@@ -25,12 +25,14 @@ from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn_parts import CALL_INSTANTS, Delegations, Interruption, TruncationCheck, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
-from bench.wire.connection import NetworkMeasured
+from bench.wire.connection import MatchedDelta, NetworkMeasured
 from bench.wire.dialect import TurnSource
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
+FADING_NS = 300_000_000
+"""The time after a reply was stopped in which its last audio may arrive, because events have another path."""
 NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
 """What the first event shows: a response answers, or fills while functions run; an item is the turn's speech."""
@@ -65,6 +67,8 @@ class PendingTurn(Instants):
     plan: TurnPlan
     start_ns: int
     format: AudioFormat
+    plays_on: bool = False
+    """True if the service plays its replies in real time, so the client cannot stop them."""
     turn_source: TurnSource = field(init=False)
     output: Output = field(init=False)
     input_speech: InputSpeech = field(init=False)
@@ -145,7 +149,7 @@ class PendingTurn(Instants):
     def new_reply(self) -> Reply:
         is_searched = self.plan.answer_min_ns or self.delegations.are_possible
         answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
-        return Reply(self.format, self.plan.jitter_buffer_ns, answer)
+        return Reply(self.format, self.plan.jitter_buffer_ns, answer, plays_on=self.plays_on)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted success is `starved`."""
@@ -158,6 +162,7 @@ class PendingTurn(Instants):
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             # the timestamp of a doubted event may be after its limit
             self.instants["ended"] = max(at_ns, self.progress_ns)
+            _note_silence(self)
 
     @property
     def audio_bytes_received(self) -> int:
@@ -339,7 +344,7 @@ class PendingTurn(Instants):
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
         if interruption.has_begun:  # otherwise the service has detected the end of the previous speech
-            interruption.on_detected(arrival)
+            interruption.on_detected(arrival, plays_on=self.plays_on)
             self._stop(arrival.at_ns)
 
     def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
@@ -354,7 +359,8 @@ class PendingTurn(Instants):
         return reply.played_at_ns(int(trigger.share * reply.received_ns))
 
     def _stop(self, at_ns: int) -> None:
-        self.reply.stopped_ns = at_ns
+        if not self.plays_on:
+            self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
             self.end(self.stopped_ending[0], at_ns)
 
@@ -376,22 +382,46 @@ class PendingTurn(Instants):
         self.input_speech.transcribed(event, arrival)
 
     def is_incomplete(self, now_ns: int) -> bool:
-        """Return whether this ended turn may still receive a transcript, its tokens, or a truncation report."""
-        if now_ns >= late_until_ns(self):
-            return False
-        if _awaits_usage(self):
-            return True
-        is_truncating = self.interruption is not None and self.interruption.unconfirmed_truncations > 0
-        if is_truncating or (self.check and self.check.is_pending):
-            return True
-        due = self.plan.transcription_due and self.audio_bytes_sent > 0
-        return due and not self.input_speech.is_transcribed
+        """Return whether this ended turn may still receive a transcript, its tokens, audio, or a truncation report."""
+        return now_ns < late_until_ns(self) and (_is_fading(self, now_ns) or _awaits_events(self))
 
 
 def late_until_ns(turn: PendingTurn) -> int:
     """Return the instant until which an ended turn may receive late events. Its tokens may follow the playback."""
     ended_ns = turn.instants["ended"]
+    if turn.plays_on and not _awaits_events(turn):
+        return ended_ns + FADING_NS
     return (max(ended_ns, turn.reply.playback_ends_ns) if _awaits_usage(turn) else ended_ns) + LATE_TRANSCRIPT_NS
+
+
+def _awaits_events(turn: PendingTurn) -> bool:
+    """Return whether a transcript, the tokens, or a truncation report of an ended turn has not arrived."""
+    if _awaits_usage(turn):
+        return True
+    is_truncating = turn.interruption is not None and turn.interruption.unconfirmed_truncations > 0
+    if is_truncating or (turn.check and turn.check.is_pending):
+        return True
+    due = turn.plan.transcription_due and turn.audio_bytes_sent > 0
+    return due and not turn.input_speech.is_transcribed
+
+
+def hear_late(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> None:
+    """Play the last audio of a reply that was stopped, which arrives after the report of the stop."""
+    if _is_fading(turn, arrival.at_ns):
+        turn.reply.received_deltas((MatchedDelta(event, *arrival[:2], 0, event.payload_bytes, 0),))
+        _note_silence(turn)
+
+
+def _is_fading(turn: PendingTurn, now_ns: int) -> bool:
+    """Return whether the last audio of a reply that was stopped may still arrive."""
+    is_stopped = turn.plays_on and turn.interruption is not None and turn.interruption.stopped_ns is not None
+    return is_stopped and now_ns < turn.instants["ended"] + FADING_NS
+
+
+def _note_silence(turn: PendingTurn) -> None:
+    """Record the silence after a reply that was stopped, if only the service could stop it."""
+    if turn.plays_on and turn.interruption is not None and turn.reply.heard_until is not None:
+        turn.interruption.on_last_sound(turn.reply.heard_until)
 
 
 def _awaits_usage(turn: PendingTurn) -> bool:

@@ -391,11 +391,18 @@ class Interruption(Instants):
         """True if the speech, the sound or the client's interruption began while the reply was played."""
         return "barge_in" in self.instants
 
-    def on_detected(self, arrival: Arrival) -> None:
-        """Record the service's report that its caller speaks. The report stops the player."""
-        for instant in ("barge_in_detected", "barge_in_silent"):
-            self.arrived(instant, arrival)
+    def on_detected(self, arrival: Arrival, *, plays_on: bool) -> None:
+        """Record the service's report that its caller speaks. The report stops the player, unless it `plays_on`."""
+        self.arrived("barge_in_detected", arrival)
+        if not plays_on:
+            self.arrived("barge_in_silent", arrival)
         self.stopped_ns = arrival.at_ns
+
+    def on_last_sound(self, heard_until: Arrival) -> None:
+        """Record the end of the last sound of a reply that only the service could stop."""
+        if self.kind == "speech" and self.stopped_ns is not None:
+            silent_ns = max(heard_until.at_ns, self.instants["barge_in"])
+            self.arrived("barge_in_silent", Arrival(silent_ns, heard_until.uncertainty_ns))
 
     def truncate_sent(self, sent: Sent) -> None:
         self.unconfirmed_truncations += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import uuid
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit
 from msgspec.structs import replace
@@ -18,7 +20,7 @@ from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.interface import ConnectTimings, OpenTransport, Transport
+from bench.transport.interface import ConnectTimings, NetworkPath, OpenTransport, Transport
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
@@ -33,11 +35,20 @@ if TYPE_CHECKING:
 MAX_CHALLENGE_CHARACTERS = 300
 
 
-def open_webrtc_call(*arguments: Any) -> Transport:
+def open_webrtc_call(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+    subprotocols: Sequence[str] = (),
+    offer_headers: Iterable[tuple[str, str]] | None = None,
+) -> Transport:
     """Open a call over WebRTC, as `OpenTransport` does. Only such calls need the package of its import."""
     from bench.transport.webrtc.call import open_webrtc
 
-    return open_webrtc(*arguments)
+    return open_webrtc(url, headers, context, limits, phases, path, subprotocols, offer_headers)
 
 
 TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call, WEBRTC: open_webrtc_call}
@@ -71,11 +82,16 @@ class Dialer:
         Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
         the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
         """
-        authorization, call_id = self._authorization(limits, phases), uuid.uuid4().hex
-        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
+        authorization, call_id = self._authorization(self._keyring.header, limits, phases), uuid.uuid4().hex
+        own = self.target.connection_headers(call_id)
+        headers = [*own, *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
+        opens = TRANSPORTS[self.target.link]
+        if self.target.network_path.offer == "ephemeral":
+            call_key = self._authorization(self._keyring.call_header, limits, phases)
+            opens = partial(open_webrtc_call, offer_headers=[*own, *([call_key] if call_key else [])])
         try:
-            transport = TRANSPORTS[self.target.link](
+            transport = opens(
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:
@@ -93,8 +109,13 @@ class Dialer:
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self._keyring.redact(value) for name, value in headers.items()}
 
-    def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
-        """Return the header that authenticates the client; None if the client sends no key and no token.
+    def _authorization(
+        self,
+        header: Callable[[Target, float], tuple[str, str] | None],
+        limits: Timeouts,
+        phases: ConnectTimings,
+    ) -> tuple[str, str] | None:
+        """Return a header of the keyring, which authenticates the client; None if it sends no key and no token.
 
         Record the time in `phases` as a wait for a token only if the event loop polled during it, because only then did
         this greenlet wait.
@@ -102,10 +123,10 @@ class Dialer:
         monitor, start_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = monitor.polls
         try:
-            return self._keyring.header(self.target, limits.upgrade)
+            return header(self.target, limits.upgrade)
         finally:
             if monitor.polls > polls:
-                phases.auth_wait_ns = monotonic_ns() - start_ns
+                phases.auth_wait_ns += monotonic_ns() - start_ns
 
 
 def connect(

@@ -44,6 +44,8 @@ def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
+    if settings.offer is not None and "offer" not in address.link.settings:
+        raise context.refuse("offer", "is only for calls over WebRTC (transport: webrtc)")
     if address.link.address_form == "SIP URI":
         return _telephone_path(settings, context, address)
     for key in SIP.settings:
@@ -80,6 +82,7 @@ def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkP
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
         codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
         call_hosts=_call_hosts(settings.call_hosts or (), context),
+        offer=settings.offer or DIRECT.offer,
     )
 
 

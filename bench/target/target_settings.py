@@ -39,6 +39,7 @@ from bench.files.validation import (
 )
 from bench.services.names import DialectName, TrackName
 from bench.transport.challenges import TOKEN_CHARACTER
+from bench.transport.interface import OfferForm
 
 if TYPE_CHECKING:
     from bench.catalogue.pricing import Prices
@@ -315,6 +316,11 @@ class TargetSettings:
         "A,B",
         OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070")),
         quiet=True,
+    )
+    offer: OfferForm | None = option(
+        "body of offers over WebRTC: a form, only SDP, or SDP with an ephemeral key (default: form)",
+        "FORM",
+        words=get_args(OfferForm),
     )
     prices: str | Prices | None = field_key(
         Deferred(_prices), "The prices of its sessions, if they differ from those of its model."

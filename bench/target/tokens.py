@@ -1,21 +1,26 @@
 """The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
 
 There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
-half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used.
+half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used. The
+ephemeral key of a target, with which it places calls over WebRTC, is renewed in the same way.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import Final
 
-from bench.base.clock import monotonic_ns
+from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import Timeouts
 from bench.target.identity import (
     FIRST_RETRIES,
     Fetch,
@@ -23,11 +28,14 @@ from bench.target.identity import (
     Token,
     environment_secrets,
     fetch_token,
+    read_token,
     sign_in_error,
 )
 from bench.target.network_path import proxy_secrets
 from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.transport.gevent_patch import with_timeout
+from bench.transport.tls import tls_context
+from bench.transport.webrtc.signalling import request_key
 from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
@@ -41,6 +49,13 @@ FETCH_LIMIT_S = 30.0
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
+MIN_KEY_LIFE_S = 60
+"""The life of an ephemeral key whose end the service does not state: the shortest one of the services."""
+ENTRA, CALL_KEYS = "signing in through Entra ID", "the renewal of the ephemeral key"
+CALL_KEY_REMEDY = (
+    "check that the key or token may create client secrets, and that the model exists; with another value of `offer` "
+    "(--offer) no ephemeral key is needed"
+)
 
 NoteIncident = Callable[[str, str], None]
 """A callback for incidents of the load generator outside of its sessions: (kind, one line of text)."""
@@ -78,21 +93,40 @@ class Keyring:
         self._secrets = [*_secrets(targets), *mcp_tokens]
         self._mcp_tokens = mcp_tokens
         sign_ins = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
+
+        def note(kind: str, text: str) -> None:
+            incident(kind, self.redact(text))
+
         self._renewers = {
-            sign_in: TokenRenewer(sign_in, fetch, lambda kind, text: incident(kind, self.redact(text)))
+            sign_in: TokenRenewer(partial(fetch, sign_in), partial(sign_in_error, sign_in), ENTRA, note)
             for sign_in in sign_ins
+        }
+        self._call_keys = {
+            target.label: TokenRenewer(partial(self._fetched_call_key, target), call_key_error, CALL_KEYS, note)
+            for target in targets
+            if target.network_path.offer == "ephemeral"
         }
 
     def open(self) -> None:
-        """Fetch every token, and start to renew them. Raise UsageError, with one line, if a token is refused.
+        """Fetch every token and ephemeral key, and start to renew them. Raise UsageError, with one line, on a refusal.
 
         This blocks on networks and processes. So call it after gevent has patched them, or when nothing else runs.
         """
+        with closed_on_failure(self):
+            self.open_tokens()
+            self.open_call_keys()
+
+    def open_tokens(self) -> None:
+        """Fetch the tokens. Raise UsageError, as `open` does."""
         if self._renewers:
             self._secrets += environment_secrets()
-        with closed_on_failure(self):
-            for sign_in in self._renewers.values():
-                sign_in.open()
+        for sign_in in self._renewers.values():
+            sign_in.open()
+
+    def open_call_keys(self) -> None:
+        """Request the ephemeral keys. Raise UsageError, as `open` does."""
+        for renewer in self._call_keys.values():
+            renewer.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
         """Return (name, value) of the header that signs in to a target; None if the target needs none.
@@ -103,6 +137,32 @@ class Keyring:
         if isinstance(auth, EntraSignIn):
             return self._renewers[auth].token(limit_s).bearer.header()
         return None if auth is None else auth.header()
+
+    def call_header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
+        """Return (name, value) of the header with the ephemeral key of a target; None if it has none.
+
+        Block while no key is valid, and raise ConnectError `connect_failed:token` after `limit_s`.
+        """
+        renewer = self._call_keys.get(target.label)
+        return None if renewer is None else renewer.token(limit_s).bearer.header()
+
+    def call_key_seconds_left(self, target: Target) -> float:
+        """Return the remaining life of a target's ephemeral key."""
+        token = self._call_keys[target.label].current_token
+        return 0.0 if token is None else _left_s(token)
+
+    def _fetched_call_key(self, target: Target, retries: int) -> Token:
+        """Return a new ephemeral key of a target. Raise SignInError."""
+        limits, path = Timeouts(), target.network_path
+        context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
+        try:
+            own = self.header(target, limits.upgrade)
+            headers = [*target.connection_headers(""), *([own] if own else [])]
+            key = request_key(target.url, headers, context, limits, path)
+        except ConnectError as error:
+            raise call_key_error(error) from None
+        expires_s = math.ceil(utc_ns() / NS_PER_S + MIN_KEY_LIFE_S) if key.expires_s is None else key.expires_s
+        return read_token(key.secret, expires_s, "client_secrets")
 
     def fill(self, message: bytes) -> bytes:
         """Return a message in which the tokens of MCP servers replace their placeholders."""
@@ -116,13 +176,17 @@ class Keyring:
 
         A service may quote them. So each external text comes here on arrival, before it is truncated.
         """
-        tokens = (token.bearer for sign_in in self._renewers.values() for token in sign_in.tokens)
+        tokens = (token.bearer for renewer in self._every for token in renewer.tokens)
         return redacted(text, (*self._secrets, *tokens))
 
     @property
     def waiter_count(self) -> int:
         """The number of callers that wait for a token because no token is valid."""
-        return sum(sign_in.waiter_count for sign_in in self._renewers.values())
+        return sum(renewer.waiter_count for renewer in self._every)
+
+    @property
+    def _every(self) -> Iterator[TokenRenewer]:
+        return chain(self._renewers.values(), self._call_keys.values())
 
     def answered_by(self, target: Target) -> TokenSource | None:
         """Return the origin of a target's token; None if the target has no token."""
@@ -134,8 +198,13 @@ class Keyring:
 
     def close(self) -> None:
         """Stop the renewal of tokens."""
-        for sign_in in self._renewers.values():
-            sign_in.close()
+        for renewer in self._every:
+            renewer.close()
+
+
+def call_key_error(error: Exception) -> SignInError:
+    """Return a one-line error for a request of an ephemeral key."""
+    return SignInError(f"no ephemeral key for calls over WebRTC ({error})", CALL_KEY_REMEDY)
 
 
 @contextmanager
@@ -151,11 +220,18 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 class TokenRenewer:
     """The renewer, a thread or greenlet, of the token for one way of signing in.
 
-    `tokens` are all tokens that a text may still contain, the newest last.
+    `fetch` returns a new token. Its argument is the number of retries. `error_of` makes its error from another one.
+    `what` names the renewal in incidents. `tokens` are all tokens that a text may still contain, the newest last.
     """
 
-    def __init__(self, sign_in: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
-        self._source, self._fetch, self._incident = sign_in, fetch, incident
+    def __init__(
+        self,
+        fetch: Callable[[int], Token],
+        error_of: Callable[[Exception], SignInError],
+        what: str,
+        incident: NoteIncident,
+    ) -> None:
+        self._fetch, self._error_of, self._what, self._incident = fetch, error_of, what, incident
         self.tokens: tuple[Token, ...] = ()
         self._error = "no token was received"
         self._requested_ns: int | None = None
@@ -230,15 +306,15 @@ class TokenRenewer:
         self._store(token)
         if failures:
             times = "1 failure" if failures == 1 else f"{failures} failures"
-            self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
+            self._incident(REFRESH, f"{self._what} works again after {times}")
 
     def _fetched(self, retries: int) -> Token:
         """Return a new token. Raise SignInError, also if it takes longer than FETCH_LIMIT_S."""
         self._requested_ns = monotonic_ns()
         try:
-            return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._source, retries))
+            return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(retries))
         except TimeoutError:
-            raise sign_in_error(self._source, TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
+            raise self._error_of(TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
         finally:
             self._requested_ns = None
 

@@ -124,6 +124,9 @@ class Proxy:
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
+OfferForm = Literal["form", "sdp", "ephemeral"]
+
+
 @dataclass(frozen=True)
 class NetworkPath:
     """The network path to a service.
@@ -134,7 +137,8 @@ class NetworkPath:
     context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
     `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
     Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
-    although only the peer names them. `may_leave` is True if a call to this machine may go to any host.
+    although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
+    form of the offers over WebRTC: the part of a form, the whole body, or the whole body with an ephemeral key.
     """
 
     proxy: Proxy | None = None
@@ -150,6 +154,7 @@ class NetworkPath:
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     call_hosts: tuple[tuple[str, int | None], ...] = ()
     may_leave: bool = False
+    offer: OfferForm = "form"
 
     @property
     def proxy_name(self) -> str | None:

@@ -7,9 +7,10 @@ Only a wake-up of the session that a packet causes may be late, by up to `POLL_N
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
+from bench.transport.interface import DeltaListener, HostPort, OnMessage, PacedSender, SendReceipt, Transport
 from bench.wire.connection import ConnectionClosed, NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 
@@ -18,14 +19,31 @@ Watch = Callable[[Callable[[], bool]], None]
 """A function that lets the event loop call another one when packets arrive, until that one returns False."""
 
 
+class MediaFacts(NamedTuple):
+    """What a call agreed about its audio.
+
+    `peer` is the address that ICE selected from `candidates`, of which those in `refused` get no packets. `mapped` is
+    the address of this side, as the peer sees it; None if it is unknown, and `own` is that of its socket.
+    """
+
+    codec: str
+    peer: HostPort
+    candidates: tuple[HostPort, ...]
+    refused: tuple[HostPort, ...]
+    own: HostPort
+    mapped: HostPort | None
+
+
 class MessagesWithMedia:
     """A `Transport` that sends binary messages as media, and all others over the connection of the messages.
 
     While it listens to the messages, it is their `PacedSender`, and reads the media when that is due.
     """
 
-    def __init__(self, messages: Transport, media: Transport, watch: Watch) -> None:
-        self._messages, self._media, self._watch = messages, media, watch
+    def __init__(
+        self, messages: Transport, media: Transport, watch: Watch, facts: Callable[[], MediaFacts | None] = lambda: None
+    ) -> None:
+        self._messages, self._media, self._watch, self.facts = messages, media, watch, facts
         self.handshake, self.fill = messages.handshake, messages.fill
         self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
         self._receiving = self._offered = messages

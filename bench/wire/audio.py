@@ -151,6 +151,16 @@ def audible_position(samples: Samples) -> int | None:
     return position if loud.size and loud[position] else None
 
 
+def audible_end(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
+    """Return the position after the last audible sample of a delta; None if no sample is audible."""
+    if isinstance(payload, StrippedAudio):
+        return payload.until
+    data = audio_payload(payload)
+    samples = audio.decode(data or b"")
+    last = audible_position(samples[::-1])
+    return None if last is None else len(samples) - last
+
+
 class SampleStream:
     """Audio in one format that arrives in pieces, which may end in the middle of a sample."""
 

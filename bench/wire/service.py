@@ -55,7 +55,7 @@ SIP = Link(
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts"), has_media=True, sockets=2,
+    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts", "offer"), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.record.replay import LoggedMessage, logged_events
-from bench.services.openai.track import GA_TRACK
+from bench.services.openai.track import GA_TRACK, MAX_FADING_FRAMES
 from bench.wire.dialect import BinaryMessage, decoder_of
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.settings import SessionSettings, TurnDetection
@@ -70,6 +70,32 @@ def test_a_complete_response_whose_audio_is_dropped_is_cancelled(end: str, statu
     done = decoded(("response.created", "a"), (STARTED, "a"), ("response.done", "a"), (end, "a"))[-1]
 
     assert (done.kind, done.status, done.reason) == (EventKind.RESPONSE_DONE, *status)
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled"])
+def test_audio_that_is_dropped_before_its_response_ends_delays_no_end(status: str) -> None:
+    """The words of a cancelled response may follow the report that its audio was dropped."""
+    steps = [("response.created", "a"), (SPOKEN, "a"), (STARTED, "a"), (CLEARED, "a"), (SPOKEN, "a")]
+    done = decoded(*steps, message("response.done", "a", status))[-1]
+
+    assert (done.kind, done.status) == (EventKind.RESPONSE_DONE, "cancelled")
+
+
+def test_a_response_that_never_began_ends_when_a_later_one_begins() -> None:
+    found = decoded(
+        ("response.created", "a"), (SPOKEN, "a"), ("response.done", "a"), ("response.created", "b"), (STARTED, "b"),
+    )  # fmt: skip
+
+    ends = [(event.response_id, event.status) for event in found if event.kind is EventKind.RESPONSE_DONE]
+    assert ends == [("a", "cancelled")]
+
+
+def test_the_last_audio_of_a_dropped_response_may_follow_the_report() -> None:
+    sound, begun = BinaryMessage(b"\x00" * 160), [("response.created", "a"), (STARTED, "a"), ("response.done", "a")]
+
+    assert owners(decoded(*begun, (CLEARED, "a"), sound, sound, FRAME, sound)) == ["a"] * 3
+    assert owners(decoded(*begun, (CLEARED, "a"), *[sound] * 20)) == ["a"] * MAX_FADING_FRAMES
+    assert owners(decoded(*begun, (STOPPED, "a"), sound)) == []
 
 
 def test_a_response_without_audio_ends_at_once() -> None:

@@ -41,6 +41,8 @@ def test_webrtc_changes_the_transport_and_not_the_address() -> None:
         (URL, {"dialect": "preview"}, "needs the dialect ga, not preview"),
         (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
         (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),
+        (URL, {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
+        ("sip:agent@localhost", {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
     ],
 )
 def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, str], problem: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,7 @@ import msgspec
 from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import G711_ULAW, by_name
+from bench.wire.audio import G711_ULAW, audible_sample, by_name
 from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.settings import SessionSettings
@@ -25,6 +26,8 @@ from bench.wire.settings import SessionSettings
 AUDIO = "audio"
 FRAME_MS = 20
 STARTED, STOPPED, CLEARED = (f"output_audio_buffer.{end}" for end in ("started", "stopped", "cleared"))
+MAX_FADING_FRAMES = 10
+"""The number of audible frames after CLEARED that may belong to the response: audio and events have different paths."""
 LOGGED_AUDIO = f'{{"{BINARY}":'.encode()
 """The start of a frame of audio in a log."""
 SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DELTA})
@@ -53,7 +56,8 @@ class TrackReader:
     """The decoder of one call. It gives the audio of the track to responses.
 
     The audio belongs to a response from the creation of the response, because its first audio may arrive before its
-    event STARTED. It ends with STOPPED or CLEARED, and so does the response, whose own end may be much earlier.
+    event STARTED. It ends with STOPPED or CLEARED, and so does the response, whose own end may be much earlier. The
+    audio that was sent before CLEARED may arrive after it, so audible frames after CLEARED belong to the response.
     """
 
     def __init__(self, dialect: EventReader) -> None:
@@ -66,6 +70,10 @@ class TrackReader:
         """The responses whose audio was reported to begin."""
         self._speaking = set[str]()
         """The responses with audio whose audio has not ended."""
+        self._silent: dict[str, bool] = {}
+        """The responses whose audio ended before they did, each with True if it was dropped."""
+        self._cut, self._fading_frames = "", 0
+        """The response whose audio was dropped, and the number of frames that may still be its audio."""
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         if isinstance(message, BinaryMessage):
@@ -79,11 +87,14 @@ class TrackReader:
 
     def _audio(self, encoded: bytes) -> Sequence[ServerEvent]:
         """Return the event of a frame, which is a JSON string in base64."""
-        if not self._owner:
+        payload, owner = msgspec.Raw(encoded), self._owner
+        if self._fading_frames:
+            is_audible = audible_sample(payload, G711_ULAW) is not None
+            owner, self._fading_frames = self._cut, self._fading_frames - 1 if is_audible else 0
+        if not owner:
             return ()
-        payload = msgspec.Raw(encoded)
         # no event reports where in the track an item of a response begins, so they are one item
-        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, self._owner, self._owner, base64_bytes(payload), payload),)
+        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, owner, owner, base64_bytes(payload), payload),)
 
     def _placed(self, event: ServerEvent) -> Sequence[ServerEvent]:
         """Return the events in place of an event of the service."""
@@ -94,23 +105,39 @@ class TrackReader:
         elif kind in SPEAKS:
             self._speaking.add(response_id)
         elif event.name == STARTED:
-            self._owner = response_id or self._owner
+            skipped = self._skipped_before(response_id)
+            self._owner, self._fading_frames = response_id or self._owner, 0
             self._speaking.add(self._owner)
             self._started.add(self._owner)
+            return (*skipped, event)
         elif event.name in (STOPPED, CLEARED):
             return (event, *self._ended(response_id, is_cut=event.name == CLEARED))
         elif kind is EventKind.RESPONSE_DONE and self._has_more(event):
             self._waiting[response_id] = event
             return (ServerEvent(EventKind.NOTED, event.name, response_id),)
         elif kind is EventKind.RESPONSE_DONE:
+            event = _cut_short(event) if self._silent.get(response_id) else event
             self._forget(response_id)
         if kind is EventKind.AUDIO_DELTA:  # the same audio is in the track
             return (ServerEvent(EventKind.NOTED, event.name, response_id),)
         return (event,)
 
+    def _skipped_before(self, response_id: str) -> Sequence[ServerEvent]:
+        """Return the ends of complete responses that were created before this one, and were dropped before they began.
+
+        No event reports the end of audio that never began.
+        """
+        if response_id not in self._waiting:
+            return ()
+        earlier = takewhile(lambda each: each != response_id, list(self._waiting))
+        skipped = [each for each in earlier if self._waiting[each] is not None and each not in self._started]
+        return [end for each in skipped for end in self._ended(each, is_cut=True)]
+
     def _has_more(self, done: ServerEvent) -> bool:
         """Return whether audio of a response follows its end. One that is not complete may never have begun to play."""
         response_id = done.response_id
+        if response_id in self._silent:
+            return False
         speaks = response_id in self._speaking and (done.status == "completed" or response_id in self._started)
         return speaks and response_id in self._waiting
 
@@ -118,18 +145,31 @@ class TrackReader:
         """Return the end of a response whose audio has ended; nothing if the response itself has not ended yet."""
         done = self._waiting.get(response_id)
         self._speaking.discard(response_id)
+        if is_cut:
+            self._cut, self._fading_frames = response_id, MAX_FADING_FRAMES
         if done is None:
+            if response_id in self._waiting:
+                self._silent[response_id] = is_cut
             return ()
         self._forget(response_id)
-        is_whole = not is_cut or done.status != "completed"
-        return (done if is_whole else msgspec.structs.replace(done, status="cancelled", reason="turn_detected"),)
+        return (_cut_short(done) if is_cut else done,)
 
     def _forget(self, response_id: str) -> None:
         self._waiting.pop(response_id, None)
         self._speaking.discard(response_id)
         self._started.discard(response_id)
+        self._silent.pop(response_id, None)
         if self._owner == response_id:
             self._owner = next(iter(self._waiting), "")
+
+
+def _cut_short(done: ServerEvent) -> ServerEvent:
+    """Return the end of a response whose audio was dropped."""
+    return (
+        done
+        if done.status != "completed"
+        else msgspec.structs.replace(done, status="cancelled", reason="turn_detected")
+    )
 
 
 class GaTrack(Ga):
@@ -145,7 +185,7 @@ class GaTrack(Ga):
         | {AUDIO: MessageKind.APPEND}
     )
     missing_features: Mapping[Feature, str] = MappingProxyType(
-        dict.fromkeys((Feature.INTERRUPTION, Feature.CUT, Feature.SOUND, Feature.OUT_OF_BAND), NOT_YET)
+        dict.fromkeys((Feature.CUE, Feature.CUT, Feature.SOUND, Feature.OUT_OF_BAND), NOT_YET)
     )
     remedies = REMEDIES
     transcribers = ()

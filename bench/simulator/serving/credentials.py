@@ -39,11 +39,11 @@ class TokenIssuer:
     """
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
-        self._life_s, self._secret = life_s, secret
+        self.life_s, self._secret = life_s, secret
         self._issued: dict[str, IssuedToken] = {}
 
     def issue(self, resource: str, now_s: float) -> IssuedToken:
-        number, expires_s = len(self._issued) + 1, math.ceil(now_s + self._life_s)
+        number, expires_s = len(self._issued) + 1, math.ceil(now_s + self.life_s)
         claims = {
             "aud": resource,
             "exp": expires_s,

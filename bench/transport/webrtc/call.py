@@ -31,7 +31,7 @@ from bench.transport.interface import (
     SendReceipt,
     is_loopback,
 )
-from bench.transport.messages_with_media import MessagesWithMedia
+from bench.transport.messages_with_media import MediaFacts, MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
@@ -56,8 +56,11 @@ def open_webrtc(
     phases: ConnectTimings,
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
+    offer_headers: Iterable[tuple[str, str]] | None = None,
 ) -> MessagesWithMedia:
     """Call a service. The call is open when its audio is encrypted and the WebSocket of its events is open.
+
+    `offer_headers` are the headers of the offer, if they are not those of the events: they may have an ephemeral key.
 
     Raise ConnectError: those of `bench.transport.websocket.open_websocket`, for the offer and for the WebSocket;
     `connect_failed:media|host|ice|dtls`, `timeout:ice|dtls`, `failed:load_generator`.
@@ -69,7 +72,8 @@ def open_webrtc(
     try:
         own, service = (str(address[0]) for address in stream.endpoints)
         media = WebRtcMedia(own, path)
-        answer = place_call(stream, url, own_headers, media.offer, limits, phases)
+        sent = own_headers if offer_headers is None else offer_headers
+        answer = place_call(stream, url, sent, media.offer, limits, phases, path.offer)
         media.connect(answer.description, service, path, limits, phases)
         upgrade = ConnectTimings()
         messages = open_websocket(
@@ -83,7 +87,7 @@ def open_webrtc(
         stream.close()
     phases.set_instant("opened")
     messages.handshake = phases.connected(messages.handshake.headers)
-    return MessagesWithMedia(messages, media, media.watch)
+    return MessagesWithMedia(messages, media, media.watch, media.facts)
 
 
 def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
@@ -130,6 +134,8 @@ class WebRtcMedia(TrackTransport):
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
         self._watcher: Any = None
+        self._candidates: tuple[HostPort, ...] = ()
+        """The addresses that the answer names."""
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
 
@@ -143,6 +149,7 @@ class WebRtcMedia(TrackTransport):
         except ValueError as error:
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
         remote_candidates = permitted_candidates(remote.candidates, service, path)
+        self._candidates = tuple(each.address for each in remote.candidates)
         now_ns = monotonic_ns()
         ice = ControllingAgent(
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
@@ -191,6 +198,15 @@ class WebRtcMedia(TrackTransport):
     def _send(self, peer: WebRtcPeer) -> None:
         for data, destination in peer.pop_packets():
             self.track.rtp.send(data, destination)
+
+    def facts(self) -> MediaFacts | None:
+        """Return what the call agreed about its audio; None if it was never connected."""
+        peer, media = self._peer, self.track.media
+        if peer is None or peer.peer is None or media is None:
+            return None
+        refused = tuple(each for each in self._candidates if each not in peer.addresses)
+        own = self._local.host
+        return MediaFacts(media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped)
 
     def watch(self, on_arrival: Callable[[], bool]) -> None:
         """Let the event loop call a function when packets arrive, until it returns False."""

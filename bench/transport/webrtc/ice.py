@@ -235,6 +235,13 @@ class LiteAgent:
     problem: str = ""
     _packets: list[Packet] = field(default_factory=list)
 
+    mapped: HostPort | None = None
+
+    @property
+    def addresses(self) -> frozenset[HostPort]:
+        """The only address to which packets other than responses are sent."""
+        return frozenset(() if self.selected is None else (self.selected,))
+
     @property
     def next_ns(self) -> int:
         return NEVER_NS if self.problem else self.consent_ns + CONSENT_LIMIT_NS

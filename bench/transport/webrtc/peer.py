@@ -60,6 +60,16 @@ class WebRtcPeer:
         return self._ice.selected
 
     @property
+    def addresses(self) -> frozenset[HostPort]:
+        """The addresses to which this side may send."""
+        return self._ice.addresses
+
+    @property
+    def mapped(self) -> HostPort | None:
+        """The address of this side, as the peer sees it; None if it is unknown."""
+        return self._ice.mapped
+
+    @property
     def keys(self) -> SrtpKeys | None:
         return self._dtls.keys
 

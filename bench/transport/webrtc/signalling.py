@@ -1,13 +1,16 @@
 """The signalling of a call at the Realtime API: `POST …/realtime/calls` with an offer, and the URL of its events.
 
 The response has the answer, and the id of the call in its header Location. A WebSocket with this id has the events of
-the call (OpenAI's guide "Webhooks and server-side controls"; Azure's "Realtime API via WebRTC").
+the call (OpenAI's guide "Webhooks and server-side controls"; Azure's "Realtime API via WebRTC"). With a key of the
+project, the offer is a part of a form. With an ephemeral key of `POST …/realtime/client_secrets`, it is the body. The
+WebSocket gets the key of the project in both cases.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -18,13 +21,15 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.connect import BODY_NS, receive_body
-from bench.transport.interface import ConnectTimings
+from bench.transport.connect import BODY_NS, connect, receive_body
+from bench.transport.interface import ConnectTimings, NetworkPath, OfferForm
 from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
+from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
+SDP, JSON = "application/sdp", "application/json"
 _CALL_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 
 
@@ -44,6 +49,11 @@ class CallPlace(NamedTuple):
         query = urlencode([pair for pair in pairs if pair[0] not in MODEL_NAMES])
         return cls(parts.netloc, parts.path.rstrip("/"), query, model)
 
+    @property
+    def session(self) -> dict[str, str]:
+        """The session that a call requests."""
+        return {"type": "realtime"} | ({"model": self.model} if self.model else {})
+
 
 def events_url(url: str, call_id: str) -> str:
     """Return the URL of the events of a call, from the URL of the target."""
@@ -52,25 +62,45 @@ def events_url(url: str, call_id: str) -> str:
     return f"{scheme}://{place.authority}{place.path}?{named}call_id={quote(call_id, safe='')}"
 
 
-def call_request(url: str, headers: Iterable[tuple[str, str]], offer: bytes, boundary: str) -> bytes:
-    """Return the request of a call, with the offer and the session's model in the parts of a form (RFC 7578)."""
+def call_request(
+    url: str, headers: Iterable[tuple[str, str]], offer: bytes, boundary: str, form: OfferForm = "form"
+) -> bytes:
+    """Return the request of a call. A form (RFC 7578) has the offer and the session's model.
+
+    Without a form, the body is the offer. Then the query has the model, except with an ephemeral key, which has it.
+    """
     place = CallPlace.of(url)
-    session = {"type": "realtime"} | ({"model": place.model} if place.model else {})
-    parts = (("sdp", b"application/sdp", offer), ("session", b"application/json", msgspec.json.encode(session)))
+    if form != "form":
+        query = place.query if form == "ephemeral" else urlsplit(url).query
+        return _post(place, "/calls", query, headers, SDP, offer)
+    parts = (("sdp", SDP, offer), ("session", JSON, msgspec.json.encode(place.session)))
     body = b"".join(
         b'--%s\r\nContent-Disposition: form-data; name="%s"\r\nContent-Type: %s\r\n\r\n%s\r\n'
-        % (boundary.encode(), name.encode(), kind, content)
+        % (boundary.encode(), name.encode(), kind.encode(), content)
         for name, kind, content in parts
     )
     body += b"--%s--\r\n" % boundary.encode()
-    target = f"{place.path}/calls" + (f"?{place.query}" if place.query else "")
+    return _post(place, "/calls", place.query, headers, f"multipart/form-data; boundary={boundary}", body)
+
+
+def key_request(url: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return the request of an ephemeral key, which is only for sessions with the model of the target."""
+    place = CallPlace.of(url)
+    body = msgspec.json.encode({"session": place.session})
+    return _post(place, "/client_secrets", place.query, headers, JSON, body)
+
+
+def _post(
+    place: CallPlace, part: str, query: str, headers: Iterable[tuple[str, str]], content_type: str, body: bytes
+) -> bytes:
+    target = f"{place.path}{part}" + (f"?{query}" if query else "")
     lines = [
         f"POST {target} HTTP/1.1",
         f"Host: {place.authority}",
         *(f"{name}: {value}" for name, value in headers),
-        f"Content-Type: multipart/form-data; boundary={boundary}",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
-        "Accept: application/sdp",
+        f"Accept: {JSON if content_type == JSON else SDP}",
         "Connection: close",
     ]
     return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
@@ -97,20 +127,73 @@ def place_call(
     offer: bytes,
     limits: Timeouts,
     phases: ConnectTimings,
+    form: OfferForm = "form",
 ) -> AnsweredCall:
     """Send an offer over an open connection, and wait for the answer.
 
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`, `timeout:upgrade`.
     """
+    request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
+    response, read = _exchanged(stream, request, "the offer", limits)
+    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    call_id = call_id_of(response.headers)
+    if not call_id:
+        problem = "the answer to the offer has no header Location with the id of the call"
+        raise ConnectError("connect_failed:upgrade", problem, response.headers)
+    return AnsweredCall(response.content, call_id, response.headers)
+
+
+class _ClientSecret(msgspec.Struct):
+    """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
+
+    value: str
+    expires_at: int | None = None
+
+
+class EphemeralKey(NamedTuple):
+    """A key for offers. `expires_s` is in seconds since 1970 UTC; None if the service does not state it."""
+
+    secret: str
+    expires_s: int | None
+
+    def __repr__(self) -> str:
+        return "EphemeralKey(hidden)"
+
+
+def request_key(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    path: NetworkPath,
+) -> EphemeralKey:
+    """Request an ephemeral key. Raise ConnectError, as `place_call` and `connect` do."""
+    parts = urlsplit(url)
+    port = parts.port or (80 if context is None else 443)
+    stream = connect(parts.hostname or "", port, context, limits, ConnectTimings(), path)
+    try:
+        response, _ = _exchanged(stream, key_request(url, headers), "the request of an ephemeral key", limits)
+    finally:
+        stream.close()
+    try:
+        found = msgspec.json.decode(response.content, type=_ClientSecret)
+    except msgspec.DecodeError as error:
+        problem = f"the response to the request of an ephemeral key has no key: {error}"
+        raise ConnectError("connect_failed:upgrade", problem) from None
+    return EphemeralKey(found.value, found.expires_at)
+
+
+def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> tuple[HttpResponse, SocketRead]:
+    """Send a request, and return (the response, the read with the end of its head)."""
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
     response: HttpResponse | None = None
     try:
-        stream.write(call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}"), until_ns=until_ns)
+        stream.write(request, until_ns=until_ns)
         while True:
             read = stream.read(until_ns)
             if read is None:
-                raise ConnectError("timeout:upgrade", f"no answer to the offer within {limits.upgrade:g} s")
+                raise ConnectError("timeout:upgrade", f"no answer to {what} within {limits.upgrade:g} s")
             data += read.data
             response = read_response(data)
             if response is not None or not read.data or len(data) > MAX_HEAD_BYTES or not may_be_response(data):
@@ -118,14 +201,9 @@ def place_call(
     except OSError as error:
         raise ConnectError("connect_failed:upgrade", f"the connection broke: {error.strerror or error}") from None
     if response is None:
-        broken = stream.error_text or "the answer to the offer is not HTTP"
-        raise ConnectError("connect_failed:upgrade", f"the call was not answered: {broken}")
-    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+        broken = stream.error_text or f"the answer to {what} is not HTTP"
+        raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
     response = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
     if response.status not in ACCEPTED:
         raise refusal(response)
-    call_id = call_id_of(response.headers)
-    if not call_id:
-        problem = "the answer to the offer has no header Location with the id of the call"
-        raise ConnectError("connect_failed:upgrade", problem, response.headers)
-    return AnsweredCall(response.content, call_id, response.headers)
+    return response, read

@@ -60,6 +60,15 @@ def test_the_media_of_a_telephone_call_are_checked(simulator: Ready) -> None:
     assert found.keys().isdisjoint({"compression", "upgrade", "clock difference", "limits", "audio"})
 
 
+def test_the_audio_of_a_call_over_webrtc_is_checked(simulator: Ready) -> None:
+    call = ("--transport", "webrtc", "--offer", "ephemeral", "--api-key-env", "KEY")
+    shown = findings(doctor("--url", simulator.urls["openai"], *call, "--json"))
+
+    passing = {"ephemeral key", "call", "candidates", "UDP", "DTLS", "codec"}
+    assert {name: shown[name]["result"] for name in passing} == dict.fromkeys(passing, "pass")
+    assert "missing or late" in shown["packets"]["message"]
+
+
 def test_a_refusal_is_explained(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--key", KEY, "--fault", "missing_role") as ready:
         shown = doctor("--url", ready.urls["ga"], "--api-key-env", "KEY", "--json")

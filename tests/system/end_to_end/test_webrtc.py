@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,13 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.record.folder import read_table
+from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.services.webrtc.output_buffer import FRAME_NS
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.webrtc.call import open_webrtc
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
-from tests.telephone_truth import STOPPED, reply_starts
+from tests.telephone_truth import JITTER_BUFFER_NS, SAMPLE_NS, STOPPED, packets_of, reply_starts
 
 SCRIPT = f"""
 session: {{turn_detection: server_vad}}
@@ -29,6 +32,14 @@ steps:
     name: thanks
   - audio: {AUDIO / "order_number.wav"}
     name: again
+"""
+INTERRUPTED = f"""
+session: {{turn_detection: server_vad}}
+steps:
+  - audio: {AUDIO / "order_number.wav"}
+    name: number
+  - interrupt: {{audio: {AUDIO / "order_number.wav"}, after: 0.5}}
+    name: but
 """
 TARGETS = """
 targets:
@@ -44,12 +55,12 @@ Folders = Callable[[str], Path]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Return a function that returns a folder with a run of pairs over a network path, and the ground truth."""
-    return cache(lambda path: played(tmp_path_factory.mktemp("webrtc"), PATHS[path]))
+    return cache(lambda path: played(tmp_path_factory.mktemp("webrtc"), QUICK + PATHS[path]))
 
 
-def played(folder: Path, profile: str) -> Path:
-    (folder / "quick.yaml").write_text(QUICK + profile, encoding="utf-8")
-    (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
+def played(folder: Path, profile: str, script: str = SCRIPT) -> Path:
+    (folder / "quick.yaml").write_text(profile, encoding="utf-8")
+    (folder / "call.yaml").write_text(script, encoding="utf-8")
     options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*options) as ready:
         (folder / "targets.yaml").write_text(TARGETS.format(url=ready.urls["openai"]), encoding="utf-8")
@@ -97,6 +108,37 @@ def test_the_packets_of_each_call_are_counted(folders: Folders) -> None:
     assert (sessions["outcome"] == "ok").all()
     assert (sessions["rtp_expected"] > 100).all()
     assert sessions["rtp_lost"].sum() > 0
+
+
+@pytest.mark.parametrize(("path", "generation_speed"), [("clean", 100), ("lossy", 1)])
+def test_an_interrupted_reply_is_silent_when_its_last_sample_was_played(
+    tmp_path: Path, path: str, generation_speed: int
+) -> None:
+    """A slow response is cancelled; a fast one was complete, and only its audio is dropped."""
+    profile = QUICK.replace("speech_started: {p50: 1, p95: 2}", "speech_started: {p50: 100, p95: 150}")
+    profile = profile.replace("generation_speed: 100", f"generation_speed: {generation_speed}")
+    folder = played(tmp_path, profile + PATHS[path], INTERRUPTED)
+    (run,) = (folder / "runs").iterdir()
+    sent = packets_of(read_truth(folder / "truth.jsonl"))
+    sessions = read_table(run, "sessions").to_pandas().set_index("session_id")["service_session_id"]
+    calls = turns_of(folder).query("target == 'calls' and turn == 1")
+    lags_ms = []
+    for row in (
+        SimpleNamespace(**{str(name): value for name, value in row.items()}) for row in calls.to_dict("records")
+    ):
+        packets = [packet for packet in sent[sessions[row.session_id]] if not packet.get("dropped")]
+        fastest_ns = min(packet["send_end_ns"] - packet["due_ns"] - packet.get("delay_ns", 0) for packet in packets)
+        audible = (p for p in packets if p["response"] == row.response_id and p.get("audible_at_byte") is not None)
+        last = max(audible, key=lambda packet: packet["due_ns"])
+        start_ns = last["due_ns"] + fastest_ns + JITTER_BUFFER_NS
+        silent_ns = row.start_ns + row.barge_in_silent_at_ns
+        bound_ns = row.barge_in_silent_uncertainty_ns + NS_PER_MS
+        assert start_ns + last["audible_at_byte"] * SAMPLE_NS - bound_ns <= silent_ns
+        assert silent_ns <= start_ns + FRAME_NS + bound_ns
+        lags_ms.append((row.barge_in_silent_at_ns - row.barge_in_detected_at_ns) / NS_PER_MS)
+
+    assert set(calls["outcome"]) == {"interrupted"}
+    assert min(lags_ms) > 0  # the player of the caller still has audio when the service reports the speech
 
 
 LIMITS = Timeouts(upgrade=3.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,10 +13,10 @@ from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, OfferForm
 from bench.transport.webrtc.call import permitted_candidates
 from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.signalling import call_id_of, call_request, events_url, place_call
+from bench.transport.webrtc.signalling import call_id_of, call_request, events_url, key_request, place_call
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -58,6 +59,24 @@ def test_the_request_has_the_offer_and_the_model() -> None:
         (b"sdp", b"application/sdp", b"v=0\r\n"),
         (b"session", b"application/json", b'{"type":"realtime","model":"gpt-realtime"}'),
     ]
+
+
+@pytest.mark.parametrize(("form", "query"), [("sdp", "?deployment=d&x=1"), ("ephemeral", "?x=1")])
+def test_an_offer_without_a_form_is_the_body(form: OfferForm, query: str) -> None:
+    """An ephemeral key has the model of its sessions (Azure's page "Realtime API via WebRTC")."""
+    head, _, body = call_request(AZURE, [], b"v=0\r\n", "b", form).partition(b"\r\n\r\n")
+
+    assert head.startswith(f"POST /prefix/openai/v1/realtime/calls{query} HTTP/1.1".encode())
+    assert b"\r\nContent-Type: application/sdp\r\n" in head
+    assert body == b"v=0\r\n"
+
+
+def test_an_ephemeral_key_is_requested_for_the_model_of_the_target() -> None:
+    head, _, body = key_request(AZURE, [("api-key", "k")]).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"POST /prefix/openai/v1/realtime/client_secrets?x=1 HTTP/1.1\r\n")
+    assert b"\r\napi-key: k\r\n" in head
+    assert json.loads(body) == {"session": {"type": "realtime", "model": "d"}}
 
 
 @pytest.mark.parametrize(

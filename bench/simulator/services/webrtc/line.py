@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import secrets
 from collections import Counter
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
@@ -27,12 +29,24 @@ if TYPE_CHECKING:
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime")
 """The paths of OpenAI and of Azure. The calls have the path below it, `/calls`."""
-OFFER_REQUEST = re.compile(rb"POST (?:/openai)?/v1/realtime/calls[? ]")
-"""The start of a connection that carries an offer."""
+OFFER_REQUEST = re.compile(rb"POST (?:/openai)?/v1/realtime/(?:calls|client_secrets)[? ]")
+"""The start of a connection that carries an offer, or the request of an ephemeral key."""
+KEY_LIFE_S = 600
+"""The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator live shorter."""
 MAX_REQUEST_BYTES = 65_536
+KEY_PREFIX = "ek_"
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _PART = re.compile(rb'name="(sdp|session)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
+
+
+class IssuedKey(NamedTuple):
+    """An ephemeral key: the model of its sessions, and the second since 1970 UTC before which it is valid."""
+
+    model: str
+    expires_s: int
+
+
 CALLS: dict[str, SimulatedCall] = {}
 """The calls of this process, by their ids, which are random. The WebSocket of a call has another connection."""
 
@@ -45,6 +59,7 @@ class WebRtcLine:
         self._host = ANY.get(address[0], address[0])
         self._is_open = workers == 1 and find_spec("OpenSSL") is not None
         self._calls = set[str]()
+        self._keys: dict[str, IssuedKey] = {}
         self._dropped = Counter[str]()
 
     @property
@@ -56,15 +71,19 @@ class WebRtcLine:
         return OfferConnection(self, stream) if self._is_open and OFFER_REQUEST.match(first) else None
 
     def answer(self, request: UpgradeRequest, body: bytes, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
-        """Return (status, body, headers) of the response to an offer."""
-        injector, config = self._shared.injector(), self._shared.config
+        """Return (status, body, headers) of the response to an offer, or to the request of an ephemeral key."""
+        if request.path.endswith("/client_secrets"):
+            return self._issued_key(request, body, at_ns)
+        injector = self._shared.injector()
         refusal = injector.refusal("http", at_ns) if injector is not None else None
+        key = None
         if not isinstance(refusal, RefusedUpgrade):
-            refusal, _ = check_credentials(config.authenticator, request.headers, request.query, utc_ns() / NS_PER_S)
+            refusal, key = self._checked(request)
         if refusal is not None:
-            self._shared.refused(refusal, at_ns)
-            return HTTPStatus(refusal.status), refusal.body.encode(), refusal.headers
+            return self._refused(refusal, at_ns)
         offer, model = self._offered(request, body)
+        if key is not None:
+            model = key.model
         faults = injector.faults("upgrade", at_ns, BY_WEBRTC, None) if injector is not None else ()
         from bench.simulator.services.webrtc.call import SimulatedCall  # its package is optional
 
@@ -73,22 +92,50 @@ class WebRtcLine:
                 self._shared, self._host, offer, model, {fault.kind for fault in faults}, self._dropped
             )
         except ValueError as error:
-            problem = RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}.")
-            self._shared.refused(problem, at_ns)
-            return HTTPStatus.BAD_REQUEST, problem.body.encode(), {}
+            return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
         CALLS[call_id] = call
         self._calls.add(call_id)
         call.on_close = partial(self._forget, call_id)
         return HTTPStatus.CREATED, call.description, {"Location": f"/v1/realtime/calls/{call_id}"}
 
+    def _refused(self, refusal: RefusedUpgrade, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        self._shared.refused(refusal, at_ns)
+        return HTTPStatus(refusal.status), refusal.body.encode(), refusal.headers
+
+    def _checked(self, request: UpgradeRequest) -> tuple[RefusedUpgrade | None, IssuedKey | None]:
+        """Return the refusal of an offer's credentials (None if they are valid), and its ephemeral key, if it has one.
+
+        An expired ephemeral key is refused even if the simulator accepts all clients.
+        """
+        now_s, sent = utc_ns() / NS_PER_S, request.headers.get("authorization", "").partition(" ")[2]
+        if sent.startswith(KEY_PREFIX):
+            key = self._keys.get(sent)
+            return (None, key) if key is not None and now_s < key.expires_s else (refusals.DEAD_TOKEN, None)
+        return check_credentials(self._shared.config.authenticator, request.headers, request.query, now_s)[0], None
+
+    def _issued_key(
+        self, request: UpgradeRequest, body: bytes, at_ns: int
+    ) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        authenticator, now_s = self._shared.config.authenticator, utc_ns() / NS_PER_S
+        refusal, _ = check_credentials(authenticator, request.headers, request.query, now_s)
+        if refusal is not None:
+            return self._refused(refusal, at_ns)
+        model, tokens = _model_of(body) or request.model, authenticator.tokens
+        life_s = KEY_LIFE_S if tokens is None else min(KEY_LIFE_S, tokens.life_s)
+        self._keys = {each: issued for each, issued in self._keys.items() if now_s < issued.expires_s}
+        secret = f"{KEY_PREFIX}{secrets.token_urlsafe(24)}"
+        key = self._keys[secret] = IssuedKey(model, math.ceil(now_s + life_s))
+        session = {"type": "realtime", "model": model}
+        response = {"value": secret, "expires_at": key.expires_s, "session": session}
+        return HTTPStatus.OK, json.dumps(response).encode(), {}
+
     def _offered(self, request: UpgradeRequest, body: bytes) -> tuple[bytes, str]:
         """Return (the offer, the model): the parts of a form, or a body that is the offer."""
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             return body, request.model
         parts = {match[1]: match[2] for match in _PART.finditer(body)}
-        model = _MODEL.search(parts.get(b"session", b""))
-        return parts.get(b"sdp", b""), model[1].decode("utf-8", "replace") if model else request.model
+        return parts.get(b"sdp", b""), _model_of(parts.get(b"session", b"")) or request.model
 
     def _forget(self, call_id: str) -> None:
         CALLS.pop(call_id, None)
@@ -99,8 +146,13 @@ class WebRtcLine:
             CALLS[call_id].close()
 
 
+def _model_of(session: bytes) -> str:
+    found = _MODEL.search(session)
+    return found[1].decode("utf-8", "replace") if found else ""
+
+
 class OfferConnection:
-    """A TCP or TLS connection with one request, which has an offer."""
+    """A TCP or TLS connection with one request, which has an offer or asks for an ephemeral key."""
 
     def __init__(self, line: WebRtcLine, stream: ServerStream) -> None:
         self._line, self._stream, self._data = line, stream, b""
