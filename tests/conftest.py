@@ -104,7 +104,7 @@ BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
         test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate system/end_to_end/test_run_command
-        system/end_to_end/test_shipped
+        system/end_to_end/test_shipped system/end_to_end/test_webrtc
     """,
     "every command of every page": """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
