@@ -1,6 +1,3 @@
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 def first_audible_pcm(raw: msgspec.Raw) -> int | None: ...
-def measure_blocks(wide: NDArray[np.int16], lag: int, size: int) -> list[tuple[int, int, int]]: ...

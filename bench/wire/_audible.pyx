@@ -81,23 +81,3 @@ def first_audible_pcm(raw):
     sample = find(<Text>view.buf + 1, max(0, view.len - 2))
     PyBuffer_Release(&view)
     return None if sample == NO_SAMPLE else sample
-
-
-def measure_blocks(const short[::1] wide, Py_ssize_t lag, Py_ssize_t size):
-    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none."""
-    cdef Py_ssize_t at, number, first, last, count = (wide.shape[0] - lag) // size
-    cdef long long energy
-    cdef int filtered, sample
-    cdef list blocks = []
-    for number in range(count):
-        energy, first, last = 0, -1, -1
-        for at in range(size):
-            sample = wide[lag + number * size + at]
-            filtered = 4 * sample - 3 * wide[number * size + at]
-            energy += <long long>filtered * filtered
-            if sample >= LOUD or sample <= -LOUD:
-                if first < 0:
-                    first = at
-                last = at + 1
-        blocks.append((energy // (16 * size), first, last))
-    return blocks
