@@ -14,11 +14,12 @@ from libc.string cimport memcpy, memmove, memset
 
 cdef int LOUD = AUDIBLE, BLOCK_MS = rules.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED
 cdef long long FALL_OVER = rules.FALL[0], FALL_UNDER = rules.FALL[1], RISE_OVER = rules.RISE[0]
-cdef long long RISE_UNDER = rules.RISE[1], GROUP = rules.GROUP
+cdef long long RISE_UNDER = rules.RISE[1], GROUP = rules.GROUP, FAINT = rules.FAINT, FIFTH = rules.FIFTH
 
 cdef enum:
     SMOOTHED = 4  # as in _blocks_interpreted.py
-assert SMOOTHED == rules.SMOOTHED, "both implementations smooth the same number of blocks"
+    GROUPS = 60
+assert (SMOOTHED, GROUPS) == (rules.SMOOTHED, rules.GROUPS), "both implementations store the same"
 
 
 cdef struct Measured:
@@ -40,6 +41,9 @@ cdef class Blocks:
     cdef Py_ssize_t length, room
     cdef long long earlier[SMOOTHED - 1]
     """The energies of the last blocks, for the level of the next one."""
+    cdef long long groups[GROUPS]
+    cdef long long ranked[GROUPS]
+    cdef Py_ssize_t group_count, next_group
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _lead_ns, _quiet, _last, _pause
     cdef public bint _sounding, _moved
@@ -159,6 +163,41 @@ cdef class Blocks:
         self.measure(&block)
         self.store(&block)
         return block.energy, block.level, block.first, block.last
+
+    def _add_group(self, long long mean):
+        """Store the mean energy of a group. A fifth of the stored groups are quieter than the background."""
+        cdef long long behind
+        cdef Py_ssize_t at, place
+        if self.group_count == GROUPS:
+            for at in range(GROUPS):
+                if self.ranked[at] == self.groups[self.next_group]:
+                    memmove(&self.ranked[at], &self.ranked[at + 1], (GROUPS - 1 - at) * sizeof(long long))
+                    break
+            self.group_count -= 1
+        place = self.group_count
+        while place and self.ranked[place - 1] > mean:
+            self.ranked[place] = self.ranked[place - 1]
+            place -= 1
+        self.ranked[place] = mean
+        self.groups[self.next_group] = mean
+        self.next_group, self.group_count = (self.next_group + 1) % GROUPS, self.group_count + 1
+        if self._behind is None:
+            return
+        behind = self.ranked[self.group_count // FIFTH]
+        self._behind = behind
+        if self.ranked[0] > max(self._behind_sound * FALL_OVER // FALL_UNDER, FAINT):
+            self._behind_sound = behind
+
+    def _fill_groups(self, long long level):
+        """Store this mean energy for all groups."""
+        for place in range(GROUPS):
+            self.groups[place] = self.ranked[place] = level
+        self.group_count, self.next_group = GROUPS, 0
+
+    def _group_levels(self):
+        """Return the mean energies of the stored groups, in their order."""
+        first = self.next_group if self.group_count == GROUPS else 0
+        return [self.groups[(first + place) % GROUPS] for place in range(self.group_count)]
 
     def _forget_levels(self):
         """Let the level of the next block be independent of the blocks before it."""

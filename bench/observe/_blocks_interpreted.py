@@ -15,6 +15,11 @@ SMOOTHED = 4
 """The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
 GROUP = 10
 """The number of blocks in a group."""
+GROUPS = 60
+"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
+FIFTH = 5
+FAINT = AUDIBLE * AUDIBLE // 32
+"""The energy below which a background is inaudible, even if it has peaks."""
 RISE, FALL = (16, 4), (12, 4)
 """The minimum ratios of energy to the background, as (numerator, denominator), for the start of a sound and for its
 continuation."""
@@ -27,7 +32,18 @@ LEFT, CONTINUED = 1, 2
 
 class Blocks:
     __slots__ = (
-        *("_behind", "_behind_sound", "_blocks", "_energies", "_group", "_lag", "_last", "_lead_ns", "_left"),
+        *(
+            "_behind",
+            "_behind_sound",
+            "_blocks",
+            "_energies",
+            "_group",
+            "_groups",
+            "_lag",
+            "_last",
+            "_lead_ns",
+            "_left",
+        ),
         *("_measured", "_moved", "_number", "_onset", "_pause", "_quiet", "_received", "_received_end", "_retained"),
         *("_size", "_sounding", "_total"),
     )
@@ -44,6 +60,7 @@ class Blocks:
         """The result of `measured_blocks` for the blocks that were received and not taken yet."""
         self._energies = (0, 0, 0)
         self._blocks: deque[Block] = deque(maxlen=count)
+        self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
         self._behind_sound = 0
@@ -100,6 +117,22 @@ class Blocks:
         self._group += energy
         self._number += 1
         return block
+
+    def _add_group(self, mean: int) -> None:
+        self._groups.append(mean)
+        if self._behind is None:
+            return
+        ranked = sorted(self._groups)
+        self._behind = ranked[len(ranked) // FIFTH]
+        # If nothing was as quiet as before the sound for 3 s, the background has become louder.
+        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+            self._behind_sound = self._behind
+
+    def _fill_groups(self, level: int) -> None:
+        self._groups.extend([level] * GROUPS)
+
+    def _group_levels(self) -> list[int]:
+        return list(self._groups)
 
     def _forget_levels(self) -> None:
         self._energies = (0, 0, 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.observe._blocks_interpreted import (
     BLOCK_MS,
     CONTINUED,
-    FALL,
+    FAINT,
     GROUP,
     LEFT,
     RISE,
@@ -26,7 +26,7 @@ except ModuleNotFoundError as missing:
 __all__ = [
     "BLOCK_MS",
     "CONTINUED",
-    "FALL",
+    "FAINT",
     "GROUP",
     "LEFT",
     "RISE",

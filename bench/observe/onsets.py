@@ -29,16 +29,14 @@ with the stream. If a second voice is in the background of the agent's voice, it
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import (
     BLOCK_MS,
     CONTINUED,
-    FALL,
+    FAINT,
     GROUP,
     LEFT,
     RISE,
@@ -71,8 +69,6 @@ VARIED = 12
 """The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
 """A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
-GROUPS = 60
-"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
 """The number of groups with the same level after which a sound is checked for a held tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
@@ -108,9 +104,6 @@ PLATEAU, QUIETER = 36, 8
 """Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
 DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
-FIFTH = 5
-FAINT = AUDIBLE * AUDIBLE // 32
-"""The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
 """The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
@@ -161,7 +154,7 @@ class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
-        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_groups", "_keys_count", "_lead_level"),
+        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level"),
         *(
             "_level",
             "_loud",
@@ -183,7 +176,6 @@ class OnsetDetector(Blocks):
         """The tones that have ended, or that are certain. The end of the last one may still move."""
         self._keys_count = keys_count
         self._suspect: SuspectedTone | None = None
-        self._groups: deque[int] = deque(maxlen=GROUPS)
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._level = self._same = 0
@@ -274,7 +266,8 @@ class OnsetDetector(Blocks):
             # back to the start.
             self._unsteady = max_level > STEADY * min_level
             is_varied = max_level > VARIED * min_level
-            self._behind = min(self._groups) if is_varied else sum(self._groups) // len(self._groups)
+            groups = self._group_levels()
+            self._behind = min(groups) if is_varied else sum(groups) // len(groups)
             self._first_level = 0 if is_varied or self._behind < FAINT else self._behind
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
@@ -297,7 +290,7 @@ class OnsetDetector(Blocks):
         """Use this energy as the background before the stream. Store it for all groups, so that it remains."""
         self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
         self.tones.clear()
-        self._groups.extend([behind] * GROUPS)
+        self._fill_groups(behind)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
         """Return whether the first groups of the stream are a tone.
@@ -305,7 +298,7 @@ class OnsetDetector(Blocks):
         All groups after the first one must have the same level: the ratio of their energies is at most `ratio`. The
         last group must be a tone.
         """
-        levels = list(self._groups)[1:groups]
+        levels = self._group_levels()[1:groups]
         if len(levels) < groups - 1:  # a tone began later
             return False
         return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
@@ -332,14 +325,7 @@ class OnsetDetector(Blocks):
                 return
             if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
                 self._end_in_noise()
-        self._groups.append(mean)
-        if self._behind is None:
-            return
-        ranked = sorted(self._groups)
-        self._behind = ranked[len(ranked) // FIFTH]
-        # If nothing was as quiet as before the sound for 3 s, the background has become louder.
-        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
-            self._behind_sound = self._behind
+        self._add_group(mean)
 
     def _holds_tone(self, mean: int) -> bool:
         low, high = sorted((mean, self._level))
@@ -354,7 +340,7 @@ class OnsetDetector(Blocks):
     def _settle(self, levels: list[int]) -> int:
         """Use the mean of these levels as the background from now on, and return it."""
         self._behind = sum(levels) // len(levels)
-        self._groups.extend([self._behind] * GROUPS)
+        self._fill_groups(self._behind)
         return self._behind
 
     def _end_in_noise(self) -> None:

@@ -3,6 +3,8 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
 from bench.catalogue.metrics import AUDIBLE
 
 ctypedef const unsigned char *Text
@@ -81,3 +83,19 @@ def first_audible_pcm(raw):
     sample = find(<Text>view.buf + 1, max(0, view.len - 2))
     PyBuffer_Release(&view)
     return None if sample == NO_SAMPLE else sample
+
+
+def expanded(data, bytes table):
+    """Return the 16-bit samples of bytes, as bytes. `table` has the sample of each byte."""
+    cdef Py_buffer view
+    cdef const unsigned short *samples = <const unsigned short *>PyBytes_AS_STRING(table)
+    cdef unsigned short *into
+    cdef bytes found
+    cdef Py_ssize_t at
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    found = PyBytes_FromStringAndSize(NULL, 2 * view.len)
+    into = <unsigned short *>PyBytes_AS_STRING(found)
+    for at in range(view.len):
+        into[at] = samples[(<Text>view.buf)[at]]
+    PyBuffer_Release(&view)
+    return found

@@ -16,11 +16,13 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.wire.events import StrippedAudio, audio_payload
 
 try:
-    from bench.wire._audible import first_audible_pcm
+    from bench.wire._audible import expanded, first_audible_pcm
+
+    COMPILED = True
 except ModuleNotFoundError as missing:
     if missing.name != "bench.wire._audible":  # another import is missing, not the compiled module
         raise
-    first_audible_pcm = None  # type: ignore[assignment]
+    COMPILED = False
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
 """The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
 Samples = NDArray[np.int16]
@@ -99,6 +101,9 @@ def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
 
 
 def _decoder(table: Samples) -> Callable[[bytes], Samples]:
+    in_bytes = table.tobytes()
+    if COMPILED:
+        return lambda data: np.frombuffer(expanded(data, in_bytes), np.int16)
     return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
 
 
@@ -131,7 +136,7 @@ def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> 
     """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
     if isinstance(payload, StrippedAudio):
         return payload.audible
-    if first_audible_pcm is None or not audio.is_pcm:
+    if not (COMPILED and audio.is_pcm):
         return decoded_audible(payload, audio)
     return first_audible_pcm(payload)
 
