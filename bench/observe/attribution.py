@@ -91,6 +91,10 @@ class Attributor:
     def knows(self, response_id: str) -> bool:
         return response_id in self._by_response
 
+    def owner_of(self, response_id: str) -> PendingTurn | None:
+        """Return the turn that owns a response; None if the response is unknown, or if no turn owns it."""
+        return self._by_response.get(response_id, UNATTRIBUTED).turn
+
     def committed(self, turn: PendingTurn) -> None:
         """Record that a turn's `input_audio_buffer.commit` was sent."""
         self._committing.append(turn)

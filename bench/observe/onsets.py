@@ -29,21 +29,34 @@ with the stream. If a second voice is in the background of the agent's voice, it
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import AUDIBLE
-from bench.observe.blocks import BLOCK_MS, GROUP, SMOOTHED, STEADY, Blocks, end_of_even, is_even, rise_in
+from bench.observe.blocks import (
+    BLOCK_MS,
+    CONTINUED,
+    FAINT,
+    GROUP,
+    LEFT,
+    RISE,
+    SMOOTHED,
+    STEADY,
+    Blocks,
+    end_of_even,
+    is_continued,
+    is_even,
+    is_loud,
+    rise_in,
+)
 from bench.observe.tones import Tone, is_pure, is_tone, is_voiced, noise_energy
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS
 """The silence that separates two sounds. It is longer than the silence within a word."""
-RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
-"""The minimum ratios of energy to the background, as (numerator, denominator). `RISE` is for the start of a sound.
-`FALL` is for the continuation of a sound. `EDGE` is for the first blocks of a sound, before its first loud block."""
+EDGE = (7, 4)
+"""The minimum ratio of energy to the background, as (numerator, denominator), for the first blocks of a sound, before
+its first loud block."""
 WINDOW, LOUD = 16, 8
 """A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
@@ -56,8 +69,6 @@ VARIED = 12
 """The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
 """A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
-GROUPS = 60
-"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
 HELD = 7
 """The number of groups with the same level after which a sound is checked for a held tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
@@ -93,9 +104,6 @@ PLATEAU, QUIETER = 36, 8
 """Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
 DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
-FIFTH = 5
-FAINT = AUDIBLE * AUDIBLE // 32
-"""The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
 """The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
@@ -146,22 +154,28 @@ class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
-        *("_above_lead", "_behind", "_behind_sound", "_behind_start", "_early_ns", "_first_level", "_group", "_groups"),
-        *("_keys_count", "_last", "_lead_level", "_lead_ns", "_level", "_loud", "_moved", "_noise", "_onset", "_pause"),
-        *("_peak", "_quiet", "_same", "_sent", "_sounding", "_streams", "_suspect", "_tone", "_unsteady", "tones"),
+        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level"),
+        *(
+            "_level",
+            "_loud",
+            "_noise",
+            "_peak",
+            "_same",
+            "_sent",
+            "_streams",
+            "_suspect",
+            "_tone",
+            "_unsteady",
+            "tones",
+        ),
     )  # an object with more than 30 attributes is slow without it
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
-        super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED)
+        super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED, PAUSE_NS // (BLOCK_MS * NS_PER_MS))
         self.tones = list[Tone]()
         """The tones that have ended, or that are certain. The end of the last one may still move."""
         self._keys_count = keys_count
         self._suspect: SuspectedTone | None = None
-        self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
-        self._group = 0
-        self._groups: deque[int] = deque(maxlen=GROUPS)
-        self._behind: int | None = None
-        """The energy of the background; None while it is unknown."""
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._level = self._same = 0
@@ -172,12 +186,9 @@ class OnsetDetector(Blocks):
         """The number of groups of noise that the service sent after the last sound or silence."""
         self._streams = False
         """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
-        self._onset: int | None = None
-        """The number of the first loud block of a possible sound; None if no sound may have begun."""
         self._loud = 0
-        self._sounding = False
-        self._behind_start = self._behind_sound = self._peak = 0
-        """The energies of the background at the start of the sound and at its end, and of the sound's loudest group."""
+        self._behind_start = self._peak = 0
+        """The energies of the background at the start of the sound, and of the sound's loudest group."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
@@ -186,46 +197,44 @@ class OnsetDetector(Blocks):
 
         This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
         """
-        self._lead_ns = self._lead_level = self._above_lead = 0
-        """`_lead_ns` is the duration of the unvoiced part at the start of the sound, which may be noise. `_lead_level`
-        is its level. `_above_lead` is the last block that was clearly louder."""
-        self._moved = False
-        """True if noise has moved the end of the sound back, which is not reported yet."""
-        self._quiet = 0
-        """The number of blocks since the sound was last audible."""
-        self._last = 0
-        """The position in the stream after the last audible sample of the sound."""
+        self._lead_level = self._above_lead = 0
+        """The level of the unvoiced part at the start of the sound, and the last block that was clearly louder."""
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
         """Return the changes in the next samples. `sent` is False for silence that the service did not send."""
         self._sent = sent
+        self._receive(samples)
         changes: list[SoundChange] = []
-        end = self._number * self._size + len(self._left) + len(samples)
-        for block in self._cut(samples):
-            for what, sample in self._pop(*block):
-                if changes and changes[-1].what == what == "sounds":
-                    changes.pop()
-                changes.append(SoundChange(what, end - sample, self._uncertainty_ns))
+        while skimmed := self._skim():
+            if skimmed & CONTINUED:
+                self._note(changes, "sounds", self._last)
+            if not skimmed & LEFT:
+                break
+            for what, sample in self._pop():
+                self._note(changes, what, sample)
         return changes
+
+    def _note(self, changes: list[SoundChange], what: What, sample: int) -> None:
+        if changes and changes[-1].what == what == "sounds":
+            changes.pop()
+        changes.append(SoundChange(what, self._total - sample, self._uncertainty_ns))
 
     @property
     def pending(self) -> int | None:
         """The start of an uncertain sound, in samples before the end of the received samples; None if there is none."""
         if self._onset is None or (self._suspect is not None and self._suspect.is_certain):
             return None
-        return (self._number - self._onset) * self._size + len(self._left)
+        return self._total - self._onset * self._size
 
     def drop(self) -> None:
         """Forget the current sound, whose rest will not be played. Its end is not reported."""
-        self._sounding, self._onset, self._suspect, self._energies = False, None, None, (0, 0, 0)
+        self._sounding, self._onset, self._suspect = False, None, None
+        self._forget_levels()
 
-    def _pop(self, energy: int, first: int, last: int) -> Known:
-        number, self._number = self._number, self._number + 1
-        earlier = self._energies
-        level = (energy + earlier[0] + earlier[1] + earlier[2]) // SMOOTHED
-        self._energies = (energy, earlier[0], earlier[1])
-        self._blocks.append((energy, level, first, last))
-        self._group += energy
+    def _pop(self) -> Known:
+        """Take the next block. Return the changes that become known with it."""
+        number = self._number
+        _, level, first, _ = self._take()
         if self._number % GROUP == 0:
             self._end_group()
             if self._number == SETTLED + GROUP:
@@ -236,12 +245,9 @@ class OnsetDetector(Blocks):
         if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
             return self._search_again()
         if self._behind is not None:
-            if self._sounding and not self._lead_ns and self._is_continued(level, last):  # quicker than `_classify`
-                self._quiet, self._last = 0, number * self._size + last
-                return (("sounds", self._last),)
             if self._sounding or self._onset is not None:
                 return self._classify(number)
-            if first >= 0 and level * RISE[1] > RISE[0] * self._behind:  # audible, and above the background
+            if is_loud(level, first, self._behind):
                 self._onset, self._loud = number, 1
         elif self._number == UNKNOWN:
             return self._search_back()
@@ -249,7 +255,7 @@ class OnsetDetector(Blocks):
 
     def _search_back(self) -> Known:
         """Determine the background from the first `UNKNOWN` blocks, and yield the changes in these blocks."""
-        levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
+        levels = self._levels(SMOOTHED - 1, UNKNOWN - 1)
         min_level, max_level = min(levels), max(levels)
         if min_level < HUSHED:
             self._behind = min_level
@@ -260,7 +266,8 @@ class OnsetDetector(Blocks):
             # back to the start.
             self._unsteady = max_level > STEADY * min_level
             is_varied = max_level > VARIED * min_level
-            self._behind = min(self._groups) if is_varied else sum(self._groups) // len(self._groups)
+            groups = self._group_levels()
+            self._behind = min(groups) if is_varied else sum(groups) // len(groups)
             self._first_level = 0 if is_varied or self._behind < FAINT else self._behind
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
@@ -269,7 +276,7 @@ class OnsetDetector(Blocks):
 
     def _search_again(self) -> Known:
         """Yield the changes since a start of the stream that is a sound: it has stopped by now, or is a tone."""
-        quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
+        quietest = min(self._levels(UNKNOWN, SETTLED - 1))
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
         elif self._is_tone(SETTLED // GROUP - 1, NEARLY_SAME):
@@ -283,7 +290,7 @@ class OnsetDetector(Blocks):
         """Use this energy as the background before the stream. Store it for all groups, so that it remains."""
         self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
         self.tones.clear()
-        self._groups.extend([behind] * GROUPS)
+        self._fill_groups(behind)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
         """Return whether the first groups of the stream are a tone.
@@ -291,7 +298,7 @@ class OnsetDetector(Blocks):
         All groups after the first one must have the same level: the ratio of their energies is at most `ratio`. The
         last group must be a tone.
         """
-        levels = list(self._groups)[1:groups]
+        levels = self._group_levels()[1:groups]
         if len(levels) < groups - 1:  # a tone began later
             return False
         return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
@@ -318,14 +325,7 @@ class OnsetDetector(Blocks):
                 return
             if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
                 self._end_in_noise()
-        self._groups.append(mean)
-        if self._behind is None:
-            return
-        ranked = sorted(self._groups)
-        self._behind = ranked[len(ranked) // FIFTH]
-        # If nothing was as quiet as before the sound for 3 s, the background has become louder.
-        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
-            self._behind_sound = self._behind
+        self._add_group(mean)
 
     def _holds_tone(self, mean: int) -> bool:
         low, high = sorted((mean, self._level))
@@ -340,7 +340,7 @@ class OnsetDetector(Blocks):
     def _settle(self, levels: list[int]) -> int:
         """Use the mean of these levels as the background from now on, and return it."""
         self._behind = sum(levels) // len(levels)
-        self._groups.extend([self._behind] * GROUPS)
+        self._fill_groups(self._behind)
         return self._behind
 
     def _end_in_noise(self) -> None:
@@ -548,14 +548,11 @@ class OnsetDetector(Blocks):
 
     def _is_loud(self, number: int) -> bool:
         _, level, first, _ = self._at(number)
-        return first >= 0 and level * RISE[1] > RISE[0] * (self._behind or 0)
+        return is_loud(level, first, self._behind or 0)
 
     def _continues(self, number: int) -> bool:
         _, level, _, last = self._at(number)
-        return self._is_continued(level, last)
-
-    def _is_continued(self, level: int, last: int) -> bool:
-        return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
+        return is_continued(level, last, self._behind_sound)
 
     @property
     def _uncertainty_ns(self) -> int:

@@ -205,14 +205,17 @@ class Reply(Instants):
     def await_another(self) -> None:
         self.created_ns, self.earlier_items = None, len(self.items)
 
-    def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
+    def received_deltas(self, deltas: Iterable[MatchedDelta], *, is_heard: bool = False) -> bool:
         """Apply deltas that are not empty. Return False if the audio of one delta cannot be decoded.
+
+        `is_heard` is True if replies are detected in the audio.
 
         The event of a matched delta has no payload. The payload is not needed, because the delta's item is already
         audible, and the script does not look for a word in the delta.
         """
         counts = self.deltas
-        for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
+        for delta in deltas:
+            event, at_ns, error_ns, _, payload_bytes, _, _ = delta
             kind = event.kind
             if payload_bytes < 0:
                 return False
@@ -225,6 +228,8 @@ class Reply(Instants):
             if kind is AUDIO_DELTA:
                 if not self._add_audio(event, payload_bytes, at_ns, error_ns):
                     return False
+                if is_heard:
+                    self._on_sound(delta)
             elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
                 self.unread.append(event.payload)
                 self.unread_bytes += event.payload_bytes
@@ -232,8 +237,8 @@ class Reply(Instants):
                     self.heard()
         return True
 
-    def on_sound(self, delta: MatchedDelta) -> None:
-        """Apply the sound that was detected in the last delta, if replies are detected in the audio."""
+    def _on_sound(self, delta: MatchedDelta) -> None:
+        """Apply the sound that was detected in the last delta."""
         event, at_ns, error_ns, _, payload_bytes, _, _ = delta
         sound = event.payload
         if not isinstance(sound, StrippedAudio) or self.item is None or sound.until is None or sound.audible is None:

@@ -164,6 +164,8 @@ class ReplyDetector:
         """The position in the stream, in samples, at which the last sound of the reply ended."""
         self._held: deque[HeldDelta] = deque()
         self._replies = 0
+        self._reply_id = ""
+        """The id of the last reply, and of its item."""
         self._speaking = False
         self._cut = False
         """True after a clear. Sound without a pause still belongs to the cleared reply: it was sent before."""
@@ -273,6 +275,54 @@ class ReplyDetector:
             else:
                 yield event, arrival
 
+    @property
+    def reply_id(self) -> str:
+        """The id of the current reply and of its item; "" between two replies."""
+        return self._reply_id if self._speaking else ""
+
+    def continued(self, event: ServerEvent, arrival: Arrival) -> ServerEvent | None:
+        """Apply audio of `detect_replies` with which no reply begins or ends. Return the event of the reply.
+
+        Between two replies, return the same event. If a reply may begin or end, return None, without an effect: only
+        `events_in` applies such audio.
+        """
+        sound, size, (at_ns, error_ns, _) = event.payload, event.payload_bytes, arrival
+        if event.kind is not EventKind.AUDIO_DELTA or size <= 0 or not isinstance(sound, StrippedAudio):
+            return None
+        has_sound, playout = sound.audible is not None and sound.until is not None, self.playout
+        samples, duration_ns = size // self.audio.sample_bytes, self.audio.duration_ns(size)
+        if self._cut or sound.audible == UNREADABLE or (has_sound and not self._speaking) or self._unsent(arrival):
+            return None
+        if max(playout.until_ns, at_ns) + duration_ns > at_ns + MAX_HOLD_NS:
+            return None
+        before = self._end, self._pending
+        self._end += samples
+        self._pending = None if sound.pending is None else self._end - samples + sound.pending
+        if has_sound:
+            start = self._end - samples + (sound.audible or 0)
+            ends = (start - self._last) * NS_PER_S >= self._pause_ns * self.audio.rate_hz
+        else:
+            ends = self._is_over
+        if ends:
+            self._end, self._pending = before
+            return None
+        self.tones += sound.tones
+        playing = playout.play(at_ns, duration_ns, error_ns)
+        if has_sound:
+            self._last = self._end - samples + (sound.until or 0)
+            self._held.clear()
+        else:
+            self._hold(HeldDelta(event, arrival, self._end, playing), samples)
+        return self._of_reply(event) if self._speaking else event
+
+    def _hold(self, delta: HeldDelta, samples: int) -> None:
+        """Store a delta without sound, in which a sound may turn out to have begun. Forget those that are too old."""
+        if samples:
+            self._held.append(delta)
+            old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
+            while self._held[0].end < old:
+                self._held.popleft()
+
     def _on_change(
         self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival
     ) -> Iterator[tuple[ServerEvent, Arrival]]:
@@ -291,11 +341,7 @@ class ReplyDetector:
         # The end of a sound may become known in the next delta, which then contains no sound. If the reply with the
         # sound is over, the delta must not begin another reply.
         if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
-            if samples:
-                self._held.append(HeldDelta(event, arrival, self._end, playing))
-                old = self._end - HELD_NS * rate_hz // NS_PER_S
-                while self._held[0].end < old:
-                    self._held.popleft()
+            self._hold(HeldDelta(event, arrival, self._end, playing), samples)
             is_of_reply = self._speaking and not self._cut
             yield self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name), arrival
             if self._is_over:
@@ -377,6 +423,7 @@ class ReplyDetector:
     def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield a reply's first deltas: the stored ones from its start, and `last`, in which it was detected."""
         self._replies += 1
+        self._reply_id = f"heard-{self._replies}"
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
         first = next((held for held in self._held if held.end > start), last)
@@ -417,12 +464,12 @@ class ReplyDetector:
                 yield self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)), held.arrival
 
     def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
-        name = f"heard-{self._replies}"
+        name = self._reply_id
         payload = event.payload if sound is None else sound
         return msgspec.structs.replace(event, response_id=name, item_id=name, payload=payload)
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        name, words = f"heard-{self._replies}", self._words.strip()
+        name, words = self._reply_id, self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
         self._speaking = self._cut = self._dropped = False
         self._words = ""

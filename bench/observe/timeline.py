@@ -245,6 +245,42 @@ class Timeline:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
+    def continued(self, event: ServerEvent, message: ReceivedMessage, lag_ns: int) -> MatchedDelta | None:
+        """Apply the only event of a message, after `detect_replies`, if no reply begins or ends with its sound.
+
+        Return the delta. `received_sound` must get it before `received` applies the next message. The result of both
+        is the same as if `received` applied the message. Return None, without an effect, if only `received` can.
+        """
+        _, arrival, wire_bytes = message
+        at_ns, error_ns, kernel = arrival
+        facts, detector = self.facts, self._detector
+        if detector is None or not kernel or at_ns > self.next_deadline_ns or self._false_replies.reply is not None:
+            return None
+        if facts.events >= self._max_events or facts.wire_bytes_received + wire_bytes > self._max_bytes:
+            return None
+        if (reply_id := detector.reply_id) and not self._is_answered_by(reply_id):
+            return None
+        continued = detector.continued(event, arrival)
+        if continued is None:
+            return None
+        facts.wire_bytes_received += wire_bytes
+        facts.events += 1
+        facts.audio_bytes_received += event.payload_bytes
+        self.arrived_ns = at_ns
+        return MatchedDelta(continued, at_ns, error_ns, lag_ns, event.payload_bytes, wire_bytes)
+
+    def _is_answered_by(self, reply_id: str) -> bool:
+        """Return whether more audio of a reply changes only the reply of the turn that started last."""
+        turn = self.turns.last
+        if turn is None or turn.reply.item_id != reply_id or not self.turns.is_answering:
+            return False
+        return self.owners.owner_of(reply_id) is turn
+
+    def received_sound(self, deltas: Sequence[MatchedDelta]) -> None:
+        """Apply deltas of `continued` to the turn of their reply."""
+        if deltas[0].event.response_id and (turn := self.turns.last) is not None:
+            turn_events.received_deltas(turn, deltas)
+
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Apply deltas of the open turn's reply. The result is the same as if `received` applied each delta."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns

@@ -55,7 +55,7 @@ def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
 
 
 def noise_energy(samples: Samples) -> int:
-    """Return the energy of the noise behind a tone, in the filter of `bench.wire.audio.measured_blocks`."""
+    """Return the energy of the noise behind a tone, in the filter of `bench.observe.blocks`."""
     wide = samples.astype(np.float64)
     return int(_lines_hz(samples)[1] * (wide @ wide) / len(wide) * (1 + 0.75**2))
 

@@ -87,12 +87,11 @@ def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
     if turn.expected or turn.state is not State.ANSWERING:
         for delta in deltas:
             _advance(turn, delta.event.kind)
-    if not turn.reply.received_deltas(deltas):
+    is_heard = turn.turn_source is SOUND
+    if not turn.reply.received_deltas(deltas, is_heard=is_heard):
         return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
     if len(turn.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
         return "limit_exceeded:items", f"over {MAX_ITEMS} items with audio in one reply"
-    if turn.turn_source is SOUND:
-        turn.reply.on_sound(deltas[-1])
     return None
 
 

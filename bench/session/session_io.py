@@ -316,24 +316,53 @@ class SessionIO:
         if not self._deferred:
             return False
         deferred, self._deferred, self._deferred_until_ns = self._deferred, [], NEVER_NS
-        is_woken, sent_wire, sent_audio, lags_ns = False, 0, 0, list[int]()
+        timeline, is_woken, sent_wire, sent_audio, lags_ns = self._timeline, False, 0, 0, list[int]()
+        continued: list[MatchedDelta] = []
         for each in deferred:
             if isinstance(each, ReceivedSound):
-                is_woken |= self._apply(*each)
+                events, message, handled_ns = each
+                detected = timeline.detect_replies(events, message.arrival)
+                delta = None
+                if detected[0].payload_bytes == events[0].payload_bytes:  # otherwise the listener gets another size
+                    delta = timeline.continued(detected[0], message, handled_ns - message.arrival.at_ns)
+                if delta is not None:
+                    continued.append(delta)
+                    continue
+                if continued:
+                    is_woken |= self._apply_sound(continued)
+                    continued = []
+                is_woken |= self._apply(events, message, handled_ns, detected)
                 continue
             wire_bytes, audio_bytes, lag_ns, late = each
-            self._timeline.sent_chunk(wire_bytes, audio_bytes, late=late)
+            timeline.sent_chunk(wire_bytes, audio_bytes, late=late)
             sent_wire, sent_audio = sent_wire + wire_bytes, sent_audio + audio_bytes
             lags_ns.append(lag_ns)
+        if continued:
+            is_woken |= self._apply_sound(continued)
         if lags_ns:
             self._listener.sent(sent_wire, sent_audio, lags_ns)
         self._is_woken |= is_woken
         return is_woken
 
-    def _apply(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> bool:
-        """Apply a message to the timeline. Return True if the session must wake."""
+    def _apply_sound(self, deltas: Sequence[MatchedDelta]) -> bool:
+        """Apply sound with which no reply begins or ends. Return True if the session must wake."""
+        self._timeline.received_sound(deltas)
+        self._listener.received_deltas(deltas)
+        return self._is_wake_due()
+
+    def _apply(
+        self,
+        events: Sequence[ServerEvent],
+        message: ReceivedMessage,
+        handled_ns: int,
+        detected: Sequence[ServerEvent] | None = None,
+    ) -> bool:
+        """Apply a message to the timeline. Return True if the session must wake.
+
+        `detected` are its events after `Timeline.detect_replies`, if it was called.
+        """
         timeline = self._timeline
-        timeline.received(events, message)
+        timeline.received(events if detected is None else detected, message)
         self._listener.received(events, message, handled_ns)
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
@@ -345,9 +374,12 @@ class SessionIO:
         for event in events:
             if event.kind in DECISIVE:
                 return True
-        turns = timeline.turns
+        return self._is_wake_due()
+
+    def _is_wake_due(self) -> bool:
+        turns = self._timeline.turns
         is_unchanged = self.streaming is turns.is_streaming and not turns.are_all_over
-        return not is_unchanged or timeline.next_deadline_ns < self._wake_ns
+        return not is_unchanged or self._timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:

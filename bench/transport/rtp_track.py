@@ -116,8 +116,8 @@ class RtpTrack:
         """Release the frames whose earlier packets are missing, and send a report, if these are due."""
         if (media := self.media) is None:
             return
-        due_ns = media.buffer.next_ns
-        self.frames += ((frame, due_ns) for frame in media.expire(now_ns))
+        if (due_ns := media.buffer.next_ns) <= now_ns:
+            self.frames += ((frame, due_ns) for frame in media.expire(now_ns))
         if media.report_ns <= now_ns:
             self._send_report(media, now_ns)
 

@@ -3,6 +3,8 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
 from bench.catalogue.metrics import AUDIBLE
 
 ctypedef const unsigned char *Text
@@ -83,21 +85,17 @@ def first_audible_pcm(raw):
     return None if sample == NO_SAMPLE else sample
 
 
-def measure_blocks(const short[::1] wide, Py_ssize_t lag, Py_ssize_t size):
-    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none."""
-    cdef Py_ssize_t at, number, first, last, count = (wide.shape[0] - lag) // size
-    cdef long long energy
-    cdef int filtered, sample
-    cdef list blocks = []
-    for number in range(count):
-        energy, first, last = 0, -1, -1
-        for at in range(size):
-            sample = wide[lag + number * size + at]
-            filtered = 4 * sample - 3 * wide[number * size + at]
-            energy += <long long>filtered * filtered
-            if sample >= LOUD or sample <= -LOUD:
-                if first < 0:
-                    first = at
-                last = at + 1
-        blocks.append((energy // (16 * size), first, last))
-    return blocks
+def expanded(data, bytes table):
+    """Return the 16-bit samples of bytes, as bytes. `table` has the sample of each byte."""
+    cdef Py_buffer view
+    cdef const unsigned short *samples = <const unsigned short *>PyBytes_AS_STRING(table)
+    cdef unsigned short *into
+    cdef bytes found
+    cdef Py_ssize_t at
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    found = PyBytes_FromStringAndSize(NULL, 2 * view.len)
+    into = <unsigned short *>PyBytes_AS_STRING(found)
+    for at in range(view.len):
+        into[at] = samples[(<Text>view.buf)[at]]
+    PyBuffer_Release(&view)
+    return found

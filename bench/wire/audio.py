@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
@@ -16,11 +16,13 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.wire.events import StrippedAudio, audio_payload
 
 try:
-    from bench.wire._audible import first_audible_pcm, measure_blocks
+    from bench.wire._audible import expanded, first_audible_pcm
+
+    COMPILED = True
 except ModuleNotFoundError as missing:
     if missing.name != "bench.wire._audible":  # another import is missing, not the compiled module
         raise
-    first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
+    COMPILED = False
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
 """The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
 Samples = NDArray[np.int16]
@@ -99,6 +101,9 @@ def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
 
 
 def _decoder(table: Samples) -> Callable[[bytes], Samples]:
+    in_bytes = table.tobytes()
+    if COMPILED:
+        return lambda data: np.frombuffer(expanded(data, in_bytes), np.int16)
     return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
 
 
@@ -131,7 +136,7 @@ def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> 
     """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
     if isinstance(payload, StrippedAudio):
         return payload.audible
-    if first_audible_pcm is None or not audio.is_pcm:
+    if not (COMPILED and audio.is_pcm):
         return decoded_audible(payload, audio)
     return first_audible_pcm(payload)
 
@@ -175,27 +180,3 @@ class SampleStream:
         incomplete_bytes = len(data) % self.audio.sample_bytes
         self.rest = data[len(data) - incomplete_bytes :] if incomplete_bytes else b""
         return self.audio.decode(data)
-
-
-def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return (energy, position of the first audible sample, position after the last audible sample) of each block.
-
-    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
-    of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
-    that is `lag` samples earlier, and subtracts three quarters of it.
-    """
-    if measure_blocks is None or len(wide) <= lag:
-        return counted_blocks(wide, lag, size)
-    return measure_blocks(wide, lag, size)
-
-
-def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return the result of `measured_blocks` without using the compiled module."""
-    samples = wide.astype(np.int64)
-    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
-    energies = (filtered * filtered).sum(axis=1) // (16 * size)
-    audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
-    has_audible = audible.any(axis=1)
-    firsts = np.where(has_audible, audible.argmax(axis=1), -1)
-    lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
-    return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec, module_from_spec
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.observe.onsets import OnsetDetector
+from bench.observe import _blocks_interpreted as interpreted
+from bench.observe.blocks import Blocks
+from bench.observe.onsets import RETAINED, OnsetDetector
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import (
     G711_ALAW,
@@ -21,8 +26,6 @@ from bench.wire.audio import (
     PCM16_48K,
     AudioFormat,
     Samples,
-    counted_blocks,
-    measured_blocks,
 )
 from benchmarks import onsets as known
 
@@ -80,20 +83,64 @@ def test_a_click_is_no_sound_and_does_not_hide_the_next_one() -> None:
     assert marks(stream) == [("begins", 9_000), ("ends", 16_000)]
 
 
-@given(stream=STREAMS, lag=st.integers(1, 6), size=st.sampled_from([40, 80, 120]))
-def test_the_c_and_python_block_measurements_are_equal(stream: Samples, lag: int, size: int) -> None:
-    wide = stream[: lag + (len(stream) - lag) // size * size] if len(stream) > lag else np.zeros(lag, np.int16)
+def without_compiler() -> type[OnsetDetector]:
+    """Return the detector that uses no compiled module."""
+    found = {"bench.observe._blocks": None}
+    with patch.dict(sys.modules, found):
+        for name in ("bench.observe.blocks", "bench.observe.onsets"):
+            spec = find_spec(name)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return module.OnsetDetector  # type: ignore[no-any-return]
 
-    assert list(measured_blocks(wide, lag, size)) == list(counted_blocks(wide, lag, size))
+
+@given(
+    stream=STREAMS,
+    rate_hz=st.sampled_from(RATES),
+    shares=st.lists(st.floats(0, 1), max_size=20),
+    keys_count=st.booleans(),
+    drops=st.booleans(),
+)
+def test_the_detectors_in_c_and_in_python_report_the_same_changes(
+    stream: Samples, rate_hz: int, shares: list[float], keys_count: bool, drops: bool
+) -> None:
+    ears = [each(rate_hz, keys_count=keys_count) for each in (OnsetDetector, without_compiler())]
+    cuts = sorted(int(share * len(stream)) for share in shares)
+
+    for number, (begin, end) in enumerate(pairwise([0, *cuts, len(stream)])):
+        compiled, interpreted = ([*ear.add(stream[begin:end], sent=number % 4 != 3)] for ear in ears)
+        assert compiled == interpreted
+        assert ears[0].pending == ears[1].pending
+        assert ears[0].tones == ears[1].tones
+        if drops and number % 3 == 2:
+            for ear in ears:
+                ear.drop()
 
 
-def test_the_loudest_samples_cause_no_overflow() -> None:
-    wide = np.array([-32_768, 32_767] * 60, np.int16)
+@given(stream=STREAMS, back=st.integers(0, 180), count=st.integers(0, 30))
+def test_both_detectors_store_the_same_blocks_and_samples(stream: Samples, back: int, count: int) -> None:
+    ears = [each(8_000) for each in (OnsetDetector, without_compiler())]
+    for begin in range(0, len(stream), 160):
+        for ear in ears:
+            ear.add(stream[begin : begin + 160])
+    block = ears[0]._number - back
 
-    ((energy, first, last),) = blocks = counted_blocks(np.concatenate([wide[1:2], wide]), 1, 120)
-    assert list(measured_blocks(np.concatenate([wide[1:2], wide]), 1, 120)) == list(blocks)
-    assert (7 * 32_766) ** 2 // 16 <= energy <= (7 * 32_768) ** 2 // 16
-    assert (first, last) == (0, 120)
+    assert ears[0]._levels(block, block + count) == ears[1]._levels(block, block + count)
+    assert ears[0]._at(block) == ears[1]._at(block)
+    if block >= 0 and back <= RETAINED:
+        assert [*ears[0]._samples(block, count)] == [*ears[1]._samples(block, count)]
+
+
+@pytest.mark.parametrize("blocks", [Blocks, interpreted.Blocks])
+def test_the_loudest_samples_cause_no_overflow(blocks: type[interpreted.Blocks]) -> None:
+    stream = blocks(48_000, 10, 10, 40)
+    stream._receive(np.array([-32_768] * 6 + [32_767] * 6, np.int16).repeat(20))
+
+    energy, _, first, last = stream._take()
+    assert (7 * 32_766) ** 2 // 16 // 21 <= energy <= (7 * 32_768) ** 2 // 16
+    assert (first, last) == (0, 240)
 
 
 @pytest.mark.parametrize(

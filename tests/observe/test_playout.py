@@ -255,8 +255,7 @@ def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
         for found, came in detector.events_in(detector.detect_replies([event], arrival), arrival):
             if found.response_id == "heard-1" and isinstance(found.payload, StrippedAudio):
                 delta = MatchedDelta(found, came.at_ns, came.uncertainty_ns, 0, found.payload_bytes, 0)
-                reply.received_deltas([delta])
-                reply.on_sound(delta)
+                reply.received_deltas([delta], is_heard=True)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
     heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8

@@ -1,0 +1,1 @@
+from bench.observe._blocks_interpreted import Blocks as Blocks

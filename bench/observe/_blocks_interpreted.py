@@ -1,0 +1,176 @@
+"""The Python implementation of `_blocks.pyx`. The docstrings of `_blocks.pyx` have the details."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.catalogue.metrics import AUDIBLE
+from bench.wire.audio import Samples
+
+BLOCK_MS = 5
+SMOOTHED = 4
+"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
+GROUP = 10
+"""The number of blocks in a group."""
+GROUPS = 60
+"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
+FIFTH = 5
+FAINT = AUDIBLE * AUDIBLE // 32
+"""The energy below which a background is inaudible, even if it has peaks."""
+RISE, FALL = (16, 4), (12, 4)
+"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a sound and for its
+continuation."""
+Block = tuple[int, int, int, int]
+"""Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
+NO_BLOCK: Block = (0, 0, -1, -1)
+LEFT, CONTINUED = 1, 2
+"""The parts of the result of `Blocks._skim`."""
+
+
+class Blocks:
+    __slots__ = (
+        *(
+            "_behind",
+            "_behind_sound",
+            "_blocks",
+            "_energies",
+            "_group",
+            "_groups",
+            "_lag",
+            "_last",
+            "_lead_ns",
+            "_left",
+        ),
+        *("_measured", "_moved", "_number", "_onset", "_pause", "_quiet", "_received", "_received_end", "_retained"),
+        *("_size", "_sounding", "_total"),
+    )
+
+    def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
+        self._size = rate_hz * BLOCK_MS // 1_000
+        self._lag = max(1, rate_hz // 8_000)
+        self._left: Samples = np.zeros(0, np.int16)
+        self._retained = retained * self._size
+        self._received: Samples = np.zeros(self._retained, np.int16)
+        """The samples of the last received blocks, and the stored samples before them."""
+        self._received_end = self._total = self._number = self._group = 0
+        self._measured: deque[tuple[int, int, int]] = deque()
+        """The result of `measured_blocks` for the blocks that were received and not taken yet."""
+        self._energies = (0, 0, 0)
+        self._blocks: deque[Block] = deque(maxlen=count)
+        self._groups: deque[int] = deque(maxlen=GROUPS)
+        self._behind: int | None = None
+        """The energy of the background; None while it is unknown."""
+        self._behind_sound = 0
+        """The energy of the background at the end of the sound."""
+        self._onset: int | None = None
+        """The number of the first loud block of a possible sound; None if no sound may have begun."""
+        self._sounding = False
+        self._lead_ns = 0
+        """The duration of the unvoiced part at the start of the sound, which may be noise."""
+        self._moved = False
+        """True if noise has moved the end of the sound back, which is not reported yet."""
+        self._quiet = 0
+        """The number of blocks since the sound was last audible."""
+        self._pause = pause
+        """The number of such blocks that ends a sound."""
+        self._last = 0
+        """The position in the stream after the last audible sample of the sound."""
+
+    def _receive(self, samples: Samples) -> None:
+        stream = np.concatenate((self._left, samples)) if len(self._left) else samples
+        complete = len(stream) - len(stream) % self._size
+        self._left = stream[complete:]
+        self._total += len(samples)
+        if complete:
+            self._received = received = np.concatenate((self._received[-self._retained :], stream[:complete]))
+            self._received_end += complete
+            self._measured += measured_blocks(received[-complete - self._lag :], self._lag, self._size)
+
+    def _skim(self) -> int:
+        continued = 0
+        while self._measured and (self._number + 1) % GROUP:
+            energy, first, last = self._measured[0]
+            level = (energy + sum(self._energies)) // SMOOTHED
+            if self._sounding:
+                if self._lead_ns:
+                    break
+                if is_continued(level, last, self._behind_sound):
+                    self._quiet, self._last, continued = 0, self._number * self._size + last, CONTINUED
+                elif self._moved or self._quiet + 1 >= self._pause:
+                    break
+                else:
+                    self._quiet += 1
+            elif self._onset is not None or (self._behind is not None and is_loud(level, first, self._behind)):
+                break
+            self._take()
+        return continued | (LEFT if self._measured else 0)
+
+    def _take(self) -> Block:
+        energy, first, last = self._measured.popleft()
+        level = (energy + sum(self._energies)) // SMOOTHED
+        self._energies = (energy, *self._energies[:2])
+        block = (energy, level, first, last)
+        self._blocks.append(block)
+        self._group += energy
+        self._number += 1
+        return block
+
+    def _add_group(self, mean: int) -> None:
+        self._groups.append(mean)
+        if self._behind is None:
+            return
+        ranked = sorted(self._groups)
+        self._behind = ranked[len(ranked) // FIFTH]
+        # If nothing was as quiet as before the sound for 3 s, the background has become louder.
+        if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+            self._behind_sound = self._behind
+
+    def _fill_groups(self, level: int) -> None:
+        self._groups.extend([level] * GROUPS)
+
+    def _group_levels(self) -> list[int]:
+        return list(self._groups)
+
+    def _forget_levels(self) -> None:
+        self._energies = (0, 0, 0)
+
+    def _at(self, number: int) -> Block:
+        index = number - self._number
+        return self._blocks[index] if number >= 0 and -len(self._blocks) <= index < 0 else NO_BLOCK
+
+    def _levels(self, first: int, last: int) -> list[int]:
+        return [self._at(block)[1] for block in range(first, last + 1)]
+
+    def _samples(self, block: int, count: int = GROUP) -> Samples:
+        start = len(self._received) + block * self._size - self._received_end
+        return self._received[max(0, start) : max(0, start + count * self._size) : self._lag]
+
+
+def is_continued(level: int, last: int, behind: int) -> bool:
+    """Return whether a block belongs to a sound. `last` is the position after its last audible sample."""
+    return last >= 0 and level * FALL[1] > FALL[0] * behind
+
+
+def is_loud(level: int, first: int, behind: int) -> bool:
+    """Return whether a sound may start with a block. `first` is the position of its first audible sample."""
+    return first >= 0 and level * RISE[1] > RISE[0] * behind
+
+
+def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
+    """Return (energy, position of the first audible sample, position after the last audible sample) of each block.
+
+    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
+    of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
+    that is `lag` samples earlier, and subtracts three quarters of it.
+    """
+    samples = wide.astype(np.int64)
+    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
+    energies = (filtered * filtered).sum(axis=1) // (16 * size)
+    audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
+    has_audible = audible.any(axis=1)
+    firsts = np.where(has_audible, audible.argmax(axis=1), -1)
+    lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
+    return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))
