@@ -17,7 +17,7 @@ import msgspec
 from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import G711_ULAW, by_name
+from bench.wire.audio import G711_ULAW, PCM16, by_name
 from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.settings import SessionSettings
@@ -38,8 +38,8 @@ REMEDIES = OwnRemedies(
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
         "connect_failed:media": OutcomeRow(
-            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, and this tool offers no other audio: use "
-            "a target without `transport: webrtc`"
+            remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
+            "of the target (--codec)"
         ),
         "connect_failed:host": OutcomeRow(
             remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
@@ -133,13 +133,13 @@ class TrackReader:
 
 
 class GaTrack(Ga):
-    """The GA dialect next to a track of audio."""
+    """The GA dialect next to a track of audio, with Opus."""
 
     name = "ga-webrtc"
     has_track, has_binary_texts = True, False
     frame_ms = FRAME_MS
     own_kinds = MappingProxyType({**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)})
-    input_formats = output_formats = by_name(G711_ULAW)
+    input_formats = output_formats = by_name(PCM16)
     message_kinds = MappingProxyType(
         {name: kind for kind, name in NAMES.items() if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)}
         | {AUDIO: MessageKind.APPEND}
@@ -177,4 +177,11 @@ class GaTrack(Ga):
         )
 
 
-GA_TRACK = GaTrack()
+class GaNarrowTrack(GaTrack):
+    """The GA dialect next to a track of audio, with G.711."""
+
+    name = "ga-webrtc-g711"
+    input_formats = output_formats = by_name(G711_ULAW)
+
+
+GA_TRACK, GA_NARROW_TRACK = GaTrack(), GaNarrowTrack()
