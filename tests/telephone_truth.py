@@ -21,6 +21,7 @@ JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""
 MAX_BOUND_NS = 20 * NS_PER_MS
 """The bound of an instant at the start of a call."""
+FRAME_NS = 20 * NS_PER_MS
 SAMPLE_NS = NS_PER_S // 8_000
 MAX_LATE_NS = HOLD_NS - MAX_BOUND_NS
 """The maximum lateness of the simulator before a reply that has a truth.
@@ -96,7 +97,7 @@ def audible_starts(packets: Iterable[Mapping[str, Any]]) -> Iterator[int]:
             continue
         in_buffer_ns = due_ns + late_ns + HOLD_NS - packet["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
-            yield due_ns + late_ns + at_byte * SAMPLE_NS
+            yield due_ns + late_ns + at_byte * FRAME_NS // packet["audio_bytes"]
             is_awaited = in_buffer_ns < 0
 
 

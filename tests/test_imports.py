@@ -18,11 +18,13 @@ from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import files, packages_distributions
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bench.services.names import TrackName
 from bench.services.openai.dialect import GA
 from bench.services.openai.events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
 from bench.services.openai.preview import PREVIEW
@@ -116,6 +118,7 @@ NAMED_IN = {
     "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
     "OpenSSL": ("bench.transport.webrtc.dtls",),
+    "opuslib_next": ("bench.transport.media.opus",),
     "requests": (),
     "openai": (),
     "jiwer": ("bench.observe.observation",),
@@ -919,7 +922,8 @@ def words_of(name: str) -> Iterator[str]:
 
 
 def test_every_name_of_a_service_is_found() -> None:
-    names = {name for name in (*SERVICES, *DIALECTS) if name not in ("ga", "ga-webrtc", "preview", "pcm", "sip")}
+    generic = {"ga", *get_args(TrackName), "preview", "pcm", "sip"}
+    names = {name for name in (*SERVICES, *DIALECTS) if name not in generic}
 
     assert all(SERVICE_NAME.fullmatch(name) for name in names)
 

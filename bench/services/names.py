@@ -6,8 +6,8 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
-TrackName = Literal["ga-webrtc"]
-"""The dialects of calls over WebRTC. The key `transport` of a target selects them."""
+TrackName = Literal["ga-webrtc", "ga-webrtc-g711"]
+"""The dialects of calls over WebRTC. The keys `transport` and `codec` of a target select them."""
 DialectName = Literal[
     "ga",
     "preview",

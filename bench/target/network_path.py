@@ -20,6 +20,7 @@ from bench.target.sip_uri import sip_uri
 from bench.target.target import Address, Credential
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
+from bench.transport.media.rtp import OPUS
 from bench.transport.sip.messages import parse_host_port
 from bench.wire.service import SIP, WEBSOCKET
 
@@ -54,8 +55,10 @@ def network_path_of(
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     if proxy is not None and address.link.has_media:
         raise context.refuse("proxy", "must be none for calls over WebRTC, whose audio does not pass a proxy")
+    direct = _direct_path(settings, context)
     path = replace(
-        _direct_path(settings, context),
+        direct,
+        codecs=(OPUS,) if settings.codec is None and address.link.has_media else direct.codecs,
         proxy=proxy,
         srtp=address.link.has_media,
         deflate=settings.compression == "deflate",
@@ -80,7 +83,7 @@ def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkP
         client_key=_client_key(settings, context),
         address=_ip_address(settings.resolve, context),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
-        codecs=DIRECT.codecs if settings.codec is None else (settings.codec,),
+        codecs=DIRECT.codecs if settings.codec is None else (settings.codec.upper(),),
         call_hosts=_call_hosts(settings.call_hosts or (), context),
         offer=settings.offer or DIRECT.offer,
     )
@@ -93,6 +96,8 @@ def _telephone_path(
 
     The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
     """
+    if settings.codec == OPUS.lower():
+        raise context.refuse("codec", "must be PCMU or PCMA for telephone calls")
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)

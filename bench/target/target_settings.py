@@ -308,7 +308,9 @@ class TargetSettings:
         words=("none", "required"),
     )
     codec: str | None = option(
-        "codec of calls by telephone or WebRTC (default: offer both, PCMU first)", "CODEC", words=("PCMU", "PCMA")
+        "codec of calls by telephone (default: offer PCMU and PCMA) or WebRTC (default: opus)",
+        "CODEC",
+        words=("opus", "PCMU", "PCMA"),
     )
     call_hosts: tuple[str, ...] | None = option(
         "hosts to which telephone calls may be redirected, and which an agent on this machine, or a service over "

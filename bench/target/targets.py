@@ -59,6 +59,7 @@ from bench.target.target_settings import (
     VariantSettings,
 )
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
+from bench.transport.media.rtp import OPUS, opus_problem
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
 from bench.wire.service import BASIC, BEARER, MODEL, WEBRTC, Service
@@ -354,15 +355,19 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     address = _address_of_events(settings, names)
     if settings.transport != "webrtc":
         return address
-    dialect, source = TRACKS.get(address.dialect), names["transport"]
-    if dialect is None:
+    track, source = TRACKS.get(address.dialect), names["transport"]
+    if track is None:
         known = " or ".join(each.name for each in TRACKS)
         raise SettingError("transport", f"{source} webrtc needs the dialect {known}, not {address.dialect.name}")
     if find_spec("OpenSSL") is None:
         raise SettingError(
             "transport", f"{source} webrtc needs a package that is missing: pip install 'rtbench[webrtc]'"
         )
-    return replace(address, dialect=dialect, link=WEBRTC)
+    if settings.codec not in (None, OPUS.lower()):
+        return replace(address, dialect=track.g711, link=WEBRTC)
+    if (problem := opus_problem()) is not None:
+        raise SettingError("codec", f"{names['codec']} opus needs {problem}")
+    return replace(address, dialect=track.opus, link=WEBRTC)
 
 
 def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:

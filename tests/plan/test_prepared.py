@@ -35,7 +35,7 @@ from bench.plan.steps import ExpectSettings, ExpectStep, PauseStep, SendStep
 from bench.plan.turns import AudioTurn, RequestTurn, Step, TextTurn
 from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.openai.track import GA_TRACK
+from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
 from bench.services.registry import DIALECTS
 from bench.session.microphone import Microphone
 from bench.wire.audio import AudioFormatName
@@ -378,7 +378,7 @@ def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path
         CompiledScript(load_script(with_servers), GA)
 
 
-@pytest.mark.parametrize("dialect", [each for each in DIALECTS.values() if each not in (GA, GA_TRACK)])
+@pytest.mark.parametrize("dialect", [each for each in DIALECTS.values() if each not in (GA, GA_TRACK, GA_NARROW_TRACK)])
 def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga(dialect: Dialect, with_servers: Path) -> None:
     if dialect.turn_source is SOUND:
         with_servers.write_text("session: {turn_detection: full_duplex}\n" + SERVERS)

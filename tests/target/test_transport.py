@@ -13,8 +13,10 @@ from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
+from bench.transport.media.rtp import opus_problem
 from bench.wire.service import WEBRTC, WEBSOCKET
 
+opus_problem()  # loading the library starts processes
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 
 
@@ -28,9 +30,14 @@ def test_webrtc_changes_the_transport_and_not_the_address() -> None:
 
     assert (calls.link, messages.link) == (WEBRTC, WEBSOCKET)
     assert calls.url == messages.url == URL
-    assert (calls.dialect.name, messages.dialect.name) == ("ga-webrtc", "ga")
+    assert (calls.dialect.name, messages.dialect.name) == ("ga-webrtc-g711", "ga")
     assert calls.network_path.call_hosts == (HostPort("203.0.113.4"),)
     assert calls.network_path.codecs == ("PCMA",)
+
+
+def test_opus_is_the_default() -> None:
+    for calls in (target(), target(codec="opus")):
+        assert (calls.dialect.name, calls.network_path.codecs) == ("ga-webrtc", ("OPUS",))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,11 @@ def test_webrtc_changes_the_transport_and_not_the_address() -> None:
         ("wss://api.openai.com/v1/live/sessions", {}, "needs the dialect ga, not gpt-live"),
         ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga, not twilio"),
         (URL, {"dialect": "preview"}, "needs the dialect ga, not preview"),
+        (
+            "sip:agent@127.0.0.1",
+            {"codec": "opus", "transport": "websocket"},
+            "--codec must be PCMU or PCMA",
+        ),
         (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
         (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),
         (URL, {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
@@ -47,7 +59,7 @@ def test_webrtc_changes_the_transport_and_not_the_address() -> None:
 )
 def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, str], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        target(url, **options)
+        target(url, **{"transport": "webrtc", **options})
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +69,10 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(targets, "find_spec", nothing)
     with pytest.raises(UsageError, match=r"--transport webrtc needs a package .*: pip install 'rtbench\[webrtc\]'"):
         target()
+
+
+def test_what_opus_lacks_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "opus_problem", lambda: "the library libopus: apt install libopus0")
+    with pytest.raises(UsageError, match="--codec opus needs the library libopus: apt install libopus0"):
+        target()
+    assert target(codec="PCMU").dialect.name == "ga-webrtc-g711"

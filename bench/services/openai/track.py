@@ -18,7 +18,7 @@ import msgspec
 from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import G711_ULAW, audible_sample, by_name
+from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
 from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.settings import SessionSettings
@@ -41,8 +41,8 @@ REMEDIES = OwnRemedies(
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
         "connect_failed:media": OutcomeRow(
-            remedy="the service accepts neither PCMU nor PCMA over DTLS-SRTP, and this tool offers no other audio: use "
-            "a target without `transport: webrtc`"
+            remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
+            "of the target (--codec)"
         ),
         "connect_failed:host": OutcomeRow(
             remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
@@ -60,8 +60,8 @@ class TrackReader:
     audio that was sent before CLEARED may arrive after it, so audible frames after CLEARED belong to the response.
     """
 
-    def __init__(self, dialect: EventReader) -> None:
-        self._dialect = dialect
+    def __init__(self, dialect: EventReader, format: AudioFormat) -> None:
+        self._dialect, self._format = dialect, format
         self._owner = ""
         """The response to which the audio belongs; "" if there is none."""
         self._waiting: dict[str, ServerEvent | None] = {}
@@ -89,7 +89,7 @@ class TrackReader:
         """Return the event of a frame, which is a JSON string in base64."""
         payload, owner = msgspec.Raw(encoded), self._owner
         if self._fading_frames:
-            is_audible = audible_sample(payload, G711_ULAW) is not None
+            is_audible = audible_sample(payload, self._format) is not None
             owner, self._fading_frames = self._cut, self._fading_frames - 1 if is_audible else 0
         if not owner:
             return ()
@@ -173,13 +173,13 @@ def _cut_short(done: ServerEvent) -> ServerEvent:
 
 
 class GaTrack(Ga):
-    """The GA dialect next to a track of audio."""
+    """The GA dialect next to a track of audio, with Opus."""
 
     name = "ga-webrtc"
     has_track, has_binary_texts = True, False
     frame_ms = FRAME_MS
     own_kinds = MappingProxyType({**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)})
-    input_formats = output_formats = by_name(G711_ULAW)
+    input_formats = output_formats = by_name(PCM16)
     message_kinds = MappingProxyType(
         {name: kind for kind, name in NAMES.items() if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)}
         | {AUDIO: MessageKind.APPEND}
@@ -192,7 +192,7 @@ class GaTrack(Ga):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session_decoder = lambda: TrackReader(self).decode
+        self.session_decoder = lambda: TrackReader(self, resolve_format(self.output_formats, None)).decode
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the settings without formats, which the offer and the answer of the call determine."""
@@ -217,4 +217,11 @@ class GaTrack(Ga):
         )
 
 
-GA_TRACK = GaTrack()
+class GaNarrowTrack(GaTrack):
+    """The GA dialect next to a track of audio, with G.711."""
+
+    name = "ga-webrtc-g711"
+    input_formats = output_formats = by_name(G711_ULAW)
+
+
+GA_TRACK, GA_NARROW_TRACK = GaTrack(), GaNarrowTrack()

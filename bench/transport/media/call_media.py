@@ -1,6 +1,6 @@
 """The media of one call: the packets to send, and the frames of the received stream. Pure.
 
-The session's audio is µ-law. The codecs convert it.
+The codecs convert the session's audio, which has the same format in the whole call.
 
 A pressed key is a series of packets with the same timestamp, the start of the press, in the place of audio (telephone
 events of RFC 4733). Each packet has the duration of the press until now. The last packet is sent three times, because
@@ -28,13 +28,14 @@ from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import (
     AUDIO,
-    CODECS,
     HEADER_BYTES,
     TIMESTAMPS,
+    Codec,
     ReceivedPacket,
     RtpReceiver,
     RtpSender,
     StreamNumbers,
+    codec_of_call,
 )
 from bench.transport.media.srtp import PacketEncryption
 
@@ -132,12 +133,14 @@ class CallMedia:
     ) -> None:
         self.agreed = agreed
         self._random_share = random_share
-        codec = CODECS[agreed.codec]
+        self._codecs: dict[str, Codec] = {}
+        codec = self._codec(agreed.codec)
+        self._audio = codec.audio
         self.clock_hz = codec.clock_hz
         """The number of units of the timestamps per second."""
         self.sender = RtpSender(codec, agreed.send_payload_type, numbers)
         self.receiver = RtpReceiver(self.clock_hz, ())
-        self.buffer = JitterBuffer(self.clock_hz, AUDIO, HOLD_NS)
+        self.buffer = JitterBuffer(self.clock_hz, self._audio, HOLD_NS)
         self.rtcp = RtcpSession(self.sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
@@ -165,11 +168,16 @@ class CallMedia:
         if agreed.peer != self.peer:
             self.receiver.rename()
         self.peer, self.peer_rtcp = agreed.peer, agreed.peer_rtcp
-        self.sender.codec, self.sender.payload_type = CODECS[agreed.codec], agreed.send_payload_type
-        codecs = {payload_type: CODECS[name] for payload_type, name in agreed.receive_codecs}
+        self.sender.codec, self.sender.payload_type = self._codec(agreed.codec), agreed.send_payload_type
+        codecs = {payload_type: self._codec(name) for payload_type, name in agreed.receive_codecs}
         self.receiver.accept(codecs, agreed.receive_event_payload_type)
         self.buffer.accept(codecs)
         self._encryption.use(agreed.send_key, agreed.receive_key)
+
+    def _codec(self, name: str) -> Codec:
+        if name not in self._codecs:
+            self._codecs[name] = codec_of_call(name)
+        return self._codecs[name]
 
     def skip_audio(self, payload: bytes) -> None:
         """Let media time pass for a frame that is not sent."""
@@ -177,7 +185,7 @@ class CallMedia:
 
     def _ticks(self, audio: bytes) -> int:
         """Return the duration of a piece of the session's audio, in units of the timestamp."""
-        return AUDIO.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
+        return self._audio.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
 
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""

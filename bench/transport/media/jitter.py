@@ -14,7 +14,8 @@ large.
 
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
-too. A concealed frame is silence, so that all detected sound was really received. If a packet is next in order, its
+too. A concealed frame is silence, so that all detected sound was really received. If the packet after a lost one has
+its audio, too (in-band FEC), the frame has this audio. If a packet is next in order, its
 frame is released at once. If earlier packets are missing, it waits until these arrive or are due. If packets of more
 than `RESYNC_NS` are missing, or more than `MAX_CONCEALED_FRAMES`, or the packet after them has no audio, they are
 counted as lost without concealed frames.
@@ -72,7 +73,7 @@ class Frame(NamedTuple):
     """A piece of the stream. `at_ns` is the latest possible instant at which it is played, without the buffer's delay.
 
     The real instant may be up to `uncertainty_ns` earlier. `payload_bytes` is the size of the audio before decoding. It
-    is 0 if the audio is silence because the frame was lost or late.
+    is 0 if the packet of the frame was lost or late.
     """
 
     at_ns: int
@@ -96,6 +97,8 @@ class PlayedCounts:
     bad_audio: int = 0
     """The packets whose payload is not valid, or contains no sample. They are treated like silence."""
     lost: int = 0
+    recovered_frames: int = 0
+    """The frames of lost packets whose audio was in the packets after them."""
     concealed_frames: int = 0
     concealed_ns: int = 0
     unsent_ns: int = 0
@@ -322,7 +325,20 @@ class JitterBuffer:
         self._next += 1
         if end > start:
             self._fill(start, frames)
-            self._conceal(start, min(self._frame_ticks, end - start), frames)
+            self._replace(start, min(self._frame_ticks, end - start), first if count == 1 else None, frames)
+
+    def _replace(self, ticks: int, duration: int, following: ReceivedPacket | None, frames: list[Frame]) -> None:
+        """Release the frame of a lost packet, from the packet after it if that has its audio, else concealed."""
+        recover = (
+            None if following is None or following.kind != "audio" else self._codecs[following.payload_type].recover
+        )
+        audio = None if recover is None or following is None else recover(following.payload, duration)
+        if audio is None:
+            self._conceal(ticks, duration, frames)
+            return
+        frames.append(self._frame(self._media_ns(ticks), audio, 0))
+        self.counts.recovered_frames += 1
+        self._end_ticks = ticks + duration
 
     def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
         """Release the frame of a packet, or a concealed frame if the packet is late."""

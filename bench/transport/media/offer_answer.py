@@ -13,6 +13,8 @@ from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
 EVENT = "telephone-event"
 EVENT_PAYLOAD_TYPE = 101
+_RATES = {name: (codec.clock_hz, codec.channels) for name, codec in CODECS.items()} | {EVENT.upper(): (8_000, 1)}
+"""The clock rate and the number of channels of each encoding."""
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
 _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
 
@@ -93,7 +95,7 @@ def _line(
 
 
 def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrecv") -> bytes:
-    formats = [RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs]
+    formats = [*map(offered_format, local.codecs)]
     formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
     protocol, keys = "RTP/SAVP" if local.keys else "RTP/AVP", tuple(_offered_keys(local).values())
     line = _line(local, protocol, tuple(formats), direction, local.rtcp_mux, keys)
@@ -197,16 +199,22 @@ def _check_address(local: LocalMedia, audio: MediaLine) -> None:
 def _formats(local: LocalMedia, audio: MediaLine, problem: str) -> tuple[RtpFormat, RtpFormat | None]:
     """Return the formats of audio and of telephone events. Raise ValueError if audio is not possible."""
     _check_address(local, audio)
-    codec = narrowband(audio, local.codecs)
+    codec = common_format(audio, local.codecs)
     if codec is None:
         raise ValueError(problem)
-    return codec, narrowband(audio, (EVENT.upper(),))
+    return codec, common_format(audio, (EVENT.upper(),))
 
 
-def narrowband(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
-    """Return the first format of the peer with one of these encodings, at 8 kHz and mono; None if there is none."""
+def offered_format(encoding: str) -> RtpFormat:
+    """Return the format of a codec that this side offers."""
+    codec = CODECS[encoding]
+    return RtpFormat(codec.payload_type, encoding, codec.clock_hz, codec.channels, codec.parameters)
+
+
+def common_format(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
+    """Return the first format of the peer with one of these encodings, and its clock rate; None if there is none."""
     found = (each for each in audio.formats if each.encoding in encodings)
-    return next((each for each in found if (each.clock_hz, each.channels) == (8_000, 1)), None)
+    return next((each for each in found if (each.clock_hz, each.channels) == _RATES[each.encoding]), None)
 
 
 def _direction_of(audio: MediaLine) -> Direction:

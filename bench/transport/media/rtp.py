@@ -1,7 +1,7 @@
 """RTP (RFC 3550): the codecs of payloads, packets (§5.1), and the sender and the receiver of one stream. Pure.
 
 A codec converts a payload to the session's audio and back. The duration of a payload follows from the number of bytes
-only if the codec encodes each sample for itself, as G.711 does.
+only if the codec encodes each sample for itself, as G.711 does. Each packet of Opus states its duration.
 
 The parser never raises an error. It returns None for data that is not an RTP packet, and its caller counts these.
 
@@ -23,21 +23,26 @@ the named one is silent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from struct import Struct
 from typing import Literal, NamedTuple
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.wire.audio import G711_ALAW, G711_ULAW, AudioFormat
+from bench.transport.media import opus_packets
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, AudioFormat
 
 AUDIO = G711_ULAW
-"""The format of the session's audio. PCMU is the same on the network."""
+"""The format of the session's audio in narrowband calls. PCMU is the same on the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A codec. `encode` and `decode` are None if a payload is the session's audio without a change."""
+    """A codec. `encode` and `decode` are None if a payload is the session's audio without a change.
+
+    `clock_hz`, `channels` and `parameters` are those of session descriptions.
+    """
 
     payload_type: int
     """The payload type that this side offers."""
@@ -47,6 +52,15 @@ class Codec:
     """The function that returns the duration of a payload in ticks; 0 if the payload is not valid."""
     encode: Callable[[bytes], bytes] | None = None
     decode: Callable[[bytes], bytes] | None = None
+    recover: Callable[[bytes, int], bytes | None] | None = None
+    """The function that returns the audio of a lost packet, from the payload after it and from its duration in ticks;
+    None if that payload does not contain it."""
+    audio: AudioFormat = AUDIO
+    """The format of the session's audio."""
+    delay_ns: int = 0
+    """The time by which decoded audio is later than encoded audio."""
+    channels: int = 1
+    parameters: str = ""
 
 
 def _conversion(source: AudioFormat, target: AudioFormat) -> Callable[[bytes], bytes]:
@@ -55,11 +69,38 @@ def _conversion(source: AudioFormat, target: AudioFormat) -> Callable[[bytes], b
     return lambda audio: audio.translate(table)
 
 
+OPUS = "OPUS"
 CODECS = {
     "PCMU": Codec(0, G711_ULAW.rate_hz, len),
     "PCMA": Codec(8, G711_ALAW.rate_hz, len, _conversion(AUDIO, G711_ALAW), _conversion(G711_ALAW, AUDIO)),
-}
+    OPUS: Codec(
+        111, opus_packets.CLOCK_HZ, opus_packets.packet_ticks, audio=PCM16, delay_ns=opus_packets.DELAY_NS, channels=2,
+        parameters="minptime=10;useinbandfec=1",
+    ),
+}  # fmt: skip
 """The codecs, by their names in session descriptions. All codecs of a call have the same clock."""
+
+
+@cache
+def opus_problem() -> str | None:
+    """Return what is missing for Opus on this machine, with the remedy; None if nothing is missing."""
+    try:
+        from bench.transport.media import opus  # noqa: F401 - its package is optional
+    except ImportError:
+        return "a package that is missing: pip install 'rtbench[webrtc]'"
+    except Exception:
+        return "the library libopus: apt install libopus0, or brew install opus"
+    return None
+
+
+def codec_of_call(name: str) -> Codec:
+    """Return the codec of a call. Opus has a state, so each call has its own."""
+    if name != OPUS:
+        return CODECS[name]
+    from bench.transport.media.opus import OpusDecoder, OpusEncoder  # its package is optional
+
+    decoder = OpusDecoder()
+    return replace(CODECS[name], encode=OpusEncoder().encode, decode=decoder.decode, recover=decoder.recover)
 
 
 VERSION = 2

@@ -230,7 +230,8 @@ def write_description(
         if not line.port:
             continue
         for each in line.formats:
-            lines.append(f"a=rtpmap:{each.payload_type} {each.encoding}/{each.clock_hz}")
+            channels = f"/{each.channels}" if each.channels > 1 else ""
+            lines.append(f"a=rtpmap:{each.payload_type} {each.encoding}/{each.clock_hz}{channels}")
             if each.parameters:
                 lines.append(f"a=fmtp:{each.payload_type} {each.parameters}")
         if line.ptime_ms is not None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from bench.catalogue.outcomes import OTHER_CODEC
 from bench.transport.interface import UNSPECIFIED, HostPort
-from bench.transport.media.offer_answer import AgreedMedia, narrowband
-from bench.transport.media.rtp import CODECS
+from bench.transport.media.offer_answer import AgreedMedia, common_format, offered_format
 from bench.transport.media.sdp import (
     MediaLine,
     RtpFormat,
@@ -77,7 +76,7 @@ class RemotePeer:
 
 def write_offer(local: LocalPeer) -> bytes:
     """Return an offer of one track of audio. The peer decides about the roles in DTLS."""
-    formats = tuple(RtpFormat(CODECS[codec].payload_type, codec) for codec in local.codecs)
+    formats = tuple(map(offered_format, local.codecs))
     line = _line(local, formats, "actpass", "0")
     return write_description(local.session_id, 1, UNSPECIFIED[0], [line], _session_attributes(local, "0"))
 
@@ -134,7 +133,8 @@ def answer_to(local: LocalPeer, data: bytes) -> tuple[bytes, RemotePeer]:
     remote = _remote(local, audio, "the offer has no codec that is supported")
     mid = dict(audio.attributes).get("mid", "0")
     setup: Setup = "passive" if remote.setup == "active" else "active"
-    answered = _line(local, (RtpFormat(remote.codec.payload_type, remote.codec.encoding),), setup, mid)
+    codec = replace(offered_format(remote.codec.encoding), payload_type=remote.codec.payload_type)
+    answered = _line(local, (codec,), setup, mid)
     lines = [answered if line is audio else _refused(line) for line in offer.media]
     written = write_description(local.session_id, 1, UNSPECIFIED[0], lines, _session_attributes(local, mid))
     return written, remote
@@ -166,7 +166,7 @@ def _remote(local: LocalPeer, audio: MediaLine, problem: str) -> RemotePeer:
         raise ValueError("the session description does not state the role in DTLS (a=setup)")
     if not audio.rtcp_mux:
         raise ValueError("the peer wants another port for RTCP")
-    codec = narrowband(audio, local.codecs)
+    codec = common_format(audio, local.codecs)
     if codec is None:
         raise ValueError(problem)
     lines = [value for name, value in audio.attributes if name == "candidate"][:MAX_CANDIDATE_LINES]

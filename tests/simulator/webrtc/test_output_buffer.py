@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.services.webrtc.output_buffer import FRAME_NS, FRAME_SAMPLES, RATE_HZ, SILENCE, OutputBuffer
+from bench.simulator.services.webrtc.output_buffer import FRAME_NS, OutputBuffer
+from bench.transport.media.opus_packets import DELAY_NS
+from bench.wire.audio import G711_ULAW, PCM16
 from tests.examples import thorough
 
+RATE_HZ, FRAME_SAMPLES, SILENCE = G711_ULAW.rate_hz, 160, G711_ULAW.encode(np.zeros(1, np.int16))
 START_NS = 7 * NS_PER_S
 PIECES = st.lists(st.tuples(st.integers(0, 400), st.integers(1, 700)), min_size=1, max_size=8)
 """(the instant at which audio is due, in ms after the start; its number of samples)."""
@@ -44,6 +48,16 @@ def test_the_start_and_the_end_of_a_response_are_reported_in_their_frames() -> N
     assert [frame.started for frame in frames] == [(), ("r",), (), ()]
     assert [frame.stopped for frame in frames] == [(), (), ("r",), ()]
     assert [frame.audible_byte for frame in frames] == [None, 140, 0, None]
+
+
+def test_with_a_delay_of_the_codec_a_response_begins_with_a_frame_and_is_audible_after_the_delay() -> None:
+    buffer, loud = OutputBuffer(START_NS, PCM16, DELAY_NS), PCM16.encode(np.full(480, 9_000, np.int16))
+    buffer.add("r", loud, START_NS + 25 * NS_PER_MS)
+    buffer.add("r", loud, START_NS + 25 * NS_PER_MS)
+    frames = [buffer.pop_frame() for _ in range(4)]
+
+    assert [frame.audio == loud for frame in frames] == [False, False, True, True]
+    assert [frame.audible_byte for frame in frames] == [None, None, 2 * 156, 0]
 
 
 def test_a_late_piece_follows_the_frames_that_have_left() -> None:

@@ -8,25 +8,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
-from bench.transport.media.rtp import AUDIO
+from bench.transport.media.rtp import CODECS
 from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.webrtc.call import open_webrtc
 from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, mapped_address, parse_message
-from bench.wire.audio import audible_position
+from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 from tests.simulator_process import ROOT, running_simulator
 
 pytest.importorskip("aiortc", exc_type=ImportError)
 CALLS = 20
-LOUD = BinaryMessage((b"\x00" * 10 + b"\x80" * 10) * 8)
-"""20 ms of a loud square wave in µ-law."""
+WAVE = np.tile(np.repeat(np.array([8_000, -8_000], np.int16), 10), 24)
+"""20 ms of a loud square wave at 24 kHz."""
 LIMITS = Timeouts(**dict.fromkeys(vars(Timeouts()), 60.0))
 
 
@@ -40,31 +41,28 @@ def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def is_loud(frame: bytes) -> bool:
-    return audible_position(AUDIO.decode(frame)) is not None
-
-
-def heard_by_both(call: MessagesWithMedia) -> str:
+def heard_by_both(call: MessagesWithMedia, audio: AudioFormat) -> str:
     """Speak until both sides have heard five loud frames. Return the last report of the service."""
     heard, report = 0, ""
+    loud = BinaryMessage(audio.encode(WAVE[: audio.rate_hz // 50]))
 
     def note(message: ReceivedMessage) -> bool:
         nonlocal heard, report
         if isinstance(message.data, BinaryMessage):
-            heard += is_loud(message.data)
+            heard += audible_position(audio.decode(message.data)) is not None
         else:
             report = message.data.decode()
         return False
 
     while heard < 5 or not report or int(report.split()[0]) < 5:
-        call.send(LOUD)
+        call.send(loud)
         call.send(b"report")
         call.receive_until(monotonic_ns() + 20 * NS_PER_MS, note)
         assert call.closed is None
     return report
 
 
-@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+@pytest.mark.parametrize("codec", ["OPUS", "PCMU", "PCMA"])
 def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
     with program("aiortc_service") as service:
         assert service.stdout is not None
@@ -72,7 +70,7 @@ def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
         for _ in range(CALLS // 2):
             phases = ConnectTimings()
             call = open_webrtc(url, [], None, LIMITS, phases, NetworkPath(codecs=(codec,)))
-            report, measured = heard_by_both(call), call.network()
+            report, measured = heard_by_both(call, CODECS[codec].audio), call.network()
             call.close()
 
             assert report.endswith(" connected")

@@ -7,28 +7,40 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from random import Random
 
+import numpy as np
 from msgspec import structs
 
 from bench.base.clock import SendTime, monotonic_ns, utc_ns
-from bench.base.units import NEVER_NS
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
-from bench.simulator.services.webrtc.output_buffer import FRAME_SAMPLES, SILENCE, OutputBuffer, OutputFrame
+from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
 from bench.simulator.services.webrtc.session import CallSession
 from bench.simulator.serving.service import ServerState
 from bench.simulator.simulated_session import SessionParts
 from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
-from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender, StreamNumbers, is_report
+from bench.transport.media.rtp import (
+    OPUS,
+    TIMESTAMPS,
+    RtpReceiver,
+    RtpSender,
+    StreamNumbers,
+    codec_of_call,
+    is_report,
+    opus_problem,
+)
 from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.description import LocalPeer, answer_to
 from bench.transport.webrtc.dtls import DtlsSession, Fingerprint, own_identity
 from bench.transport.webrtc.ice import IceLogin, LiteAgent, host_priority
 from bench.transport.webrtc.peer import PacketType, WebRtcPeer, packet_type
 
-MAX_FILLED_TICKS = 8_000
-"""The longest gap in the caller's audio that is filled with silence: one second."""
+MAX_FILLED_NS = NS_PER_S
+"""The longest gap in the caller's audio that is filled with silence."""
+CODEC_NAMES = ((OPUS,) if opus_problem() is None else ()) + ("PCMU", "PCMA")
+"""The codecs of this side."""
 
 
 class SimulatedCall:
@@ -53,14 +65,14 @@ class SimulatedCall:
         if "bad_fingerprint" in faults:
             fingerprint = Fingerprint(fingerprint.hash, ":".join(["00"] * 32))
         address = HostPort(*self._socket.address[:2])
-        local = LocalPeer(login, fingerprint, address, host_priority(), secrets.randbits(31), is_lite=True)
+        local = LocalPeer(login, fingerprint, address, host_priority(), secrets.randbits(31), CODEC_NAMES, is_lite=True)
         try:
             self.description, remote = answer_to(local, offer)
         except ValueError:
             self._socket.close()
             raise
         self._peer = WebRtcPeer(LiteAgent(login, now_ns), DtlsSession(identity, remote.own_role, remote.fingerprints))
-        codec, random = CODECS[remote.codec.encoding], Random(secrets.randbits(64))
+        codec, random = codec_of_call(remote.codec.encoding), Random(secrets.randbits(64))
         self._codec, self._random = codec, random
         self._sender = RtpSender(codec, remote.codec.payload_type, StreamNumbers.drawn(random.getrandbits))
         self._receiver = RtpReceiver(codec.clock_hz, (remote.codec.payload_type,))
@@ -88,8 +100,9 @@ class SimulatedCall:
         """Return the session of the call. The connection of its events has been accepted."""
         sent_rng, received_rng = parts.rng.spawn(2)
         self._path = PacketPath(self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped)
-        buffer = OutputBuffer(monotonic_ns())
-        self._session, self._buffer = CallSession(model, parts, buffer, self.close), buffer
+        buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
+        self._session = CallSession(model, parts, self._codec.audio.name, buffer, self.close)
+        self._buffer = buffer
         self._plan()
         return self._session
 
@@ -121,7 +134,9 @@ class SimulatedCall:
             missing = (timestamp - self._next_timestamp) % TIMESTAMPS
             if missing >= TIMESTAMPS // 2:
                 return
-            audio = SILENCE * min(missing, MAX_FILLED_TICKS) + audio
+            missing_ns = min(missing * NS_PER_S // self._codec.clock_hz, MAX_FILLED_NS)
+            samples = missing_ns * self._codec.audio.rate_hz // NS_PER_S
+            audio = self._codec.audio.encode(np.zeros(samples, np.int16)) + audio
         self._next_timestamp = (timestamp + self._codec.ticks(payload)) % TIMESTAMPS
         before_ns = self._session.next_due_ns()
         received = self._session.hear(audio, at_ns)
@@ -221,5 +236,5 @@ class SimulatedCall:
 def _event_of(frame: OutputFrame) -> OutgoingEvent:
     """Return the event of a frame, for the path and for the log."""
     return OutgoingEvent(
-        frame.due_ns, "audio", b"", frame.response_id or None, FRAME_SAMPLES, audible_byte=frame.audible_byte
+        frame.due_ns, "audio", b"", frame.response_id or None, len(frame.audio), audible_byte=frame.audible_byte
     )

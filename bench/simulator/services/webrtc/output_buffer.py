@@ -2,6 +2,8 @@
 
 Frame n has the samples that are due before its end, so each sample leaves up to 20 ms after it is due, as in an encoder
 that needs a whole frame. Without audio, the samples are silence.
+
+With Opus, a response begins with a frame. So its packets are the same in all calls, and are encoded once.
 """
 
 from __future__ import annotations
@@ -10,23 +12,21 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.recorded_replies import audible_byte
-from bench.wire.audio import G711_ULAW
+from bench.wire.audio import G711_ULAW, AudioFormat
 
 FRAME_MS = 20
 FRAME_NS = FRAME_MS * NS_PER_MS
-RATE_HZ = G711_ULAW.rate_hz
-FRAME_SAMPLES = RATE_HZ * FRAME_MS // 1000
-SILENCE = b"\xff"
-"""A sample of silence in µ-law."""
 
 
 class OutputFrame(NamedTuple):
     """A frame. `response_id` is the response of its audio; "" if it is silence.
 
-    `audible_byte` is the offset of the first audible sample; None if there is none. `started` and `stopped` are the
-    responses whose audio begins, and has ended, in the frame.
+    `audible_byte` is the offset of the first sample that is audible after decoding; None if there is none. `started`
+    and `stopped` are the responses whose audio begins, and has ended, in the frame.
     """
 
     due_ns: int
@@ -39,7 +39,7 @@ class OutputFrame(NamedTuple):
 
 @dataclass(slots=True)
 class _Piece:
-    """A piece of audio, whose first sample is at the position `start` of the stream."""
+    """A piece of audio, whose first byte is at the position `start` of the stream."""
 
     response_id: str
     start: int
@@ -51,10 +51,16 @@ class _Piece:
 
 
 class OutputBuffer:
-    """The buffer of one call, whose stream begins at an instant."""
+    """The buffer of one call, whose stream begins at an instant. A codec delays its audio by `delay_ns`."""
 
-    def __init__(self, start_ns: int) -> None:
-        self._start_ns = start_ns
+    def __init__(self, start_ns: int, audio: AudioFormat = G711_ULAW, delay_ns: int = 0) -> None:
+        self._start_ns, self._audio = start_ns, audio
+        self._frame_bytes = audio.bytes_per_s * FRAME_MS // 1_000
+        self._step = self._frame_bytes if delay_ns else audio.sample_bytes
+        """The unit of the positions at which audio may begin. All positions are in bytes."""
+        self._silence = audio.encode(np.zeros(audio.rate_hz * FRAME_MS // 1_000, np.int16))
+        self._delayed = self._silence[: delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes]
+        """The audio of the last frame that is decoded with the next one."""
         self._frames = 0
         self._pieces: deque[_Piece] = deque()
         self._begun: dict[str, None] = {}
@@ -69,10 +75,10 @@ class OutputBuffer:
 
     def add(self, response_id: str, audio: bytes, due_ns: int) -> None:
         """Add audio that is due at an instant. It follows the audio that waits."""
-        position = (due_ns - self._start_ns) * RATE_HZ // NS_PER_S
+        position = (due_ns - self._start_ns) * self._audio.rate_hz // NS_PER_S * self._audio.sample_bytes
         waiting = self._pieces[-1].end if self._pieces else 0
-        start = max(position, waiting, self._frames * FRAME_SAMPLES)
-        self._pieces.append(_Piece(response_id, start, audio))
+        start = max(position, self._frames * self._frame_bytes)
+        self._pieces.append(_Piece(response_id, max(waiting, -(-start // self._step) * self._step), audio))
 
     def finish(self, response_id: str) -> None:
         """Record that no more audio of a response follows."""
@@ -87,9 +93,9 @@ class OutputBuffer:
 
     def pop_frame(self) -> OutputFrame:
         """Return the next frame."""
-        due_ns, first = self.next_ns, self._frames * FRAME_SAMPLES
+        due_ns, first = self.next_ns, self._frames * self._frame_bytes
         self._frames += 1
-        end, audio = first + FRAME_SAMPLES, bytearray(SILENCE * FRAME_SAMPLES)
+        end, audio = first + self._frame_bytes, bytearray(self._silence)
         response_id, started = "", list[str]()
         for piece in self._pieces:
             if piece.start >= end:
@@ -108,5 +114,7 @@ class OutputBuffer:
         stopped = tuple(each for each in self._begun if each in self._finished and each not in waiting)
         for each in stopped:
             del self._begun[each]
-        audible = audible_byte(bytes(audio), G711_ULAW) if response_id else None
+        decoded = self._delayed + bytes(audio)
+        self._delayed = decoded[self._frame_bytes :]
+        audible = audible_byte(decoded[: self._frame_bytes], self._audio) if response_id else None
         return OutputFrame(due_ns, bytes(audio), response_id, audible, tuple(started), stopped)

@@ -18,9 +18,10 @@ from bench.simulator.server_events import GA, Json, OutgoingEvent, event_bytes
 from bench.simulator.services.openai import OPENAI_GA
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.wire.audio import AudioFormatName
 
 CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name != "input_audio_buffer.append"}
-DIALECT = replace(OPENAI_GA, name="openai-ga-webrtc", formats=("g711_ulaw", "pcm16"), events=CLIENT_EVENTS)
+DIALECT = replace(OPENAI_GA, name="openai-ga-webrtc", events=CLIENT_EVENTS)
 AUDIO_DELTA, DONE, SPEECH_STARTED = f"{GA.audio}.delta", "response.done", "input_audio_buffer.speech_started"
 
 
@@ -32,10 +33,13 @@ _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
 class CallSession(SimulatedSession):
-    """The session of one call. `buffer` receives its audio. `on_end` is called when the session ends."""
+    """The session of one call, with audio in a format. `buffer` receives its audio. `on_end` is called at its end."""
 
-    def __init__(self, model: str, parts: SessionParts, buffer: OutputBuffer, on_end: Callable[[], None]) -> None:
-        self._behaviour, self._buffer, self._on_end = Behaviour(DIALECT, model, parts), buffer, on_end
+    def __init__(
+        self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer, on_end: Callable[[], None]
+    ) -> None:
+        self._behaviour = Behaviour(replace(DIALECT, formats=tuple(dict.fromkeys((audio, "pcm16")))), model, parts)
+        self._buffer, self._on_end = buffer, on_end
         self.ids = self._behaviour.ids
         self._reports: deque[OutgoingEvent] = deque()
         """The events about the output buffer that were not sent yet, in their order."""
@@ -47,7 +51,7 @@ class CallSession(SimulatedSession):
         return self._behaviour.receive(event, at_ns)
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
-        """Accept a piece of the caller's audio, in µ-law."""
+        """Accept a piece of the caller's audio."""
         return self._behaviour.hear(audio, at_ns)
 
     def report(self, frame: OutputFrame) -> None:
