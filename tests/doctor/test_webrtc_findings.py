@@ -74,7 +74,7 @@ def test_audio_in_one_direction_is_found(measured: RtpMeasured, received: str, a
         ("connect_failed:ice", "UDP"),
         ("timeout:dtls", "UDP"),
         ("connect_failed:dtls", "encryption"),
-        ("connect_failed:media", "PCMU"),
+        ("connect_failed:media", "--codec"),
         ("connect_failed:host", "call_hosts"),
     ],
 )

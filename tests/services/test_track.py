@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.record.replay import LoggedMessage, logged_events
-from bench.services.openai.track import GA_TRACK, MAX_FADING_FRAMES
+from bench.services.openai.track import GA_NARROW_TRACK, MAX_FADING_FRAMES
 from bench.wire.dialect import BinaryMessage, decoder_of
 from bench.wire.events import EventKind, ServerEvent
 from bench.wire.settings import SessionSettings, TurnDetection
@@ -30,7 +30,7 @@ def message(kind: str, response_id: str, status: str = "completed") -> bytes:
 
 
 def decoded(*steps: Step) -> list[ServerEvent]:
-    decode = decoder_of(GA_TRACK)
+    decode = decoder_of(GA_NARROW_TRACK)
     return [event for step in steps for event in decode(step if isinstance(step, bytes) else message(*step))]
 
 
@@ -129,8 +129,8 @@ def test_a_log_without_audio_gives_the_same_responses() -> None:
         ("response.done", "a"),
         (STOPPED, "a"),
     ]
-    decode, found = decoder_of(GA_TRACK), decoded(*steps)
-    stored = [GA_TRACK.without_audio(step if isinstance(step, bytes) else message(*step)) for step in steps]
+    decode, found = decoder_of(GA_NARROW_TRACK), decoded(*steps)
+    stored = [GA_NARROW_TRACK.without_audio(step if isinstance(step, bytes) else message(*step)) for step in steps]
     again = [event for each in stored for event in logged_events(LoggedMessage(0, 0, event=msgspec.Raw(each)), decode)]
 
     assert [(event.kind, event.response_id) for event in again] == [(event.kind, event.response_id) for event in found]
@@ -141,7 +141,7 @@ def test_a_log_without_audio_gives_the_same_responses() -> None:
 
 def test_the_settings_have_no_audio_formats() -> None:
     """The offer and the answer determine them."""
-    session = GA_TRACK.session(SessionSettings(turn_detection=TurnDetection(type="server_vad"), voice="alloy"))
+    session = GA_NARROW_TRACK.session(SessionSettings(turn_detection=TurnDetection(type="server_vad"), voice="alloy"))
 
     assert session["audio"]["output"] == {"voice": "alloy"}
     assert list(session["audio"]["input"]) == ["turn_detection"]
