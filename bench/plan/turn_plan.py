@@ -51,7 +51,8 @@ class TurnPlan:
     end of the caller's speech. `service_responds` is True if the service then also starts the response.
     `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
     has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
-    played. `out_of_band` is True if the response is not a part of the conversation. `functions` is True if the session
+    played, and `pause_ns` the length of each pause between its parts; None without parts. `out_of_band` is True if the
+    response is not a part of the conversation. `functions` is True if the session
     declares functions. `mcp_servers` maps each MCP server that the session declares to whether the client approves its
     calls; None if the session declares none. `expected_calls` is the number of calls that the script expects of each
     function; None if the script does not specify calls. `reference` has the expected words of the turn. `instructed` is
@@ -75,6 +76,7 @@ class TurnPlan:
     service_responds: bool = False
     end_tolerance_ns: int = 0
     audio: str = ""
+    pause_ns: int | None = None
     speech_format: AudioFormatName = "pcm16"
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
