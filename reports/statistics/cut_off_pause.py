@@ -1,9 +1,10 @@
 """The pause from which an agent cuts its callers off. Pure.
 
-Each turn has a pause within the caller's speech, and was cut off in it or not. The cut-off pause is the boundary between
-two lengths of pauses that misclassifies the fewest turns, if all turns with longer pauses are cut off, and no others.
-It estimates the pause at which half of the turns are cut off. If several boundaries are equal, it is the middle of the
-first and the last. The interval is the percentile bootstrap over sessions, extended to the next tested pause.
+Each turn has a pause within the caller's speech, and was cut off in it or not. The cut-off pause is the boundary
+between two lengths of pauses that misclassifies the fewest turns, if all turns with longer pauses are cut off and
+others are not. It estimates the pause at which half of the turns are cut off. If several boundaries are equal, it is
+the middle of the first and the last. The interval is the percentile bootstrap over sessions, extended to the next
+tested pause.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ TAIL = 0.025
 class CutOffPause(NamedTuple):
     """A pause with its interval of 95 %, in the unit of the pauses.
 
-    −inf if more than half of the turns with the shortest pause are cut off, and inf if more than half of the turns with the longest one are not.
+    −inf if more than half of the turns with the shortest pause are cut off, and inf if less than half of those with the
+    longest one are.
     """
 
     value: float
