@@ -42,7 +42,7 @@ SETUP_OF_WEBRTC = ("offer_answered", "ice_connected", "dtls_done")
 """The instants of the set-up of a call over WebRTC."""
 ADDED = frozenset({
     *RTP_METRICS,
-    "interruption_missed", "input_characters", "reply_characters",
+    "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
     *(f"{instant}_{unit}" for instant in SETUP_OF_WEBRTC for unit in ("at_ns", "uncertainty_ns")),
@@ -352,6 +352,7 @@ TURNS = (
     ),
     _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
+    _whole("speech_pause_ns", "of speech [in parts](scripts.md#then): the pause between two parts"),
     _label(
         "interruption",
         "of the reply: by `speech` or by the `client`; or the sound in it: `backchannel`, `noise`, `talking_to_others`",

@@ -197,6 +197,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     truncation_correct: bool | None = None
     false_reply: bool | None = None
     cut_off: bool | None = None
+    speech_pause_ns: int | None = None
     interruption: str | None = None
     interruption_missed: bool | None = None
     function_calls: int | None = None

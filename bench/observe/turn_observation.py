@@ -235,6 +235,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         false_yield=turn.passed_sound if false_yield is None else false_yield,
         truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
+        speech_pause_ns=turn.plan.pause_ns,
         late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
         unplayed_audio_ns=reply.unplayed_ns if reply.stopped_ns is not None else None,
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),

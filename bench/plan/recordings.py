@@ -15,8 +15,9 @@ level are speech. In the first and the last of these windows, the exact samples 
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -28,6 +29,7 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
 from bench.wire.audio import AudioFormat
 
@@ -162,6 +164,8 @@ class Pcm:
     data: bytes = field(repr=False)
     speech: SpeechSpan
     text: str = ""
+    pause_ns: int | None = None
+    """The pause before each further part of the speech, if the recording was joined from parts; else None."""
 
     @property
     def samples(self) -> int:
@@ -198,6 +202,20 @@ def load_pcm(path: Path) -> Pcm:
         )
     _check_usable(path, pcm)
     return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
+
+
+def joined(first: Pcm, parts: Sequence[Pcm], pause_ms: int) -> Pcm:
+    """Return the speech of several recordings as one, with a pause before each of `parts`.
+
+    The silence at the ends of the recordings is left out, so that each pause has exactly this length.
+    """
+    spoken = [pcm.data[pcm.speech.begin * SAMPLE_BYTES : pcm.speech.end * SAMPLE_BYTES] for pcm in (first, *parts)]
+    data = bytes(pause_ms * RATE_HZ // 1_000 * SAMPLE_BYTES).join(spoken)
+    digests = ":".join(
+        [*(f"{pcm.digest}-{pcm.speech.begin}-{pcm.speech.end}" for pcm in (first, *parts)), str(pause_ms)]
+    )
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    return Pcm(first.path, digest, data, SpeechSpan(0, len(data) // SAMPLE_BYTES), pause_ns=pause_ms * NS_PER_MS)
 
 
 @dataclass

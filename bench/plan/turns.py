@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import msgspec
@@ -42,7 +43,7 @@ from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.functions import ExpectedFunctionCall
 from bench.plan.prepared import AS_SESSION, InputKind, PreparedStep, PreparedTurn, ScriptEncoder, request_event_id
 from bench.plan.random_choices import SessionChoices
-from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan
+from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan, joined
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
 from bench.plan.synthesizer import AUDIO
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
@@ -433,6 +434,30 @@ def with_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> tuple[Pcm,
     return audio if speech is None else (replace(audio[0], speech=speech),)
 
 
+MAX_PAUSE_MS = 5_000
+
+
+@dataclass(frozen=True)
+class ContinuedSpeech:
+    """The parts of the caller's speech after the first, and the pauses, of which each session uses one."""
+
+    audio: tuple[Pcm, ...]
+    pauses_ms: tuple[int, ...]
+
+
+CONTINUED = StructOf(
+    {
+        "audio": Field(OneOrMore(AUDIO), "The further parts of the speech, in this order.", required=True),
+        "pauses_ms": Field(
+            OneOrMore(Integer(50, MAX_PAUSE_MS, "of milliseconds")),
+            "The pause before each part: one for all sessions, or several, of which each session uses one.",
+            required=True,
+        ),
+    },
+    ContinuedSpeech,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
     """A turn in which the caller sends audio. Each session plays one of its recordings. The encoder may add noise."""
@@ -465,7 +490,9 @@ class AudioTurnBase(ScriptTurn):
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
         pcm, words = self.recordings[choice], self.expected_words[choice] if self.expected_words else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
-        plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
+        plan = replace(
+            turn.plan, audio=pcm.path.name, pause_ns=pcm.pause_ns, reference=replace(turn.plan.reference, words=words)
+        )
         if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
             silence_chunks = encoder.silence_chunks(pcm, self.chunk_ms)
@@ -496,9 +523,12 @@ class AudioTurn(AudioTurnBase):
         OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate. Default: `say`.", absent=()
     )
     speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
+    then: ContinuedSpeech | None = field_key(CONTINUED, "How the speech continues after a pause.")
     paced: bool = field_key(Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True)
 
     def __post_init__(self) -> None:
+        if self.then is not None and len(self.audio) != 1:
+            raise InvalidCombinationError("then", f"is for one WAV, but `audio` has {len(self.audio)}")
         if self.transcript and len(self.transcript) != len(self.audio):
             count = f"`audio` has {len(self.audio)}, `transcript` has {len(self.transcript)}"
             raise InvalidCombinationError("transcript", f"must have one text per WAV: {count}")
@@ -509,8 +539,16 @@ class AudioTurn(AudioTurnBase):
         return self.paced
 
     @property
+    def expected_words(self) -> tuple[str, ...]:
+        # the words do not depend on the pause
+        return super().expected_words * (1 if self.then is None else len(self.then.pauses_ms))
+
+    @cached_property
     def recordings(self) -> tuple[Pcm, ...]:
-        return with_speech(self.audio, self.speech)
+        audio = with_speech(self.audio, self.speech)
+        if self.then is None:
+            return audio
+        return tuple(joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms)
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)

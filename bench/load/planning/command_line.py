@@ -26,7 +26,12 @@ SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MAX_NAMED = 3
-BUILT_IN = {workload.word: EXAMPLES / workload.file for workload in reference_workload.WORKLOADS}
+TURN_TAKING = {
+    "turn-taking": EXAMPLES / "scripts/turn_taking.yaml",
+    "turn-taking-agent": EXAMPLES / "scripts/turn_taking_agent.yaml",
+}
+"""The scripts that come with the tool and have no default load, by their words."""
+BUILT_IN = TURN_TAKING | {workload.word: EXAMPLES / workload.file for workload in reference_workload.WORKLOADS}
 """The files that come with the tool and are run by a word, by this word."""
 OF_OTHER_TOOLS = {
     **dict.fromkeys(("duration", "time-limit", "timelimit", "test-time", "d", "z"), "--run-time"),
@@ -91,7 +96,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         raise UsageError(problem)
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
     others = [word for position, word in enumerate(words) if position not in files]
-    if not built_in:
+    if not built_in or all(words[position] in TURN_TAKING for position in built_in):
         return RunArguments(ordered, others)
     if len(ordered) > 1:
         raise UsageError(f"{words[min(built_in)]} is a complete workload: run it without other files")

@@ -42,6 +42,7 @@ from reports.analysis.summary.targets import (
 )
 from reports.analysis.summary.tools import DeadlineShare, ToolTurns, deadline_shares, tool_turns
 from reports.analysis.summary.transcription import Transcription, are_answered, transcription_of
+from reports.analysis.summary.turn_taking import TurnTaking, turn_taking
 from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
@@ -164,6 +165,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     tools: Annotated[
         tuple[ToolTurns, ...], described("turns with function calls or delegated tasks, by target and by step")
     ]
+    turn_taking: Annotated[TurnTaking, described("of scripts with pauses of a set length in the caller's speech")]
     counts: tuple[TurnCounts, ...]
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
@@ -345,6 +347,7 @@ def summarise(run: RunFrames) -> Summary:
         rates=tuple(metrics.turn_rates(turns)),
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tool_turns(run, samples),
+        turn_taking=turn_taking(turns),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),

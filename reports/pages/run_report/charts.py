@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from reports.analysis.summary.distributions import PercentileCurve
 from reports.analysis.summary.groups import GroupedLatency
+from reports.analysis.summary.turn_taking import PauseLadder
 from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
@@ -244,3 +245,37 @@ def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, n
             at = max(x(bin_.at), ends + half) if named else x(bin_.at)
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY
+
+
+def pause_ladders(ladders: Sequence[PauseLadder], targets: Sequence[str]) -> Plot:
+    """Plot the share of turns that were cut off over the pause. A vertical line marks the cut-off pause."""
+    colours = [list(targets).index(ladder.target) for ladder in ladders]
+    named = [(colour, ladder.target) for colour, ladder in zip(colours, ladders, strict=True)]
+    desc = "Horizontal: pause in the speech, in ms. Vertical: share of turns. Vertical line: cut-off pause."
+    plot = Plot(WIDE, 300, named, left=56, right=24, title="Turns cut off by pause", desc=desc)
+    shortest, longest = min(ladder.shortest_ms for ladder in ladders), max(ladder.longest_ms for ladder in ladders)
+    x = PixelScale(identity, min(shortest, longest - 1), longest, plot.x0, plot.x1)
+    y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
+    plot.y_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0], lambda share: percent(share, 1))
+    plot.x_axis(x, [tick for tick in linear_ticks(0, longest) if tick >= shortest], ms, "pause in the speech")
+    for colour, ladder in zip(colours, ladders, strict=True):
+        with plot.of(colour):
+            points = []
+            for rung in ladder.rungs:
+                if not rung.cut_off.total:
+                    continue
+                share, at = rung.cut_off, x((rung.from_ms + rung.to_ms) / 2)
+                plot.line(at, y(share.low), at, y(share.high), f"whisker {colour_class(colour)}")
+                tip = f"{ladder.target}, {ms(rung.from_ms)} to {ms(rung.to_ms)}: {count(share.count)} of {share.total}"
+                plot.dot(at, y(share.share), marker_shape(colour), f"mark {colour_class(colour)}", 4, tip)
+                points.append((at, y(share.share)))
+            plot.path(points, curve_class(colour))
+            if math.isfinite(ladder.cut_off_pause_ms):
+                plot.line(
+                    x(ladder.cut_off_pause_ms),
+                    plot.y0,
+                    x(ladder.cut_off_pause_ms),
+                    plot.y1,
+                    f"curve thin {colour_class(colour)}",
+                )
+    return plot

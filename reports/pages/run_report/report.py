@@ -28,6 +28,7 @@ from reports.pages.run_report.sections import (
     slowest,
     telephone,
     tools,
+    turn_taking,
 )
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
@@ -243,6 +244,7 @@ SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (arrivals.by_load, FOLDED),
     (audio.segments, OPEN),
     (audio.playback, OPEN),
+    (turn_taking.turn_taking, OPEN),
     (audio.interruptions, audio.interrupts),
     (tools.tools, OPEN),
     (outcomes.rates, FOLDED),
