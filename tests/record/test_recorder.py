@@ -96,7 +96,8 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         mcp_call_failed=True, mcp_error="docs.search: http_error 503", delegations=1, dead_air_ns=60,
         late_audio_ns=70, unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
         input_audio_ns=96, input_transcript_deltas=97, transcript_lag_ns=98, transcript_lag_max_ns=99,
-        transcript_lag_uncertainty_ns=100, transcript_lag_max_uncertainty_ns=101, transcription_speed=1.5, speech_pause_ns=102,
+        transcript_lag_uncertainty_ns=100, transcript_lag_max_uncertainty_ns=101, transcription_speed=1.5,
+        speech_pause_ns=102,
     )  # fmt: skip
     record = recorder.session(LABELS)
     record.turn_ended(turn)
