@@ -167,17 +167,20 @@ ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
 ])  # fmt: skip
 
 
+CUTS = st.tuples(st.integers(0, 1_000), st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]), ENDS)
+"""Where a conversation is cut, in thousandths of its inputs, how much later it ends, and its end."""
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(conversation=conversations(), data=st.data())
+@given(conversation=conversations(), cuts=st.lists(CUTS, min_size=8, max_size=8))
 def test_a_conversation_cut_at_any_event_has_one_outcome_per_turn(
-    conversation: Conversation, data: st.DataObject
+    conversation: Conversation, cuts: list[tuple[int, int, Callable[[int], inputs.AnyInput]]]
 ) -> None:
     recording = RecordingTimeline(conversation.script)
     talk = talked(conversation.script, conversation.service, timeline=recording, ends_ns=conversation.ends_ns)
-    for _ in range(8):
-        kept = data.draw(st.integers(1, len(recording.told)))
-        after_ns = data.draw(st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]))
-        check_cut(talk, recording.told[:kept], after_ns, data.draw(ENDS))
+    for place, after_ns, end in cuts:
+        kept = 1 + place * (len(recording.told) - 1) // 1_000
+        check_cut(talk, recording.told[:kept], after_ns, end)
 
 
 def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
