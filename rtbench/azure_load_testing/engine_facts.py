@@ -11,6 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from bench.base.clock import utc_ns
+from bench.base.cpu import allowed_cores
 from bench.base.installation import child_environment, python_command
 from bench.base.units import NS_PER_S
 
@@ -53,7 +54,7 @@ def labels() -> list[str]:
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
     facts = {
         "python": f"{platform.python_version()} {platform.machine()} {platform.libc_ver()[1]}",
-        "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}",
+        "cores": f"{len(allowed_cores())} of {os.cpu_count()}",
         "memory_mb": f"{memory_mb:.0f}",
         **_installation(),
         "kernel_timestamps": by_name.pop("kernel timestamps"),

@@ -49,6 +49,8 @@ NOT_HERE = {
     "rtbench compare runs/*-recorded": "needs the run of an import; tests/recorded_calls/test_command.py",
     "rtbench merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
     "rtbench upload": "needs a container; tests/system/end_to_end/test_upload.py",
+    "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": "needs parts; end_to_end/test_engines.py",
+    "rtbench init engines": "needs a wheel; tests/system/end_to_end/test_engines.py",
     "locust -f scenarios/voice_turns.py --master": "needs several machines; tests/system/end_to_end/test_hosts.py",
     "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
 }
