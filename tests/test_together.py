@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
 from bench.load.planning.run_plan import Concurrency, check_meetings
-from bench.load.planning.tasks import SessionTask
-from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedTurn
 from bench.plan.script import Script
 from bench.plan.steps import InterruptSettings, InterruptStep, StepRules
 from bench.plan.turns import ScriptTurn
-from bench.services.openai.dialect import GA
 from bench.session.meetings import LIMIT_NS, Meeting, Meetings
 from bench.session.microphone import Microphone
 from bench.wire.dialect import ClientMessage, MessageKind
@@ -120,7 +117,6 @@ def test_a_run_with_too_few_users_in_a_process_is_refused() -> None:
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=SessionSettings(), steps=(replace(say(), together=3),)
     )
-    compiled = {(None, SessionTask(Path("talk.yaml"))): CompiledScript(script, GA)}
-    check_meetings(Concurrency(6, 1, 2), [{}])
+    check_meetings(Concurrency(6, 1, 2), [script])
     with pytest.raises(UsageError, match=r"the step say needs 3 callers .* but a process has 2 users: add -u 6"):
-        check_meetings(Concurrency(5, 1, 2), [compiled])
+        check_meetings(Concurrency(5, 1, 2), [script])

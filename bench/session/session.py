@@ -285,21 +285,19 @@ class Session:
         An open microphone begins the turn with the next chunk, so the wait ends within the chunk before it. A telephony
         provider prescribes the instants of all chunks, so the ends of such callers differ by up to a chunk.
         """
-        meeting, chunk_ns = self._listener.meet(turn, self.now_ns), turn.chunk_ns or 0
-        chunk_ns = chunk_ns if self._script.silence_chunks else 0
-        aligned = self._script.dialect.frame_ms is not None or not chunk_ns
-        limit_ns = self.now_ns + LIMIT_NS
+        meeting, limit_ns = self._listener.meet(turn, self.now_ns), self.now_ns + LIMIT_NS
+        chunk_ns = (turn.chunk_ns or 0) if self._script.silence_chunks else 0
+        aligns = chunk_ns > 0 and self._script.dialect.frame_ms is None
 
         def wait(timeline: Timeline, now_ns: int) -> int | None:
-            nonlocal aligned
             if timeline.is_over:
                 return None
             if meeting.end_ns is None:
                 return now_ns + POLL_NS if now_ns < limit_ns else None
-            if not aligned:
-                self._io.microphone.align(meeting.end_ns - turn.speech_ns)
-                aligned = True
-            until_ns = meeting.end_ns - turn.speech_ns - chunk_ns // 2
+            begin_ns = meeting.end_ns - turn.speech_ns
+            if aligns:  # only the first call moves the microphone
+                self._io.microphone.align(begin_ns)
+            until_ns = begin_ns - chunk_ns // 2
             return None if now_ns >= until_ns else until_ns
 
         self._wait_unless_ending(wait)

@@ -41,6 +41,7 @@ from bench.record.document import Validity
 from bench.services.names import DialectName
 from bench.services.registry import DIALECTS
 from bench.simulator.ready import urls_at
+from bench.wire.audio import resolve_format
 from bench.wire.dialect import SOUND
 from reports.results.reason import Reason
 from reports.statistics.quantiles import turns_to_publish
@@ -269,7 +270,7 @@ PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300
 
 
 def played_recording(dialect: DialectName) -> PlayedRecording:
-    return PlayedRecording.of(load_pcm(RECORDING), next(iter(DIALECTS[dialect].input_formats.values())))
+    return PlayedRecording.of(load_pcm(RECORDING), resolve_format(DIALECTS[dialect].input_formats, None))
 
 
 SCENARIO = """\

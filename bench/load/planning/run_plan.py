@@ -489,14 +489,14 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
         raise UsageError(f"{processes} processes with --sessions {needs}: lower --processes")
 
 
-def check_meetings(concurrency: Concurrency, workloads: Iterable[Workload]) -> None:
+def check_meetings(concurrency: Concurrency, scripts: Iterable[Script]) -> None:
     """Raise UsageError if a process has too few users for a turn that callers end together."""
     users = concurrency.users // concurrency.processes
-    for compiled in (compiled for workload in workloads for compiled in workload.values()):
-        for turn in compiled.script.turns:
+    for script in scripts:
+        for turn in script.turns:
             if turn.together > users:
                 raise UsageError(
-                    f"{compiled.script.name}: the step {turn.name} needs {turn.together} callers (`together`), but a "
+                    f"{script.name}: the step {turn.name} needs {turn.together} callers (`together`), but a "
                     f"process has {users} users: add -u {turn.together * concurrency.processes}, or lower --processes"
                 )
 

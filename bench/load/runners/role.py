@@ -200,7 +200,7 @@ class ProcessRole(ABC):
             check_shares(plan.concurrency, limit)
         plan.check_locust_entries()
         check_descriptors(plan.concurrency, plan.targets)
-        check_meetings(plan.concurrency, plan.workloads.values())
+        check_meetings(plan.concurrency, plan.scripts)
         check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)
         self.longest_s = float(self.parsed.stop_timeout or plan.longest_turn_s)

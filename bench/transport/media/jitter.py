@@ -329,10 +329,10 @@ class JitterBuffer:
 
     def _replace(self, ticks: int, duration: int, following: ReceivedPacket | None, frames: list[Frame]) -> None:
         """Release the frame of a lost packet, from the packet after it if that has its audio, else concealed."""
-        recover = (
-            None if following is None or following.kind != "audio" else self._codecs[following.payload_type].recover
-        )
-        audio = None if recover is None or following is None else recover(following.payload, duration)
+        audio = None
+        if following is not None and following.kind == "audio":
+            recover = self._codecs[following.payload_type].recover
+            audio = None if recover is None else recover(following.payload, duration)
         if audio is None:
             self._conceal(ticks, duration, frames)
             return
