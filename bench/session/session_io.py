@@ -86,6 +86,8 @@ class SessionIO:
     ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = decoder_of(script.dialect)
+        self.keeps_words = script.dialect.session_decoder is not None
+        """True if the decoder collects the words of a reply from its deltas."""
         codec = script.dialect.codec
         self._codec = None if codec is None else codec(transport.handshake.call_id)
         self.microphone = Microphone(script.silence_chunks)
@@ -288,6 +290,10 @@ class SessionIO:
         self.run_actions()
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        if self.keeps_words:
+            for delta in deltas:
+                if delta.data and delta.event.kind is not AUDIO_DELTA:
+                    self._decode(delta.data)
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 

@@ -210,9 +210,11 @@ class DeltaListener(Protocol):
     """A listener for the deltas of a reply that has begun.
 
     `streaming` is True if the client waits only for the end of the reply. The deltas may then be read slightly late.
+    `keeps_words` is True if each delta of text contains its message.
     """
 
     streaming: bool
+    keeps_words: bool
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Handle deltas that matched a template. Do not block."""

@@ -12,6 +12,7 @@ class Reply:
     """An open reply that records which of its deltas are matched."""
 
     streaming = True
+    keeps_words = False
 
     def __init__(self) -> None:
         self.matched: list[MatchedDelta] = []

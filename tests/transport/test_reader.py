@@ -191,7 +191,7 @@ def test_a_delta_like_the_template_is_matched(
 
 
 @MATCHES
-def test_audio_in_binary_frames_is_matched_and_other_texts_are_not() -> None:
+def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> None:
     def sound(data: str) -> bytes:
         parts = [{"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": data}}]
         return msgspec.json.encode({"serverContent": {"modelTurn": {"parts": parts}}})
@@ -201,12 +201,28 @@ def test_audio_in_binary_frames_is_matched_and_other_texts_are_not() -> None:
 
     first, second = sound(base64_of(30)), sound(base64_of(90))
     words = msgspec.json.encode({"serverContent": {"outputTranscription": {"text": "Hello"}}})
-    made = reader_of(GEMINI, first)
-    made.add_template(words, GEMINI.decode(words)[0])
+    made = reader_of(GEMINI, first, words)
 
-    assert made.match(binary(second) + binary(first), AT_NS, EMPTY_NS, True)
-    assert matched_events(made.hand_out()) == understood(GEMINI, binary(second) + binary(first), complete=True)
-    assert not made.match(binary(words), AT_NS, EMPTY_NS, True)
+    wire = b"".join(map(binary, (second, words, first)))
+    assert made.match(wire, AT_NS, EMPTY_NS, True)
+    assert matched_events(made.hand_out()) == understood(GEMINI, wire, complete=True)
+    assert not made.match(binary(words.replace(b"output", b"input")), AT_NS, EMPTY_NS, True)
+
+
+@MATCHES
+def test_only_matched_words_have_their_messages_if_the_reply_keeps_words() -> None:
+    sound, words = (delta(GA, form, "r1") for form in ("audio", "transcript"))
+    made, reply = reader.MessageReader(), Reply()
+    reply.keeps_words = True
+    made.expect(plain=True)
+    made.begin(reply)
+    for message in (sound, words):
+        made.add_template(message, GA.decode(message)[0])
+    for message in (sound, words, sound, words):
+        made.read(read(text(message)))
+    made.end()
+
+    assert [one.data for one in reply.matched] == [b"", words, b"", words]
 
 
 @MATCHES

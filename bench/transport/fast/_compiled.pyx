@@ -49,6 +49,7 @@ cdef unsigned char PLAIN[PLAIN_BYTES]
 
 cdef struct Entry:
     int template
+    bint kept
     long long at_ns, error_ns, lag_ns
     Py_ssize_t payload_bytes, wire_bytes
 
@@ -134,10 +135,10 @@ cdef class Template:
 
     cdef object event
     cdef bytes head, middle, tail
-    cdef bint base64
+    cdef bint base64, kept
 
-    def __init__(self, event, bytes head, bytes middle, bytes tail, bint base64):
-        self.event, self.head, self.middle, self.tail, self.base64 = event, head, middle, tail, base64
+    def __init__(self, event, bytes head, bytes middle, bytes tail, bint base64, bint kept):
+        self.event, self.head, self.middle, self.tail, self.base64, self.kept = event, head, middle, tail, base64, kept
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
         """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or if the payload is empty."""
@@ -182,9 +183,12 @@ cdef class TemplateMatcher(Sieve):
     def __init__(self):
         self.templates, self.texts = [], []
 
-    def add(self, event, bytes head, bytes middle, bytes tail, bint base64):
-        """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload."""
-        self.templates.append(Template(event, head, middle, tail, base64))
+    def add(self, event, bytes head, bytes middle, bytes tail, bint base64, bint kept):
+        """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload.
+
+        If `kept`, each of its deltas contains its message.
+        """
+        self.templates.append(Template(event, head, middle, tail, base64, kept))
 
     def forget(self):
         """Delete the templates. Call `hand_out` before, because matched deltas refer to templates."""
@@ -232,7 +236,8 @@ cdef class TemplateMatcher(Sieve):
             entry = &self.entries[count]
             entry.template, entry.at_ns, entry.error_ns, entry.lag_ns = place, at_ns, at_ns - empty_ns, now_ns - at_ns
             entry.payload_bytes, entry.wire_bytes = payload, header + length
-            if self.keeps_texts:
+            entry.kept = self.keeps_texts or (<Template>self.templates[place]).kept
+            if entry.kept:
                 texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
             at += header + length
             count += 1
@@ -240,7 +245,7 @@ cdef class TemplateMatcher(Sieve):
             entry.error_ns = 0
         if not self.count:
             self.first_ns = now_ns
-        if self.keeps_texts:
+        if texts:
             self.texts += texts
         self.count = count
         self.due = self.keeps_texts or count >= MANY or now_ns - self.first_ns > LONG_NS
@@ -248,14 +253,17 @@ cdef class TemplateMatcher(Sieve):
 
     def hand_out(self):
         """Return the matched deltas in the order of their arrival, and forget them."""
-        cdef int place
+        cdef int place, texts = 0
         cdef Entry *entry
+        cdef bytes data
         cdef list deltas = []
         for place in range(self.count):
-            entry = &self.entries[place]
+            entry, data = &self.entries[place], b""
+            if entry.kept:
+                data, texts = self.texts[texts], texts + 1
             deltas.append(new_tuple(MatchedDelta, (
                 (<Template>self.templates[entry.template]).event, entry.at_ns, entry.error_ns, entry.lag_ns,
-                entry.payload_bytes, entry.wire_bytes, self.texts[place] if self.keeps_texts else b"",
+                entry.payload_bytes, entry.wire_bytes, data,
             )))
         self.count, self.due = 0, False
         self.texts.clear()

@@ -41,7 +41,7 @@ except ModuleNotFoundError as missing:
 __all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_messages"]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
-_KEY = re.compile(rb'"(?:delta|data)"\s*:\s*"$')
+_KEY = re.compile(rb'"(?:delta|data|text)"\s*:\s*"$')
 _END = re.compile(rb'"[\s}\]]*')
 MAX_TEMPLATES = 32
 """The maximum number of templates: enough for two templates per open item, and a few of complete items."""
@@ -109,7 +109,9 @@ class MessageReader(TemplateMatcher):
         template_parts = _around(message, event.payload)
         if template_parts is not None:
             template = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            self.add(template, *template_parts, event.kind is EventKind.AUDIO_DELTA)
+            is_audio = event.kind is EventKind.AUDIO_DELTA
+            keeps_words = self._reply is not None and self._reply.keeps_words
+            self.add(template, *template_parts, is_audio, keeps_words and not is_audio)
 
     def hand_on(self) -> None:
         """Pass the matched deltas to the listener. This must happen before a later message is passed on."""
