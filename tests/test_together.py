@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from greenlet import GreenletExit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,6 +104,29 @@ def test_a_caller_whom_the_others_do_not_join_is_unfinished() -> None:
     assert observed.detail == "only 1 of 2 callers came to the step say"
     assert listening.turns == []
     assert observed.instants["ended"] - observed.start_ns >= LIMIT_NS
+
+
+def test_a_caller_who_is_stopped_while_it_waits_leaves_its_meeting() -> None:
+    """A user is stopped when the run ramps down: its greenlet is killed in whatever it waits for."""
+    script = build_script(replace(say(), together=2))
+    listening = Meeter()
+    meeting = Meeting(2, 1)
+
+    def stop() -> bool:
+        if meeting.waiting == 2:
+            raise GreenletExit
+        return False
+
+    def meet(turn: PreparedTurn, now_ns: int) -> Meeting:
+        meeting.waiting += 1
+        return meeting
+
+    listening.meet = meet  # type: ignore[method-assign]
+    session, _, _ = seated(script, GuardedTransport(Service()), listening, stop)
+    with pytest.raises(GreenletExit):
+        session.run()
+
+    assert meeting.waiting == 1
 
 
 def test_an_interruption_cannot_meet_other_callers() -> None:

@@ -300,10 +300,13 @@ class Session:
             until_ns = begin_ns - chunk_ns // 2
             return None if now_ns >= until_ns else until_ns
 
-        self._wait_unless_ending(wait)
+        try:
+            self._wait_unless_ending(wait)
+        finally:  # also if the user is stopped, so that the others do not count it
+            if meeting.end_ns is None:
+                meeting.waiting -= 1
         if meeting.end_ns is not None:
             return meeting.end_ns - turn.speech_ns
-        meeting.waiting -= 1
         if not self._timeline.is_over:
             ended = f"only {meeting.waiting + 1} of {meeting.size} callers came to the step {turn.plan.step}"
             self._timeline.apply(inputs.SessionFailed("unfinished", self.now_ns, ended))
