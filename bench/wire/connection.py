@@ -26,7 +26,7 @@ class ReceivedMessage(NamedTuple):
 class MatchedDelta(NamedTuple):
     """A delta that matched a template, with the template's event (`bench.transport.fast.reader`).
 
-    `lag_ns` is the time from its arrival to its match. `data` is its message, if a log or the session's decoder needs it.
+    `lag_ns` is the time from its arrival to its match. `data` is its message, if a log or the decoder needs it.
     """
 
     event: ServerEvent
