@@ -25,6 +25,7 @@ PARTS = {
     "cost": "cost",
     "sending": "sending",
     "voice": "voice",
+    "voice_peers": "voice_peers",
     "recording": "recording",
     "memory": "memory",
     "million": "million",

@@ -13,7 +13,7 @@ from typing import Any
 VARIABLE = "BENCHMARK_WORK"
 """The environment variable with the work of a client."""
 FORMAT = {"type": "audio/pcm", "rate": 24_000}
-SESSION = {
+SESSION: dict[str, Any] = {
     "type": "realtime",
     "output_modalities": ["audio"],
     "audio": {"input": {"format": FORMAT, "turn_detection": None}, "output": {"format": FORMAT}},
