@@ -20,8 +20,8 @@ test: .venv/dev ## tests without a process of their own, and one real run of eac
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
-	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system
+test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores (COVERED=skip: those that make coverage does not run)
+	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system $(if $(COVERED),$(addprefix --ignore=,$(OF_SYSTEM)))
 
 test-all: test test-system ### both: all tests that a change must pass
 
@@ -32,7 +32,7 @@ coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
 coverage: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
 coverage: .venv/dev ### make test, and branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(filter tests/system/%,$(COVERAGE_COUNTS))
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(OF_SYSTEM)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
@@ -55,6 +55,7 @@ JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py 
 SLOW := $(patsubst %,tests/%.py,recorded_calls/test_codecs recorded_calls/test_playback reports/statistics/test_change_points \
 	reports/statistics/test_rates record/test_names test_session_vad \
 	transport/media/test_jitter_accuracy transport/media/test_jitter_drift transport/sip/test_fuzz_signalling)# cover nothing that others do not
+OF_SYSTEM := $(filter tests/system/%,$(PURE) $(READ) $(JUDGED))
 OUTSIDE := $(filter-out tests/system tests/release tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
 lint: .venv/dev ### check style, types and spelling

@@ -148,6 +148,7 @@ A process on the same core may double the CPU time of a test.
 """
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 SLOWEST = """
+    system/end_to_end/test_webrtc system/end_to_end/test_engines
     system/docs/test_other_pages system/faults/test_cells system/docs/test_first_pages system/end_to_end/test_calibrate
     system/docs/test_agent_pages system/end_to_end/test_capacity system/end_to_end/test_telephone
     system/end_to_end/test_workflows system/end_to_end/test_interrupts_and_failures system/browser/test_pages
