@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
+from bench.plan.prepared import CHUNK_MS, PreparedScript, PreparedStep, ScriptEncoder
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
@@ -28,9 +28,10 @@ class CompiledScript:
     """A script for any number of sessions, encoded for one dialect.
 
     Its turns' speech is encoded once. The constructor raises ScriptError for what the dialect cannot express.
+    `chunk_ms` is the duration of a chunk if the script does not set it.
     """
 
-    def __init__(self, script: Script, dialect: Dialect) -> None:
+    def __init__(self, script: Script, dialect: Dialect, chunk_ms: int = CHUNK_MS) -> None:
         self._settings, history_messages = dialect.with_history(
             script.session, script.history.messages if script.history else ()
         )
@@ -43,6 +44,7 @@ class CompiledScript:
             jitter_buffer_ns=round(script.jitter_buffer_ms * NS_PER_MS),
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
+            chunk_ms=chunk_ms,
         )
         self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))

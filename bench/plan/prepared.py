@@ -244,11 +244,15 @@ class PreparedScript:
         return self.renew_after_ns is not None
 
 
+CHUNK_MS = 100
+"""The duration of a chunk if neither the script nor a target of the run prescribes one."""
+
+
 class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect, each recording once.
 
     `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated player buffers before it
-    plays. `answer_min_ns` is that of `TurnPlan`.
+    plays. `answer_min_ns` is that of `TurnPlan`. `chunk_ms` is the duration of a chunk if the script does not set it.
     """
 
     def __init__(
@@ -260,8 +264,10 @@ class ScriptEncoder:
         jitter_buffer_ns: int = 0,
         answer_min_ns: int = 0,
         fills: bool = False,
+        chunk_ms: int = CHUNK_MS,
     ) -> None:
         self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
+        self._default_chunk_ms = chunk_ms
         self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
         self.input_format = dialect.input_format_for(session)
         self.output_format = dialect.output_format_for(session)
@@ -307,10 +313,10 @@ class ScriptEncoder:
         return self.dialect.request(response, request_event_id(prefix))
 
     def speech(
-        self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
+        self, pcm: Pcm, given_ms: int | None, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
         """Return the messages of the speech of turn `number`. `keep` stores them for other sessions."""
-        chunk_ms = self._chunk_ms(chunk_ms)
+        chunk_ms = self._chunk_ms(given_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
             return self._encoded[key]
@@ -320,9 +326,9 @@ class ScriptEncoder:
             self._encoded[key] = messages
         return messages
 
-    def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
+    def sound(self, pcm: Pcm, given_ms: int | None) -> tuple[ClientMessage, ...]:
         """Return the messages of a recording that belongs to no turn."""
-        chunk_ms = self._chunk_ms(chunk_ms)
+        chunk_ms = self._chunk_ms(given_ms)
         key = ("sound", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, pad=True))
@@ -330,11 +336,11 @@ class ScriptEncoder:
             self._sounds += 1
         return self._encoded[key]
 
-    def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
+    def silence_chunks(self, pcm: Pcm, given_ms: int | None) -> tuple[ClientMessage, ...]:
         """Return the noise or silence that an open microphone records after a recording; () if it is closed."""
         if not self.detects_turns or self._background is None:
-            return self.silence(chunk_ms)
-        chunk_ms = self._chunk_ms(chunk_ms)
+            return self.silence(given_ms)
+        chunk_ms = self._chunk_ms(given_ms)
         key = ("between", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
@@ -343,11 +349,11 @@ class ScriptEncoder:
             self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in complete)
         return self._encoded[key]
 
-    def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
+    def silence(self, given_ms: int | None = None) -> tuple[ClientMessage, ...]:
         """Return the audio that an open microphone records in silence; () if the microphone is closed."""
         if not self.detects_turns:
             return ()
-        return (self._append(silence(self.input_format, self._chunk_ms(chunk_ms)), BETWEEN_ID, paced=True),)
+        return (self._append(silence(self.input_format, self._chunk_ms(given_ms)), BETWEEN_ID, paced=True),)
 
     def end_tolerance_ns(self, pcm: Pcm) -> int:
         """Return half of the duration of the last phrase, which is the speech after the last pause of a recording."""
@@ -357,9 +363,9 @@ class ScriptEncoder:
             self._end_tolerances_ns[key] = _ns(last.end - last.begin) // 2
         return self._end_tolerances_ns[key]
 
-    def _chunk_ms(self, chunk_ms: int) -> int:
-        """Return the duration of a chunk in ms: `chunk_ms`, unless a telephony provider prescribes one."""
-        return chunk_ms if self.dialect.frame_ms is None else self.dialect.frame_ms
+    def _chunk_ms(self, given_ms: int | None) -> int:
+        """Return the duration of a chunk in ms: that of the script, unless the provider or the codec prescribes one."""
+        return self.dialect.frame_ms or given_ms or self._default_chunk_ms
 
     def _wire(self, pcm: Pcm) -> bytes:
         key = (pcm.digest, pcm.speech)  # the speech determines the level of the noise

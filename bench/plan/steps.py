@@ -194,7 +194,7 @@ class SoundSettings:
     during: Literal["reply", "silence"] = field_key(
         Choice(("reply", "silence")), "Whether it is played during a reply or during silence.", "reply"
     )
-    chunk_ms: int = field_key(CHUNK, CHUNK_NOTE, 100)
+    chunk_ms: int | None = field_key(CHUNK, CHUNK_NOTE)
     cue: InterruptTrigger | None = field_keys(CUE)
 
     def __post_init__(self) -> None:

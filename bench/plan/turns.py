@@ -405,7 +405,7 @@ class GreetingTurn(ScriptTurn):
 
 
 CHUNK = Integer(20, 200)
-CHUNK_NOTE = "Milliseconds of audio per message."
+CHUNK_NOTE = "Milliseconds of audio per message (default: 100; in a run with telephone or WebRTC targets, their 20)."
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
 SPEECH = StructOf(
     {
@@ -464,7 +464,7 @@ class AudioTurnBase(ScriptTurn):
 
     kind: ClassVar[InputKind] = "audio"
 
-    chunk_ms: int = field_key(CHUNK, CHUNK_NOTE, 100)
+    chunk_ms: int | None = field_key(CHUNK, CHUNK_NOTE)
     response: ResponseSettings = field_keys(RESPONSE)
 
     @property

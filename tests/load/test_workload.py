@@ -34,14 +34,15 @@ from bench.plan.turn_plan import InterruptTrigger
 from bench.record.folder import SCHEMAS
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import links_of
+from bench.services.registry import DIALECTS, links_of
 from bench.services.telephone import TELEPHONE
-from bench.target.target import Credential, EntraSignIn
+from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
+from tests.simulator_process import AUDIO
 from tests.talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
@@ -123,6 +124,20 @@ def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> 
     assert one is twin
     assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
     assert other.dialect is PREVIEW
+
+
+def test_targets_of_one_run_have_chunks_of_one_duration_unless_the_script_sets_it(tmp_path: Path) -> None:
+    """RTP prescribes 20 ms. Otherwise, the end of speech reaches the other target up to 100 ms later."""
+    both = [HERE, replace(HERE, label="webrtc", dialect=DIALECTS["ga-webrtc"])]
+    turn = f"session: {{turn_detection: server_vad}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
+
+    def chunks_ms(text: str, targets: list[Target]) -> list[int]:
+        parts = load_scripts([actor("One", script(talk(tmp_path, text)))])
+        return [fact["chunk_ms"] for fact in script_facts(workloads_of_targets(parts, targets))]
+
+    assert chunks_ms(turn, [HERE]) == [100]
+    assert chunks_ms(turn, both) == [20, 20]
+    assert chunks_ms(f"{turn}    chunk_ms: 40\n", both) == [40, 20]
 
 
 def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bench.base.units import NS_PER_MS
 from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
-from bench.plan.prepared import PreparedScript, PreparedTurn
+from bench.plan.prepared import CHUNK_MS, PreparedScript, PreparedTurn
 from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.record.document import PlannedTurnEntry
 from bench.target.target import Auth, Credential, EntraSignIn, Target, variable_secret
@@ -109,13 +109,21 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
-    """Prepare each target's workload, by its label. Raise UsageError if a script does not suit a target's settings."""
+    """Prepare each target's workload, by its label. Raise UsageError if a script does not suit a target's settings.
+
+    If a target prescribes the duration of a chunk, all others have it too, unless the script sets another. A longer
+    chunk delays the end of speech, so the targets could not be compared.
+    """
+    targets = list(targets)
+    prescribed_ms = (target.dialect.frame_ms for target in targets if target.dialect.frame_ms is not None)
+    chunk_ms = min(prescribed_ms, default=CHUNK_MS)
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     workloads = {}
     for target in targets:
         key = target.dialect, msgspec.json.encode(target.script_settings)
         if key not in prepared:
-            prepared[key] = encode_workload(scripts, target.dialect, target.script_settings, target.settings_source)
+            settings = target.script_settings, target.settings_source
+            prepared[key] = encode_workload(scripts, target.dialect, *settings, chunk_ms=chunk_ms)
         workloads[target.label] = prepared[key]
         for compiled in prepared[key].values():
             if mismatch := target.session_mismatch(compiled.script.session.output):
@@ -124,7 +132,12 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
 
 
 def encode_workload(
-    scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
+    scripts: Scripts,
+    dialect: Dialect,
+    session: Mapping[str, Any] = NO_SETTINGS,
+    source: str = "",
+    *,
+    chunk_ms: int = CHUNK_MS,
 ) -> Workload:
     """Prepare the messages of every script. Raise UsageError if a script does not suit the settings.
 
@@ -133,13 +146,15 @@ def encode_workload(
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
-            prepared[script.name] = _prepared(user, script, dialect, session, source)
+            prepared[script.name] = _prepared(user, script, dialect, session, source, chunk_ms)
     return {key: prepared[script.name] for key, script in scripts.items()}
 
 
-def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> CompiledScript:
+def _prepared(
+    user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str, chunk_ms: int
+) -> CompiledScript:
     try:
-        return CompiledScript(with_target_settings(script, session, source), dialect)
+        return CompiledScript(with_target_settings(script, session, source), dialect, chunk_ms)
     except ScriptError as error:
         if session:
             raise UsageError(f"{source}: {script.name}: {error.error_text}") from error
