@@ -66,7 +66,7 @@ def played(folder: Path, profile: str, *targets: str, script: str = SCRIPT) -> P
     options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
     with running_simulator(*options) as ready:
         (folder / "targets.yaml").write_text(TARGETS.format(url=ready.urls["openai"]), encoding="utf-8")
-        load = ("-u", len(targets), "--sessions", PAIRS)
+        load = ("-u", PAIRS * len(targets), "--sessions", PAIRS)
         result = rtbench("run", "call.yaml", *load, "--targets", ",".join(targets), "--name", "calls", cwd=folder)
         assert result.returncode in ENDS_WELL, result.stderr
     return folder
