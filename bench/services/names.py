@@ -24,3 +24,7 @@ DialectName = Literal[
     TrackName,
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""
+OfferForm = Literal["form", "sdp", "ephemeral"]
+"""The form of the offers over WebRTC: the part of a form, the whole body, or the whole body with an ephemeral key."""
+WITH_CALL_KEY: OfferForm = "ephemeral"
+"""The form that needs a key, which the service issues for calls."""

@@ -21,8 +21,9 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import ConnectTimings, NetworkPath, OfferForm
+from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath
 from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
@@ -150,23 +151,13 @@ class _ClientSecret(msgspec.Struct):
     expires_at: int | None = None
 
 
-class EphemeralKey(NamedTuple):
-    """A key for offers. `expires_s` is in seconds since 1970 UTC; None if the service does not state it."""
-
-    secret: str
-    expires_s: int | None
-
-    def __repr__(self) -> str:
-        return "EphemeralKey(hidden)"
-
-
 def request_key(
     url: str,
     headers: Iterable[tuple[str, str]],
     context: ssl.SSLContext | None,
     limits: Timeouts,
     path: NetworkPath,
-) -> EphemeralKey:
+) -> CallKey:
     """Request an ephemeral key. Raise ConnectError, as `place_call` and `connect` do."""
     parts = urlsplit(url)
     port = parts.port or (80 if context is None else 443)
@@ -180,7 +171,7 @@ def request_key(
     except msgspec.DecodeError as error:
         problem = f"the response to the request of an ephemeral key has no key: {error}"
         raise ConnectError("connect_failed:upgrade", problem) from None
-    return EphemeralKey(found.value, found.expires_at)
+    return CallKey(found.value, found.expires_at)
 
 
 def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> tuple[HttpResponse, SocketRead]:
@@ -207,3 +198,11 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
     if response.status not in ACCEPTED:
         raise refusal(response)
     return response, read
+
+
+EPHEMERAL_KEYS = CallKeyKind(
+    "ephemeral key",
+    "check that the key or token may create client secrets, and that the model exists; with another value of `offer` "
+    "(--offer) no ephemeral key is needed",
+    request_key,
+)
