@@ -304,12 +304,9 @@ class ServiceProbe:
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
-        is_agent = self._script.dialect.peer is Peer.AGENT
-        if is_agent and self._script.dialect.has_track:
-            pass  # the round trip is known at the end of the call
-        elif timeline.facts.is_ready and is_agent:
-            yield round_trip(transport.network())
-        elif timeline.facts.is_ready:
+        is_ready, dialect = timeline.facts.is_ready, self._script.dialect
+        is_agent, has_track = dialect.peer is Peer.AGENT, dialect.has_track
+        if is_ready and not is_agent:
             now_s = utc_ns() / NS_PER_S
             yield check_greeting(self._listener.greeting, timeline.session(), now_s)
             yield from check_retirement(
@@ -321,8 +318,9 @@ class ServiceProbe:
             if self._target.terms.has_backend:
                 yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
+        if is_ready and not has_track:  # otherwise it is known at the end of the call
             yield round_trip(transport.network())
-        else:
+        elif not is_ready and not (is_agent and has_track):
             yield self._refused("session", timeline)
         for step in self._script.steps if with_turn and timeline.facts.is_ready else ():
             if not session.run_step(step):

@@ -40,7 +40,7 @@ _NAMED = {
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
-TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS}
+TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, **agents.TRACKS}
 """The dialects that have the events of calls, too, each with the dialects of such calls."""
 _NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}

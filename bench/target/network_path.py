@@ -68,7 +68,7 @@ def network_path_of(
     # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
-            raise context.refuse(key, "is not on this machine, so TLS is required: use wss://")
+            raise context.refuse(key, f"is not on this machine, so TLS is required: use {link.schemes[1]}://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     problem = "is not used: the connection to the target does not use TLS"
     return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))

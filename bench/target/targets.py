@@ -354,11 +354,13 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
 
 def _address(settings: TargetSettings, names: KeyNames) -> Address:
     address = _address_of_events(settings, names)
-    if settings.transport in (None, WEBSOCKET.transport):
+    tracks = TRACKS.get(address.dialect)
+    wanted = settings.transport if tracks is None or tracks.link is not address.link else tracks.link.transport
+    if wanted in (None, WEBSOCKET.transport):
         return address
-    source, tracks = f"{names['transport']} {settings.transport}", TRACKS.get(address.dialect)
-    if tracks is None or tracks.link.transport != settings.transport:
-        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.transport == settings.transport)
+    source = f"{names['transport']} {wanted}"
+    if tracks is None or tracks.link.transport != wanted:
+        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.transport == wanted)
         raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
     if (package := tracks.link.package) is not None and find_spec(package[0]) is None:
         raise SettingError("transport", f"{source} needs a package that is missing: {package[1]}")

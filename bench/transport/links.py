@@ -12,7 +12,7 @@ from bench.transport.interface import CallKeyKind, Headers, OpenTransport
 from bench.transport.sip.telephone import open_call
 from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
 from bench.transport.websocket import open_websocket
-from bench.wire.service import SIP, WEBRTC, WEBSOCKET, Link
+from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBSOCKET, Link
 
 
 def _over_webrtc(offer_headers: Headers | None) -> OpenTransport:
@@ -21,10 +21,17 @@ def _over_webrtc(offer_headers: Headers | None) -> OpenTransport:
     return partial(open_webrtc, offer_headers=offer_headers)
 
 
+def _agent_over_webrtc(_: Headers | None) -> OpenTransport:
+    from bench.transport.webrtc.agent_call import open_agent_call
+
+    return open_agent_call
+
+
 TRANSPORTS: Mapping[Link, Callable[[Headers | None], OpenTransport]] = {
     WEBSOCKET: lambda _: open_websocket,
     SIP: lambda _: open_call,
     WEBRTC: _over_webrtc,
+    WEBRTC_AGENT: _agent_over_webrtc,
 }
 """For each kind of connection a function that returns what opens its transport. Its argument is the headers of the
 request with an issued key; None if calls need none."""

@@ -71,7 +71,13 @@ WEBRTC = Link(
     codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
-LINKS = (WEBSOCKET, SIP, WEBRTC)
+WEBRTC_AGENT = Link(
+    ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
+    settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
+    package=WEBRTC.package, codecs=WEBRTC.codecs, has_media=True,
+)  # fmt: skip
+"""The link of calls over WebRTC to agents, which have no events."""
+LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_AGENT)
 
 
 class Tracks(NamedTuple):

@@ -31,6 +31,7 @@ from bench.transport.interface import (
     SendReceipt,
     is_loopback,
 )
+from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
@@ -207,10 +208,12 @@ class WebRtcMedia(TrackTransport):
         peer, media = self._peer, self.track.media
         if peer is None or peer.peer is None or media is None:
             return None
-        refused = tuple(each for each in self._candidates if each not in peer.addresses)
+        own = self._local.host
+        same_family = (each for each in self._candidates if (":" in each.host) == (":" in own.host))
+        refused = tuple(each for each in same_family if each not in peer.addresses)
         selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
         return MediaFacts(
-            media.agreed.codec, peer.peer, self._candidates, refused, self._local.host, peer.mapped,
+            media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
             selected_ns - self._answered_ns, keyed_ns - selected_ns,
         )  # fmt: skip
 
@@ -221,6 +224,7 @@ class WebRtcMedia(TrackTransport):
     def check_media(self) -> Iterator[CheckFinding]:
         if (packets := self.network()) is not None:
             yield from check_packets(packets)
+            yield rtcp_round_trip(packets)
 
     def watch(self, on_arrival: Callable[[], bool]) -> None:
         """Let the event loop call a function when packets arrive, until it returns False."""

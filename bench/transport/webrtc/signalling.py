@@ -144,6 +144,38 @@ def place_call(
     return AnsweredCall(response.content, call_id, response.headers)
 
 
+class _JsonAnswer(msgspec.Struct):
+    """The answer to an offer in JSON. `type` and an id of the call (`pc_id`) are of no use here."""
+
+    sdp: str
+
+
+def call_agent(
+    stream: ByteStream,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    offer: bytes,
+    limits: Timeouts,
+    phases: ConnectTimings,
+) -> AnsweredCall:
+    """Send an offer in JSON over an open connection, and wait for the answer, which has no id. Raise as `place_call`.
+
+    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). The
+    offer and the answer contain all candidates, so that no `PATCH` follows.
+    """
+    parts = urlsplit(url)
+    place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
+    body = msgspec.json.encode({"sdp": offer.decode(), "type": "offer"})
+    response, read = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
+    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    try:
+        answer = msgspec.json.decode(response.content, type=_JsonAnswer)
+    except msgspec.DecodeError as error:
+        problem = f"the answer to the offer has no session description: {error}"
+        raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
+    return AnsweredCall(answer.sdp.encode("utf-8", "replace"), "", response.headers)
+
+
 class _ClientSecret(msgspec.Struct):
     """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
 
