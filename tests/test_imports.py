@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps",
         "_datagrams_interpreted", "datagrams", "_loop_interpreted",
         "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "messages_with_media", "media", "rtp_track", "sip", "webrtc",
+        "messages_with_media", "media", "rtp_track", "sip", "webrtc", "links",
     ),
     "bench.load": (
         "simulator_process",

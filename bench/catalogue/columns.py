@@ -38,14 +38,14 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 
 RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and "rtp_" in m.column and not m.of]
 """The columns that are metrics of a telephone call. They are made from the rows of the metrics."""
-SETUP_OF_WEBRTC = ("offer_answered", "ice_connected", "dtls_done")
-"""The instants of the set-up of a call over WebRTC."""
+SETUP_OF_CALLS = ("offer_answered", "ice_connected", "dtls_done")
+"""The instants of the set-up of a call with ICE and DTLS."""
 ADDED = frozenset({
     *RTP_METRICS,
     "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
-    *(f"{instant}_{unit}" for instant in SETUP_OF_WEBRTC for unit in ("at_ns", "uncertainty_ns")),
+    *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
 
@@ -411,7 +411,7 @@ SESSION_INSTANT_GROUPS = (
         "the ends of the phases of connecting; behind a proxy, of the proxy and its tunnel",
     ),
     _arrival("ringing", "180 Ringing, for an agent on a telephone"),
-    _arrival(" ".join(SETUP_OF_WEBRTC), "over WebRTC the answer to the offer, and the ends of ICE and DTLS"),
+    _arrival(" ".join(SETUP_OF_CALLS), "the answer to the offer, and the ends of ICE and DTLS, if a call has them"),
     _arrival(
         "opened",
         "the answer to the upgrade to WebSocket; on a telephone, the agent's answer",

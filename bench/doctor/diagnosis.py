@@ -27,24 +27,10 @@ from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
 from bench.wire.events import EventKind
+from bench.wire.findings import CheckFinding
 from bench.wire.service import RefusedRequest, Signed
 
-FindingState = Literal["pass", "warning", "fail", "skipped"]
-
 NAME_WIDTH, STATE_WIDTH = 16, 8
-
-
-@dataclass(frozen=True)
-class CheckFinding:
-    """The result of one check.
-
-    `message` states what was found, with the measured value. `remedy` is "" if there is nothing to do.
-    """
-
-    name: str
-    result: FindingState
-    message: str
-    remedy: str = ""
 
 
 class CheckedTarget(msgspec.Struct, frozen=True):
@@ -64,11 +50,6 @@ class DoctorDocument(msgspec.Struct, frozen=True):
     result: Literal["pass", "fail"]
     machine: list[CheckFinding]
     targets: list[CheckedTarget]
-
-
-def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding. If `good` is True, the check passes. Otherwise the finding is a warning with the remedy."""
-    return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
 def without_repeated_remedies(

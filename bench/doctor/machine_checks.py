@@ -27,12 +27,13 @@ from bench.base.installation import tool_version
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding, Refusal, explain, warning_unless
+from bench.doctor.diagnosis import Refusal, explain
 from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_timestamps, look_up, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.tls import shake_hands, tls_context
+from bench.wire.findings import CheckFinding, warning_unless
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64

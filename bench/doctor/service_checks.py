@@ -17,11 +17,9 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.pricing import BilledModel, Prices, TurnPricing, tariff_of
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
-    CheckFinding,
     any_failed,
     printable_finding,
     signed_by,
-    warning_unless,
     without_repeated_remedies,
 )
 from bench.doctor.machine_checks import check_network
@@ -46,8 +44,6 @@ from bench.doctor.service_findings import (
     service_clock,
     settings_in,
 )
-from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
-from bench.doctor.webrtc_findings import check_packets, check_path
 from bench.observe.inputs import session_start
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -63,16 +59,18 @@ from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
+from bench.transport.links import CALL_KEYS
+from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.messages_with_media import MessagesWithMedia
-from bench.transport.sip.telephone import TelephoneCall
+from bench.transport.rtp_track import TrackTransport
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import SOUND, Peer
 from bench.wire.events import EventKind, RateLimit, ServerEvent, limits_in
+from bench.wire.findings import CheckFinding, warning_unless
 
 SHOWN_OF_CLAIM = 40
 NO_PASSWORD = "no user and password: an agent that requires them refuses the call"
-NO_REPORT = "the agent has sent no RTCP report about the caller's packets"
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = (KEYLESS, PROXIED)
@@ -128,7 +126,7 @@ def _examine_target(
     for finding in check_network(target, Timeouts()):
         earlier.append(finding)
         yield finding
-    if target.network_path.offer == "ephemeral" and not any_failed(earlier):
+    if target.network_path.has_call_key and not any_failed(earlier):
         yield (call_key := examine_call_key(target, keyring))
         earlier.append(call_key)
     if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
@@ -187,13 +185,14 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
 
 
 def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
-    """Check that the service issues an ephemeral key for calls over WebRTC."""
+    """Check that the service issues a key for calls."""
+    name = CALL_KEYS[target.link].name
     try:
         keyring.open_call_keys()
     except UsageError as error:
-        return _no_token("ephemeral key", error)
+        return _no_token(name, error)
     left = duration_text(keyring.call_key_seconds_left(target))
-    return CheckFinding("ephemeral key", "pass", f"the service issued a key that is valid for {left}")
+    return CheckFinding(name, "pass", f"the service issued a key that is valid for {left}")
 
 
 def _no_token(name: str, error: UsageError) -> CheckFinding:
@@ -243,7 +242,7 @@ class ServiceProbe:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._redact = prices, claims, hide
         self._script = _script(self._target, greets=greets)
-        self._listener, self._packets = ProbeListener(), PacketProbe()
+        self._listener = ProbeListener()
         self.is_unanswered = False
         """True if the agent did not greet. Then the caller has not spoken, and there is no answer to check."""
 
@@ -257,8 +256,8 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-            if isinstance(transport, MessagesWithMedia) and (agreed := transport.facts()) is not None:
-                yield from check_path(agreed, observed)
+            if (call := call_of(transport)) is not None:
+                yield from call.check_answer()
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
@@ -278,7 +277,7 @@ class ServiceProbe:
             return
         Session(self._script, transport, timeline, self._listener, lambda: False).run()
         turn = self._listener.turns[-1] if self._listener.turns else None
-        yield from (media := list(self._media(transport)))
+        yield from (media := list(media_findings(transport)))
         answer = self._answer(turn, timeline.session())
         yield from without_repeated_remedies(answer, media)
         yield from check_unread_messages(timeline.session())
@@ -292,17 +291,9 @@ class ServiceProbe:
             session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
         )
         transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
-        if isinstance(transport, TelephoneCall):
-            transport.track.on_packet = self._packets.add
+        if (call := call_of(transport)) is not None:
+            call.watch_packets()
         return timeline, transport
-
-    def _media(self, transport: Transport) -> Iterator[CheckFinding]:
-        """Yield the findings about the media of a call that has ended."""
-        if isinstance(transport, TelephoneCall) and (facts := transport.facts()) is not None:
-            yield from check_media(facts, transport.network(), self._packets)
-            yield round_trip(transport.network())
-        elif isinstance(transport, MessagesWithMedia) and isinstance(packets := transport.network(), RtpMeasured):
-            yield from check_packets(packets)
 
     @property
     def _reply_format(self) -> AudioFormat | None:
@@ -313,12 +304,9 @@ class ServiceProbe:
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
-        if isinstance(transport, TelephoneCall):
-            if (facts := transport.facts()) is not None:
-                yield from check_call(facts)
-        elif timeline.facts.is_ready and self._script.dialect.peer is Peer.AGENT:
-            yield round_trip(transport.network())
-        elif timeline.facts.is_ready:
+        is_ready, dialect = timeline.facts.is_ready, self._script.dialect
+        is_agent, has_track = dialect.peer is Peer.AGENT, dialect.has_track
+        if is_ready and not is_agent:
             now_s = utc_ns() / NS_PER_S
             yield check_greeting(self._listener.greeting, timeline.session(), now_s)
             yield from check_retirement(
@@ -330,20 +318,21 @@ class ServiceProbe:
             if self._target.terms.has_backend:
                 yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
+        if is_ready and not has_track:  # otherwise it is known at the end of the call
             yield round_trip(transport.network())
-        else:
+        elif not is_ready and not (is_agent and has_track):
             yield self._refused("session", timeline)
         for step in self._script.steps if with_turn and timeline.facts.is_ready else ():
             if not session.run_step(step):
                 break
         session.close()
-        if self._script.dialect.peer is Peer.AGENT and with_turn and timeline.facts.is_ready:
+        if is_agent and with_turn and timeline.facts.is_ready:
             yield from self._call(timeline.session())
             if not self.is_unanswered:  # otherwise the next call is checked, in which the caller speaks
-                yield from self._media(transport)
+                yield from media_findings(transport)
         else:
             yield self._turn(timeline, with_turn=with_turn)
-            yield from self._media(transport)
+            yield from media_findings(transport)
 
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""
@@ -396,13 +385,21 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     return script_of(target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
+def call_of(transport: Transport | None) -> TrackTransport | None:
+    """Return the call whose audio is in RTP packets; None for other transports."""
+    media = transport.media if isinstance(transport, MessagesWithMedia) else transport
+    return media if isinstance(media, TrackTransport) else None
+
+
+def media_findings(transport: Transport) -> Iterator[CheckFinding]:
+    """Yield the findings about the packets of a call that has ended."""
+    if (call := call_of(transport)) is not None:
+        yield from call.check_media()
+
+
 def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:
     if isinstance(network, RtpMeasured):
-        if network.min_rtt_ns is None:
-            has_report = network.peer_expected is not None
-            reason = "no RTCP report of the agent has what it needs (LSR, DLSR)" if has_report else NO_REPORT
-            return CheckFinding("round trip", "skipped", f"unknown: {reason}")
-        return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to the agent's RTP")
+        return rtcp_round_trip(network)
     if network is None:
         return CheckFinding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
     to = "the proxy" if network.scope == "proxy" else "the nearest TCP endpoint"

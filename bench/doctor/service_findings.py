@@ -20,7 +20,7 @@ from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
 from bench.catalogue.outcomes import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, REALTIME_MODELS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
-from bench.doctor.diagnosis import CheckFinding, Refusal, doctor_remedy, explain, warning_unless
+from bench.doctor.diagnosis import Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
@@ -30,6 +30,7 @@ from bench.target.target import Target
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import OTHER_STREAM, Dialect, is_simulated
 from bench.wire.events import RateLimit, TokenUsage, wait_of
+from bench.wire.findings import CheckFinding, warning_unless
 from bench.wire.settings import backend_model
 
 MINUTE_S = 60

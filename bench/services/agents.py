@@ -18,6 +18,7 @@ import msgspec
 from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
+from bench.services.openai import track
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import (
     BINARY,
@@ -28,13 +29,14 @@ from bench.wire.dialect import (
     BinaryMessage,
     CallCodec,
     ClientMessage,
+    Dialect,
     Feature,
     MessageKind,
     Peer,
     decode_again,
 )
 from bench.wire.events import EMPTY, EventKind, ServerEvent, base64_bytes
-from bench.wire.service import Service
+from bench.wire.service import WEBRTC_AGENT, Service, Tracks
 from bench.wire.settings import SessionSettings, UnsupportedSetting
 
 OF_AGENTS = {
@@ -58,6 +60,16 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 )
 """For some outcomes, another outcome that has the same remedy."""
 REMEDIES = OwnRemedies(in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()})
+
+NO_OFFERS = "the server answers no offers in JSON here: check the path, such as /api/offer"
+REMEDIES_OF_OFFERS = OwnRemedies(
+    track.REMEDIES.rows,
+    in_doctor={
+        **REMEDIES.in_doctor,
+        **{outcome: row.remedy for outcome, row in track.REMEDIES.rows.items()},
+        **dict.fromkeys(("connect_failed:404", "connect_failed:405", "connect_failed:upgrade"), NO_OFFERS),
+    },
+)
 
 FRAME_MS = 20
 """The duration of each piece of audio that a telephony provider sends."""
@@ -416,6 +428,44 @@ class PcmAgent(AgentDialect):
         return msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else message
 
 
-PCM = PcmAgent()
+# Calls whose audio is a track
+
+
+class TrackAgent(PcmAgent):
+    """An agent whose audio is in packets. There are no messages."""
+
+    has_track, one_format = True, True
+    settings = AgentDialect.settings - {"extra"}
+    frame_ms = FRAME_MS
+    message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND})
+
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+        return ()
+
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+        return f"cannot be sent: {self.title} receives only audio"
+
+
+class WebRtcAgent(TrackAgent):
+    """An agent that answers an offer in JSON, as pipecat's `SmallWebRTCTransport` does. Its audio is Opus."""
+
+    name = "webrtc"
+    title = "an agent over WebRTC"
+    remedies = REMEDIES_OF_OFFERS
+    input_formats = output_formats = by_name(PCM16)
+
+
+class WebRtcNarrowAgent(WebRtcAgent):
+    """The same agent, whose audio is G.711."""
+
+    name = "webrtc-g711"
+    input_formats = output_formats = by_name(G711_ULAW)
+
+
+PCM, OFFERED = PcmAgent(), WebRtcAgent()
 AGENTS: tuple[AgentDialect, ...] = (TWILIO, ACS, PCM)
-SERVICES = tuple(Service(agent.name, agent.title, agent, "ws://localhost:5050/ws") for agent in (ACS, TWILIO, PCM))
+SERVICES = (
+    *(Service(agent.name, agent.title, agent, "ws://localhost:5050/ws") for agent in (ACS, TWILIO, PCM)),
+    Service(OFFERED.name, OFFERED.title, OFFERED, "http://localhost:7860/api/offer", links=(WEBRTC_AGENT,)),
+)
+TRACKS: Mapping[Dialect, Tracks] = {OFFERED: Tracks(WEBRTC_AGENT, OFFERED, WebRtcNarrowAgent())}

@@ -6,8 +6,8 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
-TrackName = Literal["ga-webrtc", "ga-webrtc-g711"]
-"""The dialects of calls over WebRTC. The keys `transport` and `codec` of a target select them."""
+TrackName = Literal["ga-webrtc", "ga-webrtc-g711", "webrtc-g711"]
+"""The dialects of calls over WebRTC that the keys `transport` and `codec` of a target select."""
 DialectName = Literal[
     "ga",
     "preview",
@@ -21,6 +21,11 @@ DialectName = Literal[
     "glm",
     "stepfun",
     AgentName,
+    "webrtc",
     TrackName,
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""
+OfferForm = Literal["form", "sdp", "ephemeral"]
+"""The form of the offers over WebRTC: the part of a form, the whole body, or the whole body with an ephemeral key."""
+WITH_CALL_KEY: OfferForm = "ephemeral"
+"""The form that needs a key, which the service issues for calls."""

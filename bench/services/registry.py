@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import UNFINISHED
@@ -20,11 +20,11 @@ from bench.services.gemini import service as gemini
 from bench.services.names import DialectName
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
+from bench.services.openai.track import GA_TRACKS
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Dialect
-from bench.wire.service import WEBSOCKET, Link, Route, Service
+from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
 
 SERVICES: Mapping[str, Service] = {
     service.name: service
@@ -35,21 +35,14 @@ SERVICES: Mapping[str, Service] = {
 }
 
 
-class Track(NamedTuple):
-    """The dialects of calls over WebRTC, by their codec."""
-
-    opus: Dialect
-    g711: Dialect
-
-
 _NAMED = {
     dialect.name: dialect
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
-TRACKS: Mapping[Dialect, Track] = {GA: Track(GA_TRACK, GA_NARROW_TRACK)}
-"""The dialects that a service also has over WebRTC, each with the dialects of such calls."""
-_NAMED |= {dialect.name: dialect for track in TRACKS.values() for dialect in track}
+TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, **agents.TRACKS}
+"""The dialects that have the events of calls, too, each with the dialects of such calls."""
+_NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}
 """The dialects by the names that users type."""
 

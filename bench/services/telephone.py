@@ -7,7 +7,7 @@ audio in binary messages with the session, one for each packet. A pressed key is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -46,9 +46,9 @@ from bench.catalogue.outcomes import (
     OutcomeRow,
     OwnRemedies,
 )
-from bench.services.agents import AUDIO, FRAME_MS, AgentDialect, PcmAgent
+from bench.services.agents import AUDIO, AgentDialect, TrackAgent
 from bench.wire.audio import G711_ULAW, by_name
-from bench.wire.dialect import AwaitedEvent, ClientMessage, MessageKind
+from bench.wire.dialect import ClientMessage, MessageKind
 from bench.wire.service import SIP, Service
 from bench.wire.settings import SessionSettings
 
@@ -206,20 +206,14 @@ REMEDIES = OwnRemedies(ROWS, _of_refusal)
 KEY = "dtmf"
 
 
-class Telephone(PcmAgent):
+class Telephone(TrackAgent):
     """An agent that answers a telephone. The transport converts its audio to PCMA, if the call agreed on it."""
 
     name = "sip"
     title = "an agent on a telephone"
-    has_track, remedies = True, REMEDIES
-    one_format = True
-    settings = AgentDialect.settings - {"extra"}
-    frame_ms = FRAME_MS
+    remedies = REMEDIES
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, KEY: MessageKind.RAW})
-
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        return ()
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         return AgentDialect.unsupported_event(self, event, settings)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit
@@ -20,39 +18,17 @@ from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
 from bench.target.target import Target
-from bench.transport.interface import ConnectTimings, NetworkPath, OpenTransport, Transport
+from bench.transport.interface import ConnectTimings, Transport
+from bench.transport.links import TRANSPORTS
 from bench.transport.loop_monitor import LoopMonitor
-from bench.transport.sip.telephone import open_call
 from bench.transport.tls import tls_context
-from bench.transport.websocket import open_websocket
 from bench.wire.dialect import Peer
 from bench.wire.events import with_arrival
-from bench.wire.service import SIP, WEBRTC, WEBSOCKET, Link
 
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
 MAX_CHALLENGE_CHARACTERS = 300
-
-
-def open_webrtc_call(
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    context: ssl.SSLContext | None,
-    limits: Timeouts,
-    phases: ConnectTimings,
-    path: NetworkPath,
-    subprotocols: Sequence[str] = (),
-    offer_headers: Iterable[tuple[str, str]] | None = None,
-) -> Transport:
-    """Open a call over WebRTC, as `OpenTransport` does. Only such calls need the package of its import."""
-    from bench.transport.webrtc.call import open_webrtc
-
-    return open_webrtc(url, headers, context, limits, phases, path, subprotocols, offer_headers)
-
-
-TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call, WEBRTC: open_webrtc_call}
-"""The functions that open a transport, by the kind of connection."""
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
@@ -86,10 +62,11 @@ class Dialer:
         own = self.target.connection_headers(call_id)
         headers = [*own, *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
-        opens = TRANSPORTS[self.target.link]
-        if self.target.network_path.offer == "ephemeral":
+        offer_headers = None
+        if self.target.network_path.has_call_key:
             call_key = self._authorization(self._keyring.call_header, limits, phases)
-            opens = partial(open_webrtc_call, offer_headers=[*own, *([call_key] if call_key else [])])
+            offer_headers = [*own, *([call_key] if call_key else [])]
+        opens = TRANSPORTS[self.target.link](offer_headers)
         try:
             transport = opens(
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols

@@ -106,8 +106,10 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     parts = split_url(url, "url", source)
     host, own_path = parts.hostname or "", parts.path.rstrip("/")
     path = known_path(own_path)
-    if parts.scheme in (link.schemes[0] for link in links) and not is_loopback(host):
-        raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
+    schemes = next((link.schemes for link in links if parts.scheme == link.schemes[0]), None)
+    if schemes is not None and not is_loopback(host):
+        local = f"{schemes[0]}:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
+        raise refuse(f"must begin with {schemes[1]}://: {local}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
@@ -120,8 +122,9 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     link = link_at(parts.scheme, known, dialect)
     if link is None:
         usual = links_of(dialect)[0]
+        form = f"begin with {usual.schemes[1]}://" if usual.address_form == "URL" else f"be a {usual.address_form}"
         reason = f"because the dialect {dialect.name} is for {usual.peers}"
-        raise refuse(f"must be a {usual.address_form}, {reason}, e.g. {usual.example}")
+        raise refuse(f"must {form}, {reason}, e.g. {usual.example}{_other_dialects(parts.scheme, names)}")
     if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, known, source)
     is_behind_gateway = path != own_path
@@ -135,6 +138,12 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, source)
     return replace(_address(parts, resource, dialect, known, notices), link=link)
+
+
+def _other_dialects(scheme: str, names: KeyNames) -> str:
+    """Return the remedy for a URL whose scheme only another dialect has; "" if none has it."""
+    others = [name for name, dialect in DIALECTS.items() if any(scheme in each.schemes for each in links_of(dialect))]
+    return f"; {scheme}:// is for {names['dialect']} {either(others)}" if len(others) == 1 else ""
 
 
 def telephone_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
+from bench.files.validation import either
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
 from bench.target.sip_uri import sip_uri
 from bench.target.target import Address, Credential
@@ -22,7 +23,7 @@ from bench.target.target_settings import SettingError, SettingsContext, TargetSe
 from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
 from bench.transport.media.rtp import OPUS
 from bench.transport.sip.messages import parse_host_port
-from bench.wire.service import SIP, WEBSOCKET
+from bench.wire.service import LINKS, WEBSOCKET, Link
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "http": ("http", 80, True),
@@ -45,22 +46,20 @@ def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path to a target, notices to show). Raise SettingError."""
-    if settings.offer is not None and "offer" not in address.link.settings:
-        raise context.refuse("offer", "is only for calls over WebRTC (transport: webrtc)")
-    if address.link.address_form == "SIP URI":
+    link = address.link
+    for key in dict.fromkeys(key for each in LINKS if each.has_media for key in each.settings):
+        if key not in (*link.settings, *WEBSOCKET.settings) and getattr(settings, key) is not None:
+            having = either(f"{each.title} ({each.selector})" for each in LINKS if key in each.settings)
+            raise context.refuse(key, f"is only for {having}")
+    if link.address_form == "SIP URI":
         return _telephone_path(settings, context, address)
-    for key in SIP.settings:
-        if key not in address.link.settings and getattr(settings, key) is not None:
-            raise context.refuse(key, "is only for telephone calls (sip: addresses)")
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
-    if proxy is not None and address.link.has_media:
-        raise context.refuse("proxy", "must be none for calls over WebRTC, whose audio does not pass a proxy")
-    direct = _direct_path(settings, context)
+    if proxy is not None and link.has_media:
+        raise context.refuse("proxy", f"must be none for {link.title}, whose audio does not pass a proxy")
     path = replace(
-        direct,
-        codecs=(OPUS,) if settings.codec is None and address.link.has_media else direct.codecs,
+        _direct_path(settings, context, link),
         proxy=proxy,
-        srtp=address.link.has_media,
+        srtp=link.has_media,
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
@@ -69,13 +68,13 @@ def network_path_of(
     # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
-            raise context.refuse(key, "is not on this machine, so TLS is required: use wss://")
+            raise context.refuse(key, f"is not on this machine, so TLS is required: use {link.schemes[1]}://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     problem = "is not used: the connection to the target does not use TLS"
     return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
-def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkPath:
+def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link) -> NetworkPath:
     """Return what all links have in common: the certificates, the address, and the settings of media."""
     return NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
@@ -83,7 +82,7 @@ def _direct_path(settings: TargetSettings, context: SettingsContext) -> NetworkP
         client_key=_client_key(settings, context),
         address=_ip_address(settings.resolve, context),
         rtp_ports=_rtp_ports(settings.rtp_ports, context),
-        codecs=DIRECT.codecs if settings.codec is None else (settings.codec.upper(),),
+        codecs=link.codecs if settings.codec is None else (settings.codec.upper(),),
         call_hosts=_call_hosts(settings.call_hosts or (), context),
         offer=settings.offer or DIRECT.offer,
     )
@@ -101,7 +100,7 @@ def _telephone_path(
     text, _ = fill_variables(settings.proxy or "", context.environ, "proxy", "proxy")
     proxy = None if text in ("", NONE) else sip_uri(text, "proxy", context.names)
     tls = address.tls or (proxy is not None and proxy.tls)
-    direct = _direct_path(settings, context)
+    direct = _direct_path(settings, context, address.link)
     path = replace(
         direct,
         address=direct.address or (address.zoned if proxy is None else proxy.address),

@@ -37,9 +37,8 @@ from bench.files.validation import (
     field_key,
     struct_of,
 )
-from bench.services.names import DialectName, TrackName
+from bench.services.names import DialectName, OfferForm, TrackName
 from bench.transport.challenges import TOKEN_CHARACTER
-from bench.transport.interface import OfferForm
 
 if TYPE_CHECKING:
     from bench.catalogue.pricing import Prices

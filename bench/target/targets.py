@@ -23,6 +23,7 @@ from bench.base.errors import Mistakes, ScriptError, UsageError
 from bench.base.installation import tool_version
 from bench.catalogue.pricing import Prices, prices_of
 from bench.files.sanitize import excerpt
+from bench.files.validation import either
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, TRACKS, scope_of
 from bench.target.address import (
@@ -62,7 +63,7 @@ from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS, opus_problem
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
-from bench.wire.service import BASIC, BEARER, MODEL, WEBRTC, Service
+from bench.wire.service import BASIC, BEARER, MODEL, WEBSOCKET, Service
 from bench.wire.settings import merged
 
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
@@ -353,21 +354,21 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
 
 def _address(settings: TargetSettings, names: KeyNames) -> Address:
     address = _address_of_events(settings, names)
-    if settings.transport != "webrtc":
+    tracks = TRACKS.get(address.dialect)
+    wanted = settings.transport if tracks is None or tracks.link is not address.link else tracks.link.transport
+    if wanted in (None, WEBSOCKET.transport):
         return address
-    track, source = TRACKS.get(address.dialect), names["transport"]
-    if track is None:
-        known = " or ".join(each.name for each in TRACKS)
-        raise SettingError("transport", f"{source} webrtc needs the dialect {known}, not {address.dialect.name}")
-    if find_spec("OpenSSL") is None:
-        raise SettingError(
-            "transport", f"{source} webrtc needs a package that is missing: pip install 'rtbench[webrtc]'"
-        )
+    source = f"{names['transport']} {wanted}"
+    if tracks is None or tracks.link.transport != wanted:
+        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.transport == wanted)
+        raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
+    if (package := tracks.link.package) is not None and find_spec(package[0]) is None:
+        raise SettingError("transport", f"{source} needs a package that is missing: {package[1]}")
     if settings.codec not in (None, OPUS.lower()):
-        return replace(address, dialect=track.g711, link=WEBRTC)
+        return replace(address, dialect=tracks.g711, link=tracks.link)
     if (problem := opus_problem()) is not None:
         raise SettingError("codec", f"{names['codec']} opus needs {problem}")
-    return replace(address, dialect=track.opus, link=WEBRTC)
+    return replace(address, dialect=tracks.opus, link=tracks.link)
 
 
 def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:

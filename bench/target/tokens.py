@@ -1,8 +1,8 @@
 """The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
 
 There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
-half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used. The
-ephemeral key of a target, with which it places calls over WebRTC, is renewed in the same way.
+half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used. A key
+that the service of a target issues for its calls is renewed in the same way.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from bench.target.identity import (
 from bench.target.network_path import proxy_secrets
 from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.transport.gevent_patch import with_timeout
+from bench.transport.links import CALL_KEYS
 from bench.transport.tls import tls_context
-from bench.transport.webrtc.signalling import request_key
 from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
@@ -50,12 +50,8 @@ MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 MIN_KEY_LIFE_S = 60
-"""The life of an ephemeral key whose end the service does not state: the shortest one of the services."""
-ENTRA, CALL_KEYS = "signing in through Entra ID", "the renewal of the ephemeral key"
-CALL_KEY_REMEDY = (
-    "check that the key or token may create client secrets, and that the model exists; with another value of `offer` "
-    "(--offer) no ephemeral key is needed"
-)
+"""The life of an issued key whose end the service does not state: the shortest one of the services."""
+ENTRA = "signing in through Entra ID"
 
 NoteIncident = Callable[[str, str], None]
 """A callback for incidents of the load generator outside of its sessions: (kind, one line of text)."""
@@ -102,13 +98,18 @@ class Keyring:
             for sign_in in sign_ins
         }
         self._call_keys = {
-            target.label: TokenRenewer(partial(self._fetched_call_key, target), call_key_error, CALL_KEYS, note)
+            target.label: TokenRenewer(
+                partial(self._fetched_call_key, target),
+                partial(call_key_error, target),
+                f"the renewal of the {CALL_KEYS[target.link].name}",
+                note,
+            )
             for target in targets
-            if target.network_path.offer == "ephemeral"
+            if target.network_path.has_call_key
         }
 
     def open(self) -> None:
-        """Fetch every token and ephemeral key, and start to renew them. Raise UsageError, with one line, on a refusal.
+        """Fetch every token and issued key, and start to renew them. Raise UsageError, with one line, on a refusal.
 
         This blocks on networks and processes. So call it after gevent has patched them, or when nothing else runs.
         """
@@ -124,7 +125,7 @@ class Keyring:
             sign_in.open()
 
     def open_call_keys(self) -> None:
-        """Request the ephemeral keys. Raise UsageError, as `open` does."""
+        """Request the keys for calls. Raise UsageError, as `open` does."""
         for renewer in self._call_keys.values():
             renewer.open()
 
@@ -139,7 +140,7 @@ class Keyring:
         return None if auth is None else auth.header()
 
     def call_header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """Return (name, value) of the header with the ephemeral key of a target; None if it has none.
+        """Return (name, value) of the header with the issued key of a target; None if it has none.
 
         Block while no key is valid, and raise ConnectError `connect_failed:token` after `limit_s`.
         """
@@ -147,20 +148,20 @@ class Keyring:
         return None if renewer is None else renewer.token(limit_s).bearer.header()
 
     def call_key_seconds_left(self, target: Target) -> float:
-        """Return the remaining life of a target's ephemeral key."""
+        """Return the remaining life of a target's issued key."""
         token = self._call_keys[target.label].current_token
         return 0.0 if token is None else _left_s(token)
 
     def _fetched_call_key(self, target: Target, retries: int) -> Token:
-        """Return a new ephemeral key of a target. Raise SignInError."""
+        """Return a new key for the calls of a target. Raise SignInError."""
         limits, path = Timeouts(), target.network_path
         context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
         try:
             own = self.header(target, limits.upgrade)
             headers = [*target.connection_headers(""), *([own] if own else [])]
-            key = request_key(target.url, headers, context, limits, path)
+            key = CALL_KEYS[target.link].request(target.url, headers, context, limits, path)
         except ConnectError as error:
-            raise call_key_error(error) from None
+            raise call_key_error(target, error) from None
         expires_s = math.ceil(utc_ns() / NS_PER_S + MIN_KEY_LIFE_S) if key.expires_s is None else key.expires_s
         return read_token(key.secret, expires_s, "client_secrets")
 
@@ -202,9 +203,10 @@ class Keyring:
             renewer.close()
 
 
-def call_key_error(error: Exception) -> SignInError:
-    """Return a one-line error for a request of an ephemeral key."""
-    return SignInError(f"no ephemeral key for calls over WebRTC ({error})", CALL_KEY_REMEDY)
+def call_key_error(target: Target, error: Exception) -> SignInError:
+    """Return a one-line error for a request of a key for calls."""
+    keys = CALL_KEYS[target.link]
+    return SignInError(f"no {keys.name} for {target.link.title} ({error})", keys.remedy)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
+from bench.services.names import WITH_CALL_KEY, OfferForm
 from bench.wire.connection import (
     Connected,
     ConnectionClosed,
@@ -37,6 +38,8 @@ MAX_MESSAGE_MIB = 16
 """The default maximum size of a message. The largest messages of services have one hundredth of this size."""
 
 
+Headers = Iterable[tuple[str, str]]
+"""The names and values of headers."""
 OnMessage = Callable[[ReceivedMessage], bool]
 """A handler of messages. It must not block. It returns True if the listener must act now."""
 
@@ -124,9 +127,6 @@ class Proxy:
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
-OfferForm = Literal["form", "sdp", "ephemeral"]
-
-
 @dataclass(frozen=True)
 class NetworkPath:
     """The network path to a service.
@@ -138,7 +138,7 @@ class NetworkPath:
     `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
     Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
     although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
-    form of the offers over WebRTC: the part of a form, the whole body, or the whole body with an ephemeral key.
+    form of the request that places a call.
     """
 
     proxy: Proxy | None = None
@@ -155,6 +155,11 @@ class NetworkPath:
     call_hosts: tuple[tuple[str, int | None], ...] = ()
     may_leave: bool = False
     offer: OfferForm = "form"
+
+    @property
+    def has_call_key(self) -> bool:
+        """True if calls need a key that the service issues for calls."""
+        return self.offer == WITH_CALL_KEY
 
     @property
     def proxy_name(self) -> str | None:
@@ -316,7 +321,7 @@ class Transport(Protocol):
 
 
 OpenTransport = Callable[
-    [str, Iterable[tuple[str, str]], ssl.SSLContext | None, Timeouts, ConnectTimings, NetworkPath, Sequence[str]],
+    [str, Headers, ssl.SSLContext | None, Timeouts, ConnectTimings, NetworkPath, Sequence[str]],
     Transport,
 ]
 """A function that opens a transport, for each kind of connection.
@@ -325,3 +330,25 @@ Its arguments are the URL, the headers, the context for TLS (None if the URL nee
 it sets, of which the last one is `opened`, the path, and the subprotocols to offer. It raises ConnectError with an
 outcome: `connect_failed:<stage or status>`, `throttled:handshake`, `timeout:<stage>`.
 """
+
+
+class CallKey(NamedTuple):
+    """A key that a service issued for calls. `expires_s` is in seconds since 1970 UTC; None if it is not stated."""
+
+    secret: str
+    expires_s: int | None
+
+    def __repr__(self) -> str:
+        return "CallKey(hidden)"
+
+
+class CallKeyKind(NamedTuple):
+    """A kind of keys that services issue for calls: its name, the remedy for a refusal, and the request of one.
+
+    The arguments of `request` are the URL, the headers, the context for TLS, the limits and the path, as those of
+    `OpenTransport`. It raises ConnectError.
+    """
+
+    name: str
+    remedy: str
+    request: Callable[[str, Headers, ssl.SSLContext | None, Timeouts, NetworkPath], CallKey]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
@@ -24,6 +24,7 @@ from bench.transport.media.rtp import StreamNumbers, is_report
 from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
+from bench.wire.findings import CheckFinding
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
@@ -183,6 +184,17 @@ class TrackTransport:
         self._closed: ConnectionClosed | None = None
         self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
+
+    def watch_packets(self) -> None:
+        """Store from now on what the checks need to know of each packet."""
+
+    def check_answer(self) -> Iterator[CheckFinding]:
+        """Yield the findings about what an open call has agreed."""
+        raise NotImplementedError
+
+    def check_media(self) -> Iterator[CheckFinding]:
+        """Yield the findings about the packets of a call that has ended."""
+        raise NotImplementedError
 
     def now_ns(self) -> int:
         return monotonic_ns()

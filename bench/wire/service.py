@@ -22,11 +22,13 @@ class Link:
 
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
     `opened` states in messages that a connection is open. `peers` and `example` describe what has such addresses.
-    `settings` are the keys of targets that only some links have. `credential` is presented in a header of the first
-    request, or as a digest of user and password if the peer demands it. `is_http` is True if an HTTP request opens the
-    connection. `is_tls_by_scheme` is False if a later hop may require TLS although the scheme does not. `has_media` is
-    True if audio travels in RTP packets, which need ports of their own. `sockets` is the number of sockets that a
-    session needs.
+    `settings` are the keys of targets that only some links have. `title` names such connections. `transport` is the
+    value of that key of targets which selects it; "" if only the scheme does. `package` is the module that it needs,
+    with the command that installs it; None if it needs none. `codecs` are those that calls offer by default.
+    `credential` is presented in a header of the first request, or as a digest of user and password if the peer demands
+    it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop may
+    require TLS although the scheme does not. `has_media` is True if audio travels in RTP packets, which need ports of
+    their own. `sockets` is the number of sockets that a session needs.
     """
 
     schemes: tuple[str, str]
@@ -35,6 +37,10 @@ class Link:
     peers: str
     example: str
     settings: tuple[str, ...]
+    title: str
+    transport: str = ""
+    package: tuple[str, str] | None = None
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
     address_form: Literal["URL", "SIP URI"] = "URL"
     credential: Literal["header", "digest"] = "header"
     is_http: bool = True
@@ -42,22 +48,48 @@ class Link:
     has_media: bool = False
     sockets: int = 1
 
+    @property
+    def selector(self) -> str:
+        """What selects such a connection, for messages."""
+        return f"transport: {self.transport}" if self.transport else f"{self.schemes[0]}: addresses"
+
 
 WEBSOCKET = Link(
     ("ws", "wss"), ("upgrade", "session", "turn"), "HTTP 101", "WebSocket servers", "wss://HOST/PATH",
-    settings=("compression", "max_message_mib"),
+    settings=("compression", "max_message_mib"), title="WebSocket connections", transport="websocket",
 )  # fmt: skip
 SIP = Link(
     ("sip", "sips"), ("call", "turn"), "the call was answered", "telephones", "sip:agent@sip.example.com",
-    settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"),
+    settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"), title="telephone calls",
     address_form="SIP URI", credential="digest", is_http=False, is_tls_by_scheme=False, has_media=True, sockets=3,
 )  # fmt: skip
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts", "offer"), has_media=True, sockets=2,
+    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts", "offer"),
+    title="calls over WebRTC", transport="webrtc", package=("OpenSSL", "pip install 'rtbench[webrtc]'"),
+    codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
+WEBRTC_AGENT = Link(
+    ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
+    settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
+    package=WEBRTC.package, codecs=WEBRTC.codecs, has_media=True,
+)  # fmt: skip
+"""The link of calls over WebRTC to agents, which have no events."""
+LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_AGENT)
+
+
+class Tracks(NamedTuple):
+    """The dialects of calls whose audio is a track next to the events, by its codec, and their kind of connection."""
+
+    link: Link
+    opus: Dialect
+    g711: Dialect
+
+    @property
+    def by_codec(self) -> tuple[Dialect, ...]:
+        return self.opus, self.g711
 
 
 class KeyHeader(NamedTuple):

@@ -25,11 +25,11 @@ from rtbench.cli.options import argument, option
 from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
-    from bench.doctor.diagnosis import CheckFinding
     from bench.plan.prepared import PreparedScript
     from bench.probe import ReplyAudioListener
     from bench.record.replay import ReplayedSession
     from bench.target.target import Target
+    from bench.wire.findings import CheckFinding
 
 MAX_WIDTH = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
@@ -117,11 +117,12 @@ def doctor(
     from bench.transport.gevent_patch import patch
 
     patch()
-    from bench.doctor.diagnosis import CheckFinding, any_failed
+    from bench.doctor.diagnosis import any_failed
     from bench.doctor.machine_checks import check_machine
     from bench.doctor.service_checks import examine, examine_offline
     from bench.target.price_table import load_price_table
     from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
+    from bench.wire.findings import CheckFinding
 
     targets, unnamed = [], ""
     try:

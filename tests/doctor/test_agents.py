@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.catalogue.outcomes import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
-from bench.doctor.diagnosis import CheckFinding, doctor_remedy, without_repeated_remedies
+from bench.doctor.diagnosis import doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
     check_answer,
@@ -19,6 +19,7 @@ from bench.doctor.service_findings import (
 from bench.observe.observation import TurnObservation
 from bench.services.agents import PCM
 from bench.wire.audio import G711_ULAW, PCM16_16K
+from bench.wire.findings import CheckFinding
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
 LIMIT = "within 12 s (timeout `first_delta`)"

@@ -15,8 +15,6 @@ from bench.catalogue.outcomes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVIC
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
-    CheckFinding,
-    FindingState,
     Refusal,
     any_failed,
     explain,
@@ -38,6 +36,7 @@ from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.transport.interface import NetworkPath, Proxy
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Dialect
+from bench.wire.findings import CheckFinding, FindingState
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bench.base.cpu import Priority
 from bench.base.installation import tool_version
-from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import (
     clock_resolution,
     installation,
@@ -22,6 +21,7 @@ from bench.doctor.machine_checks import (
     processors,
     timestamps,
 )
+from bench.wire.findings import CheckFinding
 
 FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
     # (a finding; its result, its text, and its remedy)

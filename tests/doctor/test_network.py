@@ -12,12 +12,12 @@ import pytest
 
 from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
-from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import check_network
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import NetworkPath, Proxy
+from bench.wire.findings import CheckFinding
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.certificates import HOUR, write_client
 from tests.transport.echo_server import serving

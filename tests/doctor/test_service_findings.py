@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.pricing import Prices, TurnPricing
-from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
     check_delegating_reply,
@@ -36,6 +35,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import SIMULATOR_VALUE
 from bench.wire.events import RateLimit, TokenUsage
+from bench.wire.findings import CheckFinding
 from tests.doctor.targets import build_target
 from tests.helpers import MS, S, build_observation
 

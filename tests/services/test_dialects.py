@@ -294,7 +294,7 @@ def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect
 def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None:
     registered = {d for service in SERVICES.values() for d in (service.dialect, *(r.dialect for r in service.routes))}
 
-    assert set(DIALECTS.values()) == registered | {dialect for track in TRACKS.values() for dialect in track}
+    assert set(DIALECTS.values()) == registered | {dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
     assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
 
 

@@ -12,6 +12,7 @@ from bench.services.registry import SERVICES
 from bench.session import dial
 from bench.target.target import Target
 from bench.target.tokens import Keyring
+from bench.transport import links
 from bench.transport.interface import ConnectTimings
 from bench.wire.service import WEBSOCKET, Link
 from tests.helpers import resolve_target
@@ -19,7 +20,7 @@ from tests.memory_transport import MemoryTransport
 
 OFFER = Link(
     ("http", "https"), ("offer", "turn"), "HTTP 201", "media servers", "https://HOST/PATH",
-    settings=("rtp_ports",), has_media=True, sockets=2,
+    settings=("rtp_ports",), title="calls by offer", has_media=True, sockets=2,
 )  # fmt: skip
 URL = "https://api.openai.com/v1/realtime?model=m"
 
@@ -40,7 +41,7 @@ def test_the_row_of_the_link_opens_its_transport(monkeypatch: pytest.MonkeyPatch
         calls.append((url, dict(headers)["Authorization"]))
         return MemoryTransport(lambda message: ())
 
-    monkeypatch.setitem(dial.TRANSPORTS, OFFER, open_offer)  # type: ignore[arg-type]
+    monkeypatch.setitem(links.TRANSPORTS, OFFER, lambda _: open_offer)  # type: ignore[arg-type]
     known = target()
     dial.Dialer(known, Keyring([known])).open(Timeouts(), ConnectTimings())
 

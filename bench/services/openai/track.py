@@ -21,6 +21,7 @@ from bench.services.openai.events import EventReader
 from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
 from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
+from bench.wire.service import WEBRTC, Tracks
 from bench.wire.settings import SessionSettings
 
 AUDIO = "audio"
@@ -225,3 +226,4 @@ class GaNarrowTrack(GaTrack):
 
 
 GA_TRACK, GA_NARROW_TRACK = GaTrack(), GaNarrowTrack()
+GA_TRACKS = Tracks(WEBRTC, GA_TRACK, GA_NARROW_TRACK)

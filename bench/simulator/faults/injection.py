@@ -21,7 +21,7 @@ import numpy as np
 from msgspec import structs
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.simulator.faults.kinds import ALL, BY_TELEPHONE, BY_WEBRTC, OF_RESPONSES, Fault
+from bench.simulator.faults.kinds import ALL, KINDS, OF_RESPONSES, Fault
 from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
 
@@ -53,7 +53,7 @@ class EndResponse:
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
 """An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do what its kind
 states."""
-OF_CALLS = (*BY_TELEPHONE, *BY_WEBRTC)
+OF_CALLS = frozenset(name for name, kind in KINDS.items() if kind.calls)
 """The kinds of faults that no WebSocket has."""
 RefusalForm = Literal["http", "event", "sip"]
 """The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade, or a SIP response."""

@@ -105,10 +105,7 @@ IN_RESPONSE = ("response", "first_delta", "next_delta")
 DELTAS = ("first_delta", "next_delta")
 IDENTITY = "identity"
 EXPIRED = "expired"
-BY_WEBRTC = ("dead_candidate", "no_dtls", "bad_fingerprint")
-"""The kinds that only calls over WebRTC have."""
-BY_TELEPHONE = ("early_media", "one_way", "other_port", "hold", "new_port")
-"""The kinds that only telephone calls have, except refusals."""
+BY_TELEPHONE, OVER_WEBRTC = "by telephone", "over WebRTC"
 OF_AUDIO = ("session", "first_delta", "next_delta")
 """The places in a telephone call after its answer."""
 STATUSES = {int(status) for status in HTTPStatus}
@@ -124,13 +121,17 @@ WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit its times."""
+    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit its times.
+
+    `calls` are the only calls that have it; "" if it is a refusal, or if WebSockets have it.
+    """
 
     note: str
     places: Sequence[str]
     default: str
     keys: Mapping[str, Field[Any]]
     when: Sequence[str]
+    calls: str = ""
 
     @property
     def fields(self) -> Mapping[str, Field[Any]]:
@@ -163,6 +164,10 @@ def _kind(note: str, places: Sequence[str], default: str | None = None, /, **key
     return FaultKind(note, places, default or places[0], keys, when)
 
 
+def _kind_of_calls(calls: str, note: str, *places: Any, **keys: Field[Any]) -> FaultKind:
+    return replace(_kind(f"{note}; only {calls}", *places, **keys), calls=calls)
+
+
 KINDS: dict[str, FaultKind] = {
     "refused": FaultKind("no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
@@ -193,27 +198,31 @@ KINDS: dict[str, FaultKind] = {
         status=Field(Integer(400, 699), "the status", default=486),
         **WAIT,
     ),
-    "early_media": _kind(
-        "audio before the answer, after SIP 183; only by telephone",
+    "early_media": _kind_of_calls(
+        BY_TELEPHONE,
+        "audio before the answer, after SIP 183",
         ("upgrade",),
         duration_s=Field(Number(0.001, 3_600), "duration until the answer", default=2.0),
         audio=Field(Choice(("ring_tone", "silence")), "the audio", default="ring_tone"),
     ),
-    "one_way": _kind("the agent's audio does not reach the caller; only by telephone", ("upgrade",)),
-    "other_port": _kind(
-        "the agent sends its audio from another port than its SDP names; only by telephone", ("upgrade",)
+    "one_way": _kind_of_calls(BY_TELEPHONE, "the agent's audio does not reach the caller", ("upgrade",)),
+    "other_port": _kind_of_calls(
+        BY_TELEPHONE, "the agent sends its audio from another port than its SDP names", ("upgrade",)
     ),
-    "hold": _kind(
-        "the agent puts the caller on hold (re-INVITE), and resumes; only by telephone",
+    "hold": _kind_of_calls(
+        BY_TELEPHONE,
+        "the agent puts the caller on hold (re-INVITE), and resumes",
         OF_AUDIO,
         "next_delta",
         duration_s=Field(Number(0.001, 3_600), "duration of the hold", default=2.0),
     ),
-    "new_port": _kind("a re-INVITE moves the agent's audio to another port; only by telephone", OF_AUDIO, "next_delta"),
-    "dead_candidate": _kind("no packet reaches the address in the answer; only over WebRTC", ("upgrade",)),
-    "no_dtls": _kind("the simulator sends no DTLS; only over WebRTC", ("upgrade",)),
-    "bad_fingerprint": _kind(
-        "the DTLS certificate does not have the fingerprint in the answer; only over WebRTC", ("upgrade",)
+    "new_port": _kind_of_calls(
+        BY_TELEPHONE, "a re-INVITE moves the agent's audio to another port", OF_AUDIO, "next_delta"
+    ),
+    "dead_candidate": _kind_of_calls(OVER_WEBRTC, "no packet reaches the address in the answer", ("upgrade",)),
+    "no_dtls": _kind_of_calls(OVER_WEBRTC, "the simulator sends no DTLS", ("upgrade",)),
+    "bad_fingerprint": _kind_of_calls(
+        OVER_WEBRTC, "the DTLS certificate does not have the fingerprint in the answer", ("upgrade",)
     ),
     **{name: _kind(note, ("upgrade",), **(WAIT if name in BEFORE_UPGRADE else {})) for name, note in NOTES.items()},
     "close": _kind(
@@ -281,6 +290,11 @@ KINDS: dict[str, FaultKind] = {
         duration_s=Field(Number(0.001, 3_600), "the delay", default=10.0),
     ),
 }
+
+
+def kinds_of_calls(calls: str) -> frozenset[str]:
+    """Return the kinds that only such calls have."""
+    return frozenset(name for name, kind in KINDS.items() if kind.calls == calls)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
@@ -27,16 +27,19 @@ from bench.transport.interface import (
     bracketed,
 )
 from bench.transport.media.call_media import CallMedia
+from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
+from bench.transport.sip.checks import PacketProbe, check_call, check_media
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
 from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import BinaryMessage
+from bench.wire.findings import CheckFinding
 
 READ_PERIOD_NS = 20 * NS_PER_MS
 """The maximum time between two reads of the audio of an open call. Each packet has the kernel's timestamp. So a late
@@ -85,6 +88,7 @@ class TelephoneCall(TrackTransport):
 
     def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
         super().__init__(RtpTrack(signalling.local.host, path.rtp_ports))
+        self._packets = PacketProbe()
         host, port = signalling.local.host.partition("%")[0], signalling.local.port
         self._signalling = signalling
         signalling.listener = self
@@ -283,6 +287,19 @@ class TelephoneCall(TrackTransport):
         media = HostPort(agreed.address, agreed.port)
         has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
         return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.digest.has_answered, media, self._peer)
+
+    def watch_packets(self) -> None:
+        self.track.on_packet = self._packets.add
+
+    def check_answer(self) -> Iterator[CheckFinding]:
+        if (facts := self.facts()) is not None:
+            yield from check_call(facts)
+
+    def check_media(self) -> Iterator[CheckFinding]:
+        facts, packets = self.facts(), self.network()
+        if facts is not None and packets is not None:
+            yield from check_media(facts, packets, self._packets)
+            yield rtcp_round_trip(packets)
 
     def network(self) -> RtpMeasured | None:
         """Return the numbers of packets, and the hosts that only the peer named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,8 +31,10 @@ from bench.transport.interface import (
     SendReceipt,
     is_loopback,
 )
-from bench.transport.messages_with_media import MediaFacts, MessagesWithMedia
+from bench.transport.media.checks import rtcp_round_trip
+from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
@@ -40,6 +42,7 @@ from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.signalling import events_url, place_call
 from bench.transport.websocket import open_websocket
 from bench.wire.connection import ConnectionClosed, RtpMeasured
+from bench.wire.findings import CheckFinding
 
 PAUSE_NS = 2 * NS_PER_S
 """The time without audio after which media time continues as real time. A process that did not run for a shorter time
@@ -87,7 +90,7 @@ def open_webrtc(
         stream.close()
     phases.set_instant("opened")
     messages.handshake = phases.connected(messages.handshake.headers)
-    return MessagesWithMedia(messages, media, media.watch, media.facts)
+    return MessagesWithMedia(messages, media, media.watch)
 
 
 def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
@@ -136,6 +139,7 @@ class WebRtcMedia(TrackTransport):
         self._watcher: Any = None
         self._candidates: tuple[HostPort, ...] = ()
         """The addresses that the answer names."""
+        self._answered_ns = 0
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
 
@@ -150,7 +154,7 @@ class WebRtcMedia(TrackTransport):
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
         remote_candidates = permitted_candidates(remote.candidates, service, path)
         self._candidates = tuple(each.address for each in remote.candidates)
-        now_ns = monotonic_ns()
+        now_ns, self._answered_ns = monotonic_ns(), phases.instants["offer_answered"]
         ice = ControllingAgent(
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
         )
@@ -204,9 +208,23 @@ class WebRtcMedia(TrackTransport):
         peer, media = self._peer, self.track.media
         if peer is None or peer.peer is None or media is None:
             return None
-        refused = tuple(each for each in self._candidates if each not in peer.addresses)
         own = self._local.host
-        return MediaFacts(media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped)
+        same_family = (each for each in self._candidates if (":" in each.host) == (":" in own.host))
+        refused = tuple(each for each in same_family if each not in peer.addresses)
+        selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
+        return MediaFacts(
+            media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
+            selected_ns - self._answered_ns, keyed_ns - selected_ns,
+        )  # fmt: skip
+
+    def check_answer(self) -> Iterator[CheckFinding]:
+        if (facts := self.facts()) is not None:
+            yield from check_path(facts)
+
+    def check_media(self) -> Iterator[CheckFinding]:
+        if (packets := self.network()) is not None:
+            yield from check_packets(packets)
+            yield rtcp_round_trip(packets)
 
     def watch(self, on_arrival: Callable[[], bool]) -> None:
         """Let the event loop call a function when packets arrive, until it returns False."""

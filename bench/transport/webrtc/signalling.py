@@ -21,8 +21,9 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import ConnectTimings, NetworkPath, OfferForm
+from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath
 from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
@@ -143,21 +144,43 @@ def place_call(
     return AnsweredCall(response.content, call_id, response.headers)
 
 
+class _JsonAnswer(msgspec.Struct):
+    """The answer to an offer in JSON. `type` and an id of the call (`pc_id`) are of no use here."""
+
+    sdp: str
+
+
+def call_agent(
+    stream: ByteStream,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    offer: bytes,
+    limits: Timeouts,
+    phases: ConnectTimings,
+) -> AnsweredCall:
+    """Send an offer in JSON over an open connection, and wait for the answer, which has no id. Raise as `place_call`.
+
+    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). The
+    offer and the answer contain all candidates, so that no `PATCH` follows.
+    """
+    parts = urlsplit(url)
+    place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
+    body = msgspec.json.encode({"sdp": offer.decode(), "type": "offer"})
+    response, read = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
+    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    try:
+        answer = msgspec.json.decode(response.content, type=_JsonAnswer)
+    except msgspec.DecodeError as error:
+        problem = f"the answer to the offer has no session description: {error}"
+        raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
+    return AnsweredCall(answer.sdp.encode("utf-8", "replace"), "", response.headers)
+
+
 class _ClientSecret(msgspec.Struct):
     """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
 
     value: str
     expires_at: int | None = None
-
-
-class EphemeralKey(NamedTuple):
-    """A key for offers. `expires_s` is in seconds since 1970 UTC; None if the service does not state it."""
-
-    secret: str
-    expires_s: int | None
-
-    def __repr__(self) -> str:
-        return "EphemeralKey(hidden)"
 
 
 def request_key(
@@ -166,7 +189,7 @@ def request_key(
     context: ssl.SSLContext | None,
     limits: Timeouts,
     path: NetworkPath,
-) -> EphemeralKey:
+) -> CallKey:
     """Request an ephemeral key. Raise ConnectError, as `place_call` and `connect` do."""
     parts = urlsplit(url)
     port = parts.port or (80 if context is None else 443)
@@ -180,7 +203,7 @@ def request_key(
     except msgspec.DecodeError as error:
         problem = f"the response to the request of an ephemeral key has no key: {error}"
         raise ConnectError("connect_failed:upgrade", problem) from None
-    return EphemeralKey(found.value, found.expires_at)
+    return CallKey(found.value, found.expires_at)
 
 
 def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> tuple[HttpResponse, SocketRead]:
@@ -207,3 +230,11 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
     if response.status not in ACCEPTED:
         raise refusal(response)
     return response, read
+
+
+EPHEMERAL_KEYS = CallKeyKind(
+    "ephemeral key",
+    "check that the key or token may create client secrets, and that the model exists; with another value of `offer` "
+    "(--offer) no ephemeral key is needed",
+    request_key,
+)

@@ -26,8 +26,6 @@ from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.session.dial import Dialer
 from bench.simulator.faults.kinds import (
-    BY_TELEPHONE,
-    BY_WEBRTC,
     EVERYWHERE,
     KINDS,
     OF_RESPONSES,
@@ -184,6 +182,6 @@ def test_each_fault_is_tested_at_each_possible_place() -> None:
     elsewhere = {
         (kind, place)
         for kind, place in able
-        if kind in ("refused", "sip", *BY_TELEPHONE, *BY_WEBRTC) or place in ("identity", *OF_TRANSCRIPTS)
+        if kind in ("refused", "sip") or KINDS[kind].calls or place in ("identity", *OF_TRANSCRIPTS)
     }
     assert able - elsewhere == tried

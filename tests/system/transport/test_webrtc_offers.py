@@ -10,11 +10,12 @@ import pytest
 
 from bench.base.errors import ConnectError, UsageError
 from bench.catalogue.timeouts import Timeouts
+from bench.services.names import OfferForm
 from bench.session.dial import Dialer
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
-from bench.transport.interface import ConnectTimings, OfferForm
+from bench.transport.interface import ConnectTimings
 from tests.simulator_process import GUARD_S, Ready, running_simulator
 
 KEY, LIFE_S = "a-key-of-the-test", 2

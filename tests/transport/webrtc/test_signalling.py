@@ -13,7 +13,8 @@ from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, OfferForm
+from bench.services.names import OfferForm
+from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.webrtc.call import permitted_candidates
 from bench.transport.webrtc.ice import Candidate
 from bench.transport.webrtc.signalling import call_id_of, call_request, events_url, key_request, place_call

@@ -22,13 +22,13 @@ import numpy as np
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
-from bench.simulator.faults.kinds import BY_TELEPHONE, Fault
+from bench.simulator.faults.kinds import BY_TELEPHONE, Fault, kinds_of_calls
 from bench.simulator.profile import PacketPathSettings
 from bench.simulator.server_events import Json, OutgoingEvent
 from bench.simulator.services.agents import FRAME_MS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan
 
-IN_CALL = frozenset({*BY_TELEPHONE, "close", "reset", "hang", "freeze", "drop", "duplicate", "reorder"})
+IN_CALL = frozenset({*kinds_of_calls(BY_TELEPHONE), "close", "reset", "hang", "freeze", "drop", "duplicate", "reorder"})
 """The kinds that a telephone call can have, except refusals."""
 INTO_WORD_NS = 300 * NS_PER_MS
 NORMAL, ABNORMAL = 1000, 1006

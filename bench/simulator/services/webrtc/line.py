@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.simulator import refusals
-from bench.simulator.faults.kinds import BY_WEBRTC
+from bench.simulator.faults.kinds import OVER_WEBRTC, kinds_of_calls
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.serving.credentials import check_credentials
 from bench.simulator.serving.service import AcceptedUpgrade, ServerState, SimulatedService, UpgradeRequest
@@ -35,6 +35,7 @@ KEY_LIFE_S = 600
 """The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator live shorter."""
 MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
+OWN_FAULTS = kinds_of_calls(OVER_WEBRTC)
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _PART = re.compile(rb'name="(sdp|session)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
@@ -84,7 +85,7 @@ class WebRtcLine:
         offer, model = self._offered(request, body)
         if key is not None:
             model = key.model
-        faults = injector.faults("upgrade", at_ns, BY_WEBRTC, None) if injector is not None else ()
+        faults = injector.faults("upgrade", at_ns, OWN_FAULTS, None) if injector is not None else ()
         from bench.simulator.services.webrtc.call import SimulatedCall  # its package is optional
 
         try:

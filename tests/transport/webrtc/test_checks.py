@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.doctor.diagnosis import Refusal, explain
-from bench.doctor.webrtc_findings import check_packets, check_path
-from bench.observe.observation import SessionObservation
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
-from bench.transport.messages_with_media import MediaFacts
+from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.wire.connection import RtpMeasured
 
 OWN, SERVICE, OTHER = HostPort("10.0.0.2", 16_384), HostPort("203.0.113.4", 3_478), HostPort("10.9.9.9", 9)
-TIMES = {"connect_ice": 30 * NS_PER_MS, "connect_dtls": 60 * NS_PER_MS}
-OBSERVED = cast("SessionObservation", SimpleNamespace(metrics_ns=lambda: TIMES))
 
 
 def facts(*refused: HostPort, mapped: HostPort | None = OWN) -> MediaFacts:
-    return MediaFacts("PCMU", SERVICE, (SERVICE, *refused), refused, OWN, mapped)
+    times = {"ice_ns": 30 * NS_PER_MS, "dtls_ns": 60 * NS_PER_MS}
+    return MediaFacts("PCMU", SERVICE, (SERVICE, *refused), refused, OWN, mapped, **times)
 
 
 def test_the_path_names_the_address_that_answers_and_a_nat() -> None:
-    by_name = {each.name: each for each in check_path(facts(mapped=HostPort("198.51.100.7", 40_000)), OBSERVED)}
+    by_name = {each.name: each for each in check_path(facts(mapped=HostPort("198.51.100.7", 40_000)))}
 
     assert {each.result for each in by_name.values()} == {"pass"}
     assert by_name["UDP"].message == (
@@ -38,7 +34,7 @@ def test_the_path_names_the_address_that_answers_and_a_nat() -> None:
 
 
 def test_candidates_without_packets_are_named_with_the_setting_that_permits_them() -> None:
-    first, *_ = check_path(facts(*[OTHER] * 9), OBSERVED)
+    first, *_ = check_path(facts(*[OTHER] * 9))
 
     assert (first.result, first.name) == ("warning", "candidates")
     assert first.message.count("10.9.9.9:9") == 5

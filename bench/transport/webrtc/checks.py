@@ -1,16 +1,15 @@
-"""Findings about the audio of a call over WebRTC: the candidates, the address that answers, and its packets. Pure."""
+"""The checks of the audio of a call over WebRTC: the candidates, the address that answers, and its packets. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.doctor.diagnosis import CheckFinding
-from bench.doctor.telephone_findings import packets_at_agent, received_packets
-from bench.observe.observation import SessionObservation
 from bench.transport.interface import HostPort, authority
-from bench.transport.messages_with_media import MediaFacts
+from bench.transport.media.checks import packets_at_agent, received_packets
 from bench.wire.connection import RtpMeasured
+from bench.wire.findings import CheckFinding
 
 MAX_NAMED = 5
 """The maximum number of addresses that a finding names."""
@@ -22,20 +21,36 @@ UNHEARD = "the service reports none of the caller's packets: let firewalls and N
 UNPERMITTED = "if these addresses belong to your deployment, permit them with `call_hosts` of the target (--call-hosts)"
 
 
-def check_path(facts: MediaFacts, observed: SessionObservation) -> Iterator[CheckFinding]:
+class MediaFacts(NamedTuple):
+    """What a call agreed about its audio.
+
+    `peer` is the address that ICE selected from `candidates`, of which those in `refused` get no packets. `mapped` is
+    the address of this side, as the peer sees it; None if it is unknown, and `own` is that of its socket. `ice_ns` and
+    `dtls_ns` are the durations of ICE and of DTLS.
+    """
+
+    codec: str
+    peer: HostPort
+    candidates: tuple[HostPort, ...]
+    refused: tuple[HostPort, ...]
+    own: HostPort
+    mapped: HostPort | None
+    ice_ns: int
+    dtls_ns: int
+
+
+def check_path(facts: MediaFacts) -> Iterator[CheckFinding]:
     """Yield the findings about the path of the audio of a call that was connected."""
     names = f"the answer names {len(facts.candidates)} for UDP"
     if facts.refused:
         yield CheckFinding("candidates", "warning", f"{names}; no packet goes to {_named(facts.refused)}", UNPERMITTED)
     else:
         yield CheckFinding("candidates", "pass", names)
-    metrics = observed.metrics_ns()
-    ice, dtls = (f"{metrics[name] / NS_PER_MS:.1f} ms" for name in ("connect_ice", "connect_dtls"))
-    message = f"{_text(facts.peer)} answers after {ice}"
+    message = f"{_text(facts.peer)} answers after {facts.ice_ns / NS_PER_MS:.1f} ms"
     if facts.mapped is not None and facts.mapped != facts.own:
         message += f"; a NAT maps {_text(facts.own)} to {_text(facts.mapped)}"
     yield CheckFinding("UDP", "pass", message)
-    yield CheckFinding("DTLS", "pass", f"keys of SRTP after {dtls}")
+    yield CheckFinding("DTLS", "pass", f"keys of SRTP after {facts.dtls_ns / NS_PER_MS:.1f} ms")
     yield CheckFinding("codec", "pass", facts.codec)
 
 

@@ -1,4 +1,4 @@
-"""Findings about the media of a telephone call: the codec, the packets and their sources, and the clock. Pure."""
+"""The checks of the audio of a telephone call: the codec, the packets and their sources, and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import numpy.typing as npt
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import NO_MEDIA, OUTCOMES, UNSENT
-from bench.doctor.diagnosis import CheckFinding, warning_unless
 from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import is_address
+from bench.transport.media.checks import packets_at_agent, received_packets
 from bench.transport.media.offset import MAX_DRIFT_PPM
 from bench.transport.media.rtp import CODECS, TIMESTAMPS, parse_packet
 from bench.transport.sip.call_record import CallFacts
 from bench.wire.connection import RtpMeasured
+from bench.wire.findings import CheckFinding, warning_unless
 
-MAX_LOSS, MAX_JITTER_NS = 0.01, 30 * NS_PER_MS
-"""The limits above which callers hear the network: a share of packets, and the jitter of RFC 3550."""
 MAX_PACKETS, MAX_SOURCES = 10_000, 100
 """The maximum numbers of packets and of sources that are stored."""
 MIN_CLOCK_PACKETS = 100
@@ -39,8 +38,6 @@ SYMMETRIC = (
     "the agent is behind NAT or a media relay: let it name in SDP the address from which it sends, because firewalls "
     "may open only that one"
 )
-UNREACHED = "the agent may not hear its caller: check that UDP passes to the address and port in the agent's SDP"
-NETWORK = "check the network between this machine and the agent: its Wi-Fi, VPN, and load; a caller hears gaps"
 UNCOUNTED = (
     "let the timestamps of the agent's RTP count the time in which it sends nothing (RFC 3550 §5.1): some receivers "
     "drop its audio after each pause; within an answer, its speech is not ready in time"
@@ -137,11 +134,9 @@ def check_call(facts: CallFacts) -> Iterator[CheckFinding]:
     yield CheckFinding("codec", "pass", f"{facts.codec}, {encryption}, {keys}")
 
 
-def check_media(facts: CallFacts, packets: RtpMeasured | None, probe: PacketProbe) -> Iterator[CheckFinding]:
+def check_media(facts: CallFacts, packets: RtpMeasured, probe: PacketProbe) -> Iterator[CheckFinding]:
     """Yield the findings about the packets of a call that has ended. `packets` are those at its end."""
     yield _source(facts, probe)
-    if packets is None:
-        return
     yield received_packets(packets) if probe.sources else CheckFinding("packets", "skipped", "unknown: none arrived")
     if packets.uncounted_pauses:
         message = f"its RTP stopped {packets.uncounted_pauses:,} × for longer than its timestamps say"
@@ -182,25 +177,6 @@ def _source(facts: CallFacts, probe: PacketProbe) -> CheckFinding:
     return CheckFinding("media", "pass", f"RTP arrives from {source}, as the SDP names it")
 
 
-def received_packets(packets: RtpMeasured) -> CheckFinding:
-    missing = packets.lost + packets.late
-    message = f"{missing:,} of {packets.expected:,} missing or late, {_jitter(packets.jitter_ns)}"
-    good = missing <= MAX_LOSS * packets.expected and packets.jitter_ns <= MAX_JITTER_NS
-    return warning_unless(good, "packets", message, NETWORK)
-
-
-def packets_at_agent(packets: RtpMeasured) -> CheckFinding:
-    """Check what the agent reports about the caller's packets."""
-    name = "packets at agent"
-    if packets.peer_expected is None or packets.peer_lost is None or packets.peer_jitter_ns is None:
-        return CheckFinding(name, "skipped", "unknown: the agent sent no RTCP report about them")
-    message = f"{packets.peer_lost:,} of {packets.peer_expected:,} missing, {_jitter(packets.peer_jitter_ns)}, by RTCP"
-    if packets.peer_lost >= packets.peer_expected:
-        return CheckFinding(name, "warning", message, UNREACHED)
-    good = packets.peer_lost <= MAX_LOSS * packets.peer_expected and packets.peer_jitter_ns <= MAX_JITTER_NS
-    return warning_unless(good, name, message, NETWORK)
-
-
 def _clock(drift: tuple[float, float] | None) -> CheckFinding:
     if drift is None:
         return CheckFinding(
@@ -213,10 +189,6 @@ def _clock(drift: tuple[float, float] | None) -> CheckFinding:
     side = "slower" if ppm > 0 else "faster"
     message = f"the agent's clock is {abs(ppm):,.0f} ppm {side} than this machine's (±{bound_ppm:,.0f})"
     return warning_unless(abs(ppm) - bound_ppm <= MAX_DRIFT_PPM, "media clock", message, OTHER_CLOCK)
-
-
-def _jitter(jitter_ns: int) -> str:
-    return f"jitter {jitter_ns / NS_PER_MS:.1f} ms"
 
 
 def _is_private(host: str) -> bool:

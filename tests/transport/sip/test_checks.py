@@ -11,10 +11,10 @@ import pytest
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.doctor.service_checks import round_trip
-from bench.doctor.telephone_findings import PacketProbe, check_call, check_media
 from bench.transport.interface import HostPort
 from bench.transport.media.rtp import RtpPacket, build_packet
 from bench.transport.sip.call_record import CallFacts
+from bench.transport.sip.checks import PacketProbe, check_call, check_media
 from bench.wire.connection import RtpMeasured
 
 PUBLIC, PRIVATE, RELAY = "198.51.100.7", "10.0.0.5", "203.0.113.9"
@@ -26,7 +26,7 @@ GOOD = RtpMeasured(1_000, 2, 3, 4 * NS_PER_MS, 1_000, 900, 1, 2 * NS_PER_MS)
 @pytest.fixture(autouse=True)
 def _documentation_addresses_are_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the addresses of PRIVATE are private. The addresses for documentation are public in these tests."""
-    monkeypatch.setattr("bench.doctor.telephone_findings._is_private", lambda host: host == PRIVATE)
+    monkeypatch.setattr("bench.transport.sip.checks._is_private", lambda host: host == PRIVATE)
 
 
 def facts(media: str = PUBLIC, **changes: Any) -> CallFacts:
