@@ -9,13 +9,18 @@ from functools import cache
 from bench.simulator.profile import AgentSettings, Profile, default_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
-from bench.simulator.services.agents import WIRES, AgentBehaviour
+from bench.simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import constant, session_parts
 
 FORMAT: AudioFormatName = "pcm16@16000"
+
+
+def wire_of(way: str) -> AgentWire:
+    """Return the protocol of a way to call an agent. The audio of a telephone call is exchanged without packets."""
+    return TelephoneWire("g711_ulaw") if way == "sip" else WIRES[way](FORMAT)
 
 
 def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
@@ -37,7 +42,7 @@ class Agent:
     """
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
-        self.behaviour = AgentBehaviour(WIRES[way](FORMAT), session_parts(profile, replies()))
+        self.behaviour = AgentBehaviour(wire_of(way), session_parts(profile, replies()))
         self.behaviour.open(at_ns)
         self.said: list[OutgoingEvent] = []
 

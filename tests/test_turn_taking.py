@@ -1,4 +1,4 @@
-"""The pause at which simulated services cut their callers off, found from conversations in virtual time."""
+"""The pause at which simulated services cut callers off, and how often, from conversations in virtual time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.simulator.profile import default_profile
 from bench.simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
+from reports.analysis.summary.metrics import CANCELLED_SPLIT, rate_of
 from reports.statistics.cut_off_pause import cut_off_pause
+from reports.statistics.quantiles import CONFIDENCE
 from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 from tests.talking import Simulator, talked
 
-SILENCE_MS = 700
-LADDER_MS = range(300, 901, 40)
+SILENCE_MS = {"ga": 700, "twilio": AGENT_SILENCE_MS, "sip": AGENT_SILENCE_MS}
+"""The silence that ends a turn of each simulated service, which is no pause of the ladder."""
+LADDER_MS = range(320, 1_081, 40)
 
 
 def write(folder: Path, detection: str, pauses: str, greeting: str = "") -> Path:
@@ -37,40 +40,64 @@ steps:
     return path
 
 
-def cut_off_pause_of(turns: list[TurnObservation]) -> float:
-    known = [turn for turn in turns if turn.cut_off is not None or turn.outcome == "cancelled:turn_detected"]
-    cut = [bool(turn.cut_off or turn.vad_splits or turn.outcome == "cancelled:turn_detected") for turn in known]
-    pauses = np.array([turn.speech_pause_ns for turn in known], float) / MS
-    return cut_off_pause(pauses, np.array(cut, float), np.arange(len(known))).value
+def was_cut_off(turn: TurnObservation) -> bool:
+    return bool(turn.cut_off or turn.vad_splits) or turn.outcome == CANCELLED_SPLIT
 
 
-def test_the_cut_off_pause_of_a_service_is_the_silence_of_its_vad_within_20_ms(tmp_path: Path) -> None:
-    turns = []
-    for pause_ms in LADDER_MS:
-        detection = f"{{type: server_vad, silence_duration_ms: {SILENCE_MS}}}"
-        script = CompiledScript(load_script(write(tmp_path, detection, str(pause_ms))), DIALECTS["ga"])
-        turns += talked(script.prepare_session(0, 0), Simulator(DIALECTS["ga"], default_profile(), 1)).turns[:1]
+def talk(folder: Path, way: str, pause_ms: int) -> tuple[TurnObservation, bool]:
+    """Return a turn with this pause, from a conversation in virtual time, and whether it was really cut off.
 
-    assert [turn.speech_pause_ns for turn in turns] == [pause_ms * MS for pause_ms in LADDER_MS]
-    assert cut_off_pause_of(turns) == pytest.approx(SILENCE_MS, abs=20)
+    A turn with an agent is if the agent sent at least three frames of sound (60 ms) before the speech ended. An agent
+    that stops earlier was not heard: its replies begin with silence.
+    """
+    if way == "ga":
+        path = write(folder, f"{{type: server_vad, silence_duration_ms: {SILENCE_MS[way]}}}", str(pause_ms))
+        script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)
+        turn = talked(script, Simulator(DIALECTS[way], default_profile(), 1)).turns[0]
+        return turn, pause_ms > SILENCE_MS[way]
+    path = write(folder, "full_duplex", str(pause_ms), "  - wait_for: greeting")
+    script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)
+    transport = Transport(way, build_profile())
+    session, timeline, listening = seated(script, transport)
+    timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
+    session.run()
+    turn = listening.turns[1]
+    in_turn = range(turn.start_ns, turn.instants["speech_end"])
+    sounding = [sent for sent in transport.agent.said if sent.audible_byte is not None and sent.due_ns in in_turn]
+    return turn, len(sounding) >= 3
 
 
-@pytest.mark.parametrize("way", ["pcm", "twilio"])
-def test_the_cut_off_pause_of_an_agent_that_answers_each_silence_is_this_silence_within_20_ms(
-    tmp_path: Path, way: str
+Ladder = tuple[int, list[tuple[TurnObservation, bool]]]
+"""The silence that ends a turn of a simulated service, and a turn with each pause of the ladder."""
+
+
+@pytest.fixture(scope="module", params=SILENCE_MS)
+def ladder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ladder:
+    folder = tmp_path_factory.mktemp(request.param)
+    return SILENCE_MS[request.param], [talk(folder, request.param, pause_ms) for pause_ms in LADDER_MS]
+
+
+def test_the_cut_off_pause_is_the_silence_that_ends_a_turn_within_20_ms(ladder: Ladder) -> None:
+    silence_ms, talks = ladder
+    cut = np.array([was_cut_off(turn) for turn, _ in talks], float)
+
+    assert [turn.speech_pause_ns for turn, _ in talks] == [pause_ms * MS for pause_ms in LADDER_MS]
+    found = cut_off_pause(np.array(LADDER_MS, float), cut, np.arange(len(talks)))
+    assert found.value == pytest.approx(silence_ms, abs=20)
+
+
+def test_the_interval_of_the_share_of_cut_off_turns_covers_the_true_share_in_95_percent_of_runs(
+    ladder: Ladder,
 ) -> None:
-    turns = []
-    for pause_ms in LADDER_MS:
-        script = CompiledScript(
-            load_script(write(tmp_path, "full_duplex", str(pause_ms), "  - wait_for: greeting")), DIALECTS[way]
-        )
-        transport = Transport(way, build_profile())
-        session, timeline, listening = seated(script.prepare_session(0, 0), transport)
-        timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
-        session.run()
-        turns += listening.turns[1:2]
+    _, talks = ladder
+    cut, truth = (np.array(column) for column in zip(*((was_cut_off(turn), true) for turn, true in talks), strict=True))
+    rng, runs, covered = np.random.default_rng(5), 400, 0
+    for _ in range(runs):
+        drawn = rng.integers(0, len(talks), 120)
+        found = rate_of(cut[drawn], np.repeat(np.arange(40), 3), CONFIDENCE)
+        covered += found.low <= truth.mean() <= found.high
 
-    assert cut_off_pause_of(turns) == pytest.approx(AGENT_SILENCE_MS, abs=20)
+    assert 0.95 * runs - 1.65 * (0.95 * 0.05 * runs) ** 0.5 <= covered < runs
 
 
 def test_a_session_uses_one_of_several_pauses_and_each_pause_has_its_exact_length(tmp_path: Path) -> None:

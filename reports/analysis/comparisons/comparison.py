@@ -12,6 +12,7 @@ from msgspec import Meta
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.measurements import Shift, measured, shift_of, step_changes
+from reports.analysis.comparisons.turn_taking import ComparedTurnTaking, compared_turn_taking
 from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
@@ -145,6 +146,12 @@ class Comparison:
         method = self.method
         how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.targets, self.comparisons, how)
+
+    @cached_property
+    def turn_taking(self) -> ComparedTurnTaking:
+        """The turn-taking of the targets; empty without pauses in the caller's speech."""
+        method = self.method
+        return compared_turn_taking(self.targets, Inference(method.level, rate_run_sd=method.rate_run_sd))
 
     @property
     def exit_status(self) -> VerdictStatus:

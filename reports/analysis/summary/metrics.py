@@ -37,7 +37,7 @@ from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
 from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
-from reports.statistics.rates import ratio_of
+from reports.statistics.rates import PerCluster, ratio_of
 from reports.statistics.typical_change import theil_sen
 
 ALL = "all"
@@ -275,11 +275,17 @@ def ratio_in(
     """Return the number of events divided by the number of units, with an interval at this confidence. `events`,
     `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
     """
-    if not events.size:
-        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = dense_codes(sessions)
-    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, units).astype(np.float64)))
-    tail = (1 - confidence) / 2
+    totals = np.bincount(codes, events).astype(np.float64), np.bincount(codes, units).astype(np.float64)
+    return share_of(totals, confidence)
+
+
+def share_of(totals: PerCluster, confidence: float) -> ShareEstimate:
+    """Return the share of events in the turns of all sessions, with an interval at this confidence."""
+    events, units = totals
+    if not units.any():
+        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
+    ratio, tail = ratio_of(totals), (1 - confidence) / 2
     return ShareEstimate(int(events.sum()), int(units.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 

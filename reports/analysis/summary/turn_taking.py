@@ -6,8 +6,8 @@ A turn is cut off in a pause if a reply is played, or if the service commits the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from reports.statistics.quantiles import CONFIDENCE
 MAX_RUNGS = 12
 NO_ANSWER = ("timeout:end_of_turn", "timeout:first_delta")
 """The outcomes of a turn that the service did not answer."""
+TurnEvent = Literal["cut_off", "no_answer", "false_reply", "false_yield", "yielded"]
+"""What may happen in a turn. `TurnTakingStep` describes each."""
+EVENTS: tuple[TurnEvent, ...] = get_args(TurnEvent)
+EventsOfTurns = Mapping[TurnEvent, Floats]
+"""For each event 1 for a turn in which it happened, 0 for others; NaN if it could not happen or is unknown."""
 MEDIAN_DELAYS = {"end_of_turn_delay_ms": "end_of_turn_delay", "voice_to_voice_ms": VOICE_TO_VOICE}
 
 
@@ -80,15 +85,31 @@ class TurnTaking(JsonEntry, frozen=True, kw_only=True):
 
 def turn_taking(turns: TurnArrays) -> TurnTaking:
     """Return the turn-taking of a run whose script has speech with pauses of a set length."""
-    pauses = turns.column("speech_pause_ns") / NS_PER_MS
-    if np.isnan(pauses).all():
+    if not has_pauses(turns):
         return TurnTaking(ladders=(), steps=())
-    cut = cut_off_in(turns)
-    return TurnTaking(ladders=tuple(_ladders(turns, pauses, cut)), steps=tuple(_steps(turns, cut)))
+    events = events_of(turns)
+    ladders = (ladder_of(turns, turns.target == index, name, events) for index, name in enumerate(turns.targets))
+    return TurnTaking(ladders=tuple(filter(None, ladders)), steps=tuple(_steps(turns, events)))
 
 
-def cut_off_in(turns: TurnArrays) -> Floats:
-    """Return 1 for each turn that was cut off, 0 for others; NaN if it is unknown, or if the turn has no VAD."""
+def has_pauses(turns: TurnArrays) -> bool:
+    """Return whether the speech of a turn has a pause of a set length."""
+    return not np.isnan(turns.column("speech_pause_ns")).all()
+
+
+def events_of(turns: TurnArrays) -> EventsOfTurns:
+    """Return what happened in each turn. Turns that did not end have no event."""
+    unanswered = turns.frame["outcome"].isin(NO_ANSWER).to_numpy()[turns.rows]
+    return {
+        "cut_off": _cut_off(turns),
+        "no_answer": np.where(turns.kind != UNFINISHED, unanswered, np.nan),
+        "false_reply": rate_counts(turns, "false_reply_rate")[0],
+        "false_yield": rate_counts(turns, "false_yield_rate")[0],
+        "yielded": rate_counts(turns, "yield_rate")[0],
+    }
+
+
+def _cut_off(turns: TurnArrays) -> Floats:
     cut = turns.column("cut_off")
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(turns.column("false_yield") > 0)
     is_cut = (cut > 0) | (turns.value("vad_splits") > 0) | cancelled
@@ -96,28 +117,32 @@ def cut_off_in(turns: TurnArrays) -> Floats:
     return np.where(known, is_cut, np.nan)
 
 
-def _ladders(turns: TurnArrays, pauses: Floats, cut: Floats) -> Iterator[PauseLadder]:
-    for index, target in enumerate(turns.targets):
-        mine = (turns.target == index) & ~np.isnan(pauses) & ~np.isnan(cut)
-        if not mine.any():
-            continue
-        lengths = np.unique(pauses[mine])
-        edge = cut_off_pause(pauses[mine], cut[mine], turns.session[mine])
-        value, low, high = (end if math.isfinite(end) else math.nan for end in edge)
-        yield PauseLadder(
-            target=target,
-            sessions=distinct(turns.session[mine]).size,
-            cut_off=_share(turns, cut, mine),
-            shortest_ms=float(lengths[0]),
-            longest_ms=float(lengths[-1]),
-            cut_off_pause_ms=value,
-            cut_off_pause_low_ms=low,
-            cut_off_pause_high_ms=high,
-            rungs=tuple(
-                _rung(turns, cut, mine & (pauses >= part[0]) & (pauses <= part[-1]), (part[0], part[-1]))
-                for part in np.array_split(lengths, min(MAX_RUNGS, lengths.size))
-            ),
-        )
+def ladder_of(turns: TurnArrays, chosen: Flags, target: str, events: EventsOfTurns) -> PauseLadder | None:
+    """Return the ladder of the chosen turns; None if none of them has a pause and a known result.
+
+    `target` is the printed name of their target.
+    """
+    pauses, cut = turns.column("speech_pause_ns") / NS_PER_MS, events["cut_off"]
+    mine = chosen & ~np.isnan(pauses) & ~np.isnan(cut)
+    if not mine.any():
+        return None
+    lengths = np.unique(pauses[mine])
+    edge = cut_off_pause(pauses[mine], cut[mine], turns.session[mine])
+    value, low, high = (end if math.isfinite(end) else math.nan for end in edge)
+    return PauseLadder(
+        target=target,
+        sessions=distinct(turns.session[mine]).size,
+        cut_off=_share(turns, cut, mine),
+        shortest_ms=float(lengths[0]),
+        longest_ms=float(lengths[-1]),
+        cut_off_pause_ms=value,
+        cut_off_pause_low_ms=low,
+        cut_off_pause_high_ms=high,
+        rungs=tuple(
+            _rung(turns, cut, mine & (pauses >= part[0]) & (pauses <= part[-1]), (part[0], part[-1]))
+            for part in np.array_split(lengths, min(MAX_RUNGS, lengths.size))
+        ),
+    )
 
 
 def _rung(turns: TurnArrays, cut: Floats, mine: Flags, ends_ms: tuple[float, float]) -> PauseRung:
@@ -128,24 +153,13 @@ def _rung(turns: TurnArrays, cut: Floats, mine: Flags, ends_ms: tuple[float, flo
     return PauseRung(from_ms=ends_ms[0], to_ms=ends_ms[1], cut_off=_share(turns, cut, mine), **delays)
 
 
-def _steps(turns: TurnArrays, cut: Floats) -> Iterator[TurnTakingStep]:
-    unanswered = turns.frame["outcome"].isin(NO_ANSWER).to_numpy()[turns.rows]
-    events: dict[str, Floats] = {
-        "cut_off": cut,
-        "no_answer": np.where(turns.kind != UNFINISHED, unanswered, math.nan),
-        **{name: rate_counts(turns, f"{rate}_rate")[0] for name, rate in
-           {"false_reply": "false_reply", "false_yield": "false_yield", "yielded": "yield"}.items()},
-    }  # fmt: skip
-    labels = np.array(turns.labels)[turns.step]
+def _steps(turns: TurnArrays, events: EventsOfTurns) -> Iterator[TurnTakingStep]:
     for index, target in enumerate(turns.targets):
         for label in dict.fromkeys(turns.labels):
-            mine = (turns.target == index) & (labels == label)
+            mine = (turns.target == index) & turns.steps_named(label)[turns.step]
             if mine.any():
-                yield TurnTakingStep(
-                    target=target,
-                    step=label,
-                    **{name: _share(turns, values, mine) for name, values in events.items()},
-                )
+                shares = {name: _share(turns, values, mine) for name, values in events.items()}
+                yield TurnTakingStep(target=target, step=label, **shares)
 
 
 def _share(turns: TurnArrays, events: Floats, mine: Flags) -> ShareEstimate:

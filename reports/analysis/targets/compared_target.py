@@ -170,14 +170,20 @@ class ComparedTarget:
 
     def counts(self, spec: MetricSpec) -> PerCluster:
         """Return the number of events and the number of units (turns or words) of a rate in each cluster."""
-        turns, steps = self.turns, self.steps(spec)
-        counts = rate_counts(turns, spec.metric)
-        mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
-        clusters, size = self.clusters.of_code[turns.session[mine]], self.clusters.count
-        weight, others = (1.0, None) if self.weights is None else (self.weights.started[mine], self.weights.not_started)
-        events, units = (np.bincount(clusters, weight * per_turn[mine], size).astype(np.float64) for per_turn in counts)
+        steps = self.steps(spec)
+        chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
+        events, units = self.sums(*rate_counts(self.turns, spec.metric), chosen)
+        others = None if self.weights is None else self.weights.not_started
         not_started = self._not_started(steps, others) if spec.metric == "failure_rate" else 0
         return events + not_started, units + not_started
+
+    def sums(self, events: Floats, units: Floats, chosen: Flags) -> PerCluster:
+        """Return the sums over chosen turns in each cluster. `events` is NaN for a turn that does not count."""
+        mine = self.turn_mask & chosen & ~np.isnan(events)
+        clusters, size = self.clusters.of_code[self.turns.session[mine]], self.clusters.count
+        weight = 1.0 if self.weights is None else self.weights.started[mine]
+        of_events, of_units = (np.bincount(clusters, weight * of[mine], size) for of in (events, units))
+        return of_events.astype(np.float64), of_units.astype(np.float64)
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
         """Return the number of turns that have a metric by a deadline in each cluster, and of all that should have it.

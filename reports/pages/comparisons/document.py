@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from reports.analysis.comparisons.comparison import Comparison, Method
+from reports.analysis.comparisons.turn_taking import ComparedTurnTaking
 from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
 from reports.data.runs import run_id_of
@@ -68,6 +69,9 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
         described(
             "p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the worst first"
         ),
+    ]
+    turn_taking: Annotated[
+        ComparedTurnTaking, described("of scripts with pauses of a set length in the caller's speech, without verdicts")
     ]
     sequential: Annotated[
         SequentialEntry | None,

@@ -24,6 +24,7 @@ from reports.formatting import (
 )
 from reports.pages.comparisons import forest, interim
 from reports.pages.comparisons.forest import ForestPanel, colours_of, panels
+from reports.pages.comparisons.turn_taking import turn_taking
 from reports.pages.run_report.charts import percentiles
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
@@ -125,6 +126,7 @@ def comparison_page(comparison: Comparison) -> b.Page:
         _changes(comparison),
         _analyses(comparison.decision),
         _percentiles(comparison),
+        turn_taking(comparison),
         _fairness(comparison),
         how,
     )

@@ -1,0 +1,61 @@
+"""The section of a comparison on turn-taking: the cut-off pause of each target, and the differences of the shares."""
+
+from __future__ import annotations
+
+import math
+
+from reports.analysis.comparisons.comparison import Comparison
+from reports.analysis.comparisons.turn_taking import ALL_PAUSES, ShareDifference
+from reports.pages.comparisons.forest import colours_of
+from reports.pages.run_report.sections.turn_taking import (
+    EVENT_TEXTS,
+    MEANING,
+    cut_off_pause_texts,
+    pause_blocks,
+    share_cell,
+)
+from reports.render import blocks as b
+from reports.text.comparison_sentences import interval_text
+from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
+
+HEADING, QUESTION = "Turn-taking", "Which target cuts callers off?"
+
+
+def turn_taking(comparison: Comparison) -> b.Section | None:
+    """Return the section; None if no speech has pauses of a set length."""
+    ladders, rows = comparison.turn_taking.ladders, comparison.turn_taking.shares
+    if not ladders:
+        return None
+    labels, several = [target.label for target in comparison.targets], len(comparison.targets) > 2
+    heads: list[b.Head] = [
+        b.Column("step", left=True, min_width=12),
+        b.Column("turns", left=True),
+        *([b.Column("candidate", left=True)] if several else []),
+        b.Column(labels[0], below="baseline", shorten=1),
+        b.Column("its share" if several else labels[1], below="" if several else "candidate", shorten=1),
+        "difference",
+        b.Column(f"{interval_text(comparison.method.level)} interval", leave_out=2),
+    ]
+    table = b.table(heads, [_row(row, comparison, several=several) for row in rows])
+    blocks = [*pause_blocks(ladders, labels), table, *b.note(f"{MEANING} Shares have intervals of 95 %.")]
+    brief = [*b.fact("cut-off pause", cut_off_pause_texts(ladders, labels)), table]
+    return b.Section("turn-taking", HEADING, QUESTION, blocks, brief=brief)
+
+
+def _row(row: ShareDifference, comparison: Comparison, *, several: bool) -> b.Row:
+    style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
+    is_shown = not math.isnan(row.difference)
+    texts = [
+        signed(row.difference, "points") if is_shown else NOT_SHOWN,
+        difference_interval(row.low, row.high, "points") if is_shown else "",
+    ]
+    return b.make_row(
+        [
+            "all pauses" if row.step == ALL_PAUSES else row.step,
+            EVENT_TEXTS[row.event],
+            *([b.Cell(row.candidate, target=colours_of(comparison)[row.candidate])] if several else []),
+            share_cell(row.baseline_share, style),
+            share_cell(row.candidate_share, style),
+            *(b.Cell(text, style=style) for text in texts),
+        ]
+    )
