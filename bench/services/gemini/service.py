@@ -6,7 +6,6 @@ The addresses are those of google-genai 2.34 (`live.py`). The key is in a header
 from __future__ import annotations
 
 from bench.services.gemini.dialect import FIRST_MODEL, GEMINI
-from bench.wire.audio import PCM16_16K
 from bench.wire.service import KeyHeader, Route, Service
 
 HOST = "generativelanguage.googleapis.com"
@@ -27,7 +26,7 @@ GEMINI_API = Service(
     minutes=10,
     telemetry_name="gcp.gemini",
     key_page="the API keys of Google AI Studio",
-    starter=f"{{model: {FIRST_MODEL}, voice: Puck, input_format: {PCM16_16K.name}}}",
+    starter=f"{{model: {FIRST_MODEL}, voice: Puck}}",
 )
 VERTEX_AI = Service(
     "vertex-ai",
