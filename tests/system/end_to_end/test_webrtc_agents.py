@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bench.base.units import NS_PER_MS
 from bench.record.folder import read_table
 from tests.simulator_process import AUDIO, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
@@ -49,7 +47,6 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) ->
     assert turns.groupby("target").size().to_dict() == {"opus": CALLS * TURNS, "narrow": CALLS * TURNS}
     assert set(turns["outcome"]) == {"ok", "interrupted"}
     assert not [reply for reply in replies if reply.is_beyond_bound]
-    assert np.quantile([abs(reply.error_ns) for reply in replies], 0.9) <= NS_PER_MS
 
 
 def test_the_doctor_calls_an_agent_or_states_why_it_cannot(tmp_path: Path) -> None:

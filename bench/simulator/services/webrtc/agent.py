@@ -9,7 +9,7 @@ from msgspec import structs
 
 from bench.base.clock import SendTime
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.simulator.server_events import ArrivalSpan
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.services.agents import AgentBehaviour, PcmWire
 from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
 from bench.simulator.services.webrtc.call import SimulatedCall
@@ -26,6 +26,8 @@ class SimulatedAgentCall(SimulatedCall):
         self._is_answered = False
         self._first_due_ns = self._sent_ticks = 0
         """The instant of the first frame, and the media time from it to the end of the last frame."""
+        self._carried_byte: int | None = None
+        """The offset of the first audible sample in the next frame, if the codec moves it into that one."""
         super().__init__(shared, host, offer, "", faults, dropped)
         self._agent = AgentBehaviour(PcmWire(self._codec.audio.name), shared.next_session())
         self.session_id = self._agent.ids.session
@@ -54,11 +56,21 @@ class SimulatedAgentCall(SimulatedCall):
                 self._sent_ticks = at_ticks
             payload = event.body if codec.encode is None else codec.encode(event.body)
             self._sent_ticks += codec.ticks(payload)
+            event = structs.replace(event, audible_byte=self._audible_byte(event))
             packet = path.add(event, self._encryption.protect(self._sender.audio(payload)))
             if not packet.copies:
                 self._log(packet, SendTime(now_ns), None)
         for packet in path.pop(now_ns):
             self._send(packet)
+
+    def _audible_byte(self, event: OutgoingEvent) -> int | None:
+        """Return the offset of the first audible sample of a frame after the codec, which delays it."""
+        audio, carried = self._codec.audio, self._carried_byte
+        delay_bytes = self._codec.delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes
+        at = None if event.audible_byte is None else event.audible_byte + delay_bytes
+        is_next = at is not None and at >= len(event.body)
+        self._carried_byte = at - len(event.body) if at is not None and is_next else None
+        return carried if carried is not None or is_next else at
 
     def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
         truth, agent = self._shared.config.truth, self._agent
