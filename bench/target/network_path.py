@@ -51,9 +51,13 @@ def network_path_of(
         if key not in (*link.settings, *WEBSOCKET.settings) and getattr(settings, key) is not None:
             having = either(f"{each.title} ({each.selector})" for each in LINKS if key in each.settings)
             raise context.refuse(key, f"is only for {having}")
+    unused = [key for key in WEBSOCKET.settings if key not in link.settings and getattr(settings, key) is not None]
+    notices = tuple(f"{context.names[key]} is not used by {link.title}" for key in unused)
     if link.address_form == "SIP URI":
-        return _telephone_path(settings, context, address)
+        path, proxy_notices = _telephone_path(settings, context, address)
+        return path, (*proxy_notices, *notices)
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
+    notices = (*proxy_notices, *notices)
     if proxy is not None and link.has_media:
         raise context.refuse("proxy", f"must be none for {link.title}, whose audio does not pass a proxy")
     path = replace(
@@ -64,14 +68,14 @@ def network_path_of(
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
     if address.tls:
-        return path, proxy_notices
+        return path, notices
     # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
             raise context.refuse(key, f"is not on this machine, so TLS is required: use {link.schemes[1]}://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     problem = "is not used: the connection to the target does not use TLS"
-    return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
+    return path, (*notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
 def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link) -> NetworkPath:
@@ -107,9 +111,7 @@ def _telephone_path(
         sip_proxy="" if proxy is None else str(proxy),
         srtp=tls if settings.srtp is None else settings.srtp == "required",
     )
-    unused = [key for key in WEBSOCKET.settings if getattr(settings, key) is not None]
-    notices = () if proxy is None else proxy.notices(context.names["proxy"])
-    return path, (*notices, *(f"{context.names[key]} is not used: the target is a telephone" for key in unused))
+    return path, () if proxy is None else proxy.notices(context.names["proxy"])
 
 
 def _call_hosts(entries: tuple[str, ...], context: SettingsContext) -> tuple[HostPort, ...]:

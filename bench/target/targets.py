@@ -360,7 +360,8 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
         return address
     source = f"{names['transport']} {wanted}"
     if tracks is None or tracks.link.transport != wanted:
-        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.transport == wanted)
+        schemes = address.link.schemes
+        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.schemes == schemes)
         raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
     if (package := tracks.link.package) is not None and find_spec(package[0]) is None:
         raise SettingError("transport", f"{source} needs a package that is missing: {package[1]}")

@@ -291,7 +291,7 @@ def test_the_default_file_is_targets_yaml_in_the_current_folder(
         ((*AZURE, "model: d"), 5, "model and deployment set the same value"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
         ((URL, "model: m"), 4, "model needs `endpoint`"),
-        ((URL, "dialect: GA"), 4, 'or sip, not the string "GA"'),
+        ((URL, "dialect: GA"), 4, 'or webrtc, not the string "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
         ((URL, f"api_key_env: {SECRET}"), 4,

@@ -14,13 +14,13 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
 from bench.transport.media.rtp import opus_problem
-from bench.wire.service import WEBRTC, WEBSOCKET
+from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBSOCKET
 
 opus_problem()  # loading the library starts processes
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 
 
-def target(url: str = URL, transport: str = "webrtc", **options: Any) -> Target:
+def target(url: str = URL, transport: str | None = "webrtc", **options: Any) -> Target:
     (found,) = resolve_targets({}, ServiceOptions(url=url, transport=transport, api_key_env=None, **options))
     return found
 
@@ -40,9 +40,35 @@ def test_opus_is_the_default() -> None:
         assert (calls.dialect.name, calls.network_path.codecs) == ("ga-webrtc", ("OPUS",))
 
 
+AGENT = "http://127.0.0.1:7860/api/offer"
+
+
+def test_the_scheme_of_an_agent_selects_its_transport() -> None:
+    (notice,) = target(AGENT, dialect="webrtc", compression="deflate").notices
+    assert notice == "--compression is not used by agents over WebRTC"
+    for transport in ("webrtc", None):
+        agent, narrow = (target(AGENT, transport, dialect="webrtc", codec=codec) for codec in (None, "PCMA"))
+        assert (agent.link, agent.url, agent.loopback) == (WEBRTC_AGENT, AGENT, True)
+        assert (agent.dialect.name, agent.network_path.codecs) == ("webrtc", ("OPUS",))
+        assert (narrow.link, narrow.dialect.name, narrow.network_path.codecs) == (
+            WEBRTC_AGENT,
+            "webrtc-g711",
+            ("PCMA",),
+        )
+
+
 @pytest.mark.parametrize(
     ("url", "options", "problem"),
     [
+        ("http://bot.example/api/offer", {"dialect": "webrtc"}, "must begin with https://: http:// is for servers on"),
+        (AGENT, {"transport": None}, "must begin with wss://, because .* http:// is for --dialect webrtc"),
+        (
+            "ws://127.0.0.1:7860/api/offer",
+            {"dialect": "webrtc"},
+            "must begin with https://, because the dialect webrtc",
+        ),
+        (AGENT, {"dialect": "webrtc", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
+        (AGENT, {"dialect": "webrtc", "srtp": "required"}, "--srtp is only for telephone calls"),
         ("wss://api.openai.com/v1/live/sessions", {}, "needs the dialect ga, not gpt-live"),
         ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga, not twilio"),
         (URL, {"dialect": "preview"}, "needs the dialect ga, not preview"),
@@ -57,7 +83,7 @@ def test_opus_is_the_default() -> None:
         ("sip:agent@localhost", {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
     ],
 )
-def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, str], problem: str) -> None:
+def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         target(url, **{"transport": "webrtc", **options})
 

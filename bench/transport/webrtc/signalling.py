@@ -27,6 +27,7 @@ from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, Netw
 from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
+from bench.wire.dialect import NOT_JSON
 
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
@@ -170,7 +171,7 @@ def call_agent(
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     try:
         answer = msgspec.json.decode(response.content, type=_JsonAnswer)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         problem = f"the answer to the offer has no session description: {error}"
         raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
     return AnsweredCall(answer.sdp.encode("utf-8", "replace"), "", response.headers)
@@ -200,7 +201,7 @@ def request_key(
         stream.close()
     try:
         found = msgspec.json.decode(response.content, type=_ClientSecret)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         problem = f"the response to the request of an ephemeral key has no key: {error}"
         raise ConnectError("connect_failed:upgrade", problem) from None
     return CallKey(found.value, found.expires_at)

@@ -17,7 +17,7 @@ from bench.services.names import OfferForm
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.webrtc.call import permitted_candidates
 from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.signalling import call_id_of, call_request, events_url, key_request, place_call
+from bench.transport.webrtc.signalling import call_agent, call_id_of, call_request, events_url, key_request, place_call
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -137,6 +137,45 @@ def test_what_is_no_answer_to_an_offer_has_an_outcome(pieces: Sequence[bytes], o
         answered(*pieces)
 
     assert caught.value.outcome == outcome
+
+
+class Agent(Service):
+    """A service that stores the request."""
+
+    request = b""
+
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
+        self.request += data
+        return SendTime(0)
+
+
+def answer_of(agent: Agent, url: str = "http://localhost:7860/api/offer?model=m") -> bytes:
+    return call_agent(agent, url, [("X-Own", "1")], b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()).description
+
+
+def http(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [("http://localhost:7860/api/offer?model=m", "/api/offer?model=m"), ("http://localhost:7860", "/")],
+)
+def test_an_agent_gets_the_offer_in_json_at_its_own_address(url: str, target: str) -> None:
+    agent = Agent(http(b'{"sdp": "v=0\\r\\n", "type": "answer", "pc_id": "7"}'))
+
+    assert answer_of(agent, url) == b"v=0\r\n"
+    head, _, body = agent.request.partition(b"\r\n\r\n")
+    assert head.startswith(f"POST {target} HTTP/1.1\r\nHost: localhost:7860\r\nX-Own: 1\r\n".encode())
+    assert json.loads(body) == {"sdp": "v=0\r\n", "type": "offer"}
+
+
+@pytest.mark.parametrize("body", [b"", b"v=0", b"null", b"[]", b"{}", b'{"sdp": 1}', b'{"sdp": "\xff"}', b"[" * 5_000])
+def test_an_answer_of_an_agent_without_a_description_is_refused(body: bytes) -> None:
+    with pytest.raises(ConnectError) as caught:
+        answer_of(Agent(http(body)))
+
+    assert caught.value.outcome == "connect_failed:upgrade"
 
 
 def reached(service: str, *hosts: str, path: NetworkPath = NetworkPath()) -> list[str]:  # noqa: B008

@@ -122,12 +122,13 @@ class SimulatedCall:
                     plain = self._encryption.unprotect(data)
                     packet = None if plain is None else self._receiver.receive(plain, arrival)
                     if packet is not None and packet.kind == "audio":
-                        self._hear(packet.payload, packet.timestamp, arrival.at_ns, is_kernel=arrival.is_kernel)
+                        span = ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel)
+                        self._hear(packet.payload, packet.timestamp, span)
         self._advance(now_ns)
 
-    def _hear(self, payload: bytes, timestamp: int, at_ns: int, *, is_kernel: bool) -> None:
-        """Pass the caller's audio to the session. Silence replaces what was lost; what comes too late is dropped."""
-        if self._session is None:
+    def _hear(self, payload: bytes, timestamp: int, span: ArrivalSpan) -> None:
+        """Accept a packet of the caller's audio. Silence replaces what was lost; what comes too late is dropped."""
+        if self._path is None:
             return
         audio = payload if self._codec.decode is None else self._codec.decode(payload)
         if self._next_timestamp is not None:
@@ -138,12 +139,18 @@ class SimulatedCall:
             samples = missing_ns * self._codec.audio.rate_hz // NS_PER_S
             audio = self._codec.audio.encode(np.zeros(samples, np.int16)) + audio
         self._next_timestamp = (timestamp + self._codec.ticks(payload)) % TIMESTAMPS
-        before_ns = self._session.next_due_ns()
-        received = self._session.hear(audio, at_ns)
+        self._accept(audio, span)
+
+    def _accept(self, audio: bytes, span: ArrivalSpan) -> None:
+        """Pass the caller's audio to the session."""
+        if (session := self._session) is None:
+            return
+        before_ns = session.next_due_ns()
+        received = session.hear(audio, span.at_ns)
         if truth := self._shared.config.truth:
-            truth.received(self._session.ids.session, received, ArrivalSpan(at_ns, at_ns, is_kernel))
-        if self._session.next_due_ns() != before_ns:
-            self._session.wake()
+            truth.received(session.ids.session, received, span)
+        if session.next_due_ns() != before_ns:
+            session.wake()
 
     # Output
 

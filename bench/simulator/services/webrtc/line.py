@@ -1,4 +1,7 @@
-"""The calls of the simulator over WebRTC: offers on the server's port, and the WebSocket of the events of each call."""
+"""The calls of the simulator over WebRTC: offers on the server's port, and the WebSocket of the events of each call.
+
+Calls to agents have no events. Their offers and answers are JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,35 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.simulator import refusals
 from bench.simulator.faults.kinds import OVER_WEBRTC, kinds_of_calls
 from bench.simulator.refusals import RefusedUpgrade
+from bench.simulator.services.agents import PATH as AGENTS
+from bench.simulator.services.agents import TITLE
 from bench.simulator.serving.credentials import check_credentials
-from bench.simulator.serving.service import AcceptedUpgrade, ServerState, SimulatedService, UpgradeRequest
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    ServerAddress,
+    ServerState,
+    SimulatedService,
+    UpgradeRequest,
+)
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.interface import HostPort
-from bench.wire.dialect import SIMULATOR_HEADER
+from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER
 
 if TYPE_CHECKING:
     from bench.simulator.services.webrtc.call import SimulatedCall
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime")
 """The paths of OpenAI and of Azure. The calls have the path below it, `/calls`."""
-OFFER_REQUEST = re.compile(rb"POST (?:/openai)?/v1/realtime/(?:calls|client_secrets)[? ]")
+AGENT = f"{AGENTS}webrtc"
+"""The path of agents."""
+OFFER_REQUEST = re.compile(rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % AGENT.encode())
 """The start of a connection that carries an offer, or the request of an ephemeral key."""
 KEY_LIFE_S = 600
 """The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator live shorter."""
@@ -82,22 +97,28 @@ class WebRtcLine:
             refusal, key = self._checked(request)
         if refusal is not None:
             return self._refused(refusal, at_ns)
-        offer, model = self._offered(request, body)
-        if key is not None:
-            model = key.model
         faults = injector.faults("upgrade", at_ns, OWN_FAULTS, None) if injector is not None else ()
-        from bench.simulator.services.webrtc.call import SimulatedCall  # its package is optional
+        kinds = {fault.kind for fault in faults}
+        from bench.simulator.services.webrtc.agent import SimulatedAgentCall  # its package is optional
+        from bench.simulator.services.webrtc.call import SimulatedCall
 
         try:
-            call = SimulatedCall(
-                self._shared, self._host, offer, model, {fault.kind for fault in faults}, self._dropped
-            )
-        except ValueError as error:
+            if request.path == AGENT:
+                offer = msgspec.json.decode(body, type=_JsonOffer).sdp.encode()
+                call: SimulatedCall = SimulatedAgentCall(self._shared, self._host, offer, kinds, self._dropped)
+            else:
+                offer, model = self._offered(request, body)
+                model = model if key is None else key.model
+                call = SimulatedCall(self._shared, self._host, offer, model, kinds, self._dropped)
+        except (ValueError, *NOT_JSON) as error:
             return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
         CALLS[call_id] = call
         self._calls.add(call_id)
         call.on_close = partial(self._forget, call_id)
+        if isinstance(call, SimulatedAgentCall):
+            answer = {"sdp": call.description.decode(), "type": "answer", "pc_id": call_id}
+            return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": call.session_id}
         return HTTPStatus.CREATED, call.description, {"Location": f"/v1/realtime/calls/{call_id}"}
 
     def _refused(self, refusal: RefusedUpgrade, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
@@ -152,6 +173,10 @@ def _model_of(session: bytes) -> str:
     return found[1].decode("utf-8", "replace") if found else ""
 
 
+class _JsonOffer(msgspec.Struct):
+    sdp: str
+
+
 class OfferConnection:
     """A TCP or TLS connection with one request, which has an offer or asks for an ephemeral key."""
 
@@ -202,4 +227,11 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
     return AcceptedUpgrade(call.attach, call.model)
 
 
+def _agent_urls(address: ServerAddress) -> Mapping[str, str]:
+    scheme = "https" if address.has_tls else "http"
+    return {} if address.workers > 1 else {"agent_webrtc": f"{scheme}://{address.authority}{AGENT}"}
+
+
 SERVICE = SimulatedService(_answer, listen=WebRtcLine)
+AGENT_SERVICE = SimulatedService(urls=_agent_urls, titles={"agent_webrtc": TITLE})
+"""The agents, whose offers `SERVICE` answers."""

@@ -1,0 +1,92 @@
+"""The simulated agent of one call over WebRTC. It listens to the caller, and sends packets only while it speaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from msgspec import structs
+
+from bench.base.clock import SendTime
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.simulator.services.agents import AgentBehaviour, PcmWire
+from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.services.webrtc.call import SimulatedCall
+from bench.simulator.serving.service import ServerState
+
+
+class SimulatedAgentCall(SimulatedCall):
+    """A call to an agent, from its offer to its end. The agent speaks when the audio is encrypted."""
+
+    def __init__(
+        self, shared: ServerState, host: str, offer: bytes, faults: Collection[str], dropped: Counter[str]
+    ) -> None:
+        self._agent: AgentBehaviour | None = None
+        self._is_answered = False
+        self._first_due_ns = self._sent_ticks = 0
+        """The instant of the first frame, and the media time from it to the end of the last frame."""
+        self._carried_byte: int | None = None
+        """The offset of the first audible sample in the next frame, if the codec moves it into that one."""
+        super().__init__(shared, host, offer, "", faults, dropped)
+        self._agent = AgentBehaviour(PcmWire(self._codec.audio.name), shared.next_session())
+        self.session_id = self._agent.ids.session
+        sent_rng, received_rng = self._agent.further_rngs(2)
+        self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
+
+    def _accept(self, audio: bytes, span: ArrivalSpan) -> None:
+        if self._agent is not None and self._is_answered:
+            received = self._agent.receive_binary(audio, span.at_ns)
+            if truth := self._shared.config.truth:
+                truth.received(self._agent.ids.session, received, span)
+
+    def _send_frames(self, now_ns: int) -> None:
+        """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
+        agent, path, codec = self._agent, self._path, self._codec
+        if agent is None or path is None or self._peer.keys is None:
+            return
+        if not self._is_answered:
+            self._is_answered = True
+            agent.open(now_ns)
+        for event in agent.due(now_ns):
+            self._first_due_ns = self._first_due_ns or event.due_ns
+            at_ticks = (event.due_ns - self._first_due_ns) * codec.clock_hz // NS_PER_S
+            if at_ticks > self._sent_ticks:
+                self._sender.pause(at_ticks - self._sent_ticks)
+                self._sent_ticks = at_ticks
+            payload = event.body if codec.encode is None else codec.encode(event.body)
+            self._sent_ticks += codec.ticks(payload)
+            event = structs.replace(event, audible_byte=self._audible_byte(event))
+            packet = path.add(event, self._encryption.protect(self._sender.audio(payload)))
+            if not packet.copies:
+                self._log(packet, SendTime(now_ns), None)
+        for packet in path.pop(now_ns):
+            self._send(packet)
+
+    def _audible_byte(self, event: OutgoingEvent) -> int | None:
+        """Return the offset of the first audible sample of a frame after the codec, which delays it."""
+        audio, carried = self._codec.audio, self._carried_byte
+        delay_bytes = self._codec.delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes
+        at = None if event.audible_byte is None else event.audible_byte + delay_bytes
+        is_next = at is not None and at >= len(event.body)
+        self._carried_byte = at - len(event.body) if at is not None and is_next else None
+        return carried if carried is not None or is_next else at
+
+    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
+        truth, agent = self._shared.config.truth, self._agent
+        if truth and agent is not None:
+            event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
+            truth.sent(agent.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
+
+    def _plan(self) -> None:
+        due_ns = min(self._peer.next_ns, self._report_ns, NEVER_NS if self._path is None else self._path.next_ns)
+        if self._agent is not None and (agent_ns := self._agent.next_due_ns()) is not None:
+            due_ns = min(due_ns, agent_ns)
+        self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
+
+    def close(self) -> None:
+        is_open = not self._is_closed
+        super().close()
+        if is_open and self._agent is not None:
+            self._agent.end()
+            self._agent = None
