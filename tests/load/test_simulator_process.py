@@ -21,7 +21,7 @@ from bench.wire.dialect import SIMULATOR_HEADER
 
 HERE = "127.0.0.1:4321"
 SCRIPTS = Path(__file__).parents[2] / "scenarios" / "scripts"
-SIMULATED = ("ga", "preview", "voice-live", "gpt-live", "gemini", "deepgram", "vllm-omni", *get_args(AgentName))
+SIMULATED = ("ga", "preview", "voice-live", "gpt-live", "gemini", "deepgram", "vllm-omni", "acs", "twilio", "pcm", "sip", "webrtc")
 
 
 def called_dialect(*scripts: Script, dialect: str | None = None) -> str:
