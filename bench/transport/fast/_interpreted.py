@@ -32,7 +32,9 @@ class TemplateMatcher(Sieve):
     count = 0
     ready = keeps_texts = False
 
-    def add(self, event: ServerEvent, head: bytes, middle: bytes, tail: bytes, base64: bool) -> None:
+    def add(
+        self, event: ServerEvent, head: bytes, middle: bytes, tail: bytes, base64: bool, binary: bool, is_sound: bool
+    ) -> None:
         """Learn nothing."""
 
     def forget(self) -> None:
