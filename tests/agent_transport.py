@@ -12,7 +12,7 @@ from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import BinaryMessage
-from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.memory_transport import LiveTransport, Matching, PeerAnswer
 from tests.simulator.builders import constant, session_parts
 
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -65,6 +65,12 @@ class Transport(LiveTransport):
     def __init__(self, way: str, profile: Profile) -> None:
         self.agent = Agent(way, profile, 1_000_000_000_000)
         super().__init__(self.agent)
+
+
+class MatchingTransport(Matching, Transport):
+    """A transport that matches the sound of the agent, and passes it on 80 ms at a time."""
+
+    most = 4
 
 
 replies = cache(load_replies)

@@ -20,7 +20,15 @@ from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.socket_read import SocketRead
-from bench.wire.connection import Connected, ConnectionClosed, NetworkMeasured, ReceivedMessage, Transmitted
+from bench.wire.connection import (
+    Connected,
+    ConnectionClosed,
+    MatchedDelta,
+    NetworkMeasured,
+    ReceivedMessage,
+    Transmitted,
+)
+from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 
 PeerAnswer = tuple[int, bytes | ConnectionClosed]
@@ -130,8 +138,11 @@ class MemoryTransport:
             ):
                 return
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
         """Do nothing: this transport does not match deltas, but delivers each message as a whole."""
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        return []
 
     def _come_about(self, until_ns: int) -> None:
         """Schedule the messages that the peer sends until this instant without a request."""
@@ -187,6 +198,9 @@ class Matching(MemoryTransport):
     In the list of base classes, it comes before the transport.
     """
 
+    most = 1_000
+    """The number of matched deltas after which they are passed on, because matching uses the real clock."""
+
     def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()
         self.reader.expect(plain=True)
@@ -211,11 +225,14 @@ class Matching(MemoryTransport):
     ) -> None:
         def read(message: ReceivedMessage) -> bool:
             at_ns, error_ns, kernel = message.arrival
-            frame = Frame(Opcode.TEXT, message.data).serialize(mask=False)
+            opcode = Opcode.BINARY if isinstance(message.data, BinaryMessage) else Opcode.TEXT
+            frame = Frame(opcode, message.data).serialize(mask=False)
             came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, is_complete=not error_ns))
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
-            return any([on_message(one) for one in came])
+            if self.reader.count >= self.most:
+                self.reader.hand_on()
+            return any([on_message(one) for one in came]) or self.reader.wakes
 
         self.reader.begin(reply)
         try:
@@ -223,8 +240,11 @@ class Matching(MemoryTransport):
         finally:
             self.reader.end()
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        self.reader.add_template(message.data, event)
+    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+        self.reader.add_template(message.data, event, is_sound=is_sound)
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        return self.reader.hand_out()
 
 
 class MatchingTransport(Matching, MemoryTransport):

@@ -19,7 +19,8 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.simulator.profile import AgentSettings, Profile
 from bench.simulator.services.agents import FILLER_MS
-from tests.agent_transport import Agent, Transport, build_profile
+from bench.transport.fast.reader import COMPILED
+from tests.agent_transport import Agent, MatchingTransport, Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 
@@ -69,7 +70,10 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
 
 
 def play_call(way: str, profile: Profile, script: PreparedScript, *, keeps_texts: bool = False) -> Call:
-    transport = Transport(way, profile)
+    return play(Transport(way, profile), script, keeps_texts=keeps_texts)
+
+
+def play(transport: Transport, script: PreparedScript, *, keeps_texts: bool = False) -> Call:
     transport.keeps_texts = keeps_texts
     session, timeline, listening = seated(script, transport)
     timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
@@ -116,12 +120,15 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
 def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at_once(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
-    deferred, logged = (
-        play_call(way, build_profile(MANNERS[manners]), scripts[way], keeps_texts=keeps) for keeps in (False, True)
-    )
+    profile = build_profile(MANNERS[manners])
+    deferred, logged = (play_call(way, profile, scripts[way], keeps_texts=keeps) for keeps in (False, True))
+    transport = MatchingTransport(way, profile)
+    matched = play(transport, scripts[way])
 
-    assert deferred.turns == logged.turns
-    assert deferred.greeted_ns == logged.greeted_ns
+    assert matched.turns == deferred.turns == logged.turns
+    assert matched.greeted_ns == deferred.greeted_ns == logged.greeted_ns
+    received = [sent for sent in transport.agent.said if sent.audio_bytes]
+    assert 0.8 * len(received) < transport.matched < len(received) or not COMPILED
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,25 +1,37 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The blocks of a stream in C, and the usual ones among them. `_blocks_interpreted.py` does the same without a compiler."""
+"""The blocks of a stream in C, the usual ones among them, and the usual deltas of sound.
 
+`_blocks_interpreted.py` does the same without a compiler.
+"""
+
+import msgspec
 import numpy as np
 
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe import _blocks_interpreted as rules
-from bench.observe._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK
+from bench.observe import onset_limits as limits
+from bench.observe._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK, TAKEN
+from bench.wire.connection import MatchedDelta
+from bench.wire.events import StrippedAudio
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.string cimport memcpy, memmove, memset
 
-cdef int LOUD = AUDIBLE, BLOCK_MS = rules.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED
-cdef long long FALL_OVER = rules.FALL[0], FALL_UNDER = rules.FALL[1], RISE_OVER = rules.RISE[0]
-cdef long long RISE_UNDER = rules.RISE[1], GROUP = rules.GROUP, FAINT = rules.FAINT, FIFTH = rules.FIFTH
+cdef int LOUD = AUDIBLE, BLOCK_MS = limits.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED, IS_TAKEN = TAKEN
+cdef long long FALL_OVER = limits.FALL[0], FALL_UNDER = limits.FALL[1], RISE_OVER = limits.RISE[0]
+cdef long long RISE_UNDER = limits.RISE[1], GROUP = limits.GROUP, FAINT = limits.FAINT, FIFTH = limits.FIFTH
+cdef long long SAME_OVER = limits.NEARLY_SAME[0], SAME_UNDER = limits.NEARLY_SAME[1], HELD = limits.HELD
+cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKED = limits.RECHECKED
+cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED, PLATEAU = limits.PLATEAU
+cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
 
 cdef enum:
-    SMOOTHED = 4  # as in _blocks_interpreted.py
+    SMOOTHED = 4  # as in onset_limits.py
     GROUPS = 60
-assert (SMOOTHED, GROUPS) == (rules.SMOOTHED, rules.GROUPS), "both implementations store the same"
+assert (SMOOTHED, GROUPS) == (limits.SMOOTHED, limits.GROUPS), "both implementations store the same"
 
 
 cdef struct Measured:
@@ -45,15 +57,15 @@ cdef class Blocks:
     cdef long long ranked[GROUPS]
     cdef Py_ssize_t group_count, next_group
     cdef public long long _size, _lag, _retained, _total, _number, _group
-    cdef public long long _behind_sound, _lead_ns, _quiet, _last, _pause
-    cdef public bint _sounding, _moved
+    cdef public long long _behind_sound, _lead_ns, _quiet, _last, _pause, _peak, _level, _same, _noise
+    cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
     def __init__(self, int rate_hz, Py_ssize_t count, Py_ssize_t retained, int pause):
         self._size = rate_hz * BLOCK_MS // 1000
         self._lag = max(1, rate_hz // 8000)  # the filter is that of 8 kHz at every rate
         self._retained = retained * self._size
-        self._pause, self.count, self.length = pause, count, self._retained
+        self._pause, self.count, self.length, self._sent = pause, count, self._retained, True
         self.room = self.length + self._size
         self.blocks = <Measured *>PyMem_Calloc(count, sizeof(Measured))
         self.samples = <short *>PyMem_Calloc(self.room, sizeof(short))
@@ -64,20 +76,30 @@ cdef class Blocks:
         PyMem_Free(self.blocks)
         PyMem_Free(self.samples)
 
+    cdef int receive_bytes(self, const unsigned char *data, Py_ssize_t count, const short *table) except -1:
+        """Do the same as `_receive`. `table` has the sample of each byte; NULL if the bytes are samples."""
+        cdef short *into
+        cdef Py_ssize_t at
+        if self.length + count > self.room:
+            self.make_room(count)
+        into = self.samples + self.length
+        if table == NULL:
+            memcpy(into, data, count * sizeof(short))
+        else:
+            for at in range(count):
+                into[at] = table[data[at]]
+        self.length += count
+        self._total += count
+        return 0
+
     def _receive(self, samples):
         """Add samples to the stream. `_skim` and `_take` then take the blocks that are complete."""
         cdef Py_buffer view
-        cdef Py_ssize_t count
         PyObject_GetBuffer(samples, &view, PyBUF_SIMPLE)
         try:
             if view.itemsize != sizeof(short):
                 raise TypeError("the samples must have 16 bits")
-            count = view.len // sizeof(short)
-            if self.length + count > self.room:
-                self.make_room(count)
-            memcpy(self.samples + self.length, view.buf, count * sizeof(short))
-            self.length += count
-            self._total += count
+            self.receive_bytes(<const unsigned char *>view.buf, view.len // sizeof(short), NULL)
         finally:
             PyBuffer_Release(&view)
 
@@ -130,32 +152,88 @@ cdef class Blocks:
         self._group += block.energy
         self._number += 1
 
-    def _skim(self):
+    cdef int skim(self) except -1:
         """Take the next blocks that need no decision: silence without a sound, and the continuation of a sound.
 
-        Return the sum of `LEFT` if another block is left, and of `CONTINUED` if a sound was continued.
+        Return the sum of `LEFT` if another block is left, of `CONTINUED` if a sound was continued, and of `TAKEN` if the
+        last taken block needs a decision. It is then the last one of a group.
         """
         cdef Measured block
-        cdef int continued = 0
+        cdef int continued = 0, taken
         cdef bint is_known = self._behind is not None
         cdef long long behind = self._behind if is_known else 0
-        while self.is_left() and (self._number + 1) % GROUP:
+        while self.is_left() and not (self._sounding and self._lead_ns) and (self._sounding or self._onset is None):
             self.measure(&block)
+            taken = 0
+            if not (self._number + 1) % GROUP:
+                if not is_known or not self.ends_group(&block, continued):
+                    break
+                behind, taken = self._behind, IS_TAKEN
             if self._sounding:
-                if self._lead_ns:
-                    break
                 if block.last >= 0 and block.level * FALL_UNDER > FALL_OVER * self._behind_sound:
-                    self._quiet, self._last, continued = 0, self._number * self._size + block.last, IS_CONTINUED
+                    self._quiet, continued = 0, IS_CONTINUED
+                    self._last = (self._number - (taken != 0)) * self._size + block.last
                 elif self._moved or self._quiet + 1 >= self._pause:
-                    break
+                    return continued | IS_LEFT | taken
                 else:
                     self._quiet += 1
-            elif self._onset is not None:
-                break
             elif is_known and block.first >= 0 and block.level * RISE_UNDER > RISE_OVER * behind:
-                break
-            self.store(&block)
+                return continued | IS_LEFT | taken
+            if not taken:
+                self.store(&block)
         return continued | (IS_LEFT if self.is_left() else 0)
+
+    def _skim(self):
+        return self.skim()
+
+    cdef bint ends_group(self, const Measured *block, bint is_continued) except -1:
+        """Take the last block of a group, and apply the end of the group as `OnsetDetector._end_group` does.
+
+        Return False, without an effect, if that needs a decision: about a tone, about noise after a voice, about the
+        start of the stream, or about silence that was not sent.
+        """
+        cdef long long mean = (self._group + block.energy) // GROUP, same, peak = self._peak
+        cdef bint holds = False
+        if not self._sent or self._number < SETTLED + GROUP:
+            return False
+        if self._sounding:
+            peak = max(peak, mean)
+            # the uncertainty of the sound depends on the peak
+            if is_continued and peak != self._peak:
+                return False
+            same = 1
+            if max(mean, self._level) * SAME_UNDER <= min(mean, self._level) * SAME_OVER:
+                same = self._same + 1
+                if same >= HELD and (same - HELD) % RECHECKED == 0:
+                    return False
+                holds = self._tone
+            if same % TONE_GROUPS == 0:
+                return False
+            if not holds and self._quiet < 2 * GROUP and mean * QUIETER < peak and self.are_even(block.level):
+                return False
+            if same == 1:
+                self._level, self._tone = mean, False
+            self._same, self._peak, self._noise = same, peak, 0
+        elif mean < HUSHED:
+            self._noise, self._streams = 0, False
+        else:
+            self._noise += 1
+            self._streams = self._streams or self._noise >= STREAMED
+        self.store(block)
+        self._group = 0
+        if not holds:
+            self._add_group(mean)
+        return True
+
+    cdef bint are_even(self, long long level) noexcept:
+        """Return whether the last `PLATEAU` blocks, of which the next one has this level, are steady."""
+        cdef long long highest = level, lowest = level, number
+        cdef const Measured *block
+        for number in range(self._number - PLATEAU + 1, self._number):
+            block = self.place(number)
+            level = 0 if block == NULL else block.level
+            highest, lowest = max(highest, level), min(lowest, level)
+        return highest * EVEN_UNDER <= lowest * EVEN_OVER
 
     def _take(self):
         """Take the next block, and return it as `_at` does."""
@@ -237,3 +315,97 @@ cdef class Blocks:
             into[0] = self.samples[at]
             into += 1
         return np.frombuffer(found, np.int16)
+
+
+cdef object new_tuple = tuple.__new__, replace = msgspec.structs.replace
+cdef long long SECOND_NS = NS_PER_S
+
+
+cdef long long delay_ns(long long gap_ns, long long limit_ns) noexcept:
+    """Do the same as `_delay_ns` of `bench.observe.reply_detector`."""
+    return min(limit_ns, max(0, 2 * limit_ns - gap_ns))
+
+
+def continue_sounds(detector, list sounds, limits, list continued):
+    """Apply the next usual deltas of `sounds`, after those that are in `continued`. Add each to `continued`.
+
+    The result is the same as if `ReplyDetector.continued` applied each of them alone. Return the result of `_skim` for
+    a delta whose sound was received, but not applied, because it is not usual; None if there is none.
+
+    `limits` are (the latest arrival, `GAP_NS`, `MAX_HOLD_NS`, `KNOWN_NS`, `HELD_NS`, the types of `_held` and `playing`).
+    """
+    cdef Blocks blocks = detector._onsets
+    cdef long long until_ns, gap_ns, max_hold_ns, known_ns, held_ns
+    until_ns, gap_ns, max_hold_ns, known_ns, held_ns, HeldDelta, PlaybackTime = limits
+    playout, audio, held = detector.playout, detector.audio, detector._held
+    if detector._cut or detector._early is not None or detector._stream.rest:
+        return None
+    cdef bytes expansion = detector.expansion
+    cdef const short *table = <const short *>PyBytes_AS_STRING(expansion) if expansion else NULL
+    cdef long long rate_hz = audio.rate_hz, sample_bytes = audio.sample_bytes, bytes_per_s = audio.bytes_per_s
+    cdef long long played_ns = playout.until_ns, earliest_ns = playout._earliest_until_ns, first_ns, last_ns
+    cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1], pause_ns = detector._pause_ns
+    cdef long long end = detector._end, last = detector._last, peak = -1, sound_error_ns = 0
+    cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest, silent_size = -1
+    cdef bint speaking = detector._speaking, has_changed = False
+    cdef int skimmed = 0
+    name, skimmed_delta, template, silence = detector._reply_id, None, None, None
+    for place in range(len(continued), len(sounds)):
+        sound = sounds[place]
+        at_ns, error_ns, size = sound[1], sound[2], sound[4]
+        if at_ns > until_ns or blocks._onset is not None or size % sample_bytes:
+            break
+        if played_ns and at_ns - played_ns >= gap_ns:
+            break
+        count, duration_ns = size // sample_bytes, size * SECOND_NS // bytes_per_s
+        if max(played_ns, at_ns) + duration_ns > at_ns + max_hold_ns:
+            break
+        data = sound[6]
+        blocks._sent = True
+        blocks.receive_bytes(<const unsigned char *>PyBytes_AS_STRING(data), count, table)
+        skimmed = blocks.skim()
+        if skimmed & IS_LEFT:
+            skimmed_delta = skimmed
+            break
+        if skimmed:
+            until = blocks._last - blocks._total + count
+            audible = min(0, until)
+            if not speaking or (end + audible - last) * SECOND_NS >= pause_ns * rate_hz:
+                skimmed_delta = skimmed
+                break
+        elif speaking and (end + count - last) * sample_bytes * SECOND_NS // bytes_per_s >= pause_ns + known_ns:
+            skimmed_delta = skimmed
+            break
+        has_changed = True
+        # as `PlayoutQueue.play`
+        first_ns = max(due_first_ns, at_ns - error_ns - delay_ns(at_ns - error_ns - played_ns, gap_ns))
+        last_ns = max(due_last_ns, at_ns - delay_ns(at_ns - earliest_ns, gap_ns))
+        due_first_ns, due_last_ns = first_ns + duration_ns, last_ns + duration_ns
+        earliest_ns = max(earliest_ns, at_ns - error_ns) + duration_ns
+        played_ns = max(played_ns, at_ns) + duration_ns
+        if template is not sound[0] or size != silent_size:
+            template, silent_size = sound[0], size
+            silence = replace(template, payload_bytes=size, payload=StrippedAudio())
+            silence_of_reply = replace(silence, response_id=name, item_id=name)
+        if skimmed:
+            if peak != blocks._peak:
+                peak, sound_error_ns = blocks._peak, detector._onsets._uncertainty_ns
+            event = replace(silence_of_reply, payload=StrippedAudio(audible, until, sound_error_ns))
+            last = end + until
+            held.clear()
+            end += count
+        else:
+            event = silence_of_reply if speaking else silence
+            end += count
+            first_ns, last_ns = max(at_ns - error_ns, first_ns), max(at_ns, last_ns)
+            playing = new_tuple(PlaybackTime, (last_ns, last_ns - first_ns))
+            held.append(new_tuple(HeldDelta, (silence, new_tuple(Arrival, (at_ns, error_ns, True)), end, playing)))
+            oldest = end - held_ns * rate_hz // SECOND_NS
+            while held[0][2] < oldest:
+                held.popleft()
+        continued.append(new_tuple(MatchedDelta, (event, sound[1], sound[2], sound[3], sound[4], sound[5], b"")))
+    if has_changed:
+        detector._end, detector._last, detector._pending = end, last, None
+        playout.until_ns, playout._earliest_until_ns = played_ns, earliest_ns
+        playout._due_ns = due_first_ns, due_last_ns
+    return skimmed_delta

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from bench.catalogue.metrics import AUDIBLE
+from bench.observe.onset_limits import BLOCK_MS, FAINT, FALL, FIFTH, GROUP, GROUPS, RISE, SMOOTHED
 from bench.wire.audio import Samples
 
-BLOCK_MS = 5
-SMOOTHED = 4
-"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
-GROUP = 10
-"""The number of blocks in a group."""
-GROUPS = 60
-"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
-FIFTH = 5
-FAINT = AUDIBLE * AUDIBLE // 32
-"""The energy below which a background is inaudible, even if it has peaks."""
-RISE, FALL = (16, 4), (12, 4)
-"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a sound and for its
-continuation."""
 Block = tuple[int, int, int, int]
 """Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
 NO_BLOCK: Block = (0, 0, -1, -1)
-LEFT, CONTINUED = 1, 2
+LEFT, CONTINUED, TAKEN = 1, 2, 4
 """The parts of the result of `Blocks._skim`."""
 
 
@@ -43,9 +32,10 @@ class Blocks:
             "_last",
             "_lead_ns",
             "_left",
+            "_level",
         ),
-        *("_measured", "_moved", "_number", "_onset", "_pause", "_quiet", "_received", "_received_end", "_retained"),
-        *("_size", "_sounding", "_total"),
+        *("_measured", "_moved", "_noise", "_number", "_onset", "_pause", "_peak", "_quiet", "_received"),
+        *("_received_end", "_retained", "_same", "_sent", "_size", "_sounding", "_streams", "_tone", "_total"),
     )
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
@@ -78,6 +68,16 @@ class Blocks:
         """The number of such blocks that ends a sound."""
         self._last = 0
         """The position in the stream after the last audible sample of the sound."""
+        self._peak = 0
+        """The energy of the sound's loudest group."""
+        self._level = self._same = 0
+        """The energy of the first of the last groups with the same level, and the number of these groups."""
+        self._tone = False
+        self._sent = True
+        self._noise = 0
+        """The number of groups of noise that the service sent after the last sound or silence."""
+        self._streams = False
+        """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
 
     def _receive(self, samples: Samples) -> None:
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
@@ -174,3 +174,8 @@ def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, i
     firsts = np.where(has_audible, audible.argmax(axis=1), -1)
     lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
     return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))
+
+
+def continue_sounds(detector: Any, sounds: Sequence[Any], limits: Any, continued: Sequence[Any]) -> int | None:
+    """Apply no delta: `ReplyDetector.continued` then applies each of them alone."""
+    return None

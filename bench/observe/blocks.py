@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.observe._blocks_interpreted import (
-    BLOCK_MS,
-    CONTINUED,
-    FAINT,
-    GROUP,
-    LEFT,
-    RISE,
-    SMOOTHED,
-    is_continued,
-    is_loud,
-)
+from bench.observe.onset_limits import SMOOTHED
 
 try:
-    from bench.observe._blocks import Blocks
+    from bench.observe._blocks import Blocks, continue_sounds
 except ModuleNotFoundError as missing:
     if missing.name != "bench.observe._blocks":  # as in `bench.wire.audio`
         raise
-    from bench.observe._blocks_interpreted import Blocks
+    from bench.observe._blocks_interpreted import Blocks, continue_sounds
 
-__all__ = [
-    "BLOCK_MS",
-    "CONTINUED",
-    "FAINT",
-    "GROUP",
-    "LEFT",
-    "RISE",
-    "SMOOTHED",
-    "STEADY",
-    "Blocks",
-    "end_of_even",
-    "is_continued",
-    "is_even",
-    "is_loud",
-    "rise_in",
-]
+__all__ = ["STEADY", "Blocks", "continue_sounds", "end_of_even", "is_even", "rise_in"]
 
 STEADY = 4
 """The ratio of levels from which on they are not steady: a background does not exceed it, and a voice may."""

@@ -33,21 +33,26 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.observe.blocks import (
+from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
+from bench.observe.blocks import STEADY, Blocks, end_of_even, is_even, rise_in
+from bench.observe.onset_limits import (
     BLOCK_MS,
-    CONTINUED,
+    EVEN,
     FAINT,
     GROUP,
-    LEFT,
+    HELD,
+    HUSHED,
+    NEARLY_SAME,
+    PLATEAU,
+    QUIETER,
+    RECHECKED,
     RISE,
+    SAME,
+    SETTLED,
     SMOOTHED,
-    STEADY,
-    Blocks,
-    end_of_even,
-    is_continued,
-    is_even,
-    is_loud,
-    rise_in,
+    STREAMED,
+    TONE_GROUPS,
+    UNKNOWN,
 )
 from bench.observe.tones import Tone, is_pure, is_tone, is_voiced, noise_energy
 from bench.wire.audio import Samples
@@ -61,51 +66,28 @@ WINDOW, LOUD = 16, 8
 """A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
 """The maximum number of blocks by which a sound may start before its first loud block."""
-UNKNOWN = 40
-"""The number of blocks that the detector needs at the start of a stream to know the background."""
-SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
 VARIED = 12
 """The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
 """A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
-HELD = 7
-"""The number of groups with the same level after which a sound is checked for a held tone."""
-SAME, NEARLY_SAME = (103, 100), (5, 4)
-"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
-
-`SAME` is for the first groups of a stream. It is small because the level of music also changes little in its first
-groups. `NEARLY_SAME` is for later checks.
-"""
-RECHECKED = 20
-"""The number of groups between two checks of whether a sound is still a held tone."""
 CERTAIN, CHANGING = 36, 80
 """The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
 RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
 """The number of quiet blocks that end a tone."""
-TONE_GROUPS = 5
-"""The number of groups with the same level after which the detector checks whether a tone has followed a sound."""
 TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone."""
 RETAINED = CERTAIN + GROUP
 """The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
-STREAMED = 16
-"""The number of groups of noise that proves a continuously sent background. No reply ends with so much."""
-LEAD, EVEN = 50, (5, 2)
-"""The minimum number of blocks before a voice that are noise, and no unvoiced consonant of the voice, if the ratio of
-their highest to their lowest level is at most `EVEN`, as (numerator, denominator)."""
+LEAD = 50
+"""The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of the voice."""
 CHECKED = 5
 """The number of blocks between two checks of whether a sound is voiced."""
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
-PLATEAU, QUIETER = 36, 8
-"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
 DROP, DROP_BLOCKS = 3, 6
 """A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
-HUSHED = 16
-"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
 """The maximum errors of the start of a sound, in descending order of loudness.
 
@@ -154,20 +136,8 @@ class OnsetDetector(Blocks):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
 
     __slots__ = (
-        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level"),
-        *(
-            "_level",
-            "_loud",
-            "_noise",
-            "_peak",
-            "_same",
-            "_sent",
-            "_streams",
-            "_suspect",
-            "_tone",
-            "_unsteady",
-            "tones",
-        ),
+        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level", "_loud"),
+        *("_suspect", "_unsteady", "tones"),
     )  # an object with more than 30 attributes is slow without it
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
@@ -178,17 +148,9 @@ class OnsetDetector(Blocks):
         self._suspect: SuspectedTone | None = None
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
-        self._level = self._same = 0
-        """The energy of the first of the last groups with the same level, and the number of these groups."""
-        self._tone = False
-        self._sent = True
-        self._noise = 0
-        """The number of groups of noise that the service sent after the last sound or silence."""
-        self._streams = False
-        """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
         self._loud = 0
-        self._behind_start = self._peak = 0
-        """The energies of the background at the start of the sound, and of the sound's loudest group."""
+        self._behind_start = 0
+        """The energy of the background at the start of the sound."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
@@ -204,14 +166,19 @@ class OnsetDetector(Blocks):
         """Return the changes in the next samples. `sent` is False for silence that the service did not send."""
         self._sent = sent
         self._receive(samples)
+        return self.changes(self._skim())
+
+    def changes(self, skimmed: int) -> list[SoundChange]:
+        """Return the changes in received samples. `skimmed` is the result of `_skim` for them."""
         changes: list[SoundChange] = []
-        while skimmed := self._skim():
+        while skimmed:
             if skimmed & CONTINUED:
                 self._note(changes, "sounds", self._last)
             if not skimmed & LEFT:
                 break
-            for what, sample in self._pop():
+            for what, sample in self._decide(self._number - 1) if skimmed & TAKEN else self._pop():
                 self._note(changes, what, sample)
+            skimmed = self._skim()
         return changes
 
     def _note(self, changes: list[SoundChange], what: What, sample: int) -> None:
@@ -234,7 +201,7 @@ class OnsetDetector(Blocks):
     def _pop(self) -> Known:
         """Take the next block. Return the changes that become known with it."""
         number = self._number
-        _, level, first, _ = self._take()
+        self._take()
         if self._number % GROUP == 0:
             self._end_group()
             if self._number == SETTLED + GROUP:
@@ -244,13 +211,16 @@ class OnsetDetector(Blocks):
                 return self._end_before_tone(number)
         if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
             return self._search_again()
-        if self._behind is not None:
-            if self._sounding or self._onset is not None:
-                return self._classify(number)
-            if is_loud(level, first, self._behind):
-                self._onset, self._loud = number, 1
-        elif self._number == UNKNOWN:
-            return self._search_back()
+        if self._behind is None:
+            return self._search_back() if self._number == UNKNOWN else NOTHING
+        return self._decide(number)
+
+    def _decide(self, number: int) -> Known:
+        """Return the changes that the block `number` makes known. It is the last one, and the background is known."""
+        if self._sounding or self._onset is not None:
+            return self._classify(number)
+        if self._is_loud(number):
+            self._onset, self._loud = number, 1
         return NOTHING
 
     def _search_back(self) -> Known:

@@ -27,10 +27,12 @@ from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.files.values import MAX_TEXT_CHARACTERS
-from bench.observe.blocks import BLOCK_MS
+from bench.observe.blocks import continue_sounds
 from bench.observe.early_sound import Change, EarlySound
-from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector
-from bench.wire.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position
+from bench.observe.onset_limits import BLOCK_MS
+from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector, SoundChange
+from bench.wire.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position, expansion
+from bench.wire.connection import MatchedDelta
 from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 
 MAX_MARKERS = 1_000
@@ -152,6 +154,7 @@ class ReplyDetector:
         self._silence_ns, self._pauses = silence_ns, pauses
         self.playout = PlayoutQueue()
         self.audio = audio
+        self.expansion = expansion(audio)
         self._stream = SampleStream(audio)
         self._onsets = OnsetDetector(audio.rate_hz)
         self._early: EarlySound | None = None
@@ -208,8 +211,11 @@ class ReplyDetector:
         raw = event.payload
         if event.kind is not EventKind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(raw, StrippedAudio):
             return event
-        if (data := audio_payload(raw)) is None:
-            return event
+        data = audio_payload(raw)
+        return event if data is None else self._detected(event, data, arrival)
+
+    def _detected(self, event: ServerEvent, data: bytes, arrival: Arrival) -> ServerEvent:
+        """Return an event with the positions of the sound in its audio."""
         changes: list[Change] = []
         if self._early is not None and not self.playout.until_ns:
             # the first audio after the answer
@@ -228,6 +234,10 @@ class ReplyDetector:
         if self._early is not None:
             changes = self._early.without(changes, len(samples))
             self._early = None if self._early.is_over else self._early
+        return self._with_sound(event, changes, len(samples))
+
+    def _with_sound(self, event: ServerEvent, changes: Iterable[Change], samples: int) -> ServerEvent:
+        """Return an event with the positions of the sound in its samples."""
         known_tones, self._known_tones = self._known_tones, len(self._onsets.tones)
         audible = until = None
         error_ns = 0
@@ -237,16 +247,15 @@ class ReplyDetector:
                 audible = position
             elif what == "sounds":
                 audible, until = min(0, position) if audible is None else audible, position
-        size = len(samples) * self.audio.sample_bytes
+        size = samples * self.audio.sample_bytes
         back, tones = self._onsets.pending, max(0, self._known_tones - known_tones)
-        pending = None if back is None else len(samples) - back
+        pending = None if back is None else samples - back
         payload = StrippedAudio(audible, until, error_ns, tones=tones, pending=pending)
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
 
     def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
         """Return the changes that these samples reveal, with positions relative to the first sample."""
-        found, count = self._onsets.add(samples, sent=sent), len(samples)
-        return [(what, count - back, error_ns) for what, back, error_ns in found] if found else []
+        return _in_samples(self._onsets.add(samples, sent=sent), len(samples))
 
     def _unsent(self, arrival: Arrival) -> int:
         """Return how much silence, in samples, the service has not sent before a delta that arrives now."""
@@ -280,39 +289,59 @@ class ReplyDetector:
         """The id of the current reply and of its item; "" between two replies."""
         return self._reply_id if self._speaking else ""
 
-    def continued(self, event: ServerEvent, arrival: Arrival) -> ServerEvent | None:
-        """Apply audio of `detect_replies` with which no reply begins or ends. Return the event of the reply.
+    def continued(self, sounds: Sequence[MatchedDelta], until_ns: int) -> tuple[list[MatchedDelta], ServerEvent | None]:
+        """Detect and apply the sound in deltas, until a reply may begin or end, or a delta is later than `until_ns`.
 
-        Between two replies, return the same event. If a reply may begin or end, return None, without an effect: only
-        `events_in` applies such audio.
+        Return the applied deltas, and the event of the next one, which only `events_in` applies; None if all were
+        applied. Their events are those of the reply, or between two replies of none.
         """
-        sound, size, (at_ns, error_ns, _) = event.payload, event.payload_bytes, arrival
-        if event.kind is not EventKind.AUDIO_DELTA or size <= 0 or not isinstance(sound, StrippedAudio):
-            return None
-        has_sound, playout = sound.audible is not None and sound.until is not None, self.playout
-        samples, duration_ns = size // self.audio.sample_bytes, self.audio.duration_ns(size)
-        if self._cut or sound.audible == UNREADABLE or (has_sound and not self._speaking) or self._unsent(arrival):
-            return None
-        if max(playout.until_ns, at_ns) + duration_ns > at_ns + MAX_HOLD_NS:
-            return None
-        before = self._end, self._pending
-        self._end += samples
-        self._pending = None if sound.pending is None else self._end - samples + sound.pending
-        if has_sound:
-            start = self._end - samples + (sound.audible or 0)
-            ends = (start - self._last) * NS_PER_S >= self._pause_ns * self.audio.rate_hz
-        else:
-            ends = self._is_over
-        if ends:
-            self._end, self._pending = before
-            return None
+        continued: list[MatchedDelta] = []
+        while True:
+            limits = until_ns, GAP_NS, MAX_HOLD_NS, KNOWN_NS, HELD_NS, HeldDelta, PlaybackTime
+            skimmed = continue_sounds(self, sounds, limits, continued)
+            if len(continued) == len(sounds):
+                return continued, None
+            template, at_ns, error_ns, lag_ns, size, wire_bytes, data = sounds[len(continued)]
+            arrival = Arrival(at_ns, error_ns)
+            if skimmed is None:
+                event = self._detected(template, data, arrival)
+            else:
+                samples = size // self.audio.sample_bytes
+                event = self._with_sound(template, _in_samples(self._onsets.changes(skimmed), samples), samples)
+            sound = event.payload
+            assert isinstance(sound, StrippedAudio), "the sound was detected"
+            # the listener must get the size that was received
+            if at_ns > until_ns or event.payload_bytes != size or self._is_change(sound, size, arrival):
+                return continued, event
+            event = self._continue(event, sound, arrival)
+            continued.append(MatchedDelta(event, at_ns, error_ns, lag_ns, size, wire_bytes))
+
+    def _is_change(self, sound: StrippedAudio, size: int, arrival: Arrival) -> bool:
+        """Return whether a reply may begin or end with this sound of `size` bytes, or before it."""
+        is_silent = sound.audible is None or sound.until is None
+        if self._cut or not (self._speaking or is_silent) or self._unsent(arrival):
+            return True
+        until_ns = max(self.playout.until_ns, arrival.at_ns) + self.audio.duration_ns(size)
+        if until_ns > arrival.at_ns + MAX_HOLD_NS:
+            return True
+        start = self._end
+        end = start + size // self.audio.sample_bytes
+        if not is_silent:
+            return self._is_paused(start + (sound.audible or 0))
+        return self._is_over_by(end, None if sound.pending is None else start + sound.pending)
+
+    def _continue(self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival) -> ServerEvent:
+        """Apply sound with which no reply begins or ends. Return the event as one of the reply, if there is one."""
         self.tones += sound.tones
-        playing = playout.play(at_ns, duration_ns, error_ns)
-        if has_sound:
-            self._last = self._end - samples + (sound.until or 0)
-            self._held.clear()
+        start, size = self._end, event.payload_bytes
+        playing = self.playout.play(arrival.at_ns, self.audio.duration_ns(size), arrival.uncertainty_ns)
+        self._end += size // self.audio.sample_bytes
+        self._pending = None if sound.pending is None else start + sound.pending
+        if sound.audible is None or sound.until is None:
+            self._hold(HeldDelta(event, arrival, self._end, playing), self._end - start)
         else:
-            self._hold(HeldDelta(event, arrival, self._end, playing), samples)
+            self._last = start + sound.until
+            self._held.clear()
         return self._of_reply(event) if self._speaking else event
 
     def _hold(self, delta: HeldDelta, samples: int) -> None:
@@ -326,8 +355,12 @@ class ReplyDetector:
     def _on_change(
         self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival
     ) -> Iterator[tuple[ServerEvent, Arrival]]:
+        if not self._is_change(sound, event.payload_bytes, arrival):
+            continued = self._continue(event, sound, arrival)
+            yield continued if self._speaking else ServerEvent(EventKind.NOTED, event.name), arrival
+            return
         self.tones += sound.tones
-        samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
+        samples = event.payload_bytes // self.audio.sample_bytes
         unsent = self._unsent(arrival)
         duration_ns = self.audio.duration_ns(event.payload_bytes)
         playing = self.playout.play(arrival.at_ns, duration_ns, arrival.uncertainty_ns)
@@ -348,7 +381,7 @@ class ReplyDetector:
                 yield from self._ending(arrival)
             return
         start = self._end - samples + sound.audible
-        if self._speaking and (start - self._last) * NS_PER_S >= self._pause_ns * rate_hz:
+        if self._speaking and self._is_paused(start):
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
@@ -365,23 +398,29 @@ class ReplyDetector:
     @property
     def _is_over(self) -> bool:
         """True if a reply has begun, and no sound that is detected later can belong to it."""
-        return self._speaking and not self._may_continue and self._silent_ns >= self._pause_ns + KNOWN_NS
+        return self._is_over_by(self._end, self._pending)
 
-    @property
-    def _may_continue(self) -> bool:
-        """True if a sound that is not certain yet would belong to the reply."""
-        return self._pending is not None and self._samples_ns(self._pending - self._last) < self._pause_ns
+    def _is_over_by(self, end: int, pending: int | None) -> bool:
+        """Return `_is_over` of the stream up to `end`, with this pending sound."""
+        return (
+            self._speaking
+            and not self._may_continue(pending)
+            and self._samples_ns(end - self._last) >= self._pause_ns + KNOWN_NS
+        )
+
+    def _is_paused(self, start: int) -> bool:
+        """Return whether a sound that begins at the sample `start` is no part of the reply before it."""
+        return (start - self._last) * NS_PER_S >= self._pause_ns * self.audio.rate_hz
+
+    def _may_continue(self, pending: int | None) -> bool:
+        """Return whether a sound that is not certain yet would belong to the reply."""
+        return pending is not None and self._samples_ns(pending - self._last) < self._pause_ns
 
     @property
     def _pause_ns(self) -> int:
         if self._cut:
             return PAUSE_NS
         return min(SILENCE_NS, self._silence_ns) if self._caller_ns > self._began_ns else self._silence_ns
-
-    @property
-    def _silent_ns(self) -> int:
-        """The duration of the silence that was received after the last sound of the reply."""
-        return self._samples_ns(self._end - self._last)
 
     def _samples_ns(self, samples: int) -> int:
         return self.audio.duration_ns(samples * self.audio.sample_bytes)
@@ -391,7 +430,7 @@ class ReplyDetector:
         """The end of the current reply if no more of it arrives; `NEVER_NS` if only audio can end it."""
         if not (self._pauses and self._speaking):
             return NEVER_NS
-        silent_ns = 0 if self._may_continue else self._silent_ns
+        silent_ns = 0 if self._may_continue(self._pending) else self._samples_ns(self._end - self._last)
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[ServerEvent, Arrival]]:
@@ -475,6 +514,11 @@ class ReplyDetector:
         self._words = ""
         yield ServerEvent(EventKind.TRANSCRIPT_DONE, "", name, name, text=words), arrival
         yield ServerEvent(EventKind.RESPONSE_DONE, "", name, status=status, reason=reason), arrival
+
+
+def _in_samples(changes: Iterable[SoundChange], count: int) -> list[Change]:
+    """Return changes with positions relative to the first of the last `count` samples."""
+    return [(what, count - back, error_ns) for what, back, error_ns in changes]
 
 
 class SplitSamples:

@@ -245,29 +245,28 @@ class Timeline:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
-    def continued(self, event: ServerEvent, message: ReceivedMessage, lag_ns: int) -> MatchedDelta | None:
-        """Apply the only event of a message, after `detect_replies`, if no reply begins or ends with its sound.
+    def continued(self, sounds: Sequence[MatchedDelta]) -> tuple[list[MatchedDelta], ServerEvent | None]:
+        """Apply received sound, each delta of which is the only event of a message, until a reply may begin or end.
 
-        Return the delta. `received_sound` must get it before `received` applies the next message. The result of both
-        is the same as if `received` applied the message. Return None, without an effect, if only `received` can.
+        Return the applied deltas, and the event of the next one with the positions of its sound, which only `received`
+        can apply; None if all were applied. `received_sound` must get the deltas before `received` applies that event.
+        The result is the same as if `received` applied each of them.
         """
-        _, arrival, wire_bytes = message
-        at_ns, error_ns, kernel = arrival
         facts, detector = self.facts, self._detector
-        if detector is None or not kernel or at_ns > self.next_deadline_ns or self._false_replies.reply is not None:
-            return None
-        if facts.events >= self._max_events or facts.wire_bytes_received + wire_bytes > self._max_bytes:
-            return None
-        if (reply_id := detector.reply_id) and not self._is_answered_by(reply_id):
-            return None
-        continued = detector.continued(event, arrival)
-        if continued is None:
-            return None
-        facts.wire_bytes_received += wire_bytes
-        facts.events += 1
-        facts.audio_bytes_received += event.payload_bytes
-        self.arrived_ns = at_ns
-        return MatchedDelta(continued, at_ns, error_ns, lag_ns, event.payload_bytes, wire_bytes)
+        assert detector is not None, "the dialect has no sound to detect"
+        wire_bytes, reply_id = sum([sound.wire_bytes for sound in sounds]), detector.reply_id
+        exceeds_limit = (
+            facts.events + len(sounds) > self._max_events or facts.wire_bytes_received + wire_bytes > self._max_bytes
+        )
+        is_other = self._false_replies.reply is not None or (reply_id != "" and not self._is_answered_by(reply_id))
+        until_ns = 0 if exceeds_limit or is_other else self.next_deadline_ns
+        continued, event = detector.continued(sounds, until_ns)
+        if continued:
+            facts.wire_bytes_received += sum([delta.wire_bytes for delta in continued])
+            facts.events += len(continued)
+            facts.audio_bytes_received += sum([delta.payload_bytes for delta in continued])
+            self.arrived_ns = continued[-1].at_ns
+        return continued, event
 
     def _is_answered_by(self, reply_id: str) -> bool:
         """Return whether more audio of a reply changes only the reply of the turn that started last."""

@@ -109,7 +109,8 @@ class LoggedTransport:
         self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
         self.receive_until = transport.receive_until
-        self.add_template, self.flush = transport.add_template, transport.flush
+        self.add_template, self.take_deltas = transport.add_template, transport.take_deltas
+        self.flush = transport.flush
         self.keeps_texts = transport.keeps_texts = True
 
     @property

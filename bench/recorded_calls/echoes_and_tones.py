@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import oaconvolve
 
-from bench.observe.blocks import BLOCK_MS
+from bench.observe.onset_limits import BLOCK_MS
 from bench.observe.tones import Tone
 from bench.plan.audio_files import BLOCK_SAMPLES
 from bench.plan.recordings import SampleSequence

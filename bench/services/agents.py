@@ -397,6 +397,7 @@ class PcmAgent(AgentDialect):
     one_format = False
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
+    binary_sound = ServerEvent(EventKind.AUDIO_DELTA, AUDIO)
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the script's `extra` as the first message, for agents that need a first message."""
@@ -413,7 +414,7 @@ class PcmAgent(AgentDialect):
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
         encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-        return ServerEvent(EventKind.AUDIO_DELTA, AUDIO, payload_bytes=len(message), payload=msgspec.Raw(encoded))
+        return msgspec.structs.replace(self.binary_sound, payload_bytes=len(message), payload=msgspec.Raw(encoded))
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_pcm(message)

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from bench.base.units import NEVER_NS
+import msgspec
+
+from bench.base.clock import Arrival
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
@@ -21,18 +23,17 @@ from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
-from bench.session.deferred import DEFERRED_NS, MANY, ReceivedSound, SentChunk
+from bench.session.deferred import DEFERRED_NS, MANY, SentChunk, received_sound
 from bench.session.meetings import Meeting
 from bench.session.microphone import Microphone
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import SOUND, ClientMessage, MessageKind, decoder_of
+from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 APPEND, SET_UP = MessageKind.APPEND, MessageKind.SET_UP
 """The kinds with which every message is compared, because access to a member of an enumeration is slow."""
-AUDIO_DELTA = EventKind.AUDIO_DELTA
 LATE_SHARE = 10
 """A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 FAR_NS = 3_600_000_000_000
@@ -101,8 +102,8 @@ class SessionIO:
         """Functions, by the numbers of turns, that decide whether a turn has done its task."""
         self._opening: ClientMessage | None = None
         """The first chunk of the last turn that was started, until it is sent."""
-        self.streaming = False
-        """True if only the end of a reply is awaited."""
+        self.streaming = self._was_streaming = False
+        """True if only the end of a reply is awaited; True if the reply was streaming when the session fell asleep."""
         self._wake_ns = 0
         """The instant at which the session wakes if no message wakes it earlier."""
         self._for_turn = False
@@ -113,15 +114,15 @@ class SessionIO:
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
         """The instant before which no turn may begin, because the service asked for a pause."""
-        self._deferred: list[SentChunk | ReceivedSound] = []
-        """The sent chunks and received sound that the timeline and the listener have not received yet, in order."""
-        self._deferred_until_ns = NEVER_NS
-        """The arrival from which on sound is not deferred."""
+        self._chunks: list[SentChunk] = []
+        self._sounds: list[MatchedDelta] = []
+        """The sent chunks, and the received sound, that the timeline and the listener have not received yet."""
         self._is_woken = False
         """True if something that was deferred, and is applied now, wakes the session."""
         self._is_logged = transport.keeps_texts
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
+        self._binary_sound = script.dialect.binary_sound
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
 
@@ -261,21 +262,22 @@ class SessionIO:
         else:
             (at_ns, _, _), wire_bytes, _ = receipt
             lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
-            self._deferred.append(SentChunk(wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
-            if len(self._deferred) >= MANY:
-                self._settle()
+            self._chunks.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
+            self._settle_if_many()
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
         timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
-        self.streaming, self._wake_ns, self._is_woken = timeline.turns.is_streaming, until_ns, False
+        self._was_streaming, self._wake_ns, self._is_woken = timeline.turns.is_streaming, until_ns, False
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
+        self.streaming = self._was_streaming and self._matches
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            reply = self if self._matches and timeline.turns.is_answering else None
+            matches = self._matches and timeline.turns.is_answering
+            reply = self if matches or (self._may_defer and self._for_turn) else None
             try:
                 self._transport.receive_until(until_ns, self._on_message, reply, self)
             finally:
@@ -289,64 +291,74 @@ class SessionIO:
         self._send_function_outputs()
         self.run_actions()
 
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
+        if self._may_defer:
+            self._sounds += deltas
+            return self._settle()
         if self.keeps_words:
             for delta in deltas:
-                if delta.data and delta.event.kind is not AUDIO_DELTA:
+                if delta.data and delta.event.kind is not EventKind.AUDIO_DELTA:
                     self._decode(delta.data)
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
+        return False
 
     def _on_message(self, message: ReceivedMessage) -> bool:
         """Handle a message. Return False if the session need not wake."""
         # first, because the time at which the request left changes the instant from which this message is measured
         if self._ticket:
             self._record_transmitted()
-        events = self._decode(message.data)
-        if self._codec is not None:
-            events = self._codec.decode(events)
+        defers = self._may_defer and self._for_turn and message.arrival.is_kernel
+        if defers and self._binary_sound is not None and type(message.data) is BinaryMessage:
+            events: Sequence[ServerEvent] = (self._binary_sound,)
+        else:
+            events = self._decode(message.data)
+            if self._codec is not None:
+                events = self._codec.decode(events)
         handled_ns = self._transport.handled_ns()
-        if self._may_defer and self._for_turn and len(events) == 1 and events[0].kind is AUDIO_DELTA:
-            self._deferred.append(ReceivedSound(events, message, handled_ns))
-            at_ns = message.arrival.at_ns
-            self._deferred_until_ns = min(self._deferred_until_ns, at_ns + DEFERRED_NS)
-            return (at_ns >= self._deferred_until_ns or len(self._deferred) >= MANY) and self._settle()
+        if defers and (sound := received_sound(events, message, handled_ns)) is not None:
+            self._transport.add_template(message, events[0], is_sound=True)
+            self._sounds.append(sound)
+            return self._settle_if_many()
         is_woken = self._settle()
         return self._apply(events, message, handled_ns) or is_woken
+
+    def _settle_if_many(self) -> bool:
+        """Apply what is deferred if there is much of it, or if it is old. Return True if the session must wake."""
+        sounds = self._sounds
+        is_old = sounds and sounds[-1].at_ns - sounds[0].at_ns >= DEFERRED_NS
+        return bool(is_old or len(sounds) + len(self._chunks) >= MANY) and self._settle()
 
     def _settle(self) -> bool:
         """Apply what is deferred: sent chunks and received sound. Return True if the session must wake.
 
         The work takes a third of the time if it is done for several messages at once.
         """
-        if not self._deferred:
+        if self._may_defer:
+            self._sounds += self._transport.take_deltas()
+        if not (self._chunks or self._sounds):
             return False
-        deferred, self._deferred, self._deferred_until_ns = self._deferred, [], NEVER_NS
-        timeline, is_woken, sent_wire, sent_audio, lags_ns = self._timeline, False, 0, 0, list[int]()
-        continued: list[MatchedDelta] = []
-        for each in deferred:
-            if isinstance(each, ReceivedSound):
-                events, message, handled_ns = each
-                detected = timeline.detect_replies(events, message.arrival)
-                delta = None
-                if detected[0].payload_bytes == events[0].payload_bytes:  # otherwise the listener gets another size
-                    delta = timeline.continued(detected[0], message, handled_ns - message.arrival.at_ns)
-                if delta is not None:
-                    continued.append(delta)
-                    continue
-                if continued:
-                    is_woken |= self._apply_sound(continued)
-                    continued = []
-                is_woken |= self._apply(events, message, handled_ns, detected)
-                continue
-            wire_bytes, audio_bytes, lag_ns, late = each
-            timeline.sent_chunk(wire_bytes, audio_bytes, late=late)
-            sent_wire, sent_audio = sent_wire + wire_bytes, sent_audio + audio_bytes
-            lags_ns.append(lag_ns)
-        if continued:
-            is_woken |= self._apply_sound(continued)
-        if lags_ns:
-            self._listener.sent(sent_wire, sent_audio, lags_ns)
+        timeline, is_woken, counted = self._timeline, False, 0
+        chunks, self._chunks, sounds, self._sounds = self._chunks, [], self._sounds, []
+        while sounds:
+            continued, other = timeline.continued(sounds)
+            if continued:
+                is_woken |= self._apply_sound(continued)
+            if other is None:
+                break
+            template, at_ns, error_ns, lag_ns, size, wire_bytes, _ = sounds[len(continued)]
+            while counted < len(chunks) and chunks[counted].at_ns < at_ns:
+                timeline.sent_chunk(*chunks[counted][1:3], late=chunks[counted].is_late)
+                counted += 1
+            message = ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
+            event = msgspec.structs.replace(template, payload_bytes=size)
+            is_woken |= self._apply((event,), message, at_ns + lag_ns, (other,))
+            sounds = sounds[len(continued) + 1 :]
+        for chunk in chunks[counted:]:
+            timeline.sent_chunk(*chunk[1:3], late=chunk.is_late)
+        if chunks:
+            _, wire, audio, lags_ns, _ = zip(*chunks, strict=True)
+            self._listener.sent(sum(wire), sum(audio), lags_ns)
         self._is_woken |= is_woken
         return is_woken
 
@@ -384,7 +396,7 @@ class SessionIO:
 
     def _is_wake_due(self) -> bool:
         turns = self._timeline.turns
-        is_unchanged = self.streaming is turns.is_streaming and not turns.are_all_over
+        is_unchanged = self._was_streaming is turns.is_streaming and not turns.are_all_over
         return not is_unchanged or self._timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:

@@ -221,8 +221,8 @@ class DeltaListener(Protocol):
     streaming: bool
     keeps_words: bool
 
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Handle deltas that matched a template. Do not block."""
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
+        """Handle deltas that matched a template, without blocking. Return whether the listener must act."""
 
 
 class PacedSender(Protocol):
@@ -297,11 +297,14 @@ class Transport(Protocol):
         is True, the socket may be polled only every few milliseconds. If `reply` is None, the templates are deleted.
         """
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
         """Learn a template: later deltas that are like `event` are passed to the listener of the reply.
 
-        `event` must be the only event of `message`.
+        `event` must be the only event of `message`. If `is_sound` is True, the deltas contain their audio.
         """
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        """Return the matched deltas that the listener has not received yet. It does not receive them any more."""
 
     @property
     def watermark_ns(self) -> int:

@@ -27,7 +27,8 @@ class MessagesWithMedia:
     def __init__(self, messages: Transport, media: Transport, watch: Watch) -> None:
         self._messages, self.media, self._watch = messages, media, watch
         self.handshake, self.fill = messages.handshake, messages.fill
-        self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
+        self.now_ns, self.transmitted = messages.now_ns, messages.transmitted
+        self.add_template, self.take_deltas = messages.add_template, messages.take_deltas
         self._receiving = self._offered = messages
         """The connections of the message that is passed on, and of the one that was last passed to `try_send`."""
         self._on_message: OnMessage | None = None

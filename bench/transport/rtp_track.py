@@ -21,7 +21,7 @@ from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import StreamNumbers, is_report
-from bench.wire.connection import Connected, ConnectionClosed, ReceivedMessage, RtpMeasured, Transmitted
+from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 from bench.wire.findings import CheckFinding
@@ -216,8 +216,11 @@ class TrackTransport:
     def watermark_ns(self) -> int:
         return self.track.drained_ns
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing: a packet is audio, which cannot be matched."""
+    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+        """Do nothing: packets are not matched."""
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        return []
 
 
 def _new_media(agreed: AgreedMedia) -> CallMedia:

@@ -54,7 +54,7 @@ from bench.transport.parser import (
 )
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.connection import CloseCause, Connected, ConnectionClosed, ReceivedMessage
+from bench.wire.connection import CloseCause, Connected, ConnectionClosed, MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 
@@ -264,8 +264,11 @@ class WebSocket:
         for message in messages:
             on_message(message)
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        self._reader.add_template(message.data, event)
+    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+        self._reader.add_template(message.data, event, is_sound=is_sound)
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        return self._reader.hand_out()
 
     @property
     def keeps_texts(self) -> bool:

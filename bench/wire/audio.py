@@ -132,6 +132,12 @@ G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_
 ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW)
 
 
+@cache
+def expansion(audio: AudioFormat) -> bytes:
+    """Return the 16-bit samples of all bytes, if each byte is a sample; otherwise b""."""
+    return b"" if audio.is_pcm else audio.decode(bytes(range(256))).tobytes()
+
+
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
     """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
     if isinstance(payload, StrippedAudio):

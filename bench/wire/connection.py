@@ -26,7 +26,8 @@ class ReceivedMessage(NamedTuple):
 class MatchedDelta(NamedTuple):
     """A delta that matched a template, with the template's event (`bench.transport.fast.reader`).
 
-    `lag_ns` is the time from its arrival to its match. `data` is its message, if a log or the decoder needs it.
+    `lag_ns` is the time from its arrival to its match. `data` is its audio if it is sound, and its message if a log or
+    the decoder needs it.
     """
 
     event: ServerEvent

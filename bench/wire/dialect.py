@@ -227,6 +227,8 @@ class Dialect:
     """True if the audio is a track of packets in addition to the messages, as in a telephone call."""
     has_binary_texts = True
     """True if a received binary message is a text. Otherwise it is audio, or not permitted."""
+    binary_sound: ServerEvent | None = None
+    """The event of a binary message that is nothing but audio, without its payload; None if there are none."""
     transcribers: tuple[str, ...] = ()
     """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
     codec: type[CallCodec] | None = None

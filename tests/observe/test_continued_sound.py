@@ -1,9 +1,13 @@
-"""Sound with which no reply begins or ends: it is applied several frames at a time, with the same result."""
+"""Sound with which no reply begins or ends: it is applied several frames at a time, with the same result.
+
+The other result is that of a detector that decides for each frame whether a reply begins or ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given
@@ -12,15 +16,18 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
-from bench.observe import inputs
+from bench.observe import _blocks_interpreted as interpreted
+from bench.observe import blocks, inputs, reply_detector
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
+from bench.observe.reply_detector import ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
+from bench.session.deferred import received_sound
 from bench.wire.audio import PCM16_16K, AudioFormatName
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from bench.wire.events import EventKind
+from tests.examples import thorough
 from tests.helpers import AT_NS, build_turn
 
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -29,10 +36,11 @@ LEVELS = st.sampled_from([0, 0, 40, 3_000, 3_000, 3_000])
 """The levels of the noise that is the agent's audio."""
 GAPS_MS = st.sampled_from([*[FRAME_MS] * 12, 0, 60, 99, 150, 400, 1_200])
 """The time between two frames."""
-FRAMES = st.lists(st.tuples(LEVELS, st.integers(1, 60), GAPS_MS), min_size=1, max_size=12)
+FRAMES = st.lists(st.tuples(LEVELS, st.integers(1, 40) | st.integers(18, 26), GAPS_MS), min_size=1, max_size=10)
 """The audio: each entry is a level, a number of frames, and the time before the first of them."""
+SILENCE_NS = 400 * NS_PER_MS
 SPEECH = {"speech_start": 0}, {"speech_end": 0}
-INSTANTS = st.lists(st.integers(0, 300), min_size=2, max_size=2).map(sorted)
+INSTANTS = st.lists(st.integers(0, 150), min_size=2, max_size=2).map(sorted)
 
 
 def frames_of(parts: Sequence[tuple[int, int, int]], odd: int) -> list[tuple[int, bytes]]:
@@ -51,7 +59,7 @@ class Call:
 
     def __init__(self, *, answer_min_ns: int = 0) -> None:
         limits = Timeouts(first_delta=2, next_delta=3, response=20, turn=60)
-        start = SessionStart(AT_NS, 2, limits, service_responds=True)
+        start = SessionStart(AT_NS, 2, limits, service_responds=True, reply_silence_ns=SILENCE_NS)
         self.timeline = Timeline(start, DIALECTS["pcm"], reply_format=FORMAT)
         self.timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
         self._facts = {"has_turn_events": False, "service_responds": True, "answer_min_ns": answer_min_ns}
@@ -71,7 +79,9 @@ class Call:
         return self.timeline.pop_turns(at_ns + 60_000 * NS_PER_MS), self.timeline.session()
 
 
+@thorough
 @given(
+    kernel=st.sampled_from([blocks.continue_sounds, interpreted.continue_sounds]),
     parts=FRAMES,
     odd=st.sampled_from([0, 0, 7]),
     spoken=INSTANTS,
@@ -81,6 +91,7 @@ class Call:
     answer_min_ns=st.sampled_from([0, 0, 500 * NS_PER_MS]),
 )
 def test_sound_that_continues_has_the_same_result_as_single_messages(
+    kernel: Any,
     parts: list[tuple[int, int, int]],
     odd: int,
     spoken: list[int],
@@ -94,28 +105,32 @@ def test_sound_that_continues_has_the_same_result_as_single_messages(
     dialect = DIALECTS["pcm"]
 
     def settle() -> None:
-        if waiting:
-            several.timeline.received_sound(waiting)
-            waiting.clear()
+        while waiting:
+            with patch.object(reply_detector, "continue_sounds", kernel):
+                continued, event = several.timeline.continued(waiting)
+            if continued:
+                several.timeline.received_sound(continued)
+            if event is not None:
+                _, sound_ns, error_ns, _, _, wire_bytes, _ = waiting[len(continued)]
+                several.timeline.received((event,), ReceivedMessage(b"", Arrival(sound_ns, error_ns), wire_bytes))
+            del waiting[: len(continued) + 1]
+
+    def receive(message: ReceivedMessage) -> None:
+        events = dialect.decode(message.data)
+        with patch.object(ReplyDetector, "_is_change", return_value=True):
+            single.timeline.received(events, message)
+        if (sound := received_sound(events, message, message.arrival.at_ns)) is not None:
+            waiting.append(sound)
+            return
+        settle()
+        several.timeline.received(events, message)
 
     for number, (gap_ms, data) in enumerate(frames_of(parts, odd)):
         at_ns += gap_ms * NS_PER_MS
         is_kernel = not uncertain or number % uncertain != 0
-        messages = [ReceivedMessage(BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel), len(data))]
+        receive(ReceivedMessage(BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel), len(data)))
         if cleared and number % cleared == cleared - 1:
-            messages.append(ReceivedMessage(b'{"event":"clear"}', Arrival(at_ns), 17))
-        for message in messages:
-            events = dialect.decode(message.data)
-            single.timeline.received(events, message)
-            detected = several.timeline.detect_replies(events, message.arrival)
-            delta = None
-            if events[0].kind is EventKind.AUDIO_DELTA:
-                delta = several.timeline.continued(detected[0], message, 0)
-            if delta is not None:
-                waiting.append(delta)
-            else:
-                settle()
-                several.timeline.received(detected, message)
+            receive(ReceivedMessage(b'{"event":"clear"}', Arrival(at_ns), 17))
         if number % batch == 0:
             settle()
             assert single.timeline.playout.until_ns == several.timeline.playout.until_ns

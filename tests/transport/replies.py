@@ -17,8 +17,9 @@ class Reply:
     def __init__(self) -> None:
         self.matched: list[MatchedDelta] = []
 
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.matched += deltas
+        return False
 
 
 GA = DIALECTS["ga"]

@@ -42,8 +42,8 @@ from bench.transport.tcp import TakeRead, TcpStream, pass_on
 from bench.transport.tls import TlsStream, tls_context
 from bench.transport.websocket import WebSocket, client_protocol
 from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.dialect import Dialect
-from bench.wire.events import DELTAS, StrippedAudio
+from bench.wire.dialect import BinaryMessage, Dialect
+from bench.wire.events import DELTAS, ServerEvent, StrippedAudio, audio_payload
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
@@ -201,12 +201,13 @@ def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> Non
 
     first, second = sound(base64_of(30)), sound(base64_of(90))
     words = msgspec.json.encode({"serverContent": {"outputTranscription": {"text": "Hello"}}})
-    made = reader_of(GEMINI, first, words)
+    made = reader_of(GEMINI, BinaryMessage(first), BinaryMessage(words))
 
     wire = b"".join(map(binary, (second, words, first)))
     assert made.match(wire, AT_NS, EMPTY_NS, True)
     assert matched_events(made.hand_out()) == understood(GEMINI, wire, complete=True)
     assert not made.match(binary(words.replace(b"output", b"input")), AT_NS, EMPTY_NS, True)
+    assert not made.match(text(second), AT_NS, EMPTY_NS, True)
 
 
 @MATCHES
@@ -223,6 +224,62 @@ def test_only_matched_words_have_their_messages_if_the_reply_keeps_words() -> No
     made.end()
 
     assert [one.data for one in reply.matched] == [b"", words, b"", words]
+
+
+def sound_message(way: str, form: int, audio: bytes) -> bytes:
+    """Return a piece of an agent's audio in one of the forms that agents use."""
+    if way == "pcm":
+        return BinaryMessage(audio)
+    data = base64.b64encode(audio).decode()
+    forms = {
+        "twilio": (
+            {"event": "media", "streamSid": "MZ1", "media": {"payload": data}},
+            {"event": "media", "media": {"track": "outbound", "payload": data, "chunk": "1"}, "streamSid": "MZ1"},
+        ),
+        "acs": (
+            {"kind": "AudioData", "audioData": {"data": data}},
+            {"Kind": "AudioData", "AudioData": {"Data": data, "Silent": False}, "StopAudio": None},
+        ),
+    }
+    return json.dumps(forms[way][form % 2], separators=(",", ":") if form > 1 else None).encode()
+
+
+def audio_of(event: ServerEvent) -> bytes | None:
+    return audio_payload(event.payload) if isinstance(event.payload, msgspec.Raw) else None
+
+
+@MATCHES
+@thorough
+@given(
+    way=st.sampled_from(["twilio", "acs", "pcm"]),
+    form=st.integers(0, 3),
+    pieces=st.lists(st.binary(max_size=40), min_size=1, max_size=5),
+    damage=st.none() | st.tuples(st.integers(0, 10_000), st.integers(0, 255)),
+    is_other_frame=st.booleans(),
+)
+def test_the_audio_of_matched_sound_equals_the_decoded_audio(
+    way: str, form: int, pieces: list[bytes], damage: tuple[int, int] | None, is_other_frame: bool
+) -> None:
+    dialect, made = DIALECTS[way], reader.MessageReader()
+    learned = sound_message(way, form, b"0123456789")
+    event = dialect.binary_sound if dialect.binary_sound is not None else dialect.decode(learned)[0]
+    made.add_template(learned, event, is_sound=True)
+    messages = [sound_message(way, form, piece) for piece in pieces]
+    if damage is not None and messages[0]:
+        messages[0] = type(messages[0])(mutated(messages[0], *damage))
+    opcodes = [0x82 if isinstance(message, BinaryMessage) else 0x81 for message in messages]
+    opcodes[-1] ^= 3 if is_other_frame else 0
+    wire = b"".join(bytes([opcode]) + text(body)[1:] for opcode, body in zip(opcodes, messages, strict=True))
+    frames, _ = leading_messages(SocketRead(wire, AT_NS, EMPTY_NS, True, False))
+    events = [dialect.decode(frame.data)[0] for frame in frames]
+
+    is_matched = made.match(wire, AT_NS, EMPTY_NS, False)
+
+    assert is_matched or damage is not None or is_other_frame or not all(pieces)
+    if is_matched:
+        decoded = [(one.kind, one.session_id, one.payload_bytes, audio_of(one)) for one in events]
+        found = [(one.event.kind, one.event.session_id, one.payload_bytes, one.data) for one in made.hand_out()]
+        assert found == decoded
 
 
 @MATCHES
@@ -635,11 +692,12 @@ class Hearer(Reply):
         self.texts: list[bytes] = []
         self.count = 0
 
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.count += len(deltas)
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
             self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes))
             self.texts.append(data)
+        return False
 
     def take(self, message: ReceivedMessage) -> bool:
         (event,) = GA.decode(message.data)

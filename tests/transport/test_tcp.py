@@ -515,8 +515,9 @@ class Reply:
         self.streaming, self.keeps_words = True, False
         self.matched: list[MatchedDelta] = []
 
-    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.matched += deltas
+        return False
 
 
 @LINUX

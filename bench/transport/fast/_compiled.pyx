@@ -35,8 +35,17 @@ cdef enum:
     BACKSLASH = 0x5C
     PADDING = 0x3D
 
-cdef long long LONG_NS = 500_000_000
-"""The age of the first matched delta at which the matched deltas are due. They are also due if there are `MANY`."""
+cdef long long LONG_NS = 500_000_000, SOUND_NS = 80_000_000
+"""The age of the first matched delta at which the matched deltas are due, and the age for sound, in which a reply may
+begin. They are also due if there are `MANY`."""
+
+cdef const char *ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+cdef unsigned char VALUES[256]
+"""The values of the characters of base64 (RFC 4648 §4). The highest bit marks other characters."""
+memset(VALUES, 0x80, sizeof(VALUES))
+cdef int each
+for each in range(64):
+    VALUES[<unsigned char>ALPHABET[each]] = each
 
 cdef object new_tuple = tuple.__new__
 """A constructor of named tuples that takes half of the usual time."""
@@ -61,6 +70,35 @@ cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
     for at in range(size):
         odd |= (text[at] < 0x20) | (text[at] > 0x7E) | (text[at] == QUOTE) | (text[at] == BACKSLASH)
     return not odd
+
+
+cdef bytes decoded(Text text, Py_ssize_t size, Py_ssize_t count):
+    """Return the `count` bytes of a base64 text without escapes; None if it is not base64."""
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, count)
+    cdef unsigned char *into = <unsigned char *><char *>data
+    cdef unsigned int group, odd = 0
+    cdef unsigned char fourth, third
+    cdef Py_ssize_t at, place = 0
+    for at in range(0, size - 4, 4):
+        odd |= VALUES[text[at]] | VALUES[text[at + 1]] | VALUES[text[at + 2]] | VALUES[text[at + 3]]
+        group = (
+            <unsigned int>VALUES[text[at]] << 18 | <unsigned int>VALUES[text[at + 1]] << 12
+            | <unsigned int>VALUES[text[at + 2]] << 6 | VALUES[text[at + 3]]
+        )
+        into[place], into[place + 1], into[place + 2] = group >> 16, group >> 8 & 0xFF, group & 0xFF
+        place += 3
+    at = size - 4
+    third = 0 if count - place == 1 else VALUES[text[at + 2]]
+    fourth = 0 if count - place < 3 else VALUES[text[at + 3]]
+    odd |= VALUES[text[at]] | VALUES[text[at + 1]] | third | fourth
+    group = <unsigned int>VALUES[text[at]] << 18 | <unsigned int>VALUES[text[at + 1]] << 12
+    group |= <unsigned int>third << 6 | fourth
+    into[place] = group >> 16
+    if count - place > 1:
+        into[place + 1] = group >> 8 & 0xFF
+    if count - place > 2:
+        into[place + 2] = group & 0xFF
+    return None if odd & 0x80 else data
 
 
 cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
@@ -111,7 +149,8 @@ cdef class Sieve:
     completely consumed.
     """
 
-    cdef readonly bint due, wakes
+    cdef readonly bint due
+    cdef public bint wakes
 
     def sift(self, read):
         """Return the rest of a read, which is for the handler; None if the read was completely consumed."""
@@ -135,15 +174,27 @@ cdef class Template:
 
     cdef object event
     cdef bytes head, middle, tail
-    cdef bint base64, kept
+    cdef bint base64, binary, is_sound, keeps_text
 
-    def __init__(self, event, bytes head, bytes middle, bytes tail, bint base64, bint kept):
-        self.event, self.head, self.middle, self.tail, self.base64, self.kept = event, head, middle, tail, base64, kept
+    def __init__(
+        self, event, bytes head, bytes middle, bytes tail, bint base64, bint binary, bint is_sound, bint keeps_text
+    ):
+        self.event, self.head, self.middle, self.tail = event, head, middle, tail
+        self.base64, self.binary, self.is_sound, self.keeps_text = base64, binary, is_sound, keeps_text
+
+    cdef bytes sound(self, Text text, Py_ssize_t size, Py_ssize_t payload_bytes):
+        """Return the audio of a matching text; None if it is not base64."""
+        cdef Py_ssize_t characters = (payload_bytes + 2) // 3 * 4
+        if not self.base64:
+            return PyBytes_FromStringAndSize(<const char *>text, size)
+        return decoded(text + size - len(self.tail) - characters, characters, payload_bytes)
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
         """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or if the payload is empty."""
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
+        if self.is_sound and not self.base64:  # the message is the audio
+            return size
         if size < head + middle + tail or memcmp(text, <const char *>self.head, head):
             return 0
         text, size = text + head, size - head
@@ -170,7 +221,7 @@ cdef class TemplateMatcher(Sieve):
 
     `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a message, and there is
     a listener. `keeps_texts` is True if each delta contains its message and is due at once, so that a log gets it when
-    it arrives.
+    it arrives. Deltas of sound contain their audio instead.
     """
 
     cdef list templates, texts
@@ -178,17 +229,23 @@ cdef class TemplateMatcher(Sieve):
     cdef readonly int count
     """The number of matched deltas that `hand_out` has not returned yet."""
     cdef long long first_ns
+    cdef bint has_sound
     cdef public bint ready, keeps_texts
 
     def __init__(self):
         self.templates, self.texts = [], []
 
-    def add(self, event, bytes head, bytes middle, bytes tail, bint base64, bint kept):
+    def add(
+        self, event, bytes head, bytes middle, bytes tail, bint base64, bint binary=False, bint is_sound=False,
+        bint keeps_text=False,
+    ):
         """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload.
 
-        If `kept`, each of its deltas contains its message.
+        `binary` is True if they are in binary frames. If `is_sound` is True, `hand_out` returns their audio. If it is
+        not in base64, a message is nothing but audio. If `keeps_text` is True, `hand_out` returns their messages.
         """
-        self.templates.append(Template(event, head, middle, tail, base64, kept))
+        self.templates.append(Template(event, head, middle, tail, base64, binary, is_sound, keeps_text))
+        self.has_sound = is_sound
 
     def forget(self):
         """Delete the templates. Call `hand_out` before, because matched deltas refer to templates."""
@@ -217,6 +274,7 @@ cdef class TemplateMatcher(Sieve):
         cdef Entry *entry = NULL
         cdef long long now_ns
         cdef list texts = []
+        cdef Template template
         if not size or not self.templates:
             return False
         now_ns = read_clock(CLOCK_MONOTONIC)
@@ -228,27 +286,35 @@ cdef class TemplateMatcher(Sieve):
                 return False
             payload = 0
             for place in range(len(self.templates)):
-                payload = (<Template>self.templates[place]).payload_bytes(wire + at + header, length)
+                template = <Template>self.templates[place]
+                if template.binary == (wire[at] == FINAL_BINARY):
+                    payload = template.payload_bytes(wire + at + header, length)
                 if payload:
                     break
             if not payload:
                 return False
             entry = &self.entries[count]
+            entry.kept = True
+            if template.is_sound:
+                texts.append(template.sound(wire + at + header, length, payload))
+                if texts[-1] is None:
+                    return False
+            elif self.keeps_texts or template.keeps_text:
+                texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
+            else:
+                entry.kept = False
             entry.template, entry.at_ns, entry.error_ns, entry.lag_ns = place, at_ns, at_ns - empty_ns, now_ns - at_ns
             entry.payload_bytes, entry.wire_bytes = payload, header + length
-            entry.kept = self.keeps_texts or (<Template>self.templates[place]).kept
-            if entry.kept:
-                texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
             at += header + length
             count += 1
         if complete:
             entry.error_ns = 0
         if not self.count:
             self.first_ns = now_ns
-        if texts:
-            self.texts += texts
+        self.texts += texts
         self.count = count
-        self.due = self.keeps_texts or count >= MANY or now_ns - self.first_ns > LONG_NS
+        self.due = self.keeps_texts or count >= MANY
+        self.due = self.due or now_ns - self.first_ns > (SOUND_NS if self.has_sound else LONG_NS)
         return True
 
     def hand_out(self):
@@ -370,6 +436,7 @@ cdef class Decrypter(Sieve):
         """Pass on the matched deltas."""
         self.matcher.hand_on()
         self.due = self.matcher.due
+        self.wakes = self.wakes or self.matcher.wakes
 
     def end(self):
         """Return the arrival of the last read for which `wakes` was True: the read without its bytes."""

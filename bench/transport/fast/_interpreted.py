@@ -32,7 +32,17 @@ class TemplateMatcher(Sieve):
     count = 0
     ready = keeps_texts = False
 
-    def add(self, event: ServerEvent, head: bytes, middle: bytes, tail: bytes, base64: bool, kept: bool) -> None:
+    def add(
+        self,
+        event: ServerEvent,
+        head: bytes,
+        middle: bytes,
+        tail: bytes,
+        base64: bool,
+        binary: bool,
+        is_sound: bool,
+        keeps_text: bool,
+    ) -> None:
         """Learn nothing."""
 
     def forget(self) -> None:

@@ -19,6 +19,7 @@ from bench.transport.interface import DeltaListener
 from bench.transport.parser import missing_bytes
 from bench.transport.socket_read import SocketRead
 from bench.wire.connection import ReceivedMessage
+from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent
 
 try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
@@ -41,7 +42,7 @@ except ModuleNotFoundError as missing:
 __all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_messages"]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
-_KEY = re.compile(rb'"(?:delta|data|text)"\s*:\s*"$')
+_KEY = re.compile(rb'"(?:delta|[dD]ata|payload|text)"\s*:\s*"$')
 _END = re.compile(rb'"[\s}\]]*')
 MAX_TEMPLATES = 32
 """The maximum number of templates: enough for two templates per open item, and a few of complete items."""
@@ -76,7 +77,7 @@ class MessageReader(TemplateMatcher):
 
         If `reply` is None, match no deltas and forget the templates.
         """
-        self._reply = reply
+        self._reply, self.wakes = reply, False
         if reply is None and self._learned:  # the next reply has other ids
             self._forget()
         self._note_ready()
@@ -93,10 +94,11 @@ class MessageReader(TemplateMatcher):
         finally:
             self._reply, self.ready = None, False
 
-    def add_template(self, message: bytes, event: ServerEvent) -> None:
+    def add_template(self, message: bytes, event: ServerEvent, *, is_sound: bool = False) -> None:
         """Learn a template: from now on, deltas that are like `event` match.
 
-        `event` must be the only event of `message`.
+        `event` must be the only event of `message`. If `is_sound` is True, matched deltas contain their audio. If the
+        event of a sound has no payload, the message is nothing but audio.
         """
         ids = event.response_id, event.item_id
         # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
@@ -106,17 +108,19 @@ class MessageReader(TemplateMatcher):
             self._forget()
         self._learned[event.kind] = ids
         self._known += 1
-        template_parts = _around(message, event.payload)
+        is_binary = isinstance(message, BinaryMessage)
+        is_only_audio = is_sound and is_binary and event.payload is EMPTY
+        template_parts = (b"", b"", b"") if is_only_audio else _around(message, event.payload)
         if template_parts is not None:
             template = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
             is_audio = event.kind is EventKind.AUDIO_DELTA
-            keeps_words = self._reply is not None and self._reply.keeps_words
-            self.add(template, *template_parts, is_audio, keeps_words and not is_audio)
+            keeps_text = not is_audio and self._reply is not None and self._reply.keeps_words
+            self.add(template, *template_parts, is_audio and not is_only_audio, is_binary, is_sound, keeps_text)
 
     def hand_on(self) -> None:
         """Pass the matched deltas to the listener. This must happen before a later message is passed on."""
         if self.count and self._reply is not None:
-            self._reply.on_deltas(self.hand_out())
+            self.wakes = self._reply.on_deltas(self.hand_out())
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without matched deltas.
@@ -191,10 +195,12 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     """
     if not isinstance(payload, msgspec.Raw):
         return None
-    end = message.rfind(b'"')  # services write the payload last; otherwise each delta is decoded, which is slower
-    start = end - len(memoryview(payload)) + 2  # the payload is JSON, with its quotes
-    head, tail = message[:start], message[end:]
-    if message.find(b'"', start) != end or not _KEY.search(head) or not _END.fullmatch(tail):
+    text = bytes(payload)  # JSON, with its quotes
+    if message.count(text) != 1:  # the payload may be any of them
+        return None
+    start = message.find(text) + 1
+    head, tail = message[:start], message[start + len(text) - 2 :]
+    if not _KEY.search(head) or text.count(b'"') != 2:
         return None
     with_id = _EVENT_ID.fullmatch(head)
     return (head, b"", tail) if with_id is None else (with_id[1], with_id[2], tail)

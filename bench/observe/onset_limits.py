@@ -1,0 +1,43 @@
+"""The limits of onset detection that the compiled code shares with the rest (`bench.observe.onsets`)."""
+
+from __future__ import annotations
+
+from bench.catalogue.metrics import AUDIBLE
+
+BLOCK_MS = 5
+SMOOTHED = 4
+"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
+GROUP = 10
+"""The number of blocks in a group."""
+GROUPS = 60
+"""The number of stored groups (3 s). The detector stores the mean energy of each group."""
+FIFTH = 5
+FAINT = AUDIBLE * AUDIBLE // 32
+"""The energy below which a background is inaudible, even if it has peaks."""
+RISE, FALL = (16, 4), (12, 4)
+"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a sound and for its
+continuation."""
+UNKNOWN = 40
+"""The number of blocks that the detector needs at the start of a stream to know the background."""
+SETTLED = 120
+"""The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
+HELD = 7
+"""The number of groups with the same level after which a sound is checked for a held tone."""
+SAME, NEARLY_SAME = (103, 100), (5, 4)
+"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
+
+`SAME` is for the first groups of a stream. It is small because the level of music also changes little in its first
+groups. `NEARLY_SAME` is for later checks.
+"""
+RECHECKED = 20
+"""The number of groups between two checks of whether a sound is still a held tone."""
+TONE_GROUPS = 5
+"""The number of groups with the same level after which the detector checks whether a tone has followed a sound."""
+STREAMED = 16
+"""The number of groups of noise that proves a continuously sent background. No reply ends with so much."""
+EVEN = 5, 2
+"""The maximum ratio of the highest to the lowest level of noise, as (numerator, denominator)."""
+PLATEAU, QUIETER = 36, 8
+"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
+HUSHED = 16
+"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
