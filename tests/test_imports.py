@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
         "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld",
-        "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
+        "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps",
@@ -64,8 +64,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
-        "openai", "azure", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents", "telephone",
-        "webrtc",
+        "openai", "azure", "vllm_omni", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents",
+        "telephone", "webrtc",
         "registry",
     ),
     "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
@@ -819,7 +819,7 @@ NAME_A_SERVICE = {
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
     r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm"
-    r"|gemini|vertex.?ai|deepgram)(?![a-z])",
+    r"|gemini|vertex.?ai|deepgram|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )
 

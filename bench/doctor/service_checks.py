@@ -67,7 +67,7 @@ from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
-from bench.wire.dialect import SOUND, Peer
+from bench.wire.dialect import Feature, Peer
 from bench.wire.events import EventKind, RateLimit, ServerEvent, limits_in
 
 SHOWN_OF_CLAIM = 40
@@ -390,7 +390,7 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     if target.output:
         model = target.session.get("input_transcription") or target.model or target.dialect.transcribers[0]
         return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
-    if target.dialect.turn_source is not SOUND:
+    if Feature.TYPED not in target.dialect.missing_features:
         return script_of(target, WORDS, target.session)
     is_agent = target.dialect.peer is Peer.AGENT
     return script_of(target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent)

@@ -20,6 +20,7 @@ DialectName = Literal[
     "qwen",
     "glm",
     "stepfun",
+    "vllm-omni",
     AgentName,
     TrackName,
 ]

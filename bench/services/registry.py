@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import UNFINISHED
 from bench.catalogue.pricing import undated
-from bench.services import agents, glm, inworld, qwen, stepfun, telephone, xai
+from bench.services import agents, glm, inworld, qwen, stepfun, telephone, vllm_omni, xai
 from bench.services.azure import AZURE, PREVIEW_ROUTE
 from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
@@ -30,7 +30,8 @@ SERVICES: Mapping[str, Service] = {
     service.name: service
     for service in (
         *(OPENAI, AZURE, xai.SERVICE, qwen.SERVICE, stepfun.SERVICE, glm.SERVICE, inworld.SERVICE),
-        *(*gemini.SERVICES, deepgram.SERVICE, LOCALAI, HUGGINGFACE, *agents.SERVICES, telephone.SERVICE, LITELLM),
+        *(*gemini.SERVICES, deepgram.SERVICE, LOCALAI, HUGGINGFACE, vllm_omni.SERVICE, *agents.SERVICES),
+        *(telephone.SERVICE, LITELLM),
     )
 }
 

@@ -216,7 +216,7 @@ def probe(
 
     _refuse_mixture(text, audio, manual_commit=manual_commit, lone_record=record_audio and event_log is None)
     from bench.target.targets import resolve_targets
-    from bench.wire.dialect import SOUND, Peer
+    from bench.wire.dialect import Feature, Peer
 
     targets = resolve_targets(os.environ, resolved(service_options))
     if len(targets) > 1:
@@ -229,7 +229,7 @@ def probe(
         audio, session["turn_detection"] = _of_transcription(target, text, audio, session, manual_commit=manual_commit)
     elif audio is not None:
         session["turn_detection"] = "none" if manual_commit else target.dialect.only_detection or "server_vad"
-    elif target.dialect.turn_source is SOUND:
+    elif Feature.TYPED in target.dialect.missing_features:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     settings = {name: value for name, value in session.items() if value is not None}
     utterance = audio or (DEFAULT_TEXT if text is None else text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.simulator.services import agents, azure, deepgram, openai, qwen, voice_live, xai
+from bench.simulator.services import agents, azure, deepgram, openai, qwen, vllm_omni, voice_live, xai
 from bench.simulator.services.gemini import behaviour as gemini
 from bench.simulator.services.gpt_live import behaviour as gpt_live
 from bench.simulator.services.telephone import line as telephone
@@ -14,5 +14,5 @@ from bench.simulator.serving.service import SimulatedService
 SERVICES: Sequence[SimulatedService] = (
     webrtc.SERVICE,  # first, because the path of a call's events is that of another service
     *(azure.SERVICE, voice_live.SERVICE, gpt_live.SERVICE, openai.TRANSCRIPTION, agents.SERVICE, telephone.SERVICE),
-    *(gemini.SERVICE, deepgram.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE),
+    *(gemini.SERVICE, deepgram.SERVICE, vllm_omni.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE),
 )

@@ -1,6 +1,7 @@
-"""Deepgram's SDK holds a conversation with the simulated service: typed, spoken, interrupted, and a function.
+"""Clients of other services hold a conversation with the simulated ones: spoken and interrupted.
 
-It needs other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names a Python that has deepgram-sdk.
+They need other package versions than ours, so RTBENCH_VOICE_AGENTS_PYTHON names a Python that has deepgram-sdk, and
+vllm-omni without its dependencies, with pybase64 and websockets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PROGRAMS = Path(__file__).parents[2] / "clients" / "voice_agents"
 
 
 @pytest.mark.skipif(PYTHON is None, reason="RTBENCH_VOICE_AGENTS_PYTHON names no Python with the clients")
-@pytest.mark.parametrize("program", ["by_deepgram_sdk.py"])
+@pytest.mark.parametrize("program", ["by_deepgram_sdk.py", "by_vllm_omni.py"])
 def test_a_foreign_client_holds_a_conversation(program: str, tmp_path: Path) -> None:
     with patient_simulator(tmp_path) as simulator:
         command = [str(PYTHON), str(PROGRAMS / program), str(simulator.port), str(AUDIO / "late_parcel.wav")]
