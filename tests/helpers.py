@@ -39,7 +39,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import Dialect, Feature
 from bench.wire.events import ServerEvent, TokenUsage
 from bench.wire.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
 from tests.memory_transport import MemoryTransport, PeerAnswer
@@ -50,9 +50,12 @@ AT_NS = 1_000 * S
 """The instant at which the session starts in tests that have a virtual clock."""
 
 REALTIME: dict[str, Dialect] = {
-    name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect) and not dialect.has_track
+    name: dialect
+    for name, dialect in DIALECTS.items()
+    if isinstance(dialect, OpenAIDialect) and not dialect.has_track and Feature.TYPED not in dialect.missing_features
 }
-"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview, also for audio."""
+"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview, also for audio, and
+whose services answer texts."""
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]

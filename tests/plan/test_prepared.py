@@ -39,7 +39,7 @@ from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
 from bench.services.registry import DIALECTS
 from bench.session.microphone import Microphone
 from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage, Dialect, MessageKind
+from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
 from bench.wire.settings import ResponseSettings, SessionSettings, TurnDetection
 from tests.examples import few, thorough
@@ -380,8 +380,8 @@ def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path
 
 @pytest.mark.parametrize("dialect", [each for each in DIALECTS.values() if each not in (GA, GA_TRACK, GA_NARROW_TRACK)])
 def test_mcp_servers_are_refused_in_one_line_by_all_dialects_but_ga(dialect: Dialect, with_servers: Path) -> None:
-    if dialect.turn_source is SOUND:
-        with_servers.write_text("session: {turn_detection: full_duplex}\n" + SERVERS)
+    if dialect.only_detection:
+        with_servers.write_text(f"session: {{turn_detection: {dialect.only_detection}}}\n{SERVERS}")
 
     with pytest.raises(ScriptError) as refused:
         CompiledScript(load_script(with_servers), dialect)
