@@ -36,7 +36,7 @@ from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
-from bench.transport.webrtc.dtls import DtlsSession, own_identity
+from bench.transport.webrtc.dtls import PEER_CLOSED, DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.signalling import events_url, place_call
@@ -271,7 +271,8 @@ class WebRtcMedia(TrackTransport):
         if self.track.next_ns <= now_ns:
             self.track.expire(now_ns)
         if peer.problem:
-            self._closed = ConnectionClosed(ABNORMAL, now_ns, peer.problem)
+            code = NORMAL if peer.problem == PEER_CLOSED else ABNORMAL
+            self._closed = ConnectionClosed(code, now_ns, peer.problem)
         self.track.pass_frames(on_message)
 
     def network(self) -> RtpMeasured | None:

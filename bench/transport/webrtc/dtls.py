@@ -30,6 +30,7 @@ MAX_HANDSHAKE_DATAGRAMS = 200
 """The maximum number of datagrams of a handshake. The usual number is below 10."""
 HASHES = ("sha-256", "sha-384", "sha-512")
 """The hash functions of fingerprints that are accepted (RFC 8122 §5)."""
+PEER_CLOSED = "the peer closed the connection (DTLS close_notify)"
 _RECORD_HEADER_BYTES = 13
 _CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -128,7 +129,7 @@ class DtlsSession:
             while self._connection.recv(MAX_DATAGRAM_BYTES):
                 pass  # no data channel was offered
         except SSL.ZeroReturnError:
-            self.problem = "the peer closed the connection (DTLS close_notify)"
+            self.problem = PEER_CLOSED
         except SSL.Error:
             pass  # a datagram that is not of this connection, or a repeated flight, which OpenSSL answers
         self._collect()
