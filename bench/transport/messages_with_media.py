@@ -43,7 +43,7 @@ class MessagesWithMedia:
     def __init__(
         self, messages: Transport, media: Transport, watch: Watch, facts: Callable[[], MediaFacts | None] = lambda: None
     ) -> None:
-        self._messages, self._media, self._watch, self.facts = messages, media, watch, facts
+        self._messages, self.media, self._watch, self.facts = messages, media, watch, facts
         self.handshake, self.fill = messages.handshake, messages.fill
         self.now_ns, self.transmitted, self.add_template = messages.now_ns, messages.transmitted, messages.add_template
         self._receiving = self._offered = messages
@@ -66,7 +66,7 @@ class MessagesWithMedia:
 
     @property
     def closed(self) -> ConnectionClosed | None:
-        return self._messages.closed or self._media.closed
+        return self._messages.closed or self.media.closed
 
     def handled_ns(self) -> int:
         return self._receiving.handled_ns()
@@ -82,7 +82,7 @@ class MessagesWithMedia:
         return self._offered.flush()
 
     def _sink(self, message: bytes) -> Transport:
-        return self._media if isinstance(message, BinaryMessage) else self._messages
+        return self.media if isinstance(message, BinaryMessage) else self._messages
 
     def receive_until(
         self,
@@ -117,7 +117,7 @@ class MessagesWithMedia:
 
     def _read_media(self) -> bool:
         """Pass on the media that have arrived. Return True if the session must act."""
-        now_ns, is_woken = self._media.now_ns(), False
+        now_ns, is_woken = self.media.now_ns(), False
 
         def pass_on(message: ReceivedMessage) -> bool:
             nonlocal is_woken
@@ -126,10 +126,10 @@ class MessagesWithMedia:
             return is_woken
 
         self._poll_ns = now_ns + POLL_NS
-        self._receiving = self._media
-        self._media.receive_until(now_ns, pass_on)
+        self._receiving = self.media
+        self.media.receive_until(now_ns, pass_on)
         self._receiving = self._messages
-        return is_woken or self._media.closed is not None
+        return is_woken or self.media.closed is not None
 
     # The sender of the messages
 
@@ -149,15 +149,15 @@ class MessagesWithMedia:
 
     @property
     def watermark_ns(self) -> int:
-        return min(self._messages.watermark_ns, self._media.watermark_ns)
+        return min(self._messages.watermark_ns, self.media.watermark_ns)
 
     def network(self) -> NetworkMeasured | RtpMeasured | None:
-        return self._media.network() or self._messages.network()
+        return self.media.network() or self._messages.network()
 
     def close(self) -> None:
-        self._media.close()
+        self.media.close()
         self._messages.close()
 
     def abort(self) -> None:
-        self._media.abort()
+        self.media.abort()
         self._messages.abort()
