@@ -11,7 +11,9 @@ from bench.load.planning.workload import target_facts
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
+from bench.transport.impairment.profiles import OF_PACKETS, OF_STREAMS, PROFILES
 
+PAGE = Path(__file__).parents[2] / "docs" / "targets.md"
 HEAD = "targets:\n  home:\n    url: ws://127.0.0.1:1/v1/realtime?model=m\n"
 PHONE = "targets:\n  home:\n    url: sip:agent@127.0.0.1\n"
 
@@ -73,3 +75,15 @@ def test_a_wrong_network_is_one_line_that_names_the_place(
 
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_documentation_has_the_values_of_every_profile() -> None:
+    def cell(values: list[str | None]) -> str:
+        return ", ".join(value or "–" for value in values) if any(values) else "–"
+
+    for name, network in PROFILES.items():
+        texts = {
+            key: f"{value:,}" if isinstance(value, int | float) else value for key, value in network.settings.items()
+        }
+        packets, stream = (cell([texts.get(key) for key in keys]) for keys in (OF_PACKETS, OF_STREAMS))
+        assert f"| `{name}` | {packets} | {stream} |" in PAGE.read_text(encoding="utf-8")
