@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.base.errors import UsageError
 from bench.files.validation import Converted, Number, RegexString, field_key
-from bench.files.yaml_file import LocatedValue
+
+if TYPE_CHECKING:
+    from bench.files.yaml_file import LocatedValue
 
 MAX_LOSS_PERCENT = 50
 OWN = "own"
