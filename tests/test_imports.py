@@ -49,10 +49,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "interface", "tx_timestamps",
+        "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps",
         "_datagrams_interpreted", "datagrams", "_loop_interpreted",
         "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "messages_with_media", "media", "rtp_track", "sip", "webrtc", "links",
+        "messages_with_media", "media", "rtp_track", "sip", "webrtc", "links", "impaired",
     ),
     "bench.load": (
         "simulator_process",
@@ -147,7 +147,7 @@ CLOCK_FREE = (
     "bench.record.validity",
     "bench.load.execution.pairs",
     "bench.transport.messages_with_media", "bench.transport.parser",
-    "bench.transport.media",
+    "bench.transport.impairment", "bench.transport.media",
     *(f"bench.transport.webrtc.{name}" for name in ("description", "ice", "peer", "stun")),
     *(f"bench.transport.sip.{name}" for name in (
         "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",

@@ -40,11 +40,14 @@ RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and 
 """The columns that are metrics of a telephone call. They are made from the rows of the metrics."""
 SETUP_OF_CALLS = ("offer_answered", "ice_connected", "dtls_done")
 """The instants of the set-up of a call with ICE and DTLS."""
+NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
+"""The columns of what an impaired network did to the messages of a session."""
 ADDED = frozenset({
     *RTP_METRICS,
     "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
-    "expectations_missed", "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
+    "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
+    "speech_left_at_ns",
     *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
@@ -185,6 +188,11 @@ TURN_INSTANT_GROUPS = (
         "speech_start speech_end",
         "the first, and the last, sample of the caller's [speech](#where-speech-ends): when its chunk was handed to "
         "the kernel, less the part of the chunk after it. Absent if audio is not paced",
+    ),
+    _clock(
+        "speech_left",
+        "`speech_end` plus the delay of the caller's [impaired network](#impaired-networks); absent without such a "
+        "network, and if the packet was dropped",
     ),
     _send(
         "request_sent",
@@ -481,6 +489,12 @@ SESSIONS = (
     _whole(
         "peer_rtp_expected peer_rtp_lost",
         "by the agent's last RTCP report: the caller's packets that should have reached it, and that did not",
+    ),
+    _whole(
+        " ".join(NETWORK_COUNTS),
+        "of a target with [`network`](targets.md#impaired-networks): RTP packets that were dropped; packets or "
+        "messages that left later; stalls of a WebSocket that delayed any",
+        "own",
     ),
     _whole(
         " ".join(RTP_METRICS),

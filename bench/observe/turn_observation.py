@@ -32,7 +32,7 @@ SAME = (
 )
 RECEIVED = frozenset(
     {
-        *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
+        *("start", "speech_start", "speech_end", "speech_left", "first_audible", "last_audible", "answer_audible"),
         *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
         *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
     }

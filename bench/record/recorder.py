@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -37,6 +37,7 @@ from bench.record.rows import (
     turn_row,
 )
 from bench.record.spool import FACTS, HISTOGRAMS, TRANSCRIPT, BatchWriter, PartFacts, Spool, columns_of, rows_of
+from bench.transport.impairment.line import NetworkCounts
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import is_simulated, simulator_late_ms
 from bench.wire.events import EventKind, ServerEvent, limits_in
@@ -63,6 +64,7 @@ class RowContext:
     phase: str | None = None
     variables_row: int | None = None
     event_log: bool = False
+    network: NetworkCounts = field(default_factory=NetworkCounts, compare=False)
 
 
 class Traffic(NamedTuple):
@@ -193,6 +195,7 @@ class Recorder:
         facts.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, self._utc_offset_ns, self._redact)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
+        row |= {f"network_{name}": count for name, count in asdict(labels.network).items()}
         row |= dict(zip(IDENTITY, self._identity(labels, service_session_id), strict=True))
         self._tables["sessions"].append(self._words.clean_row(row))
 
@@ -391,7 +394,8 @@ class SessionRecorder:
 
     def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         second = self.target.second
-        self.target.events_sent += len(lags_ns)
+        if wire_bytes:  # otherwise only messages leave that were counted when the session sent them
+            self.target.events_sent += len(lags_ns)
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
         for lag_ns in lags_ns:

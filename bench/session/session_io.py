@@ -192,7 +192,7 @@ class SessionIO:
         if sent is None:
             self._record_close()
             return
-        handed, wire_bytes, unsent = sent
+        handed, wire_bytes, unsent, delay_ns = sent
         if unsent and message.audio_bytes:
             self._record_sent(replace(message, audio_bytes=0), sent, due_ns)
             self._timeline.apply(inputs.NotSent(message.audio_bytes, unsent, message.instants))
@@ -200,6 +200,9 @@ class SessionIO:
         at_ns, width_ns, ticket = handed
         lag_ns = None if due_ns is None else at_ns - due_ns
         late = lag_ns is not None and _is_late(message, lag_ns)
+        instants = message.instants
+        if delay_ns is not None and "speech_end" in instants:
+            instants = {**instants, "speech_left": instants["speech_end"] - delay_ns}
         self._timeline.apply(
             inputs.Sent(
                 message.name,
@@ -208,7 +211,7 @@ class SessionIO:
                 width_ns,
                 ticket,
                 message.audio_bytes,
-                message.instants,
+                instants,
                 late,
                 untracked=message.untracked,
                 item=message.item,
@@ -260,7 +263,7 @@ class SessionIO:
         elif message.instants or receipt.unsent or self._is_logged:
             self._record_sent(message, receipt, due_ns)
         else:
-            (at_ns, _, _), wire_bytes, _ = receipt
+            (at_ns, _, _), wire_bytes, _, _ = receipt
             lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
             self._chunks.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
             self._settle_if_many()

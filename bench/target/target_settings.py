@@ -39,6 +39,7 @@ from bench.files.validation import (
 )
 from bench.services.names import DialectName, OfferForm, TrackName
 from bench.transport.challenges import TOKEN_CHARACTER
+from bench.transport.impairment.profiles import PROFILES, NetworkProfile
 
 if TYPE_CHECKING:
     from bench.catalogue.pricing import Prices
@@ -107,6 +108,7 @@ class CallerValidator(String):
         return {"type": ["string", "integer"]}
 
 
+NETWORK = OrStruct(Choice(tuple(PROFILES)), struct_of(NetworkProfile))
 CALLER = CallerValidator("the number or SIP URI of a caller")
 
 
@@ -135,6 +137,7 @@ class VariantSettings:
     deployment: str | None = field_key(MODEL, "Another deployment.")
     model: str | None = field_key(MODEL, "Another model.")
     from_: str | None = field_key(CALLER, "Another caller of telephone calls.", quiet=True)
+    network: str | NetworkProfile | None = field_key(NETWORK, "Another network of the caller.")
     prices: str | Prices | None = field_key(Deferred(_prices), "The prices of its sessions.")
 
 
@@ -325,6 +328,9 @@ class TargetSettings:
     )
     prices: str | Prices | None = field_key(
         Deferred(_prices), "The prices of its sessions, if they differ from those of its model."
+    )
+    network: str | NetworkProfile | None = field_key(
+        NETWORK, "The caller's network: a profile, or its own values. It impairs what calls send."
     )
     connect_rate: float | None = field_key(
         Number(0, 1_000_000, "a minute"), "Maximum new connections per minute; 0: no limit."

@@ -59,6 +59,7 @@ from bench.target.target_settings import (
     TargetSettings,
     VariantSettings,
 )
+from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS, opus_problem
 from bench.transport.sip.hops import escaped_user
@@ -265,7 +266,7 @@ def _with_changes(
     """Return settings, replaced by those of a variant. The target's prices do not hold for another model."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
-    settings = replace(settings, from_=variant.from_ or settings.from_)
+    settings = replace(settings, from_=variant.from_ or settings.from_, network=variant.network or settings.network)
     model = variant.deployment or variant.model
     if variant.prices is not None or model is not None:
         settings = replace(settings, prices=variant.prices)
@@ -326,6 +327,12 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     if address.dialect.peer is Peer.SERVICE:  # again, because a variable may have set it
         check_transcription(resource.partition("?")[2], address.dialect, address.known_service, context.names["url"])
     network_path, path_notices = network_path_of(settings, context, address)
+    if settings.network is not None:
+        try:
+            network = network_of(settings.network, in_packets=address.link.has_media)
+        except UsageError as error:
+            raise context.refuse("network", str(error)) from None
+        network_path = replace(network_path, network=network)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
     own_headers, is_sip = settings.headers or {}, not address.link.is_http
     target_headers, header_secrets = further_headers(own_headers, context.environ, is_sip=is_sip)

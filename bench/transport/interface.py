@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 from bench.base.clock import SendTime, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import WITH_CALL_KEY, OfferForm
+from bench.transport.impairment.profiles import NetworkProfile
 from bench.wire.connection import (
     Connected,
     ConnectionClosed,
@@ -59,12 +60,14 @@ class SendReceipt(NamedTuple):
 
     `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of the message's frame.
     `unsent` is the reason if the message is audio that was not sent, because the peer holds the call or the kernel
-    refused the packet. `handed` is then the instant at which it would have been sent.
+    refused the packet. `handed` is then the instant at which it would have been sent. `delay_ns` is by how much the
+    caller's impaired network delays the message; None if the network is not impaired, or drops the message.
     """
 
     handed: SendTime
     wire_bytes: int
     unsent: str = ""
+    delay_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -138,7 +141,7 @@ class NetworkPath:
     `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
     Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
     although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
-    form of the request that places a call.
+    form of the request that places a call. `network` impairs what calls send; None if nothing is impaired.
     """
 
     proxy: Proxy | None = None
@@ -155,6 +158,7 @@ class NetworkPath:
     call_hosts: tuple[tuple[str, int | None], ...] = ()
     may_leave: bool = False
     offer: OfferForm = "form"
+    network: NetworkProfile | None = None
 
     @property
     def has_call_key(self) -> bool:

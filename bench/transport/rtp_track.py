@@ -53,6 +53,8 @@ class RtpTrack:
         self._early: deque[Datagram] = deque(maxlen=MAX_EARLY_PACKETS)
         """The RTP packets that were read before the media were agreed."""
         self._start_ns = 0
+        self.send_packet: Callable[[RtpTrack, bytes, SocketAddress], SendReceipt] = send_now
+        """The function that sends a packet of audio. It is no method, because that would be a reference cycle."""
 
     def early_audio(self, agreed: AgreedMedia, answered_ns: int) -> tuple[bytes, int] | None:
         """Return the last audio before the answer, and the instant at which it ended; None if there is none."""
@@ -75,11 +77,7 @@ class RtpTrack:
         if not media.agreed.sends:  # the peer holds the call
             media.skip_audio(audio)
             return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
-        packet = media.send_audio(audio)
-        send_time = self.rtp.send(packet, media.peer)
-        if send_time is None:
-            return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(self.rtp.refusal)}")
-        return SendReceipt(send_time, len(packet))
+        return self.send_packet(self, media.send_audio(audio), media.peer)
 
     def read_audio(self, due_ns: int = 0) -> None:
         """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
@@ -172,6 +170,14 @@ class RtpTrack:
     def close(self) -> None:
         self.rtp.close()
         self.rtcp.close()
+
+
+def send_now(track: RtpTrack, packet: bytes, destination: SocketAddress) -> SendReceipt:
+    """Send a packet of audio."""
+    send_time = track.rtp.send(packet, destination)
+    if send_time is None:
+        return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(track.rtp.refusal)}")
+    return SendReceipt(send_time, len(packet))
 
 
 class TrackTransport:

@@ -88,6 +88,7 @@ class FakeDialer:
     unsupported_setting: ConnectError | None = None
     answers: Event = field(default_factory=_set)
     dialled: int = 0
+    target: Target = HERE
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> SwitchingTransport:
         self.dialled += 1

@@ -21,7 +21,7 @@ from reports.data.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
-VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"])}
+VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"]), "cut_off": st.booleans()}
 
 
 def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:

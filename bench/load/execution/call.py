@@ -25,6 +25,8 @@ from bench.record.event_log import LoggedTransport
 from bench.record.recorder import RowContext
 from bench.session.dial import RunEnded, connect
 from bench.session.session import Session
+from bench.transport.impaired import impaired
+from bench.transport.impairment.line import NetworkCounts
 from bench.wire.dialect import SaidItem
 from bench.wire.settings import FunctionOutput, Message
 
@@ -174,6 +176,7 @@ class Call:
 
     def start(self) -> None:
         self._number += 1
+        self._network_counts = NetworkCounts()
         self._booked_ns: int | None = None
         """The start that the target's pacer has reserved for the call's next session; None if none is reserved."""
         self._listener = self.start_session(self._number, self._turns_started)
@@ -182,7 +185,7 @@ class Call:
     def start_session(self, number: int, turns_started: int) -> RunListener:
         """Start the record of session `number` of the call, after `turns_started` turns of its earlier sessions."""
         assignment, script = self._assignment, self._script
-        labels = assignment.labels
+        labels = replace(assignment.labels, network=self._network_counts)
         turns_planned = max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started)
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
@@ -208,6 +211,10 @@ class Call:
         transport = connect(self._assignment.target_state.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
             return False
+        assignment = self._assignment
+        if (network := assignment.target_state.dialer.target.network_path.network) is not None:
+            seed = f"{assignment.seed}:{assignment.pair.number}:{self._number}"  # the same for all targets of a pair
+            transport = impaired(transport, network, seed, self._network_counts, listener.sent)
         transport = LoggedTransport(transport, listener.log) if listener.log else transport
         self._session = Session(script, transport, listener.timeline, listener, self.is_ending)
         return True

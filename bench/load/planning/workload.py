@@ -263,6 +263,7 @@ def _output(script: PreparedScript) -> str:
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
     """Return the entry of a target in run.json, without secrets. `per_minute` limits new connections, if given."""
+    network = target.network_path.network
     return {
         "name": target.label,
         "url": target.public_url,
@@ -280,7 +281,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,
         "variant_of": target.variant_of,
-        "session": dict(target.session),
+        "session": dict(target.session) | ({} if network is None else {"network": network.settings}),
     }
 
 

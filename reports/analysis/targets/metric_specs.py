@@ -33,6 +33,8 @@ SECONDARY = (
     *(
         (VOICE_TO_VOICE, 0.5),
         (VOICE_TO_VOICE, 0.95),
+        ("voice_to_voice_minus_network_delay", 0.5),
+        ("voice_to_voice_minus_network_delay", 0.95),
         ("response_total", 0.5),
         ("transcript_total", 0.5),
         ("input_transcript", 0.5),
