@@ -36,7 +36,12 @@ LEVELS = st.sampled_from([0, 0, 40, 3_000, 3_000, 3_000])
 """The levels of the noise that is the agent's audio."""
 GAPS_MS = st.sampled_from([*[FRAME_MS] * 12, 0, 60, 99, 150, 400, 1_200])
 """The time between two frames."""
-FRAMES = st.lists(st.tuples(LEVELS, st.integers(1, 40) | st.integers(18, 26), GAPS_MS), min_size=1, max_size=10)
+ANY = st.lists(st.tuples(LEVELS, st.integers(1, 40), GAPS_MS), min_size=1, max_size=7)
+PAUSED = st.sampled_from([19, 20, 20, 21, 26]).map(
+    lambda count: [(level, frames, FRAME_MS) for level, frames in ((0, 30), (3_000, 20), (0, count), (3_000, 20))]
+)
+"""A sound, and another one after about `SILENCE_NS`, which ends a reply."""
+FRAMES = st.builds(lambda first, rest: first + rest, PAUSED | st.just([]), ANY)
 """The audio: each entry is a level, a number of frames, and the time before the first of them."""
 SILENCE_NS = 400 * NS_PER_MS
 SPEECH = {"speech_start": 0}, {"speech_end": 0}

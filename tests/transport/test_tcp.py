@@ -512,12 +512,12 @@ class Reply:
     """An open reply that records which of its deltas are matched."""
 
     def __init__(self) -> None:
-        self.streaming, self.keeps_words = True, False
+        self.streaming, self.keeps_words, self.wakes = True, False, False
         self.matched: list[MatchedDelta] = []
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.matched += deltas
-        return False
+        return self.wakes
 
 
 @LINUX
@@ -627,6 +627,12 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
             assert transport.send(known, stamped=True) is not None
             sent += 1
             transport.receive_until(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
+        if keeps_texts:  # then each delta is passed on at once, and its listener may wake
+            reply.wakes, matched = True, len(reply.matched)
+            assert transport.send(known) is not None
+            sent += 1
+            transport.receive_until(far_ns(), lambda message: bool(came.append(message.data)), reply)
+            assert len(reply.matched) == matched + 1
         assert transport.send(b"{}") is not None
         while b"{}" not in came:
             transport.receive_until(far_ns(), lambda message: came.append(message.data) or True, reply)
