@@ -63,7 +63,7 @@ from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
-from bench.transport.messages_with_media import MessagesWithMedia
+from bench.transport.rtp_track import TrackTransport
 from bench.transport.sip.telephone import TelephoneCall
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
@@ -257,7 +257,7 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-            if isinstance(transport, MessagesWithMedia) and (agreed := transport.facts()) is not None:
+            if isinstance(transport, TrackTransport) and (agreed := transport.media_facts()) is not None:
                 yield from check_path(agreed, observed)
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
@@ -301,7 +301,7 @@ class ServiceProbe:
         if isinstance(transport, TelephoneCall) and (facts := transport.facts()) is not None:
             yield from check_media(facts, transport.network(), self._packets)
             yield round_trip(transport.network())
-        elif isinstance(transport, MessagesWithMedia) and isinstance(packets := transport.network(), RtpMeasured):
+        elif isinstance(transport, TrackTransport) and isinstance(packets := transport.network(), RtpMeasured):
             yield from check_packets(packets)
 
     @property

@@ -9,7 +9,7 @@ from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.telephone_findings import packets_at_agent, received_packets
 from bench.observe.observation import SessionObservation
 from bench.transport.interface import HostPort, authority
-from bench.transport.messages_with_media import MediaFacts
+from bench.transport.rtp_track import MediaFacts
 from bench.wire.connection import RtpMeasured
 
 MAX_NAMED = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit
@@ -43,12 +42,11 @@ def open_webrtc_call(
     phases: ConnectTimings,
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
-    offer_headers: Iterable[tuple[str, str]] | None = None,
 ) -> Transport:
     """Open a call over WebRTC, as `OpenTransport` does. Only such calls need the package of its import."""
     from bench.transport.webrtc.call import open_webrtc
 
-    return open_webrtc(url, headers, context, limits, phases, path, subprotocols, offer_headers)
+    return open_webrtc(url, headers, context, limits, phases, path, subprotocols)
 
 
 TRANSPORTS: Mapping[Link, OpenTransport] = {WEBSOCKET: open_websocket, SIP: open_call, WEBRTC: open_webrtc_call}
@@ -82,16 +80,13 @@ class Dialer:
         Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
         the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
         """
-        authorization, call_id = self._authorization(self._keyring.header, limits, phases), uuid.uuid4().hex
-        own = self.target.connection_headers(call_id)
-        headers = [*own, *([authorization] if authorization else [])]
+        is_ephemeral = self.target.network_path.offer == "ephemeral"
+        header = self._keyring.call_header if is_ephemeral else self._keyring.header
+        authorization, call_id = self._authorization(header, limits, phases), uuid.uuid4().hex
+        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
-        opens = TRANSPORTS[self.target.link]
-        if self.target.network_path.offer == "ephemeral":
-            call_key = self._authorization(self._keyring.call_header, limits, phases)
-            opens = partial(open_webrtc_call, offer_headers=[*own, *([call_key] if call_key else [])])
         try:
-            transport = opens(
+            transport = TRANSPORTS[self.target.link](
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:

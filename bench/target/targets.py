@@ -14,7 +14,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -61,6 +60,7 @@ from bench.target.target_settings import (
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS, opus_problem
 from bench.transport.sip.hops import escaped_user
+from bench.transport.webrtc.signalling import is_installed
 from bench.wire.dialect import Peer
 from bench.wire.service import BASIC, BEARER, MODEL, WEBRTC, Service
 from bench.wire.settings import merged
@@ -359,7 +359,7 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     if track is None:
         known = " or ".join(each.name for each in TRACKS)
         raise SettingError("transport", f"{source} webrtc needs the dialect {known}, not {address.dialect.name}")
-    if find_spec("OpenSSL") is None:
+    if not is_installed():
         raise SettingError(
             "transport", f"{source} webrtc needs a package that is missing: pip install 'rtbench[webrtc]'"
         )

@@ -1,7 +1,8 @@
 """The audio of one call in RTP over UDP: its sockets, its media, and the frames for the session.
 
 Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
-jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet.
+jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet. A call over
+WebRTC also has the messages of its data channel in the same socket.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from random import SystemRandom
+from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import CANNOT_SEND, HELD
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
-from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
+from bench.transport.interface import UNSPECIFIED, HostPort, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
@@ -27,6 +29,21 @@ from bench.wire.events import ServerEvent
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
+
+
+class MediaFacts(NamedTuple):
+    """What a call over WebRTC agreed about its audio.
+
+    `peer` is the address that ICE selected from `candidates`, of which those in `refused` get no packets. `mapped` is
+    the address of this side, as the peer sees it; None if it is unknown, and `own` is that of its socket.
+    """
+
+    codec: str
+    peer: HostPort
+    candidates: tuple[HostPort, ...]
+    refused: tuple[HostPort, ...]
+    own: HostPort
+    mapped: HostPort | None
 
 
 class RtpTrack:
@@ -43,8 +60,11 @@ class RtpTrack:
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
-        self.frames: list[tuple[Frame, int]] = []
-        """The frames that have not been passed on, and the instants at which they became available."""
+        self.frames: list[tuple[Frame | ReceivedMessage, int]] = []
+        """The frames that have not been passed on, and the instants at which they became available.
+
+        Between them are the messages that were received in the same socket.
+        """
         self.held_ns = 0
         """How long after its instant the last frame became available."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
@@ -127,7 +147,11 @@ class RtpTrack:
         if on_message is None or media is None:
             return False
         while frames and not wakes:
-            (at_ns, uncertainty_ns, audio, size), available_ns = frames.pop(0)
+            frame, available_ns = frames.pop(0)
+            if isinstance(frame, ReceivedMessage):
+                self.held_ns, wakes = 0, on_message(frame)
+                continue
+            at_ns, uncertainty_ns, audio, size = frame
             self.held_ns = max(0, available_ns - at_ns)
             wire_bytes = size and size + media.overhead_bytes
             wakes = on_message(ReceivedMessage(BinaryMessage(audio), Arrival(at_ns, uncertainty_ns), wire_bytes))
@@ -195,6 +219,10 @@ class TrackTransport:
 
     def transmitted(self) -> list[Transmitted]:
         return []
+
+    def media_facts(self) -> MediaFacts | None:
+        """Return what a call over WebRTC agreed; None for other calls."""
+        return None
 
     @property
     def closed(self) -> ConnectionClosed | None:

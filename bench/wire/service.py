@@ -55,9 +55,9 @@ SIP = Link(
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts", "offer"), has_media=True, sockets=2,
+    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "offer"), has_media=True, sockets=2,
 )  # fmt: skip
-"""The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
+"""The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
 
 
 class KeyHeader(NamedTuple):

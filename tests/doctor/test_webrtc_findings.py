@@ -14,7 +14,7 @@ from bench.observe.observation import SessionObservation
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
-from bench.transport.messages_with_media import MediaFacts
+from bench.transport.rtp_track import MediaFacts
 from bench.wire.connection import RtpMeasured
 
 OWN, SERVICE, OTHER = HostPort("10.0.0.2", 16_384), HostPort("203.0.113.4", 3_478), HostPort("10.9.9.9", 9)

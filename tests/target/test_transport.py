@@ -14,6 +14,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
 from bench.transport.media.rtp import opus_problem
+from bench.transport.webrtc import signalling
 from bench.wire.service import WEBRTC, WEBSOCKET
 
 opus_problem()  # loading the library starts processes
@@ -66,7 +67,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     def nothing(name: str) -> ModuleSpec | None:
         return None
 
-    monkeypatch.setattr(targets, "find_spec", nothing)
+    monkeypatch.setattr(signalling, "find_spec", nothing)
     with pytest.raises(UsageError, match=r"--transport webrtc needs a package .*: pip install 'rtbench\[webrtc\]'"):
         target()
 

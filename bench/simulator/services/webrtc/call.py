@@ -1,4 +1,4 @@
-"""One call of the simulator: its socket, ICE that only responds, DTLS, and the audio of both directions in RTP."""
+"""One call of the simulator: its socket, ICE that only responds, DTLS, the data channel, and the audio in RTP."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from random import Random
 import numpy as np
 from msgspec import structs
 
-from bench.base.clock import SendTime, monotonic_ns, utc_ns
+from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_S
+from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.services.webrtc.event_channel import EventChannel
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
 from bench.simulator.services.webrtc.session import CallSession
-from bench.simulator.serving.service import ServerState
+from bench.simulator.serving.connection import MAX_MESSAGE_BYTES
+from bench.simulator.serving.service import AcceptedUpgrade, ServerState
 from bench.simulator.simulated_session import SessionParts
 from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
@@ -32,10 +35,13 @@ from bench.transport.media.rtp import (
     opus_problem,
 )
 from bench.transport.media.srtp import PacketEncryption
+from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, answer_to
 from bench.transport.webrtc.dtls import DtlsSession, Fingerprint, own_identity
 from bench.transport.webrtc.ice import IceLogin, LiteAgent, host_priority
 from bench.transport.webrtc.peer import PacketType, WebRtcPeer, packet_type
+from bench.transport.webrtc.sctp import Association
+from bench.transport.webrtc.sctp_packets import AbortCause
 
 MAX_FILLED_NS = NS_PER_S
 """The longest gap in the caller's audio that is filled with silence."""
@@ -44,9 +50,10 @@ CODEC_NAMES = ((OPUS,) if opus_problem() is None else ()) + ("PCMU", "PCMA")
 
 
 class SimulatedCall:
-    """A call from its offer to its end. `description` is the answer. `faults` are the kinds of its faults.
+    """A call from its offer to its end. `description` is the answer.
 
-    The constructor raises ValueError if the offer is not acceptable.
+    `faults` are the kinds of the faults of its connection. `injector` has those of its events. `token` is the number of
+    the client's token; None if it used none. The constructor raises ValueError if the offer is not acceptable.
     """
 
     def __init__(
@@ -57,21 +64,29 @@ class SimulatedCall:
         model: str,
         faults: Collection[str],
         dropped: Counter[str],
+        injector: FaultInjector | None,
+        token: int | None,
     ) -> None:
-        self._shared, self.model, self._faults, self._dropped = shared, model, faults, dropped
+        self._shared, self._model, self._faults, self._dropped = shared, model, faults, dropped
+        self._injector, self._token = injector, token
         self._socket = DatagramSocket(udp_socket(host))
         login, identity, now_ns = IceLogin(secrets.token_hex(4), secrets.token_hex(16)), own_identity(), monotonic_ns()
         fingerprint = identity.fingerprint
         if "bad_fingerprint" in faults:
             fingerprint = Fingerprint(fingerprint.hash, ":".join(["00"] * 32))
         address = HostPort(*self._socket.address[:2])
-        local = LocalPeer(login, fingerprint, address, host_priority(), secrets.randbits(31), CODEC_NAMES, is_lite=True)
+        local = LocalPeer(
+            login, fingerprint, address, host_priority(), secrets.randbits(31), CODEC_NAMES, is_lite=True,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+        )  # fmt: skip
         try:
             self.description, remote = answer_to(local, offer)
         except ValueError:
             self._socket.close()
             raise
-        self._peer = WebRtcPeer(LiteAgent(login, now_ns), DtlsSession(identity, remote.own_role, remote.fingerprints))
+        channel = DataChannel(Association(secrets.token_bytes, MAX_MESSAGE_BYTES, remote.channel.port), None)
+        dtls = DtlsSession(identity, remote.own_role, remote.fingerprints)
+        self._peer = WebRtcPeer(LiteAgent(login, now_ns), dtls, channel)
         codec, random = codec_of_call(remote.codec.encoding), Random(secrets.randbits(64))
         self._codec, self._random = codec, random
         self._sender = RtpSender(codec, remote.codec.payload_type, StreamNumbers.drawn(random.getrandbits))
@@ -81,8 +96,9 @@ class SimulatedCall:
         self._report_ns = NEVER_NS
         """The instant of the next RTCP report; `NEVER_NS` until the keys are known."""
         self._buffer: OutputBuffer | None = None
-        """The buffer of the audio; None until the events are connected."""
+        """The buffer of the audio; None until the data channel is open."""
         self._session: CallSession | None = None
+        self._events: EventChannel | None = None
         self._path: PacketPath | None = None
         self._next_timestamp: int | None = None
         """The timestamp after the caller's last sample; None before the first one."""
@@ -91,19 +107,21 @@ class SimulatedCall:
         shared.loop.add_reader(self._socket, self._read)
         self._plan()
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether the WebSocket of the events is open, or was."""
-        return self._session is not None
+    def _open(self, at_ns: int) -> None:
+        """Start the session of the call. Its data channel is open."""
+        self._shared.new_session(AcceptedUpgrade(self._new_session, self._model, token=self._token))
+        assert self._session is not None, "`_new_session` has set it"
+        truth = self._shared.config.truth
+        if truth and self._shared.config.authenticator.tokens:
+            truth.opened(self._session.ids.session, self._token, at_ns)
+        self._events = EventChannel(self._shared, self._session, self._injector, self)
 
-    def attach(self, model: str, parts: SessionParts) -> CallSession:
-        """Return the session of the call. The connection of its events has been accepted."""
+    def _new_session(self, model: str, parts: SessionParts) -> CallSession:
         sent_rng, received_rng = parts.rng.spawn(2)
         self._path = PacketPath(self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped)
         buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
-        self._session = CallSession(model, parts, self._codec.audio.name, buffer, self.close)
+        self._session = CallSession(model, parts, self._codec.audio.name, buffer)
         self._buffer = buffer
-        self._plan()
         return self._session
 
     # Input
@@ -111,6 +129,8 @@ class SimulatedCall:
     def _read(self) -> None:
         now_ns = monotonic_ns()
         for data, source, arrival in self._socket.receive():
+            if not self._works():
+                continue
             kind = packet_type(data)
             if "dead_candidate" in self._faults or (kind is PacketType.DTLS and "no_dtls" in self._faults):
                 continue
@@ -123,7 +143,15 @@ class SimulatedCall:
                     packet = None if plain is None else self._receiver.receive(plain, arrival)
                     if packet is not None and packet.kind == "audio":
                         self._hear(packet.payload, packet.timestamp, arrival.at_ns, is_kernel=arrival.is_kernel)
+            self._pass_messages(arrival)
         self._advance(now_ns)
+
+    def _pass_messages(self, arrival: Arrival) -> None:
+        if self._events is None and self._peer.channel.is_open and self._peer.ending is None:
+            self._open(arrival.at_ns)
+        for message in self._peer.pop_messages():
+            if self._events is not None:
+                self._events.received(message, arrival)
 
     def _hear(self, payload: bytes, timestamp: int, at_ns: int, *, is_kernel: bool) -> None:
         """Pass the caller's audio to the session. Silence replaces what was lost; what comes too late is dropped."""
@@ -148,27 +176,63 @@ class SimulatedCall:
     # Output
 
     def send_due(self, now_ns: int) -> None:
-        self._peer.expire(now_ns)
+        if not self._is_stalled:
+            self._peer.expire(now_ns)
+            self._advance(now_ns)
+
+    @property
+    def _is_stalled(self) -> bool:
+        return self._events is not None and self._events.is_stalled
+
+    def _works(self) -> bool:
+        """Return whether packets are read and sent: the call has not ended, and is not stalled."""
+        return not self._is_closed and not self._is_stalled
+
+    def stall(self, for_ns: int | None) -> None:
+        self._shared.plan(self, None)
+        if for_ns is not None:
+            self._shared.loop.remove_reader(self._socket)
+            self._shared.loop.call_later(for_ns / NS_PER_S, self._end_stall)
+
+    def _end_stall(self) -> None:
+        if self._is_closed or self._events is None:
+            return
+        self._shared.loop.add_reader(self._socket, self._read)
+        now_ns = monotonic_ns()
+        self._events.end_stall(now_ns)
         self._advance(now_ns)
+
+    def send_event(self, body: bytes, *, is_binary: bool) -> tuple[SendTime | None, int]:
+        size = self._peer.channel.send(body, monotonic_ns(), is_binary=is_binary)
+        sent = self._send_packets()
+        return None if self._peer.channel.unsent else sent, size
+
+    def _send_packets(self) -> SendTime | None:
+        """Send the packets of the connection. Return the instant of the last one."""
+        sent: SendTime | None = None
+        for data, destination in self._peer.pop_packets():
+            if "no_dtls" not in self._faults or packet_type(data) is not PacketType.DTLS:
+                sent = self._socket.send(data, destination) or sent
+        return sent
 
     def _advance(self, now_ns: int) -> None:
         """Send what is due, and plan the next instant."""
-        if self._is_closed:
+        if not self._works():
             return
-        for data, destination in self._peer.pop_packets():
-            if "no_dtls" not in self._faults or packet_type(data) is not PacketType.DTLS:
-                self._socket.send(data, destination)
         if self._peer.problem:
-            if self._session is not None:
-                self._session.hang_up(now_ns, self._peer.problem)
-                self._session.wake()
+            self._send_packets()
             self.close()
             return
+        if self._events is not None:
+            self._events.send_due(now_ns)
+            if not self._works():
+                return
+        self._send_packets()
         if self._peer.keys is not None and self._report_ns == NEVER_NS:
             self._encryption.use(*self._peer.keys)
             self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=True)
         self._send_frames(now_ns)
-        if self._report_ns <= now_ns:
+        if self._report_ns <= now_ns and self._works():
             self._report(now_ns)
         self._plan()
 
@@ -176,7 +240,7 @@ class SimulatedCall:
         buffer, session, path = self._buffer, self._session, self._path
         if buffer is None or session is None or path is None or self._peer.keys is None:
             return
-        while buffer.next_ns <= now_ns:
+        while buffer.next_ns <= now_ns and self._works():
             if (due_ns := session.next_due_ns()) is not None and due_ns <= now_ns:
                 session.wake()  # a delta may be due in this frame
             frame = buffer.pop_frame()
@@ -188,7 +252,8 @@ class SimulatedCall:
             if frame.started or frame.stopped:
                 session.wake()
         for packet in path.pop(now_ns):
-            self._send(packet)
+            if self._works():
+                self._send(packet)
 
     def _send(self, packet: PathPacket) -> None:
         peer = self._peer.peer
@@ -212,25 +277,32 @@ class SimulatedCall:
         self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
 
     def _plan(self) -> None:
-        due_ns = min(self._peer.next_ns, self._report_ns)
+        if not self._works():
+            return
+        due_ns = min(self._peer.next_ns, self._report_ns, NEVER_NS if self._events is None else self._events.next_ns)
         if self._buffer is not None and self._path is not None and self._peer.keys is not None:
             due_ns = min(due_ns, self._buffer.next_ns, self._path.next_ns)
         self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
 
-    def close(self) -> None:
+    def close(self, reason: str = "", *, is_reset: bool = False) -> None:
         """End the call, and report that to the peer."""
         if self._is_closed:
             return
         self._is_closed = True
         if self._peer.keys is not None and not self._peer.problem:
             self._report(monotonic_ns(), goodbye=True)
-        self._peer.close()
-        for data, destination in self._peer.pop_packets():
-            self._socket.send(data, destination)
+        self._peer.close(reason, AbortCause.OUT_OF_RESOURCE if is_reset else AbortCause.USER)
+        self._send_packets()
         self._shared.plan(self, None)
         self._shared.loop.remove_reader(self._socket)
         self._socket.close()
+        self._shared.loop.call_soon(self._forget)  # the session may be in use by the caller of this method
         self.on_close()
+
+    def _forget(self) -> None:
+        if self._events is not None:
+            self._events.end()
+        self._events = self._session = None
 
 
 def _event_of(frame: OutputFrame) -> OutgoingEvent:
