@@ -14,14 +14,27 @@ from bench.base.errors import UsageError
 from bench.load import simulator_process
 from bench.load.simulator_process import ADDRESS, serves, simulator_to_call, with_simulator
 from bench.plan.script import Script, load_script
-from bench.services.names import AgentName, DialectName
+from bench.services.names import DialectName
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.wire.dialect import SIMULATOR_HEADER
 
 HERE = "127.0.0.1:4321"
 SCRIPTS = Path(__file__).parents[2] / "scenarios" / "scripts"
-SIMULATED = ("ga", "preview", "voice-live", "gpt-live", "gemini", "deepgram", "vllm-omni", "acs", "twilio", "pcm", "sip", "webrtc")
+SIMULATED = (  # the dialects of addresses of the simulator
+    "ga",
+    "preview",
+    "voice-live",
+    "gpt-live",
+    "gemini",
+    "deepgram",
+    "vllm-omni",
+    "acs",
+    "twilio",
+    "pcm",
+    "sip",
+    "webrtc",
+)
 
 
 def called_dialect(*scripts: Script, dialect: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""A caller with aiortc: `python -m … URL CALLS` calls a service, and prints the audible frames of each call."""
+"""A caller with aiortc: `python -m … URL CALLS` calls a service, and prints what each call has heard and received."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import asyncio
 import json
 import sys
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import aiortc
 import numpy as np
+
+LARGE = 200_000
+"""The length of the instructions. Each session.update and its confirmation need about 180 packets."""
 
 
 class Silence(aiortc.mediastreams.AudioStreamTrack):
@@ -17,8 +21,22 @@ class Silence(aiortc.mediastreams.AudioStreamTrack):
 
 
 async def call(url: str, number: int) -> None:
-    peer, loud, is_heard = aiortc.RTCPeerConnection(), 0, asyncio.Event()
+    peer, loud, is_heard, is_updated = aiortc.RTCPeerConnection(), 0, asyncio.Event(), asyncio.Event()
     peer.addTrack(Silence())
+    channel, events = peer.createDataChannel("oai-events"), list[dict[str, Any]]()
+
+    def on_open() -> None:
+        instructions = {"type": "session.update", "session": {"type": "realtime", "instructions": "x" * LARGE}}
+        channel.send(json.dumps(instructions))
+        channel.send(json.dumps({"type": "response.create"}))
+
+    def on_message(text: str) -> None:
+        events.append(json.loads(text))
+        if events[-1]["type"] == "session.updated":
+            is_updated.set()
+
+    channel.on("open", on_open)
+    channel.on("message", on_message)
 
     async def listen(track: aiortc.MediaStreamTrack) -> None:
         nonlocal loud
@@ -37,12 +55,12 @@ async def call(url: str, number: int) -> None:
         headers = {"Content-Type": "application/sdp"}
         async with client.post(address.replace("ws", "http", 1) + "/calls", data=offer, headers=headers) as response:
             assert response.status == 201, await response.text()
-            answer, call_id = await response.text(), response.headers["Location"].rpartition("/")[2]
-        await peer.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
-        async with client.ws_connect(f"{address}?call_id={call_id}") as socket:
-            await socket.send_str(json.dumps({"type": "response.create"}))
-            await asyncio.wait_for(is_heard.wait(), 60)
-    print(json.dumps({"call": number, "loud": loud}), flush=True)
+            answer = await response.text()
+    await peer.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
+    await asyncio.wait_for(asyncio.gather(is_heard.wait(), is_updated.wait()), 60)
+    updated = next(each for each in events if each["type"] == "session.updated")
+    received = len(updated["session"]["instructions"])
+    print(json.dumps({"call": number, "loud": loud, "first": events[0]["type"], "received": received}), flush=True)
     await peer.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,8 +16,7 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.rtp import CODECS
-from bench.transport.messages_with_media import MessagesWithMedia
-from bench.transport.webrtc.call import open_webrtc
+from bench.transport.webrtc.call import WebRtcCall, open_webrtc
 from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, mapped_address, parse_message
 from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
@@ -41,7 +40,7 @@ def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def heard_by_both(call: MessagesWithMedia, audio: AudioFormat) -> str:
+def heard_by_both(call: WebRtcCall, audio: AudioFormat) -> str:
     """Speak until both sides have heard five loud frames. Return the last report of the service."""
     heard, report = 0, ""
     loud = BinaryMessage(audio.encode(WAVE[: audio.rate_hz // 50]))
@@ -62,6 +61,25 @@ def heard_by_both(call: MessagesWithMedia, audio: AudioFormat) -> str:
     return report
 
 
+def echoes_of(call: WebRtcCall, texts: Sequence[str]) -> list[str]:
+    """Send texts, and return the answers of the service to them."""
+    came: list[str] = []
+
+    def note(message: ReceivedMessage) -> bool:
+        if not isinstance(message.data, BinaryMessage) and not message.data.endswith(b" connected"):
+            came.append(message.data.decode())
+        return len(came) == len(texts)
+
+    for text in texts:
+        receipt = call.send(text.encode())
+        assert receipt is not None
+        assert receipt.wire_bytes > len(text)
+    while len(came) < len(texts):
+        call.receive_until(monotonic_ns() + 1_000 * NS_PER_MS, note)
+        assert call.closed is None
+    return came
+
+
 @pytest.mark.parametrize("codec", ["OPUS", "PCMU", "PCMA"])
 def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
     with program("aiortc_service") as service:
@@ -71,6 +89,8 @@ def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
             phases = ConnectTimings()
             call = open_webrtc(url, [], None, LIMITS, phases, NetworkPath(codecs=(codec,)))
             report, measured = heard_by_both(call, CODECS[codec].audio), call.network()
+            texts = [str(number) * size for number, size in enumerate((1, 0, 250_000, 20))]
+            assert echoes_of(call, texts) == [text * 3 for text in texts]
             call.close()
 
             assert report.endswith(" connected")
@@ -87,6 +107,41 @@ def test_a_foreign_caller_hears_the_simulator() -> None:
     heard = [json.loads(line) for line in output.splitlines()]
     assert [each["call"] for each in heard] == list(range(CALLS))
     assert all(each["loud"] >= 20 for each in heard)
+    assert {(each["first"], each["received"]) for each in heard} == {("session.created", 200_000)}
+
+
+@pytest.mark.parametrize(
+    ("request_text", "code", "reason"), [(b"close", 1000, "data channel"), (b"stop", 1000, "SCTP ABORT")]
+)
+def test_the_end_that_a_foreign_service_causes_is_reported(request_text: bytes, code: int, reason: str) -> None:
+    with program("aiortc_service") as service:
+        assert service.stdout is not None
+        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        call.send(request_text)
+        until_ns = monotonic_ns() + 30_000 * NS_PER_MS
+        while (closed := call.closed) is None and monotonic_ns() < until_ns:
+            call.receive_until(until_ns, lambda message: False)
+        call.close()
+
+    assert closed is not None
+    assert (closed.code, closed.ours) == (code, False)
+    assert reason in closed.reason
+
+
+def test_a_message_beyond_the_limit_of_a_foreign_service_is_not_sent() -> None:
+    with program("aiortc_service") as service:
+        assert service.stdout is not None
+        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        sent = call.send(bytes(300_000))
+        call.receive_until(monotonic_ns(), lambda message: False)
+        call.close()
+
+    assert sent is None
+    assert call.closed is not None
+    assert call.closed.code == 1009
+    assert "262144" in call.closed.reason
 
 
 TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"
