@@ -165,7 +165,7 @@ def test_a_call_that_is_not_connected_states_the_step_that_failed(fault: str, ou
     assert caught.value.outcome == outcome
 
 
-def test_a_key_is_sent_with_the_offer_and_with_the_events(tmp_path: Path) -> None:
+def test_a_key_is_sent_with_the_offer(tmp_path: Path) -> None:
     with running_simulator("--key", "a-key-of-the-test") as ready:
         url, timings = ready.urls["openai"], ConnectTimings()
         with pytest.raises(ConnectError) as caught:
