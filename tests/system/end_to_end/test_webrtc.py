@@ -103,6 +103,18 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(folders: Folders, 
         assert np.quantile([abs(reply.error_ns) for reply in replies], 0.99) <= NS_PER_MS
 
 
+def test_an_event_of_the_data_channel_has_the_timestamp_of_its_packet(folders: Folders) -> None:
+    folder = folders("lossy")
+    events = [line for line in read_truth(folder / "truth.jsonl") if line.get("type") == "response.created"]
+    created = {line["response"]: line["send_start_ns"] for line in events}
+    turns = turns_of(folder)
+    delays_ns = turns["start_ns"] + turns["response_created_at_ns"] - turns["response_id"].map(created)
+
+    assert len(delays_ns) == PAIRS * TURNS
+    assert delays_ns.min() >= 0
+    assert delays_ns.median() < NS_PER_MS
+
+
 def test_the_packets_of_each_call_are_counted(folders: Folders) -> None:
     (run,) = (folders("lossy") / "runs").iterdir()
     sessions = read_table(run, "sessions").to_pandas()
