@@ -73,7 +73,7 @@ from tests.system.simulator.talk import UPGRADE
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tools.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
-from tools.fuzz.webrtc import webrtc_call
+from tools.fuzz.webrtc import data_channel, webrtc_call
 
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
@@ -377,7 +377,7 @@ def damaged_part() -> Iterator[Subject]:
 
 
 SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] = {
-    "simulated session": (lambda: nullcontext(simulated_session), 250),
+    "simulated session": (lambda: nullcontext(simulated_session), 230),
     "simulated server": (simulated_server, 80),
     "measured session": (lambda: nullcontext(measured_session), 250),
     "heard frames": (lambda: nullcontext(received_frames), 200),
@@ -386,6 +386,7 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "telephone exchange": (lambda: nullcontext(telephone_exchange), 30),
     "telephone stream": (lambda: nullcontext(telephone_stream), 10),
     "call over WebRTC": (lambda: nullcontext(webrtc_call), 20),
+    "data channel": (lambda: nullcontext(data_channel), 20),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),
     **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},

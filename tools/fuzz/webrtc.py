@@ -12,10 +12,13 @@ from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
 from bench.transport.webrtc.peer import WebRtcPeer
+from bench.transport.webrtc.sctp_packets import HEADER_BYTES, build_packet
+from tests.transport.webrtc.channel_pair import ChannelPair
 from tests.transport.webrtc.pair import CALLER, SERVICE, STEP_NS, Call, described, local_peer
 from tools.fuzz.damage import damaged_bytes
 
 STEPS = 40
+CHANNEL_LIMIT_BYTES = 100_000
 MAX_SENT = 64
 """The maximum number of packets that a peer sends in one step."""
 FIRST_BYTES = (0, 1, 20, 22, 23, 63, 128, 200)
@@ -68,3 +71,35 @@ def _pass(
         keys = receiver.keys
         receiver.received(noise, source, now_ns, now_ns)
         assert receiver.keys == keys, "noise changes the keys"
+
+
+def data_channel(random: Random) -> None:
+    """Check that damaged packets of SCTP, with a right checksum, only end a channel, and that it keeps little."""
+    pair = ChannelPair(random, limit_bytes=CHANNEL_LIMIT_BYTES)
+    if random.random() < 0.7:
+        pair.open()
+    pair.start()
+    share = random.choice((0.05, 0.5, 1.0))
+    for _ in range(STEPS):
+        for number, end in enumerate(pair.ends):
+            if pair.associations[number].is_open and end.is_open and random.random() < 0.5:
+                end.send(random.randbytes(random.choice((0, 10, 3_000))), pair.now_ns)
+            packets = end.pop_packets()
+            assert len(packets) <= MAX_SENT, "one step causes too many packets"
+            for packet in packets:
+                is_damaged = random.random() < share
+                received = _with_checksum(damaged_bytes(random, packet, PIECES)) if is_damaged else packet
+                pair.ends[1 - number].received(received, pair.now_ns)
+                pair.ends[1 - number].pop_messages()
+        pair.now_ns += random.choice((STEP_NS, 5_000 * NS_PER_MS))
+        for end in pair.ends:
+            if end.next_ns <= pair.now_ns:
+                end.expire(pair.now_ns)
+
+
+def _with_checksum(packet: bytes) -> bytes:
+    """Return a packet with the right checksum, unless it is too short for one."""
+    if len(packet) < HEADER_BYTES:
+        return packet
+    source, destination, tag = (int.from_bytes(packet[start:end]) for start, end in ((0, 2), (2, 4), (4, 8)))
+    return build_packet(source, destination, tag, [packet[HEADER_BYTES:]])

@@ -20,7 +20,7 @@ LABEL = "oai-events"
 CONFIRMED, OPENS = 2, 3
 """The types of the messages DATA_CHANNEL_ACK and DATA_CHANNEL_OPEN (RFC 8832 §8.2.1)."""
 _OPEN = Struct(">BBHIHH")
-MAX_LATE_STREAMS = 64
+MAX_CHANNELS = 64
 """The maximum number of channels that are confirmed."""
 
 
@@ -111,7 +111,7 @@ class DataChannel:
     def _accept_control(self, stream: int, data: bytes, now_ns: int) -> None:
         if data[0] == CONFIRMED:
             self.is_open |= stream == self._stream
-        elif data[0] == OPENS and len(data) >= _OPEN.size and self._confirmed < MAX_LATE_STREAMS:
+        elif data[0] == OPENS and len(data) >= _OPEN.size and self._confirmed < MAX_CHANNELS:
             if stream == self._stream and self._opens:
                 return  # both sides open the same stream
             self._confirmed += 1
