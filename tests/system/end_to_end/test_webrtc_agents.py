@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from bench.base.clock import monotonic_ns
+from bench.base.units import NS_PER_S
+from bench.catalogue.timeouts import Timeouts
 from bench.record.folder import read_table
-from tests.simulator_process import AUDIO, QUICK, running_simulator
+from bench.session.dial import Dialer
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+from bench.target.tokens import Keyring
+from bench.transport.interface import ConnectTimings
+from tests.simulator_process import AUDIO, GUARD_S, QUICK, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tests.telephone_truth import STOPPED, reply_starts
 
@@ -47,6 +55,17 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) ->
     assert turns.groupby("target").size().to_dict() == {"opus": CALLS * TURNS, "narrow": CALLS * TURNS}
     assert set(turns["outcome"]) == {"ok", "interrupted"}
     assert not [reply for reply in replies if reply.is_beyond_bound]
+
+
+def test_an_agent_that_ends_the_call_closed_it_normally() -> None:
+    with running_simulator() as ready:
+        (target,) = resolve_targets({}, ServiceOptions(url=ready.urls["agent_webrtc"], dialect="webrtc", codec="PCMU"))
+        call = Dialer(target, Keyring([target])).open(Timeouts(upgrade=GUARD_S), ConnectTimings())
+    call.receive_until(monotonic_ns() + int(GUARD_S * NS_PER_S), lambda message: False)
+
+    assert call.closed is not None
+    assert (call.closed.code, call.closed.ours) == (1000, False)
+    call.close()
 
 
 def test_the_doctor_calls_an_agent_or_states_why_it_cannot(tmp_path: Path) -> None:
