@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -36,7 +36,8 @@ KEY_LIFE_S = 600
 MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_PART = re.compile(rb'name="(sdp|session)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
+_BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})')
+_NAME = re.compile(rb'\bname="(sdp|session)"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
 
 
@@ -93,6 +94,9 @@ class WebRtcLine:
             )
         except ValueError as error:
             return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
+        except OSError as error:
+            refusal = RefusedUpgrade(503, "no_socket", f"The simulator has no socket for the call: {error.strerror}.")
+            return self._refused(refusal, at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
         CALLS[call_id] = call
         self._calls.add(call_id)
@@ -132,9 +136,11 @@ class WebRtcLine:
 
     def _offered(self, request: UpgradeRequest, body: bytes) -> tuple[bytes, str]:
         """Return (the offer, the model): the parts of a form, or a body that is the offer."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
             return body, request.model
-        parts = {match[1]: match[2] for match in _PART.finditer(body)}
+        boundary = _BOUNDARY.search(kind)
+        parts = dict(_named_parts(body, boundary[1].encode())) if boundary else {}
         return parts.get(b"sdp", b""), _model_of(parts.get(b"session", b"")) or request.model
 
     def _forget(self, call_id: str) -> None:
@@ -144,6 +150,14 @@ class WebRtcLine:
     def close(self) -> None:
         for call_id in list(self._calls):
             CALLS[call_id].close()
+
+
+def _named_parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of the parts of a form (RFC 7578) that a call has."""
+    for part in body.split(b"--" + boundary):
+        head, _, content = part.partition(b"\r\n\r\n")
+        if name := _NAME.search(head):
+            yield name[1], content.removesuffix(b"\r\n")
 
 
 def _model_of(session: bytes) -> str:
