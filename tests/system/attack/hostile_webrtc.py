@@ -75,7 +75,7 @@ class HostilePeer:
         self._listener = socket.create_server((LOOPBACK, 0))
         self.sock, self.stranger = udp_socket(LOOPBACK), udp_socket(LOOPBACK)
         self.port: int = self.sock.getsockname()[1]
-        self.url = f"ws://{LOOPBACK}:{self._listener.getsockname()[1]}/v1/realtime"
+        self.url = f"ws://{LOOPBACK}:{self._listener.getsockname()[1]}/v1/realtime?model=any"
         self.ends, self.connections = threading.Event(), list[socket.socket]()
         self.caller = HostPort(LOOPBACK, 0)
         self.given = set[tuple[str, int]]()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import escape_control
+from bench.record.folder import read_table
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
@@ -25,8 +28,10 @@ from bench.wire.dialect import BinaryMessage
 from tests.simulator_process import GUARD_S
 from tests.system.attack.hostile_webrtc import LOOPBACK, Behaviour, hostile_peer
 from tests.system.attack.webrtc_behaviours import BEHAVIOURS
+from tests.system.end_to_end.locust_process import rtbench
 
 SOON, ENOUGH = Timeouts(upgrade=0.3), Timeouts(upgrade=GUARD_S)
+CODEC_KEYS = {"PCMU": "PCMU", OPUS: "opus"}
 FRAMES, MAX_CHECKS, MAX_HELD_FRAMES = 3, 100, 10_000
 """The number of loud frames after which a call works, and the maximum numbers of packets without a connection, and of
 frames that wait for the session."""
@@ -102,3 +107,25 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
     assert len(text) <= 1_000
     assert "Traceback" not in capfd.readouterr().err
     assert set(sent) <= {address for address in peer.given if address[0] == LOOPBACK}
+
+
+def test_a_run_of_hostile_services_has_a_row_of_each_call_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "call.yaml").write_text("steps: [{text: Hello.}]\n", encoding="utf-8")
+    names = {f"t{number}": behaviour for number, behaviour in enumerate([*BEHAVIOURS.values()][::3])}
+    with ExitStack() as stack:
+        urls = {name: stack.enter_context(hostile_peer(behaviour)).url for name, behaviour in names.items()}
+        lines = (
+            f'  {name}: {{url: "{url}", transport: webrtc, offer: sdp, codec: {CODEC_KEYS[names[name].codec]}}}'
+            for name, url in urls.items()
+        )
+        (tmp_path / "targets.yaml").write_text("\n".join(["targets:", *lines]), encoding="utf-8")
+        load = ("-u", len(urls), "--sessions", 1, "--spawn-rate", 50, "--targets", ",".join(urls))
+        result = rtbench("run", "call.yaml", *load, "--name", "hostile", cwd=tmp_path)
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    assert result.returncode in (0, 1, 3, 4), output
+    (folder,) = (tmp_path / "runs").iterdir()
+    sessions = read_table(folder, "sessions").to_pandas()
+    assert len(sessions) == len(urls)
+    assert sessions["outcome"].nunique() > 5
+    assert sessions["outcome"].notna().all()
