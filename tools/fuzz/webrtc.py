@@ -1,7 +1,7 @@
 """The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many are damaged.
 
-The peers do not raise, send only to each other, and keep a bounded state. Damaged media is a subject of its own
-(`telephones.py`), because SRTP refuses what was damaged.
+The peers do not raise, send only to each other, and keep a bounded state. One of them also sends STUN messages that are
+authentic, with any attributes. Media is a subject of its own (`telephones.py`), because SRTP refuses what was damaged.
 """
 
 from __future__ import annotations
@@ -11,10 +11,21 @@ from random import Random
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
-from bench.transport.webrtc.peer import WebRtcPeer
+from bench.transport.webrtc.ice import IceLogin
+from bench.transport.webrtc.peer import MAX_EARLY_DATAGRAMS, WebRtcPeer
 from bench.transport.webrtc.sctp_packets import HEADER_BYTES, build_packet
+from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message
 from tests.transport.webrtc.channel_pair import ChannelPair
-from tests.transport.webrtc.pair import CALLER, SERVICE, STEP_NS, Call, described, local_peer
+from tests.transport.webrtc.pair import (
+    CALLER,
+    CALLER_LOGIN,
+    SERVICE,
+    SERVICE_LOGIN,
+    STEP_NS,
+    Call,
+    described,
+    local_peer,
+)
 from tools.fuzz.damage import damaged_bytes
 
 STEPS = 40
@@ -54,6 +65,18 @@ def webrtc_call(random: Random) -> None:
         call.now_ns += random.choice((STEP_NS, 500 * NS_PER_MS))
 
 
+def stun_message(random: Random, own: IceLogin, other: IceLogin, sent: bytes) -> bytes:
+    """Return a message from a side to the other one. `sent` is a datagram of the other one, which it may answer."""
+    kind, transaction = random.choice(tuple(StunKind)), sent[8:20] if len(sent) >= 20 else bytes(12)
+    values = (b"", bytes(4), b"\xff" * 8, random.randbytes(random.randrange(40)), f"{other.user}:{own.user}".encode())
+    types = (*StunAttribute, *range(8), 0x8022)
+    attributes = {random.choice(types): random.choice(values) for _ in range(random.randrange(6))}
+    if random.random() < 0.5:
+        attributes[StunAttribute.USERNAME] = values[-1]
+    passwords = (other.password, own.password) if kind is StunKind.REQUEST else (own.password, other.password)
+    return build_message(kind, transaction, attributes, passwords[random.random() < 0.1])
+
+
 def _pass(
     random: Random, sender: WebRtcPeer, receiver: WebRtcPeer, path: tuple[HostPort, HostPort], now_ns: int, share: float
 ) -> None:
@@ -61,13 +84,19 @@ def _pass(
     sender.expire(now_ns)
     packets = sender.pop_packets()
     assert len(packets) <= MAX_SENT, "one step causes too many packets"
+    assert len(receiver._early) <= MAX_EARLY_DATAGRAMS
     for data, to in packets:
         assert to == destination, "a packet goes to an address that no description names"
         is_damaged = random.random() < share
         received = damaged_bytes(random, data, PIECES) if is_damaged else data
         receiver.received(received, source, now_ns, now_ns)
     if random.random() < share:
-        noise = bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
+        logins = (CALLER_LOGIN, SERVICE_LOGIN) if source == CALLER else (SERVICE_LOGIN, CALLER_LOGIN)
+        noise = (
+            bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
+            if random.random() < 0.5
+            else stun_message(random, *logins, next((data for data, _ in packets), b""))
+        )
         keys = receiver.keys
         receiver.received(noise, source, now_ns, now_ns)
         assert receiver.keys == keys, "noise changes the keys"

@@ -32,6 +32,7 @@ DEFAULT_MESSAGE_BYTES = 65_536
 """The maximum size of a message to a peer that states none (RFC 8841 §6.1)."""
 DISCARD_PORT = 9
 """The port of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
+BROADCAST = "255.255.255.255"
 MAX_CANDIDATE_LINES = 64
 _CANDIDATE = re.compile(r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE)
 _USER, _PASSWORD = re.compile(r"[A-Za-z0-9+/=_-]{4,256}"), re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
@@ -247,6 +248,6 @@ def parse_candidate(value: str) -> Candidate | None:
         address = ipaddress.ip_address(match[2])
     except ValueError:  # a name in .local, which a browser uses to hide an address
         return None
-    if address.is_multicast or address.is_unspecified or "%" in match[2]:
+    if address.is_multicast or address.is_unspecified or match[2] == BROADCAST or "%" in match[2]:
         return None
     return Candidate(HostPort(str(address), int(match[3])), int(match[1]))

@@ -80,6 +80,7 @@ def _context(identity: DtlsIdentity) -> SSL.Context:
     context.use_certificate(identity.certificate)
     context.use_privatekey(identity.key)
     context.set_cipher_list(_CIPHERS)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_tlsext_use_srtp(PROFILE)
     return context
 

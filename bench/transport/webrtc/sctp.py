@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from bench.base.units import NEVER_NS
+from bench.files.sanitize import excerpt
 from bench.transport.interface import ABNORMAL, BAD_FRAME, NORMAL
 from bench.transport.webrtc.sctp_packets import (
     HEADER_BYTES,
@@ -272,7 +273,7 @@ class Association:
 
     def _on_abort(self, chunk: Chunk) -> None:
         cause, text = parse_abort(chunk.body)
-        reason = f": {text[:MAX_REASON_CHARACTERS]}" if text else ""
+        reason = f": {excerpt(text, MAX_REASON_CHARACTERS)}" if text else ""
         if cause in (None, AbortCause.USER):
             self._end(ChannelEnding(NORMAL, f"the peer closed the connection (SCTP ABORT){reason}"))
         else:

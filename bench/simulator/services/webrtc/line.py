@@ -11,7 +11,7 @@ import re
 import secrets
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,7 +46,8 @@ MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
 OWN_FAULTS = kinds_of_calls(OVER_WEBRTC)
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_PART = re.compile(rb'name="(sdp|session)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
+_BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})')
+_NAME = re.compile(rb'\bname="(sdp|session)"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
 
 
@@ -110,6 +111,9 @@ class WebRtcLine:
                 call = ServiceCall(self._shared, self._host, offer, kinds, self._dropped, model, injector, token)
         except (ValueError, *NOT_JSON) as error:
             return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
+        except OSError as error:
+            refusal = RefusedUpgrade(503, "no_socket", f"The simulator has no socket for the call: {error.strerror}.")
+            return self._refused(refusal, at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
         self._calls[call_id] = call
         call.on_close = partial(self._forget, call_id)
@@ -154,9 +158,11 @@ class WebRtcLine:
 
     def _offered(self, request: UpgradeRequest, body: bytes) -> tuple[bytes, str]:
         """Return (the offer, the model): the parts of a form, or a body that is the offer."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
             return body, request.model
-        parts = {match[1]: match[2] for match in _PART.finditer(body)}
+        boundary = _BOUNDARY.search(kind)
+        parts = dict(_named_parts(body, boundary[1].encode())) if boundary else {}
         return parts.get(b"sdp", b""), _model_of(parts.get(b"session", b"")) or request.model
 
     def _forget(self, call_id: str) -> None:
@@ -186,6 +192,14 @@ def _agent_lacks(fault: Fault) -> str:
     if fault.at in IN_SESSION and not KINDS[fault.kind].calls:
         return "an agent over WebRTC has no events"
     return "a call has no upgrade" if fault.at == "upgrade" and fault.kind in OF_UPGRADES else ""
+
+
+def _named_parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of the parts of a form (RFC 7578) that a call has."""
+    for part in body.split(b"--" + boundary):
+        head, _, content = part.partition(b"\r\n\r\n")
+        if name := _NAME.search(head):
+            yield name[1], content.removesuffix(b"\r\n")
 
 
 def _model_of(session: bytes) -> str:
