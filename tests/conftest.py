@@ -110,7 +110,10 @@ OVER = {
     "every command of every page": """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
     """,
-    "agents that misbehave, and tens of thousands of random datagrams": "system/end_to_end/test_hostile_telephones",
+    "services that misbehave, and tens of thousands of random datagrams": """
+        system/end_to_end/test_hostile_telephones system/attack/test_hostile_webrtc
+    """,
+    "calls of two other implementations, in real time": "system/transport/test_foreign_webrtc",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "record/test_finalize",

@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps",
         "_datagrams_interpreted", "datagrams", "_loop_interpreted",
         "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "messages_with_media", "media", "rtp_track", "sip", "webrtc", "links", "impaired",
+        "media", "rtp_track", "sip", "webrtc", "links", "impaired",
     ),
     "bench.load": (
         "simulator_process",
@@ -118,6 +118,7 @@ NAMED_IN = {
     "sipmessage": ("bench.transport.sip", "bench.simulator.services.telephone"),
     "pylibsrtp": ("bench.transport.media.srtp",),
     "OpenSSL": ("bench.transport.webrtc.dtls",),
+    "google_crc32c": ("bench.transport.webrtc.sctp_packets",),
     "opuslib_next": ("bench.transport.media.opus",),
     "requests": (),
     "openai": (),
@@ -146,9 +147,11 @@ CLOCK_FREE = (
     "bench.plan.prepared", "bench.plan.compiled_script",
     "bench.record.validity",
     "bench.load.execution.pairs",
-    "bench.transport.messages_with_media", "bench.transport.parser",
+    "bench.transport.parser",
     "bench.transport.impairment", "bench.transport.media",
-    *(f"bench.transport.webrtc.{name}" for name in ("description", "ice", "peer", "stun")),
+    *(f"bench.transport.webrtc.{name}" for name in (
+        "data_channel", "description", "ice", "peer", "sctp", "sctp_packets", "sctp_receiver", "sctp_sender", "stun",
+    )),
     *(f"bench.transport.sip.{name}" for name in (
         "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",
         "messages", "transactions",

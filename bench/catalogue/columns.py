@@ -422,7 +422,7 @@ SESSION_INSTANT_GROUPS = (
     _arrival(" ".join(SETUP_OF_CALLS), "the answer to the offer, and the ends of ICE and DTLS, if a call has them"),
     _arrival(
         "opened",
-        "the answer to the upgrade to WebSocket; on a telephone, the agent's answer",
+        "the answer to the upgrade to WebSocket, the agent's answer on a telephone, or the open data channel",
     ),
     _arrival("session_created", "`session.created`"),
     _send("update_sent", "`session.update` handed to the kernel"),

@@ -61,7 +61,6 @@ from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
 from bench.transport.links import CALL_KEYS
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.rtp_track import TrackTransport
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
@@ -256,8 +255,8 @@ class ServiceProbe:
             yield self._refused(first, timeline)
         else:
             yield check_upgrade(observed, self._target)
-            if (call := call_of(transport)) is not None:
-                yield from call.check_answer()
+            if isinstance(transport, TrackTransport):
+                yield from transport.check_answer()
         if link.is_http:
             yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
@@ -291,8 +290,8 @@ class ServiceProbe:
             session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
         )
         transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
-        if (call := call_of(transport)) is not None:
-            call.watch_packets()
+        if transport is not None and isinstance(transport, TrackTransport):
+            transport.watch_packets()
         return timeline, transport
 
     @property
@@ -385,16 +384,10 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
     return script_of(target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
-def call_of(transport: Transport | None) -> TrackTransport | None:
-    """Return the call whose audio is in RTP packets; None for other transports."""
-    media = transport.media if isinstance(transport, MessagesWithMedia) else transport
-    return media if isinstance(media, TrackTransport) else None
-
-
 def media_findings(transport: Transport) -> Iterator[CheckFinding]:
     """Yield the findings about the packets of a call that has ended."""
-    if (call := call_of(transport)) is not None:
-        yield from call.check_media()
+    if isinstance(transport, TrackTransport):
+        yield from transport.check_media()
 
 
 def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:

@@ -58,17 +58,13 @@ class Dialer:
         Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
         the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
         """
-        authorization, call_id = self._authorization(self._keyring.header, limits, phases), uuid.uuid4().hex
-        own = self.target.connection_headers(call_id)
-        headers = [*own, *([authorization] if authorization else [])]
+        has_call_key = self.target.network_path.has_call_key
+        header = self._keyring.call_header if has_call_key else self._keyring.header
+        authorization, call_id = self._authorization(header, limits, phases), uuid.uuid4().hex
+        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
-        offer_headers = None
-        if self.target.network_path.has_call_key:
-            call_key = self._authorization(self._keyring.call_header, limits, phases)
-            offer_headers = [*own, *([call_key] if call_key else [])]
-        opens = TRANSPORTS[self.target.link](offer_headers)
         try:
-            transport = opens(
+            transport = TRANSPORTS[self.target.link]()(
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:

@@ -14,7 +14,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -370,8 +369,8 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
         schemes = address.link.schemes
         known = either(dialect.name for dialect, each in TRACKS.items() if each.link.schemes == schemes)
         raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
-    if (package := tracks.link.package) is not None and find_spec(package[0]) is None:
-        raise SettingError("transport", f"{source} needs a package that is missing: {package[1]}")
+    if (packages := tracks.link.packages) is not None and not packages.are_installed:
+        raise SettingError("transport", f"{source} needs a package that is missing: {packages.command}")
     if settings.codec not in (None, OPUS.lower()):
         return replace(address, dialect=tracks.g711, link=tracks.link)
     if (problem := opus_problem()) is not None:

@@ -19,7 +19,6 @@ from bench.transport.event_loop import CallbackScheduler
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
 from bench.transport.impairment.profiles import NetworkProfile
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
-from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.transport.rtp_track import RtpTrack, TrackTransport, send_now
 from bench.wire.connection import ConnectionClosed, Transmitted
@@ -36,9 +35,8 @@ def impaired(
     `counts` counts what happens. `on_sent` receives by how much this process let something leave later than planned.
     """
     random = Random(seed).random
-    media = transport.media if isinstance(transport, MessagesWithMedia) else transport
-    if isinstance(media, TrackTransport):
-        media.track.send_packet = ImpairedPackets(PacketLine(network, random, counts), on_sent).send
+    if isinstance(transport, TrackTransport):
+        transport.track.send_packet = ImpairedPackets(PacketLine(network, random, counts), on_sent).send
         return transport
     return ImpairedMessages(transport, StreamLine(network, random, counts, transport.now_ns()), on_sent)
 

@@ -6,34 +6,32 @@ A row of `TRANSPORTS` is a function, because only the calls of some kinds need o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
-from bench.transport.interface import CallKeyKind, Headers, OpenTransport
+from bench.transport.interface import CallKeyKind, OpenTransport
 from bench.transport.sip.telephone import open_call
 from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
 from bench.transport.websocket import open_websocket
 from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBSOCKET, Link
 
 
-def _over_webrtc(offer_headers: Headers | None) -> OpenTransport:
+def _over_webrtc() -> OpenTransport:
     from bench.transport.webrtc.call import open_webrtc
 
-    return partial(open_webrtc, offer_headers=offer_headers)
+    return open_webrtc
 
 
-def _agent_over_webrtc(_: Headers | None) -> OpenTransport:
-    from bench.transport.webrtc.agent_call import open_agent_call
+def _agent_over_webrtc() -> OpenTransport:
+    from bench.transport.webrtc.call import open_agent_call
 
     return open_agent_call
 
 
-TRANSPORTS: Mapping[Link, Callable[[Headers | None], OpenTransport]] = {
-    WEBSOCKET: lambda _: open_websocket,
-    SIP: lambda _: open_call,
+TRANSPORTS: Mapping[Link, Callable[[], OpenTransport]] = {
+    WEBSOCKET: lambda: open_websocket,
+    SIP: lambda: open_call,
     WEBRTC: _over_webrtc,
     WEBRTC_AGENT: _agent_over_webrtc,
 }
-"""For each kind of connection a function that returns what opens its transport. Its argument is the headers of the
-request with an issued key; None if calls need none."""
+"""For each kind of connection a function that returns what opens its transport."""
 CALL_KEYS: Mapping[Link, CallKeyKind] = {WEBRTC: EPHEMERAL_KEYS}
 """The keys that services issue for calls, by the kind of connection that may need one (`has_call_key` of its path)."""

@@ -1,7 +1,8 @@
 """The audio of one call in RTP over UDP: its sockets, its media, and the frames for the session.
 
 Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
-jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet.
+jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet. A call over
+WebRTC also has the messages of its data channel in the same socket.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ class RtpTrack:
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
-        self.frames: list[tuple[Frame, int]] = []
-        """The frames that have not been passed on, and the instants at which they became available."""
+        self.frames: list[tuple[Frame | ReceivedMessage, int]] = []
+        """The frames that have not been passed on, and the instants at which they became available.
+
+        Between them are the messages that were received in the same socket.
+        """
         self.held_ns = 0
         """How long after its instant the last frame became available."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
@@ -126,7 +130,11 @@ class RtpTrack:
         if on_message is None or media is None:
             return False
         while frames and not wakes:
-            (at_ns, uncertainty_ns, audio, size), available_ns = frames.pop(0)
+            frame, available_ns = frames.pop(0)
+            if isinstance(frame, ReceivedMessage):
+                self.held_ns, wakes = 0, on_message(frame)
+                continue
+            at_ns, uncertainty_ns, audio, size = frame
             self.held_ns = max(0, available_ns - at_ns)
             wire_bytes = size and size + media.overhead_bytes
             wakes = on_message(ReceivedMessage(BinaryMessage(audio), Arrival(at_ns, uncertainty_ns), wire_bytes))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from bench.catalogue.model_retirements import Retirement
@@ -16,6 +17,17 @@ MODEL = "{model}"
 """The placeholder for the model in the address of a service."""
 
 
+class Packages(NamedTuple):
+    """The modules of optional packages, and the command that installs these."""
+
+    modules: tuple[str, ...]
+    command: str
+
+    @property
+    def are_installed(self) -> bool:
+        return all(find_spec(name) is not None for name in self.modules)
+
+
 @dataclass(frozen=True)
 class Link:
     """A kind of connection. A service has one or more, of which the scheme of a URL selects one.
@@ -23,12 +35,12 @@ class Link:
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
     `opened` states in messages that a connection is open. `peers` and `example` describe what has such addresses.
     `settings` are the keys of targets that only some links have. `title` names such connections. `transport` is the
-    value of that key of targets which selects it; "" if only the scheme does. `package` is the module that it needs,
-    with the command that installs it; None if it needs none. `codecs` are those that calls offer by default.
-    `credential` is presented in a header of the first request, or as a digest of user and password if the peer demands
-    it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop may
-    require TLS although the scheme does not. `has_media` is True if audio travels in RTP packets, which need ports of
-    their own. `sockets` is the number of sockets that a session needs.
+    value of that key of targets which selects it; "" if only the scheme does. `packages` are the optional packages that
+    it needs; None if it needs none. `codecs` are those that calls offer by default. `credential` is presented in a
+    header of the first request, or as a digest of user and password if the peer demands it. `is_http` is True if an
+    HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop may require TLS although the scheme
+    does not. `has_media` is True if audio travels in RTP packets, which need ports of their own. `sockets` is the
+    number of sockets that a session needs.
     """
 
     schemes: tuple[str, str]
@@ -39,7 +51,7 @@ class Link:
     settings: tuple[str, ...]
     title: str
     transport: str = ""
-    package: tuple[str, str] | None = None
+    packages: Packages | None = None
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     address_form: Literal["URL", "SIP URI"] = "URL"
     credential: Literal["header", "digest"] = "header"
@@ -66,15 +78,16 @@ SIP = Link(
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "compression", "rtp_ports", "codec", "call_hosts", "offer"),
-    title="calls over WebRTC", transport="webrtc", package=("OpenSSL", "pip install 'rtbench[webrtc]'"),
+    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "offer"),
+    title="calls over WebRTC", transport="webrtc",
+    packages=Packages(("OpenSSL", "google_crc32c"), "pip install 'rtbench[webrtc]'"),
     codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
-"""The link of calls over WebRTC. Its sockets are for RTP and for the WebSocket of the events."""
+"""The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
 WEBRTC_AGENT = Link(
     ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
     settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
-    package=WEBRTC.package, codecs=WEBRTC.codecs, has_media=True,
+    packages=WEBRTC.packages, codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
 """The link of calls over WebRTC to agents, which have no events."""
 LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_AGENT)

@@ -21,7 +21,7 @@ from bench.wire.dialect import SIMULATOR_HEADER
 
 HERE = "127.0.0.1:4321"
 SCRIPTS = Path(__file__).parents[2] / "scenarios" / "scripts"
-SIMULATED = (
+SIMULATED = (  # the dialects of addresses of the simulator
     "ga",
     "preview",
     "voice-live",

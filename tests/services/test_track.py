@@ -113,7 +113,7 @@ def test_a_cancelled_response_that_was_never_played_ends_at_once(starts: list[St
 
 
 def test_audio_in_events_is_that_of_the_track() -> None:
-    """A service may send its deltas to the WebSocket of a call, too."""
+    """A service may send its deltas on the data channel of a call, too."""
     found = decoded(("response.created", "a"), ("response.output_audio.delta", "a"))
 
     assert found[-1].kind is EventKind.NOTED

@@ -41,7 +41,7 @@ def test_the_row_of_the_link_opens_its_transport(monkeypatch: pytest.MonkeyPatch
         calls.append((url, dict(headers)["Authorization"]))
         return MemoryTransport(lambda message: ())
 
-    monkeypatch.setitem(links.TRANSPORTS, OFFER, lambda _: open_offer)  # type: ignore[arg-type]
+    monkeypatch.setitem(links.TRANSPORTS, OFFER, lambda: open_offer)  # type: ignore[arg-type]
     known = target()
     dial.Dialer(known, Keyring([known])).open(Timeouts(), ConnectTimings())
 

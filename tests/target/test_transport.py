@@ -14,6 +14,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
 from bench.transport.media.rtp import opus_problem
+from bench.wire import service
 from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBSOCKET
 
 opus_problem()  # loading the library starts processes
@@ -92,7 +93,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     def nothing(name: str) -> ModuleSpec | None:
         return None
 
-    monkeypatch.setattr(targets, "find_spec", nothing)
+    monkeypatch.setattr(service, "find_spec", nothing)
     with pytest.raises(UsageError, match=r"--transport webrtc needs a package .*: pip install 'rtbench\[webrtc\]'"):
         target()
 

@@ -38,6 +38,7 @@ from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.serving.service import ServerConfig
+from bench.transport.media.rtp import OPUS, opus_problem
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
@@ -72,8 +73,8 @@ from tests.system.record.parts import build_part
 from tests.system.simulator.talk import UPGRADE
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
-from tools.fuzz.telephones import telephone_call, telephone_exchange, telephone_media, telephone_stream
-from tools.fuzz.webrtc import webrtc_call
+from tools.fuzz.telephones import call_media, telephone_call, telephone_exchange, telephone_stream
+from tools.fuzz.webrtc import data_channel, webrtc_call
 
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
@@ -377,15 +378,17 @@ def damaged_part() -> Iterator[Subject]:
 
 
 SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] = {
-    "simulated session": (lambda: nullcontext(simulated_session), 250),
+    "simulated session": (lambda: nullcontext(simulated_session), 230),
     "simulated server": (simulated_server, 80),
     "measured session": (lambda: nullcontext(measured_session), 250),
     "heard frames": (lambda: nullcontext(received_frames), 200),
     "telephone call": (lambda: nullcontext(telephone_call), 30),
-    "telephone media": (lambda: nullcontext(telephone_media), 30),
+    "telephone media": (lambda: nullcontext(partial(call_media, codec="PCMU")), 30),
     "telephone exchange": (lambda: nullcontext(telephone_exchange), 30),
     "telephone stream": (lambda: nullcontext(telephone_stream), 10),
     "call over WebRTC": (lambda: nullcontext(webrtc_call), 20),
+    "data channel": (lambda: nullcontext(data_channel), 20),
+    **({} if opus_problem() else {"media over WebRTC": (lambda: nullcontext(partial(call_media, codec=OPUS)), 20)}),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),
     **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from random import Random
 from typing import Protocol
 
@@ -22,13 +23,14 @@ from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
-from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet
+from bench.transport.media.rtp import CODECS, OPUS, RtpPacket, StreamNumbers, build_packet
 from bench.transport.media.srtp import PacketEncryption, new_keys
 from bench.transport.sip.call import MAX_LEGS, SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, SipRequest, parse_message, write_message, write_response
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
+from bench.wire.audio import PCM16
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
 from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
 from tests.transport.sip.signalling_pieces import LOGIN, PIECES
@@ -195,14 +197,27 @@ def protected(protect: Callable[[bytes], bytes], packet: bytes) -> bytes:
         return packet
 
 
+@cache
+def opus_payloads() -> tuple[bytes, ...]:
+    """Return payloads of Opus: noise and tones with FEC, and a packet without sound (DTX)."""
+    from bench.transport.media.opus import LibraryEncoder  # its package is optional
+
+    random, encoder = Random(1), LibraryEncoder(20)
+    frames = [random.randbytes(size) for size in (960, 480, 240)] + [b"\x00\x20\x00\xe0" * 240] * 4
+    return (*map(encoder.encode, frames), b"\xf8", b"\xff\xc2" + bytes(40))
+
+
 class MediaPeer:
     """The peer of the media of a call."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, random: Random, codec: str = "PCMU") -> None:
+        self._random, self._codec = random, CODECS[codec]
         self.now_ns = NS_PER_S
-        own, key = new_keys(random.randbytes) if random.random() < 0.3 else (None, None)
-        agreed = replace(AGREED, send_key=own, receive_key=key)
+        own, key = new_keys(random.randbytes) if random.random() < (0.9 if codec == OPUS else 0.3) else (None, None)
+        kind = self._codec.payload_type
+        agreed = replace(
+            AGREED, codec=codec, send_payload_type=kind, receive_codecs=((kind, codec),), send_key=own, receive_key=key
+        )
         self.media = CallMedia(agreed, StreamNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
         self._encryption = PacketEncryption(key, own)
         self.datagrams = self.frames = 0
@@ -250,11 +265,14 @@ class MediaPeer:
         random = self._random
         jump = random.random()
         self._sequence += 1 if jump < 0.7 else random.choice((0, -1, 2, 5, 2_999, 3_000, 40_000, -99))
-        self._timestamp += 160 if jump < 0.7 else random.choice((0, -160, 1, 800, 2_999, 1 << 31, -8_000))
+        ticks = 160 if jump < 0.7 else random.choice((0, -160, 1, 800, 2_999, 1 << 31, -8_000))
+        self._timestamp += ticks * self._codec.clock_hz // 8_000
         if random.random() < 0.03:
             self._ssrc = random.randint(0, 3)
         payload = b"\x11" * (160 if random.random() < 0.8 else random.choice((0, 1, 4, 480, 1_600, 2_036)))
-        kind = 0 if random.random() < 0.8 else random.choice((0, 8, 13, 101, 127))
+        if self._codec.audio is PCM16:
+            payload = damaged(random, random.choice(opus_payloads()), 0.5)[: 1_500 if random.random() < 0.9 else 3]
+        kind = self._codec.payload_type if random.random() < 0.8 else random.choice((0, 8, 13, 101, 127))
         sequence, timestamp = self._sequence & 0xFFFF, self._timestamp & 0xFFFFFFFF
         return build_packet(*RtpPacket(kind, sequence, timestamp, self._ssrc, payload, random.random() < 0.1))
 
@@ -273,8 +291,8 @@ class MediaPeer:
         return build_compound(Report(self._ssrc, blocks, info), *more)
 
 
-def telephone_media(random: Random) -> None:
-    peer = MediaPeer(random)
+def call_media(random: Random, codec: str) -> None:
+    peer = MediaPeer(random, codec)
     for _ in range(DATAGRAMS):
         peer.step()
     peer.end()

@@ -1,7 +1,7 @@
 """The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many are damaged.
 
-The peers do not raise, send only to each other, and keep a bounded state. Damaged media is a subject of its own
-(`telephones.py`), because SRTP refuses what was damaged.
+The peers do not raise, send only to each other, and keep a bounded state. One of them also sends STUN messages that are
+authentic, with any attributes. Media is a subject of its own (`telephones.py`), because SRTP refuses what was damaged.
 """
 
 from __future__ import annotations
@@ -11,11 +11,25 @@ from random import Random
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
-from bench.transport.webrtc.peer import WebRtcPeer
-from tests.transport.webrtc.pair import CALLER, SERVICE, STEP_NS, Call, described, local_peer
+from bench.transport.webrtc.ice import IceLogin
+from bench.transport.webrtc.peer import MAX_EARLY_DATAGRAMS, WebRtcPeer
+from bench.transport.webrtc.sctp_packets import HEADER_BYTES, build_packet
+from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message
+from tests.transport.webrtc.channel_pair import ChannelPair
+from tests.transport.webrtc.pair import (
+    CALLER,
+    CALLER_LOGIN,
+    SERVICE,
+    SERVICE_LOGIN,
+    STEP_NS,
+    Call,
+    described,
+    local_peer,
+)
 from tools.fuzz.damage import damaged_bytes
 
 STEPS = 40
+CHANNEL_LIMIT_BYTES = 100_000
 MAX_SENT = 64
 """The maximum number of packets that a peer sends in one step."""
 FIRST_BYTES = (0, 1, 20, 22, 23, 63, 128, 200)
@@ -51,6 +65,18 @@ def webrtc_call(random: Random) -> None:
         call.now_ns += random.choice((STEP_NS, 500 * NS_PER_MS))
 
 
+def stun_message(random: Random, own: IceLogin, other: IceLogin, sent: bytes) -> bytes:
+    """Return a message from a side to the other one. `sent` is a datagram of the other one, which it may answer."""
+    kind, transaction = random.choice(tuple(StunKind)), sent[8:20] if len(sent) >= 20 else bytes(12)
+    values = (b"", bytes(4), b"\xff" * 8, random.randbytes(random.randrange(40)), f"{other.user}:{own.user}".encode())
+    types = (*StunAttribute, *range(8), 0x8022)
+    attributes = {random.choice(types): random.choice(values) for _ in range(random.randrange(6))}
+    if random.random() < 0.5:
+        attributes[StunAttribute.USERNAME] = values[-1]
+    passwords = (other.password, own.password) if kind is StunKind.REQUEST else (own.password, other.password)
+    return build_message(kind, transaction, attributes, passwords[random.random() < 0.1])
+
+
 def _pass(
     random: Random, sender: WebRtcPeer, receiver: WebRtcPeer, path: tuple[HostPort, HostPort], now_ns: int, share: float
 ) -> None:
@@ -58,13 +84,51 @@ def _pass(
     sender.expire(now_ns)
     packets = sender.pop_packets()
     assert len(packets) <= MAX_SENT, "one step causes too many packets"
+    assert len(receiver._early) <= MAX_EARLY_DATAGRAMS
     for data, to in packets:
         assert to == destination, "a packet goes to an address that no description names"
         is_damaged = random.random() < share
         received = damaged_bytes(random, data, PIECES) if is_damaged else data
         receiver.received(received, source, now_ns, now_ns)
     if random.random() < share:
-        noise = bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
+        logins = (CALLER_LOGIN, SERVICE_LOGIN) if source == CALLER else (SERVICE_LOGIN, CALLER_LOGIN)
+        noise = (
+            bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
+            if random.random() < 0.5
+            else stun_message(random, *logins, next((data for data, _ in packets), b""))
+        )
         keys = receiver.keys
         receiver.received(noise, source, now_ns, now_ns)
         assert receiver.keys == keys, "noise changes the keys"
+
+
+def data_channel(random: Random) -> None:
+    """Check that damaged packets of SCTP, with a right checksum, only end a channel, and that it keeps little."""
+    pair = ChannelPair(random, limit_bytes=CHANNEL_LIMIT_BYTES)
+    if random.random() < 0.7:
+        pair.open()
+    pair.start()
+    share = random.choice((0.05, 0.5, 1.0))
+    for _ in range(STEPS):
+        for number, end in enumerate(pair.ends):
+            if pair.associations[number].is_open and end.is_open and random.random() < 0.5:
+                end.send(random.randbytes(random.choice((0, 10, 3_000))), pair.now_ns)
+            packets = end.pop_packets()
+            assert len(packets) <= MAX_SENT, "one step causes too many packets"
+            for packet in packets:
+                is_damaged = random.random() < share
+                received = _with_checksum(damaged_bytes(random, packet, PIECES)) if is_damaged else packet
+                pair.ends[1 - number].received(received, pair.now_ns)
+                pair.ends[1 - number].pop_messages()
+        pair.now_ns += random.choice((STEP_NS, 5_000 * NS_PER_MS))
+        for end in pair.ends:
+            if end.next_ns <= pair.now_ns:
+                end.expire(pair.now_ns)
+
+
+def _with_checksum(packet: bytes) -> bytes:
+    """Return a packet with the right checksum, unless it is too short for one."""
+    if len(packet) < HEADER_BYTES:
+        return packet
+    source, destination, tag = (int.from_bytes(packet[start:end]) for start, end in ((0, 2), (2, 4), (4, 8)))
+    return build_packet(source, destination, tag, [packet[HEADER_BYTES:]])

@@ -1,4 +1,4 @@
-"""The GA dialect of calls over WebRTC: the events are messages, and the audio of both directions is a track. Pure.
+"""The GA dialect of calls over WebRTC: the events are messages of a data channel, and the audio is a track. Pure.
 
 The service plays its audio in real time, and also sends silence. It reports when the audio of a response begins
 (`output_audio_buffer.started`), and when all of it was sent (`.stopped`) or dropped (`.cleared`). The source is
@@ -19,7 +19,7 @@ from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
 from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
-from bench.wire.dialect import BINARY, AwaitedEvent, BinaryMessage, ClientMessage, Feature, MessageKind
+from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.service import WEBRTC, Tracks
 from bench.wire.settings import SessionSettings
@@ -34,6 +34,7 @@ LOGGED_AUDIO = f'{{"{BINARY}":'.encode()
 SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DELTA})
 """The events that only a response with audio has."""
 NOT_YET = "which this tool does not measure over WebRTC: remove it, or use a target without `transport: webrtc`"
+NO_CHANNEL = "the service does not open the data channel of the events, or has ended it: see the message"
 CHECK_UDP = "check that no firewall or NAT on the way drops UDP between this machine and the service"
 REMEDIES = OwnRemedies(
     {
@@ -41,6 +42,8 @@ REMEDIES = OwnRemedies(
         "timeout:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
+        "connect_failed:upgrade": OutcomeRow(causes={"data channel": NO_CHANNEL}),
+        "timeout:upgrade": OutcomeRow(causes={"data channel": NO_CHANNEL}),
         "connect_failed:media": OutcomeRow(
             remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
             "of the target (--codec)"
@@ -201,10 +204,6 @@ class GaTrack(Ga):
         for direction in session.get("audio", {}).values():
             direction.pop("format", None)
         return session
-
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
-        """Return the set-up. The session may have been announced before its events were connected."""
-        return super().setup_messages(settings, event_id)[1:]
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return ClientMessage(MessageKind.APPEND, AUDIO, BinaryMessage(audio))

@@ -12,7 +12,7 @@ from bench.simulator.services.webrtc import line as webrtc
 from bench.simulator.serving.service import SimulatedService
 
 SERVICES: Sequence[SimulatedService] = (
-    webrtc.SERVICE,  # first, because the path of a call's events is that of another service
+    webrtc.SERVICE,
     *(azure.SERVICE, voice_live.SERVICE, gpt_live.SERVICE, openai.TRANSCRIPTION),
     *(agents.SERVICE, telephone.SERVICE, webrtc.AGENT_SERVICE),
     *(gemini.SERVICE, deepgram.SERVICE, vllm_omni.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE),

@@ -27,7 +27,9 @@ MAX_TEXT = 64
 """The maximum length of a text from the peer that is kept."""
 STATIC_FORMATS = {0: ("PCMU", 8_000), 8: ("PCMA", 8_000), 9: ("G722", 8_000), 18: ("G729", 8_000)}
 """The payload types that need no rtpmap (RFC 3551 §6)."""
-WEBRTC_ATTRIBUTES = frozenset({"mid", "ice-ufrag", "ice-pwd", "ice-lite", "fingerprint", "setup", "candidate"})
+WEBRTC_ATTRIBUTES = frozenset(
+    {"mid", "ice-ufrag", "ice-pwd", "ice-lite", "fingerprint", "setup", "candidate", "sctp-port", "max-message-size"}
+)
 _LINE_END = re.compile(r"[\r\n]+")
 _SPACES = " \t\x00"
 """The characters that are skipped at both ends of a line and of its value."""
@@ -67,7 +69,7 @@ class MediaLine:
     crypto: tuple[CryptoAttribute, ...] = ()
     """The keys that are supported. Those that are not supported are missing."""
     attributes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The attributes of ICE and DTLS, those of the session first. They contain the password of ICE."""
+    """The attributes of ICE, DTLS and SCTP, those of the session first. They contain the password of ICE."""
 
     @property
     def is_plain_audio(self) -> bool:

@@ -1,1 +1,1 @@
-"""WebRTC with one track of audio: everything except `call.py` and the requests of `signalling.py` is pure."""
+"""WebRTC with a track of audio and a data channel: all but `call.py` and the requests of `signalling.py` is pure."""

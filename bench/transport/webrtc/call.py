@@ -1,4 +1,7 @@
-"""A call over WebRTC as a transport: an offer by HTTP, a UDP socket for the audio, and a WebSocket for the events."""
+"""A call over WebRTC as a transport: an offer by HTTP, and a UDP socket for its audio and for its data channel.
+
+A call to a service has a data channel for its events. A call to an agent has none.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,21 @@ import ipaddress
 import secrets
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-import gevent
-
-from bench.base.clock import monotonic_ns
+from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import FOREIGN_HOST
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.outcomes import FOREIGN_HOST, NO_READ
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.datagrams import DatagramSocket, udp_socket
-from bench.transport.event_loop import READABLE, Listener
+from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     ABNORMAL,
+    MIB,
     NORMAL,
+    TOO_LARGE,
     ConnectTimings,
     DeltaListener,
     HostPort,
@@ -32,16 +34,18 @@ from bench.transport.interface import (
     is_loopback,
 )
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.messages_with_media import MessagesWithMedia
 from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
+from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
-from bench.transport.webrtc.dtls import PEER_CLOSED, DtlsSession, own_identity
+from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
 from bench.transport.webrtc.peer import WebRtcPeer
-from bench.transport.webrtc.signalling import events_url, place_call
-from bench.transport.websocket import open_websocket
-from bench.wire.connection import ConnectionClosed, RtpMeasured
+from bench.transport.webrtc.sctp import Association
+from bench.transport.webrtc.signalling import AnsweredCall, call_agent, place_call
+from bench.wire.connection import ConnectionClosed, ReceivedMessage, RtpMeasured
+from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 
 PAUSE_NS = 2 * NS_PER_S
@@ -59,38 +63,64 @@ def open_webrtc(
     phases: ConnectTimings,
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
-    offer_headers: Iterable[tuple[str, str]] | None = None,
-) -> MessagesWithMedia:
-    """Call a service. The call is open when its audio is encrypted and the WebSocket of its events is open.
+) -> WebRtcCall:
+    """Call a service. The call is open when its audio is encrypted and its data channel is open.
 
-    `offer_headers` are the headers of the offer, if they are not those of the events: they may have an ephemeral key.
-
-    Raise ConnectError: those of `bench.transport.websocket.open_websocket`, for the offer and for the WebSocket;
-    `connect_failed:media|host|ice|dtls`, `timeout:ice|dtls`, `failed:load_generator`.
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|upgrade|media|host|ice|dtls`,
+    `throttled:handshake`, `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`.
     """
-    parts, own_headers = urlsplit(url), list(headers)
+
+    def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
+        return place_call(stream, url, headers, offer, limits, phases, path.offer)
+
+    return _opened(url, context, limits, phases, path, place, has_channel=True)
+
+
+def open_agent_call(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+    subprotocols: Sequence[str] = (),
+) -> WebRtcCall:
+    """Call an agent. The call is open when its audio is encrypted. Raise as `open_webrtc`."""
+
+    def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
+        return call_agent(stream, url, headers, offer, limits, phases)
+
+    return _opened(url, context, limits, phases, path, place, has_channel=False)
+
+
+def _opened(
+    url: str,
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+    place: Callable[[ByteStream, bytes], AnsweredCall],
+    *,
+    has_channel: bool,
+) -> WebRtcCall:
+    """Return an open call. `place` sends its offer over a connection, and returns the answer."""
+    parts = urlsplit(url)
     port = parts.port or (80 if context is None else 443)
     stream = connect(parts.hostname or "", port, context, limits, phases, path)
-    media: WebRtcMedia | None = None
+    call: WebRtcCall | None = None
     try:
-        own, service = (str(address[0]) for address in stream.endpoints)
-        media = WebRtcMedia(own, path)
-        sent = own_headers if offer_headers is None else offer_headers
-        answer = place_call(stream, url, sent, media.offer, limits, phases, path.offer)
-        media.connect(answer.description, service, path, limits, phases)
-        upgrade = ConnectTimings()
-        messages = open_websocket(
-            events_url(url, answer.call_id), own_headers, context, limits, upgrade, path, subprotocols
-        )
-    except BaseException:  # also at the end of the run: there is no other reference to the sockets
-        if media is not None:
-            media.close()
+        own, peer = (str(address[0]) for address in stream.endpoints)
+        call = WebRtcCall(own, path, has_channel=has_channel)
+        answer = place(stream, call.offer)
+        call.connect(answer.description, peer, path, limits, phases)
+    except BaseException:  # also at the end of the run: there is no other reference to the socket
+        if call is not None:
+            call.close()
         raise
     finally:
         stream.close()
-    phases.set_instant("opened")
-    messages.handshake = phases.connected(messages.handshake.headers)
-    return MessagesWithMedia(messages, media, media.watch)
+    call.handshake = phases.connected(answer.headers)
+    return call
 
 
 def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
@@ -124,19 +154,28 @@ def is_own_address(host: str) -> bool:
     return True
 
 
-class WebRtcMedia(TrackTransport):
-    """The audio of a call. It is created before its offer is sent, and `connect` needs the answer."""
+class WebRtcCall(TrackTransport):
+    """A call. It is created before its offer is sent, and `connect` needs the answer."""
 
-    def __init__(self, host: str, path: NetworkPath) -> None:
+    def __init__(self, host: str, path: NetworkPath, *, has_channel: bool = True) -> None:
         super().__init__(RtpTrack(host, path.rtp_ports, is_muxed=True))
         login = IceLogin(secrets.token_hex(4), secrets.token_hex(16))
         address = HostPort(*self.track.rtp.address[:2])
         fingerprint, session_id = own_identity().fingerprint, secrets.randbits(31)
-        self._local = LocalPeer(login, fingerprint, address, host_priority(), session_id, path.codecs)
+        self._max_message_bytes = path.max_message_mib * MIB
+        self._local = LocalPeer(
+            login, fingerprint, address, host_priority(), session_id, path.codecs,
+            max_message_bytes=self._max_message_bytes if has_channel else None,
+        )  # fmt: skip
         self.offer = write_offer(self._local)
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
-        self._watcher: Any = None
+        self._listener = Listener((self.track.rtp,))
+        self._on_message: OnMessage | None = None
+        self._peer_limit_bytes = 0
+        """The maximum size of a message to the peer; 0: any size."""
+        self._offered_bytes = 0
+        """The size of the message that was last passed to `try_send`, with its headers."""
         self._candidates: tuple[HostPort, ...] = ()
         """The addresses that the answer names."""
         self._answered_ns = 0
@@ -146,7 +185,7 @@ class WebRtcMedia(TrackTransport):
     def connect(self, answer: bytes, service: str, path: NetworkPath, limits: Timeouts, phases: ConnectTimings) -> None:
         """Connect to the peer that the answer describes. `service` is the address that answered.
 
-        Raise ConnectError: `connect_failed:media|host|ice|dtls`, `timeout:ice|dtls`.
+        Raise ConnectError: `connect_failed:media|host|ice|dtls|upgrade`, `timeout:ice|dtls|upgrade`.
         """
         try:
             remote = accepted_answer(self._local, answer)
@@ -158,18 +197,15 @@ class WebRtcMedia(TrackTransport):
         ice = ControllingAgent(
             self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
         )
-        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), remote.own_role, remote.fingerprints))
-        until_ns = now_ns + int(limits.upgrade * NS_PER_S)
-        listener = Listener((self.track.rtp,))
-        try:
-            while peer.keys is None and not peer.problem and monotonic_ns() < until_ns:
-                self._send(peer)
-                listener.listen(until_ns, self._read_until_keyed, lambda: peer.next_ns, self._on_due)
-        finally:
-            listener.close()
-        self._send(peer)
+        role, channel = remote.own_role, None
+        if remote.channel is not None:
+            association = Association(secrets.token_bytes, self._max_message_bytes, remote.channel.port)
+            channel = DataChannel(association, 0 if role == "client" else 1)
+            self._peer_limit_bytes = remote.channel.max_message_bytes
+        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), role, remote.fingerprints), channel)
+        self._wait(lambda: peer.keys is not None, now_ns + int(limits.upgrade * NS_PER_S))
         step = "dtls" if peer.peer is not None else "ice"
-        if peer.problem or ice.problem:
+        if peer.problem:
             raise ConnectError(f"connect_failed:{step}", peer.problem)
         if peer.keys is None or peer.peer is None:
             what = "the DTLS handshake did not end" if step == "dtls" else "no candidate of the peer answered"
@@ -178,30 +214,75 @@ class WebRtcMedia(TrackTransport):
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == service else f"{peer.peer.host} (audio)"
         self.track.use(remote.agreed(peer.peer, peer.keys), 0)
+        if channel is None:
+            self._send_due()
+        else:
+            self._wait_for_channel(channel, limits)
+        phases.set_instant("opened")
 
-    def _read_until_keyed(self, sock: DatagramSocket) -> bool:
-        self._read()
-        return self._on_due()
+    def _wait_for_channel(self, channel: DataChannel, limits: Timeouts) -> None:
+        peer = self._connected_peer
+        self._wait(lambda: channel.is_open, monotonic_ns() + int(limits.upgrade * NS_PER_S))
+        if peer.problem:
+            raise ConnectError("connect_failed:upgrade", f"the data channel was not opened: {peer.problem}")
+        if not channel.is_open:
+            raise ConnectError("timeout:upgrade", f"the data channel was not opened within {limits.upgrade:g} s")
 
-    def _on_due(self) -> bool:
-        peer = self._peer
-        assert peer is not None, "the answer is known"
-        peer.expire(monotonic_ns())
-        self._send(peer)
-        return peer.keys is not None or bool(peer.problem)
+    def _wait(self, is_done: Callable[[], bool], until_ns: int) -> None:
+        """Wait until something holds, or the connection fails. Nothing is passed on meanwhile."""
+        peer = self._connected_peer
+
+        def is_over() -> bool:
+            return is_done() or peer.ending is not None
+
+        def on_readable(sock: DatagramSocket) -> bool:
+            self._read()
+            return is_over()
+
+        def on_due() -> bool:
+            self._expire()
+            return is_over()
+
+        self._send_due()
+        while not is_over() and monotonic_ns() < until_ns:
+            self._listener.listen(until_ns, on_readable, lambda: peer.next_ns, on_due)
+
+    @property
+    def _connected_peer(self) -> WebRtcPeer:
+        assert self._peer is not None, "the answer is known"
+        return self._peer
+
+    @property
+    def _channel(self) -> DataChannel:
+        channel = self._connected_peer.channel
+        assert channel is not None, "an agent gets no events"
+        return channel
 
     def _read(self) -> None:
-        """Read the datagrams that have arrived."""
-        now_ns, peer = monotonic_ns(), self._peer
-        assert peer is not None, "the answer is known"
-        for data, source, arrival in self.track.rtp.receive():
+        """Read the datagrams that have arrived, and answer them."""
+        now_ns, peer, track = monotonic_ns(), self._connected_peer, self.track
+        for data, source, arrival in track.rtp.receive():
             if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
-                self.track.accept_muxed(data, source, arrival)
-        self.track.drained_ns = now_ns
+                track.accept_muxed(data, source, arrival)
+            for message in peer.pop_messages():
+                track.frames.append((ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns))
+        track.drained_ns = now_ns
+        self._send_due()
 
-    def _send(self, peer: WebRtcPeer) -> None:
-        for data, destination in peer.pop_packets():
-            self.track.rtp.send(data, destination)
+    def _expire(self) -> None:
+        now_ns, peer = monotonic_ns(), self._connected_peer
+        if peer.next_ns <= now_ns:
+            peer.expire(now_ns)
+            self._send_due()
+        if self.track.next_ns <= now_ns:
+            self.track.expire(now_ns)
+
+    def _send_due(self) -> SendTime | None:
+        """Send what is due. Return the instant of the last packet; None if there was none."""
+        sent: SendTime | None = None
+        for data, destination in self._connected_peer.pop_packets():
+            sent = self.track.rtp.send(data, destination) or sent
+        return sent
 
     def facts(self) -> MediaFacts | None:
         """Return what the call agreed about its audio; None if it was never connected."""
@@ -226,30 +307,44 @@ class WebRtcMedia(TrackTransport):
             yield from check_packets(packets)
             yield rtcp_round_trip(packets)
 
-    def watch(self, on_arrival: Callable[[], bool]) -> None:
-        """Let the event loop call a function when packets arrive, until it returns False."""
-        if self._watcher is None:
-            loop: Any = gevent.get_hub().loop
-            self._watcher = loop.io(self.track.rtp.fileno(), READABLE)
-        if not self._watcher.active:
-            self._watcher.start(self._arrived, on_arrival)
-
-    def _arrived(self, on_arrival: Callable[[], bool]) -> None:
-        if not on_arrival() and self._watcher is not None:
-            self._watcher.stop()
-
     # The transport
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        if self._closed is not None or (media := self.track.media) is None:
-            return None
-        now_ns = monotonic_ns()
-        if self._sent_ns and (pause_ns := now_ns - self._sent_ns) >= PAUSE_NS:  # the microphone was closed
-            media.sender.pause(pause_ns * media.clock_hz // NS_PER_S)
-        self._sent_ns = now_ns
-        return self.track.send(media, message)
+        return self.try_send(message, stamped=stamped) or (None if self._closed is not None else self.flush())
 
-    try_send = send
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        media, now_ns = self.track.media, monotonic_ns()
+        if self._closed is not None or media is None:
+            return None
+        if isinstance(message, BinaryMessage):
+            if self._sent_ns and (pause_ns := now_ns - self._sent_ns) >= PAUSE_NS:  # the microphone was closed
+                media.sender.pause(pause_ns * media.clock_hz // NS_PER_S)
+            self._sent_ns = now_ns
+            return self.track.send(media, message)
+        if 0 < self._peer_limit_bytes < len(message):
+            problem = f"a message has {len(message)} bytes, but the service accepts {self._peer_limit_bytes}"
+            self._closed = ConnectionClosed(TOO_LARGE, now_ns, f"{problem} (max-message-size of its SDP)")
+            return None
+        self._offered_bytes = self._channel.send(message, now_ns)
+        return self._receipt()
+
+    def _receipt(self) -> SendReceipt | None:
+        """Send as much as possible. Return None if a part of the message must wait."""
+        sent = self._send_due()
+        if self._channel.unsent:
+            return None
+        return SendReceipt(sent or SendTime(monotonic_ns()), self._offered_bytes)
+
+    def flush(self) -> SendReceipt | None:
+        channel = self._channel
+        while self._closed is None:
+            if (receipt := self._receipt()) is not None:
+                return receipt
+            unsent, until_ns = channel.unsent, monotonic_ns() + SEND_LIMIT_NS
+            self._wait(lambda: channel.unsent < unsent, until_ns)  # noqa: B023 - it is called at once
+            if not self._has_ended() and channel.unsent == unsent:
+                self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), f"{NO_READ} for 10 s")
+        return None
 
     def receive_until(
         self,
@@ -258,22 +353,43 @@ class WebRtcMedia(TrackTransport):
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
-        """Pass on the frames that have arrived, without waiting: `MessagesWithMedia` decides when to read."""
-        peer = self._peer
-        assert peer is not None, "the call is open"
-        if self.track.pass_frames(on_message) or self._closed is not None:
-            return
+        self._on_message = on_message
+        try:
+            if self.track.pass_frames(on_message) or self._has_ended():
+                return
+            if monotonic_ns() >= until_ns:
+                self._read()
+                self._on_due()
+                return
+            peer = self._connected_peer
+
+            def due_ns() -> int:
+                sender_ns = sender.due_ns if sender is not None else None
+                return min(sender_ns or NEVER_NS, self.track.next_ns, peer.next_ns)
+
+            def on_due() -> bool:
+                is_woken = self._on_due()
+                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
+                    return sender.send_due() or is_woken
+                return is_woken
+
+            self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+        finally:
+            self._on_message = None
+
+    def _on_readable(self, sock: DatagramSocket) -> bool:
         self._read()
-        now_ns = monotonic_ns()
-        if peer.next_ns <= now_ns:
-            peer.expire(now_ns)
-        self._send(peer)
-        if self.track.next_ns <= now_ns:
-            self.track.expire(now_ns)
-        if peer.problem:
-            code = NORMAL if peer.problem == PEER_CLOSED else ABNORMAL
-            self._closed = ConnectionClosed(code, now_ns, peer.problem)
-        self.track.pass_frames(on_message)
+        return self.track.pass_frames(self._on_message) or self._has_ended()
+
+    def _on_due(self) -> bool:
+        self._expire()
+        return self.track.pass_frames(self._on_message) or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        """Note the end of the connection. Return True if it has ended."""
+        if self._closed is None and (ending := self._connected_peer.ending) is not None:
+            self._closed = ConnectionClosed(ending.code, monotonic_ns(), ending.reason, ending.ours, ending.cause)
+        return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
         """Return the numbers of packets, and the host that only the peer named."""
@@ -284,13 +400,12 @@ class WebRtcMedia(TrackTransport):
         if (peer := self._peer) is not None and self._closed is None:
             self.track.say_goodbye()
             peer.close()
-            self._send(peer)
+            self._send_due()
         self.abort()
 
     def abort(self) -> None:
         if self._closed is None:
             self._closed = ConnectionClosed(NORMAL, monotonic_ns(), "closed by this tool", ours=True)
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
-        self.track.close()
+        if self.track.rtp.fileno() >= 0:
+            self._listener.close()
+            self.track.close()

@@ -1,6 +1,6 @@
-"""The session descriptions of WebRTC (RFC 8866, 8839, 8842): one track of audio, ICE, and a DTLS fingerprint. Pure.
+"""The session descriptions of WebRTC (RFC 8866, 8839, 8841, 8842): a track of audio, and at most a data channel. Pure.
 
-The audio of a description is a line of `bench.transport.media.sdp`. Other media of an offer are refused.
+Both have one address, one login for ICE and one DTLS fingerprint. Other media of an offer are refused.
 """
 
 from __future__ import annotations
@@ -8,25 +8,31 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from bench.catalogue.outcomes import OTHER_CODEC
-from bench.transport.interface import UNSPECIFIED, HostPort
+from bench.transport.interface import MAX_MESSAGE_MIB, MIB, UNSPECIFIED, HostPort, whole_number
 from bench.transport.media.offer_answer import AgreedMedia, common_format, offered_format
 from bench.transport.media.sdp import (
     MediaLine,
     RtpFormat,
+    SessionDescription,
     parse_description,
     write_description,
 )
 from bench.transport.webrtc.dtls import HASHES, DtlsRole, Fingerprint, SrtpKeys
 from bench.transport.webrtc.ice import Candidate, IceLogin
+from bench.transport.webrtc.sctp import PORT
 
 Setup = Literal["actpass", "active", "passive"]
 SETUPS: tuple[Setup, ...] = get_args(Setup)
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
+CHANNEL_PROTOCOL, CHANNEL_FORMAT = "UDP/DTLS/SCTP", "webrtc-datachannel"
+DEFAULT_MESSAGE_BYTES = 65_536
+"""The maximum size of a message to a peer that states none (RFC 8841 §6.1)."""
 DISCARD_PORT = 9
 """The port of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
+BROADCAST = "255.255.255.255"
 MAX_CANDIDATE_LINES = 64
 _CANDIDATE = re.compile(r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE)
 _USER, _PASSWORD = re.compile(r"[A-Za-z0-9+/=_-]{4,256}"), re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
@@ -45,6 +51,15 @@ class LocalPeer:
     session_id: int
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     is_lite: bool = False
+    max_message_bytes: int | None = MAX_MESSAGE_MIB * MIB
+    """The maximum size of a message that this side accepts; None if it has no data channel."""
+
+
+class PeerChannel(NamedTuple):
+    """The end of a data channel at a peer: its SCTP port, and the size of its largest message; 0: any size."""
+
+    port: int
+    max_message_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,8 @@ class RemotePeer:
     audio: MediaLine
     codec: RtpFormat
     """The codec that both sides use."""
+    channel: PeerChannel | None
+    """None if this side has no data channel."""
 
     @property
     def own_role(self) -> DtlsRole:
@@ -75,27 +92,42 @@ class RemotePeer:
 
 
 def write_offer(local: LocalPeer) -> bytes:
-    """Return an offer of one track of audio. The peer decides about the roles in DTLS."""
+    """Return an offer of a track of audio, and of a data channel if this side has one.
+
+    The peer decides about the roles in DTLS.
+    """
     formats = tuple(map(offered_format, local.codecs))
-    line = _line(local, formats, "actpass", "0")
-    return write_description(local.session_id, 1, UNSPECIFIED[0], [line], _session_attributes(local, "0"))
+    lines, mids = [_line(local, formats, "actpass", "0")], "0"
+    if local.max_message_bytes is not None:
+        lines.append(_channel_line(local, "actpass", "1"))
+        mids = "0 1"
+    return _written(local, lines, mids)
 
 
-def _session_attributes(local: LocalPeer, mid: str) -> tuple[tuple[str, str], ...]:
-    return ("group", f"BUNDLE {mid}"), *((("ice-lite", ""),) if local.is_lite else ())
+def _written(local: LocalPeer, lines: list[MediaLine], mids: str) -> bytes:
+    attributes = ("group", f"BUNDLE {mids}"), *((("ice-lite", ""),) if local.is_lite else ())
+    return write_description(local.session_id, 1, UNSPECIFIED[0], lines, attributes)
 
 
-def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: str) -> MediaLine:
-    text = " ".join(str(each.payload_type) for each in formats)
-    attributes = (
+def _connection(local: LocalPeer, setup: Setup, mid: str) -> tuple[tuple[str, str], ...]:
+    return (
         ("mid", mid),
         ("ice-ufrag", local.login.user),
         ("ice-pwd", local.login.password),
         ("fingerprint", " ".join(local.fingerprint)),
         ("setup", setup),
-        ("candidate", f"1 1 udp {local.priority} {local.host.host} {local.host.port} typ host"),
-        ("end-of-candidates", ""),
     )
+
+
+def _channel_line(local: LocalPeer, setup: Setup, mid: str) -> MediaLine:
+    own = (("sctp-port", str(PORT)), ("max-message-size", str(local.max_message_bytes)))
+    attributes = (*_connection(local, setup, mid), *own)
+    return MediaLine("application", DISCARD_PORT, CHANNEL_PROTOCOL, CHANNEL_FORMAT, attributes=attributes)
+
+
+def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: str) -> MediaLine:
+    text = " ".join(str(each.payload_type) for each in formats)
+    candidate = f"1 1 udp {local.priority} {local.host.host} {local.host.port} typ host"
     return MediaLine(
         "audio",
         DISCARD_PORT,
@@ -105,7 +137,7 @@ def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: s
         UNSPECIFIED[0],
         ptime_ms=20,
         rtcp_mux=True,
-        attributes=attributes,
+        attributes=(*_connection(local, setup, mid), ("candidate", candidate), ("end-of-candidates", "")),
     )
 
 
@@ -115,7 +147,8 @@ def accepted_answer(local: LocalPeer, data: bytes) -> RemotePeer:
     audio = description.media[0] if description.media else None
     if audio is None or not _is_webrtc(audio):
         raise ValueError("the peer refuses the audio")
-    remote = _remote(local, audio, OTHER_CODEC)
+    channel = _channel_of(local, description, "the peer refuses the data channel of the events")
+    remote = _remote(local, audio, channel, OTHER_CODEC)
     if remote.setup == "actpass":
         raise ValueError("the peer's answer does not state its role in DTLS (a=setup)")
     return remote
@@ -130,14 +163,19 @@ def answer_to(local: LocalPeer, data: bytes) -> tuple[bytes, RemotePeer]:
     audio = next((line for line in offer.media if _is_webrtc(line)), None)
     if audio is None:
         raise ValueError("the offer has no audio over DTLS-SRTP")
-    remote = _remote(local, audio, "the offer has no codec that is supported")
-    mid = dict(audio.attributes).get("mid", "0")
+    channel = _channel_of(local, offer, "the offer has no data channel for the events")
+    remote = _remote(local, audio, channel, "the offer has no codec that is supported")
     setup: Setup = "passive" if remote.setup == "active" else "active"
     codec = replace(offered_format(remote.codec.encoding), payload_type=remote.codec.payload_type)
-    answered = _line(local, (codec,), setup, mid)
-    lines = [answered if line is audio else _refused(line) for line in offer.media]
-    written = write_description(local.session_id, 1, UNSPECIFIED[0], lines, _session_attributes(local, mid))
-    return written, remote
+    lines, mids = list[MediaLine](), list[str]()
+    for number, line in enumerate(offer.media):
+        if line is not audio and line is not channel:
+            lines.append(_refused(line))
+            continue
+        mids.append(dict(line.attributes).get("mid", str(number)))
+        is_audio = line is audio
+        lines.append(_line(local, (codec,), setup, mids[-1]) if is_audio else _channel_line(local, setup, mids[-1]))
+    return _written(local, lines, " ".join(mids)), remote
 
 
 def _refused(line: MediaLine) -> MediaLine:
@@ -149,7 +187,31 @@ def _is_webrtc(line: MediaLine) -> bool:
     return line.is_encrypted_audio and line.protocol.upper() in (PROTOCOL, PROTOCOL.removesuffix("F"))
 
 
-def _remote(local: LocalPeer, audio: MediaLine, problem: str) -> RemotePeer:
+def _is_channel(line: MediaLine) -> bool:
+    is_sctp = line.protocol.upper() == CHANNEL_PROTOCOL and line.format_text.lower() == CHANNEL_FORMAT
+    return line.kind == "application" and is_sctp and line.port != 0
+
+
+def _channel_of(local: LocalPeer, description: SessionDescription, problem: str) -> MediaLine | None:
+    """Return the line of the data channel; None if this side has none. Raise ValueError if the peer has none."""
+    if local.max_message_bytes is None:
+        return None
+    channel = next(filter(_is_channel, description.media), None)
+    if channel is None:
+        raise ValueError(problem)
+    return channel
+
+
+def _peer_channel(line: MediaLine) -> PeerChannel:
+    values = dict(line.attributes)
+    port = whole_number(values.get("sctp-port", str(PORT)), 5)
+    size = whole_number(values.get("max-message-size", str(DEFAULT_MESSAGE_BYTES)), 20)
+    if port is None or not 0 < port < 65_536 or size is None:
+        raise ValueError("the port or the limit of the data channel is not valid")
+    return PeerChannel(port, size)
+
+
+def _remote(local: LocalPeer, audio: MediaLine, channel: MediaLine | None, problem: str) -> RemotePeer:
     values = dict(audio.attributes)
     user, password = values.get("ice-ufrag", ""), values.get("ice-pwd", "")
     setup = next((each for each in SETUPS if each == values.get("setup")), None)
@@ -172,7 +234,9 @@ def _remote(local: LocalPeer, audio: MediaLine, problem: str) -> RemotePeer:
     lines = [value for name, value in audio.attributes if name == "candidate"][:MAX_CANDIDATE_LINES]
     candidates = tuple(each for line in lines if (each := parse_candidate(line)) is not None)
     login = IceLogin(user, password)
-    return RemotePeer(login, fingerprints, setup, candidates, "ice-lite" in values, audio, codec)
+    is_lite = "ice-lite" in values
+    peer_channel = None if channel is None else _peer_channel(channel)
+    return RemotePeer(login, fingerprints, setup, candidates, is_lite, audio, codec, peer_channel)
 
 
 def parse_candidate(value: str) -> Candidate | None:
@@ -184,6 +248,6 @@ def parse_candidate(value: str) -> Candidate | None:
         address = ipaddress.ip_address(match[2])
     except ValueError:  # a name in .local, which a browser uses to hide an address
         return None
-    if address.is_multicast or address.is_unspecified or "%" in match[2]:
+    if address.is_multicast or address.is_unspecified or match[2] == BROADCAST or "%" in match[2]:
         return None
     return Candidate(HostPort(str(address), int(match[3])), int(match[1]))

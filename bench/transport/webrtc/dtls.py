@@ -1,4 +1,4 @@
-"""DTLS (RFC 6347) of one call, from which its SRTP keys come (RFC 5764), and the certificate of this side.
+"""DTLS (RFC 6347) of one call: its SRTP keys (RFC 5764), the packets of its SCTP, and the certificate of this side.
 
 There are no sockets here. Only OpenSSL's own timer, with which it sends a lost flight again, reads a clock.
 """
@@ -26,11 +26,12 @@ SUITE: Literal["AES_CM_128_HMAC_SHA1_80"] = "AES_CM_128_HMAC_SHA1_80"
 LABEL = b"EXTRACTOR-dtls_srtp"
 MAX_DATAGRAM_BYTES = 1_200
 """The maximum size of a datagram. Larger ones may be fragmented on the way."""
+MAX_RECORD_BYTES = 16_384
+"""The maximum size of the content of a record (RFC 6347 §4.1)."""
 MAX_HANDSHAKE_DATAGRAMS = 200
 """The maximum number of datagrams of a handshake. The usual number is below 10."""
 HASHES = ("sha-256", "sha-384", "sha-512")
 """The hash functions of fingerprints that are accepted (RFC 8122 §5)."""
-PEER_CLOSED = "the peer closed the connection (DTLS close_notify)"
 _RECORD_HEADER_BYTES = 13
 _CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -79,6 +80,7 @@ def _context(identity: DtlsIdentity) -> SSL.Context:
     context.use_certificate(identity.certificate)
     context.use_privatekey(identity.key)
     context.set_cipher_list(_CIPHERS)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_tlsext_use_srtp(PROFILE)
     return context
 
@@ -86,7 +88,8 @@ def _context(identity: DtlsIdentity) -> SSL.Context:
 class DtlsSession:
     """The DTLS of one call. `fingerprints` are those of the peer's certificate, of which one must match.
 
-    `keys` are None until the handshake is done. `problem` is why it failed, or why the peer ended the connection.
+    `keys` are None until the handshake is done. `problem` is why it failed, or why the peer ended the connection, which
+    `is_closed` states.
     """
 
     def __init__(self, identity: DtlsIdentity, role: DtlsRole, fingerprints: Sequence[Fingerprint]) -> None:
@@ -98,7 +101,10 @@ class DtlsSession:
         else:
             self._connection.set_accept_state()
         self._packets: list[bytes] = []
+        self._contents: list[bytes] = []
+        """The contents of received records."""
         self._received = 0
+        self.is_closed = False
         self.keys: SrtpKeys | None = None
         self.problem = ""
 
@@ -124,15 +130,28 @@ class DtlsSession:
         self._connection.bio_write(data)
         if self.keys is None:
             self._shake()
+        if self.keys is None:
             return
         try:
-            while self._connection.recv(MAX_DATAGRAM_BYTES):
-                pass  # no data channel was offered
+            while content := self._connection.recv(MAX_RECORD_BYTES):
+                self._contents.append(content)
         except SSL.ZeroReturnError:
-            self.problem = PEER_CLOSED
+            self.problem, self.is_closed = "the peer closed the connection (DTLS close_notify)", True
         except SSL.Error:
             pass  # a datagram that is not of this connection, or a repeated flight, which OpenSSL answers
         self._collect()
+
+    def send(self, content: bytes) -> None:
+        """Send a record. The keys are known."""
+        try:
+            self._connection.send(content)
+        except SSL.Error:
+            return  # the connection has ended
+        self._collect()
+
+    def pop_contents(self) -> list[bytes]:
+        contents, self._contents = self._contents, []
+        return contents
 
     def expire(self) -> None:
         """Send the last flight again if its response is late."""

@@ -106,7 +106,8 @@ class ControllingAgent:
         self._local, self._remote, self._random_bytes = local, remote, random_bytes
         self._nominates_at_once = is_peer_lite
         self._tie_breaker = random_bytes(8)
-        best = sorted(candidates, key=lambda candidate: -candidate.priority)[:MAX_CANDIDATES]
+        by_address = {each.address: each for each in sorted(candidates, key=lambda candidate: candidate.priority)}
+        best = list(reversed(by_address.values()))[:MAX_CANDIDATES]
         self._pairs = [_Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)]
         self._requests: dict[bytes, _Request] = {}
         self._packets: list[Packet] = []

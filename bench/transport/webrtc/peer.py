@@ -1,7 +1,7 @@
 """One connection to a peer: the packets of one socket are STUN, DTLS, or media (RFC 7983). It has no socket.
 
-Its owner passes each datagram to `received`, calls `expire` when `next_ns` is due, and sends the packets of
-`pop_packets`.
+Its owner passes each datagram to `received`, calls `expire` when `next_ns` is due, sends the packets of `pop_packets`,
+and takes the messages of the data channel, which are in DTLS, from `pop_messages`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.transport.interface import HostPort
+from bench.transport.interface import ABNORMAL, NORMAL, HostPort
+from bench.transport.webrtc.data_channel import ChannelMessage, DataChannel
 from bench.transport.webrtc.dtls import DtlsSession, SrtpKeys
 from bench.transport.webrtc.ice import IceAgent, Packet
+from bench.transport.webrtc.sctp_packets import AbortCause
+from bench.transport.webrtc.sctp_receiver import ChannelEnding
 from bench.transport.webrtc.stun import parse_message
 
 MAX_EARLY_DATAGRAMS = 16
@@ -40,13 +43,13 @@ def packet_type(data: bytes) -> PacketType:
 
 
 class WebRtcPeer:
-    """The ICE and the DTLS of one call.
+    """The ICE, the DTLS and the data channel of one call. `channel` is None if the call has none.
 
     `selected_ns` and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were known.
     """
 
-    def __init__(self, ice: IceAgent, dtls: DtlsSession) -> None:
-        self._ice, self._dtls = ice, dtls
+    def __init__(self, ice: IceAgent, dtls: DtlsSession, channel: DataChannel | None = None) -> None:
+        self._ice, self._dtls, self.channel = ice, dtls, channel
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_DATAGRAMS)
         self._dtls_due_ns = NEVER_NS
         self.selected_ns: int | None = None
@@ -74,19 +77,31 @@ class WebRtcPeer:
         return self._dtls.keys
 
     @property
+    def ending(self) -> ChannelEnding | None:
+        """The end of the connection; None if it has not failed, and has not ended."""
+        if self.channel is not None and self.channel.ending is not None:
+            return self.channel.ending
+        if not (problem := self._ice.problem or self._dtls.problem):
+            return None
+        return ChannelEnding(NORMAL if self._dtls.is_closed else ABNORMAL, problem)
+
+    @property
     def problem(self) -> str:
         """Why the connection failed or ended; "" if it did not."""
-        return self._ice.problem or self._dtls.problem
+        return "" if self.ending is None else self.ending.reason
 
     @property
     def next_ns(self) -> int:
-        return min(self._ice.next_ns, self._dtls_due_ns)
+        channel_ns = NEVER_NS if self.channel is None else self.channel.next_ns
+        return min(self._ice.next_ns, self._dtls_due_ns, channel_ns)
 
     def expire(self, now_ns: int) -> None:
         if self._ice.next_ns <= now_ns:
             self._ice.expire(now_ns)
         if self._dtls_due_ns <= now_ns:
             self._advance(self._dtls.expire, now_ns)
+        if self.channel is not None and self.channel.next_ns <= now_ns:
+            self.channel.expire(now_ns)
 
     def received(self, data: bytes, source: HostPort, at_ns: int, now_ns: int) -> bool:
         """Accept a datagram, which arrived at `at_ns`. Return True if it is media, which the owner must decrypt."""
@@ -124,13 +139,32 @@ class WebRtcPeer:
         step()
         if self.keyed_ns is None and self._dtls.keys is not None:
             self.keyed_ns = now_ns if at_ns is None else at_ns
+            if self.channel is not None:
+                self.channel.start(now_ns)
+        for content in self._dtls.pop_contents():
+            if self.channel is not None:
+                self.channel.received(content, now_ns)
         timeout_s = self._dtls.timeout_s
         self._dtls_due_ns = NEVER_NS if timeout_s is None else now_ns + int(timeout_s * NS_PER_S) + 1
 
     def pop_packets(self) -> list[Packet]:
         """Return the packets to send, with their destinations."""
-        peer, handshake = self.peer, self._dtls.pop_packets()
-        return [*self._ice.pop_packets(), *((data, peer) for data in handshake if peer is not None)]
+        self._encrypt()
+        peer, encrypted = self.peer, self._dtls.pop_packets()
+        return [*self._ice.pop_packets(), *((data, peer) for data in encrypted if peer is not None)]
 
-    def close(self) -> None:
+    def pop_messages(self) -> list[ChannelMessage]:
+        """Return the messages that were received since the last call."""
+        return [] if self.channel is None else self.channel.pop_messages()
+
+    def close(self, reason: str = "", cause: AbortCause = AbortCause.USER) -> None:
+        """End the connection. The last packets report that to the peer, with the reason."""
+        if self.channel is not None:
+            self.channel.abort(reason, cause)
+        self._encrypt()
         self._dtls.close()
+
+    def _encrypt(self) -> None:
+        if self.channel is not None:
+            for packet in self.channel.pop_packets():
+                self._dtls.send(packet)

@@ -1,19 +1,16 @@
-"""The signalling of a call at the Realtime API: `POST …/realtime/calls` with an offer, and the URL of its events.
+"""The signalling of a call at the Realtime API: `POST …/realtime/calls` with an offer, whose response has the answer.
 
-The response has the answer, and the id of the call in its header Location. A WebSocket with this id has the events of
-the call (OpenAI's guide "Webhooks and server-side controls"; Azure's "Realtime API via WebRTC"). With a key of the
-project, the offer is a part of a form. With an ephemeral key of `POST …/realtime/client_secrets`, it is the body. The
-WebSocket gets the key of the project in both cases.
+With a key of the project, the offer is a part of a form. With an ephemeral key of `POST …/realtime/client_secrets`, it
+is the body (OpenAI's guide "Realtime API with WebRTC"; Azure's "Realtime API via WebRTC").
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
@@ -32,7 +29,6 @@ from bench.wire.dialect import NOT_JSON
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
 SDP, JSON = "application/sdp", "application/json"
-_CALL_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 
 
 class CallPlace(NamedTuple):
@@ -55,13 +51,6 @@ class CallPlace(NamedTuple):
     def session(self) -> dict[str, str]:
         """The session that a call requests."""
         return {"type": "realtime"} | ({"model": self.model} if self.model else {})
-
-
-def events_url(url: str, call_id: str) -> str:
-    """Return the URL of the events of a call, from the URL of the target."""
-    place, scheme = CallPlace.of(url), urlsplit(url).scheme
-    named = f"{place.query}&" if place.query else ""
-    return f"{scheme}://{place.authority}{place.path}?{named}call_id={quote(call_id, safe='')}"
 
 
 def call_request(
@@ -108,17 +97,10 @@ def _post(
     return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
 
 
-def call_id_of(headers: Mapping[str, str]) -> str:
-    """Return the id of the call in the header Location; "" if there is none."""
-    last = urlsplit(headers.get("location", "")).path.rstrip("/").rpartition("/")[2]
-    return last if _CALL_ID.fullmatch(last) else ""
-
-
 class AnsweredCall(NamedTuple):
     """The answer to an offer. `headers` are those of the response."""
 
     description: bytes
-    call_id: str
     headers: Mapping[str, str]
 
 
@@ -138,11 +120,7 @@ def place_call(
     request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
     response, read = _exchanged(stream, request, "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
-    call_id = call_id_of(response.headers)
-    if not call_id:
-        problem = "the answer to the offer has no header Location with the id of the call"
-        raise ConnectError("connect_failed:upgrade", problem, response.headers)
-    return AnsweredCall(response.content, call_id, response.headers)
+    return AnsweredCall(response.content, response.headers)
 
 
 class _JsonAnswer(msgspec.Struct):
@@ -159,7 +137,7 @@ def call_agent(
     limits: Timeouts,
     phases: ConnectTimings,
 ) -> AnsweredCall:
-    """Send an offer in JSON over an open connection, and wait for the answer, which has no id. Raise as `place_call`.
+    """Send an offer in JSON over an open connection, and wait for the answer. Raise as `place_call`.
 
     pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). The
     offer and the answer contain all candidates, so that no `PATCH` follows.
@@ -174,7 +152,7 @@ def call_agent(
     except NOT_JSON as error:
         problem = f"the answer to the offer has no session description: {error}"
         raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
-    return AnsweredCall(answer.sdp.encode("utf-8", "replace"), "", response.headers)
+    return AnsweredCall(answer.sdp.encode("utf-8", "replace"), response.headers)
 
 
 class _ClientSecret(msgspec.Struct):

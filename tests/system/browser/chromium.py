@@ -167,11 +167,11 @@ def _browser_error(method: str, said: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Browser]:
+def started(folder: Path, *arguments: str) -> Iterator[Browser]:
     """Yield a browser with a profile in this folder, and end it."""
     path = installed()
     assert path is not None
-    command = [path, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"]
+    command = [path, *ARGUMENTS, *arguments, f"--user-data-dir={folder}", "about:blank"]
     environment = os.environ | {"TMPDIR": "/tmp"}  # the folder of a socket; its path has at most 108 bytes
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,7 @@
-"""Hostile telephones against whole processes: a run whose agents misbehave, and a simulator whose callers do."""
+"""Hostile telephones against whole processes: a run whose agents misbehave, and a simulator whose callers do.
+
+The callers of the simulator may also use WebRTC.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from bench.record.folder import read_table
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
+from bench.transport.webrtc.call import WebRtcCall, open_webrtc
+from bench.transport.webrtc.ice import IceLogin
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench
 from tests.transport.sip import hostile_answers as answers
@@ -26,6 +31,7 @@ from tests.transport.sip.hostile_check import Goes, Refused
 from tests.transport.sip.hostile_line import LOOPBACK, Behaviour, HostilePeer, hostile_line
 from tests.transport.sip.signalling_pieces import PIECES, VALID
 from tools.fuzz.damage import damaged_bytes
+from tools.fuzz.webrtc import stun_message
 
 SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
 DATAGRAMS = 50_000
@@ -75,9 +81,19 @@ def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_tracebac
     assert all(text == escape_control(text) for text in texts)
 
 
-def dial(ready: Ready) -> TelephoneCall:
+def dial(ready: Ready, kind: str) -> TelephoneCall | WebRtcCall:
     limits = Timeouts(tcp=GUARD_S, upgrade=GUARD_S)
-    return open_call(ready.urls["agent_sip"], (), None, limits, ConnectTimings(), NetworkPath())
+    name, open_ = ("openai", open_webrtc) if kind == "webrtc" else ("agent_sip", open_call)
+    return open_(ready.urls[name], (), None, limits, ConnectTimings(), NetworkPath())
+
+
+def media_port(call: TelephoneCall | WebRtcCall) -> int | None:
+    if isinstance(call, TelephoneCall):
+        assert call.track.media is not None
+        return call.track.media.peer.port
+    facts = call.facts()
+    assert facts is not None
+    return facts.peer.port
 
 
 def memory_mib(ready: Ready) -> int:
@@ -87,13 +103,12 @@ def memory_mib(ready: Ready) -> int:
     return int(found[1]) // 1024
 
 
-@pytest.mark.parametrize("kind", ["signalling", "media"])
+@pytest.mark.parametrize("kind", ["signalling", "media", "webrtc"])
 def test_a_simulator_survives_random_datagrams(tmp_path: Path, kind: str) -> None:
     random = Random(kind)
     with quick_simulator(tmp_path) as ready:
-        call = dial(ready)
-        assert call.track.media is not None
-        port = ready.port if kind == "signalling" else call.track.media.peer.port
+        call = dial(ready, kind)
+        port = ready.port if kind == "signalling" else media_port(call)
         first_mib = memory_mib(ready)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for number in range(DATAGRAMS):
@@ -101,7 +116,7 @@ def test_a_simulator_survives_random_datagrams(tmp_path: Path, kind: str) -> Non
                 if number % 50 == 49:
                     wait_until_read(sock, ready.port, number)
         call.close()
-        dial(ready).close()
+        dial(ready, kind).close()
         growth_mib = memory_mib(ready) - first_mib
 
     assert "Traceback" not in ready.output
@@ -129,6 +144,10 @@ def wait_until_read(sock: socket.socket, port: int, number: int) -> None:
 
 
 def datagram(random: Random, kind: str) -> bytes:
+    if kind == "webrtc":
+        login = IceLogin("a", "b" * 22)
+        data = random.choice((stun_message(random, login, login, b""), b"\x16\xfe\xfd" + bytes(20), b"\x80" * 172))
+        return damaged_bytes(random, data)
     if kind == "media":
         head = b"\x80" + random.choice((b"\x00", b"\x65", b"\x0d", b"\x88")) + random.randbytes(10)
         return damaged_bytes(random, head + b"\x11" * random.choice((0, 1, 160, 480)))

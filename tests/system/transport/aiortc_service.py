@@ -1,12 +1,12 @@
 """A service with aiortc: it answers offers, plays a tone into the track, and counts what it hears.
 
-Run as a program, it prints its port. Each call has a WebSocket, on which it reports what it has heard for each message.
+Run as a program, it prints its port. On the data channel of a call, `report` is answered with what was heard, and other
+texts are repeated three times.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from contextlib import suppress
 
 import aiortc
@@ -14,7 +14,7 @@ import av
 import numpy as np
 from aiohttp import web
 
-calls: dict[str, Heard] = {}
+calls: set[Heard] = set()
 
 
 def loudest(frame: av.AudioFrame) -> int:
@@ -39,6 +39,15 @@ class Heard:
         self.peer = aiortc.RTCPeerConnection()
         self.loud = 0
         self.peer.on("track", lambda track: asyncio.ensure_future(self._listen(track)))
+        self.peer.on("datachannel", lambda channel: channel.on("message", lambda text: self._answer(channel, text)))
+
+    def _answer(self, channel: aiortc.RTCDataChannel, text: str) -> None:
+        if text == "close":
+            channel.close()
+        elif text == "stop":
+            self._ending = asyncio.ensure_future(self.peer.close())
+        else:
+            channel.send(f"{self.loud} {self.peer.connectionState}" if text == "report" else text * 3)
 
     async def _listen(self, track: aiortc.MediaStreamTrack) -> None:
         with suppress(aiortc.mediastreams.MediaStreamError):  # the call has ended
@@ -52,27 +61,13 @@ async def answer(request: web.Request) -> web.Response:
     heard.peer.addTrack(Tone())
     await heard.peer.setRemoteDescription(aiortc.RTCSessionDescription(bytes(form["sdp"]).decode(), "offer"))
     await heard.peer.setLocalDescription(await heard.peer.createAnswer())
-    call_id = f"rtc_{uuid.uuid4().hex}"
-    calls[call_id] = heard
-    headers = {"Location": f"/v1/realtime/calls/{call_id}"}
-    return web.Response(
-        status=201, text=heard.peer.localDescription.sdp, content_type="application/sdp", headers=headers
-    )
-
-
-async def events(request: web.Request) -> web.WebSocketResponse:
-    heard = calls.pop(request.query["call_id"])
-    socket = web.WebSocketResponse()
-    await socket.prepare(request)
-    async for _ in socket:
-        await socket.send_str(f"{heard.loud} {heard.peer.connectionState}")
-    await heard.peer.close()
-    return socket
+    calls.add(heard)
+    return web.Response(status=201, text=heard.peer.localDescription.sdp, content_type="application/sdp")
 
 
 async def main() -> None:
     app = web.Application()
-    app.add_routes([web.post("/v1/realtime/calls", answer), web.get("/v1/realtime", events)])
+    app.add_routes([web.post("/v1/realtime/calls", answer)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,11 +1,12 @@
-"""Calls over WebRTC with another implementation, aiortc, as the service and as the caller."""
+"""Calls over WebRTC with other implementations: aiortc, speech-to-speech, and the engine of Chrome (wrtc)."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,15 +17,13 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.rtp import CODECS
-from bench.transport.messages_with_media import MessagesWithMedia
-from bench.transport.webrtc.call import open_webrtc
+from bench.transport.webrtc.call import WebRtcCall, open_webrtc
 from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, mapped_address, parse_message
 from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 from tests.simulator_process import ROOT, running_simulator
 
-pytest.importorskip("aiortc", exc_type=ImportError)
 CALLS = 20
 WAVE = np.tile(np.repeat(np.array([8_000, -8_000], np.int16), 10), 24)
 """20 ms of a loud square wave at 24 kHz."""
@@ -34,59 +33,146 @@ LIMITS = Timeouts(**dict.fromkeys(vars(Timeouts()), 60.0))
 @contextmanager
 def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", f"tests.system.transport.{name}", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"WRTC_ALLOW_LOOPBACK": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-def heard_by_both(call: MessagesWithMedia, audio: AudioFormat) -> str:
-    """Speak until both sides have heard five loud frames. Return the last report of the service."""
-    heard, report = 0, ""
+def heard_by_both(call: WebRtcCall, audio: AudioFormat, *, reports: bool = True) -> str:
+    """Speak until both sides have heard five loud frames. Return the last report of the service.
+
+    A service that does not report only makes sound when it hears some.
+    """
+    heard, report = 0, "" if reports else "5"
     loud = BinaryMessage(audio.encode(WAVE[: audio.rate_hz // 50]))
 
     def note(message: ReceivedMessage) -> bool:
         nonlocal heard, report
         if isinstance(message.data, BinaryMessage):
             heard += audible_position(audio.decode(message.data)) is not None
-        else:
+        elif reports:
             report = message.data.decode()
         return False
 
     while heard < 5 or not report or int(report.split()[0]) < 5:
         call.send(loud)
-        call.send(b"report")
+        if reports:
+            call.send(b"report")
         call.receive_until(monotonic_ns() + 20 * NS_PER_MS, note)
         assert call.closed is None
     return report
 
 
-@pytest.mark.parametrize("codec", ["OPUS", "PCMU", "PCMA"])
-def test_a_foreign_service_and_this_tool_hear_each_other(codec: str) -> None:
-    with program("aiortc_service") as service:
-        assert service.stdout is not None
-        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+def echoes_of(call: WebRtcCall, texts: Sequence[str]) -> list[str]:
+    """Send texts, and return the answers of the service to them."""
+    came: list[str] = []
+
+    def note(message: ReceivedMessage) -> bool:
+        if not isinstance(message.data, BinaryMessage) and not message.data.endswith(b" connected"):
+            came.append(message.data.decode())
+        return len(came) == len(texts)
+
+    for text in texts:
+        receipt = call.send(text.encode())
+        assert receipt is not None
+        assert receipt.wire_bytes > len(text)
+    while len(came) < len(texts):
+        call.receive_until(monotonic_ns() + 1_000 * NS_PER_MS, note)
+        assert call.closed is None
+    return came
+
+
+def ms_of(phases: ConnectTimings) -> dict[str, float]:
+    start_ns = phases.instants["connect_start"]
+    return {name: round((at_ns - start_ns) / NS_PER_MS, 1) for name, at_ns in phases.instants.items()}
+
+
+@pytest.mark.parametrize(
+    ("service", "package", "codec"),
+    [
+        *(("aiortc_service", "aiortc", codec) for codec in CODECS),
+        *(("speech_to_speech_service", "speech_to_speech", codec) for codec in ("OPUS", "PCMU")),
+    ],
+)
+def test_a_foreign_service_and_this_tool_hear_each_other(service: str, package: str, codec: str) -> None:
+    pytest.importorskip("aiortc", exc_type=ImportError)
+    pytest.importorskip(package, exc_type=ImportError)
+    reports = package == "aiortc"
+    with program(service) as running:
+        assert running.stdout is not None
+        url = f"ws://127.0.0.1:{running.stdout.readline().strip()}/v1/realtime?model=any"
+        path = NetworkPath(codecs=(codec,), offer="form" if reports else "sdp")
         for _ in range(CALLS // 2):
             phases = ConnectTimings()
-            call = open_webrtc(url, [], None, LIMITS, phases, NetworkPath(codecs=(codec,)))
-            report, measured = heard_by_both(call, CODECS[codec].audio), call.network()
+            call = open_webrtc(url, [], None, LIMITS, phases, path)
+            report, measured = heard_by_both(call, CODECS[codec].audio, reports=reports), call.network()
+            if reports:
+                texts = [str(number) * size for number, size in enumerate((1, 0, 250_000, 20))]
+                assert echoes_of(call, texts) == [text * 3 for text in texts]
             call.close()
 
-            assert report.endswith(" connected")
+            print(ms_of(phases))
+            assert report.endswith(" connected") or not reports
             assert isinstance(measured, RtpMeasured)
             assert measured.lost == 0
             order = ["connect_start", "dns_done", "tcp_done", "offer_answered", "ice_connected", "dtls_done", "opened"]
             assert sorted(order, key=phases.instants.__getitem__) == order
 
 
-def test_a_foreign_caller_hears_the_simulator() -> None:
-    with running_simulator() as ready, program("aiortc_caller", ready.urls["openai"], str(CALLS)) as caller:
+@pytest.mark.parametrize("module", ["aiortc", "webrtc.aiortc"])
+@pytest.mark.parametrize("codec", ["opus", "PCMU"])
+def test_a_foreign_caller_speaks_with_the_simulator(module: str, codec: str) -> None:
+    pytest.importorskip(module, exc_type=ImportError)
+    with (
+        running_simulator() as ready,
+        program("aiortc_caller", module, ready.urls["openai"], codec, str(CALLS)) as caller,
+    ):
         output, _ = caller.communicate()
 
+    print(output)
     heard = [json.loads(line) for line in output.splitlines()]
     assert [each["call"] for each in heard] == list(range(CALLS))
-    assert all(each["loud"] >= 20 for each in heard)
+    assert all(each["loud"] >= 20 and "connected" in each["instants_ms"] for each in heard)
+    assert {(each["first"], each["received"]) for each in heard} == {("session.created", 200_000)}
+
+
+@pytest.mark.parametrize(
+    ("request_text", "code", "reason"), [(b"close", 1000, "data channel"), (b"stop", 1000, "SCTP ABORT")]
+)
+def test_the_end_that_a_foreign_service_causes_is_reported(request_text: bytes, code: int, reason: str) -> None:
+    pytest.importorskip("aiortc", exc_type=ImportError)
+    with program("aiortc_service") as service:
+        assert service.stdout is not None
+        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        call.send(request_text)
+        until_ns = monotonic_ns() + 30_000 * NS_PER_MS
+        while (closed := call.closed) is None and monotonic_ns() < until_ns:
+            call.receive_until(until_ns, lambda message: False)
+        call.close()
+
+    assert closed is not None
+    assert (closed.code, closed.ours) == (code, False)
+    assert reason in closed.reason
+
+
+def test_a_message_beyond_the_limit_of_a_foreign_service_is_not_sent() -> None:
+    pytest.importorskip("aiortc", exc_type=ImportError)
+    with program("aiortc_service") as service:
+        assert service.stdout is not None
+        url = f"ws://127.0.0.1:{service.stdout.readline().strip()}/v1/realtime?model=any"
+        call = open_webrtc(url, [], None, LIMITS, ConnectTimings(), NetworkPath(codecs=("PCMU",)))
+        sent = call.send(bytes(300_000))
+        call.receive_until(monotonic_ns(), lambda message: False)
+        call.close()
+
+    assert sent is None
+    assert call.closed is not None
+    assert call.closed.code == 1009
+    assert "262144" in call.closed.reason
 
 
 TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
+from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, RemotePeer, accepted_answer, answer_to, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent, host_priority
 from bench.transport.webrtc.peer import WebRtcPeer
+from bench.transport.webrtc.sctp import Association
 
 CALLER, SERVICE = HostPort("192.0.2.1", 40_000), HostPort("198.51.100.7", 3_478)
 STEP_NS = 10 * NS_PER_MS
@@ -51,9 +53,13 @@ class Call:
             CALLER_LOGIN, of_service.login, (*of_service.candidates, *candidates), 0, random.randbytes,
             is_peer_lite=of_service.is_lite,
         )  # fmt: skip
-        self.caller = WebRtcPeer(self.ice, DtlsSession(own_identity(), of_service.own_role, of_service.fingerprints))
+        channels = (DataChannel(Association(random.randbytes, 1 << 20), stream) for stream in (1, None))
+        of_caller_dtls, of_service_dtls = (
+            DtlsSession(own_identity(), each.own_role, each.fingerprints) for each in (of_service, of_caller)
+        )
+        self.caller = WebRtcPeer(self.ice, of_caller_dtls, next(channels))
         self.lite = LiteAgent(SERVICE_LOGIN, 0)
-        self.service = WebRtcPeer(self.lite, DtlsSession(own_identity(), of_caller.own_role, of_caller.fingerprints))
+        self.service = WebRtcPeer(self.lite, of_service_dtls, next(channels))
         self.sent: list[tuple[int, HostPort, bytes]] = []
         """The packets of the caller: instant, destination, data."""
 

@@ -38,6 +38,8 @@ a=candidate:2 1 tcp 1518280447 192.0.2.9 9 typ host tcptype active
 a=candidate:3 1 udp 2122194687 4f1a-x.local 54401 typ host
 m=application 9 UDP/DTLS/SCTP webrtc-datachannel
 a=mid:2
+a=sctp-port:5001
+a=max-message-size:262144
 """
 
 
@@ -50,22 +52,34 @@ def test_each_side_reads_what_the_other_one_wrote() -> None:
     assert (service.codec.encoding, service.codec.payload_type) == ("PCMU", 0)
 
 
-def test_the_offer_of_a_browser_is_answered_with_its_audio_alone() -> None:
+def test_the_offer_of_a_browser_is_answered_with_its_audio_and_its_data_channel() -> None:
     answer, browser = answer_to(local_peer(SERVICE), BROWSER.replace(b"\n", b"\r\n"))
 
     assert browser.candidates == (Candidate(HostPort("192.0.2.9", 54_400), 2_122_260_223),)
     assert [each.hash for each in browser.fingerprints] == ["sha-256"]
     media = [line for line in answer.decode().splitlines() if line.startswith(("m=", "a=mid", "a=group"))]
     assert media == [
-        *("a=group:BUNDLE 1", "m=video 0 UDP/TLS/RTP/SAVPF 96", "a=mid:0", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=mid:1"),
-        *("m=application 0 UDP/DTLS/SCTP webrtc-datachannel", "a=mid:2"),
+        *(
+            "a=group:BUNDLE 1 2",
+            "m=video 0 UDP/TLS/RTP/SAVPF 96",
+            "a=mid:0",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 0",
+            "a=mid:1",
+        ),
+        *("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "a=mid:2"),
     ]
+    assert browser.channel == (5_001, 262_144)
+    assert b"a=sctp-port:5000\r\na=max-message-size:16777216\r\n" in answer
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         (b"m=audio 9", b"m=audio 0", "refuses the audio"),
+        (b"m=application 9", b"m=application 0", "refuses the data channel"),
+        (b"DTLS/SCTP", b"DTLS/RTP", "refuses the data channel"),
+        (b"a=sctp-port:5000", b"a=sctp-port:0", "not valid"),
+        (b"a=max-message-size:16777216", b"a=max-message-size:-1", "not valid"),
         (b"UDP/TLS/RTP/SAVPF", b"RTP/AVP", "refuses the audio"),
         (b"a=ice-pwd:", b"a=ice-pwd:x y", "login for ICE"),
         (b"a=fingerprint:sha-256", b"a=fingerprint:sha-1", "fingerprint"),

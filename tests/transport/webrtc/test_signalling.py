@@ -17,7 +17,7 @@ from bench.services.names import OfferForm
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.webrtc.call import permitted_candidates
 from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.signalling import call_agent, call_id_of, call_request, events_url, key_request, place_call
+from bench.transport.webrtc.signalling import call_agent, call_request, key_request, place_call
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -25,30 +25,17 @@ AZURE = "wss://r.openai.azure.com:444/prefix/openai/v1/realtime/?deployment=d&x=
 
 
 @pytest.mark.parametrize(
-    ("url", "request_line", "host", "events"),
+    ("url", "request_line", "host"),
     [
-        (
-            OPENAI,
-            "POST /v1/realtime/calls HTTP/1.1",
-            "api.openai.com",
-            "wss://api.openai.com/v1/realtime?call_id=rtc_1",
-        ),
-        (
-            AZURE,
-            "POST /prefix/openai/v1/realtime/calls?x=1 HTTP/1.1",
-            "r.openai.azure.com:444",
-            "wss://r.openai.azure.com:444/prefix/openai/v1/realtime?x=1&call_id=rtc_1",
-        ),
+        (OPENAI, "POST /v1/realtime/calls HTTP/1.1", "api.openai.com"),
+        (AZURE, "POST /prefix/openai/v1/realtime/calls?x=1 HTTP/1.1", "r.openai.azure.com:444"),
     ],
 )
-def test_the_addresses_of_a_call_follow_from_that_of_the_target(
-    url: str, request_line: str, host: str, events: str
-) -> None:
+def test_the_address_of_a_call_follows_from_that_of_the_target(url: str, request_line: str, host: str) -> None:
     lines = call_request(url, [], b"v=0", "b").decode().split("\r\n")
 
     assert lines[0] == request_line
     assert f"Host: {host}" in lines
-    assert events_url(url, "rtc_1") == events
 
 
 def test_the_request_has_the_offer_and_the_model() -> None:
@@ -80,20 +67,6 @@ def test_an_ephemeral_key_is_requested_for_the_model_of_the_target() -> None:
     assert json.loads(body) == {"session": {"type": "realtime", "model": "d"}}
 
 
-@pytest.mark.parametrize(
-    ("location", "call_id"),
-    [
-        ("/v1/realtime/calls/rtc_1", "rtc_1"),
-        ("https://host/openai/v1/realtime/calls/rtc-2/", "rtc-2"),
-        ("/v1/realtime/calls/a b", ""),
-        ("/v1/realtime/calls/" + "x" * 201, ""),
-        ("", ""),
-    ],
-)
-def test_the_id_of_a_call_is_the_end_of_its_location(location: str, call_id: str) -> None:
-    assert call_id_of({"location": location}) == call_id
-
-
 CREATED = b"HTTP/1.1 201 Created\r\nLocation: /v1/realtime/calls/rtc_1\r\nContent-Length: 3\r\n\r\nv=0"
 
 
@@ -108,16 +81,15 @@ class Service(FakeStream):
         return SendTime(0)
 
 
-def answered(*pieces: bytes) -> tuple[bytes, str]:
-    answer = place_call(Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings())
-    return answer.description, answer.call_id
+def answered(*pieces: bytes) -> bytes:
+    return place_call(Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings()).description
 
 
 @pytest.mark.parametrize("cuts", [(), (5,), (60, 90), (len(CREATED) - 1,)])
 def test_a_response_is_read_in_any_pieces(cuts: Sequence[int]) -> None:
     edges = [0, *cuts, len(CREATED)]
 
-    assert answered(*(CREATED[a:b] for a, b in pairwise(edges))) == (b"v=0", "rtc_1")
+    assert answered(*(CREATED[a:b] for a, b in pairwise(edges))) == b"v=0"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +97,6 @@ def test_a_response_is_read_in_any_pieces(cuts: Sequence[int]) -> None:
     [
         ((b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",), "connect_failed:404"),
         ((b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n",), "throttled:handshake"),
-        ((b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nv=0",), "connect_failed:upgrade"),
         ((b"SSH-2.0-OpenSSH_9.6\r\n",), "connect_failed:upgrade"),
         ((b"HTTP/1.1 201 Created\r\n", b""), "connect_failed:upgrade"),
         ((b"HTTP/1.1 201 Created\r\nX: " + b"x" * 70_000,), "connect_failed:upgrade"),

@@ -1,1 +1,1 @@
-"""The WebRTC side of the simulator: calls at `POST …/realtime/calls`, whose events are on a WebSocket."""
+"""The WebRTC side of the simulator: calls at `POST …/realtime/calls`, whose events are on a data channel."""

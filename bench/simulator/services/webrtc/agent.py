@@ -22,14 +22,13 @@ class SimulatedAgentCall(SimulatedCall):
     def __init__(
         self, shared: ServerState, host: str, offer: bytes, faults: Collection[str], dropped: Counter[str]
     ) -> None:
-        self._agent: AgentBehaviour | None = None
+        super().__init__(shared, host, offer, faults, dropped)
         self._is_answered = False
         self._first_due_ns = self._sent_ticks = 0
         """The instant of the first frame, and the media time from it to the end of the last frame."""
         self._carried_byte: int | None = None
         """The offset of the first audible sample in the next frame, if the codec moves it into that one."""
-        super().__init__(shared, host, offer, "", faults, dropped)
-        self._agent = AgentBehaviour(PcmWire(self._codec.audio.name), shared.next_session())
+        self._agent: AgentBehaviour | None = AgentBehaviour(PcmWire(self._codec.audio.name), shared.next_session())
         self.session_id = self._agent.ids.session
         sent_rng, received_rng = self._agent.further_rngs(2)
         self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
@@ -78,15 +77,12 @@ class SimulatedAgentCall(SimulatedCall):
             event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
             truth.sent(agent.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
 
-    def _plan(self) -> None:
-        due_ns = min(self._peer.next_ns, self._report_ns, NEVER_NS if self._path is None else self._path.next_ns)
-        if self._agent is not None and (agent_ns := self._agent.next_due_ns()) is not None:
-            due_ns = min(due_ns, agent_ns)
-        self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
+    @property
+    def _next_ns(self) -> int:
+        agent_ns = None if self._agent is None else self._agent.next_due_ns()
+        return min(super()._next_ns, NEVER_NS if agent_ns is None else agent_ns)
 
-    def close(self) -> None:
-        is_open = not self._is_closed
-        super().close()
-        if is_open and self._agent is not None:
+    def _end_session(self) -> None:
+        if self._agent is not None:
             self._agent.end()
             self._agent = None

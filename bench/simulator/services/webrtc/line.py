@@ -1,4 +1,4 @@
-"""The calls of the simulator over WebRTC: offers on the server's port, and the WebSocket of the events of each call.
+"""The calls of the simulator over WebRTC: the requests of offers and of ephemeral keys, on the server's port.
 
 Calls to agents have no events. Their offers and answers are JSON.
 """
@@ -9,11 +9,11 @@ import json
 import math
 import re
 import secrets
+import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,27 +21,21 @@ import msgspec
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
 from bench.simulator import refusals
-from bench.simulator.faults.kinds import OVER_WEBRTC, kinds_of_calls
+from bench.simulator.faults.kinds import IN_SESSION, KINDS, OVER_WEBRTC, Fault, kinds_of_calls
+from bench.simulator.ground_truth_log import WARN_MS
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.services.agents import PATH as AGENTS
 from bench.simulator.services.agents import TITLE
 from bench.simulator.serving.credentials import check_credentials
-from bench.simulator.serving.service import (
-    AcceptedUpgrade,
-    ServerAddress,
-    ServerState,
-    SimulatedService,
-    UpgradeRequest,
-)
+from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService, UpgradeRequest
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.interface import HostPort
-from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER
+from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
+from bench.wire.service import WEBRTC
 
 if TYPE_CHECKING:
     from bench.simulator.services.webrtc.call import SimulatedCall
 
-PATHS = ("/v1/realtime", "/openai/v1/realtime")
-"""The paths of OpenAI and of Azure. The calls have the path below it, `/calls`."""
 AGENT = f"{AGENTS}webrtc"
 """The path of agents."""
 OFFER_REQUEST = re.compile(rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % AGENT.encode())
@@ -52,8 +46,13 @@ MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
 OWN_FAULTS = kinds_of_calls(OVER_WEBRTC)
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_PART = re.compile(rb'name="(sdp|session)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
+_BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})')
+_NAME = re.compile(rb'\bname="(sdp|session)"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
+
+
+OF_UPGRADES, OF_FRAMES = ("reset", "hang", "freeze"), ("drip", "fragmented")
+"""The kinds of faults that no call has: at the place `upgrade`, and anywhere."""
 
 
 class IssuedKey(NamedTuple):
@@ -63,18 +62,15 @@ class IssuedKey(NamedTuple):
     expires_s: int
 
 
-CALLS: dict[str, SimulatedCall] = {}
-"""The calls of this process, by their ids, which are random. The WebSocket of a call has another connection."""
-
-
 class WebRtcLine:
     """The calls of one server. With several workers there are none, because a call has several sockets."""
 
     def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
         self._host = ANY.get(address[0], address[0])
-        self._is_open = workers == 1 and find_spec("OpenSSL") is not None
-        self._calls = set[str]()
+        self._is_open = WEBRTC.packages is not None and workers == 1 and WEBRTC.packages.are_installed
+        self._calls: dict[str, SimulatedCall] = {}
+        """The calls by their ids, which are random."""
         self._keys: dict[str, IssuedKey] = {}
         self._dropped = Counter[str]()
 
@@ -90,51 +86,59 @@ class WebRtcLine:
         """Return (status, body, headers) of the response to an offer, or to the request of an ephemeral key."""
         if request.path.endswith("/client_secrets"):
             return self._issued_key(request, body, at_ns)
-        injector = self._shared.injector()
-        refusal = injector.refusal("http", at_ns) if injector is not None else None
-        key = None
+        injector, is_agent = self._shared.injector(), request.path == AGENT
+        lacks = _agent_lacks if is_agent else _lacks
+        refusal = injector.refusal("http", at_ns, lacks) if injector is not None else None
+        key, token = None, None
         if not isinstance(refusal, RefusedUpgrade):
-            refusal, key = self._checked(request)
+            refusal, key, token = self._checked(request)
+        if refusal is None and (wait_ns := self._shared.quota.connect(at_ns)):
+            refusal = refusals.throttled(wait_ns)
         if refusal is not None:
             return self._refused(refusal, at_ns)
         faults = injector.faults("upgrade", at_ns, OWN_FAULTS, None) if injector is not None else ()
         kinds = {fault.kind for fault in faults}
         from bench.simulator.services.webrtc.agent import SimulatedAgentCall  # its package is optional
-        from bench.simulator.services.webrtc.call import SimulatedCall
+        from bench.simulator.services.webrtc.service_call import ServiceCall
 
         try:
-            if request.path == AGENT:
+            if is_agent:
                 offer = msgspec.json.decode(body, type=_JsonOffer).sdp.encode()
                 call: SimulatedCall = SimulatedAgentCall(self._shared, self._host, offer, kinds, self._dropped)
             else:
                 offer, model = self._offered(request, body)
                 model = model if key is None else key.model
-                call = SimulatedCall(self._shared, self._host, offer, model, kinds, self._dropped)
+                call = ServiceCall(self._shared, self._host, offer, kinds, self._dropped, model, injector, token)
         except (ValueError, *NOT_JSON) as error:
             return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
+        except OSError as error:
+            refusal = RefusedUpgrade(503, "no_socket", f"The simulator has no socket for the call: {error.strerror}.")
+            return self._refused(refusal, at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
-        CALLS[call_id] = call
-        self._calls.add(call_id)
+        self._calls[call_id] = call
         call.on_close = partial(self._forget, call_id)
         if isinstance(call, SimulatedAgentCall):
             answer = {"sdp": call.description.decode(), "type": "answer", "pc_id": call_id}
             return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": call.session_id}
-        return HTTPStatus.CREATED, call.description, {"Location": f"/v1/realtime/calls/{call_id}"}
+        headers = {"Location": f"/v1/realtime/calls/{call_id}", **self._shared.quota.headers(at_ns)}
+        return HTTPStatus.CREATED, call.description, headers
 
     def _refused(self, refusal: RefusedUpgrade, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         self._shared.refused(refusal, at_ns)
         return HTTPStatus(refusal.status), refusal.body.encode(), refusal.headers
 
-    def _checked(self, request: UpgradeRequest) -> tuple[RefusedUpgrade | None, IssuedKey | None]:
-        """Return the refusal of an offer's credentials (None if they are valid), and its ephemeral key, if it has one.
+    def _checked(self, request: UpgradeRequest) -> tuple[RefusedUpgrade | None, IssuedKey | None, int | None]:
+        """Return the refusal of an offer's credentials (None if they are valid), its ephemeral key, and its token.
 
         An expired ephemeral key is refused even if the simulator accepts all clients.
         """
         now_s, sent = utc_ns() / NS_PER_S, request.headers.get("authorization", "").partition(" ")[2]
         if sent.startswith(KEY_PREFIX):
             key = self._keys.get(sent)
-            return (None, key) if key is not None and now_s < key.expires_s else (refusals.DEAD_TOKEN, None)
-        return check_credentials(self._shared.config.authenticator, request.headers, request.query, now_s)[0], None
+            is_valid = key is not None and now_s < key.expires_s
+            return (None, key, None) if is_valid else (refusals.DEAD_TOKEN, None, None)
+        refusal, token = check_credentials(self._shared.config.authenticator, request.headers, request.query, now_s)
+        return refusal, None, token
 
     def _issued_key(
         self, request: UpgradeRequest, body: bytes, at_ns: int
@@ -154,18 +158,48 @@ class WebRtcLine:
 
     def _offered(self, request: UpgradeRequest, body: bytes) -> tuple[bytes, str]:
         """Return (the offer, the model): the parts of a form, or a body that is the offer."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
             return body, request.model
-        parts = {match[1]: match[2] for match in _PART.finditer(body)}
+        boundary = _BOUNDARY.search(kind)
+        parts = dict(_named_parts(body, boundary[1].encode())) if boundary else {}
         return parts.get(b"sdp", b""), _model_of(parts.get(b"session", b"")) or request.model
 
     def _forget(self, call_id: str) -> None:
-        CALLS.pop(call_id, None)
-        self._calls.discard(call_id)
+        del self._calls[call_id]
+
+    def response_headers(self) -> Mapping[str, str]:
+        """Return the headers that each response has."""
+        headers = {SIMULATOR_HEADER: "1", "x-ms-region": "simulated", "x-request-id": str(uuid.uuid4())}
+        if (late_ms := self._shared.lateness.quantile_ms(0.99)) > WARN_MS:
+            headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
+        return headers
 
     def close(self) -> None:
-        for call_id in list(self._calls):
-            CALLS[call_id].close()
+        for call in list(self._calls.values()):
+            call.close()
+
+
+def _lacks(fault: Fault) -> str:
+    if fault.kind in OF_FRAMES:
+        return "a data channel has no frames"
+    if fault.at == "next_delta":
+        return "its audio is in packets; use the place first_delta"
+    return "a call has no upgrade" if fault.at == "upgrade" and fault.kind in OF_UPGRADES else ""
+
+
+def _agent_lacks(fault: Fault) -> str:
+    if fault.at in IN_SESSION and not KINDS[fault.kind].calls:
+        return "an agent over WebRTC has no events"
+    return "a call has no upgrade" if fault.at == "upgrade" and fault.kind in OF_UPGRADES else ""
+
+
+def _named_parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of the parts of a form (RFC 7578) that a call has."""
+    for part in body.split(b"--" + boundary):
+        head, _, content = part.partition(b"\r\n\r\n")
+        if name := _NAME.search(head):
+            yield name[1], content.removesuffix(b"\r\n")
 
 
 def _model_of(session: bytes) -> str:
@@ -206,25 +240,13 @@ class OfferConnection:
 
     def _respond(self, status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> None:
         kind = "application/sdp" if status is HTTPStatus.CREATED else "application/json"
-        every = {"Content-Type": kind, "Content-Length": str(len(body)), SIMULATOR_HEADER: "1", "Connection": "close"}
-        lines = [
-            f"HTTP/1.1 {int(status)} {status.phrase}",
-            *(f"{name}: {value}" for name, value in (every | {**headers}).items()),
-        ]
+        own = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
+        every = {**own, **self._line.response_headers(), **headers}
+        lines = [f"HTTP/1.1 {int(status)} {status.phrase}", *(f"{name}: {value}" for name, value in every.items())]
         self._stream.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
 
     def ended(self) -> None:
         self._data = b""
-
-
-def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
-    """Return the session of a call, whose events the client wants; None if it does not name a call."""
-    if request.path not in PATHS or "call_id" not in request.query:
-        return None
-    call = CALLS.get(request.query["call_id"])
-    if call is None or call.is_attached:
-        return refusals.NO_SUCH_PATH
-    return AcceptedUpgrade(call.attach, call.model)
 
 
 def _agent_urls(address: ServerAddress) -> Mapping[str, str]:
@@ -232,6 +254,6 @@ def _agent_urls(address: ServerAddress) -> Mapping[str, str]:
     return {} if address.workers > 1 else {"agent_webrtc": f"{scheme}://{address.authority}{AGENT}"}
 
 
-SERVICE = SimulatedService(_answer, listen=WebRtcLine)
+SERVICE = SimulatedService(listen=WebRtcLine)
 AGENT_SERVICE = SimulatedService(urls=_agent_urls, titles={"agent_webrtc": TITLE})
 """The agents, whose offers `SERVICE` answers."""

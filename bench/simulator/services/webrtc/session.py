@@ -1,4 +1,4 @@
-"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the events. Pure.
+"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the data channel. Pure.
 
 Audio deltas are not sent as events. Their audio goes into the output buffer, and the events `output_audio_buffer.*`
 report when the audio of a response begins and ends. The caller may not append audio by events.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import msgspec
@@ -33,13 +33,11 @@ _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
 class CallSession(SimulatedSession):
-    """The session of one call, with audio in a format. `buffer` receives its audio. `on_end` is called at its end."""
+    """The session of one call, with audio in a format. `buffer` receives its audio."""
 
-    def __init__(
-        self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer, on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer) -> None:
         self._behaviour = Behaviour(replace(DIALECT, formats=tuple(dict.fromkeys((audio, "pcm16")))), model, parts)
-        self._buffer, self._on_end = buffer, on_end
+        self._buffer = buffer
         self.ids = self._behaviour.ids
         self._reports: deque[OutgoingEvent] = deque()
         """The events about the output buffer that were not sent yet, in their order."""
@@ -64,10 +62,6 @@ class CallSession(SimulatedSession):
             name = f"output_audio_buffer.{end}"
             body = event_bytes(name, self.ids.event(), {"response_id": response_id})
             self._reports.append(OutgoingEvent(due_ns, name, body, response_id))
-
-    def hang_up(self, at_ns: int, reason: str) -> None:
-        """Close the connection of the events, because the call has ended."""
-        self._reports.append(OutgoingEvent(at_ns, "close", b"", close=(1000, reason)))
 
     def next_due_ns(self) -> int | None:
         planned = [*([self._reports[0].due_ns] if self._reports else []), self._behaviour.next_due_ns()]
@@ -103,7 +97,6 @@ class CallSession(SimulatedSession):
         return self._behaviour.expiry(due_ns, message, reason)
 
     def end(self) -> None:
-        self._on_end()
         self._behaviour.end()
         vars(self).clear()
 

@@ -1,0 +1,155 @@
+"""A call of the simulator as a service: the session of the Realtime API, whose events are on the data channel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from msgspec import structs
+
+from bench.base.clock import Arrival, SendTime, monotonic_ns
+from bench.base.units import NEVER_NS, NS_PER_S
+from bench.simulator.faults.injection import FaultInjector
+from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
+from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
+from bench.simulator.services.webrtc.call import SimulatedCall
+from bench.simulator.services.webrtc.event_channel import EventChannel
+from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
+from bench.simulator.services.webrtc.session import CallSession
+from bench.simulator.serving.service import AcceptedUpgrade, ServerState
+from bench.simulator.simulated_session import SessionParts
+
+
+class ServiceCall(SimulatedCall):
+    """A call to the service. Its session starts when the data channel is open.
+
+    `injector` has the faults of its events. `token` is the number of the client's token; None if it used none.
+    """
+
+    def __init__(
+        self,
+        shared: ServerState,
+        host: str,
+        offer: bytes,
+        faults: Collection[str],
+        dropped: Counter[str],
+        model: str,
+        injector: FaultInjector | None,
+        token: int | None,
+    ) -> None:
+        super().__init__(shared, host, offer, faults, dropped, has_channel=True)
+        self._model, self._injector, self._token = model, injector, token
+        self._buffer: OutputBuffer | None = None
+        """The buffer of the audio; None until the data channel is open."""
+        self._session: CallSession | None = None
+        self._events: EventChannel | None = None
+
+    def _open(self, at_ns: int) -> None:
+        """Start the session of the call. Its data channel is open."""
+        self._shared.new_session(AcceptedUpgrade(self._new_session, self._model, token=self._token))
+        assert self._session is not None, "`_new_session` has set it"
+        truth = self._shared.config.truth
+        if truth and self._shared.config.authenticator.tokens:
+            truth.opened(self._session.ids.session, self._token, at_ns)
+        self._events = EventChannel(self._shared, self._session, self._injector, self)
+
+    def _new_session(self, model: str, parts: SessionParts) -> CallSession:
+        sent_rng, received_rng = parts.rng.spawn(2)
+        self._path = PacketPath(self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped)
+        buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
+        self._session = CallSession(model, parts, self._codec.audio.name, buffer)
+        self._buffer = buffer
+        return self._session
+
+    # Input
+
+    def _pass_messages(self, arrival: Arrival) -> None:
+        channel = self._peer.channel
+        if self._events is None and channel is not None and channel.is_open and self._peer.ending is None:
+            self._open(arrival.at_ns)
+        for message in self._peer.pop_messages():
+            if self._events is not None:
+                self._events.received(message, arrival)
+
+    def _accept(self, audio: bytes, span: ArrivalSpan) -> None:
+        if (session := self._session) is None:
+            return
+        before_ns = session.next_due_ns()
+        received = session.hear(audio, span.at_ns)
+        if truth := self._shared.config.truth:
+            truth.received(session.ids.session, received, span)
+        if session.next_due_ns() != before_ns:
+            session.wake()
+
+    # Output
+
+    def _works(self) -> bool:
+        """Return whether packets are read and sent: the call has not ended, and is not stalled."""
+        return super()._works() and (self._events is None or not self._events.is_stalled)
+
+    def stall(self, for_ns: int | None) -> None:
+        self._shared.plan(self, None)
+        if for_ns is not None:
+            self._shared.loop.remove_reader(self._socket)
+            self._shared.loop.call_later(for_ns / NS_PER_S, self._end_stall)
+
+    def _end_stall(self) -> None:
+        if self._is_closed or self._events is None:
+            return
+        self._shared.loop.add_reader(self._socket, self._read)
+        now_ns = monotonic_ns()
+        self._events.end_stall(now_ns)
+        self._advance(now_ns)
+
+    def send_event(self, body: bytes, *, is_binary: bool) -> tuple[SendTime | None, int]:
+        channel = self._peer.channel
+        assert channel is not None, "the offer has a channel"
+        size = channel.send(body, monotonic_ns(), is_binary=is_binary)
+        sent = self._send_packets()
+        return None if channel.unsent else sent, size
+
+    def _send_events(self, now_ns: int) -> None:
+        if self._events is not None:
+            self._events.send_due(now_ns)
+
+    def _send_frames(self, now_ns: int) -> None:
+        buffer, session, path = self._buffer, self._session, self._path
+        if buffer is None or session is None or path is None or self._peer.keys is None:
+            return
+        while buffer.next_ns <= now_ns and self._works():
+            if (due_ns := session.next_due_ns()) is not None and due_ns <= now_ns:
+                session.wake()  # a delta may be due in this frame
+            frame = buffer.pop_frame()
+            session.report(frame)
+            payload = frame.audio if self._codec.encode is None else self._codec.encode(frame.audio)
+            packet = path.add(_event_of(frame), self._encryption.protect(self._sender.audio(payload)))
+            if not packet.copies:
+                self._log(packet, SendTime(now_ns), None)
+            if frame.started or frame.stopped:
+                session.wake()
+        for packet in path.pop(now_ns):
+            if self._works():
+                self._send(packet)
+
+    def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
+        truth, event = self._shared.config.truth, packet.event
+        if truth and self._session is not None:
+            event = structs.replace(event, facts=packet.facts)
+            truth.sent(self._session.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
+
+    @property
+    def _next_ns(self) -> int:
+        due_ns = min(super()._next_ns, NEVER_NS if self._events is None else self._events.next_ns)
+        return due_ns if self._buffer is None else min(due_ns, self._buffer.next_ns)
+
+    def _end_session(self) -> None:
+        if self._events is not None:
+            self._events.end()
+        self._events = self._session = None
+
+
+def _event_of(frame: OutputFrame) -> OutgoingEvent:
+    """Return the event of a frame, for the path and for the log."""
+    return OutgoingEvent(
+        frame.due_ns, "audio", b"", frame.response_id or None, len(frame.audio), audible_byte=frame.audible_byte
+    )

@@ -1,0 +1,203 @@
+"""A service over WebRTC that misbehaves as a test says: answer, STUN, DTLS, data channel, and media."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+
+from bench.base.clock import monotonic_ns
+from bench.transport.datagrams import udp_socket
+from bench.transport.interface import HostPort
+from bench.transport.media.rtp import CODECS, RtpSender, StreamNumbers, codec_of_call
+from bench.transport.media.srtp import PacketEncryption
+from bench.transport.webrtc.data_channel import DataChannel
+from bench.transport.webrtc.description import LocalPeer, answer_to
+from bench.transport.webrtc.dtls import DtlsIdentity, DtlsRole, DtlsSession, own_identity
+from bench.transport.webrtc.ice import IceLogin, LiteAgent
+from bench.transport.webrtc.peer import WebRtcPeer
+from bench.transport.webrtc.sctp import Association
+
+LOOPBACK = "127.0.0.1"
+MAX_MESSAGE_BYTES = 1 << 20
+FRAME_S = 0.01
+"""The interval between two frames of the peer. Their media times differ by 20 ms, so no frame is late."""
+SILENCE = {"PCMU": b"\xff" * 160, "OPUS": bytes.fromhex("f8fffe")}
+"""The payloads of frames without sound."""
+CANDIDATE = re.compile(rb"a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ")
+LOGIN = IceLogin("hostile", "h" * 24)
+
+
+@cache
+def loud(codec: str) -> bytes:
+    """Return the payload of the frames with which the peer shows that the call works."""
+    encode = codec_of_call(codec).encode
+    return b"\x2a\xaa" * 80 if encode is None else encode(b"\x00\x20" * 240 + b"\x00\xe0" * 240)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a service does, and the outcome of the call: "" if it works after all that. `detail` is a part of its text.
+
+    `answer` changes the description, and `respond` makes the HTTP response of it. `hear` returns True if a datagram is
+    handled and the service must ignore it. `act` is called once when the data channel is open.
+    """
+
+    outcome: str = ""
+    detail: str = ""
+    answer: Callable[[HostilePeer, bytes], bytes] = lambda peer, answer: answer
+    respond: Callable[[bytes], bytes] = lambda body: (
+        b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    hear: Callable[[HostilePeer, bytes], bool] = lambda peer, data: False
+    act: Callable[[HostilePeer], object] = lambda peer: None
+    codec: str = "PCMU"
+    role: DtlsRole | None = None
+    """The role in DTLS; None for that of the description."""
+    identity: DtlsIdentity = field(default_factory=own_identity)
+    dtls: Callable[[DtlsSession], object] = lambda session: None
+    """The change of the DTLS before it starts."""
+    speaks: bool = True
+    """Whether the service sends loud frames at the end. Otherwise the call only stays open."""
+
+
+class HostilePeer:
+    """The service of one call, in a thread of its own. `url` is its address."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self.has_acted = False
+        """Whether the call was connected."""
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.sock, self.stranger = udp_socket(LOOPBACK), udp_socket(LOOPBACK)
+        self.port: int = self.sock.getsockname()[1]
+        self.url = f"ws://{LOOPBACK}:{self._listener.getsockname()[1]}/v1/realtime?model=any"
+        self.ends = threading.Event()
+        self.caller = HostPort(LOOPBACK, 0)
+        self.given = set[tuple[str, int]]()
+        """The addresses that the answer names."""
+        self.heard = 0
+        """The number of datagrams of the caller."""
+        self.error: BaseException | None = None
+
+    def serve(self) -> None:
+        try:
+            with suppress(ConnectionError, TimeoutError):
+                self._answer()
+                self._talk()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.close()
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            self._answer_on(connection)
+
+    def _answer_on(self, connection: socket.socket) -> None:
+        data = b""
+        while not is_complete(data):
+            if not (more := connection.recv(65_536)):
+                raise ConnectionAbortedError
+            data += more
+        offer, behaviour = data.partition(b"\r\n\r\n")[2], self._behaviour
+        address = HostPort(LOOPBACK, self.port)
+        local = LocalPeer(LOGIN, behaviour.identity.fingerprint, address, 1, 7, (behaviour.codec,), is_lite=True)
+        answer, self.remote = answer_to(local, offer)
+        self.caller = self.remote.candidates[0].address
+        self.dtls = DtlsSession(behaviour.identity, behaviour.role or self.remote.own_role, self.remote.fingerprints)
+        behaviour.dtls(self.dtls)
+        assert self.remote.channel is not None
+        self.association = Association(secrets.token_bytes, MAX_MESSAGE_BYTES, self.remote.channel.port)
+        self.channel = DataChannel(self.association, None)
+        self.peer = WebRtcPeer(LiteAgent(LOGIN, monotonic_ns()), self.dtls, self.channel)
+        self.sender = RtpSender(CODECS[behaviour.codec], self.remote.codec.payload_type, StreamNumbers(7, 1_000, 0))
+        self._encryption: PacketEncryption | None = None
+        changed = behaviour.answer(self, answer)
+        self.given = {(host.decode(), int(port)) for host, port in CANDIDATE.findall(changed)}
+        connection.sendall(behaviour.respond(changed))
+        connection.shutdown(socket.SHUT_WR)
+
+    def _talk(self) -> None:
+        while not self.ends.is_set() and self.peer.ending is None:
+            if select.select([self.sock], [], [], FRAME_S)[0]:
+                self._read()
+            self.peer.expire(monotonic_ns())
+            self.flush()
+            if not self.channel.is_open:
+                continue
+            if not self.has_acted:
+                self.has_acted = True
+                self.frame(SILENCE[self._behaviour.codec])
+                self._behaviour.act(self)
+            elif self._behaviour.speaks:
+                self.frame(loud(self._behaviour.codec))
+
+    def _read(self) -> None:
+        while select.select([self.sock], [], [], 0)[0]:
+            data, source = self.sock.recvfrom(65_536)
+            self.heard += 1
+            if not self._behaviour.hear(self, data):
+                self.peer.received(data, HostPort(*source), monotonic_ns(), monotonic_ns())
+
+    # What behaviours do
+
+    def send(self, data: bytes, *, stranger: bool = False) -> None:
+        (self.stranger if stranger else self.sock).sendto(data, self.caller)
+
+    def flush(self) -> None:
+        for data, destination in self.peer.pop_packets():
+            self.sock.sendto(data, destination)
+
+    @property
+    def encryption(self) -> PacketEncryption:
+        """The encryption of the stream that the peer sends in the order of its numbers."""
+        assert self.peer.keys is not None
+        self._encryption = self._encryption or PacketEncryption(*self.peer.keys)
+        return self._encryption
+
+    def protected(self, packet: bytes) -> bytes:
+        """Return a packet as if it were the first of its source."""
+        assert self.peer.keys is not None
+        return PacketEncryption(*self.peer.keys).protect(packet)
+
+    def report(self, data: bytes) -> None:
+        self.send(self.encryption.protect_report(data))
+
+    def frame(self, payload: bytes) -> None:
+        """Send the next frame of the stream."""
+        self.send(self.encryption.protect(self.sender.audio(payload)))
+
+    def close(self) -> None:
+        self.ends.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends a wait for a connection
+        self._listener.close()
+
+
+def is_complete(request: bytes) -> bool:
+    head, end, body = request.partition(b"\r\n\r\n")
+    return bool(end) and len(body) >= int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+
+
+@contextmanager
+def hostile_peer(behaviour: Behaviour) -> Iterator[HostilePeer]:
+    peer = HostilePeer(behaviour)
+    thread = threading.Thread(target=peer.serve, daemon=True)
+    thread.start()
+    try:
+        yield peer
+    finally:
+        peer.close()
+        thread.join()
+        peer.sock.close()
+        peer.stranger.close()
+    if peer.error is not None and not isinstance(peer.error, OSError):
+        raise peer.error

@@ -1,0 +1,129 @@
+"""Hostile services over WebRTC: each call has a stated outcome in a bounded time, and no packet goes elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.timeouts import Timeouts
+from bench.files.sanitize import escape_control
+from bench.record.folder import read_table
+from bench.transport.datagrams import DatagramSocket
+from bench.transport.interface import ConnectTimings, NetworkPath
+from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
+from bench.transport.media.rtp import CODECS, OPUS, opus_problem
+from bench.transport.media.srtp import MAX_SOURCES
+from bench.transport.webrtc import ice
+from bench.transport.webrtc.call import WebRtcCall, open_webrtc
+from bench.wire.audio import audible_position
+from bench.wire.connection import ReceivedMessage
+from bench.wire.dialect import BinaryMessage
+from tests.simulator_process import GUARD_S
+from tests.system.attack.hostile_webrtc import LOOPBACK, Behaviour, hostile_peer
+from tests.system.attack.webrtc_behaviours import BEHAVIOURS
+from tests.system.end_to_end.locust_process import rtbench
+
+SOON, ENOUGH = Timeouts(upgrade=0.3), Timeouts(upgrade=GUARD_S)
+CODEC_KEYS = {"PCMU": "PCMU", OPUS: "opus"}
+FRAMES, MAX_CHECKS, MAX_HELD_FRAMES = 3, 100, 10_000
+"""The number of loud frames after which a call works, and the maximum numbers of packets without a connection, and of
+frames that wait for the session."""
+
+
+def listened(call: WebRtcCall, behaviour: Behaviour) -> tuple[str, str]:
+    """Listen until the call works, or ends. Return its outcome and the reason of its end."""
+    heard, format_ = 0, CODECS[behaviour.codec].audio
+    start_ns = monotonic_ns()
+
+    def note(message: ReceivedMessage) -> bool:
+        nonlocal heard
+        if isinstance(message.data, BinaryMessage):
+            heard += audible_position(format_.decode(message.data)) is not None
+        return heard >= FRAMES
+
+    enough = FRAMES if behaviour.speaks or behaviour.outcome else 0
+    while (heard < FRAMES if enough else monotonic_ns() < start_ns + NS_PER_S // 5) and call.closed is None:
+        call.send(BinaryMessage(format_.encode(format_.decode(bytes(format_.rate_hz // 50 * format_.sample_bytes)))))
+        call.receive_until(monotonic_ns() + 20 * NS_PER_MS, note)
+        assert monotonic_ns() < start_ns + GUARD_S * NS_PER_S, "the call neither works nor ends"
+        assert_bounded(call)
+    closed = call.closed
+    call.close()
+    return ("", "") if closed is None else ("ends", closed.reason)
+
+
+def assert_bounded(call: WebRtcCall) -> None:
+    peer, track = call._peer, call.track
+    assert peer is not None
+    assert track.media is not None
+    assert len(peer.ignored) <= 4
+    assert len(peer._early) <= 16
+    assert len(peer._ice._requests) <= MAX_CHECKS  # type: ignore[union-attr]
+    assert len(track.media._encryption._sources) <= MAX_SOURCES
+    assert len(track.media.buffer._waiting) <= MAX_STANDSTILL_PACKETS + 1
+    assert len(track.frames) <= MAX_HELD_FRAMES
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_call_to_a_hostile_service_has_one_stated_outcome(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    behaviour = BEHAVIOURS[name]
+    if behaviour.codec == OPUS and opus_problem() is not None:
+        pytest.skip(str(opus_problem()))
+    sent: list[tuple[Any, ...]] = []
+    send = DatagramSocket.send
+
+    def recorded(self: DatagramSocket, data: bytes, destination: Any) -> Any:
+        sent.append(tuple(destination[:2]))
+        return send(self, data, destination)
+
+    monkeypatch.setattr(DatagramSocket, "send", recorded)
+    is_soon = behaviour.outcome.startswith("timeout")
+    if "consent" in name:
+        monkeypatch.setattr(ice, "CONSENT_NS", 20 * NS_PER_MS)
+        monkeypatch.setattr(ice, "CONSENT_LIMIT_NS", 300 * NS_PER_MS)
+    with hostile_peer(behaviour) as peer:
+        try:
+            path = NetworkPath(codecs=(behaviour.codec,), offer="sdp", max_message_mib=1)
+            call = open_webrtc(peer.url, [], None, SOON if is_soon else ENOUGH, ConnectTimings(), path)
+        except ConnectError as error:
+            outcome, text = error.outcome, error.detail
+            assert len(sent) <= MAX_CHECKS
+        else:
+            outcome, text = listened(call, behaviour)
+
+    assert (outcome, text) == (behaviour.outcome, text)
+    assert behaviour.detail in text
+    assert text == escape_control(text)
+    assert len(text) <= 1_000
+    assert "Traceback" not in capfd.readouterr().err
+    assert set(sent) <= {address for address in peer.given if address[0] == LOOPBACK}
+
+
+def test_a_run_of_hostile_services_has_a_row_of_each_call_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "call.yaml").write_text("steps: [{text: Hello.}]\n", encoding="utf-8")
+    names = {f"t{number}": behaviour for number, behaviour in enumerate([*BEHAVIOURS.values()][::3])}
+    with ExitStack() as stack:
+        urls = {name: stack.enter_context(hostile_peer(behaviour)).url for name, behaviour in names.items()}
+        lines = (
+            f'  {name}: {{url: "{url}", transport: webrtc, offer: sdp, codec: {CODEC_KEYS[names[name].codec]}}}'
+            for name, url in urls.items()
+        )
+        (tmp_path / "targets.yaml").write_text("\n".join(["targets:", *lines]), encoding="utf-8")
+        load = ("-u", len(urls), "--sessions", 1, "--spawn-rate", 50, "--targets", ",".join(urls))
+        result = rtbench("run", "call.yaml", *load, "--name", "hostile", cwd=tmp_path)
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    assert result.returncode in (0, 1, 3, 4), output
+    (folder,) = (tmp_path / "runs").iterdir()
+    sessions = read_table(folder, "sessions").to_pandas()
+    assert len(sessions) == len(urls)
+    assert sessions["outcome"].nunique() > 5
+    assert sessions["outcome"].notna().all()
