@@ -405,7 +405,7 @@ class GreetingTurn(ScriptTurn):
 
 
 CHUNK = Integer(20, 200)
-CHUNK_NOTE = "Milliseconds of audio per message (default: 100; in a run with telephone or WebRTC targets, their 20)."
+CHUNK_NOTE = "Milliseconds of audio per message (default: 100, or 20 if a target of the run prescribes it)."
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
 SPEECH = StructOf(
     {

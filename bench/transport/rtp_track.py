@@ -1,8 +1,8 @@
 """The audio of one call in RTP over UDP: its sockets, its media, and the frames for the session.
 
 Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
-jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet. A call over
-WebRTC also has the messages of its data channel in the same socket.
+jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet. The same
+socket may have the messages of a data channel.
 """
 
 from __future__ import annotations
