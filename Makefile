@@ -45,7 +45,7 @@ coverage: .venv/dev ### make test, and branch coverage of the pure core, and of 
 	$(BIN)/coverage report --include 'reports/analysis/check/*' --fail-under 96.5
 	$(BIN)/coverage report --include 'reports/analysis/sequential/*' --fail-under 96.5
 
-PURE := tests/observe tests/wire tests/services tests/transport tests/system/transport tests/system/end_to_end/test_webrtc.py tests/doctor/test_diagnosis.py tests/reports/statistics tests/reports/test_statistics.py \
+PURE := tests/observe tests/wire tests/services tests/transport tests/system/transport tests/system/end_to_end/test_webrtc.py tests/system/attack/test_hostile_webrtc.py tests/target/test_networks.py tests/doctor/test_diagnosis.py tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py

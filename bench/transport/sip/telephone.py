@@ -265,6 +265,7 @@ class TelephoneCall(TrackTransport):
         if ending is None and not cause:
             return False
         if self._closed is None and self.track.media is not None:
+            self.track.read_audio()  # a busy process finds the last packets and BYE in its sockets at the same time
             at_ns = self._call.ended_ns or monotonic_ns()
             if ending is None or cause:  # the peer may never answer BYE
                 reason = with_malformed(own_hang_up(cause), self._call)

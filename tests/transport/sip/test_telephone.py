@@ -215,6 +215,32 @@ def test_audio_that_is_read_before_the_answer_is_not_lost() -> None:
     assert found == [FRAME] * 3
 
 
+def test_audio_that_arrived_before_the_hang_up_is_not_lost() -> None:
+    """A busy process finds the last audio and BYE in its sockets at the same time."""
+    is_blocked, is_sent = threading.Event(), threading.Event()
+
+    def talk_and_hang_up(peer: HostilePeer) -> None:
+        peer.answer()
+        assert is_blocked.wait(GUARD_S)
+        for _ in range(3):
+            peer.frame(FRAME)
+        peer.send(peer.request("BYE"))
+        is_sent.set()
+
+    found: list[bytes] = []
+
+    with hostile_line(talk_and_hang_up) as called:
+        call = open_call(called.url, (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        is_blocked.set()
+        assert is_sent.wait(GUARD_S)
+        until_ns = monotonic_ns() + GUARD_S * NS_PER_S
+        while call.closed is None and monotonic_ns() < until_ns:
+            call.receive_until(until_ns, lambda message: bool(found.append(message.data)))
+        call.abort()
+
+    assert found[:3] == [FRAME] * 3
+
+
 def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The packet after a missing one arrives at once, and waits until 60 ms after the instant of the missing frame.
 
