@@ -138,7 +138,9 @@ class MemoryTransport:
             ):
                 return
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+    def add_template(
+        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
         """Do nothing: this transport does not match deltas, but delivers each message as a whole."""
 
     def take_deltas(self) -> list[MatchedDelta]:
@@ -240,8 +242,10 @@ class Matching(MemoryTransport):
         finally:
             self.reader.end()
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
-        self.reader.add_template(message.data, event, is_sound=is_sound)
+    def add_template(
+        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
+        self.reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 
     def take_deltas(self) -> list[MatchedDelta]:
         return self.reader.hand_out()

@@ -87,7 +87,7 @@ class SessionIO:
     ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = decoder_of(script.dialect)
-        self.keeps_words = script.dialect.session_decoder is not None
+        self._keeps_words = script.dialect.session_decoder is not None
         """True if the decoder collects the words of a reply from its deltas."""
         codec = script.dialect.codec
         self._codec = None if codec is None else codec(transport.handshake.call_id)
@@ -298,9 +298,9 @@ class SessionIO:
         if self._may_defer:
             self._sounds += deltas
             return self._settle()
-        if self.keeps_words:
+        if self._keeps_words:
             for delta in deltas:
-                if delta.data and delta.event.kind is not EventKind.AUDIO_DELTA:
+                if delta.event.kind is not EventKind.AUDIO_DELTA:
                     self._decode(delta.data)
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
@@ -387,7 +387,8 @@ class SessionIO:
         self._listener.received(events, message, handled_ns)
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
-                self._transport.add_template(message, event)
+                keeps_text = self._keeps_words and event.kind is not EventKind.AUDIO_DELTA
+                self._transport.add_template(message, event, keeps_text=keeps_text)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
         # it must: after an event of `DECISIVE`, if the reply has begun or ceased to stream, or for a deadline.
         if not self._for_turn:

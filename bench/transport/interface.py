@@ -219,11 +219,9 @@ class DeltaListener(Protocol):
     """A listener for the deltas of a reply that has begun.
 
     `streaming` is True if the client waits only for the end of the reply. The deltas may then be read slightly late.
-    `keeps_words` is True if each delta of text contains its message.
     """
 
     streaming: bool
-    keeps_words: bool
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         """Handle deltas that matched a template, without blocking. Return whether the listener must act."""
@@ -301,10 +299,13 @@ class Transport(Protocol):
         is True, the socket may be polled only every few milliseconds. If `reply` is None, the templates are deleted.
         """
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+    def add_template(
+        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
         """Learn a template: later deltas that are like `event` are passed to the listener of the reply.
 
-        `event` must be the only event of `message`. If `is_sound` is True, the deltas contain their audio.
+        `event` must be the only event of `message`. If `is_sound` is True, the deltas contain their audio; if
+        `keeps_text` is True, their messages.
         """
 
     def take_deltas(self) -> list[MatchedDelta]:

@@ -230,7 +230,9 @@ class TrackTransport:
     def watermark_ns(self) -> int:
         return self.track.drained_ns
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
+    def add_template(
+        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
         """Do nothing: packets are not matched."""
 
     def take_deltas(self) -> list[MatchedDelta]:

@@ -264,8 +264,10 @@ class WebSocket:
         for message in messages:
             on_message(message)
 
-    def add_template(self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False) -> None:
-        self._reader.add_template(message.data, event, is_sound=is_sound)
+    def add_template(
+        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
+        self._reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 
     def take_deltas(self) -> list[MatchedDelta]:
         return self._reader.hand_out()

@@ -12,7 +12,6 @@ class Reply:
     """An open reply that records which of its deltas are matched."""
 
     streaming = True
-    keeps_words = False
 
     def __init__(self) -> None:
         self.matched: list[MatchedDelta] = []

@@ -211,14 +211,14 @@ def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> Non
 
 
 @MATCHES
-def test_only_matched_words_have_their_messages_if_the_reply_keeps_words() -> None:
+def test_only_matched_words_have_their_messages_if_their_template_keeps_them() -> None:
+    """The template of words may be learned before the reply is listened to."""
     sound, words = (delta(GA, form, "r1") for form in ("audio", "transcript"))
     made, reply = reader.MessageReader(), Reply()
-    reply.keeps_words = True
     made.expect(plain=True)
-    made.begin(reply)
     for message in (sound, words):
-        made.add_template(message, GA.decode(message)[0])
+        made.add_template(message, GA.decode(message)[0], keeps_text=message is words)
+    made.begin(reply)
     for message in (sound, words, sound, words):
         made.read(read(text(message)))
     made.end()

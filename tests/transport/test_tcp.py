@@ -512,7 +512,7 @@ class Reply:
     """An open reply that records which of its deltas are matched."""
 
     def __init__(self) -> None:
-        self.streaming, self.keeps_words, self.wakes = True, False, False
+        self.streaming, self.wakes = True, False
         self.matched: list[MatchedDelta] = []
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:

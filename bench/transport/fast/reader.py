@@ -94,11 +94,14 @@ class MessageReader(TemplateMatcher):
         finally:
             self._reply, self.ready = None, False
 
-    def add_template(self, message: bytes, event: ServerEvent, *, is_sound: bool = False) -> None:
+    def add_template(
+        self, message: bytes, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+    ) -> None:
         """Learn a template: from now on, deltas that are like `event` match.
 
         `event` must be the only event of `message`. If `is_sound` is True, matched deltas contain their audio. If the
-        event of a sound has no payload, the message is nothing but audio.
+        event of a sound has no payload, the message is nothing but audio. If `keeps_text` is True, they contain their
+        messages.
         """
         ids = event.response_id, event.item_id
         # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
@@ -113,9 +116,8 @@ class MessageReader(TemplateMatcher):
         template_parts = (b"", b"", b"") if is_only_audio else _around(message, event.payload)
         if template_parts is not None:
             template = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            is_audio = event.kind is EventKind.AUDIO_DELTA
-            keeps_text = not is_audio and self._reply is not None and self._reply.keeps_words
-            self.add(template, *template_parts, is_audio and not is_only_audio, is_binary, is_sound, keeps_text)
+            is_base64 = event.kind is EventKind.AUDIO_DELTA and not is_only_audio
+            self.add(template, *template_parts, is_base64, is_binary, is_sound, keeps_text)
 
     def hand_on(self) -> None:
         """Pass the matched deltas to the listener. This must happen before a later message is passed on."""
