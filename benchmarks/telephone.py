@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.base.cpu import pinned_to
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS
 from bench.record import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from benchmarks.watch import cores
@@ -94,7 +94,7 @@ def measured(calls: int, path: str) -> list[str]:
         str(sum(reply.is_beyond_bound for reply in replies)),
         str(end["rtp_dropped"]),
         f"{end['late_p99_ms']:.1f}",
-        f"{seen.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000 / calls:.1f}",
+        f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.1f}",
         f"{seen.rss_bytes(end_ns) / 1e6:.0f}",
         verdict,
     ]

@@ -24,7 +24,6 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from bench.base.cpu import pinned_to
-from bench.base.units import NS_PER_S
 from bench.record import folder as files
 from benchmarks.telephone import all_open
 from benchmarks.watch import cores
@@ -98,7 +97,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
                 seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         (run,) = (folder / "runs").iterdir()
         start_ns, end_ns = all_open(run, calls)
-        cpu_ms = seen.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000 / calls
+        cpu_ms = seen.cpu_ms_per_s(start_ns, end_ns) / calls
         (late_ms,) = p_ms(run, "send_delay", 0.99)
         return Cost(cpu_ms, late_ms, files.read_document(run)["validity"]["status"])
 

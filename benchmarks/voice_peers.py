@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -93,13 +94,8 @@ Content-Length: 0
 def main(loads: Sequence[int] = LOADS) -> None:
     rows = []
     for calls in loads:
-        for kind, client in (
-            ("voice-100", "rtbench"),
-            ("voice-100", "websocket-client"),
-            ("sip", "rtbench"),
-            ("sip", "SIPp"),
-        ):
-            rows.append([kind, client, str(calls), *CLIENTS[client](kind, calls)])
+        for kind, client, columns in CLIENTS:
+            rows.append([kind, client, str(calls), *columns(calls)])
             print(" · ".join(rows[-1]), flush=True)
     print(table(["kind", "client", "calls", "CPU of a call, ms/s", "chunk late p99, ms", "run"], rows))
     for dialect in ("ga", "twilio", "acs", "pcm", "sip"):
@@ -112,7 +108,7 @@ def of_rtbench(kind: str, calls: int) -> list[str]:
     return [f"{cost.cpu_ms:.2f}", f"{cost.send_delay_p99_ms:.2f}", cost.status]
 
 
-def of_websocket_client(kind: str, calls: int) -> list[str]:
+def of_websocket_client(calls: int) -> list[str]:
     """Return the columns of a Locust file on websocket-client. It has no check of its own values."""
     where = cores()
     with tempfile.TemporaryDirectory() as scratch:
@@ -125,11 +121,10 @@ def of_websocket_client(kind: str, calls: int) -> list[str]:
                 seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         report = json.loads(Path(work.out).read_text(encoding="utf-8"))
     start_ns, end_ns = max(at for at, _ in report["open_ns"]), min(at for _, at in report["open_ns"])
-    cpu_ms = seen.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000 / calls
-    return [f"{cpu_ms:.2f}", f"{np.quantile(report['late_ms'], 0.99):.2f}", "–"]
+    return [f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.2f}", f"{np.quantile(report['late_ms'], 0.99):.2f}", "–"]
 
 
-def of_sipp(kind: str, calls: int) -> list[str]:
+def of_sipp(calls: int) -> list[str]:
     """Return the columns of SIPp, whose report has no lateness of its packets."""
     if shutil.which("sipp") is None:
         return ["not installed", "–", "–"]
@@ -140,7 +135,7 @@ def of_sipp(kind: str, calls: int) -> list[str]:
         (folder / "speech.wav").write_bytes(G711_ULAW.encode(samples[::3]))
         (folder / "caller.xml").write_text(SIPP, encoding="utf-8")
         with pinned_to(where.simulator), running_simulator() as ready:
-            command = ["sipp", ready.urls["agent_sip"].rpartition("@")[2].rpartition("/")[2].removeprefix("sip:")]
+            command = ["sipp", ready.urls["agent_sip"].rpartition("@")[2]]
             command += ["-sf", "caller.xml", "-i", "127.0.0.1", "-m", str(calls), "-l", str(calls)]
             command += ["-r", str(int(calls / RAMP_S)), "-nostdin", "-timeout", "120"]
             with pinned_to(where.load_generator):
@@ -150,10 +145,16 @@ def of_sipp(kind: str, calls: int) -> list[str]:
         return [f"exit status {process.returncode}", "–", "–"]
     last_ns = seen.samples[-1].reading.at_ns
     start_ns, end_ns = last_ns - int((CALL_MS / 1_000 - 0.5) * NS_PER_S), last_ns - int((RAMP_S + 0.5) * NS_PER_S)
-    return [f"{seen.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000 / calls:.2f}", "–", "–"]
+    return [f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.2f}", "–", "–"]
 
 
-CLIENTS = {"rtbench": of_rtbench, "websocket-client": of_websocket_client, "SIPp": of_sipp}
+CLIENTS: Sequence[tuple[str, str, Callable[[int], list[str]]]] = (
+    ("voice-100", "rtbench", partial(of_rtbench, "voice-100")),
+    ("voice-100", "websocket-client", of_websocket_client),
+    ("sip", "rtbench", partial(of_rtbench, "sip")),
+    ("sip", "SIPp", of_sipp),
+)
+"""The kind of call and the name of each client, and the function that measures it with a number of calls."""
 
 if __name__ == "__main__":
     main([int(word) for word in sys.argv[1:]] or LOADS)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import CpuAssignment, CpuReading, allowed_cores, cpu_usage, read_cpu
+from bench.base.units import NS_PER_S
 
 EVERY_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -35,6 +36,10 @@ class Watched:
     def cpu_s(self, start_ns: float, end_ns: float) -> float:
         """Return the CPU time of the process and its children."""
         return self._time("load_generator_s", end_ns) - self._time("load_generator_s", start_ns)
+
+    def cpu_ms_per_s(self, start_ns: float, end_ns: float) -> float:
+        """Return the CPU time of the process and its children in a second of this period, in ms."""
+        return self.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000
 
     def others_share(self, start_ns: float, end_ns: float) -> float:
         """Return how many cores other programs used, on the cores of the two processes. 1.0 is one whole core."""
