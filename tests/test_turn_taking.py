@@ -22,7 +22,7 @@ from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
 from tests.talking import Simulator, talked
 
-SILENCE_MS = {"ga": 700, "twilio": AGENT_SILENCE_MS, "sip": AGENT_SILENCE_MS}
+SILENCE_MS = {"ga": 700, **dict.fromkeys(("pcm", "twilio", "sip"), AGENT_SILENCE_MS)}
 """The silence that ends a turn of each simulated service, which is no pause of the ladder."""
 LADDER_MS = range(320, 1_081, 40)
 

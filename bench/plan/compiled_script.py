@@ -11,14 +11,12 @@ from dataclasses import replace
 from bench.base.errors import ScriptError, UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.plan.prepared import CHUNK_MS, PreparedScript, PreparedStep, ScriptEncoder
-from bench.plan.random_choices import SessionChoices
+from bench.plan.random_choices import GOLDEN_RATIO_STEP, SessionChoices
 from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step
 from bench.wire.dialect import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.wire.settings import SessionSettings
-
-GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 
 OUTSIDE = ("history", "mcp_servers")
 """The settings of a session that are no keys of `session` in a script."""

@@ -1,8 +1,8 @@
 """The random choices that differ between sessions of a script.
 
-The choices depend only on the run's seed and the session's number. They are the recording that a turn plays, the delay
-of a function call, and think times, which are the caller's silences. A script's variables are the rows of a table. A
-session uses one row, whose values replace the variables in the script's texts.
+The choices depend only on the run's seed and the session's number. They are the recording that a turn plays, the pause
+in its speech, the delay of a function call, and think times, which are the caller's silences. A script's variables are
+the rows of a table. A session uses one row, whose values replace the variables in the script's texts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from bench.files.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
 """The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""
-PAUSES, DELAYS, NAMES = 2, 3, 4
+PAUSES, DELAYS, NAMES, SPEECH_PAUSES = 2, 3, 4, 5
 """Numbers that are appended to the seed, so that kinds of choices are independent. `bench.load.execution.pairs` uses
 the number 1."""
+GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2
+"""The step whose multiples, modulo 1, are evenly distributed for any count."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -113,11 +115,24 @@ class SessionChoices:
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
+        self._speech_pauses = 0
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
         """Draw a number, modulo which a turn selects its recording. Draw one also for a turn without recordings."""
         return int(self._generator().integers(1 << 30))
+
+    def speech_pause(self, count: int) -> int:
+        """Return which of `count` pauses the speech of a turn has.
+
+        Each `count` sessions use each pause once in this turn, in random order. Other turns of these sessions use the
+        same order from other places. Thus few sessions use most pauses, and none of them much more often than others.
+        """
+        block, place = divmod(self._number, count)
+        place += round(self._speech_pauses * GOLDEN_RATIO_STEP * count)
+        self._speech_pauses += 1
+        order = np.random.default_rng([self._seed, block, SPEECH_PAUSES]).permutation(count)
+        return int(order[place % count])
 
     def pause_ns(self, length: ThinkTime) -> int:
         """Draw the duration of a pause in ns, from the distribution `length`."""

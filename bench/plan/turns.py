@@ -550,6 +550,13 @@ class AudioTurn(AudioTurnBase):
             return audio
         return tuple(joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms)
 
+    def prepared(
+        self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
+    ) -> PreparedStep:
+        if self.then is None:
+            return super().prepared(encoder, number, choices, row)
+        return self.prepared_turn(encoder, number, choices.speech_pause(len(self.recordings)), row)
+
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
         if session.turn_detection is not None and not self.paced:  # otherwise the VAD detects no end of speech

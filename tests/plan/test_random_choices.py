@@ -19,6 +19,7 @@ from bench.plan.random_choices import (
     MAX_PAUSE_S,
     LogNormalTimes,
     RecordedTimes,
+    SessionChoices,
     ThinkTime,
     fill_variables,
     load_rows,
@@ -229,3 +230,20 @@ def test_csv_and_jsonl_round_trip(table: list[dict[str, str]]) -> None:
     with TemporaryDirectory() as folder:
         for name, text in [("a.csv", lines.getvalue()), ("a.jsonl", "\n".join(map(json.dumps, table)))]:
             assert list(load_rows(write(Path(folder) / name, text)).rows) == table
+
+
+def test_as_many_sessions_as_pauses_use_each_pause_once_in_each_turn_in_an_order_of_the_seed() -> None:
+    def drawn(seed: int, sessions: range) -> list[tuple[int, ...]]:
+        return [
+            tuple(choices.speech_pause(44) for _ in range(3)) for choices in (SessionChoices(seed, n) for n in sessions)
+        ]
+
+    first, second, other = drawn(1, range(44)), drawn(1, range(44, 88)), drawn(2, range(44))
+
+    assert first == drawn(1, range(44))
+    for turn in zip(*first, strict=True), zip(*second, strict=True):
+        assert all(sorted(pauses) == list(range(44)) for pauses in turn)
+    assert all(len(set(session)) == 3 for session in first)
+    assert len({pause for session in first[:20] for pause in session}) == 44
+    assert first not in (second, other)
+    assert [pauses[0] for pauses in first] != sorted(pauses[0] for pauses in first)

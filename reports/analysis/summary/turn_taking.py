@@ -44,7 +44,7 @@ class PauseRung(JsonEntry, frozen=True, kw_only=True):
 class PauseLadder(JsonEntry, frozen=True, kw_only=True):
     """The turns of one target with pauses in the caller's speech.
 
-    The cut-off pause is the pause at which half of the turns are cut off.
+    The cut-off pause is the shortest pause from which at least half of the turns are cut off.
     """
 
     target: str

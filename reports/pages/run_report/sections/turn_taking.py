@@ -25,8 +25,8 @@ EVENT_TEXTS: Mapping[TurnEvent, str] = {
 }
 MEANING = (
     "A turn is cut off if a reply is played, or if the service commits the audio, before the speech has ended. The "
-    "cut-off pause is the pause at which half of the turns are cut off. If a service reports no commits, only replies "
-    "that are heard count."
+    "cut-off pause is the shortest pause from which at least half of the turns are cut off. If a service reports no "
+    "commits, only replies that are heard count."
 )
 
 
