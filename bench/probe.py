@@ -26,6 +26,8 @@ from bench.session.session_io import SessionListener
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
+from bench.transport.impaired import impaired
+from bench.transport.impairment.line import NetworkCounts
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import EventKind, ServerEvent, audio_payload
@@ -115,6 +117,8 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
             timeline = LoggedTimeline(start, script.dialect, log=log, about=description)
             transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
             if transport is not None:
+                if (network := target.network_path.network) is not None:
+                    transport = impaired(transport, network, SESSION_ID, NetworkCounts(), reply.sent)
                 Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
     finally:
         keyring.close()

@@ -119,3 +119,13 @@ def test_a_failed_turn_is_shown_with_the_message_of_the_service(simulator: Ready
     assert shown.returncode == 1
     assert "← error, invalid_value" in shown.stdout
     assert "session    failed:invalid_value: " in shown.stdout
+
+
+def test_the_network_of_a_target_delays_what_a_probe_sends(simulator: Ready, tmp_path: Path) -> None:
+    targets, log = tmp_path / "targets.yaml", tmp_path / "probe.jsonl"
+    own = f"{{service: pcm, url: '{simulator.urls['agent_pcm']}', api_key_env: KEY, network: {{rate_kbit: 300}}}}"
+    targets.write_text(f"targets: {{line: {own}}}")
+    rtbench("probe", "--targets", "line", "--target-file", targets, "--audio", WAV, "--event-log", log)
+
+    instants = replay_log(log).turns[-1].instants
+    assert instants["speech_left"] > instants["speech_end"]
