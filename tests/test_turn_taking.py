@@ -24,7 +24,7 @@ from tests.talking import Simulator, talked
 
 SILENCE_MS = {"ga": 700, **dict.fromkeys(("pcm", "twilio", "sip"), AGENT_SILENCE_MS)}
 """The silence that ends a turn of each simulated service, which is no pause of the ladder."""
-LADDER_MS = range(320, 1_081, 40)
+LADDER_MS = range(400, 1_001, 40)
 
 
 def write(folder: Path, detection: str, pauses: str, greeting: str = "") -> Path:
