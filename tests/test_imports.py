@@ -45,8 +45,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
-        "names", "full_duplex", "openai", "gpt_live", "voice_live", "xai", "qwen", "stepfun", "glm", "inworld",
-        "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
+        "names", "full_duplex", "openai", "gpt_live", "gpt_live_track", "voice_live", "xai", "qwen", "stepfun", "glm",
+        "inworld", "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
         "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps",
@@ -140,7 +140,7 @@ CLOCK_FREE = (
     *(f"bench.simulator.services.{name}" for name in (
         "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
         *(f"telephone.{part}" for part in ("answer_plan", "call_faults", "called_party", "exchange")),
-        *(f"webrtc.{part}" for part in ("output_buffer", "session")),
+        *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
     )),
     "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",

@@ -135,7 +135,7 @@ SETTING_KEYS = SettingKeys(
 """The keys of a script's `session` that only GPT-Live has."""
 
 
-class _Wire(msgspec.Struct):
+class Wire(msgspec.Struct):
     """The decoded fields of an event."""
 
     type: str = ""
@@ -157,7 +157,7 @@ class _BackendWire(msgspec.Struct):
     item: msgspec.Raw = EMPTY
 
 
-_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_wire = msgspec.json.Decoder(Wire).decode
 _decode_backend = msgspec.json.Decoder(_BackendWire).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -187,6 +187,11 @@ class GptLive(FullDuplexDialect):
             CLOSE: MessageKind.CLOSE,
         }
     )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoders = DECODERS
+        """The functions that decode rare events, by the names of the events."""
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
@@ -264,7 +269,7 @@ class GptLive(FullDuplexDialect):
             if name == TRANSCRIPT_DELTA:
                 size = text_characters(wire.delta)
                 return (ServerEvent(EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
-            if decode := DECODERS.get(name):
+            if decode := self.decoders.get(name):
                 return decode(wire)
             return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
         except NOT_JSON as error:
@@ -297,14 +302,14 @@ def _history_message(message: Message) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [{"type": kind, "text": message.text}]}
 
 
-def _started(wire: _Wire) -> Sequence[ServerEvent]:
+def _started(wire: Wire) -> Sequence[ServerEvent]:
     session = shortened_settings(object_in(wire.session), len(wire.session)) or None
     session_id = get_text(session or {}, "id")
     kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
     return tuple(ServerEvent(kind, STARTED, session=session, session_id=session_id) for kind in kinds)
 
 
-def _closed(wire: _Wire) -> Sequence[ServerEvent]:
+def _closed(wire: Wire) -> Sequence[ServerEvent]:
     """Return the event for the end of a session, which the client requested or the service caused."""
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
     billed_ns, paused_ns = (_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds"))
@@ -322,7 +327,7 @@ def _ns(seconds: Any) -> int | None:
     return round(seconds * NS_PER_S) if valid else None
 
 
-def _delegated(wire: _Wire) -> Sequence[ServerEvent]:
+def _delegated(wire: Wire) -> Sequence[ServerEvent]:
     """Return the event for a delegated task. A task for the client is a function call without a name."""
     delegation = object_in(wire.delegation)
     task_id, target = get_text(delegation, "id"), slug(get_text(delegation, "target"))
@@ -338,15 +343,15 @@ def _delegated(wire: _Wire) -> Sequence[ServerEvent]:
     return (ServerEvent(EventKind.ERROR, DELEGATED, failure=failure),)
 
 
-def _accepted(wire: _Wire) -> Sequence[ServerEvent]:
+def _accepted(wire: Wire) -> Sequence[ServerEvent]:
     return (ServerEvent(EventKind.RESULT_ACCEPTED, COMMENTARY_ACCEPTED, request=string_in(wire.client_event_id)),)
 
 
-def _error(wire: _Wire) -> Sequence[ServerEvent]:
+def _error(wire: Wire) -> Sequence[ServerEvent]:
     return (ServerEvent(EventKind.ERROR, ERROR, failure=failure_of(object_in(wire.error), "client_event_id")),)
 
 
-def _backend_event(wire: _Wire) -> Sequence[ServerEvent]:
+def _backend_event(wire: Wire) -> Sequence[ServerEvent]:
     """Return the client's event for an event of the backend."""
     nested = _decode_backend(wire.event) if len(wire.event) else _BackendWire()
     name = f"{BACKEND_EVENT}:{nested.type}"[:MAX_ID_CHARACTERS]
@@ -377,7 +382,7 @@ def _backend_event(wire: _Wire) -> Sequence[ServerEvent]:
     return (event,)
 
 
-DECODERS: Mapping[str, Callable[[_Wire], Sequence[ServerEvent]]] = MappingProxyType(
+DECODERS: Mapping[str, Callable[[Wire], Sequence[ServerEvent]]] = MappingProxyType(
     {
         STARTED: _started,
         CLOSED: _closed,
@@ -387,5 +392,4 @@ DECODERS: Mapping[str, Callable[[_Wire], Sequence[ServerEvent]]] = MappingProxyT
         ERROR: _error,
     }
 )
-"""The functions that decode rare events, by the names of the events."""
 GPT_LIVE = GptLive()

@@ -6,7 +6,7 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
-TrackName = Literal["ga-webrtc", "ga-webrtc-g711", "webrtc-g711"]
+TrackName = Literal["ga-webrtc", "ga-webrtc-g711", "gpt-live-webrtc", "gpt-live-webrtc-g711", "webrtc-g711"]
 """The dialects of calls over WebRTC that the keys `transport` and `codec` of a target select."""
 DialectName = Literal[
     "ga",

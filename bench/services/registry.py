@@ -17,6 +17,8 @@ from bench.services import agents, glm, inworld, qwen, stepfun, telephone, vllm_
 from bench.services.azure import AZURE, PREVIEW_ROUTE
 from bench.services.deepgram import dialect as deepgram
 from bench.services.gemini import service as gemini
+from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live_track import LIVE_TRACKS
 from bench.services.names import DialectName
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
@@ -41,7 +43,7 @@ _NAMED = {
     for service in SERVICES.values()
     for dialect in (service.dialect, *(route.dialect for route in service.routes))
 }
-TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, **agents.TRACKS}
+TRACKS: Mapping[Dialect, Tracks] = {GA: GA_TRACKS, GPT_LIVE: LIVE_TRACKS, **agents.TRACKS}
 """The dialects that have the events of calls, too, each with the dialects of such calls."""
 _NAMED |= {dialect.name: dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
 DIALECTS: Mapping[str, Dialect] = {name: _NAMED[name] for name in get_args(DialectName)}

@@ -11,13 +11,19 @@ from bench.transport.interface import CallKeyKind, OpenTransport
 from bench.transport.sip.telephone import open_call
 from bench.transport.webrtc.signalling import EPHEMERAL_KEYS
 from bench.transport.websocket import open_websocket
-from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBSOCKET, Link
+from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION, WEBSOCKET, Link
 
 
 def _over_webrtc() -> OpenTransport:
     from bench.transport.webrtc.call import open_webrtc
 
     return open_webrtc
+
+
+def _session_over_webrtc() -> OpenTransport:
+    from bench.transport.webrtc.session_call import open_session_call
+
+    return open_session_call
 
 
 def _agent_over_webrtc() -> OpenTransport:
@@ -30,6 +36,7 @@ TRANSPORTS: Mapping[Link, Callable[[], OpenTransport]] = {
     WEBSOCKET: lambda: open_websocket,
     SIP: lambda: open_call,
     WEBRTC: _over_webrtc,
+    WEBRTC_SESSION: _session_over_webrtc,
     WEBRTC_AGENT: _agent_over_webrtc,
 }
 """For each kind of connection a function that returns what opens its transport."""

@@ -84,13 +84,25 @@ WEBRTC = Link(
     codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
+WEBRTC_SESSION = Link(
+    ("ws", "wss"), ("connection", "session", "turn"), "the host of the offer is connected", "servers of the Live API",
+    "wss://HOST/PATH", settings=("max_message_mib", "rtp_ports", "codec", "call_hosts"),
+    title="sessions over WebRTC", transport="webrtc",
+    packages=WEBRTC.packages, codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
+)  # fmt: skip
+"""The link of calls over WebRTC whose offer has the settings of the session. The first message places the call."""
+CALL_FAILED = "call.failed"
+"""The type of the message in which the transport of WEBRTC_SESSION reports that the call was not connected.
+
+Its `error` has the stage of the outcome as `type`, the rest of the outcome as `code`, and the detail as `message`.
+"""
 WEBRTC_AGENT = Link(
     ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
     settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
     packages=WEBRTC.packages, codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
 """The link of calls over WebRTC to agents, which have no events."""
-LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_AGENT)
+LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
 
 
 class Tracks(NamedTuple):

@@ -163,7 +163,7 @@ def test_the_setup_of_calls_is_shown_in_the_terminal_and_in_the_section(tmp_path
     summary = summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change)))
     text, (page, markdown) = plain(run_text(summary)), run_forms(summary)
 
-    assert "setup ringing after 20 ms, answered after 3 s (p50)" in text
+    assert "setup ringing after 20 ms, connected after 3 s, session set up in " in text
     assert page.count("Setup of each call") == 1
     for name in ("connect_total", "post_dial_delay"):
         assert f"| {name} (ms) | sim |" in plain(markdown)
@@ -176,7 +176,7 @@ def test_without_medians_the_terminal_has_the_range_of_the_setup(tmp_path: Path)
 
     text = plain(run_text(summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change)))))
 
-    assert re.search(r"answered after 3.0\d s to 3.0\d s packets", text)
+    assert re.search(r"connected after 3.0\d s to 3.0\d s, session set up in .* packets", text)
 
 
 def test_the_terminal_has_the_jitter_of_the_packets(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from bench.plan.script_keys import SESSION
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
 from bench.services.gpt_live import GPT_LIVE
+from bench.services.gpt_live_track import LIVE_TRACKS
 from bench.services.registry import DIALECTS
-from bench.wire.dialect import SOUND, AwaitedEvent, ClientMessage
+from bench.wire.dialect import SOUND, AwaitedEvent, BinaryMessage, ClientMessage
 from bench.wire.events import ErrorScope, EventKind
+from bench.wire.service import CALL_FAILED
 from bench.wire.settings import (
     FULL_DUPLEX,
     FunctionOutput,
@@ -68,6 +70,53 @@ def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
         "store": False,
     }
     assert awaited == AwaitedEvent(EventKind.SESSION_UPDATED, "session.started")
+
+
+def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
+    """The call determines the format of the audio, so the settings have none."""
+    given = {"turn_detection": "full_duplex", "voice": "cedar", "instructions": "Be brief.", "delegation": "client"}
+    (start, _), (plain, _) = (
+        LIVE_TRACKS.opus.setup_messages(settings_of(settings), "e1")
+        for settings in (given, {"turn_detection": "full_duplex"})
+    )
+
+    assert isinstance(start, ClientMessage)
+    assert isinstance(plain, ClientMessage)
+    session = msgspec.json.decode(start.data)["session"]
+    assert TypeAdapter(sdk().MediaSessionConfigParam).validate_python(session) == session  # what it lacks is left out
+    assert session == {
+        "model": "gpt-live-1", "instructions": "Be brief.", "audio": {"output": {"voice": "cedar"}},
+        "delegation": {"type": "client"},
+    }  # fmt: skip
+    assert msgspec.json.decode(plain.data)["session"] == {"model": "gpt-live-1"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "effect", "cause"),
+    [
+        (("connect_failed", "401"), ErrorScope.FATAL, "401"),
+        (("timeout", "ice"), ErrorScope.FATAL, "ice"),
+        (("throttled", "handshake"), ErrorScope.THROTTLED, "handshake"),
+    ],
+)
+def test_a_call_that_was_not_connected_fails_the_session(
+    outcome: tuple[str, str], effect: ErrorScope, cause: str
+) -> None:
+    error = dict(zip(("type", "code"), outcome, strict=True)) | {"message": "why"}
+    event = event_of(msgspec.json.encode({"type": CALL_FAILED, "error": error}), LIVE_TRACKS.opus)
+
+    assert event.failure is not None
+    assert (event.failure.effect, event.failure.cause, event.failure.message) == (effect, cause, "why")
+
+
+def test_the_sound_of_a_track_is_that_of_its_frames_also_in_a_log() -> None:
+    frame = BinaryMessage(b"\x01\x02" * 480)
+    logged = msgspec.json.encode({"binary": bytes(frame)})
+
+    sounds = [event_of(each, LIVE_TRACKS.opus) for each in (frame, logged)]
+    assert {(each.kind, each.payload_bytes) for each in sounds} == {(EventKind.AUDIO_DELTA, len(frame))}
+    assert sounds[0].payload == sounds[1].payload
+    assert event_of(LIVE_TRACKS.opus.without_audio(frame), LIVE_TRACKS.opus).payload_bytes == 0
 
 
 def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections() -> None:

@@ -70,9 +70,9 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
         ),
         (AGENT, {"dialect": "webrtc", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
         (AGENT, {"dialect": "webrtc", "srtp": "required"}, "--srtp is only for telephone calls"),
-        ("wss://api.openai.com/v1/live/sessions", {}, "needs the dialect ga, not gpt-live"),
-        ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga, not twilio"),
-        (URL, {"dialect": "preview"}, "needs the dialect ga, not preview"),
+        ("wss://api.openai.com/v1/live/sessions", {"offer": "sdp"}, "--offer is only for calls over WebRTC"),
+        ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga or gpt-live, not twilio"),
+        (URL, {"dialect": "preview"}, "needs the dialect ga or gpt-live, not preview"),
         (
             "sip:agent@127.0.0.1",
             {"codec": "opus", "transport": "websocket"},

@@ -1,7 +1,8 @@
 """The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many are damaged.
 
 The peers do not raise, send only to each other, and keep a bounded state. One of them also sends STUN messages that are
-authentic, with any attributes. Media is a subject of its own (`telephones.py`), because SRTP refuses what was damaged.
+authentic, with any attributes, and whole chunks of SCTP with any values. Media is a subject of its own
+(`telephones.py`), because SRTP refuses what was damaged.
 """
 
 from __future__ import annotations
@@ -10,10 +11,25 @@ from random import Random
 
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
+from bench.transport.webrtc.data_channel import Protocol
 from bench.transport.webrtc.description import accepted_answer, answer_to, write_offer
 from bench.transport.webrtc.ice import IceLogin
 from bench.transport.webrtc.peer import MAX_EARLY_DATAGRAMS, WebRtcPeer
-from bench.transport.webrtc.sctp_packets import HEADER_BYTES, build_packet
+from bench.transport.webrtc.sctp import PORT, Association
+from bench.transport.webrtc.sctp_packets import (
+    HEADER_BYTES,
+    Acknowledgement,
+    ChunkKind,
+    Fragment,
+    Parameter,
+    Parameters,
+    build_acknowledgement,
+    build_chunk,
+    build_fragment,
+    build_packet,
+    build_parameters,
+)
+from bench.transport.webrtc.sctp_receiver import MAX_AHEAD, TSN_MASK, WINDOW_BYTES
 from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message
 from tests.transport.webrtc.channel_pair import ChannelPair
 from tests.transport.webrtc.pair import (
@@ -110,6 +126,8 @@ def data_channel(random: Random) -> None:
     pair.start()
     share = random.choice((0.05, 0.5, 1.0))
     for _ in range(STEPS):
+        if all(end.ending is not None for end in pair.ends):
+            break
         for number, end in enumerate(pair.ends):
             if pair.associations[number].is_open and end.is_open and random.random() < 0.5:
                 end.send(random.randbytes(random.choice((0, 10, 3_000))), pair.now_ns)
@@ -120,10 +138,78 @@ def data_channel(random: Random) -> None:
                 received = _with_checksum(damaged_bytes(random, packet, PIECES)) if is_damaged else packet
                 pair.ends[1 - number].received(received, pair.now_ns)
                 pair.ends[1 - number].pop_messages()
+            if random.random() < share:
+                end.received(sctp_packet(random, pair.associations[number]), pair.now_ns)
+                end.pop_messages()
+            _check_state(pair.associations[number])
         pair.now_ns += random.choice((STEP_NS, 5_000 * NS_PER_MS))
         for end in pair.ends:
             if end.next_ns <= pair.now_ns:
                 end.expire(pair.now_ns)
+
+
+ENDS = (ChunkKind.ABORT, ChunkKind.SHUTDOWN)
+"""The kinds of chunks that end an association at once. Most packets have none of them."""
+
+
+def sctp_packet(random: Random, receiver: Association) -> bytes:
+    """Return a packet with whole chunks, which `receiver` accepts as one of its association in most cases."""
+    tags = (receiver._own.tag,) * 20 + (0, random.getrandbits(32))
+    kinds = [kind for kind in ChunkKind if kind not in ENDS or random.random() < 0.02]
+    chunks = [_chunk(random, random.choice(kinds), receiver) for _ in range(random.choice((1, 1, 1, 2, 12)))]
+    return build_packet(PORT, PORT, random.choice(tags), chunks)
+
+
+def _chunk(random: Random, kind: ChunkKind, receiver: Association) -> bytes:
+    """Return a chunk. Its numbers are near those that `receiver` expects, or anything."""
+
+    def near(number: int) -> int:
+        ahead = random.choice((0, 1, 1, 1, 2, 3, -1, MAX_AHEAD, MAX_AHEAD + 1, 1 << 31, random.getrandbits(32)))
+        return (number + ahead) & TSN_MASK
+
+    def number(bits: int = 32) -> int:
+        return random.choice((0, 1, (1 << bits) - 1, random.getrandbits(bits)))
+
+    received, sent = receiver._receiver._tsn, receiver._sender._tsn
+    body = random.randbytes(random.choice((0, 1, 4, 16, 60)))
+    match kind:
+        case ChunkKind.DATA:
+            data = random.choice((b"\x02", b"\x03" + bytes(11), b"x", random.randbytes(random.choice((2, 12, 1_000)))))
+            protocol, flags = random.choice((*Protocol, number())), random.choice((3, 3, 3, number(3)))
+            return build_fragment(
+                Fragment(near(received), random.choice((0, 1, number(16))), number(16), protocol, flags, data)
+            )
+        case ChunkKind.SACK:
+            gaps = random.choice(([], [(2, 3)], [(2, 2), (4, 4)], [(number(16), number(16)) for _ in range(3)]))
+            return build_acknowledgement(Acknowledgement(near(sent), number(), gaps))
+        case ChunkKind.INIT | ChunkKind.INIT_ACK:
+            tag = random.choice((receiver._peer.tag if receiver._peer else 1, number()))
+            cookie = random.randbytes(random.choice((0, 16, 1_100)))
+            body = build_parameters(Parameters(tag, number(), number(16), number(), cookie))
+        case ChunkKind.COOKIE_ECHO:
+            body = random.choice((receiver._cookie, body))
+        case ChunkKind.FORWARD_TSN:
+            body = near(received).to_bytes(4) + body
+        case ChunkKind.RECONFIG:
+            parameter = random.choice((Parameter.OUTGOING_RESET, number(16)))
+            value = number().to_bytes(4) + bytes(4) + near(received).to_bytes(4) + body
+            body = b"".join((parameter.to_bytes(2), (len(value) + 4).to_bytes(2), value)) * random.choice((1, 1, 20))
+        case _:
+            pass
+    return build_chunk(kind, body, number(3))
+
+
+def _check_state(association: Association) -> None:
+    """Check that an association keeps no more than its limits permit."""
+    receiver = association._receiver
+    ahead = receiver._ahead
+    assert len(ahead) <= MAX_AHEAD
+    assert sum(len(each.data) for each in ahead.values()) == receiver._ahead_bytes <= WINDOW_BYTES
+    assert len(receiver._data) <= CHANNEL_LIMIT_BYTES + (1 << 16)
+    sender = association._sender
+    flying_bytes = sum(each.size for each in sender._flying if not (each.is_acknowledged or each.is_due))
+    assert 0 <= sender._flying_bytes <= flying_bytes
+    assert sender.peer_room_bytes >= 0
 
 
 def _with_checksum(packet: bytes) -> bytes:

@@ -19,7 +19,7 @@ from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
 from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
-from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Feature, MessageKind
+from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Dialect, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.service import WEBRTC, Tracks
 from bench.wire.settings import SessionSettings
@@ -56,6 +56,13 @@ REMEDIES = OwnRemedies(
 )
 
 
+def audio_of(message: bytes) -> msgspec.Raw | None:
+    """Return the audio of a received or logged frame, which is a JSON string in base64; None for other messages."""
+    if isinstance(message, BinaryMessage):
+        return msgspec.Raw(b'"' + binascii.b2a_base64(message, newline=False) + b'"')
+    return msgspec.Raw(message[len(LOGGED_AUDIO) : -1]) if message.startswith(LOGGED_AUDIO) else None
+
+
 class TrackReader:
     """The decoder of one call. It gives the audio of the track to responses.
 
@@ -80,18 +87,15 @@ class TrackReader:
         """The response whose audio was dropped, and the number of frames that may still be its audio."""
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        if isinstance(message, BinaryMessage):
-            return self._audio(b'"' + binascii.b2a_base64(message, newline=False) + b'"')
-        if message.startswith(LOGGED_AUDIO):
-            return self._audio(message[len(LOGGED_AUDIO) : -1])
+        if (audio := audio_of(message)) is not None:
+            return self._audio(audio)
         found: list[ServerEvent] = []
         for event in self._dialect.decode(message):
             found += self._placed(event)
         return found
 
-    def _audio(self, encoded: bytes) -> Sequence[ServerEvent]:
-        """Return the event of a frame, which is a JSON string in base64."""
-        payload, owner = msgspec.Raw(encoded), self._owner
+    def _audio(self, payload: msgspec.Raw) -> Sequence[ServerEvent]:
+        owner = self._owner
         if self._fading_frames:
             is_audible = audible_sample(payload, self._format) is not None
             owner, self._fading_frames = self._cut, self._fading_frames - 1 if is_audible else 0
@@ -176,14 +180,28 @@ def _cut_short(done: ServerEvent) -> ServerEvent:
     )
 
 
-class GaTrack(Ga):
+class TrackDialect(Dialect):
+    """The part of a dialect next to a track of audio, with Opus, that does not depend on the events."""
+
+    has_track, has_binary_texts = True, False
+    frame_ms = FRAME_MS
+    input_formats = output_formats = by_name(PCM16)
+    remedies = REMEDIES
+
+    def append(self, audio: bytes, event_id: str) -> ClientMessage:
+        return ClientMessage(MessageKind.APPEND, AUDIO, BinaryMessage(audio))
+
+    def without_audio(self, message: bytes) -> bytes:
+        return (
+            msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else super().without_audio(message)
+        )
+
+
+class GaTrack(TrackDialect, Ga):
     """The GA dialect next to a track of audio, with Opus."""
 
     name = "ga-webrtc"
-    has_track, has_binary_texts = True, False
-    frame_ms = FRAME_MS
     own_kinds = MappingProxyType({**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)})
-    input_formats = output_formats = by_name(PCM16)
     message_kinds = MappingProxyType(
         {name: kind for kind, name in NAMES.items() if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)}
         | {AUDIO: MessageKind.APPEND}
@@ -191,7 +209,6 @@ class GaTrack(Ga):
     missing_features: Mapping[Feature, str] = MappingProxyType(
         dict.fromkeys((Feature.CUE, Feature.CUT, Feature.SOUND, Feature.OUT_OF_BAND), NOT_YET)
     )
-    remedies = REMEDIES
     transcribers = ()
 
     def __init__(self) -> None:
@@ -205,16 +222,8 @@ class GaTrack(Ga):
             direction.pop("format", None)
         return session
 
-    def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return ClientMessage(MessageKind.APPEND, AUDIO, BinaryMessage(audio))
-
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         return () if isinstance(message, BinaryMessage) else super().decode(message)
-
-    def without_audio(self, message: bytes) -> bytes:
-        return (
-            msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else super().without_audio(message)
-        )
 
 
 class GaNarrowTrack(GaTrack):

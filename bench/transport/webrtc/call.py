@@ -397,11 +397,15 @@ class WebRtcCall(TrackTransport):
 
     def close(self) -> None:
         """Report the end to the peer, and close the socket."""
-        if (peer := self._peer) is not None and self._closed is None:
+        if self._closed is None:
+            self._say_goodbye()
+        self.abort()
+
+    def _say_goodbye(self) -> None:
+        if (peer := self._peer) is not None:
             self.track.say_goodbye()
             peer.close()
             self._send_due()
-        self.abort()
 
     def abort(self) -> None:
         if self._closed is None:

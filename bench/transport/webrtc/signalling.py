@@ -9,18 +9,18 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from bench.base.clock import monotonic_ns
+from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath
+from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath, SendReceipt
 from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
@@ -118,7 +118,7 @@ def place_call(
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`, `timeout:upgrade`.
     """
     request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
-    response, read = _exchanged(stream, request, "the offer", limits)
+    response, read, _ = _exchanged(stream, request, "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     return AnsweredCall(response.content, response.headers)
 
@@ -145,14 +145,64 @@ def call_agent(
     parts = urlsplit(url)
     place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
     body = msgspec.json.encode({"sdp": offer.decode(), "type": "offer"})
-    response, read = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
+    response, read, _ = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    return AnsweredCall(_in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace"), response.headers)
+
+
+class _SetUp(msgspec.Struct):
+    """The message that starts a session over a WebSocket. Its `session` has the settings."""
+
+    session: msgspec.Raw
+
+
+class _JsonSession(msgspec.Struct):
+    """The answer to an offer with the settings of a session. The id of the session is also in its first event."""
+
+    transport: _JsonAnswer
+
+
+def session_request(url: str, headers: Iterable[tuple[str, str]], set_up: bytes, offer: bytes) -> bytes:
+    """Return the request of a session (OpenAI's reference, "Create session" of the Live API)."""
+    parts = urlsplit(url)
+    transport = {"type": "webrtc", "sdp": offer.decode()}
+    body = msgspec.json.encode({"session": msgspec.json.decode(set_up, type=_SetUp).session, "transport": transport})
+    return _post(CallPlace(parts.netloc, parts.path or "/", parts.query, ""), "", parts.query, headers, JSON, body)
+
+
+class PlacedSession(NamedTuple):
+    """The answer to an offer with the settings of a session. `receipt` is that of the request."""
+
+    description: bytes
+    receipt: SendReceipt
+
+
+def place_session(
+    stream: ByteStream,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    set_up: bytes,
+    offer: bytes,
+    limits: Timeouts,
+    phases: ConnectTimings,
+) -> PlacedSession:
+    """Send an offer with the settings of a set-up message, and wait for the answer. Raise as `place_call`."""
+    request = session_request(url, headers, set_up, offer)
+    response, read, sent = _exchanged(stream, request, "the offer", limits)
+    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    description = _in_json(response, _JsonSession).transport.sdp.encode("utf-8", "replace")
+    return PlacedSession(description, SendReceipt(sent, len(request)))
+
+
+_Answer = TypeVar("_Answer")
+
+
+def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     try:
-        answer = msgspec.json.decode(response.content, type=_JsonAnswer)
+        return msgspec.json.decode(response.content, type=form)
     except NOT_JSON as error:
         problem = f"the answer to the offer has no session description: {error}"
         raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
-    return AnsweredCall(answer.sdp.encode("utf-8", "replace"), response.headers)
 
 
 class _ClientSecret(msgspec.Struct):
@@ -174,7 +224,7 @@ def request_key(
     port = parts.port or (80 if context is None else 443)
     stream = connect(parts.hostname or "", port, context, limits, ConnectTimings(), path)
     try:
-        response, _ = _exchanged(stream, key_request(url, headers), "the request of an ephemeral key", limits)
+        response, *_ = _exchanged(stream, key_request(url, headers), "the request of an ephemeral key", limits)
     finally:
         stream.close()
     try:
@@ -185,13 +235,15 @@ def request_key(
     return CallKey(found.value, found.expires_at)
 
 
-def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> tuple[HttpResponse, SocketRead]:
-    """Send a request, and return (the response, the read with the end of its head)."""
+def _exchanged(
+    stream: ByteStream, request: bytes, what: str, limits: Timeouts
+) -> tuple[HttpResponse, SocketRead, SendTime]:
+    """Send a request, and return (the response, the read with the end of its head, the instant of the send)."""
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
     response: HttpResponse | None = None
     try:
-        stream.write(request, until_ns=until_ns)
+        sent = stream.write(request, until_ns=until_ns)
         while True:
             read = stream.read(until_ns)
             if read is None:
@@ -208,7 +260,7 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
     response = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
     if response.status not in ACCEPTED:
         raise refusal(response)
-    return response, read
+    return response, read, sent
 
 
 EPHEMERAL_KEYS = CallKeyKind(

@@ -33,7 +33,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, body: bytes, error: Exception | No
         offered = offer, model
         if error is not None:
             raise error
-        return SimpleNamespace(description=b"answer")
+        return SimpleNamespace(response=lambda call_id: (HTTPStatus.CREATED, b"answer", {}))
 
     monkeypatch.setattr(service_call, "ServiceCall", new_call)
     status, _, _ = WebRtcLine(SHARED, ("127.0.0.1", 0), 1).answer(FORM, body, 0)

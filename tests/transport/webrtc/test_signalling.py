@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -17,7 +17,7 @@ from bench.services.names import OfferForm
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.webrtc.call import permitted_candidates
 from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.signalling import call_agent, call_request, key_request, place_call
+from bench.transport.webrtc.signalling import call_agent, call_request, key_request, place_call, place_session
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -141,10 +141,40 @@ def test_an_agent_gets_the_offer_in_json_at_its_own_address(url: str, target: st
     assert json.loads(body) == {"sdp": "v=0\r\n", "type": "offer"}
 
 
-@pytest.mark.parametrize("body", [b"", b"v=0", b"null", b"[]", b"{}", b'{"sdp": 1}', b'{"sdp": "\xff"}', b"[" * 5_000])
-def test_an_answer_of_an_agent_without_a_description_is_refused(body: bytes) -> None:
-    with pytest.raises(ConnectError) as caught:
-        answer_of(Agent(http(body)))
+def session_of(agent: Agent) -> bytes:
+    """Return the answer to an offer that has the settings of a session."""
+    url = "wss://r.openai.azure.com/openai/v1/live/sessions?x=1"
+    set_up = b'{"type":"session.start","event_id":"session-update","session":{"model":"gpt-live-1"}}'
+    return place_session(
+        agent, url, [("X-Own", "1")], set_up, b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()
+    ).description
+
+
+def test_the_offer_of_a_session_has_the_settings_of_its_set_up() -> None:
+    agent = Agent(http(b'{"session": {"id": "live_1"}, "transport": {"type": "webrtc", "sdp": "v=0\\r\\n"}}'))
+
+    assert session_of(agent) == b"v=0\r\n"
+    head, _, body = agent.request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /openai/v1/live/sessions?x=1 HTTP/1.1\r\nHost: r.openai.azure.com\r\nX-Own: 1\r\n")
+    assert json.loads(body) == {
+        "session": {"model": "gpt-live-1"}, "transport": {"type": "webrtc", "sdp": "v=0\r\n"},
+    }  # fmt: skip
+
+
+NO_DESCRIPTIONS = (b"", b"v=0", b"null", b"[]", b"{}", b'{"sdp": 1}', b'{"sdp": "\xff"}', b"[" * 5_000)
+
+
+@pytest.mark.parametrize(
+    ("place", "body"),
+    [
+        *((answer_of, body) for body in NO_DESCRIPTIONS),
+        *((session_of, body if body[:1] != b"{" else b'{"transport": %b}' % body) for body in NO_DESCRIPTIONS),
+        (session_of, b'{"session": {"id": "live_1"}, "sdp": "v=0"}'),
+    ],
+)
+def test_an_answer_in_json_without_a_description_is_refused(place: Callable[[Agent], bytes], body: bytes) -> None:
+    with pytest.raises(ConnectError, match="the answer to the offer has no session description") as caught:
+        place(Agent(http(body)))
 
     assert caught.value.outcome == "connect_failed:upgrade"
 

@@ -39,9 +39,11 @@ from bench.simulator.simulated_session import (
     SimulatedSession,
     client_event,
 )
+from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SIMULATOR_VALUE
 
-START, CLOSED = "session.start", "session.closed"
+START, APPEND, CLOSED = "session.start", "session.input_audio.append", "session.closed"
+AUDIO_DELTA = "session.output_audio.delta"
 USAGE_MS = 10_000
 FILLER_SLICES = 8
 SILENCE_MS = 500
@@ -52,7 +54,7 @@ CONTEXT_TOKENS = 128_000
 NORMAL_CLOSURE = 1000
 
 PLACES = {
-    "session.input_audio.append": "input",
+    APPEND: "input",
     "session.started": "session",
     "session.updated": "settings",
     "session.input_transcript.delta": "speech",
@@ -80,8 +82,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     fault_places = PLACES
 
-    def __init__(self, parts: SessionParts) -> None:
-        self.ids = parts.ids
+    def __init__(self, parts: SessionParts, track: AudioFormat | None = None) -> None:
+        """Set up a session. `track` is the format of its audio if this is a track; None if it is in events."""
+        self.ids, self._track, self._events = parts.ids, track, EVENTS
         self.session: Json = {}
         self._expires_at_s, self._profile = parts.expires_at_s, parts.profile
         self._next_reply, self._rng = cycle(parts.replies).__next__, parts.rng
@@ -129,19 +132,19 @@ class GptLiveBehaviour(SimulatedSession):
         if self._is_closing:
             return None
         name = event.get("type")
-        if not isinstance(name, str) or name not in _EVENTS:
+        if not isinstance(name, str) or name not in self._events:
             raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
         if self._input is None and name != START:
             raise RejectedError("session_not_started", "Send session.start first.", "type")
-        return _EVENTS[name].handled(self, event, at_ns)
+        return self._events[name].handled(self, event, at_ns)
 
-    def _start(self, event: Json, at_ns: int) -> None:
+    def start(self, event: Json, at_ns: int) -> None:
         if self._input:
             raise RejectedError("invalid_value", "The session has started.", "type")
         self.session = event["session"] | {
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
         }  # fmt: skip
-        format = session_form.format_of(self.session)
+        format = self._track or session_form.format_of(self.session)
         self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
@@ -164,7 +167,7 @@ class GptLiveBehaviour(SimulatedSession):
             self._backend.settings = self.session["delegation"]["responses"]
         self._acknowledge("session.updated", event, at_ns, {"session": self.session})
 
-    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
+    def append(self, event: Json, at_ns: int) -> ReceiptFields:
         assert self._input
         audio, start_byte = event["audio"], self._audio.end.byte
         if self._is_muted:
@@ -346,10 +349,10 @@ def _context(handler: Handler[GptLiveBehaviour]) -> ClientEvent[GptLiveBehaviour
     return client_event(handler, "content", content=checks.TEXT, delegation_id=OrNull(checks.TEXT))
 
 
-_EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
-    START: client_event(GptLiveBehaviour._start, "session", session=session_form.STARTED),
+EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
+    START: client_event(GptLiveBehaviour.start, "session", session=session_form.STARTED),
     "session.update": client_event(GptLiveBehaviour._update, "session", session=checks.LATER),
-    "session.input_audio.append": client_event(GptLiveBehaviour._append, "audio", audio=AUDIO),
+    APPEND: client_event(GptLiveBehaviour.append, "audio", audio=AUDIO),
     "session.input_audio.mute": client_event(GptLiveBehaviour._mute),
     "session.input_audio.unmute": client_event(GptLiveBehaviour._mute),
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
@@ -362,14 +365,11 @@ _EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
 
 
 PATH = "/v1/live/sessions"
+PATHS = (PATH, f"/openai{PATH}")
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return (
-        AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "")
-        if request.path in (PATH, f"/openai{PATH}")
-        else None
-    )
+    return AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "") if request.path in PATHS else None
 
 
 SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"})

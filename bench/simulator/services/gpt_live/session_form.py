@@ -92,13 +92,11 @@ def _bounded(value: LocatedValue, messages: list[Any]) -> list[Any]:
     return messages
 
 
+OUTPUT: SettingTable = {"voice": OrStruct(checks.TEXT, checks.object_of({"id": checks.TEXT}, "id"))}
 SESSION: SettingTable = {
     "model": checks.short(512),
     "instructions": checks.TEXT,
-    "audio": {
-        "format": Converted(checks.ANYTHING, _audio_format),
-        "output": {"voice": OrStruct(checks.TEXT, checks.object_of({"id": checks.TEXT}, "id"))},
-    },
+    "audio": {"format": Converted(checks.ANYTHING, _audio_format), "output": OUTPUT},
     "delegation": OrNull(KindOf(DELEGATIONS)),
     "input": Converted(HISTORY, _bounded),
     "client": checks.NOT_SIMULATED,
@@ -114,9 +112,17 @@ DEFAULT_SESSION: Json = {
     "store": False,
     "audio": {"format": FORMATS[PCM16], "output": {"voice": VOICE}},
 }
-_SETTINGS = checks.settings_of(SESSION, "model")
-STARTED = Converted(_SETTINGS, lambda value, read: _with_known_tool(_SETTINGS.merged(DEFAULT_SESSION, read)))
+
+
+def _started(table: SettingTable, default: Json) -> Validator[Json]:
+    settings = checks.settings_of(table, "model")
+    return Converted(settings, lambda value, read: _with_known_tool(settings.merged(default, read)))
+
+
+STARTED = _started(SESSION, DEFAULT_SESSION)
 """The validator of the settings of a session that a client starts. It adds defaults."""
+OFFERED = _started({**SESSION, "audio": {"output": OUTPUT}}, DEFAULT_SESSION | {"audio": {"output": {"voice": VOICE}}})
+"""The same for settings in the offer of a call, which have no format (`MediaSessionConfig` of the SDK)."""
 
 
 def updated(session: Json, update: EventValue) -> Json:

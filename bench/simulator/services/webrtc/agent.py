@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
 
+import msgspec
 from msgspec import structs
 
 from bench.base.clock import SendTime
@@ -32,6 +34,10 @@ class SimulatedAgentCall(SimulatedCall):
         self.session_id = self._agent.ids.session
         sent_rng, received_rng = self._agent.further_rngs(2)
         self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
+
+    def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        answer = {"sdp": self.description.decode(), "type": "answer", "pc_id": call_id}
+        return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": self.session_id}
 
     def _accept(self, audio: bytes, span: ArrivalSpan) -> None:
         if self._agent is not None and self._is_answered:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from http import HTTPStatus
 from random import Random
 
 import numpy as np
@@ -95,6 +96,10 @@ class SimulatedCall:
         self._is_closed = False
         shared.loop.add_reader(self._socket, self._read)
         self._shared.plan(self, self._peer.next_ns)
+
+    def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        """Return (status, body, headers) of the response to the offer."""
+        raise NotImplementedError
 
     # Input
 

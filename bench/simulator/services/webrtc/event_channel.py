@@ -16,7 +16,7 @@ from bench.simulator.faults.injection import (
 )
 from bench.simulator.faults.kinds import EXPIRED, Fault
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
-from bench.simulator.services.webrtc.session import CallSession
+from bench.simulator.services.webrtc.session import TrackSession
 from bench.simulator.serving.service import ServerState
 from bench.transport.webrtc.data_channel import ChannelMessage
 
@@ -38,7 +38,7 @@ class EventChannel:
     """The events of one call, from the opening of its channel to its end."""
 
     def __init__(
-        self, shared: ServerState, session: CallSession, injector: FaultInjector | None, control: CallControl
+        self, shared: ServerState, session: TrackSession, injector: FaultInjector | None, control: CallControl
     ) -> None:
         self._shared, self._session, self._injector, self._control = shared, session, injector, control
         self._session_id, self._truth = session.ids.session, shared.config.truth

@@ -11,7 +11,7 @@ import re
 import secrets
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,8 +24,10 @@ from bench.simulator import refusals
 from bench.simulator.faults.kinds import IN_SESSION, KINDS, OVER_WEBRTC, Fault, kinds_of_calls
 from bench.simulator.ground_truth_log import WARN_MS
 from bench.simulator.refusals import RefusedUpgrade
+from bench.simulator.server_events import RejectedError
 from bench.simulator.services.agents import PATH as AGENTS
 from bench.simulator.services.agents import TITLE
+from bench.simulator.services.gpt_live.behaviour import PATHS as LIVE_PATHS
 from bench.simulator.serving.credentials import check_credentials
 from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService, UpgradeRequest
 from bench.simulator.serving.stream import ServerStream
@@ -34,11 +36,14 @@ from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
 from bench.wire.service import WEBRTC
 
 if TYPE_CHECKING:
+    from bench.simulator.faults.injection import FaultInjector
     from bench.simulator.services.webrtc.call import SimulatedCall
 
 AGENT = f"{AGENTS}webrtc"
 """The path of agents."""
-OFFER_REQUEST = re.compile(rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % AGENT.encode())
+OFFER_REQUEST = re.compile(
+    rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % "|".join((*LIVE_PATHS, AGENT)).encode()
+)
 """The start of a connection that carries an offer, or the request of an ephemeral key."""
 KEY_LIFE_S = 600
 """The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator live shorter."""
@@ -98,17 +103,10 @@ class WebRtcLine:
             return self._refused(refusal, at_ns)
         faults = injector.faults("upgrade", at_ns, OWN_FAULTS, None) if injector is not None else ()
         kinds = {fault.kind for fault in faults}
-        from bench.simulator.services.webrtc.agent import SimulatedAgentCall  # its package is optional
-        from bench.simulator.services.webrtc.service_call import ServiceCall
-
         try:
-            if is_agent:
-                offer = msgspec.json.decode(body, type=_JsonOffer).sdp.encode()
-                call: SimulatedCall = SimulatedAgentCall(self._shared, self._host, offer, kinds, self._dropped)
-            else:
-                offer, model = self._offered(request, body)
-                model = model if key is None else key.model
-                call = ServiceCall(self._shared, self._host, offer, kinds, self._dropped, model, injector, token)
+            call = self._new_call(request, body, kinds, injector, key, token)
+        except RejectedError as error:
+            return self._refused(RefusedUpgrade(400, error.code or "invalid_value", error.message), at_ns)
         except (ValueError, *NOT_JSON) as error:
             return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
         except OSError as error:
@@ -117,11 +115,34 @@ class WebRtcLine:
         call_id = f"rtc_{secrets.token_hex(16)}"
         self._calls[call_id] = call
         call.on_close = partial(self._forget, call_id)
-        if isinstance(call, SimulatedAgentCall):
-            answer = {"sdp": call.description.decode(), "type": "answer", "pc_id": call_id}
-            return HTTPStatus.OK, msgspec.json.encode(answer), {"x-request-id": call.session_id}
-        headers = {"Location": f"/v1/realtime/calls/{call_id}", **self._shared.quota.headers(at_ns)}
-        return HTTPStatus.CREATED, call.description, headers
+        status, answer, headers = call.response(call_id)
+        return status, answer, headers if is_agent else {**headers, **self._shared.quota.headers(at_ns)}
+
+    def _new_call(
+        self,
+        request: UpgradeRequest,
+        body: bytes,
+        kinds: Collection[str],
+        injector: FaultInjector | None,
+        key: IssuedKey | None,
+        token: int | None,
+    ) -> SimulatedCall:
+        """Return the call of an offer. The package of its module is optional."""
+        of_server = self._shared, self._host
+        if request.path == AGENT:
+            from bench.simulator.services.webrtc.agent import SimulatedAgentCall
+
+            offer = msgspec.json.decode(body, type=_JsonOffer).sdp.encode()
+            return SimulatedAgentCall(*of_server, offer, kinds, self._dropped)
+        if request.path in LIVE_PATHS:
+            from bench.simulator.services.webrtc.live_call import LiveCall
+
+            return LiveCall(*of_server, body, kinds, self._dropped, injector, token)
+        from bench.simulator.services.webrtc.service_call import ServiceCall
+
+        offer, model = self._offered(request, body)
+        model = model if key is None else key.model
+        return ServiceCall(*of_server, offer, kinds, self._dropped, model, injector, token)
 
     def _refused(self, refusal: RefusedUpgrade, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         self._shared.refused(refusal, at_ns)

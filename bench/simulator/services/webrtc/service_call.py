@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
 
 from msgspec import structs
 
@@ -15,8 +16,8 @@ from bench.simulator.services.telephone.call_faults import PacketPath, PathPacke
 from bench.simulator.services.webrtc.call import SimulatedCall
 from bench.simulator.services.webrtc.event_channel import EventChannel
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
-from bench.simulator.services.webrtc.session import CallSession
-from bench.simulator.serving.service import AcceptedUpgrade, ServerState
+from bench.simulator.services.webrtc.session import CallSession, TrackSession
+from bench.simulator.serving.service import ServerState
 from bench.simulator.simulated_session import SessionParts
 
 
@@ -41,25 +42,29 @@ class ServiceCall(SimulatedCall):
         self._model, self._injector, self._token = model, injector, token
         self._buffer: OutputBuffer | None = None
         """The buffer of the audio; None until the data channel is open."""
-        self._session: CallSession | None = None
+        self._session: TrackSession | None = None
         self._events: EventChannel | None = None
+
+    def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        return HTTPStatus.CREATED, self.description, {"Location": f"/v1/realtime/calls/{call_id}"}
 
     def _open(self, at_ns: int) -> None:
         """Start the session of the call. Its data channel is open."""
-        self._shared.new_session(AcceptedUpgrade(self._new_session, self._model, token=self._token))
-        assert self._session is not None, "`_new_session` has set it"
-        truth = self._shared.config.truth
-        if truth and self._shared.config.authenticator.tokens:
-            truth.opened(self._session.ids.session, self._token, at_ns)
-        self._events = EventChannel(self._shared, self._session, self._injector, self)
-
-    def _new_session(self, model: str, parts: SessionParts) -> CallSession:
+        parts = self._session_parts()
         sent_rng, received_rng = parts.rng.spawn(2)
         self._path = PacketPath(self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped)
-        buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
-        self._session = CallSession(model, parts, self._codec.audio.name, buffer)
-        self._buffer = buffer
-        return self._session
+        self._buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
+        session = self._session = self._track_session(parts, self._buffer)
+        truth = self._shared.config.truth
+        if truth and self._shared.config.authenticator.tokens:
+            truth.opened(session.ids.session, self._token, at_ns)
+        self._events = EventChannel(self._shared, session, self._injector, self)
+
+    def _session_parts(self) -> SessionParts:
+        return self._shared.next_session()
+
+    def _track_session(self, parts: SessionParts, buffer: OutputBuffer) -> TrackSession:
+        return CallSession(self._model, parts, self._codec.audio.name, buffer)
 
     # Input
 

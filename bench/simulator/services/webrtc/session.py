@@ -7,6 +7,7 @@ report when the audio of a response begins and ends. The caller may not append a
 from __future__ import annotations
 
 import base64
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +33,18 @@ class _Delta(msgspec.Struct):
 _decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
-class CallSession(SimulatedSession):
+class TrackSession(SimulatedSession):
+    """The session of a call, whose audio is a track next to its events."""
+
+    @abstractmethod
+    def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
+        """Accept a piece of the caller's audio."""
+
+    def report(self, frame: OutputFrame) -> None:
+        """Plan the events about a frame that is sent, if there are any."""
+
+
+class CallSession(TrackSession):
     """The session of one call, with audio in a format. `buffer` receives its audio."""
 
     def __init__(self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer) -> None:
@@ -49,11 +61,9 @@ class CallSession(SimulatedSession):
         return self._behaviour.receive(event, at_ns)
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
-        """Accept a piece of the caller's audio."""
         return self._behaviour.hear(audio, at_ns)
 
     def report(self, frame: OutputFrame) -> None:
-        """Plan the events about a frame that is sent."""
         for end, response_ids in (("started", frame.started), ("stopped", frame.stopped)):
             self._report(end, response_ids, frame.due_ns)
 

@@ -15,9 +15,10 @@ from reports.text import cells
 
 SETUP = {
     "post_dial_delay": "ringing after {}",
-    "connect_total": "answered after {}",
+    "connect_total": "connected after {}",
     "connect_ice": "ICE {}",
     "connect_dtls": "DTLS {}",
+    "session_update": "session set up in {}",
     "answer_to_greeting": "greeting {} after the answer",
 }
 """The metrics of the setup of a call, each with its text."""
@@ -150,7 +151,7 @@ def _counts_text(calls: TelephoneCalls) -> str:
 
 
 def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return when calls were set up, such as `ringing after 2.1 ms, answered after 3 s, … (p50)`. Without medians, the
+    """Return when calls were set up, such as `ringing after 2.1 ms, connected after 3 s, … (p50)`. Without medians, the
     text has the lowest and the highest values.
     """
     known = [row for name in SETUP if (row := _row(summary, calls, name))]

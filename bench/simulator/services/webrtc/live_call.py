@@ -1,0 +1,61 @@
+"""A call of the simulator as GPT-Live. Its offer has the settings of the session."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+
+import msgspec
+
+from bench.simulator.faults.injection import FaultInjector
+from bench.simulator.server_events import Json
+from bench.simulator.services.gpt_live.session_form import OFFERED
+from bench.simulator.services.webrtc.live_session import LiveCallSession
+from bench.simulator.services.webrtc.output_buffer import OutputBuffer
+from bench.simulator.services.webrtc.service_call import ServiceCall
+from bench.simulator.serving.service import ServerState
+from bench.simulator.session.checks import EventValue
+from bench.simulator.simulated_session import SessionParts
+
+
+class _Offer(msgspec.Struct, tag="webrtc"):
+    sdp: str
+
+
+class _Creation(msgspec.Struct):
+    session: Json
+    transport: _Offer
+
+
+class LiveCall(ServiceCall):
+    """A call from the request of its session to its end.
+
+    The constructor raises one of `NOT_JSON`, ValueError or RejectedError if the request is not acceptable.
+    """
+
+    def __init__(
+        self,
+        shared: ServerState,
+        host: str,
+        body: bytes,
+        faults: Collection[str],
+        dropped: Counter[str],
+        injector: FaultInjector | None,
+        token: int | None,
+    ) -> None:
+        creation = msgspec.json.decode(body, type=_Creation)
+        self._settings = OFFERED.read(EventValue("session", creation.session))
+        super().__init__(shared, host, creation.transport.sdp.encode(), faults, dropped, "", injector, token)
+        self._parts = shared.next_session()
+
+    def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        transport = {"type": "webrtc", "sdp": self.description.decode()}
+        answer = {"session": {"id": self._parts.ids.session}, "transport": transport}
+        return HTTPStatus.CREATED, msgspec.json.encode(answer), {"Content-Type": "application/json"}
+
+    def _session_parts(self) -> SessionParts:
+        return self._parts
+
+    def _track_session(self, parts: SessionParts, buffer: OutputBuffer) -> LiveCallSession:
+        return LiveCallSession(parts, self._settings, self._codec.audio, buffer)

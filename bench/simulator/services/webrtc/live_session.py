@@ -1,0 +1,59 @@
+"""The session of a call to GPT-Live, whose audio is a track next to the data channel. Pure.
+
+The offer starts the session, and `session.started` is its first event. The caller may not append audio by events.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+import msgspec
+
+from bench.base.units import NS_PER_MS
+from bench.simulator.server_events import Json, OutgoingEvent
+from bench.simulator.services.gpt_live.behaviour import APPEND, AUDIO_DELTA, EVENTS, START, GptLiveBehaviour
+from bench.simulator.services.webrtc.output_buffer import OutputBuffer
+from bench.simulator.services.webrtc.session import TrackSession
+from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts
+from bench.wire.audio import AudioFormat
+
+CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name not in (START, APPEND)}
+LEAD_NS = 40 * NS_PER_MS
+"""The time for which speech waits in the output buffer. The caller's audio, by whose clock it is due, may be late."""
+
+
+class _Delta(msgspec.Struct):
+    delta: str
+
+
+_decode_delta = msgspec.json.Decoder(_Delta).decode
+
+
+class LiveCallSession(GptLiveBehaviour, TrackSession):
+    """The session of one call, with settings that its offer had. `buffer` receives its audio."""
+
+    def __init__(self, parts: SessionParts, settings: Json, audio: AudioFormat, buffer: OutputBuffer) -> None:
+        super().__init__(parts, audio)
+        self._events, self._settings, self._buffer = CLIENT_EVENTS, settings, buffer
+        self._utterance = ""
+
+    def open(self, at_ns: int) -> None:
+        self.start({"session": self._settings}, at_ns)
+
+    def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
+        fields: ReceiptFields = {"type": "audio", "event_id": None, "response": None}
+        return EventReceipt(**fields | ({} if self._is_closing else self.append({"audio": audio}, at_ns)))
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            if event.type != AUDIO_DELTA:
+                yield event
+            elif event.utterance is not None:  # otherwise it is silence, which the buffer has
+                self._speak(str(event.utterance), event)
+
+    def _speak(self, utterance: str, event: OutgoingEvent) -> None:
+        if utterance != self._utterance:
+            self._buffer.finish(self._utterance)
+            self._utterance = utterance
+        self._buffer.add(utterance, base64.b64decode(_decode_delta(event.body).delta), event.due_ns + LEAD_NS)

@@ -1,0 +1,127 @@
+"""A call over WebRTC that its first message places, because the offer has the settings of the session.
+
+The transport is open when the host is connected. The first message is the set-up of the session. A failure of the call
+is a message of its own (`CALL_FAILED`), and the end of the connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.base.clock import Arrival, SendTime, monotonic_ns
+from bench.base.errors import ConnectError
+from bench.catalogue.timeouts import Timeouts
+from bench.transport.connect import connect
+from bench.transport.interface import (
+    ABNORMAL,
+    ConnectTimings,
+    DeltaListener,
+    NetworkPath,
+    OnMessage,
+    PacedSender,
+    SendReceipt,
+)
+from bench.transport.tcp import ByteStream
+from bench.transport.webrtc.call import WebRtcCall
+from bench.transport.webrtc.checks import check_path
+from bench.transport.webrtc.signalling import place_session
+from bench.wire.connection import ConnectionClosed, ReceivedMessage
+from bench.wire.findings import CheckFinding
+from bench.wire.service import CALL_FAILED
+
+
+def open_session_call(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
+    subprotocols: Sequence[str] = (),
+) -> SessionCall:
+    """Connect to the host of a service. The first message that is sent places the call.
+
+    Raise ConnectError: `connect_failed:dns|tcp|tls`, `timeout:dns|tcp|tls`, `failed:load_generator`.
+    """
+    parts = urlsplit(url)
+    port = parts.port or (80 if context is None else 443)
+    stream = connect(parts.hostname or "", port, context, limits, phases, path)
+    try:
+        call = SessionCall(stream, url, headers, limits, path)
+    except BaseException:  # also at the end of the run
+        stream.close()
+        raise
+    phases.set_instant("opened")
+    call.handshake = phases.connected({})
+    return call
+
+
+class SessionCall(WebRtcCall):
+    """A call with a service at `url`, over an open connection with its host."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        limits: Timeouts,
+        path: NetworkPath,
+    ) -> None:
+        own, self._service = (str(address[0]) for address in stream.endpoints)
+        super().__init__(own, path)
+        self._stream: ByteStream | None = stream
+        """The connection for the offer; None after the offer was sent."""
+        self._url, self._headers, self._limits, self._path = url, tuple(headers), limits, path
+        self._failure: ConnectError | None = None
+        """The failure of the call, until it is passed on."""
+
+    def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        if (stream := self._stream) is None:
+            return super().send(message, stamped=stamped)
+        self._stream = None
+        receipt, phases = SendReceipt(SendTime(monotonic_ns()), len(message)), ConnectTimings()
+        try:
+            placed = place_session(stream, self._url, self._headers, message, self.offer, self._limits, phases)
+            receipt = placed.receipt
+            self.connect(placed.description, self._service, self._path, self._limits, phases)
+        except ConnectError as error:
+            self._failure = error
+            self._say_goodbye()
+        finally:
+            stream.close()
+        return receipt
+
+    def receive_until(
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
+    ) -> None:
+        if (failure := self._failure) is None:
+            super().receive_until(until_ns, on_message, reply, sender)
+            return
+        self._failure, now_ns = None, monotonic_ns()
+        on_message(ReceivedMessage(_report(failure), Arrival(now_ns, 0), 0))
+        self._closed = ConnectionClosed(ABNORMAL, now_ns, failure.detail)
+
+    def check_media(self) -> Iterator[CheckFinding]:
+        if (facts := self.facts()) is not None:
+            yield from check_path(facts)
+        yield from super().check_media()
+
+    def abort(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        super().abort()
+
+
+def _report(failure: ConnectError) -> bytes:
+    """Return the message about a failure. The detail of an HTTP status begins with it, as the code does."""
+    stage, _, code = failure.outcome.partition(":")
+    detail = failure.detail.removeprefix(f"HTTP {code}: ")
+    return msgspec.json.encode({"type": CALL_FAILED, "error": {"type": stage, "code": code, "message": detail}})
