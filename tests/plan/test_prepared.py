@@ -37,7 +37,7 @@ from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
 from bench.services.registry import DIALECTS
-from bench.session.microphone import Microphone
+from bench.transport.fast.sending import Microphone
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
