@@ -364,20 +364,23 @@ class SessionIO:
             if other is None:
                 break
             template, at_ns, error_ns, lag_ns, size, wire_bytes, _ = sounds[len(continued)]
-            while counted < len(chunks) and chunks[counted].at_ns < at_ns:
-                timeline.sent_chunk(*chunks[counted][1:3], late=_is_late(*chunks[counted][3:]))
-                counted += 1
+            earlier = [chunk for chunk in chunks[counted:] if chunk.at_ns < at_ns]
+            self._apply_chunks(earlier)
+            counted += len(earlier)
             message = ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
             event = msgspec.structs.replace(template, payload_bytes=size)
             is_woken |= self._apply((event,), message, at_ns + lag_ns, (other,))
             sounds = sounds[len(continued) + 1 :]
-        for chunk in chunks[counted:]:
-            timeline.sent_chunk(*chunk[1:3], late=_is_late(*chunk[3:]))
-        if chunks:
-            _, wire, audio, lags_ns, _ = zip(*chunks, strict=True)
-            self._listener.sent(sum(wire), sum(audio), lags_ns)
+        self._apply_chunks(chunks[counted:])
         self._is_woken |= is_woken
         return is_woken
+
+    def _apply_chunks(self, chunks: Sequence[SentChunk]) -> None:
+        if not chunks:
+            return
+        _, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
+        self._timeline.sent_chunks(sum(wire), sum(audio), late=sum(map(_is_late, lags_ns, durations_ns)))
+        self._listener.sent(sum(wire), sum(audio), lags_ns)
 
     def _apply_sound(self, deltas: Sequence[MatchedDelta]) -> bool:
         """Apply sound with which no reply begins or ends. Return True if the session must wake."""
