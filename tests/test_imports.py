@@ -175,11 +175,12 @@ KNOW_THE_FAST_PATH = {
     "bench.transport.tcp",
     "bench.transport.tls",
     "bench.doctor.machine_checks",
+    "bench.session.session_io",
 }
 """The only modules that may import the fast path.
 
 `websocket` reads messages with it, `tcp` reads sockets with it, and `tls` decrypts with it. `machine_checks` reports
-whether it was compiled.
+whether it was compiled. `session_io` has the microphone, whose plain chunks the fast path sends.
 """
 
 MAKES_SOCKETS = (

@@ -17,7 +17,7 @@ from bench.plan.script import Script
 from bench.plan.steps import InterruptSettings, InterruptStep, StepRules
 from bench.plan.turns import ScriptTurn
 from bench.session.meetings import LIMIT_NS, Meeting, Meetings
-from bench.session.microphone import Microphone
+from bench.transport.fast.sending import Microphone
 from bench.wire.dialect import ClientMessage, MessageKind
 from bench.wire.settings import SessionSettings, TurnDetection
 from tests.helpers import MS, GuardedTransport, Listening, Service, build_script, play, say, seated

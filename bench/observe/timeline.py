@@ -182,8 +182,11 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
-    def sent_chunk(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
-        """Count a chunk of audio that contains no instant. The result is the same as if `apply` applied its `Sent`."""
+    def sent_chunks(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
+        """Count chunks of audio that contain no instant, of which `late` were late.
+
+        The result is the same as if `apply` applied the `Sent` of each.
+        """
         self.facts.wire_bytes_sent += wire_bytes
         self.facts.audio_bytes_sent += audio_bytes
         if (turn := self.turns.current) is not None:

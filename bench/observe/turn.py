@@ -200,8 +200,8 @@ class PendingTurn(Instants):
             self.progress_ns = max(self.progress_ns, send_time.at_ns)
             self.state = self.state_after_speech()
 
-    def count_bytes(self, wire_bytes: int, audio_bytes: int, *, late: bool) -> None:
-        """Count the bytes of a sent message."""
+    def count_bytes(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
+        """Count the bytes of sent messages, and the chunks among them that were late."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late

@@ -338,13 +338,11 @@ class SessionRecorder:
         self._recorder, self.labels, self.target = recorder, labels, target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
-        self._errors, self._lags, send_delays, self._gaps = (
+        self._errors, self._lags, self._send_delays, self._gaps = (
             HistogramKey(metric, labels.target, phase=self.phase)
             for metric in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
         )
-        self._record_error, self._record_lag, self._record_send_delay = map(
-            recorder.histograms.recorder, (self._errors, self._lags, send_delays)
-        )
+        self._record_error, self._record_lag = map(recorder.histograms.recorder, (self._errors, self._lags))
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
         """Record the headers of the response to the upgrade, of any status. `call_id` is that of an agent's call."""
@@ -398,9 +396,8 @@ class SessionRecorder:
             self.target.events_sent += len(lags_ns)
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
-        for lag_ns in lags_ns:
-            if lag_ns is not None:
-                self._record_send_delay(max(0, lag_ns) // NS_PER_US)
+        delays_us = [max(0, lag_ns) // NS_PER_US for lag_ns in lags_ns if lag_ns is not None]
+        self._recorder.histograms.record_several(self._send_delays, delays_us)
 
     def turn_started(self) -> None:
         self.target.second.turns_started += 1

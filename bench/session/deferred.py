@@ -1,9 +1,8 @@
-"""The chunks and the sound that a session applies several at a time, because that takes a third of the time."""
+"""The sound that a session applies several frames at a time, because that takes a third of the time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,16 +14,6 @@ AUDIO_DELTA = EventKind.AUDIO_DELTA
 DEFERRED_NS, MANY = 80_000_000, 16
 """The time for which received sound is deferred while the session waits for the end of a turn, and the number of
 messages and chunks that are deferred."""
-
-
-class SentChunk(NamedTuple):
-    """A sent chunk that contains no instant. `lag_ns` is the time from its due instant to the send at `at_ns`."""
-
-    at_ns: int
-    wire_bytes: int
-    audio_bytes: int
-    lag_ns: int
-    is_late: bool
 
 
 def received_sound(events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> MatchedDelta | None:

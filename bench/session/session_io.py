@@ -23,10 +23,10 @@ from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
 from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
-from bench.session.deferred import DEFERRED_NS, MANY, SentChunk, received_sound
+from bench.session.deferred import DEFERRED_NS, MANY, received_sound
 from bench.session.meetings import Meeting
-from bench.session.microphone import Microphone
-from bench.transport.interface import SendReceipt, Transport
+from bench.transport.fast.sending import Microphone, PlainChunks
+from bench.transport.interface import SendReceipt, SentChunk, Transport
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
@@ -122,6 +122,9 @@ class SessionIO:
         self._is_logged = transport.keeps_texts
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
+        encode = None if self._codec is None else self._codec.encode
+        is_plain = not (self._is_logged or self._asks_late)
+        self.plain = PlainChunks(self.microphone, encode, self._chunks, MANY) if is_plain else None
         self._binary_sound = script.dialect.binary_sound
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
@@ -135,9 +138,14 @@ class SessionIO:
             self._judges[turn.plan.number] = turn.judge
         if turn.speech:
             self.microphone.speak(turn.speech, turn.silence_chunks)
-            self._opening = turn.speech[0]
+            self._open_with(turn.speech[0])
         else:
             self._start(turn)
+
+    def _open_with(self, chunk: ClientMessage | None) -> None:
+        self._opening = chunk
+        if self.plain is not None:
+            self.plain.paused = chunk is not None
 
     @property
     def is_turn_started(self) -> bool:
@@ -199,7 +207,7 @@ class SessionIO:
             return
         at_ns, width_ns, ticket = handed
         lag_ns = None if due_ns is None else at_ns - due_ns
-        late = lag_ns is not None and _is_late(message, lag_ns)
+        late = lag_ns is not None and _is_late(lag_ns, message.duration_ns)
         instants = message.instants
         if delay_ns is not None and "speech_end" in instants:
             instants = {**instants, "speech_left": instants["speech_end"] - delay_ns}
@@ -237,7 +245,12 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        microphone, sent, opening, now_ns = self.microphone, False, self._opening, self._transport.now_ns
+        microphone, sent, opening, now_ns = self.microphone, bool(self._chunks), self._opening, self._transport.now_ns
+        if self.plain is not None and self.plain.offered is not None:
+            self._offered, self.plain.offered = self.plain.offered, None
+            return True
+        if self._settle_if_many():
+            return True
         was_speaking = microphone.speaking
         while (due_ns := microphone.due_ns) is not None and self._offered is None and now_ns() >= due_ns:
             if self._transport.closed is not None:
@@ -254,7 +267,7 @@ class SessionIO:
     def _try_send(self, message: ClientMessage, due_ns: int) -> None:
         """Send a chunk, or as much of it as is possible without waiting."""
         if message is self._opening and self._turn is not None:
-            self._opening = None
+            self._open_with(None)
             self._start(self._turn)  # before the send, because no instant of a turn may precede its start
         data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
         receipt = self._transport.try_send(data, stamped="speech_end" in message.instants)
@@ -265,7 +278,7 @@ class SessionIO:
         else:
             (at_ns, _, _), wire_bytes, _, _ = receipt
             lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
-            self._chunks.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, _is_late(message, lag_ns)))
+            self._chunks.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, message.duration_ns))
             self._settle_if_many()
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
@@ -342,7 +355,8 @@ class SessionIO:
         if not (self._chunks or self._sounds):
             return False
         timeline, is_woken, counted = self._timeline, False, 0
-        chunks, self._chunks, sounds, self._sounds = self._chunks, [], self._sounds, []
+        chunks, sounds, self._sounds = self._chunks[:], self._sounds, []
+        self._chunks.clear()  # not replaced, because `plain` adds to this list
         while sounds:
             continued, other = timeline.continued(sounds)
             if continued:
@@ -350,20 +364,23 @@ class SessionIO:
             if other is None:
                 break
             template, at_ns, error_ns, lag_ns, size, wire_bytes, _ = sounds[len(continued)]
-            while counted < len(chunks) and chunks[counted].at_ns < at_ns:
-                timeline.sent_chunk(*chunks[counted][1:3], late=chunks[counted].is_late)
-                counted += 1
+            earlier = [chunk for chunk in chunks[counted:] if chunk.at_ns < at_ns]
+            self._apply_chunks(earlier)
+            counted += len(earlier)
             message = ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
             event = msgspec.structs.replace(template, payload_bytes=size)
             is_woken |= self._apply((event,), message, at_ns + lag_ns, (other,))
             sounds = sounds[len(continued) + 1 :]
-        for chunk in chunks[counted:]:
-            timeline.sent_chunk(*chunk[1:3], late=chunk.is_late)
-        if chunks:
-            _, wire, audio, lags_ns, _ = zip(*chunks, strict=True)
-            self._listener.sent(sum(wire), sum(audio), lags_ns)
+        self._apply_chunks(chunks[counted:])
         self._is_woken |= is_woken
         return is_woken
+
+    def _apply_chunks(self, chunks: Sequence[SentChunk]) -> None:
+        if not chunks:
+            return
+        _, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
+        self._timeline.sent_chunks(sum(wire), sum(audio), late=sum(map(_is_late, lags_ns, durations_ns)))
+        self._listener.sent(sum(wire), sum(audio), lags_ns)
 
     def _apply_sound(self, deltas: Sequence[MatchedDelta]) -> bool:
         """Apply sound with which no reply begins or ends. Return True if the session must wake."""
@@ -470,5 +487,5 @@ class SessionIO:
                 self._timeline.apply(output_sent)
 
 
-def _is_late(chunk: ClientMessage, lag_ns: int) -> bool:
-    return lag_ns * LATE_SHARE > (chunk.duration_ns or 0)
+def _is_late(lag_ns: int, duration_ns: int | None) -> bool:
+    return lag_ns * LATE_SHARE > (duration_ns or 0)

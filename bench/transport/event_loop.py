@@ -51,8 +51,8 @@ arrived earlier than that, by up to one period."""
 class ScheduledCallback:
     __slots__ = ("call",)
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
+    def __init__(self, call: Callable[[], int | None]) -> None:
+        self.call: Callable[[], int | None] | None = call
 
     def cancel(self) -> None:
         self.call = None
@@ -88,13 +88,19 @@ class CallbackScheduler(HubLocal):
         if self._alarm is not None:
             os.close(self._alarm)
 
-    def at(self, due_ns: int, call: Callable[[], None]) -> ScheduledCallback:
-        """Schedule a callback. The event loop calls it at the instant `due_ns`, or soon after it."""
+    def at(self, due_ns: int, call: Callable[[], int | None]) -> ScheduledCallback:
+        """Schedule a callback. The event loop calls it at the instant `due_ns`, or soon after it.
+
+        If the callback returns an instant, it is scheduled again.
+        """
         tick = ScheduledCallback(call)
-        self._count += 1
-        heapq.heappush(self._ticks, (due_ns, self._count, tick))
+        self._add(due_ns, tick)
         self.pass_by(due_ns)
         return tick
+
+    def _add(self, due_ns: int, tick: ScheduledCallback) -> None:
+        self._count += 1
+        heapq.heappush(self._ticks, (due_ns, self._count, tick))
 
     def pass_by(self, due_ns: int) -> None:
         """Let the next pass be at the instant `due_ns`, or earlier."""
@@ -122,8 +128,8 @@ class CallbackScheduler(HubLocal):
         # A callback that these callbacks schedule runs in a later pass. So a callback that is always due does not stop
         # the loop.
         for tick in due:
-            if tick.call is not None:
-                self._run(tick.call)
+            if tick.call is not None and (due_ns := self._run(tick.call)) is not None:
+                self._add(due_ns, tick)
         if self.poller is not None and self.poller.due_ns < NEVER_NS:
             self._run(self.poller.poll)
         while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it
@@ -132,11 +138,12 @@ class CallbackScheduler(HubLocal):
         self._arm(min(ticks[0][0] if ticks else now_ns + IDLE_NS, poll_ns))
 
     @staticmethod
-    def _run(call: Callable[[], None]) -> None:
+    def _run(call: Callable[[], int | None]) -> int | None:
         try:
-            call()
+            return call()
         except BaseException:  # the loop would print it, and never call `_pass` again
             gevent.get_hub().handle_error(call, *sys.exc_info())
+            return None
 
 
 class Poller(HubLocal):
@@ -248,10 +255,12 @@ class Listener:
     def _schedule(self, due_ns: int) -> None:
         self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work)
 
-    def _work(self) -> None:
+    def _work(self) -> int | None:
         callbacks = self._callbacks
-        if callbacks is not None and not self._call(callbacks.on_due):
-            self._schedule(callbacks.due_ns())
+        if callbacks is None or self._call(callbacks.on_due):
+            return None
+        self._tick_ns = due_ns = callbacks.due_ns()
+        return due_ns
 
     def _call(self, work: Callable[[], bool]) -> bool:
         """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""

@@ -187,6 +187,8 @@ class ImpairedMessages:
 
     # The sender of the connection
 
+    plain = None
+
     @property
     def due_ns(self) -> int | None:
         held_ns = self._held[0].due_ns if self._held and self._half_sent is None else None

@@ -70,6 +70,26 @@ class SendReceipt(NamedTuple):
     delay_ns: int | None = None
 
 
+class SentChunk(NamedTuple):
+    """A sent chunk of audio that contains no instant.
+
+    `lag_ns` is the time from its due instant to the send at `at_ns`. `duration_ns` is the duration of its audio.
+    """
+
+    at_ns: int
+    wire_bytes: int
+    audio_bytes: int
+    lag_ns: int
+    duration_ns: int | None
+
+
+class ChunkSender(Protocol):
+    """A sender of the chunks that need no decision (`PlainChunks` of `bench.transport.fast.sending`)."""
+
+    def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
+        """Send the chunks that are due. Return the instant at which the next one is due; 0 if the session must act."""
+
+
 @dataclass(slots=True)
 class ConnectTimings:
     """The instants of connecting that were reached, and the wait for a token before connecting.
@@ -229,6 +249,10 @@ class DeltaListener(Protocol):
 
 class PacedSender(Protocol):
     """An object that sends messages at scheduled instants while a session listens."""
+
+    @property
+    def plain(self) -> ChunkSender | None:
+        """The sender of the chunks that the transport may send without `send_due`; None if there are no such chunks."""
 
     @property
     def due_ns(self) -> int | None:

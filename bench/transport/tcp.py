@@ -146,6 +146,11 @@ class TcpStream:
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
+        self.keep: Callable[[bytes, int, int], None] | None = None
+        """The function that gets a frame of plain chunks that the kernel has not accepted whole, as `ChunkSender.send`.
+
+        None if the frames of the sender are not the bytes on the wire.
+        """
         self._ticker = CallbackScheduler.of_hub()
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
@@ -222,18 +227,23 @@ class TcpStream:
         due_ns = None if self._sender is None else self._sender.due_ns
         self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
 
-    def _send_due(self) -> None:
-        """Let the sender send. The loop calls this, so it must not block."""
-        if self._take is None or self._sender is None:  # the listener is already woken
-            return
+    def _send_due(self) -> int | None:
+        """Let the sender send. Return the instant at which it is due again. The loop calls this: it must not block."""
+        sender = self._sender
+        if self._take is None or sender is None:  # the listener is already woken
+            return None
         try:
-            if self._sender.send_due():
-                self._wake(self._waiter.switch, True)
-            else:
-                self._schedule_sender()
+            if self.keep is not None and sender.plain is not None:
+                due_ns = sender.plain.send(self._fd, self._transmit.note_written, self.keep)
+                if due_ns:
+                    return due_ns
+            if not sender.send_due():
+                return sender.due_ns
+            self._wake(self._waiter.switch, True)
         # raise it in the listening session: the hub would only print it, and wake no session
         except BaseException as error:
             self._wake(self._waiter.throw, error)
+        return None
 
     def _join_poller(self, polled: bool) -> None:
         """Let the poller poll the socket if `polled` is True and there is a poller.
@@ -403,6 +413,11 @@ class TcpStream:
         self._unsent = unsent if send_time is None else None
         return send_time
 
+    def keep_rest(self, data: bytes, error: int) -> None:
+        """Keep data that a sender could not send, because of this error unless it is 0, for `flush`."""
+        self._send_failure = self._send_failure or error
+        self._unsent = UnsentBytes(data, stamped=False)
+
     def flush(self) -> SendTime:
         send_time, self._finished = self._finished, None
         if self._unsent is not None:
@@ -465,7 +480,7 @@ class TcpStream:
         self._watch.stop(self._fd)
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
-        self._sender = self._tick = None  # the listener may hold a reference to this connection
+        self._sender = self._tick = self.keep = None  # they may hold a reference to this connection
         self.sieve = Sieve()
         self._held.clear()
         self._reader.close()

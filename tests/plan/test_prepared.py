@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ from bench.services.openai.dialect import FORMATS, GA
 from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_NARROW_TRACK, GA_TRACK
 from bench.services.registry import DIALECTS
-from bench.session.microphone import Microphone
+from bench.transport.fast import _sending_interpreted, sending
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
@@ -529,7 +530,7 @@ def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
     return ClientMessage(MessageKind.APPEND, name, b"", round(duration_ms * MS))
 
 
-def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
+def taken(microphone: sending.Microphone, count: int) -> list[tuple[str, float]]:
     """Take the next chunks. Return the name of each chunk, and the time in ms after the opening at which it is due."""
     return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.pop_due() for _ in range(count))]
 
@@ -549,12 +550,16 @@ COURSES: dict[str, tuple[list[ClientMessage], int, list[ClientMessage], list[Cli
 }  # fmt: skip
 
 
+EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], ids=["C", "Python"])
+
+
+@EACH_SENDING
 @pytest.mark.parametrize(("between", "before", "speech", "after", "hushed", "chunks"), COURSES.values(), ids=COURSES)
 def test_an_open_microphone_records_without_gaps(
-    between: list[ClientMessage], before: int, speech: list[ClientMessage], after: list[ClientMessage],
-    hushed: int | None, chunks: list[tuple[str, float]],
+    kind: ModuleType, between: list[ClientMessage], before: int, speech: list[ClientMessage],
+    after: list[ClientMessage], hushed: int | None, chunks: list[tuple[str, float]],
 ) -> None:  # fmt: skip
-    microphone = Microphone(between)
+    microphone = kind.Microphone(between)
     microphone.open(AT_NS)
     taken(microphone, before)
     if speech:
@@ -575,13 +580,15 @@ CHUNKS = st.lists(
 )
 
 
+@EACH_SENDING
 @thorough
 @given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))
 def test_the_microphone_does_not_drift_over_any_number_of_turns(
+    kind: ModuleType,
     between: list[ClientMessage],
     turns: list[tuple[int, list[ClientMessage], list[ClientMessage], int]],
 ) -> None:
-    microphone, sent_ns = Microphone(between), AT_NS
+    microphone, sent_ns = kind.Microphone(between), AT_NS
     microphone.open(AT_NS)
     for pause, speech, after, hushed_after in turns:
         for _ in range(pause):

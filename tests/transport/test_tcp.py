@@ -689,6 +689,8 @@ def test_an_error_raised_while_taking_a_read_is_propagated_to_the_listener(linke
 class Pacing:
     """A paced sender. It sends a letter every 2 ms, and wakes the listener after the last letter."""
 
+    plain = None
+
     def __init__(self, stream: ByteStream, letters: str) -> None:
         self._stream, self._left = stream, list(letters)
         self.due_ns: int | None = monotonic_ns()

@@ -1,9 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Sending in C: frames of a WebSocket client, and writes to a socket. `_sending_interpreted.py` has the same functions."""
+"""Sending in C: frames of a WebSocket client, writes to a socket, and the microphone, whose chunks are sent in time.
+
+`_sending_interpreted.py` has the same functions and classes.
+"""
 
 import os
+from errno import EAGAIN, EINTR
 
-from bench.wire.dialect import BinaryMessage
+from bench.transport.interface import SentChunk
+from bench.wire.dialect import BinaryMessage, MessageKind
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -108,3 +113,140 @@ def send_at_once(int fd, data):
     error = errno
     PyBuffer_Release(&view)
     return before_ns, read_clock() - before_ns, count if count >= 0 else -error
+
+
+cdef enum:
+    NOTHING = -1  # the instant of a microphone that is closed, or has nothing to record
+
+cdef object APPEND = MessageKind.APPEND
+
+
+cdef class Microphone:
+    """The schedule of audio chunks. While no one speaks, an open microphone loops `silence_chunks`.
+
+    A chunk is due when its last sample has been recorded. Each due instant follows from the one before, so there is no
+    drift. A microphone that is open between turns records silence (or noise) there; any other records only speech.
+    """
+
+    cdef object between
+    cdef Py_ssize_t position
+    cdef list speech  # in reverse order
+    cdef long long recorded_ns, next_ns
+
+    def __init__(self, silence_chunks=()):
+        self.between, self.position, self.speech = silence_chunks, 0, []
+        self.recorded_ns = self.next_ns = NOTHING
+
+    @property
+    def due_ns(self):
+        """The instant at which the next chunk is due; None while there is nothing to record."""
+        return None if self.next_ns == NOTHING else self.next_ns
+
+    @property
+    def speaking(self):
+        return bool(self.speech)
+
+    def open(self, long long now_ns):
+        self.recorded_ns = now_ns
+        self.plan()
+
+    def align(self, long long at_ns):
+        """Delay an open microphone by less than a chunk, so that a chunk begins at an instant in the future."""
+        if self.recorded_ns != NOTHING and self.next_ns != NOTHING:
+            self.recorded_ns += (at_ns - self.recorded_ns) % (self.next_ns - self.recorded_ns)
+            self.plan()
+
+    def speak(self, speech, silence_chunks):
+        """Record speech next; if the microphone is already open, after the chunk in progress."""
+        cdef list chunks = list(speech)
+        if self.between:
+            chunks = [self.between[self.position], *chunks]
+            self.between, self.position = silence_chunks, 0
+        self.speech[:0] = chunks[::-1]
+        self.plan()
+
+    def stop_speech(self):
+        self.speech.clear()
+        self.plan()
+
+    def pop_due(self):
+        """Record the next chunk. Return (chunk, instant at which it is due)."""
+        assert self.next_ns != NOTHING, "nothing is recorded"
+        cdef long long due_ns = self.next_ns
+        chunk = self.next_chunk()
+        self.advance()
+        return chunk, due_ns
+
+    cdef object next_chunk(self):
+        return self.speech[len(self.speech) - 1] if self.speech else self.between[self.position]
+
+    cdef int advance(self) except -1:
+        # from its due instant, not from now, so that the schedule does not drift
+        self.recorded_ns = self.next_ns
+        if self.speech:
+            self.speech.pop()
+        else:
+            self.position = (self.position + 1) % len(self.between)
+        self.plan()
+        return 0
+
+    cdef int plan(self) except -1:
+        if self.recorded_ns == NOTHING or not (self.speech or self.between):
+            self.next_ns = NOTHING
+            return 0
+        duration_ns = self.next_chunk().duration_ns
+        assert duration_ns is not None, "only audio is recorded"
+        self.next_ns = self.recorded_ns + <long long>duration_ns
+        return 0
+
+
+cdef class PlainChunks:
+    """The chunks of a microphone that are sent without a decision of their session.
+
+    They contain no instant, and no change between speech and silence follows them. `encode` is the function of the
+    dialect's codec; None without a codec. The session takes the chunks in `sent`, at most `most` at a time.
+    """
+
+    cdef Microphone microphone
+    cdef object encode
+    cdef list sent
+    cdef Py_ssize_t most
+    cdef public object offered
+    cdef public bint paused
+
+    def __init__(self, Microphone microphone, encode, list sent, Py_ssize_t most):
+        self.microphone, self.encode, self.sent, self.most = microphone, encode, sent, most
+        self.offered, self.paused = None, False
+
+    def send(self, int fd, note_written, keep):
+        """Send the chunks that are due. Return the instant at which the next one is due.
+
+        Return 0 if the session must act, as it must for each chunk while `paused` is True. If the kernel does not
+        accept all of a chunk, `offered` is (chunk, instant at which it was due), and `keep` gets the frame, the number
+        of accepted bytes, and the number of the error.
+        """
+        cdef Microphone microphone = self.microphone
+        cdef long long due_ns, before_ns, width_ns
+        cdef ssize_t count, size
+        while not self.paused and len(self.sent) < self.most:
+            due_ns = microphone.next_ns
+            if due_ns == NOTHING:
+                return 0
+            if read_clock() < due_ns:
+                return due_ns
+            chunk = microphone.next_chunk()
+            if chunk.instants or len(microphone.speech) == 1:
+                return 0
+            data = chunk.data
+            frame = masked_frame(data if self.encode is None else self.encode(APPEND, data))
+            microphone.advance()
+            before_ns, width_ns, count = send_at_once(fd, frame)
+            size = len(frame)
+            if count > 0:
+                note_written(count)
+            if count != size:
+                self.offered = chunk, due_ns
+                keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                return 0
+            self.sent.append(SentChunk(before_ns, size, chunk.audio_bytes, before_ns - due_ns, chunk.duration_ns))
+        return 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from errno import EAGAIN, EINTR
 
 from bench.base.clock import monotonic_ns
 from bench.transport import parser
+from bench.transport.interface import SentChunk
+from bench.wire.dialect import ClientMessage, MessageKind
 
 
 def masked_frame(payload: bytes, mask: bytes | None = None) -> bytes:
@@ -20,3 +24,105 @@ def send_at_once(fd: int, data: bytes) -> tuple[int, int, int]:
     except OSError as error:
         count = -(error.errno or 0)
     return before_ns, monotonic_ns() - before_ns, count
+
+
+class Microphone:
+    def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
+        self._between, self._position = silence_chunks, 0
+        """The chunks that are recorded while no one speaks, and the index of the next one."""
+        self._speech: list[ClientMessage] = []
+        """Speech that is not recorded yet, in reverse order."""
+        self._recorded_ns: int | None = None
+        """The instant up to which the microphone has recorded; None while it is closed."""
+        self.due_ns: int | None = None
+        """The instant at which the next chunk is due; None while there is nothing to record."""
+
+    def open(self, now_ns: int) -> None:
+        self._recorded_ns = now_ns
+        self._plan()
+
+    def align(self, at_ns: int) -> None:
+        if self._recorded_ns is not None and self.due_ns is not None:
+            self._recorded_ns += (at_ns - self._recorded_ns) % (self.due_ns - self._recorded_ns)
+            self._plan()
+
+    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
+        chunks = list(speech)
+        if self._between:
+            chunks = [self._between[self._position], *chunks]
+            self._between, self._position = silence_chunks, 0
+        self._speech[:0] = reversed(chunks)
+        self._plan()
+
+    def stop_speech(self) -> None:
+        self._speech.clear()
+        self._plan()
+
+    @property
+    def speaking(self) -> bool:
+        return bool(self._speech)
+
+    def pop_due(self) -> tuple[ClientMessage, int]:
+        due_ns = self.due_ns
+        assert due_ns is not None, "nothing is recorded"
+        # from its due instant, not from now, so that the schedule does not drift
+        self._recorded_ns = due_ns
+        chunk = self.next_chunk
+        if self._speech:
+            self._speech.pop()
+        else:
+            self._position = (self._position + 1) % len(self._between)
+        self._plan()
+        return chunk, due_ns
+
+    @property
+    def next_chunk(self) -> ClientMessage:
+        return self._speech[-1] if self._speech else self._between[self._position]
+
+    @property
+    def is_last_of_speech(self) -> bool:
+        return len(self._speech) == 1
+
+    def _plan(self) -> None:
+        if self._recorded_ns is None or not (self._speech or self._between):
+            self.due_ns = None
+            return
+        duration_ns = self.next_chunk.duration_ns
+        assert duration_ns is not None, "only audio is recorded"
+        self.due_ns = self._recorded_ns + duration_ns
+
+
+class PlainChunks:
+    def __init__(
+        self,
+        microphone: Microphone,
+        encode: Callable[[MessageKind, bytes], bytes] | None,
+        sent: list[SentChunk],
+        most: int,
+    ) -> None:
+        self._microphone, self._encode, self._sent, self._most = microphone, encode, sent, most
+        self.offered: tuple[ClientMessage, int] | None = None
+        self.paused = False
+
+    def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
+        microphone = self._microphone
+        while not self.paused and len(self._sent) < self._most:
+            if microphone.due_ns is None:
+                return 0
+            if monotonic_ns() < microphone.due_ns:
+                return microphone.due_ns
+            chunk = microphone.next_chunk
+            if chunk.instants or microphone.is_last_of_speech:
+                return 0
+            data = chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
+            frame, (_, due_ns) = masked_frame(data), microphone.pop_due()
+            before_ns, _, count = send_at_once(fd, frame)
+            if count > 0:
+                note_written(count)
+            if count != len(frame):
+                self.offered = chunk, due_ns
+                keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                return 0
+            lag_ns = before_ns - due_ns
+            self._sent.append(SentChunk(before_ns, len(frame), chunk.audio_bytes, lag_ns, chunk.duration_ns))
+        return 0

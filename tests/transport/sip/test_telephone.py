@@ -285,6 +285,8 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
 
 def test_a_paced_sender_sends_while_the_session_listens() -> None:
     class Pacer:
+        plain = None
+
         def __init__(self, call: TelephoneCall) -> None:
             self._call, self.due_ns = call, monotonic_ns()
 

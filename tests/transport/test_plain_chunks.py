@@ -1,0 +1,181 @@
+"""The chunks that the compiled code sends without a decision of their session, and the same in Python."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.base.clock import monotonic_ns
+from bench.transport.fast import _sending_interpreted, sending
+from bench.transport.interface import SentChunk
+from bench.transport.parser import MASK_BYTES, frame_bytes
+from bench.wire.dialect import ClientMessage, MessageKind
+from tests.examples import thorough
+
+EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], ids=["C", "Python"])
+DUE_NS, LATER_NS = 1_000_000, 3_600_000_000_000
+MOST = 16
+CHUNK = st.tuples(st.sampled_from([0, 3, 125, 126, 800]), st.booleans(), st.sampled_from([1, 1, 1, LATER_NS]))
+"""The size of a chunk, whether it contains an instant, and its duration in ns."""
+CHUNKS = st.lists(CHUNK, max_size=24)
+
+
+def chunk(size: int, has_instant: bool = False, duration_ns: int = 1) -> ClientMessage:
+    data = bytes(place % 251 for place in range(size))
+    return ClientMessage(
+        MessageKind.APPEND, "x", data, duration_ns, size, instants={"speech_end": 0} if has_instant else {}
+    )
+
+
+class Rest(NamedTuple):
+    """What `keep` received."""
+
+    frame: bytes
+    sent_bytes: int
+    error: int
+
+
+class Line:
+    """A microphone whose chunks were due a millisecond ago, and a connected socket."""
+
+    def __init__(
+        self, kind: ModuleType, ours: socket.socket, speech: Sequence[ClientMessage], silence: Sequence[ClientMessage]
+    ) -> None:
+        self.microphone = kind.Microphone(silence)
+        self.sent: list[SentChunk] = []
+        self.plain = kind.PlainChunks(self.microphone, None, self.sent, MOST)
+        self.written, self.rests = 0, list[Rest]()
+        self._fd = ours.fileno()
+        if speech:
+            self.microphone.speak(speech, silence)
+        self.start_ns = monotonic_ns() - DUE_NS
+        self.microphone.open(self.start_ns)
+
+    def send(self) -> int:
+        return int(self.plain.send(self._fd, self._note_written, lambda *rest: self.rests.append(Rest(*rest))))
+
+    def _note_written(self, count: int) -> None:
+        self.written += count
+
+
+@contextmanager
+def linked(
+    kind: ModuleType, speech: Sequence[ClientMessage], silence: Sequence[ClientMessage] = ()
+) -> Iterator[tuple[Line, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        yield Line(kind, ours, speech, silence), theirs
+
+
+def payloads(wire: bytes) -> Iterator[bytes]:
+    while wire:
+        size, header = wire[1] & 0x7F, 2
+        if size == 126:
+            size, header = int.from_bytes(wire[2:4], "big"), 4
+        mask, wire = wire[header : header + MASK_BYTES], wire[header + MASK_BYTES :]
+        yield bytes(byte ^ mask[place % MASK_BYTES] for place, byte in enumerate(wire[:size]))
+        wire = wire[size:]
+
+
+@EACH_SENDING
+@thorough
+@given(speech=CHUNKS, silence=CHUNKS)
+def test_chunks_are_sent_until_one_needs_a_decision_or_is_not_due(
+    kind: ModuleType, speech: list[tuple[int, bool, int]], silence: list[tuple[int, bool, int]]
+) -> None:
+    spoken, between = [chunk(*values) for values in speech], [chunk(*values) for values in silence]
+    with linked(kind, spoken, between) as (line, theirs):
+        # a closed microphone that gets speech finishes the silence in progress first
+        order = [*between[:1], *spoken] if between and spoken else spoken
+        expected, at_ns, result = list[ClientMessage](), line.start_ns, 0
+        while len(expected) < MOST:
+            place = len(expected)
+            if place >= len(order) and not between:
+                break
+            following = order[place] if place < len(order) else between[(place - len(order)) % len(between)]
+            if at_ns + (following.duration_ns or 0) > monotonic_ns():
+                result = at_ns + (following.duration_ns or 0)
+                break
+            if following.instants or place == len(order) - 1:
+                break
+            at_ns += following.duration_ns or 0
+            expected.append(following)
+
+        assert line.send() == result
+        assert [sent[1:3] for sent in line.sent] == [
+            (frame_bytes(len(sent.data)) + MASK_BYTES, sent.audio_bytes) for sent in expected
+        ]
+        assert all(sent.lag_ns > 0 and sent.at_ns - sent.lag_ns > line.start_ns for sent in line.sent)
+        assert line.written == sum(sent.wire_bytes for sent in line.sent)
+        assert list(payloads(theirs.recv(1 << 20) if expected else b"")) == [sent.data for sent in expected]
+        assert line.microphone.due_ns is None or line.microphone.due_ns > at_ns
+
+
+@EACH_SENDING
+def test_the_rest_of_a_frame_that_the_kernel_does_not_accept_is_given_back_once(kind: ModuleType) -> None:
+    silence = [chunk(60_000)]
+    with linked(kind, (), silence) as (line, theirs):
+        while not line.rests:
+            assert line.send() == 0
+            line.sent.clear()
+        (rest,) = line.rests
+        theirs.settimeout(0)
+        wire = b"".join(iter(lambda: _received(theirs), b""))
+
+        assert rest.error == 0
+        assert line.plain.offered[0] is silence[0]
+        assert set(payloads(wire + rest.frame[rest.sent_bytes :])) == {silence[0].data}
+        assert line.written == len(wire)
+
+
+def _received(theirs: socket.socket) -> bytes:
+    try:
+        return theirs.recv(1 << 20)
+    except BlockingIOError:
+        return b""
+
+
+@EACH_SENDING
+def test_the_error_of_a_send_is_given_back_with_the_whole_frame(kind: ModuleType) -> None:
+    with linked(kind, (), [chunk(100)]) as (line, theirs):
+        theirs.close()
+
+        assert line.send() == 0
+        assert line.rests[0][1:] == (0, errno.EPIPE)
+        assert next(payloads(line.rests[0].frame)) == chunk(100).data
+
+
+@EACH_SENDING
+def test_a_pause_leaves_each_chunk_to_the_session(kind: ModuleType) -> None:
+    with linked(kind, (), [chunk(100)]) as (line, _):
+        line.plain.paused = True
+
+        assert line.send() == 0
+        assert not line.sent
+
+
+@EACH_SENDING
+def test_the_codec_of_a_call_encodes_each_chunk_once(kind: ModuleType) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        encoded: list[bytes] = []
+
+        def encode(_: MessageKind, data: bytes) -> bytes:
+            encoded.append(data)
+            return b"%d" % len(encoded)
+
+        microphone = kind.Microphone([chunk(10)])
+        microphone.open(monotonic_ns() - DUE_NS)
+        kind.PlainChunks(microphone, encode, [], 3).send(ours.fileno(), lambda _: None, lambda *_: None)
+
+        assert list(payloads(theirs.recv(1_000))) == [b"1", b"2", b"3"]
+        assert encoded == [chunk(10).data] * 3
