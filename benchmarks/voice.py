@@ -40,23 +40,28 @@ TURN = f"  - audio: {AUDIO / 'opening_hours.wav'}\n"
 
 
 class Kind(NamedTuple):
-    """A kind of call: the dialect, the simulator's service, the script, and whether TLS (SRTP by telephone) is used."""
+    """A kind of call: the dialect, the simulator's service, the script, options, and whether the service has TLS."""
 
     dialect: str
     service: str
     script: str
-    is_encrypted: bool = False
+    options: Sequence[str] = ()
+    has_tls: bool = False
 
 
 def _voice(chunk_ms: int, *, tls: bool = False) -> Kind:
-    return Kind("ga", "ga", VOICE + TURN.replace("\n", f"\n    chunk_ms: {chunk_ms}\n") * TURNS, tls)
+    return Kind("ga", "ga", VOICE + TURN.replace("\n", f"\n    chunk_ms: {chunk_ms}\n") * TURNS, has_tls=tls)
 
 
 KINDS: Mapping[str, Kind] = {
     **{f"voice-{chunk_ms}": _voice(chunk_ms) for chunk_ms in (20, 40, 100)},
     **{f"voice-{chunk_ms}-tls": _voice(chunk_ms, tls=True) for chunk_ms in (20, 40, 100)},
     **{name: Kind(name, f"agent_{name}", AGENT + TURN * TURNS) for name in ("twilio", "acs", "pcm", "sip")},
-    "srtp": Kind("sip", "agent_sip", AGENT + TURN * TURNS, is_encrypted=True),
+    "srtp": Kind("sip", "agent_sip", AGENT + TURN * TURNS, ("--srtp", "required")),
+    **{
+        f"webrtc-{codec}": Kind("ga", "openai", VOICE + TURN * TURNS, ("--transport", "webrtc", "--codec", codec))
+        for codec in ("PCMU", "opus")
+    },
 }
 
 
@@ -75,12 +80,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         folder = Path(scratch)
         (folder / "profile.yaml").write_text(PROFILE, encoding="utf-8")
         (folder / "call.yaml").write_text(kind.script, encoding="utf-8")
-        is_telephone = kind.service == "agent_sip"
-        served = [
-            "--profile",
-            str(folder / "profile.yaml"),
-            *(["--tls"] if kind.is_encrypted and not is_telephone else []),
-        ]
+        served = ["--profile", str(folder / "profile.yaml"), *(["--tls"] if kind.has_tls else [])]
         with pinned_to(where.simulator), running_simulator(*served) as ready:
             profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
             command = [sys.executable, "-P", *profiled, "-m", "bench.load.run_files", str(folder / "call.yaml")]
@@ -92,7 +92,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
                 str(folder / "runs"),
                 *(["--ca-file", str(ready.ca)] if ready.ca else []),
             ]
-            command += ["--srtp", "required"] if is_telephone and kind.is_encrypted else []
+            command += kind.options
             with patch.dict(os.environ, PYTHONPATH=str(tree)):
                 seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         (run,) = (folder / "runs").iterdir()

@@ -309,7 +309,7 @@ class Timeline:
         the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
-        if turn is None or self._dialect.has_track or turn.turn_source is SOUND or not self.turns.is_answering:
+        if turn is None or turn.turn_source is SOUND or not self.turns.is_answering:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
             return False

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -45,6 +46,14 @@ DECISIVE = frozenset(
     )
 )
 """The events after which the session may have work to do although the turn continues."""
+
+
+class TrackFrame(NamedTuple):
+    """A received frame of a track: its event, if the audio belongs to a reply, and the instant of its handling."""
+
+    event: ServerEvent | None
+    message: ReceivedMessage
+    handled_ns: int
 
 
 class SessionListener(Protocol):
@@ -116,12 +125,15 @@ class SessionIO:
         """The instant before which no turn may begin, because the service asked for a pause."""
         self._chunks: list[SentChunk] = []
         self._sounds: list[MatchedDelta] = []
-        """The sent chunks, and the received sound, that the timeline and the listener have not received yet."""
+        self._frames: list[TrackFrame] = []
+        """The sent chunks, the received sound, and the received frames of a track next to events that the timeline and
+        the listener have not received yet."""
         self._is_woken = False
         """True if something that was deferred, and is applied now, wakes the session."""
         self._is_logged = transport.keeps_texts
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
+        self._defers_frames = script.dialect.has_track and not (self._may_defer or self._is_logged)
         encode = None if self._codec is None else self._codec.encode
         is_plain = not (self._is_logged or self._asks_late)
         self.plain = PlainChunks(self.microphone, encode, self._chunks, MANY) if is_plain else None
@@ -336,25 +348,32 @@ class SessionIO:
             self._transport.add_template(message, events[0], is_sound=True)
             self._sounds.append(sound)
             return self._settle_if_many()
+        if self._defers_frames and self._for_turn and message.arrival.is_kernel and type(message.data) is BinaryMessage:
+            event = events[0] if events else None
+            if event is None or (self._matches and self._timeline.may_match(event)):
+                self._frames.append(TrackFrame(event, message, handled_ns))
+                return self._settle_if_many()
         is_woken = self._settle()
         return self._apply(events, message, handled_ns) or is_woken
 
     def _settle_if_many(self) -> bool:
         """Apply what is deferred if there is much of it, or if it is old. Return True if the session must wake."""
-        sounds = self._sounds
-        is_old = sounds and sounds[-1].at_ns - sounds[0].at_ns >= DEFERRED_NS
-        return bool(is_old or len(sounds) + len(self._chunks) >= MANY) and self._settle()
+        sounds, frames = self._sounds, self._frames
+        is_old = bool(sounds) and sounds[-1].at_ns - sounds[0].at_ns >= DEFERRED_NS
+        if frames and frames[-1].message.arrival.at_ns - frames[0].message.arrival.at_ns >= DEFERRED_NS:
+            is_old = True
+        return (is_old or len(sounds) + len(frames) + len(self._chunks) >= MANY) and self._settle()
 
     def _settle(self) -> bool:
-        """Apply what is deferred: sent chunks and received sound. Return True if the session must wake.
+        """Apply what is deferred: sent chunks, sound and frames. Return True if the session must wake.
 
         The work takes a third of the time if it is done for several messages at once.
         """
         if self._may_defer:
             self._sounds += self._transport.take_deltas()
-        if not (self._chunks or self._sounds):
+        if not (self._chunks or self._sounds or self._frames):
             return False
-        timeline, is_woken, counted = self._timeline, False, 0
+        timeline, is_woken, counted = self._timeline, self._apply_frames(), 0
         chunks, sounds, self._sounds = self._chunks[:], self._sounds, []
         self._chunks.clear()  # not replaced, because `plain` adds to this list
         while sounds:
@@ -374,6 +393,30 @@ class SessionIO:
         self._apply_chunks(chunks[counted:])
         self._is_woken |= is_woken
         return is_woken
+
+    def _apply_frames(self) -> bool:
+        """Apply the frames of a track, together if they belong to the same reply. Return True if the session must wake.
+
+        Frames between replies are silent, and are only counted.
+        """
+        frames, self._frames = self._frames, []
+        for is_silent, several in groupby(frames, lambda frame: frame.event is None):
+            if is_silent:
+                messages = [message for _, message, _ in several]
+                size = sum(message.wire_bytes for message in messages)
+                self._timeline.received((), messages[-1]._replace(wire_bytes=size))
+            else:
+                deltas = [
+                    MatchedDelta(event, at_ns, error_ns, handled_ns - at_ns, event.payload_bytes, wire_bytes, b"")
+                    for event, (_, (at_ns, error_ns, _), wire_bytes), handled_ns in several
+                    if event is not None
+                ]
+                self._timeline.received_deltas(deltas)
+                self._listener.received_deltas(deltas)
+        for event, message, handled_ns in frames:
+            if event is None:
+                self._listener.received((), message, handled_ns)
+        return bool(frames) and self._is_wake_due()
 
     def _apply_chunks(self, chunks: Sequence[SentChunk]) -> None:
         if not chunks:
