@@ -203,6 +203,9 @@ class Listener:
         self._watchers = [
             (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
         ]
+        self._poller = Poller.of_hub() if sys.platform == "linux" else None  # Linux has epoll
+        self._polled: list[int] = []
+        """The files that the poller polls for this wait."""
         self._waiter: Any = None
         self._callbacks: Callbacks | None = None
         """The callbacks of the greenlet that listens; None after it was woken, so that they form no reference cycle."""
@@ -217,19 +220,27 @@ class Listener:
         due_ns: Callable[[], int],
         on_due: Callable[[], bool],
         unwatched: DatagramSocket | None = None,
+        *,
+        polled: bool = False,
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
         `due_ns` returns. This instant may become earlier when a socket is read. The callbacks must not block. Their
-        exceptions, and the errors of `wake`, are raised here.
+        exceptions, and the errors of `wake`, are raised here. `polled` is True if the sockets may be polled only every
+        few milliseconds.
         """
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
         self._callbacks = Callbacks(on_readable, due_ns, on_due)
         for sock, watcher in self._watchers:
-            if sock is not unwatched:
+            if sock is unwatched:
+                continue
+            if polled and self._poller is not None:
+                self._polled.append(sock.fileno())
+                self._poller.add(sock.fileno(), partial(self._on_poll, sock))
+            else:
                 watcher.start(self._readable, sock)
         self._schedule(due_ns())
         timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
@@ -239,10 +250,18 @@ class Listener:
         finally:
             self._callbacks = self._waiter = None
             timer.close()
-            for _, watcher in self._watchers:
-                watcher.stop()
+            self._stop_watching()
             if self._tick is not None:
                 self._tick.cancel()
+
+    def _stop_watching(self) -> None:
+        for _, watcher in self._watchers:
+            watcher.stop()
+        while self._polled and self._poller is not None:
+            self._poller.remove(self._polled.pop())
+
+    def _on_poll(self, sock: DatagramSocket, _: int) -> None:
+        self._readable(sock)
 
     def _readable(self, sock: DatagramSocket) -> None:
         callbacks = self._callbacks
@@ -284,5 +303,6 @@ class Listener:
             self._hub.loop.run_callback(self._waiter.throw, error)
 
     def close(self) -> None:
+        self._stop_watching()
         for _, watcher in self._watchers:
             watcher.close()

@@ -373,7 +373,8 @@ class WebRtcCall(TrackTransport):
                     return sender.send_due() or is_woken
                 return is_woken
 
-            self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+            # each packet has its own timestamp
+            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, polled=True)
         finally:
             self._on_message = None
 
