@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The reading of datagrams in C, many in one call. `_datagrams_interpreted.py` does the same without a compiler."""
+"""Datagrams in C: many are read in one call. `_datagrams_interpreted.py` does the same without a compiler."""
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport errno
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EINTR, EIO, errno
 from libc.string cimport memcmp, memset
 
-from bench.base.clock import Arrival
+from bench.base.clock import Arrival, SendTime
 
 include "fast/stamps.pxi"
 
@@ -14,6 +14,9 @@ cdef extern from "<sys/socket.h>" nogil:
     cdef struct sockaddr:
         unsigned short sa_family
     int AF_INET, AF_INET6
+    ssize_t c_sendto "sendto"(
+        int fd, const void *data, size_t size, int flags, const sockaddr *destination, socklen_t length
+    )
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:
@@ -28,10 +31,13 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int sin6_flowinfo, sin6_scope_id
         in6_addr sin6_addr
     unsigned short ntohs(unsigned short number)
+    unsigned short htons(unsigned short number)
+    unsigned int htonl(unsigned int number)
     unsigned int ntohl(unsigned int number)
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
+    int inet_pton(int family, const char *text, void *address)
 
 cdef extern from *:
     """
@@ -62,6 +68,18 @@ cdef iovec VECTORS[HANDFUL]
 cdef mmsghdr MESSAGES[HANDFUL]
 """The buffers of all sockets. No other reader runs before their content is copied."""
 
+
+cdef void make_room(int place) noexcept:
+    """Let a message have the sizes of its buffers, because the kernel has replaced them by those of a datagram."""
+    VECTORS[place].iov_base, VECTORS[place].iov_len = DATA[place], MAX_DATAGRAM_BYTES
+    MESSAGES[place].msg_hdr.msg_name, MESSAGES[place].msg_hdr.msg_namelen = NAMES[place], NAME_BYTES
+    MESSAGES[place].msg_hdr.msg_iov, MESSAGES[place].msg_hdr.msg_iovlen = &VECTORS[place], 1
+    MESSAGES[place].msg_hdr.msg_control, MESSAGES[place].msg_hdr.msg_controllen = CONTROL[place], CONTROL_BYTES
+
+
+cdef int number
+for number in range(HANDFUL):
+    make_room(number)
 
 cdef object address_of(const char *name):
     """Return an address as the socket module has it."""
@@ -100,12 +118,6 @@ cdef class DatagramReader:
         cdef socklen_t size
         cdef long long at_ns, now_ns
         cdef list datagrams = []
-        for place in range(most):
-            VECTORS[place].iov_base, VECTORS[place].iov_len = DATA[place], MAX_DATAGRAM_BYTES
-            MESSAGES[place].msg_hdr.msg_name, MESSAGES[place].msg_hdr.msg_namelen = NAMES[place], NAME_BYTES
-            MESSAGES[place].msg_hdr.msg_iov, MESSAGES[place].msg_hdr.msg_iovlen = &VECTORS[place], 1
-            MESSAGES[place].msg_hdr.msg_control = CONTROL[place]
-            MESSAGES[place].msg_hdr.msg_controllen = CONTROL_BYTES
         count = receive_several(self.fd, MESSAGES, most)
         if count < 0:
             return datagrams, errno
@@ -124,4 +136,66 @@ cdef class DatagramReader:
             datagrams.append((
                 PyBytes_FromStringAndSize(<const char *>DATA[place], MESSAGES[place].msg_len), self.last_address, arrival
             ))
+            make_room(place)
         return datagrams, 0
+
+
+cdef class DatagramWriter:
+    """The writer of a UDP socket that never blocks. It converts an address only if it is not that of the last datagram."""
+
+    cdef object sock, last
+    cdef int fd, family
+    cdef socklen_t length
+    cdef char name[NAME_BYTES]
+    """The address `last`, as the kernel has it."""
+
+    def __init__(self, sock):
+        self.sock, self.last, self.fd, self.family = sock, None, sock.fileno(), sock.family
+
+    def close(self):
+        """Stop sending, because another socket may soon have the same file number."""
+        self.fd = -1
+
+    cdef bint find(self, destination) except -1:
+        """Convert an address. Return False if it is not an IP address with a port, or if it has a zone."""
+        cdef sockaddr_in *four = <sockaddr_in *>self.name
+        cdef sockaddr_in6 *six = <sockaddr_in6 *>self.name
+        cdef int is_address
+        host, port = destination[:2]
+        if not (isinstance(host, str) and host.isascii() and isinstance(port, int) and 0 <= port <= 0xFFFF):
+            return False
+        text = (<str>host).encode()
+        self.last = None
+        memset(self.name, 0, NAME_BYTES)
+        if self.family == AF_INET:
+            self.length, four.sin_family, four.sin_port = sizeof(sockaddr_in), AF_INET, htons(port)
+            is_address = inet_pton(AF_INET, PyBytes_AS_STRING(text), &four.sin_addr)
+        else:
+            self.length, six.sin6_family, six.sin6_port = sizeof(sockaddr_in6), AF_INET6, htons(port)
+            is_address = inet_pton(AF_INET6, PyBytes_AS_STRING(text), &six.sin6_addr)
+            if len(destination) == 4:
+                six.sin6_flowinfo, six.sin6_scope_id = htonl(destination[2]), destination[3]
+        if is_address != 1:
+            return False
+        self.last = destination
+        return True
+
+    def send(self, bytes data, destination):
+        """Send a datagram. Return its `SendTime`, or the number of the error with which the kernel refused it."""
+        cdef long long before_ns
+        cdef ssize_t sent = -1
+        if destination is not self.last and not self.find(destination):
+            before_ns = read_clock(CLOCK_MONOTONIC)
+            try:
+                self.sock.sendto(data, destination)
+            except OSError as error:
+                return error.errno or EIO
+            return new_tuple(SendTime, (before_ns, read_clock(CLOCK_MONOTONIC) - before_ns, 0))
+        before_ns = read_clock(CLOCK_MONOTONIC)
+        while sent < 0:
+            sent = c_sendto(
+                self.fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), 0, <const sockaddr *>self.name, self.length
+            )
+            if sent < 0 and errno != EINTR:
+                return errno
+        return new_tuple(SendTime, (before_ns, read_clock(CLOCK_MONOTONIC) - before_ns, 0))

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import Any
 
-from bench.base.clock import ANCILLARY_BYTES, Arrival, arrival_ns, monotonic_ns
+from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, monotonic_ns
 
 MAX_DATAGRAM_BYTES = 65_535
 HANDFUL = 64
@@ -31,3 +31,19 @@ class DatagramReader:
             arrival = Arrival(now_ns, now_ns - empty_ns, is_kernel=False) if at_ns is None else Arrival(at_ns)
             datagrams.append((data, source, arrival))
         return datagrams, 0
+
+
+class DatagramWriter:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def close(self) -> None:
+        """Do nothing: the socket itself knows that it is closed."""
+
+    def send(self, data: bytes, destination: tuple[Any, ...]) -> SendTime | int:
+        before_ns = monotonic_ns()
+        try:
+            self._sock.sendto(data, destination)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return SendTime(before_ns, monotonic_ns() - before_ns)

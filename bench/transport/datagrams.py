@@ -19,11 +19,11 @@ from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
 try:
-    from bench.transport._datagrams import DatagramReader
+    from bench.transport._datagrams import DatagramReader, DatagramWriter
 except ModuleNotFoundError as missing:
     if missing.name != "bench.transport._datagrams":  # as in `bench.wire.audio`
         raise
-    from bench.transport._datagrams_interpreted import DatagramReader  # type: ignore[assignment]
+    from bench.transport._datagrams_interpreted import DatagramReader, DatagramWriter  # type: ignore[assignment]
 
 EMPTY = (0, errno.EAGAIN, errno.EINTR)
 """The error numbers of a read after which the socket is empty, or is read again."""
@@ -42,7 +42,7 @@ class DatagramSocket:
 
     def __init__(self, raw: socket.socket, *, notes_refusals: bool = False) -> None:
         self._raw = raw
-        self._reader = DatagramReader(raw)
+        self._reader, self._writer = DatagramReader(raw), DatagramWriter(raw)
         self._notes_refusals = notes_refusals and _request_errors(raw)
         raw.setblocking(False)
         enable_timestamps(raw)
@@ -70,16 +70,14 @@ class DatagramSocket:
 
     def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
         """Send a datagram. Return None if the kernel does not accept it."""
-        before_ns = monotonic_ns()
-        try:
-            self._raw.sendto(data, destination)
-        except OSError as error:
-            if self._read_errors():  # it was the error of an earlier datagram
-                return self.send(data, destination)
-            self.unsent += 1
-            self.refusal = error.errno or errno.EIO
-            return None
-        return SendTime(before_ns, monotonic_ns() - before_ns)
+        sent = self._writer.send(data, destination)
+        if isinstance(sent, SendTime):
+            return sent
+        if self._read_errors():  # it was the error of an earlier datagram
+            return self.send(data, destination)
+        self.unsent += 1
+        self.refusal = sent
+        return None
 
     def _read_errors(self) -> bool:
         """Empty the error queue, because its socket is always ready otherwise. Return whether it had an error."""
@@ -97,6 +95,7 @@ class DatagramSocket:
 
     def close(self) -> None:
         self._reader.close()
+        self._writer.close()
         self._raw.close()
 
 

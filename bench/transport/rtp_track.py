@@ -14,21 +14,29 @@ from collections.abc import Callable, Iterator
 from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
-from bench.base.units import NEVER_NS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import CANNOT_SEND, HELD
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
-from bench.transport.interface import UNSPECIFIED, OnMessage, SendReceipt
+from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import StreamNumbers, is_report
 from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
-from bench.wire.events import ServerEvent
+from bench.wire.events import EMPTY, ServerEvent
 from bench.wire.findings import CheckFinding
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
+READ_PERIOD_NS, STREAMING_PERIOD_NS = 20 * NS_PER_MS, 100 * NS_PER_MS
+"""The maximum time between two reads of the audio of an open call, and that while a reply is streaming.
+
+Each packet has the kernel's timestamp. So a late read loses no information, and the audio is read when the caller's
+next packet is due.
+"""
+MAX_DELTAS, MAX_DELTAS_NS = 32, 80 * NS_PER_MS
+"""The maximum number of deltas that wait for the listener of the reply, and the maximum time between them."""
 
 
 class RtpTrack:
@@ -45,11 +53,19 @@ class RtpTrack:
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
+        self.next_ns = NEVER_NS
+        """The instant at which `expire` is due."""
         self.frames: list[tuple[Frame | ReceivedMessage, int]] = []
         """The frames that have not been passed on, and the instants at which they became available.
 
         Between them are the messages that were received in the same socket.
         """
+        self.deltas: list[MatchedDelta] = []
+        """The usual frames for the listener of the reply. They are earlier than those of `frames`."""
+        self._reply: DeltaListener | None = None
+        self._template: ServerEvent | None = None
+        """The event of the deltas; None until the listener of the reply has received a frame."""
+        self._is_streaming = False
         self.held_ns = 0
         """How long after its instant the last frame became available."""
         self.on_packet: Callable[[bytes, SocketAddress, Arrival], None] | None = None
@@ -67,15 +83,18 @@ class RtpTrack:
     def use(self, agreed: AgreedMedia, answered_ns: int) -> None:
         """Use agreed media from now on. Audio from before the answer is not passed on."""
         if self.media is not None:
+            self.read_audio()  # these packets belong to the earlier agreement
             self.media.change(agreed)
             return
         self.media, self._start_ns = _new_media(agreed), answered_ns
+        self.next_ns = self.media.next_ns
         while self._early:
             self.accept(*self._early.popleft())
 
     @property
-    def next_ns(self) -> int:
-        return NEVER_NS if self.media is None else self.media.next_ns
+    def read_period_ns(self) -> int:
+        """The maximum time from a read to the next one."""
+        return STREAMING_PERIOD_NS if self._is_streaming else READ_PERIOD_NS
 
     def send(self, media: CallMedia, audio: bytes) -> SendReceipt:
         if not media.agreed.sends:  # the peer holds the call
@@ -86,8 +105,10 @@ class RtpTrack:
     def read_audio(self, due_ns: int = 0) -> None:
         """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
         now_ns = monotonic_ns()
-        for data, source, arrival in self.rtp.receive():
-            self.accept(data, source, arrival, due_ns)
+        if datagrams := self.rtp.receive():
+            usual = self.accept_usual(datagrams, due_ns)
+            for data, source, arrival in datagrams[usual:]:
+                self.accept(data, source, arrival, due_ns)
         self.drained_ns = now_ns
 
     def read_reports(self) -> None:
@@ -96,6 +117,14 @@ class RtpTrack:
         for data, _, arrival in sock.receive():
             if media is not None:
                 media.received_report(data, arrival.at_ns)
+
+    def accept_usual(self, datagrams: list[Datagram], due_ns: int = 0) -> int:
+        """Accept the first datagrams that are usual packets of audio. Return their number."""
+        media = self.media
+        if media is None or self.on_packet is not None:
+            return 0
+        event = None if self._reply is None else self._template
+        return media.usual.take(datagrams, self._start_ns, monotonic_ns(), due_ns, self.frames, self.deltas, event)
 
     def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
         """Accept a packet of RTP or RTCP."""
@@ -114,6 +143,7 @@ class RtpTrack:
             self.on_packet(data, source, arrival)
         for frame in self.media.received(data, arrival, source[:2]):
             self.frames.append((frame, max(arrival.at_ns, due_ns)))
+        self.next_ns = self.media.next_ns
 
     def expire(self, now_ns: int) -> None:
         """Release the frames whose earlier packets are missing, and send a report, if these are due."""
@@ -123,12 +153,46 @@ class RtpTrack:
             self.frames += ((frame, due_ns) for frame in media.expire(now_ns))
         if media.report_ns <= now_ns:
             self._send_report(media, now_ns)
+        self.next_ns = media.next_ns
+
+    def begin(self, reply: DeltaListener | None) -> None:
+        """Let usual frames be deltas for `reply` from now on, if a template is known. None forgets the template."""
+        self._reply = reply
+        if reply is None:
+            self._template = None
+        self._is_streaming = self._template is not None and reply is not None and reply.streaming
+
+    def end(self) -> None:
+        """Pass on the deltas, then release the listener."""
+        try:
+            self._pass_deltas()
+        finally:
+            self._reply, self._is_streaming = None, False
+
+    def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
+        """Use the event of a frame for the frames after it, if the frame is nothing but audio."""
+        if event.payload is EMPTY and isinstance(message.data, BinaryMessage):
+            self._template = event
+
+    def take_deltas(self) -> list[MatchedDelta]:
+        deltas, self.deltas = self.deltas, []
+        return deltas
+
+    def _pass_deltas(self) -> bool:
+        return bool(self.deltas) and self._reply is not None and self._reply.on_deltas(self.take_deltas())
 
     def pass_frames(self, on_message: OnMessage | None) -> bool:
         """Pass the received frames to the session. Return True if the session must act."""
-        frames, media, wakes = self.frames, self.media, False
+        frames, deltas, media, wakes = self.frames, self.deltas, self.media, False
         if on_message is None or media is None:
             return False
+        if deltas and (
+            frames
+            or self._is_streaming
+            or len(deltas) >= MAX_DELTAS
+            or deltas[-1].at_ns - deltas[0].at_ns >= MAX_DELTAS_NS
+        ):
+            wakes = self._pass_deltas()
         while frames and not wakes:
             frame, available_ns = frames.pop(0)
             if isinstance(frame, ReceivedMessage):
@@ -210,8 +274,7 @@ class TrackTransport:
         """Yield the findings about the packets of a call that has ended."""
         raise NotImplementedError
 
-    def now_ns(self) -> int:
-        return monotonic_ns()
+    now_ns = staticmethod(monotonic_ns)
 
     def handled_ns(self) -> int:
         return monotonic_ns() - self.track.held_ns
@@ -224,7 +287,7 @@ class TrackTransport:
 
     @property
     def closed(self) -> ConnectionClosed | None:
-        return None if self.track.frames else self._closed
+        return None if self.track.frames or self.track.deltas else self._closed
 
     @property
     def watermark_ns(self) -> int:
@@ -233,10 +296,11 @@ class TrackTransport:
     def add_template(
         self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
     ) -> None:
-        """Do nothing: packets are not matched."""
+        if is_sound:
+            self.track.add_template(message, event)
 
     def take_deltas(self) -> list[MatchedDelta]:
-        return []
+        return self.track.take_deltas()
 
 
 def _new_media(agreed: AgreedMedia) -> CallMedia:

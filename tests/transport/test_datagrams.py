@@ -84,3 +84,29 @@ def test_a_read_leaves_the_datagrams_beyond_its_limit_in_the_socket(kind: Module
     numbers = [[int(data) for data, _, _ in reader.receive(0, most)[0]] for most in (1, 2, 1)]
 
     assert numbers == [[0], [1, 2], []]
+
+
+@EACH
+@HOSTS
+def test_a_datagram_is_sent_to_its_address_which_may_change_with_each_one(
+    kind: ModuleType, host: str, sockets: ExitStack
+) -> None:
+    ours, one, other = (sockets.enter_context(udp_socket(host)) for _ in range(3))
+    writer = kind.DatagramWriter(ours)
+    for sock in (one, other, one, one):
+        for address in (sock.getsockname(), (host, sock.getsockname()[1])):
+            before_ns = monotonic_ns()
+            at_ns, width_ns, ticket = writer.send(b"data", address)
+            assert before_ns <= at_ns <= at_ns + width_ns <= monotonic_ns()
+            assert ticket == 0
+            assert sock.recvfrom(100) == (b"data", ours.getsockname())
+
+
+@EACH
+def test_a_datagram_that_the_kernel_refuses_has_the_number_of_the_error(kind: ModuleType, sockets: ExitStack) -> None:
+    ours = sockets.enter_context(udp_socket("127.0.0.1"))
+    writer = kind.DatagramWriter(ours)
+
+    assert writer.send(b"x" * 65_535, ("127.0.0.1", 9)) == errno.EMSGSIZE
+    assert writer.send(b"x", ("127.0.0.1", 9)) != errno.EMSGSIZE
+    assert isinstance(writer.send(b"x", ("not an address", 9)), int)

@@ -41,9 +41,8 @@ from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 
-READ_PERIOD_NS = 20 * NS_PER_MS
-"""The maximum time between two reads of the audio of an open call. Each packet has the kernel's timestamp. So a late
-read loses no information, and the audio is read when the caller's next packet is due."""
+READ_SLACK_NS = 20 * NS_PER_MS
+"""The time by which the audio is read earlier than necessary if the call has other work."""
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
 
@@ -100,8 +99,9 @@ class TelephoneCall(TrackTransport):
         settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._on_message: OnMessage | None = None
-        self._read_ns = self._signals_ns = 0
-        """The instants of the next read of audio, and of the next work of the signalling."""
+        self._read_ns = self._signals_ns = self._due_ns = 0
+        """The instants of the next read of audio, of the next work of the signalling, and of the next work of any kind.
+        """
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
         self._peer = ""
@@ -177,9 +177,11 @@ class TelephoneCall(TrackTransport):
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
+        track = self.track
         self._on_message = on_message
+        track.begin(reply)
         try:
-            if self.track.pass_frames(on_message):
+            if track.pass_frames(on_message):
                 return
             if monotonic_ns() >= until_ns:
                 for sock in (self._signalling.socket, self.track.rtp, self.track.rtcp):
@@ -190,21 +192,26 @@ class TelephoneCall(TrackTransport):
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, self.track.next_ns, self._signals_ns, self._read_ns)
+                self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns)
+                return self._due_ns
 
             def on_due() -> bool:
-                self.track.read_audio(due_ns())
-                self._read_ns = monotonic_ns() + READ_PERIOD_NS
-                is_woken = self._on_due()
-                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
+                now_ns = monotonic_ns()
+                if min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns) <= now_ns:
+                    track.read_audio(self._due_ns)
+                    self._read_ns = now_ns + track.read_period_ns
+                is_woken = self._work(now_ns)
+                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= now_ns:
                     return sender.send_due() or is_woken
                 return is_woken
 
             if self._closed is None:
                 self._signals_ns = self._call.next_ns
-                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=self.track.rtp)
+                self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
+                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp)
         finally:
             self._on_message = None
+            track.end()
 
     def _on_readable(self, sock: DatagramSocket) -> bool:
         """Read datagrams. Return True if the session must act."""
@@ -250,11 +257,15 @@ class TelephoneCall(TrackTransport):
         self._listener.wake(error)
 
     def _on_due(self) -> bool:
-        now_ns = monotonic_ns()
+        return self._work(monotonic_ns())
+
+    def _work(self, now_ns: int) -> bool:
+        """Do what is due. Return True if the session must act."""
         if self._signals_ns <= now_ns:
             self._call.expire(now_ns)
             self._send_signals()
-        self.track.expire(now_ns)
+        if self.track.next_ns <= now_ns:
+            self.track.expire(now_ns)
         return self._has_ended() or self.track.pass_frames(self._on_message)
 
     def _has_ended(self) -> bool:

@@ -23,10 +23,10 @@ from bench.transport.datagrams import SocketAddress, media_sockets
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.media.call_media import parse_event
 from bench.transport.media.rtp import parse_packet
-from bench.transport.rtp_track import RtpTrack
+from bench.transport.rtp_track import READ_PERIOD_NS, RtpTrack
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.messages import SipRequest, parse_message
-from bench.transport.sip.telephone import READ_PERIOD_NS, TelephoneCall, open_call
+from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
 from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, SOON, dial, ended, line, receive, refused

@@ -1,0 +1,220 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The received packets of audio in C, the usual ones among them. `_packets_interpreted.py` has no usual ones.
+
+The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the state. A packet is usual if these modules
+would only advance their state with it: it is the next one of the stream, its audio continues the audio before it, and
+it is in time.
+"""
+
+from bench.base import units
+from bench.transport.media import jitter, offset, rtp
+from bench.transport.media.jitter import Frame
+from bench.wire.connection import MatchedDelta
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport fabs, sqrt
+
+cdef enum:
+    HEADER_BYTES = 12
+    PLAIN_HEADER = 0x80  # version 2, without padding, header extension and contributing sources
+    FIRST_REPORT = 192  # as in rtp.py
+    LAST_REPORT = 223
+    MAX_EXACT_TICKS = 9_000_000  # in ns, these are exact as a float
+
+assert (HEADER_BYTES, PLAIN_HEADER) == (rtp.HEADER_BYTES, rtp.VERSION << 6), "both implementations read the same"
+assert range(FIRST_REPORT, LAST_REPORT + 1) == rtp.RTCP_TYPES, "both implementations read the same"
+
+cdef long long NS_PER_S = units.NS_PER_S, RESYNC_NS = offset.RESYNC_NS, NS_PER_DRIFT_NS = offset._NS_PER_DRIFT_NS
+cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) // NS_PER_S - 1
+cdef long long ASSUMED_PACKETS = offset.ASSUMED_PACKETS, MAX_DELAY_PACKETS = offset.MAX_DELAY_PACKETS
+cdef long long START_PACKETS = offset.START_PACKETS
+cdef double LOG_DOUBT = offset._LOG_DOUBT, JITTER_GAIN = rtp.JITTER_GAIN
+cdef object LATEST = rtp._LATEST
+cdef object new_tuple = tuple.__new__
+
+
+cdef inline unsigned int word(const unsigned char *data) noexcept:
+    return <unsigned int>data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3]
+
+
+cdef class UsualPackets:
+    """The usual packets of one call, with the state of its receiver and its buffer."""
+
+    cdef object receiver, buffer, peer, unprotect, source, ticks_of, decode
+    cdef bint is_named
+    cdef int payload_type
+    """The payload type of `ticks_of` and `decode`; -1 if they must be found."""
+    cdef long long overhead_bytes, clock_hz, hold_ns
+
+    def __init__(self, receiver, buffer):
+        self.receiver, self.buffer, self.source, self.payload_type = receiver, buffer, None, -1
+        self.clock_hz, self.hold_ns = buffer._clock_hz, buffer._hold_ns
+
+    def use(self, peer, unprotect, long long overhead_bytes):
+        """Use an agreement from now on. `unprotect` is None if packets are not encrypted."""
+        self.peer, self.unprotect, self.overhead_bytes = peer, unprotect, overhead_bytes
+        self.source, self.payload_type = None, -1
+
+    def take(
+        self, list datagrams, long long start_ns, long long now_ns, long long due_ns, list frames, list deltas, event
+    ):
+        """Accept the first datagrams that are usual packets. Return their number.
+
+        Packets that arrived before `start_ns` are not. Each is appended to `deltas`, as a delta with this event that is
+        handled at `now_ns`, or to `frames` if `event` is None, or if `frames` has earlier ones. A packet that arrived
+        before `due_ns` was to wait until then.
+        """
+        cdef Py_ssize_t taken = 0
+        for data, source, arrival in datagrams:
+            try:
+                if not self.accept(data, source, arrival, start_ns, now_ns, due_ns, frames, deltas, event):
+                    break
+            except OverflowError:  # media time is so late that it has more than 63 bits; nothing was changed
+                break
+            taken += 1
+        return taken
+
+    cdef bint find_codec(self, int payload_type) except -1:
+        codec = self.buffer._codecs.get(payload_type)
+        if codec is None or self.receiver._kinds.get(payload_type) != "audio":
+            return False
+        self.ticks_of, self.decode, self.payload_type = codec.ticks, codec.decode, payload_type
+        return True
+
+    cdef bint accept(
+        self, bytes data, source, arrival, long long start_ns, long long now_ns, long long due_ns,
+        list frames, list deltas, event,
+    ) except -1:
+        """Accept a datagram. Return False, and change nothing, if it is no usual packet."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef const unsigned char *head = <const unsigned char *>PyBytes_AS_STRING(data)
+        cdef object receiver = self.receiver, buffer = self.buffer, counts, earlier
+        cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1], available_ns
+        cdef long long highest, ticks, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns, packets
+        cdef long long last_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets
+        cdef double mean_ns, excess_ns, spread_ns, better_ns, jitter_ns
+        cdef unsigned int timestamp, ssrc
+        cdef int sequence
+        size -= self.overhead_bytes - HEADER_BYTES  # as it is when it is decrypted
+        if not HEADER_BYTES < size <= MAX_PACKET_BYTES or at_ns < start_ns or head[0] != PLAIN_HEADER:
+            return False
+        if FIRST_REPORT <= head[1] <= LAST_REPORT:
+            return False
+        if (head[1] & 0x7F) != self.payload_type and not self.find_codec(head[1] & 0x7F):
+            return False
+        sequence, timestamp, ssrc = head[2] << 8 | head[3], word(head + 4), word(head + 8)
+
+        # as `RtpReceiver.receive`
+        highest = receiver.highest_sequence
+        earlier = receiver.ssrc
+        if earlier is None or <long long>earlier != ssrc or sequence != ((highest + 1) & 0xFFFF):
+            return False
+        last_ns = receiver._last_ns
+        if last_ns >= 0:
+            jitter_ticks = <int>(timestamp - <unsigned int>receiver._last_timestamp)
+            if not -MAX_EXACT_TICKS < jitter_ticks < MAX_EXACT_TICKS:
+                return False
+
+        # as `JitterBuffer.add`
+        if buffer._waiting or buffer._standstill is not None or buffer._increase is not None:
+            return False
+        if receiver.source != buffer._source or <long long>buffer._next != highest + 1:
+            return False
+        ticks = <long long>buffer._ticks + <int>(timestamp - <unsigned int>buffer._timestamp)
+        if ticks != <long long>buffer._end_ticks or not 0 <= ticks < MAX_TICKS:
+            return False
+        media_ns = ticks * NS_PER_S // self.clock_hz
+        offset_ns = at_ns - media_ns
+        if offset_ns - <long long>buffer._last_offset_ns > <long long>buffer._step_ns:
+            return False
+
+        # as `OffsetEstimate.add`
+        estimate = buffer._offset
+        latest_ns, earliest_ns = estimate.latest_ns, estimate._earliest_ns
+        passed_ns = media_ns - <long long>estimate.media_ns
+        if offset_ns <= latest_ns - RESYNC_NS or not 0 < passed_ns < RESYNC_NS:
+            return False
+        start_packets = estimate._start_packets
+        if start_packets >= START_PACKETS and estimate._start_uncertainty_ns is None:
+            return False
+        drift_ns = passed_ns // NS_PER_DRIFT_NS
+        latest_ns += drift_ns
+        earliest_ns += drift_ns
+        excess_ns = <double>estimate._excess_ns + 2 * drift_ns
+        if offset_ns < latest_ns:
+            latest_ns = offset_ns
+        if offset_ns - arrival_uncertainty_ns < earliest_ns:
+            earliest_ns = offset_ns - arrival_uncertainty_ns
+        packets = <long long>estimate._packets + 1
+        mean_ns = estimate._mean_delay_ns
+        mean_ns += (offset_ns - latest_ns - mean_ns) / min(packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
+        drift_ns = (media_ns - <long long>estimate._first_ns) // NS_PER_DRIFT_NS
+        spread_ns = LOG_DOUBT * (4 * mean_ns + excess_ns)
+        if packets * drift_ns > spread_ns:
+            better_ns = 2 * sqrt(spread_ns * drift_ns / packets)
+        else:
+            better_ns = spread_ns / packets + drift_ns
+        if better_ns < excess_ns:
+            excess_ns = better_ns
+        if offset_ns > latest_ns + self.hold_ns:
+            return False
+
+        if self.unprotect is not None:
+            data = self.unprotect(data)
+            if data is None:
+                return False
+        payload = data[HEADER_BYTES:]
+        size -= HEADER_BYTES
+        duration = size if self.ticks_of is len else self.ticks_of(payload)
+        played_ns = buffer._at_ns
+
+        counts = receiver.counts
+        counts.received += 1
+        counts.expected += 1
+        receiver.source_received += 1
+        receiver.source_expected += 1
+        receiver.highest_sequence = highest + 1
+        receiver._stray = None
+        if source is not self.source:
+            self.source, self.is_named = source, source[:2] == self.peer
+        if self.is_named:
+            receiver._is_named = True
+        earlier = receiver._received
+        if earlier is not LATEST:
+            earlier = (earlier << 1 | 1) & LATEST
+            receiver._received = LATEST if earlier == LATEST else earlier
+        receiver._heard_ns = receiver._last_ns = at_ns
+        receiver._last_timestamp = receiver._highest_timestamp = timestamp
+        if last_ns >= 0:
+            jitter_ns = receiver._jitter_ns
+            spread_ns = at_ns - last_ns - <double>(jitter_ticks * NS_PER_S) / self.clock_hz
+            receiver._jitter_ns = jitter_ns + (fabs(spread_ns) - jitter_ns) * JITTER_GAIN
+
+        estimate.latest_ns, estimate._earliest_ns, estimate.media_ns = latest_ns, earliest_ns, media_ns
+        estimate._mean_delay_ns, estimate._excess_ns = mean_ns, excess_ns
+        estimate._packets, estimate._start_packets = packets, start_packets + 1
+
+        buffer._ticks, buffer._timestamp, buffer._last_offset_ns = ticks, timestamp, offset_ns
+        buffer._next = highest + 2
+        counts = buffer.counts
+        if not duration:
+            counts.bad_audio += 1
+            return True
+        buffer._late_offset = None
+        counts.played += 1
+        audio = payload if self.decode is None else self.decode(payload)
+        available_ns, at_ns = max(at_ns, due_ns), latest_ns + media_ns
+        uncertainty_ns = latest_ns - earliest_ns + <long long>excess_ns
+        if at_ns < played_ns:
+            uncertainty_ns += played_ns - at_ns
+            at_ns = played_ns
+        buffer._at_ns = at_ns
+        buffer._end_ticks, buffer._frame_ticks = ticks + duration, duration
+        if event is None or frames or not audio:
+            frames.append((new_tuple(Frame, (at_ns, uncertainty_ns, audio, size)), available_ns))
+        else:
+            deltas.append(new_tuple(MatchedDelta, (
+                event, at_ns, uncertainty_ns, now_ns - max(at_ns, available_ns), len(audio),
+                size + self.overhead_bytes, audio,
+            )))
+        return True
