@@ -260,14 +260,17 @@ class WebRtcCall(TrackTransport):
 
     def _read(self) -> None:
         """Read the datagrams that have arrived, and answer them."""
-        now_ns, peer, track = monotonic_ns(), self._connected_peer, self.track
+        now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
         for data, source, arrival in track.rtp.receive():
             if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
                 track.accept_muxed(data, source, arrival)
+                continue
+            has_others = True
             for message in peer.pop_messages():
                 track.frames.append((ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns))
         track.drained_ns = now_ns
-        self._send_due()
+        if has_others:
+            self._send_due()
 
     def _expire(self) -> None:
         now_ns, peer = monotonic_ns(), self._connected_peer

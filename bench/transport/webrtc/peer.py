@@ -54,6 +54,8 @@ class WebRtcPeer:
         self._dtls_due_ns = NEVER_NS
         self.selected_ns: int | None = None
         self.keyed_ns: int | None = None
+        self.next_ns = ice.next_ns
+        """The instant at which `expire` is due. It changes when packets are received, popped, or due, not for media."""
         self.ignored = Counter[PacketType]()
         """The numbers of datagrams that were ignored, because their sender or their type is unknown."""
 
@@ -90,10 +92,9 @@ class WebRtcPeer:
         """Why the connection failed or ended; "" if it did not."""
         return "" if self.ending is None else self.ending.reason
 
-    @property
-    def next_ns(self) -> int:
+    def _plan(self) -> None:
         channel_ns = NEVER_NS if self.channel is None else self.channel.next_ns
-        return min(self._ice.next_ns, self._dtls_due_ns, channel_ns)
+        self.next_ns = min(self._ice.next_ns, self._dtls_due_ns, channel_ns)
 
     def expire(self, now_ns: int) -> None:
         if self._ice.next_ns <= now_ns:
@@ -102,10 +103,13 @@ class WebRtcPeer:
             self._advance(self._dtls.expire, now_ns)
         if self.channel is not None and self.channel.next_ns <= now_ns:
             self.channel.expire(now_ns)
+        self._plan()
 
     def received(self, data: bytes, source: HostPort, at_ns: int, now_ns: int) -> bool:
         """Accept a datagram, which arrived at `at_ns`. Return True if it is media, which the owner must decrypt."""
-        kind = packet_type(data)
+        kind, is_peer = packet_type(data), source == self.peer
+        if kind is PacketType.MEDIA and is_peer:
+            return True
         if kind is PacketType.STUN:
             message = parse_message(data)
             if message is None:
@@ -113,17 +117,14 @@ class WebRtcPeer:
             else:
                 self._ice.received(message, source, at_ns)
                 self._note_selection(at_ns, now_ns)
-            return False
-        is_peer = source == self.peer
-        if kind is PacketType.DTLS and (is_peer or self.peer is None):
+        elif kind is PacketType.DTLS and (is_peer or self.peer is None):
             if is_peer:
                 self._advance(lambda: self._dtls.received(data), now_ns, at_ns)
             else:
                 self._early.append(data)
-            return False
-        if kind is PacketType.MEDIA and is_peer:
-            return True
-        self.ignored[kind] += 1
+        else:
+            self.ignored[kind] += 1
+        self._plan()
         return False
 
     def _note_selection(self, at_ns: int, now_ns: int) -> None:
@@ -150,6 +151,7 @@ class WebRtcPeer:
     def pop_packets(self) -> list[Packet]:
         """Return the packets to send, with their destinations."""
         self._encrypt()
+        self._plan()
         peer, encrypted = self.peer, self._dtls.pop_packets()
         return [*self._ice.pop_packets(), *((data, peer) for data in encrypted if peer is not None)]
 
