@@ -261,6 +261,9 @@ class SessionIO:
         if self.plain is not None and self.plain.offered is not None:
             self._offered, self.plain.offered = self.plain.offered, None
             return True
+        if self.plain is not None and self.plain.refused is not None:
+            refused, self.plain.refused = self.plain.refused, None
+            self._record_sent(*refused)
         if self._settle_if_many():
             return True
         was_speaking = microphone.speaking

@@ -89,6 +89,9 @@ class ChunkSender(Protocol):
     def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
         """Send the chunks that are due. Return the instant at which the next one is due; 0 if the session must act."""
 
+    def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:
+        """Do the same, by the method of a transport that sends a chunk whole or not at all, such as a packet."""
+
 
 @dataclass(slots=True)
 class ConnectTimings:

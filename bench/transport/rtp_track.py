@@ -17,7 +17,7 @@ from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import CANNOT_SEND, HELD
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
-from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, SendReceipt
+from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
@@ -275,6 +275,17 @@ class TrackTransport:
         raise NotImplementedError
 
     now_ns = staticmethod(monotonic_ns)
+
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+        raise NotImplementedError
+
+    def _send_due_of(self, sender: PacedSender | None, now_ns: int) -> bool:
+        """Let the sender send if it is due. Return True if the session must act."""
+        if sender is None or (due_ns := sender.due_ns) is None or due_ns > now_ns:
+            return False
+        if sender.plain is not None and sender.plain.send_by(self.try_send):
+            return False
+        return sender.send_due()
 
     def handled_ns(self) -> int:
         return monotonic_ns() - self.track.held_ns

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.clock import monotonic_ns
+from bench.base.clock import SendTime, monotonic_ns
 from bench.transport.fast import _sending_interpreted, sending
-from bench.transport.interface import SentChunk
+from bench.transport.interface import SendReceipt, SentChunk
 from bench.transport.parser import MASK_BYTES, frame_bytes
 from bench.wire.dialect import ClientMessage, MessageKind
 from tests.examples import thorough
@@ -179,3 +179,42 @@ def test_the_codec_of_a_call_encodes_each_chunk_once(kind: ModuleType) -> None:
 
         assert list(payloads(theirs.recv(1_000))) == [b"1", b"2", b"3"]
         assert encoded == [chunk(10).data] * 3
+
+
+class Track:
+    """A sender of packets, which refuses the packet with this number, or has ended before it."""
+
+    def __init__(self, refused: int | None, ended: int | None) -> None:
+        self.packets: list[bytes] = []
+        self._refused, self._ended = refused, ended
+
+    def try_send(self, packet: bytes) -> SendReceipt | None:
+        number = len(self.packets)
+        if number == self._ended:
+            return None
+        self.packets.append(packet)
+        unsent = "refused" if number == self._refused else ""
+        return SendReceipt(SendTime(1_000 * number), len(packet) + 12, unsent)
+
+
+@thorough
+@given(CHUNKS, st.none() | st.integers(0, 5), st.none() | st.integers(0, 5))
+def test_packets_are_sent_by_the_track_until_a_chunk_needs_the_session(
+    chunks: list[tuple[int, bool, int]], refused: int | None, ended: int | None
+) -> None:
+    found = []
+    for kind in (sending, _sending_interpreted):
+        microphone, sent, track = kind.Microphone([chunk(160)]), list[SentChunk](), Track(refused, ended)
+        plain = kind.PlainChunks(microphone, None, sent, MOST)
+        microphone.speak([chunk(*each) for each in chunks], [chunk(160)])
+        microphone.open(1)
+        next_ns = plain.send_by(track.try_send)
+        found.append((next_ns, sent, track.packets, plain.offered, plain.refused, microphone.due_ns))
+    assert found[0] == found[1]
+
+    next_ns, sent, packets, offered, held, _ = found[0]
+    assert [each.wire_bytes - 12 for each in sent] == [len(packet) for packet in packets[: len(sent)]]
+    assert len(packets) == len(sent) + (held is not None)
+    assert not next_ns or (offered is None and held is None)
+    assert offered is None or len(packets) == ended
+    assert held is None or len(sent) == refused

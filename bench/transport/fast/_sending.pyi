@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 
-from bench.transport.interface import SentChunk
+from bench.transport.interface import SendReceipt, SentChunk
 from bench.wire.dialect import ClientMessage, MessageKind
 
 def masked_frame(payload: bytes, mask: bytes | None = None) -> bytes: ...
@@ -20,6 +20,7 @@ class Microphone:
 
 class PlainChunks:
     offered: tuple[ClientMessage, int] | None
+    refused: tuple[ClientMessage, SendReceipt, int] | None
     paused: bool
     def __init__(
         self,
@@ -29,3 +30,4 @@ class PlainChunks:
         most: int,
     ) -> None: ...
     def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int: ...
+    def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int: ...

@@ -119,6 +119,7 @@ cdef enum:
     NOTHING = -1  # the instant of a microphone that is closed, or has nothing to record
 
 cdef object APPEND = MessageKind.APPEND
+cdef object new_tuple = tuple.__new__
 
 
 cdef class Microphone:
@@ -211,12 +212,21 @@ cdef class PlainChunks:
     cdef object encode
     cdef list sent
     cdef Py_ssize_t most
-    cdef public object offered
+    cdef public object offered, refused
     cdef public bint paused
 
     def __init__(self, Microphone microphone, encode, list sent, Py_ssize_t most):
         self.microphone, self.encode, self.sent, self.most = microphone, encode, sent, most
-        self.offered, self.paused = None, False
+        self.offered, self.refused, self.paused = None, None, False
+
+    cdef long long wait(self) except? -2:
+        """Return the result of `send` if no chunk may be sent now, else NOTHING."""
+        cdef Microphone microphone = self.microphone
+        if self.paused or len(self.sent) >= self.most or microphone.next_ns == NOTHING:
+            return 0
+        if read_clock() < microphone.next_ns:
+            return microphone.next_ns
+        return 0 if microphone.next_chunk().instants or len(microphone.speech) == 1 else NOTHING
 
     def send(self, int fd, note_written, keep):
         """Send the chunks that are due. Return the instant at which the next one is due.
@@ -226,17 +236,11 @@ cdef class PlainChunks:
         of accepted bytes, and the number of the error.
         """
         cdef Microphone microphone = self.microphone
-        cdef long long due_ns, before_ns, width_ns
+        cdef long long due_ns, before_ns, width_ns, wait_ns = self.wait()
         cdef ssize_t count, size
-        while not self.paused and len(self.sent) < self.most:
+        while wait_ns == NOTHING:
             due_ns = microphone.next_ns
-            if due_ns == NOTHING:
-                return 0
-            if read_clock() < due_ns:
-                return due_ns
             chunk = microphone.next_chunk()
-            if chunk.instants or len(microphone.speech) == 1:
-                return 0
             data = chunk.data
             frame = masked_frame(data if self.encode is None else self.encode(APPEND, data))
             microphone.advance()
@@ -249,4 +253,30 @@ cdef class PlainChunks:
                 keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
                 return 0
             self.sent.append(SentChunk(before_ns, size, chunk.audio_bytes, before_ns - due_ns, chunk.duration_ns))
-        return 0
+            wait_ns = self.wait()
+        return wait_ns
+
+    def send_by(self, try_send):
+        """Do the same as `send`, by the method `try_send` of a transport that sends a chunk whole or not at all.
+
+        If a chunk is not sent, it is in `offered` without a receipt, and in `refused`, with its receipt, otherwise.
+        """
+        cdef Microphone microphone = self.microphone
+        cdef long long due_ns, at_ns, wait_ns = self.wait()
+        while wait_ns == NOTHING:
+            due_ns = microphone.next_ns
+            chunk = microphone.next_chunk()
+            microphone.advance()
+            receipt = try_send(chunk.data if self.encode is None else self.encode(APPEND, chunk.data))
+            if receipt is None:
+                self.offered = chunk, due_ns
+                return 0
+            if receipt.unsent:
+                self.refused = chunk, receipt, due_ns
+                return 0
+            at_ns = (<tuple>receipt.handed)[0]
+            self.sent.append(new_tuple(SentChunk, (
+                at_ns, receipt.wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns,
+            )))
+            wait_ns = self.wait()
+        return wait_ns

@@ -8,7 +8,7 @@ from errno import EAGAIN, EINTR
 
 from bench.base.clock import monotonic_ns
 from bench.transport import parser
-from bench.transport.interface import SentChunk
+from bench.transport.interface import SendReceipt, SentChunk
 from bench.wire.dialect import ClientMessage, MessageKind
 
 
@@ -102,18 +102,22 @@ class PlainChunks:
     ) -> None:
         self._microphone, self._encode, self._sent, self._most = microphone, encode, sent, most
         self.offered: tuple[ClientMessage, int] | None = None
+        self.refused: tuple[ClientMessage, SendReceipt, int] | None = None
         self.paused = False
+
+    def _wait(self) -> int | None:
+        """Return the result of `send` if no chunk may be sent now, else None."""
+        microphone = self._microphone
+        if self.paused or len(self._sent) >= self._most or microphone.due_ns is None:
+            return 0
+        if monotonic_ns() < microphone.due_ns:
+            return microphone.due_ns
+        return 0 if microphone.next_chunk.instants or microphone.is_last_of_speech else None
 
     def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
         microphone = self._microphone
-        while not self.paused and len(self._sent) < self._most:
-            if microphone.due_ns is None:
-                return 0
-            if monotonic_ns() < microphone.due_ns:
-                return microphone.due_ns
+        while (wait_ns := self._wait()) is None:
             chunk = microphone.next_chunk
-            if chunk.instants or microphone.is_last_of_speech:
-                return 0
             data = chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
             frame, (_, due_ns) = masked_frame(data), microphone.pop_due()
             before_ns, _, count = send_at_once(fd, frame)
@@ -125,4 +129,19 @@ class PlainChunks:
                 return 0
             lag_ns = before_ns - due_ns
             self._sent.append(SentChunk(before_ns, len(frame), chunk.audio_bytes, lag_ns, chunk.duration_ns))
-        return 0
+        return wait_ns
+
+    def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:
+        while (wait_ns := self._wait()) is None:
+            chunk, due_ns = self._microphone.pop_due()
+            receipt = try_send(chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data))
+            if receipt is None:
+                self.offered = chunk, due_ns
+                return 0
+            if receipt.unsent:
+                self.refused = chunk, receipt, due_ns
+                return 0
+            at_ns = receipt.handed.at_ns
+            sent = SentChunk(at_ns, receipt.wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns)
+            self._sent.append(sent)
+        return wait_ns

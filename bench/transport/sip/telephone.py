@@ -201,9 +201,7 @@ class TelephoneCall(TrackTransport):
                     track.read_audio(self._due_ns)
                     self._read_ns = now_ns + track.read_period_ns
                 is_woken = self._work(now_ns)
-                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= now_ns:
-                    return sender.send_due() or is_woken
-                return is_woken
+                return self._send_due_of(sender, now_ns) or is_woken
 
             if self._closed is None:
                 self._signals_ns = self._call.next_ns

@@ -261,7 +261,10 @@ class WebRtcCall(TrackTransport):
     def _read(self) -> None:
         """Read the datagrams that have arrived, and answer them."""
         now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
-        for data, source, arrival in track.rtp.receive():
+        datagrams = track.rtp.receive()
+        is_of_peer = peer.peer is not None and all(source[:2] == peer.peer for _, source, _ in datagrams)
+        usual = track.accept_usual(datagrams) if is_of_peer else 0
+        for data, source, arrival in datagrams[usual:]:
             if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
                 track.accept_muxed(data, source, arrival)
                 continue
@@ -357,6 +360,7 @@ class WebRtcCall(TrackTransport):
         sender: PacedSender | None = None,
     ) -> None:
         self._on_message = on_message
+        self.track.begin(reply)
         try:
             if self.track.pass_frames(on_message) or self._has_ended():
                 return
@@ -372,14 +376,13 @@ class WebRtcCall(TrackTransport):
 
             def on_due() -> bool:
                 is_woken = self._on_due()
-                if sender is not None and (sender_ns := sender.due_ns) is not None and sender_ns <= monotonic_ns():
-                    return sender.send_due() or is_woken
-                return is_woken
+                return self._send_due_of(sender, monotonic_ns()) or is_woken
 
             # each packet has its own timestamp
             self._listener.listen(until_ns, self._on_readable, due_ns, on_due, polled=True)
         finally:
             self._on_message = None
+            self.track.end()
 
     def _on_readable(self, sock: DatagramSocket) -> bool:
         self._read()
