@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
     **{f"voice-{chunk_ms}-tls": _voice(chunk_ms, tls=True) for chunk_ms in (20, 40, 100)},
     **{name: Kind(name, f"agent_{name}", AGENT + TURN * TURNS) for name in ("twilio", "acs", "pcm", "sip")},
     "srtp": Kind("sip", "agent_sip", AGENT + TURN * TURNS, is_encrypted=True),
+    "webrtc": Kind("webrtc", "agent_webrtc", AGENT + TURN * TURNS),
 }
 
 

@@ -126,10 +126,10 @@ class RtpTrack:
         event = None if self._reply is None else self._template
         return media.usual.take(datagrams, self._start_ns, monotonic_ns(), due_ns, self.frames, self.deltas, event)
 
-    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int) -> None:
         """Accept a packet of RTP or RTCP."""
         if not is_report(data):
-            self.accept(data, source, arrival)
+            self.accept(data, source, arrival, due_ns)
         elif self.media is not None:
             self.media.received_report(data, arrival.at_ns)
 

@@ -34,7 +34,7 @@ from bench.transport.interface import (
     is_loopback,
 )
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.transport.rtp_track import READ_PERIOD_NS, RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
@@ -181,6 +181,8 @@ class WebRtcCall(TrackTransport):
         self._answered_ns = 0
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
+        self._read_ns = self._due_ns = NEVER_NS
+        """The instants of the next read of a socket that is not watched, and of the next work of any kind."""
 
     def connect(self, answer: bytes, service: str, path: NetworkPath, limits: Timeouts, phases: ConnectTimings) -> None:
         """Connect to the peer that the answer describes. `service` is the address that answered.
@@ -258,18 +260,20 @@ class WebRtcCall(TrackTransport):
         assert channel is not None, "an agent gets no events"
         return channel
 
-    def _read(self) -> None:
-        """Read the datagrams that have arrived, and answer them."""
+    def _read(self, due_ns: int = 0) -> None:
+        """Read the datagrams that have arrived, and answer them. Audio from before `due_ns` was to wait until then."""
         now_ns, peer, track = monotonic_ns(), self._connected_peer, self.track
         datagrams = track.rtp.receive()
         is_of_peer = peer.peer is not None and all(source[:2] == peer.peer for _, source, _ in datagrams)
-        usual = track.accept_usual(datagrams) if is_of_peer else 0
+        usual = track.accept_usual(datagrams, due_ns) if is_of_peer else 0
         if usual == len(datagrams):  # there is nothing to answer
             track.drained_ns = now_ns
             return
         for data, source, arrival in datagrams[usual:]:
             if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
-                track.accept_muxed(data, source, arrival)
+                track.accept_muxed(data, source, arrival, due_ns)
+            elif self._on_message is not None:
+                self._has_ended(arrival.at_ns)
             for message in peer.pop_messages():
                 track.frames.append((ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns))
         track.drained_ns = now_ns
@@ -368,17 +372,24 @@ class WebRtcCall(TrackTransport):
                 self._read()
                 self._on_due()
                 return
-            peer = self._connected_peer
+            peer, track = self._connected_peer, self.track
+            unwatched = track.rtp if peer.channel is None else None  # audio may be read when the next packet is due
+            self._read_ns = NEVER_NS if unwatched is None else monotonic_ns() + READ_PERIOD_NS
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, self.track.next_ns, peer.next_ns)
+                self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns, self._read_ns)
+                return self._due_ns
 
             def on_due() -> bool:
+                now_ns = monotonic_ns()
+                if unwatched is not None:
+                    self._read(self._due_ns)
+                    self._read_ns = now_ns + READ_PERIOD_NS
                 is_woken = self._on_due()
-                return self._send_due_of(sender, monotonic_ns()) or is_woken
+                return self._send_due_of(sender, now_ns) or is_woken
 
-            self._listener.listen(until_ns, self._on_readable, due_ns, on_due)
+            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=unwatched)
         finally:
             self._on_message = None
             self.track.end()
@@ -391,10 +402,11 @@ class WebRtcCall(TrackTransport):
         self._expire()
         return self.track.pass_frames(self._on_message) or self._has_ended()
 
-    def _has_ended(self) -> bool:
-        """Note the end of the connection. Return True if it has ended."""
+    def _has_ended(self, at_ns: int = 0) -> bool:
+        """Note the end of the connection, at an instant or now. Return True if it has ended."""
         if self._closed is None and (ending := self._connected_peer.ending) is not None:
-            self._closed = ConnectionClosed(ending.code, monotonic_ns(), ending.reason, ending.ours, ending.cause)
+            at_ns = at_ns or monotonic_ns()
+            self._closed = ConnectionClosed(ending.code, at_ns, ending.reason, ending.ours, ending.cause)
         return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
