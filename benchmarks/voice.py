@@ -62,6 +62,7 @@ KINDS: Mapping[str, Kind] = {
         f"webrtc-{codec}": Kind("ga", "openai", VOICE + TURN * TURNS, ("--transport", "webrtc", "--codec", codec))
         for codec in ("PCMU", "opus")
     },
+    "webrtc-agent": Kind("webrtc", "agent_webrtc", AGENT + TURN * TURNS),
 }
 
 

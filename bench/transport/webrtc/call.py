@@ -269,6 +269,8 @@ class WebRtcCall(TrackTransport):
                 track.accept_muxed(data, source, arrival)
                 continue
             has_others = True
+            if self._on_message is not None:
+                self._has_ended(arrival.at_ns)
             for message in peer.pop_messages():
                 track.frames.append((ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns))
         track.drained_ns = now_ns
@@ -368,11 +370,11 @@ class WebRtcCall(TrackTransport):
                 self._read()
                 self._on_due()
                 return
-            peer = self._connected_peer
+            peer, track = self._connected_peer, self.track
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, self.track.next_ns, peer.next_ns)
+                return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns)
 
             def on_due() -> bool:
                 is_woken = self._on_due()
@@ -392,10 +394,11 @@ class WebRtcCall(TrackTransport):
         self._expire()
         return self.track.pass_frames(self._on_message) or self._has_ended()
 
-    def _has_ended(self) -> bool:
-        """Note the end of the connection. Return True if it has ended."""
+    def _has_ended(self, at_ns: int = 0) -> bool:
+        """Note the end of the connection, at an instant or now. Return True if it has ended."""
         if self._closed is None and (ending := self._connected_peer.ending) is not None:
-            self._closed = ConnectionClosed(ending.code, monotonic_ns(), ending.reason, ending.ours, ending.cause)
+            at_ns = at_ns or monotonic_ns()
+            self._closed = ConnectionClosed(ending.code, at_ns, ending.reason, ending.ours, ending.cause)
         return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
