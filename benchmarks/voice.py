@@ -31,7 +31,7 @@ from benchmarks.watched_run import p_ms, watched_command
 from tests.simulator_process import AUDIO, ROOT, running_simulator
 from tools.made_page import table
 
-CALLS, ROUNDS, TURNS = 40, 3, 2
+CALLS, ROUNDS, TURNS, RAMP_S = 40, 3, 2, 4
 LIMIT_S = 300.0
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 AGENT = "session: {turn_detection: full_duplex}\nsteps:\n  - wait_for: greeting\n"
@@ -86,6 +86,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
             profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
             command = [sys.executable, "-P", *profiled, "-m", "bench.load.run_files", str(folder / "call.yaml")]
             command += ["--dialect", kind.dialect, "-u", str(calls), "--sessions", str(calls)]
+            command += ["-r", str(max(1, calls // RAMP_S))]  # the set-up of many calls at once delays the first chunks
             command += [
                 "--url",
                 ready.urls[kind.service],
