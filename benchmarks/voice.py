@@ -31,7 +31,7 @@ from benchmarks.watched_run import p_ms, watched_command
 from tests.simulator_process import AUDIO, ROOT, running_simulator
 from tools.made_page import table
 
-CALLS, ROUNDS, TURNS, RAMP_S = 40, 3, 2, 4
+CALLS, ROUNDS, TURNS, RAMP_S = 100, 3, 2, 4
 LIMIT_S = 300.0
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 AGENT = "session: {turn_detection: full_duplex}\nsteps:\n  - wait_for: greeting\n"
