@@ -78,12 +78,19 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
     if behaviour.codec == OPUS and opus_problem() is not None:
         pytest.skip(str(opus_problem()))
     sent: list[tuple[Any, ...]] = []
-    send = DatagramSocket.send
+    sockets: list[DatagramSocket] = []  # not those of earlier telephone calls, which may still retransmit BYE
+    create, send = DatagramSocket.__init__, DatagramSocket.send
+
+    def created(self: DatagramSocket, *args: Any, **options: Any) -> None:
+        sockets.append(self)
+        create(self, *args, **options)
 
     def recorded(self: DatagramSocket, data: bytes, destination: Any) -> Any:
-        sent.append(tuple(destination[:2]))
+        if any(each is self for each in sockets):
+            sent.append(tuple(destination[:2]))
         return send(self, data, destination)
 
+    monkeypatch.setattr(DatagramSocket, "__init__", created)
     monkeypatch.setattr(DatagramSocket, "send", recorded)
     is_soon = behaviour.outcome.startswith("timeout")
     if "consent" in name:
