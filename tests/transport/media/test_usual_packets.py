@@ -18,6 +18,7 @@ from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.datagrams import Datagram
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import HostPort
+from bench.transport.media import _packets_interpreted
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
@@ -181,3 +182,13 @@ def test_a_delta_is_late_by_the_time_for_which_it_was_not_to_wait() -> None:
     media.usual.take(others[1:], 0, read_ns, 0, [], deltas, SOUND)
 
     assert [delta.lag_ns for delta in deltas] == [1_000, read_ns - arrivals[-1].at_ns]
+
+
+def test_without_compiled_code_no_packet_is_a_usual_one() -> None:
+    media, frames = new_media(PLAIN), list[Any]()
+    usual = _packets_interpreted.UsualPackets(media.receiver, media.buffer)
+    usual.use(PEER, None, 12)
+
+    assert usual.take(list(datagrams(Random(1), 5, 0, None)), START_NS, START_NS, 0, frames, [], None) == 0
+    assert values_of(media.receiver) == values_of(new_media(PLAIN).receiver)
+    assert not frames
