@@ -228,6 +228,12 @@ cdef class PlainChunks:
             return microphone.next_ns
         return 0 if microphone.next_chunk().instants or len(microphone.speech) == 1 else NOTHING
 
+    cdef int add(self, chunk, long long due_ns, long long at_ns, wire_bytes) except -1:
+        self.sent.append(new_tuple(SentChunk, (
+            at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns,
+        )))
+        return 0
+
     def send(self, int fd, note_written, keep):
         """Send the chunks that are due. Return the instant at which the next one is due.
 
@@ -252,7 +258,7 @@ cdef class PlainChunks:
                 self.offered = chunk, due_ns
                 keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
                 return 0
-            self.sent.append(SentChunk(before_ns, size, chunk.audio_bytes, before_ns - due_ns, chunk.duration_ns))
+            self.add(chunk, due_ns, before_ns, size)
             wait_ns = self.wait()
         return wait_ns
 
@@ -275,8 +281,6 @@ cdef class PlainChunks:
                 self.refused = chunk, receipt, due_ns
                 return 0
             at_ns = (<tuple>receipt.handed)[0]
-            self.sent.append(new_tuple(SentChunk, (
-                at_ns, receipt.wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns,
-            )))
+            self.add(chunk, due_ns, at_ns, receipt.wire_bytes)
             wait_ns = self.wait()
         return wait_ns

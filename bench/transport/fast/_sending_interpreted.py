@@ -114,6 +114,9 @@ class PlainChunks:
             return microphone.due_ns
         return 0 if microphone.next_chunk.instants or microphone.is_last_of_speech else None
 
+    def _add(self, chunk: ClientMessage, due_ns: int, at_ns: int, wire_bytes: int) -> None:
+        self._sent.append(SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns))
+
     def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
         microphone = self._microphone
         while (wait_ns := self._wait()) is None:
@@ -127,8 +130,7 @@ class PlainChunks:
                 self.offered = chunk, due_ns
                 keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
                 return 0
-            lag_ns = before_ns - due_ns
-            self._sent.append(SentChunk(before_ns, len(frame), chunk.audio_bytes, lag_ns, chunk.duration_ns))
+            self._add(chunk, due_ns, before_ns, len(frame))
         return wait_ns
 
     def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:
@@ -141,7 +143,5 @@ class PlainChunks:
             if receipt.unsent:
                 self.refused = chunk, receipt, due_ns
                 return 0
-            at_ns = receipt.handed.at_ns
-            sent = SentChunk(at_ns, receipt.wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns)
-            self._sent.append(sent)
+            self._add(chunk, due_ns, receipt.handed.at_ns, receipt.wire_bytes)
         return wait_ns

@@ -93,6 +93,15 @@ def open_agent_call(
     return _opened(url, context, limits, phases, path, place, has_channel=False)
 
 
+def connect_to_host(
+    url: str, context: ssl.SSLContext | None, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
+) -> ByteStream:
+    """Connect to the host of a URL, for the offer. Raise ConnectError as `connect`."""
+    parts = urlsplit(url)
+    port = parts.port or (80 if context is None else 443)
+    return connect(parts.hostname or "", port, context, limits, phases, path)
+
+
 def _opened(
     url: str,
     context: ssl.SSLContext | None,
@@ -104,9 +113,7 @@ def _opened(
     has_channel: bool,
 ) -> WebRtcCall:
     """Return an open call. `place` sends its offer over a connection, and returns the answer."""
-    parts = urlsplit(url)
-    port = parts.port or (80 if context is None else 443)
-    stream = connect(parts.hostname or "", port, context, limits, phases, path)
+    stream = connect_to_host(url, context, limits, phases, path)
     call: WebRtcCall | None = None
     try:
         own, peer = (str(address[0]) for address in stream.endpoints)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import urlsplit
 
 import msgspec
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.connect import connect
 from bench.transport.interface import (
     ABNORMAL,
     ConnectTimings,
@@ -26,7 +24,7 @@ from bench.transport.interface import (
     SendReceipt,
 )
 from bench.transport.tcp import ByteStream
-from bench.transport.webrtc.call import WebRtcCall
+from bench.transport.webrtc.call import WebRtcCall, connect_to_host
 from bench.transport.webrtc.checks import check_path
 from bench.transport.webrtc.signalling import place_session
 from bench.wire.connection import ConnectionClosed, ReceivedMessage
@@ -47,9 +45,7 @@ def open_session_call(
 
     Raise ConnectError: `connect_failed:dns|tcp|tls`, `timeout:dns|tcp|tls`, `failed:load_generator`.
     """
-    parts = urlsplit(url)
-    port = parts.port or (80 if context is None else 443)
-    stream = connect(parts.hostname or "", port, context, limits, phases, path)
+    stream = connect_to_host(url, context, limits, phases, path)
     try:
         call = SessionCall(stream, url, headers, limits, path)
     except BaseException:  # also at the end of the run

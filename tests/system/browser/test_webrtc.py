@@ -67,6 +67,7 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
         *("--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection"),
         f"--use-file-for-fake-audio-capture={tmp_path / 'turn.wav'}%noloop",
     )
+    packets: list[int] = []
     with (
         quick_simulator(tmp_path) as ready,
         started(tmp_path / "profile", *devices) as browser,
@@ -82,4 +83,5 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
             assert call["codec"] == f"audio/{codec}"
             assert {"connected", "media"} <= call["instants"].keys()
             assert {"input_audio_buffer.speech_stopped", "response.done"} <= set(call["events"])
-            assert call["packets"] > 0  # their number depends on the load of the machine
+            packets.append(call["packets"])
+    assert sorted(packets)[CALLS // 2] > 50  # of a typical call, because each one depends on the load of the machine

@@ -55,7 +55,9 @@ def test_one_run_compares_both_transports_of_gpt_live(tmp_path: Path) -> None:
     assert set(sessions["outcome"]) == {"ok"}
     assert (sessions["session_updated_at_ns"] > sessions["update_sent_at_ns"]).all()
     assert (sessions.loc[["calls", "narrow"], "rtp_expected"] > 100).all()
-    assert (sessions["billed_ns"].dropna() > 0).all()  # a service on a busy machine may report it too late
+    billed_ns = sessions["billed_ns"].dropna()  # a service on a busy machine may report it too late
+    assert len(billed_ns)
+    assert (billed_ns > 0).all()
     replies = [reply for reply in reply_starts(run, truth) if reply.has_truth]
     if not replies:
         pytest.skip(STOPPED)
