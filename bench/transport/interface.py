@@ -86,7 +86,13 @@ class SentChunk(NamedTuple):
 class ChunkSender(Protocol):
     """A sender of the chunks that need no decision (`PlainChunks` of `bench.transport.fast.sending`)."""
 
-    def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
+    def send(
+        self,
+        fd: int,
+        note_written: Callable[[int], None],
+        keep: Callable[[int, bytes, int], None],
+        encrypt: Callable[[bytes], bytes] | None = None,
+    ) -> int:
         """Send the chunks that are due. Return the instant at which the next one is due; 0 if the session must act."""
 
     def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:

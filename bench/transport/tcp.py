@@ -103,6 +103,12 @@ class ByteStream(Protocol):
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         """Do the same as `write`, without blocking. Return None if `flush` must send the rest."""
 
+    def send_chunks(self, keep: Callable[[int, bytes, int], None]) -> None:
+        """Let the event loop send the plain chunks of a sender, as masked frames. `ChunkSender.send` gets `keep`."""
+
+    def keep_rest(self, data: bytes, error: int) -> None:
+        """Keep bytes on the wire that the kernel did not accept, because of this error unless it is 0, for `flush`."""
+
     def flush(self) -> SendTime:
         """Send the rest of the data that was last passed to `try_write`. Raise OSError."""
 
@@ -146,11 +152,9 @@ class TcpStream:
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
-        self.keep: Callable[[bytes, int, int], None] | None = None
-        """The function that gets a frame of plain chunks that the kernel has not accepted whole, as `ChunkSender.send`.
-
-        None if the frames of the sender are not the bytes on the wire.
-        """
+        self._keep: Callable[[int, bytes, int], None] | None = None
+        self._encrypt: Callable[[bytes], bytes] | None = None
+        """The arguments of `ChunkSender.send`. `_keep` is None if the sender must send its chunks itself."""
         self._ticker = CallbackScheduler.of_hub()
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
@@ -233,8 +237,8 @@ class TcpStream:
         if self._take is None or sender is None:  # the listener is already woken
             return None
         try:
-            if self.keep is not None and sender.plain is not None:
-                due_ns = sender.plain.send(self._fd, self._transmit.note_written, self.keep)
+            if self._keep is not None and sender.plain is not None:
+                due_ns = sender.plain.send(self._fd, self._transmit.note_written, self._keep, self._encrypt)
                 if due_ns:
                     return due_ns
             if not sender.send_due():
@@ -413,8 +417,12 @@ class TcpStream:
         self._unsent = unsent if send_time is None else None
         return send_time
 
+    def send_chunks(
+        self, keep: Callable[[int, bytes, int], None], encrypt: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self._keep, self._encrypt = keep, encrypt
+
     def keep_rest(self, data: bytes, error: int) -> None:
-        """Keep data that a sender could not send, because of this error unless it is 0, for `flush`."""
         self._send_failure = self._send_failure or error
         self._unsent = UnsentBytes(data, stamped=False)
 
@@ -480,7 +488,8 @@ class TcpStream:
         self._watch.stop(self._fd)
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
-        self._sender = self._tick = self.keep = None  # they may hold a reference to this connection
+        # they may hold a reference to this connection
+        self._sender = self._tick = self._keep = self._encrypt = None
         self.sieve = Sieve()
         self._held.clear()
         self._reader.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class TlsStream:
         self._host = host
         self._decrypter = tcp.sieve = Decrypter(self.session, INCOMING, self._outgoing)
         self.yield_to_loop, self.flush, self.transmitted = tcp.yield_to_loop, tcp.flush, tcp.transmitted
-        self.network, self.close = tcp.network, tcp.close
+        self.network, self.close, self.keep_rest = tcp.network, tcp.close, tcp.keep_rest
         self._end: SocketRead | None = None
         self._refused = False
         self._error_text = ""
@@ -160,8 +161,14 @@ class TlsStream:
         return self._flush(stamped=stamped, until_ns=until_ns)
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
+        return self._tcp.try_write(self._encrypted(data), stamped=stamped)
+
+    def send_chunks(self, keep: Callable[[int, bytes, int], None]) -> None:
+        self._tcp.send_chunks(keep, self._encrypted)
+
+    def _encrypted(self, data: bytes) -> bytes:
         self.session.write(data)
-        return self._tcp.try_write(self._outgoing.read(), stamped=stamped)
+        return self._outgoing.read()
 
     @property
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

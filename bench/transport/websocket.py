@@ -53,7 +53,7 @@ from bench.transport.parser import (
     refusal,
 )
 from bench.transport.socket_read import SocketRead
-from bench.transport.tcp import ByteStream, TcpStream
+from bench.transport.tcp import ByteStream
 from bench.wire.connection import CloseCause, Connected, ConnectionClosed, MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
@@ -179,8 +179,8 @@ class WebSocket:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
         self.handshake = phases.connected(response.headers)
-        if isinstance(self._stream, TcpStream) and self._parser.deflate is None:
-            self._stream.keep = self._keep
+        if self._parser.deflate is None:
+            self._stream.send_chunks(self._keep)
 
     def _send_upgrade_request(self) -> OSError | None:
         """Send the upgrade request.
@@ -233,11 +233,10 @@ class WebSocket:
         send_time = self._stream.try_write(data, stamped=stamped)
         return None if send_time is None else SendReceipt(send_time, len(data))
 
-    def _keep(self, frame: bytes, sent_bytes: int, error: int) -> None:
+    def _keep(self, frame_bytes: int, rest: bytes, error: int) -> None:
         """Keep the rest of a frame for `flush`. `error` is the number of the error that prevented the send, or 0."""
-        assert isinstance(self._stream, TcpStream)
-        self._offered = len(frame)
-        self._stream.keep_rest(frame[sent_bytes:], error)
+        self._offered = frame_bytes
+        self._stream.keep_rest(rest, error)
 
     def flush(self) -> SendReceipt | None:
         if self._end is not None:

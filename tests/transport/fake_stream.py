@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
@@ -96,6 +96,14 @@ class FakeStream:
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         return None if self.broken or self.full else self.write(data, stamped=stamped)
+
+    def send_chunks(
+        self, keep: Callable[[int, bytes, int], None], encrypt: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        return
+
+    def keep_rest(self, data: bytes, error: int) -> None:
+        return
 
     def flush(self) -> SendTime:
         return self.write(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from tests.examples import thorough
 EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], ids=["C", "Python"])
 DUE_NS, LATER_NS = 1_000_000, 3_600_000_000_000
 MOST = 16
+RECORD, KEY = b"record", 0x5A
 CHUNK = st.tuples(st.sampled_from([0, 3, 125, 126, 800]), st.booleans(), st.sampled_from([1, 1, 1, LATER_NS]))
 """The size of a chunk, whether it contains an instant, and its duration in ns."""
 CHUNKS = st.lists(CHUNK, max_size=24)
@@ -38,9 +39,22 @@ def chunk(size: int, has_instant: bool = False, duration_ns: int = 1) -> ClientM
 class Rest(NamedTuple):
     """What `keep` received."""
 
-    frame: bytes
-    sent_bytes: int
+    frame_bytes: int
+    wire: bytes
     error: int
+
+
+def encrypted(frame: bytes) -> bytes:
+    """Return a record with the frame, as TLS would: other bytes, and more of them."""
+    return RECORD + bytes(byte ^ KEY for byte in frame)
+
+
+def decrypted(wire: bytes, size: int) -> Iterator[bytes]:
+    """Return the frames in records of frames with `size` bytes."""
+    record = len(RECORD) + size
+    for at in range(0, len(wire), record):
+        assert wire[at : at + len(RECORD)] == RECORD
+        yield bytes(byte ^ KEY for byte in wire[at + len(RECORD) : at + record])
 
 
 class Line:
@@ -53,6 +67,7 @@ class Line:
         self.sent: list[SentChunk] = []
         self.plain = kind.PlainChunks(self.microphone, None, self.sent, MOST)
         self.written, self.rests = 0, list[Rest]()
+        self.encrypt: Callable[[bytes], bytes] | None = None
         self._fd = ours.fileno()
         if speech:
             self.microphone.speak(speech, silence)
@@ -60,7 +75,9 @@ class Line:
         self.microphone.open(self.start_ns)
 
     def send(self) -> int:
-        return int(self.plain.send(self._fd, self._note_written, lambda *rest: self.rests.append(Rest(*rest))))
+        return int(
+            self.plain.send(self._fd, self._note_written, lambda *rest: self.rests.append(Rest(*rest)), self.encrypt)
+        )
 
     def _note_written(self, count: int) -> None:
         self.written += count
@@ -133,7 +150,30 @@ def test_the_rest_of_a_frame_that_the_kernel_does_not_accept_is_given_back_once(
 
         assert rest.error == 0
         assert line.plain.offered[0] is silence[0]
-        assert set(payloads(wire + rest.frame[rest.sent_bytes :])) == {silence[0].data}
+        assert set(payloads(wire + rest.wire)) == {silence[0].data}
+        assert rest.frame_bytes == frame_bytes(60_000) + MASK_BYTES
+        assert line.written == len(wire)
+
+
+@EACH_SENDING
+def test_the_kernel_gets_encrypted_frames_and_the_record_has_the_size_of_the_frame(kind: ModuleType) -> None:
+    size = frame_bytes(60_000) + MASK_BYTES
+    with linked(kind, (), [chunk(60_000)]) as (line, theirs):
+        line.encrypt = encrypted
+        sent: list[SentChunk] = []
+        while not line.rests:
+            assert line.send() == 0
+            sent += line.sent
+            line.sent.clear()
+        (rest,) = line.rests
+        theirs.settimeout(0)
+        wire = b"".join(iter(lambda: _received(theirs), b""))
+
+        frames = list(decrypted(wire + rest.wire, size))
+        assert len(frames) == len(sent) + 1
+        assert set(payloads(b"".join(frames))) == {chunk(60_000).data}
+        assert {each.wire_bytes for each in sent} == {size}
+        assert (rest.frame_bytes, rest.error) == (size, 0)
         assert line.written == len(wire)
 
 
@@ -150,8 +190,8 @@ def test_the_error_of_a_send_is_given_back_with_the_whole_frame(kind: ModuleType
         theirs.close()
 
         assert line.send() == 0
-        assert line.rests[0][1:] == (0, errno.EPIPE)
-        assert next(payloads(line.rests[0].frame)) == chunk(100).data
+        assert line.rests[0].error == errno.EPIPE
+        assert next(payloads(line.rests[0].wire)) == chunk(100).data
 
 
 @EACH_SENDING

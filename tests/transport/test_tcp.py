@@ -394,7 +394,7 @@ def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
 
     class Below:
         failure, problem = 0, ""
-        yield_to_loop = flush = transmitted = network = close = None
+        yield_to_loop = flush = transmitted = network = close = keep_rest = None
 
         def write(self, data: bytes, **_: Any) -> None:
             incoming.write(data)

@@ -234,12 +234,13 @@ cdef class PlainChunks:
         )))
         return 0
 
-    def send(self, int fd, note_written, keep):
+    def send(self, int fd, note_written, keep, encrypt=None):
         """Send the chunks that are due. Return the instant at which the next one is due.
 
-        Return 0 if the session must act, as it must for each chunk while `paused` is True. If the kernel does not
-        accept all of a chunk, `offered` is (chunk, instant at which it was due), and `keep` gets the frame, the number
-        of accepted bytes, and the number of the error.
+        Return 0 if the session must act, as it must for each chunk while `paused` is True. `encrypt` returns the bytes
+        on the wire of a frame; None without TLS. If the kernel does not accept all of these bytes, `offered` is (chunk,
+        instant at which it was due), and `keep` gets the size of the frame, the bytes that are left, and the number of
+        the error, or 0.
         """
         cdef Microphone microphone = self.microphone
         cdef long long due_ns, before_ns, width_ns, wait_ns = self.wait()
@@ -250,13 +251,14 @@ cdef class PlainChunks:
             data = chunk.data
             frame = masked_frame(data if self.encode is None else self.encode(APPEND, data))
             microphone.advance()
-            before_ns, width_ns, count = send_at_once(fd, frame)
             size = len(frame)
+            wire = frame if encrypt is None else encrypt(frame)
+            before_ns, width_ns, count = send_at_once(fd, wire)
             if count > 0:
                 note_written(count)
-            if count != size:
+            if count != len(wire):
                 self.offered = chunk, due_ns
-                keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                keep(size, wire[max(count, 0):], -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
                 return 0
             self.add(chunk, due_ns, before_ns, size)
             wait_ns = self.wait()

@@ -117,18 +117,25 @@ class PlainChunks:
     def _add(self, chunk: ClientMessage, due_ns: int, at_ns: int, wire_bytes: int) -> None:
         self._sent.append(SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns))
 
-    def send(self, fd: int, note_written: Callable[[int], None], keep: Callable[[bytes, int, int], None]) -> int:
+    def send(
+        self,
+        fd: int,
+        note_written: Callable[[int], None],
+        keep: Callable[[int, bytes, int], None],
+        encrypt: Callable[[bytes], bytes] | None = None,
+    ) -> int:
         microphone = self._microphone
         while (wait_ns := self._wait()) is None:
             chunk = microphone.next_chunk
             data = chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
             frame, (_, due_ns) = masked_frame(data), microphone.pop_due()
-            before_ns, _, count = send_at_once(fd, frame)
+            wire = frame if encrypt is None else encrypt(frame)
+            before_ns, _, count = send_at_once(fd, wire)
             if count > 0:
                 note_written(count)
-            if count != len(frame):
+            if count != len(wire):
                 self.offered = chunk, due_ns
-                keep(frame, max(count, 0), -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                keep(len(frame), wire[max(count, 0) :], -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
                 return 0
             self._add(chunk, due_ns, before_ns, len(frame))
         return wait_ns
