@@ -10,6 +10,7 @@ import errno
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -67,6 +68,11 @@ class DatagramSocket:
         elif len(datagrams) < most:
             self._empty_ns = now_ns
         return datagrams
+
+    @property
+    def write(self) -> Callable[[bytes, SocketAddress], SendTime | int]:
+        """`DatagramWriter.send` of this socket. `send` must send again what it does not send."""
+        return self._writer.send
 
     def send(self, data: bytes, destination: SocketAddress) -> SendTime | None:
         """Send a datagram. Return None if the kernel does not accept it."""

@@ -14,13 +14,13 @@ from random import Random
 from typing import NamedTuple
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.transport.datagrams import SocketAddress
+from bench.transport.datagrams import DatagramSocket, SocketAddress
 from bench.transport.event_loop import CallbackScheduler
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
 from bench.transport.impairment.profiles import NetworkProfile
 from bench.transport.interface import DeltaListener, OnMessage, PacedSender, SendReceipt, Transport
 from bench.transport.parser import MASK_BYTES, frame_bytes
-from bench.transport.rtp_track import RtpTrack, TrackTransport, send_now
+from bench.transport.rtp_track import TrackTransport, send_now
 from bench.wire.connection import ConnectionClosed, Transmitted
 
 OnSent = Callable[[int, int, Sequence[int | None]], None]
@@ -47,19 +47,19 @@ class ImpairedPackets:
     def __init__(self, line: PacketLine, on_sent: OnSent) -> None:
         self._line, self._on_sent = line, on_sent
 
-    def send(self, track: RtpTrack, packet: bytes, destination: SocketAddress) -> SendReceipt:
+    def send(self, sock: DatagramSocket, packet: bytes, destination: SocketAddress) -> SendReceipt:
         delay_ns = self._line.delay_ns()
         if delay_ns == 0:
-            return send_now(track, packet, destination)._replace(delay_ns=0)
+            return send_now(sock, packet, destination)._replace(delay_ns=0)
         now_ns = monotonic_ns()
         if delay_ns is not None:
             due_ns = now_ns + delay_ns
-            CallbackScheduler.of_hub().at(due_ns, partial(self._let_leave, track, packet, destination, due_ns))
+            CallbackScheduler.of_hub().at(due_ns, partial(self._let_leave, sock, packet, destination, due_ns))
         return SendReceipt(SendTime(now_ns), len(packet), delay_ns=delay_ns)
 
-    def _let_leave(self, track: RtpTrack, packet: bytes, destination: SocketAddress, due_ns: int) -> None:
-        if track.rtp.fileno() >= 0:
-            left = send_now(track, packet, destination)
+    def _let_leave(self, sock: DatagramSocket, packet: bytes, destination: SocketAddress, due_ns: int) -> None:
+        if sock.fileno() >= 0:
+            left = send_now(sock, packet, destination)
             self._on_sent(0, 0, (left.handed.at_ns - due_ns,))
 
 

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
@@ -21,6 +22,7 @@ from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, Pac
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
+from bench.transport.media.packets import send_frame
 from bench.transport.media.rtp import StreamNumbers, is_report
 from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
@@ -73,8 +75,11 @@ class RtpTrack:
         self._early: deque[Datagram] = deque(maxlen=MAX_EARLY_PACKETS)
         """The RTP packets that were read before the media were agreed."""
         self._start_ns = 0
-        self.send_packet: Callable[[RtpTrack, bytes, SocketAddress], SendReceipt] = send_now
-        """The function that sends a packet of audio. It is no method, because that would be a reference cycle."""
+        self.send_packet: SendPacket = send_now
+        """The function that sends a packet of audio."""
+        self._send_frame: Callable[[bytes], SendReceipt] | None = None
+        """The function that does the same as `send` for audio, while no packet is held, delayed, or replaced by a key.
+        """
 
     def early_audio(self, agreed: AgreedMedia, answered_ns: int) -> tuple[bytes, int] | None:
         """Return the last audio before the answer, and the instant at which it ended; None if there is none."""
@@ -85,11 +90,18 @@ class RtpTrack:
         if self.media is not None:
             self.read_audio()  # these packets belong to the earlier agreement
             self.media.change(agreed)
+            self._use_peer(self.media)
             return
         self.media, self._start_ns = _new_media(agreed), answered_ns
+        self._use_peer(self.media)
         self.next_ns = self.media.next_ns
         while self._early:
             self.accept(*self._early.popleft())
+
+    def _use_peer(self, media: CallMedia) -> None:
+        self._send_frame = partial(
+            send_frame, media.audio_packets, self.rtp.write, partial(send_now, self.rtp), media.peer
+        )
 
     @property
     def read_period_ns(self) -> int:
@@ -100,7 +112,13 @@ class RtpTrack:
         if not media.agreed.sends:  # the peer holds the call
             media.skip_audio(audio)
             return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
-        return self.send_packet(self, media.send_audio(audio), media.peer)
+        return self.send_packet(self.rtp, media.send_audio(audio), media.peer)
+
+    def frame_sender(self, send: Callable[[bytes], SendReceipt | None]) -> Callable[[bytes], SendReceipt | None]:
+        """Return the function for the next frames of audio: `send`, or one that does the same with less work."""
+        media, send_frame = self.media, self._send_frame
+        is_usual = media is not None and media.sends_audio and self.send_packet is send_now
+        return send_frame if is_usual and send_frame is not None else send
 
     def read_audio(self, due_ns: int = 0) -> None:
         """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
@@ -244,11 +262,14 @@ class RtpTrack:
         self.rtcp.close()
 
 
-def send_now(track: RtpTrack, packet: bytes, destination: SocketAddress) -> SendReceipt:
+SendPacket = Callable[[DatagramSocket, bytes, SocketAddress], SendReceipt]
+
+
+def send_now(sock: DatagramSocket, packet: bytes, destination: SocketAddress) -> SendReceipt:
     """Send a packet of audio."""
-    send_time = track.rtp.send(packet, destination)
+    send_time = sock.send(packet, destination)
     if send_time is None:
-        return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(track.rtp.refusal)}")
+        return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(sock.refusal)}")
     return SendReceipt(send_time, len(packet))
 
 
@@ -283,9 +304,13 @@ class TrackTransport:
         """Let the sender send if it is due. Return True if the session must act."""
         if sender is None or (due_ns := sender.due_ns) is None or due_ns > now_ns:
             return False
-        if sender.plain is not None and sender.plain.send_by(self.try_send):
+        if sender.plain is not None and sender.plain.send_by(self._frame_sender(now_ns)):
             return False
         return sender.send_due()
+
+    def _frame_sender(self, now_ns: int) -> Callable[[bytes], SendReceipt | None]:
+        """Return the function for the frames of audio that are due."""
+        return self.try_send if self._closed is not None else self.track.frame_sender(self.try_send)
 
     def handled_ns(self) -> int:
         return monotonic_ns() - self.track.held_ns

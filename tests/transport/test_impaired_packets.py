@@ -41,7 +41,7 @@ def peer() -> Iterator[DatagramSocket]:
 def sent(track: RtpTrack, peer: DatagramSocket, lags_ns: list[int | None]) -> list[SendReceipt]:
     """Send packets whose content is their number over an impaired network."""
     impaired(cast(Any, TrackTransport(track)), NETWORK, "7", NetworkCounts(), lambda _, __, lags: lags_ns.extend(lags))
-    return [track.send_packet(track, str(number).encode(), peer.address) for number in range(PACKETS)]
+    return [track.send_packet(track.rtp, str(number).encode(), peer.address) for number in range(PACKETS)]
 
 
 def received(peer: DatagramSocket, number: int) -> dict[int, Arrival]:

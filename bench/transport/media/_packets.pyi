@@ -1,8 +1,10 @@
 from collections.abc import Callable, Sequence
 
-from bench.transport.datagrams import Datagram
+from bench.base.clock import SendTime
+from bench.transport.datagrams import Datagram, SocketAddress
+from bench.transport.interface import SendReceipt
 from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.rtp import RtpReceiver
+from bench.transport.media.rtp import RtpReceiver, RtpSender
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 
@@ -19,3 +21,16 @@ class UsualPackets:
         deltas: list[MatchedDelta],
         event: ServerEvent | None,
     ) -> int: ...
+
+class AudioPackets:
+    def __init__(self, sender: RtpSender) -> None: ...
+    def use(self, protect: Callable[[bytes], bytes] | None) -> None: ...
+    def next(self, audio: bytes) -> bytes: ...
+
+def send_frame(
+    packets: AudioPackets,
+    write: Callable[[bytes, SocketAddress], SendTime | int],
+    refused: Callable[[bytes, SocketAddress], SendReceipt],
+    peer: SocketAddress,
+    audio: bytes,
+) -> SendReceipt: ...

@@ -1,22 +1,26 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The received packets of audio in C, the usual ones among them. `_packets_interpreted.py` has no usual ones.
+"""The packets of audio in C: the sent ones, and the usual ones among the received ones.
 
-The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the state. A packet is usual if these modules
+`_packets_interpreted.py` has no usual ones. The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the state. A packet is usual if these modules
 would only advance their state with it: it is the next one of the stream, its audio continues the audio before it, and
 it is in time.
 """
 
 from bench.base import units
+from bench.base.clock import SendTime
+from bench.transport.interface import SendReceipt
 from bench.transport.media import jitter, offset, rtp
 from bench.transport.media.jitter import Frame
 from bench.wire.connection import MatchedDelta
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport fabs, sqrt
+from libc.string cimport memcpy
 
 cdef enum:
     HEADER_BYTES = 12
     PLAIN_HEADER = 0x80  # version 2, without padding, header extension and contributing sources
+    MARKER = 0x80
     FIRST_REPORT = 192  # as in rtp.py
     LAST_REPORT = 223
     MAX_EXACT_TICKS = 9_000_000  # in ns, these are exact as a float
@@ -35,6 +39,10 @@ cdef object new_tuple = tuple.__new__
 
 cdef inline unsigned int word(const unsigned char *data) noexcept:
     return <unsigned int>data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3]
+
+
+cdef inline void put_word(unsigned char *into, unsigned int word) noexcept:
+    into[0], into[1], into[2], into[3] = word >> 24, word >> 16 & 0xFF, word >> 8 & 0xFF, word & 0xFF
 
 
 cdef class UsualPackets:
@@ -218,3 +226,53 @@ cdef class UsualPackets:
                 size + self.overhead_bytes, audio,
             )))
         return True
+
+
+cdef class AudioPackets:
+    """The packets of one call's audio, with the state of its `RtpSender`."""
+
+    cdef object sender, encode, ticks_of, protect
+    cdef int payload_type
+
+    def __init__(self, sender):
+        self.sender = sender
+
+    def use(self, protect):
+        """Use an agreement, which the sender has, from now on. `protect` is None if packets are not encrypted."""
+        codec = self.sender.codec
+        self.encode, self.ticks_of, self.payload_type = codec.encode, codec.ticks, self.sender.payload_type
+        self.protect = protect
+
+    cpdef bytes next(self, audio):
+        """Return the packet of the next frame, as `RtpSender.audio` does, encrypted."""
+        cdef object sender = self.sender
+        payload = audio if self.encode is None else self.encode(audio)  # may be a `BinaryMessage`
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        cdef bytes packet = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + size)
+        cdef unsigned char *head = <unsigned char *>PyBytes_AS_STRING(packet)
+        cdef unsigned int sequence = sender.sequence_number, timestamp = sender.timestamp
+        cdef unsigned int ticks = size if self.ticks_of is len else self.ticks_of(payload)
+        head[0], head[1] = PLAIN_HEADER, self.payload_type
+        if sender._talk_starts:
+            head[1] |= MARKER
+            sender._talk_starts = False
+        head[2], head[3] = sequence >> 8, sequence & 0xFF
+        put_word(head + 4, timestamp)
+        put_word(head + 8, sender.ssrc)
+        memcpy(head + HEADER_BYTES, PyBytes_AS_STRING(payload), size)
+        sender.sequence_number, sender.timestamp = (sequence + 1) & 0xFFFF, timestamp + ticks
+        sender.packet_count += 1
+        sender.payload_bytes += size
+        return packet if self.protect is None else self.protect(packet)
+
+
+def send_frame(AudioPackets packets, write, refused, peer, audio):
+    """Send the packet of the next frame. Return its receipt.
+
+    `write` is a `DatagramWriter.send`. `refused` gets a packet that it did not send, and returns the receipt.
+    """
+    cdef bytes packet = packets.next(audio)
+    sent = write(packet, peer)
+    if type(sent) is not SendTime:
+        return refused(packet, peer)
+    return new_tuple(SendReceipt, (sent, len(packet), "", None))

@@ -1,12 +1,18 @@
-"""The Python implementation of `_packets.pyx`: no packet is a usual one, so `CallMedia.received` accepts each."""
+"""The Python implementation of `_packets.pyx`.
+
+No received packet is a usual one, so `CallMedia.received` accepts each. The docstrings of `_packets.pyx` have the
+details.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.transport.datagrams import Datagram
+from bench.base.clock import SendTime
+from bench.transport.datagrams import Datagram, SocketAddress
+from bench.transport.interface import SendReceipt
 from bench.transport.media.jitter import Frame, JitterBuffer
-from bench.transport.media.rtp import RtpReceiver
+from bench.transport.media.rtp import RtpReceiver, RtpSender
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 
@@ -28,3 +34,29 @@ class UsualPackets:
         event: ServerEvent | None,
     ) -> int:
         return 0
+
+
+class AudioPackets:
+    def __init__(self, sender: RtpSender) -> None:
+        self._sender = sender
+        self._protect: Callable[[bytes], bytes] | None = None
+
+    def use(self, protect: Callable[[bytes], bytes] | None) -> None:
+        self._protect = protect
+
+    def next(self, audio: bytes) -> bytes:
+        encode = self._sender.codec.encode
+        packet = self._sender.audio(audio if encode is None else encode(audio))
+        return packet if self._protect is None else self._protect(packet)
+
+
+def send_frame(
+    packets: AudioPackets,
+    write: Callable[[bytes, SocketAddress], SendTime | int],
+    refused: Callable[[bytes, SocketAddress], SendReceipt],
+    peer: SocketAddress,
+    audio: bytes,
+) -> SendReceipt:
+    packet = packets.next(audio)
+    sent = write(packet, peer)
+    return SendReceipt(sent, len(packet)) if isinstance(sent, SendTime) else refused(packet, peer)

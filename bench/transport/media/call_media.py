@@ -25,6 +25,7 @@ from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.interface import HostPort
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.offer_answer import AgreedMedia
+from bench.transport.media.packets import AudioPackets, UsualPackets
 from bench.transport.media.rtcp import RtcpSession, report_delay_ns
 from bench.transport.media.rtp import (
     AUDIO,
@@ -38,13 +39,6 @@ from bench.transport.media.rtp import (
     codec_of_call,
 )
 from bench.transport.media.srtp import PacketEncryption
-
-try:
-    from bench.transport.media._packets import UsualPackets
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport.media._packets":  # as in `bench.wire.audio`
-        raise
-    from bench.transport.media._packets_interpreted import UsualPackets  # type: ignore[assignment]
 
 KEYS = "0123456789*#ABCD"
 """The keys, in the order of their event codes (RFC 4733 §3.2)."""
@@ -150,6 +144,7 @@ class CallMedia:
         self.buffer = JitterBuffer(self.clock_hz, self._audio, HOLD_NS)
         self.usual = UsualPackets(self.receiver, self.buffer)
         """What accepts most of the received packets, with less work than `received`."""
+        self.audio_packets = AudioPackets(self.sender)
         self.rtcp = RtcpSession(self.sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
@@ -182,6 +177,7 @@ class CallMedia:
         self.receiver.accept(codecs, agreed.receive_event_payload_type)
         self.buffer.accept(codecs)
         self._encryption.use(agreed.send_key, agreed.receive_key)
+        self.audio_packets.use(None if agreed.send_key is None else self._encryption.protect)
         unprotect = None if agreed.receive_key is None else self._encryption.unprotect
         self.usual.use(agreed.peer, unprotect, self.overhead_bytes)
 
@@ -200,12 +196,8 @@ class CallMedia:
 
     def send_audio(self, payload: bytes) -> bytes:
         """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
-        return self._encryption.protect(self._next_packet(payload))
-
-    def _next_packet(self, payload: bytes) -> bytes:
         if not self._keys:
-            encode = self.sender.codec.encode
-            return self.sender.audio(payload if encode is None else encode(payload))
+            return self.audio_packets.next(payload)
         key_payload, is_first = self._keys.popleft()
         if is_first:
             self._key_timestamp = self.sender.timestamp
@@ -213,7 +205,12 @@ class CallMedia:
         assert event_type is not None, "a key was accepted without a payload type"
         packet = self.sender.packet(event_type, self._key_timestamp, key_payload, marker=is_first)
         self.sender.pause(self._ticks(payload))
-        return packet
+        return self._encryption.protect(packet)
+
+    @property
+    def sends_audio(self) -> bool:
+        """True if the next packet is one of `audio_packets`: the peer does not hold the call, and no key is pressed."""
+        return self.agreed.sends and not self._keys
 
     def press(self, key: str, frame_samples: int) -> bool:
         """Press a key. Return False if the peer does not receive telephone events."""

@@ -343,6 +343,12 @@ class WebRtcCall(TrackTransport):
         self._offered_bytes = self._channel.send(message, now_ns)
         return self._receipt()
 
+    def _frame_sender(self, now_ns: int) -> Callable[[bytes], SendReceipt | None]:
+        if now_ns - self._sent_ns >= PAUSE_NS:
+            return self.try_send
+        self._sent_ns = now_ns
+        return super()._frame_sender(now_ns)
+
     def _receipt(self) -> SendReceipt | None:
         """Send as much as possible. Return None if a part of the message must wait."""
         sent = self._send_due()

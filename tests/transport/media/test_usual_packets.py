@@ -1,4 +1,4 @@
-"""The usual packets of a call: compiled code accepts them as the modules of RTP accept all packets."""
+"""The usual packets of a call: compiled code sends and accepts them as the modules of RTP do with all packets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.clock import Arrival
+from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.transport.datagrams import Datagram
+from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.fast.reader import COMPILED
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, SendReceipt
 from bench.transport.media import _packets_interpreted
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.offset import START_PACKETS
+from bench.transport.media.packets import AudioPackets, send_frame
 from bench.transport.media.rtp import CODECS, RtpSender, StreamNumbers
 from bench.transport.media.srtp import SECRET_BYTES, SUITES, PacketEncryption, SrtpKey
 from bench.wire.connection import MatchedDelta
+from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent
 from tests.examples import thorough
 from tests.transport.media.path import FRAME_NS, START_NS
@@ -192,3 +194,57 @@ def test_without_compiled_code_no_packet_is_a_usual_one() -> None:
     assert usual.take(list(datagrams(Random(1), 5, 0, None)), START_NS, START_NS, 0, frames, [], None) == 0
     assert values_of(media.receiver) == values_of(new_media(PLAIN).receiver)
     assert not frames
+
+
+@thorough
+@given(
+    st.lists(st.tuples(st.sampled_from(("audio", "audio", "audio", "pause", "key", "agree")), st.integers(0, 200))),
+    st.integers(0, (1 << 16) - 1),
+    st.integers(0, (1 << 32) - 1),
+)
+def test_packets_of_audio_are_built_as_by_the_modules_of_rtp(
+    steps: list[tuple[str, int]], sequence_number: int, timestamp: int
+) -> None:
+    numbers = StreamNumbers(9, sequence_number, timestamp)
+    fast, slow = RtpSender(CODECS["PCMU"], 0, numbers), RtpSender(CODECS["PCMU"], 0, numbers)
+    kinds: Any = (AudioPackets, fast), (_packets_interpreted.AudioPackets, slow)
+    packets: Any = [kind(sender) for kind, sender in kinds]
+    for each in packets:
+        each.use(None)
+    for step, value in steps:
+        for each, sender in zip(packets, (fast, slow), strict=True):
+            if step == "pause":
+                sender.pause(160 * value)
+            elif step == "key":
+                sender.packet(101, sender.timestamp, b"1234", marker=True)
+            elif step == "agree":
+                sender.codec = CODECS["PCMA" if value % 2 else "PCMU"]
+                sender.payload_type = sender.codec.payload_type
+                each.use(PacketEncryption(KEY, None).protect if value % 3 == 0 else None)
+        if step == "audio":
+            audio = BinaryMessage(range(value))
+            assert packets[0].next(audio) == packets[1].next(audio)
+        assert values_of(fast) == values_of(slow)
+
+
+@pytest.mark.parametrize("send", [send_frame, _packets_interpreted.send_frame], ids=["C", "Python"])
+def test_a_frame_that_the_kernel_refuses_is_sent_again_in_the_same_packet(send: Any) -> None:
+    results: list[SendTime | int] = [SendTime(5, 2), 11]
+    written: list[tuple[bytes, SocketAddress]] = []
+    refused: list[tuple[bytes, SocketAddress]] = []
+    receipt = SendReceipt(SendTime(8), 0, "refused")
+
+    def write(packet: bytes, peer: SocketAddress) -> SendTime | int:
+        written.append((packet, peer))
+        return results.pop(0)
+
+    def send_again(packet: bytes, peer: SocketAddress) -> SendReceipt:
+        refused.append((packet, peer))
+        return receipt
+
+    packets = new_media(PLAIN).audio_packets
+
+    assert send(packets, write, send_again, PEER, bytes(160)) == SendReceipt(SendTime(5, 2), 172)
+    assert send(packets, write, send_again, PEER, bytes(160)) is receipt
+    assert refused == written[1:]
+    assert [packet[2:4] for packet, _ in written] == [b"\0\2", b"\0\3"]
