@@ -35,7 +35,7 @@ from bench.plan.prepared import (
 from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
 from bench.session.meetings import LIMIT_NS, POLL_NS
 from bench.session.session_io import SessionIO, SessionListener
-from bench.transport.interface import Transport
+from bench.transport.interface import Transport, next_slot_ns
 from bench.wire.dialect import SESSION_PREFIX, AwaitedEvent
 from bench.wire.events import EventKind
 from bench.wire.settings import FunctionOutput
@@ -181,7 +181,7 @@ class Session:
             if not self._script.pipelined:
                 self._wait_in_time(until_history_acked(self.now_ns))
         if self._script.silence_chunks:
-            self._io.microphone.open(self.now_ns + self._script.phase_ns)
+            self._io.microphone.open(next_slot_ns(self.now_ns + self._script.phase_ns))
 
     @property
     def function_outputs(self) -> dict[str, FunctionOutput]:
@@ -257,7 +257,7 @@ class Session:
         """Send a turn: first its speech, each chunk when it is due, and then all other messages."""
         if turn.interrupts is not None and not self._wait_for_trigger("speech", turn.interrupts, verify=turn.verifies):
             self.wait_until_idle(settled=True)  # the reply was over before the cue
-        begin_ns = self._wait_for_callers(turn) if turn.together else self.now_ns
+        begin_ns = self._wait_for_callers(turn) if turn.together else next_slot_ns(self.now_ns)
         if self._timeline.is_over:
             return
         if turn.speech:

@@ -256,6 +256,18 @@ class DeltaListener(Protocol):
         """Handle deltas that matched a template, without blocking. Return whether the listener must act."""
 
 
+SLOT_NS = 2_000_000
+"""The instants at which microphones are opened are multiples of this time.
+
+So the chunks of many sessions are due at the same instant, and the process wakes up once for all of them.
+"""
+
+
+def next_slot_ns(at_ns: int) -> int:
+    """Return the first multiple of `SLOT_NS` that is not before an instant."""
+    return at_ns + -at_ns % SLOT_NS
+
+
 class PacedSender(Protocol):
     """An object that sends messages at scheduled instants while a session listens."""
 
