@@ -1,7 +1,8 @@
 """Extensions of gevent's event loop for schedules: due callbacks, and sockets that are polled together.
 
 `CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, each runs within microseconds.
-If there are many, several run together in one pass. The loop's own timers are late by up to a millisecond, because the
+If there are many, several run together in one pass. Sends are first, and what becomes due during a pass is sent between
+its other callbacks. The loop's own timers are late by up to a millisecond, because the
 loop waits in whole milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up
 of the process, which takes longer than sending a chunk of audio.
 
@@ -49,10 +50,16 @@ arrived earlier than that, by up to one period."""
 
 
 class ScheduledCallback:
-    __slots__ = ("call",)
+    """A callback, and the function that sends what is due before any callback of the pass runs; None if there is none.
 
-    def __init__(self, call: Callable[[], int | None]) -> None:
+    `send` returns the next instant of the callback, or 0 if `call` must be called now.
+    """
+
+    __slots__ = ("call", "send")
+
+    def __init__(self, call: Callable[[], int | None], send: Callable[[], int] | None) -> None:
         self.call: Callable[[], int | None] | None = call
+        self.send = send
 
     def cancel(self) -> None:
         self.call = None
@@ -64,6 +71,8 @@ class CallbackScheduler(HubLocal):
     def __init__(self) -> None:
         super().__init__()
         self._ticks: list[tuple[int, int, ScheduledCallback]] = []
+        self._due: list[ScheduledCallback] = []
+        """The due callbacks that have sent, and must be called in this pass or in the next one."""
         self._count = 0
         self._armed_ns = NEVER_NS
         self._earliest_ns = 1  # an alarm at 0 is no alarm
@@ -88,12 +97,14 @@ class CallbackScheduler(HubLocal):
         if self._alarm is not None:
             os.close(self._alarm)
 
-    def at(self, due_ns: int, call: Callable[[], int | None]) -> ScheduledCallback:
+    def at(
+        self, due_ns: int, call: Callable[[], int | None], send: Callable[[], int] | None = None
+    ) -> ScheduledCallback:
         """Schedule a callback. The event loop calls it at the instant `due_ns`, or soon after it.
 
-        If the callback returns an instant, it is scheduled again.
+        If the callback returns an instant, it is scheduled again. `send` is that of `ScheduledCallback`.
         """
-        tick = ScheduledCallback(call)
+        tick = ScheduledCallback(call, send)
         self._add(due_ns, tick)
         self.pass_by(due_ns)
         return tick
@@ -122,20 +133,39 @@ class CallbackScheduler(HubLocal):
     def _pass(self) -> None:
         now_ns, self._armed_ns = monotonic_ns(), 0  # no alarm is armed before all callbacks have run
         self._earliest_ns = now_ns + MIN_PASS_INTERVAL_NS
-        ticks, due = self._ticks, []
-        while ticks and ticks[0][0] <= now_ns:
-            due.append(heapq.heappop(ticks)[2])
+        self.send_due()
         # A callback that these callbacks schedule runs in a later pass. So a callback that is always due does not stop
         # the loop.
+        due, self._due, ticks = self._due, [], self._ticks
         for tick in due:
             if tick.call is not None and (due_ns := self._run(tick.call)) is not None:
                 self._add(due_ns, tick)
+            self.send_due()
         if self.poller is not None and self.poller.due_ns < NEVER_NS:
             self._run(self.poller.poll)
         while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it
             heapq.heappop(ticks)
         poll_ns = NEVER_NS if self.poller is None else self.poller.due_ns
-        self._arm(min(ticks[0][0] if ticks else now_ns + IDLE_NS, poll_ns))
+        next_ns = ticks[0][0] if ticks else now_ns + IDLE_NS
+        self._arm(min(now_ns if self._due else next_ns, poll_ns))
+
+    def send_due(self) -> None:
+        """Send what is due. Its callbacks, and the other due callbacks, run later."""
+        ticks = self._ticks
+        if not ticks or ticks[0][0] > (now_ns := monotonic_ns()):
+            return
+        while ticks and ticks[0][0] <= now_ns:
+            tick = heapq.heappop(ticks)[2]
+            if tick.call is None:
+                continue
+            try:
+                due_ns = 0 if tick.send is None else tick.send()
+            except Exception:  # `call` meets the same error, and can raise it in its session
+                due_ns = 0
+            if due_ns:
+                self._add(due_ns, tick)
+            else:
+                self._due.append(tick)
 
     @staticmethod
     def _run(call: Callable[[], int | None]) -> int | None:
@@ -162,8 +192,8 @@ class Poller(HubLocal):
     def add(self, fd: int, on_readable: Callable[[int], None]) -> None:
         """Poll a socket until it is removed.
 
-        When the socket is readable, `on_readable` is called. It reads the available bytes, and must not block. Its
-        argument is the instant of the previous poll.
+        When the socket is readable, `on_readable` is called. It reads the available bytes, lets the scheduler send what
+        is due, and must not block. Its argument is the instant of the previous poll.
         """
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
@@ -192,6 +222,7 @@ class Callbacks(NamedTuple):
     on_readable: Callable[[DatagramSocket], bool]
     due_ns: Callable[[], int]
     on_due: Callable[[], bool]
+    send: Callable[[], int] | None
 
 
 class Listener:
@@ -221,19 +252,21 @@ class Listener:
         on_due: Callable[[], bool],
         unwatched: DatagramSocket | None = None,
         *,
+        send: Callable[[], int] | None = None,
         polled: bool = False,
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
-        `due_ns` returns. This instant may become earlier when a socket is read. The callbacks must not block. Their
-        exceptions, and the errors of `wake`, are raised here. `polled` is True if the sockets may be polled only every
+        `due_ns` returns. This instant may become earlier when a socket is read. `send` sends before that, as for a
+        `ScheduledCallback`. The callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
+        `polled` is True if the sockets may be polled only every
         few milliseconds.
         """
         if self._error is not None:
             raise self._error
         waiter = self._waiter = Waiter(self._hub)
-        self._callbacks = Callbacks(on_readable, due_ns, on_due)
+        self._callbacks = Callbacks(on_readable, due_ns, on_due, send)
         for sock, watcher in self._watchers:
             if sock is unwatched:
                 continue
@@ -262,6 +295,7 @@ class Listener:
 
     def _on_poll(self, sock: DatagramSocket, _: int) -> None:
         self._readable(sock)
+        self._ticker.send_due()
 
     def _readable(self, sock: DatagramSocket) -> None:
         callbacks = self._callbacks
@@ -272,7 +306,13 @@ class Listener:
             self._schedule(due_ns)
 
     def _schedule(self, due_ns: int) -> None:
-        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work)
+        self._tick_ns, self._tick = due_ns, self._ticker.at(due_ns, self._work, self._send)
+
+    def _send(self) -> int:
+        callbacks = self._callbacks
+        due_ns = 0 if callbacks is None or callbacks.send is None else callbacks.send()
+        self._tick_ns = due_ns or self._tick_ns
+        return due_ns
 
     def _work(self) -> int | None:
         callbacks = self._callbacks

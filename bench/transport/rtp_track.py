@@ -304,9 +304,13 @@ class TrackTransport:
         """Let the sender send if it is due. Return True if the session must act."""
         if sender is None or (due_ns := sender.due_ns) is None or due_ns > now_ns:
             return False
-        if sender.plain is not None and sender.plain.send_by(self._frame_sender(now_ns)):
-            return False
-        return sender.send_due()
+        return not self._send_plain(sender, now_ns) and sender.send_due()
+
+    def _send_plain(self, sender: PacedSender | None, now_ns: int) -> int:
+        """Send the plain chunks that are due. Return the instant of the next one; 0 if the session must act."""
+        if sender is None or sender.plain is None or sender.due_ns is None:
+            return 0
+        return sender.plain.send_by(self._frame_sender(now_ns))
 
     def _frame_sender(self, now_ns: int) -> Callable[[bytes], SendReceipt | None]:
         """Return the function for the frames of audio that are due."""

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import gevent
@@ -228,8 +229,14 @@ class TcpStream:
 
     def _schedule_sender(self) -> None:
         """Schedule a call of `_send_due` for the instant at which the sender is due."""
-        due_ns = None if self._sender is None else self._sender.due_ns
-        self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
+        sender = self._sender
+        send: Callable[[], int] | None = None
+        if sender is None or (due_ns := sender.due_ns) is None:
+            self._tick = None
+            return
+        if self._keep is not None and sender.plain is not None:
+            send = partial(sender.plain.send, self._fd, self._transmit.note_written, self._keep, self._encrypt)
+        self._tick = self._ticker.at(due_ns, self._send_due, send)
 
     def _send_due(self) -> int | None:
         """Let the sender send. Return the instant at which it is due again. The loop calls this: it must not block."""
@@ -237,10 +244,8 @@ class TcpStream:
         if self._take is None or sender is None:  # the listener is already woken
             return None
         try:
-            if self._keep is not None and sender.plain is not None:
-                due_ns = sender.plain.send(self._fd, self._transmit.note_written, self._keep, self._encrypt)
-                if due_ns:
-                    return due_ns
+            if self._tick is not None and self._tick.send is not None and (due_ns := self._tick.send()):
+                return due_ns
             if not sender.send_due():
                 return sender.due_ns
             self._wake(self._waiter.switch, True)
@@ -301,6 +306,7 @@ class TcpStream:
                 self._wake(self._waiter.switch, True)
         except BaseException as error:  # as in `_send_due`
             self._wake(self._waiter.throw, error)
+        self._ticker.send_due()
 
     def _wake(self, resume: Callable[[Any], None], result: object) -> None:
         """Wake the listener after the loop has read all readable sockets, and stop the listener's timer.
@@ -488,6 +494,8 @@ class TcpStream:
         self._watch.stop(self._fd)
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
+        if self._tick is not None:
+            self._tick.cancel()  # another socket may soon have the same number
         # they may hold a reference to this connection
         self._sender = self._tick = self._keep = self._encrypt = None
         self.sieve = Sieve()

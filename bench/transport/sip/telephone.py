@@ -195,6 +195,15 @@ class TelephoneCall(TrackTransport):
                 self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns)
                 return self._due_ns
 
+            def send() -> int:
+                now_ns = monotonic_ns()
+                work_ns = min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns)
+                next_ns = self._send_plain(sender, now_ns)
+                if not next_ns or work_ns <= now_ns:
+                    return 0
+                self._due_ns = min(next_ns, track.next_ns, self._signals_ns, self._read_ns)
+                return self._due_ns
+
             def on_due() -> bool:
                 now_ns = monotonic_ns()
                 if min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns) <= now_ns:
@@ -206,7 +215,7 @@ class TelephoneCall(TrackTransport):
             if self._closed is None:
                 self._signals_ns = self._call.next_ns
                 self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
-                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp)
+                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp, send=send)
         finally:
             self._on_message = None
             track.end()

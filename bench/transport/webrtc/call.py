@@ -389,12 +389,18 @@ class WebRtcCall(TrackTransport):
                 sender_ns = sender.due_ns if sender is not None else None
                 return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns)
 
+            def send() -> int:
+                now_ns = monotonic_ns()
+                next_ns = self._send_plain(sender, now_ns)
+                next_ns = min(next_ns, track.next_ns, peer.next_ns)
+                return next_ns if next_ns > now_ns else 0
+
             def on_due() -> bool:
                 is_woken = self._on_due()
                 return self._send_due_of(sender, monotonic_ns()) or is_woken
 
             # each packet has its own timestamp
-            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, polled=True)
+            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, send=send, polled=True)
         finally:
             self._on_message = None
             self.track.end()
