@@ -126,6 +126,11 @@ class Server:
             await asyncio.sleep(0.01)
 
     @property
+    def is_idle(self) -> bool:
+        """True if no connection and no call is open."""
+        return not self.connections and not any(line.has_calls for line in self.lines)
+
+    @property
     def progress(self) -> ServerProgress:
         servers, late_p99_ms = self._servers, self.lateness.quantile_ms(0.99)
         return ServerProgress(servers.sessions, self.sessions, servers.responses, self.lateness.count, late_p99_ms)
@@ -272,7 +277,7 @@ def serve(
                     config.truth.flush()
                 if on_progress:
                     on_progress(this_worker.number, server.progress)
-                if not server.connections:
+                if server.is_idle:
                     gc.collect()
         await server.stop()
         cpu_s = time.process_time() - start_cpu_s

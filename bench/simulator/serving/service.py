@@ -117,6 +117,10 @@ class ServiceSockets(Protocol):
     """The sockets of a service that does not only use WebSockets."""
 
     @property
+    def has_calls(self) -> bool:
+        """True if a call is open."""
+
+    @property
     def dropped_packets(self) -> int:
         """The number of packets that the simulated network path dropped."""
 

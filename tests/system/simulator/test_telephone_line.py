@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -17,12 +18,17 @@ import pytest
 from bench.base.errors import ConnectError
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.services.registry import SERVICES
 from bench.simulator.services.telephone.agent import RTP_PORTS
+from bench.simulator.serving.credentials import Authenticator
+from bench.simulator.serving.server import Server, ServerWorker, listen
+from bench.simulator.serving.service import ServerConfig
 from bench.transport.datagrams import media_sockets, udp_socket
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.sip.messages import SipRequest, SipResponse, parse_message, write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.tls import tls_context
+from tests.simulator.builders import REPLY, build_profile
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
 Message = TypeVar("Message", SipRequest, SipResponse)
@@ -200,3 +206,22 @@ def test_the_agent_sends_no_audio_while_its_caller_holds_the_call(
     caller.first_rtp.setblocking(False)
     with nullcontext() if is_sent else pytest.raises(BlockingIOError):
         caller.first_rtp.recv(2_000)
+
+
+def test_a_simulator_with_a_call_is_not_idle() -> None:
+    """Otherwise it would collect garbage during the call, and its audio would be late."""
+
+    async def run() -> list[bool]:
+        listener = listen("127.0.0.1", 0)
+        config = ServerConfig(build_profile(), [REPLY], 1, Authenticator(), services=SERVICES)
+        server = Server(config, listener, asyncio.get_running_loop(), ServerWorker(0, 1, 0))
+        caller = PlainCaller(f"sip:agent@127.0.0.1:{listener.getsockname()[1]}")
+        was_idle = [server.is_idle]
+        assert await asyncio.to_thread(caller.invite, caller.first_rtp) == 200
+        was_idle.append(server.is_idle)
+        await server.stop()
+        for sock in caller.sockets:
+            sock.close()
+        return was_idle
+
+    assert asyncio.run(asyncio.wait_for(run(), GUARD_S)) == [True, False]

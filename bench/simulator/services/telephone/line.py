@@ -123,6 +123,10 @@ class TelephoneLine:
                 break
 
     @property
+    def has_calls(self) -> bool:
+        return bool(self._calls)
+
+    @property
     def dropped_packets(self) -> int:
         return self.rtp_dropped.total()
 

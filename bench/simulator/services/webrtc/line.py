@@ -80,6 +80,10 @@ class WebRtcLine:
         self._dropped = Counter[str]()
 
     @property
+    def has_calls(self) -> bool:
+        return bool(self._calls)
+
+    @property
     def dropped_packets(self) -> int:
         return self._dropped.total()
 
