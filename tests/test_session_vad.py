@@ -17,7 +17,7 @@ from bench.observe.timeline import Timeline
 from bench.plan.steps import PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
-from bench.transport.interface import SendReceipt
+from bench.transport.interface import SLOT_NS, SendReceipt
 from bench.wire.connection import ConnectionClosed
 from bench.wire.settings import TurnDetection
 from tests.examples import thorough
@@ -138,6 +138,16 @@ def test_the_microphone_sends_audio_without_any_drift(steps: list[Step], noticed
             due_ns += durations[data] or 0
             assert at_ns == due_ns
     assert played.outcomes == ["ok"] * len(script.turns)
+
+
+@pytest.mark.parametrize("detection", [VAD, None])
+@pytest.mark.parametrize("late_ns", [1, SLOT_NS - 1, SLOT_NS])
+def test_a_microphone_opens_at_the_next_common_instant(detection: TurnDetection | None, late_ns: int) -> None:
+    """So the chunks of many sessions are due together."""
+    service = Hearing(settings_ns=30 * MS + late_ns, after=hearing(2))
+    played = Played(build_script(play(200, chunk_ms=100), turn_detection=detection), service)
+
+    assert played.sent_at("input_audio_buffer.append")[0] == GREETED_NS + SLOT_NS + 100 * MS
 
 
 def test_a_turn_begins_when_its_first_chunk_is_sent() -> None:

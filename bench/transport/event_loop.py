@@ -52,7 +52,7 @@ arrived earlier than that, by up to one period."""
 class ScheduledCallback:
     """A callback, and the function that sends what is due before any callback of the pass runs; None if there is none.
 
-    `send` returns the next instant of the callback, or 0 if `call` must be called now.
+    `send` returns the next instant of the callback, which is in the future, or 0 if `call` must be called now.
     """
 
     __slots__ = ("call", "send")

@@ -434,5 +434,53 @@ def test_an_error_of_a_callback_does_not_stop_the_others(
     assert (errors, called) == ([IndexError], ["same pass"])
 
 
+def test_sends_precede_the_callbacks_of_a_pass_and_continue_between_them(ticker: CallbackScheduler) -> None:
+    """The first callback lasts until the next send is due: that send does not wait for the second callback."""
+    order, done, now_ns, due_ns = list[str](), Event(), monotonic_ns(), 0
+
+    def send() -> int:
+        nonlocal due_ns
+        order.append("send")
+        due_ns = 0 if due_ns else monotonic_ns() + MS
+        return due_ns
+
+    def first() -> None:
+        order.append("first")
+        while monotonic_ns() <= due_ns:
+            pass
+
+    def third() -> None:
+        order.append("third")
+        done.set()
+
+    ticker.at(now_ns, first)
+    ticker.at(now_ns, lambda: order.append("second"))
+    ticker.at(now_ns, third, send)
+    assert done.wait(GUARD_S)
+
+    assert order == ["send", "first", "send", "second", "third"]
+
+
+def test_a_send_that_fails_leaves_its_error_to_the_callback(ticker: CallbackScheduler) -> None:
+    done = Event()
+
+    def fail() -> int:
+        raise OSError("broken")
+
+    ticker.at(monotonic_ns(), done.set, fail)
+
+    assert done.wait(GUARD_S)
+
+
+def test_a_cancelled_callback_sends_nothing(ticker: CallbackScheduler) -> None:
+    done, now_ns, sent = Event(), monotonic_ns(), list[int]()
+    cancelled = ticker.at(now_ns + MS, lambda: None, lambda: sent.append(1) or 0)
+    ticker.at(now_ns + 2 * MS, done.set)
+    cancelled.cancel()
+
+    assert done.wait(GUARD_S)
+    assert not sent
+
+
 def test_a_process_has_one_callback_scheduler() -> None:
     assert CallbackScheduler.of_hub() is CallbackScheduler.of_hub()
