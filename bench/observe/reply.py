@@ -51,6 +51,8 @@ class ItemPlayer:
         """The uncertainty of the arrival of the delta that started the playback since the last stall."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
         """The start of playback, and of playback since the last stall, so that rounding errors do not add up."""
+        self.ends_ns = self._start_ns
+        """The instant at which the player has played all received audio."""
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
@@ -60,11 +62,6 @@ class ItemPlayer:
         wait for that delta.
         """
         self.stall_duration_ns = self.stall_count = 0
-
-    @property
-    def ends_ns(self) -> int:
-        """The instant at which the player has played all received audio."""
-        return self._start_ns + self._audio.duration_ns(self._bytes)
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
@@ -105,6 +102,7 @@ class ItemPlayer:
                 self.first_audible_ns = self._start_ns + self._audio.duration_ns(max(0, before))
                 self.audible_uncertainty_ns = self.uncertainty_ns
         self._bytes += audio_bytes
+        self.ends_ns = self._start_ns + self._audio.duration_ns(self._bytes)
         return True
 
 

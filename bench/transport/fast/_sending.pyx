@@ -34,7 +34,7 @@ cdef enum:
     SHORT = 126  # as in bench.transport.parser
     MAX_LENGTH = 0xFFFF
     MASK_BYTES = 4
-    RANDOM_BYTES = 256
+    RANDOM_BYTES = 4096
 
 cdef bytes random = b""
 """Random bytes for the next masks, from `random_at` on. One system call returns those of many frames."""
