@@ -159,16 +159,19 @@ class AcsCallCodec(CallCodec):
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._audio_ms = 0
+        self._head = b""
+        """The start of the messages of the current second. A frame does not extend beyond a second."""
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
         if kind is not MessageKind.APPEND:
             return super().encode(kind, data)
-        minutes, milliseconds = divmod(self._audio_ms, 60_000)
-        hours, minutes = divmod(minutes, 60)
+        seconds, milliseconds = divmod(self._audio_ms, 1_000)
+        if not milliseconds:
+            minutes, hours = seconds // 60, seconds // 3_600
+            instant = f"1970-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}."
+            self._head = f'{{"kind":"{AUDIO_DATA}","audioData":{{"timestamp":"{instant}'.encode()
         self._audio_ms += FRAME_MS
-        instant = f"1970-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes:02}:{milliseconds / 1000:06.3f}Z"
-        head = f'{{"kind":"{AUDIO_DATA}","audioData":{{"timestamp":"{instant}",'
-        return b"".join((head.encode(), data, b"}"))
+        return b'%b%03dZ",%b}' % (self._head, milliseconds, data)
 
 
 class Acs(AgentDialect):
@@ -254,7 +257,10 @@ class _TwilioWire(msgspec.Struct):
     mark: _Mark | None = None
 
 
-_HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
+_MEDIA = (
+    b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"%b"},'
+    b'"streamSid":"%b"}'
+)
 _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
@@ -264,7 +270,7 @@ class TwilioCallCodec(CallCodec):
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._stream = STREAM.replace(CALL_ID, call_id)
-        self._tail = f'"}},"streamSid":"{self._stream}"}}'.encode()
+        self._stream_id = self._stream.encode()
         self._sequence_number = self._chunks = self._audio_ms = 0
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
@@ -277,9 +283,8 @@ class TwilioCallCodec(CallCodec):
             return encoded.replace(NUMBER, str(self._sequence_number).encode(), 1)
         self._sequence_number += 1
         self._chunks += 1
-        head = _HEAD % (self._sequence_number, self._chunks, self._audio_ms)
-        self._audio_ms += FRAME_MS
-        return b"".join((head, data, self._tail))
+        at_ms, self._audio_ms = self._audio_ms, self._audio_ms + FRAME_MS
+        return _MEDIA % (self._sequence_number, self._chunks, at_ms, data, self._stream_id)
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         (event,) = events
