@@ -1,10 +1,10 @@
 """Extensions of gevent's event loop for schedules: due callbacks, and sockets that are polled together.
 
 `CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, each runs within microseconds.
-If there are many, several run together in one pass. Sends are first, and what becomes due during a pass is sent between
-its other callbacks. The loop's own timers are late by up to a millisecond, because the
-loop waits in whole milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up
-of the process, which takes longer than sending a chunk of audio.
+If there are many, several run together in one pass. A pass sends first, and after each of its other callbacks it sends
+what became due meanwhile. The loop's own timers are late by up to a millisecond, because the loop waits in whole
+milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up of the process,
+which takes longer than sending a chunk of audio.
 
 `Poller` polls the sockets of streaming replies together: in each pass, and at least every few milliseconds. The kernel
 timestamps the data when it arrives, so a late poll loses no information. A process that wakes up for each delta would
@@ -162,6 +162,9 @@ class CallbackScheduler(HubLocal):
                 due_ns = 0 if tick.send is None else tick.send()
             except Exception:  # `call` meets the same error, and can raise it in its session
                 due_ns = 0
+            except BaseException:  # as in `_run`
+                gevent.get_hub().handle_error(tick.send, *sys.exc_info())
+                due_ns = 0
             if due_ns:
                 self._add(due_ns, tick)
             else:
@@ -260,8 +263,7 @@ class Listener:
         The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
         `due_ns` returns. This instant may become earlier when a socket is read. `send` sends before that, as for a
         `ScheduledCallback`. The callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
-        `polled` is True if the sockets may be polled only every
-        few milliseconds.
+        `polled` is True if the sockets may be polled only every few milliseconds.
         """
         if self._error is not None:
             raise self._error

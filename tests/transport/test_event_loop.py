@@ -461,15 +461,21 @@ def test_sends_precede_the_callbacks_of_a_pass_and_continue_between_them(ticker:
     assert order == ["send", "first", "send", "second", "third"]
 
 
-def test_a_send_that_fails_leaves_its_error_to_the_callback(ticker: CallbackScheduler) -> None:
+@pytest.mark.parametrize(("error", "reported"), [(OSError, []), (KeyboardInterrupt, [KeyboardInterrupt])])
+def test_a_send_that_fails_leaves_its_error_to_the_callback(
+    ticker: CallbackScheduler, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], reported: list[type]
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind))
     done = Event()
 
     def fail() -> int:
-        raise OSError("broken")
+        raise error
 
     ticker.at(monotonic_ns(), done.set, fail)
 
     assert done.wait(GUARD_S)
+    assert errors == reported
 
 
 def test_a_cancelled_callback_sends_nothing(ticker: CallbackScheduler) -> None:

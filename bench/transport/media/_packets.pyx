@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The packets of audio in C: the sent ones, and the usual ones among the received ones.
 
-`_packets_interpreted.py` has no usual ones. The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the state. A packet is usual if these modules
-would only advance their state with it: it is the next one of the stream, its audio continues the audio before it, and
-it is in time.
+`_packets_interpreted.py` has no usual ones. The rules are those of `rtp.py`, `jitter.py` and `offset.py`, and so is the
+state. A packet is usual if these modules would only advance their state with it: it is the next one of the stream, its
+audio continues the audio before it, and it is in time.
 """
 
 from bench.base import units

@@ -145,6 +145,7 @@ class CallMedia:
         self.usual = UsualPackets(self.receiver, self.buffer)
         """What accepts most of the received packets, with less work than `received`."""
         self.audio_packets = AudioPackets(self.sender)
+        """The packets of the caller's audio."""
         self.rtcp = RtcpSession(self.sender, self.receiver, cname, utc_offset_ns)
         self._encryption = PacketEncryption(agreed.send_key, agreed.receive_key)
         self._keys: deque[tuple[bytes, bool]] = deque()
