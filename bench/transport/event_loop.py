@@ -225,7 +225,7 @@ class Callbacks(NamedTuple):
     on_readable: Callable[[DatagramSocket], bool]
     due_ns: Callable[[], int]
     on_due: Callable[[], bool]
-    send: Callable[[], int] | None
+    send: Callable[[], bool] | None
 
 
 class Listener:
@@ -255,15 +255,15 @@ class Listener:
         on_due: Callable[[], bool],
         unwatched: DatagramSocket | None = None,
         *,
-        send: Callable[[], int] | None = None,
+        send: Callable[[], bool] | None = None,
         polled: bool = False,
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
         The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
-        `due_ns` returns. This instant may become earlier when a socket is read. `send` sends before that, as for a
-        `ScheduledCallback`. The callbacks must not block. Their exceptions, and the errors of `wake`, are raised here.
-        `polled` is True if the sockets may be polled only every few milliseconds.
+        `due_ns` returns. This instant may become earlier when a socket is read. `send` sends before that, and returns
+        whether nothing else is due. The callbacks must not block. Their exceptions, and the errors of `wake`, are
+        raised here. `polled` is True if the sockets may be polled only every few milliseconds.
         """
         if self._error is not None:
             raise self._error
@@ -312,8 +312,9 @@ class Listener:
 
     def _send(self) -> int:
         callbacks = self._callbacks
-        due_ns = 0 if callbacks is None or callbacks.send is None else callbacks.send()
-        self._tick_ns = due_ns or self._tick_ns
+        if callbacks is None or callbacks.send is None or not callbacks.send():
+            return 0
+        self._tick_ns = due_ns = callbacks.due_ns()
         return due_ns
 
     def _work(self) -> int | None:

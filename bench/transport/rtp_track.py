@@ -301,10 +301,12 @@ class TrackTransport:
         raise NotImplementedError
 
     def _send_due_of(self, sender: PacedSender | None, now_ns: int) -> bool:
-        """Let the sender send if it is due. Return True if the session must act."""
-        if sender is None or (due_ns := sender.due_ns) is None or due_ns > now_ns:
+        """Let the sender send if it is due, or has more to do. Return True if the session must act."""
+        if sender is None:
             return False
-        return not self._send_plain(sender, now_ns) and sender.send_due()
+        if sender.plain is not None:
+            return not self._send_plain(sender, now_ns) and sender.send_due()
+        return (due_ns := sender.due_ns) is not None and due_ns <= now_ns and sender.send_due()
 
     def _send_plain(self, sender: PacedSender | None, now_ns: int) -> int:
         """Send the plain chunks that are due. Return the instant of the next one; 0 if the session must act."""

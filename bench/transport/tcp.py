@@ -244,8 +244,6 @@ class TcpStream:
         if self._take is None or sender is None:  # the listener is already woken
             return None
         try:
-            if self._tick is not None and self._tick.send is not None and (due_ns := self._tick.send()):
-                return due_ns
             if not sender.send_due():
                 return sender.due_ns
             self._wake(self._waiter.switch, True)
@@ -314,6 +312,8 @@ class TcpStream:
         `resume` is called with `result`.
         """
         self._take = None
+        if self._tick is not None:
+            self._tick.cancel()  # the listener decides what is sent next
         self._timer.stop()  # it may be due in this iteration of the loop, and would report a timeout
         self._hub.loop.run_callback(resume, result)
 

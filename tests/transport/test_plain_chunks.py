@@ -6,8 +6,8 @@ import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
-from typing import NamedTuple
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from bench.base.clock import SendTime, monotonic_ns
 from bench.transport.fast import _sending_interpreted, sending
 from bench.transport.interface import SendReceipt, SentChunk
 from bench.transport.parser import MASK_BYTES, frame_bytes
+from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.wire.dialect import ClientMessage, MessageKind
 from tests.examples import thorough
 
@@ -192,6 +193,52 @@ def test_the_error_of_a_send_is_given_back_with_the_whole_frame(kind: ModuleType
         assert line.send() == 0
         assert line.rests[0].error == errno.EPIPE
         assert next(payloads(line.rests[0].wire)) == chunk(100).data
+
+
+@EACH_SENDING
+def test_no_chunk_follows_one_that_the_session_has_not_taken(kind: ModuleType) -> None:
+    """Otherwise it would be within a frame that is half sent, and the record of the other one would be lost."""
+    with linked(kind, (), [chunk(60_000)]) as (line, theirs):
+        while not line.rests:
+            line.send()
+            line.sent.clear()
+        offered, written = line.plain.offered, line.written
+        theirs.settimeout(0)
+        while _received(theirs):
+            pass
+
+        assert line.send() == 0
+        assert (line.plain.offered, line.written, len(line.rests)) == (offered, written, 1)
+
+
+@EACH_SENDING
+def test_a_chunk_that_cannot_be_encrypted_remains_due(kind: ModuleType) -> None:
+    def fail(_: bytes) -> bytes:
+        raise OSError("broken")
+
+    with linked(kind, (), [chunk(100)]) as (line, _):
+        due_ns, line.encrypt = line.microphone.due_ns, fail
+        with pytest.raises(OSError, match="broken"):
+            line.send()
+
+        assert line.microphone.due_ns == due_ns
+
+
+@EACH_SENDING
+def test_a_refused_packet_is_recorded_before_the_next_one_is_sent(kind: ModuleType) -> None:
+    track, actions, now_ns = Track(0, None), list[str](), monotonic_ns()
+    transport: Any = TrackTransport(RtpTrack("127.0.0.1", range(1 << 14, 1 << 15)))
+    transport.try_send = track.try_send
+    microphone = kind.Microphone([chunk(160, duration_ns=LATER_NS)])
+    sender = SimpleNamespace(plain=kind.PlainChunks(microphone, None, [], MOST), due_ns=1)
+    sender.send_due = lambda: actions.append("recorded") or False
+    microphone.open(now_ns - LATER_NS)
+
+    assert transport._send_plain(sender, now_ns) == 0
+    sender.due_ns = microphone.due_ns
+    assert not transport._send_due_of(sender, now_ns)
+    transport.track.close()
+    assert (len(track.packets), actions) == (1, ["recorded"])
 
 
 @EACH_SENDING

@@ -222,7 +222,9 @@ cdef class PlainChunks:
     cdef long long wait(self) except? -2:
         """Return the result of `send` if no chunk may be sent now, else NOTHING."""
         cdef Microphone microphone = self.microphone
-        if self.paused or len(self.sent) >= self.most or microphone.next_ns == NOTHING:
+        if self.paused or self.offered is not None or self.refused is not None:
+            return 0
+        if len(self.sent) >= self.most or microphone.next_ns == NOTHING:
             return 0
         if read_clock() < microphone.next_ns:
             return microphone.next_ns
@@ -237,7 +239,8 @@ cdef class PlainChunks:
     def send(self, int fd, note_written, keep, encrypt=None):
         """Send the chunks that are due. Return the instant at which the next one is due.
 
-        Return 0 if the session must act, as it must for each chunk while `paused` is True. `encrypt` returns the bytes
+        Return 0 if the session must act, as it must for each chunk while `paused` is True, and until it takes what is
+        in `offered` or `refused`. `encrypt` returns the bytes
         on the wire of a frame; None without TLS. If the kernel does not accept all of these bytes, `offered` is (chunk,
         instant at which it was due), and `keep` gets the size of the frame, the bytes that are left, and the number of
         the error, or 0.
@@ -250,9 +253,9 @@ cdef class PlainChunks:
             chunk = microphone.next_chunk()
             data = chunk.data
             frame = masked_frame(data if self.encode is None else self.encode(APPEND, data))
-            microphone.advance()
             size = len(frame)
             wire = frame if encrypt is None else encrypt(frame)
+            microphone.advance()  # not before: the session meets the error of a chunk that is still due
             before_ns, width_ns, count = send_at_once(fd, wire)
             if count > 0:
                 note_written(count)

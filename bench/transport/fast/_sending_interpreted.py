@@ -108,7 +108,9 @@ class PlainChunks:
     def _wait(self) -> int | None:
         """Return the result of `send` if no chunk may be sent now, else None."""
         microphone = self._microphone
-        if self.paused or len(self._sent) >= self._most or microphone.due_ns is None:
+        if self.paused or self.offered is not None or self.refused is not None:
+            return 0
+        if len(self._sent) >= self._most or microphone.due_ns is None:
             return 0
         if monotonic_ns() < microphone.due_ns:
             return microphone.due_ns
@@ -128,8 +130,9 @@ class PlainChunks:
         while (wait_ns := self._wait()) is None:
             chunk = microphone.next_chunk
             data = chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
-            frame, (_, due_ns) = masked_frame(data), microphone.pop_due()
+            frame = masked_frame(data)
             wire = frame if encrypt is None else encrypt(frame)
+            _, due_ns = microphone.pop_due()
             before_ns, _, count = send_at_once(fd, wire)
             if count > 0:
                 note_written(count)

@@ -195,18 +195,16 @@ class TelephoneCall(TrackTransport):
                 self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns)
                 return self._due_ns
 
-            def send() -> int:
+            def has_work(now_ns: int) -> bool:
+                return min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns) <= now_ns
+
+            def send() -> bool:
                 now_ns = monotonic_ns()
-                work_ns = min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns)
-                next_ns = self._send_plain(sender, now_ns)
-                if not next_ns or work_ns <= now_ns:
-                    return 0
-                self._due_ns = min(next_ns, track.next_ns, self._signals_ns, self._read_ns)
-                return self._due_ns
+                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
 
             def on_due() -> bool:
                 now_ns = monotonic_ns()
-                if min(self._read_ns - READ_SLACK_NS, track.next_ns, self._signals_ns) <= now_ns:
+                if has_work(now_ns):
                     track.read_audio(self._due_ns)
                     self._read_ns = now_ns + track.read_period_ns
                 is_woken = self._work(now_ns)

@@ -389,11 +389,9 @@ class WebRtcCall(TrackTransport):
                 sender_ns = sender.due_ns if sender is not None else None
                 return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns)
 
-            def send() -> int:
+            def send() -> bool:
                 now_ns = monotonic_ns()
-                next_ns = self._send_plain(sender, now_ns)
-                next_ns = min(next_ns, track.next_ns, peer.next_ns)
-                return next_ns if next_ns > now_ns else 0
+                return min(self._send_plain(sender, now_ns), track.next_ns, peer.next_ns) > now_ns
 
             def on_due() -> bool:
                 is_woken = self._on_due()
