@@ -10,6 +10,7 @@ import errno
 import importlib.util
 import itertools
 import json
+import re
 import socket
 import ssl
 import struct
@@ -46,6 +47,7 @@ from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import DELTAS, ServerEvent, StrippedAudio, audio_payload
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
+from tests.simulator_process import ROOT
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, cut, read, text
 from tests.transport.replies import GA, Reply
 
@@ -246,6 +248,14 @@ def sound_message(way: str, form: int, audio: bytes) -> bytes:
 
 def audio_of(event: ServerEvent) -> bytes | None:
     return audio_payload(event.payload) if isinstance(event.payload, msgspec.Raw) else None
+
+
+def test_compiled_code_has_no_negative_index() -> None:
+    """Compiled code does not wrap indexes around: with -1 it would read memory before the items of a list."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "bench").rglob("*.p[yx][xi]")]
+
+    assert len(sources) >= 7
+    assert not [line for source in sources for line in source.splitlines() if re.search(r"\w\[-", line)]
 
 
 @MATCHES

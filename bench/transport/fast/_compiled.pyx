@@ -296,9 +296,10 @@ cdef class TemplateMatcher(Sieve):
             entry = &self.entries[count]
             entry.kept = True
             if template.is_sound:
-                texts.append(template.sound(wire + at + header, length, payload))
-                if texts[-1] is None:
+                sound = template.sound(wire + at + header, length, payload)
+                if sound is None:
                     return False
+                texts.append(sound)
             elif self.keeps_texts or template.keeps_text:
                 texts.append(PyBytes_FromStringAndSize(<const char *>wire + at + header, length))
             else:
