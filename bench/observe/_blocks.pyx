@@ -347,7 +347,7 @@ def continue_sounds(detector, list sounds, limits, list continued):
     cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1], pause_ns = detector._pause_ns
     cdef long long end = detector._end, last = detector._last, peak = -1, sound_error_ns = 0
     cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest, silent_size = -1
-    cdef bint speaking = detector._speaking, has_changed = False
+    cdef bint speaking = detector._speaking, has_changed = False, is_track = playout.is_track
     cdef int skimmed = 0
     name, skimmed_delta, template, silence = detector._reply_id, None, None, None
     for place in range(len(continued), len(sounds)):
@@ -378,11 +378,15 @@ def continue_sounds(detector, list sounds, limits, list continued):
             break
         has_changed = True
         # as `PlayoutQueue.play`
-        first_ns = max(due_first_ns, at_ns - error_ns - delay_ns(at_ns - error_ns - played_ns, gap_ns))
-        last_ns = max(due_last_ns, at_ns - delay_ns(at_ns - earliest_ns, gap_ns))
-        due_first_ns, due_last_ns = first_ns + duration_ns, last_ns + duration_ns
-        earliest_ns = max(earliest_ns, at_ns - error_ns) + duration_ns
-        played_ns = max(played_ns, at_ns) + duration_ns
+        if is_track:
+            first_ns, last_ns = at_ns - error_ns, at_ns
+            played_ns = max(played_ns, at_ns + duration_ns)
+        else:
+            first_ns = max(due_first_ns, at_ns - error_ns - delay_ns(at_ns - error_ns - played_ns, gap_ns))
+            last_ns = max(due_last_ns, at_ns - delay_ns(at_ns - earliest_ns, gap_ns))
+            due_first_ns, due_last_ns = first_ns + duration_ns, last_ns + duration_ns
+            earliest_ns = max(earliest_ns, at_ns - error_ns) + duration_ns
+            played_ns = max(played_ns, at_ns) + duration_ns
         if template is not sound[0] or size != silent_size:
             template, silent_size = sound[0], size
             silence = replace(template, payload_bytes=size, payload=StrippedAudio())

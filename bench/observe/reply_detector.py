@@ -62,9 +62,13 @@ class PlayoutQueue:
     timestamp of the arrival and on when the queue was empty, and the latter is also a maximum. Errors do not add up in
     a maximum. So the error of an instant is at most three times the error of one timestamp, for any number of earlier
     deltas.
+
+    In a track (`is_track`), the jitter buffer has determined the instant at which each piece of audio is played. So
+    there, no audio waits for earlier audio.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_track: bool = False) -> None:
+        self.is_track = is_track
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
         """The exceeded limit, as (kind of queued items, description of the limit); None if no limit is exceeded."""
@@ -77,6 +81,9 @@ class PlayoutQueue:
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
         """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return the playback time of the audio."""
+        if self.is_track:
+            self.until_ns = max(self.until_ns, at_ns + duration_ns)
+            return PlaybackTime(at_ns, error_ns)
         earliest_at_ns = at_ns - error_ns
         # The longer a gap is, the smaller is its part that counts as network delay. The latest instant has the longest
         # gap.
@@ -148,11 +155,12 @@ class ReplyDetector:
     """The reply detector of one session, for audio in the format `audio`.
 
     `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending when it is silent.
+    `is_track` is True if the audio is a track of packets.
     """
 
-    def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False) -> None:
+    def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False, is_track: bool = False) -> None:
         self._silence_ns, self._pauses = silence_ns, pauses
-        self.playout = PlayoutQueue()
+        self.playout = PlayoutQueue(is_track=is_track)
         self.audio = audio
         self.expansion = expansion(audio)
         self._stream = SampleStream(audio)

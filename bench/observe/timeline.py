@@ -96,7 +96,12 @@ class Timeline:
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector: ReplyDetector | None = None
         if dialect.turn_source is SOUND:
-            self._detector = ReplyDetector(self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT)
+            self._detector = ReplyDetector(
+                self._format,
+                start.reply_silence_ns,
+                pauses=dialect.peer is Peer.AGENT,
+                is_track=dialect.has_track,
+            )
         self._split = SplitSamples()
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
         """The caller's playout queue; empty if the service names its replies."""
