@@ -369,8 +369,11 @@ class OnsetDetector(Blocks):
             if (number - self._onset + 1 - WINDOW) % CHECKED:
                 return
             if self._is_pure(self._onset, number):
-                last = next(block for block in range(number, self._onset - 1, -1) if self._is_loud(block))
-                self._suspect = SuspectedTone(self._onset, last)
+                found = [block for block in range(self._onset, number + 1) if self._is_loud(block)]
+                if found:
+                    self._suspect = SuspectedTone(self._onset, found[-1])
+                else:  # the background has risen since
+                    self._onset = None
             else:
                 yield from self._start_if_voiced(self._onset, number)
             return

@@ -94,6 +94,23 @@ def test_a_tone_before_a_voice_is_no_sound(name: str, pause_ms: int) -> None:
         assert detector.tones[-1].end == pytest.approx(8 * 500 + len(tone), abs=8 * 6)
 
 
+@example(lines=[425], level=0.25, begin=876, lost=623)
+@given(
+    lines=st.lists(st.integers(350, 2_000), min_size=1, max_size=2),
+    level=st.sampled_from([0.01, 0.1, 0.25]),
+    begin=st.integers(0, 2_400),
+    lost=st.integers(1, 1_600),
+)
+def test_a_tone_of_which_a_part_is_lost_is_followed_to_its_end(
+    lines: list[int], level: float, begin: int, lost: int
+) -> None:
+    tone = sines(900, *lines, level=level)
+    detector = OnsetDetector(RATE_HZ)
+    begins_ms(detector, joined(tone[:begin], rest(lost / 8), tone[begin:], rest(2_000)))
+    voice = begins_ms(detector, joined(VOICES[0][:6_400], rest(1_000)))
+    assert voice[0] == pytest.approx(0, abs=50)
+
+
 @given(
     lines=st.lists(st.integers(350, 2_000), min_size=1, max_size=2),
     length_ms=st.integers(250, 900),
