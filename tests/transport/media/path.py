@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS, NS_PER_MS
+from bench.transport.interface import HostPort
+from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import Frame, JitterBuffer
+from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import CODECS, Codec, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
 from bench.wire.audio import G711_ULAW, AudioFormat
 
 START_NS = 1_000_000_000_000
 FRAME_NS = 20 * NS_PER_MS
 HOLD_NS = 60 * NS_PER_MS
+PEER = "192.0.2.4", 5_000
+PLAIN = AgreedMedia(*PEER, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), 101, 101, "sendrecv", HostPort("192.0.2.4", 5_001))
 SILENCE = G711_ULAW.encode(G711_ULAW.decode(b"\xff" * 160))
 
 
@@ -35,6 +40,10 @@ def new_buffer(
     buffer = JitterBuffer(codec.clock_hz, audio, hold_ns)
     buffer.accept({0: codec})
     return buffer
+
+
+def new_media(agreed: AgreedMedia = PLAIN) -> CallMedia:
+    return CallMedia(agreed, StreamNumbers(1, 2, 3), "x@y", START_NS, 0, lambda: 0.5)
 
 
 @dataclass

@@ -25,8 +25,7 @@ from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from tests.examples import thorough
-from tests.transport.media.path import FRAME_NS, START_NS
-from tests.transport.media.test_usual_packets import PEER, PLAIN, new_media
+from tests.transport.media.path import FRAME_NS, PEER, START_NS, new_media
 
 SAMPLES = AUDIO.rate_hz * FRAME_NS // NS_PER_S
 SAMPLE_NS = NS_PER_S // AUDIO.rate_hz
@@ -111,7 +110,7 @@ def test_a_late_packet_at_the_start_of_a_call_delays_no_later_reply(
     first = [(min(at_ns, ended_ns), data) for at_ns, data in packets_of(rest(before * 20), START_NS, 1, late)]
     packets = first + packets_of(SPOKEN, ended_ns, 9, late_ms)
     with patch.object(reply_detector, "continue_sounds", kernel):
-        found = list(starts(packets, new_media(PLAIN)))
+        found = list(starts(packets, new_media()))
 
     assert len(found) == len(BEGINS)
     start, true_ns = found[-1], ended_ns + BEGINS[-1] * SAMPLE_NS

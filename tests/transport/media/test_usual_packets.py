@@ -17,11 +17,10 @@ from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.fast.reader import COMPILED
-from bench.transport.interface import HostPort, SendReceipt
+from bench.transport.interface import SendReceipt
 from bench.transport.media import _packets_interpreted
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import Frame
-from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.offset import START_PACKETS
 from bench.transport.media.packets import AudioPackets, send_frame
 from bench.transport.media.rtp import CODECS, RtpSender, StreamNumbers
@@ -30,17 +29,12 @@ from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent
 from tests.examples import thorough
-from tests.transport.media.path import FRAME_NS, START_NS
+from tests.transport.media.path import FRAME_NS, PEER, PLAIN, START_NS, new_media
 
-PEER, STRANGER = ("192.0.2.4", 5_000), ("192.0.2.9", 6_000)
+STRANGER = "192.0.2.9", 6_000
 KEY = SrtpKey(SUITES[0], b"k" * SECRET_BYTES)
-PLAIN = AgreedMedia(*PEER, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), 101, 101, "sendrecv", HostPort("192.0.2.4", 5_001))
 SOUND = ServerEvent(EventKind.AUDIO_DELTA, "audio")
 needs_compiler = pytest.mark.skipif(not COMPILED, reason="without a compiler, no packet is a usual one")
-
-
-def new_media(agreed: AgreedMedia) -> CallMedia:
-    return CallMedia(agreed, StreamNumbers(1, 2, 3), "x@y", START_NS, 0, lambda: 0.5)
 
 
 def values_of(subject: object) -> Any:
