@@ -369,11 +369,11 @@ class OnsetDetector(Blocks):
             if (number - self._onset + 1 - WINDOW) % CHECKED:
                 return
             if self._is_pure(self._onset, number):
-                found = [block for block in range(self._onset, number + 1) if self._is_loud(block)]
-                if found:
-                    self._suspect = SuspectedTone(self._onset, found[-1])
-                else:  # the background has risen since
+                last = next((block for block in range(number, self._onset - 1, -1) if self._is_loud(block)), None)
+                if last is None:  # the background has risen since
                     self._onset = None
+                else:
+                    self._suspect = SuspectedTone(self._onset, last)
             else:
                 yield from self._start_if_voiced(self._onset, number)
             return

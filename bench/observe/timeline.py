@@ -97,10 +97,7 @@ class Timeline:
         self._detector: ReplyDetector | None = None
         if dialect.turn_source is SOUND:
             self._detector = ReplyDetector(
-                self._format,
-                start.reply_silence_ns,
-                pauses=dialect.peer is Peer.AGENT,
-                is_track=dialect.has_track,
+                self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT, is_track=dialect.has_track
             )
         self._split = SplitSamples()
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout

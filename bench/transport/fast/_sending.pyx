@@ -240,10 +240,9 @@ cdef class PlainChunks:
         """Send the chunks that are due. Return the instant at which the next one is due.
 
         Return 0 if the session must act, as it must for each chunk while `paused` is True, and until it takes what is
-        in `offered` or `refused`. `encrypt` returns the bytes
-        on the wire of a frame; None without TLS. If the kernel does not accept all of these bytes, `offered` is (chunk,
-        instant at which it was due), and `keep` gets the size of the frame, the bytes that are left, and the number of
-        the error, or 0.
+        in `offered` or `refused`. `encrypt` returns the bytes on the wire of a frame; None without TLS. If the kernel
+        does not accept all of these bytes, `offered` is (chunk, instant at which it was due), and `keep` gets the size
+        of the frame, the bytes that are left, and the number of the error, or 0.
         """
         cdef Microphone microphone = self.microphone
         cdef long long due_ns, before_ns, width_ns, wait_ns = self.wait()
