@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class PercentileCurve:
     failed: int
     points: tuple[QuantileEstimate, ...]
 
-    @property
+    @cached_property
     def solid_to(self) -> float:
         """The last percentile, from the median on, that has enough turns and sessions for tables; 0 if none has."""
         return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
