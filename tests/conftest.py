@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import json
 import math
 import os
@@ -250,8 +249,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"Makefile or {__file__} names files that do not exist: {' '.join(moved)}")
     with suppress(FileNotFoundError, ValueError):
         config.stash[EARLIER] = json.loads(COSTS.read_text(encoding="utf-8"))
-    with suppress(Exception):  # its import searches for the library in a process, which no test may start
-        importlib.import_module("opuslib_next.api")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -141,7 +141,7 @@ def test_criteria_name_entries_of_the_shipped_call(folder: Path, tmp_path: Path)
 
 
 def test_the_wheel_of_engines_lacks_only_the_packages_of_reports(tmp_path: Path) -> None:
-    kept = ["numpy>=2.0", "pyarrow>=18", "pandas-like>=1", 'pyopenssl>=25; extra == "webrtc"']
+    kept = ["numpy>=2.0", "pyarrow>=18", "pandas-like>=1", 'opentelemetry-sdk>=1.39; extra == "otel"']
     lines = [f"Requires-Dist: {name}" for name in (*kept, *(f"{name}>=1" for name in REPORT_PACKAGES))]
     path = tmp_path / "engine.whl"
     path.write_bytes(engine_wheel(wheel(tmp_path, "Name: rtbench\n" + "\n".join(lines) + "\n")))

@@ -16,8 +16,8 @@ HEAD = """# Licences
 
 Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extra `otel`
 included, each with the licence that its own metadata name. Some wheels bundle libraries that have further licences
-(numpy, scipy, pyarrow, soundfile, gevent, pylibsrtp); their texts are in the wheels. `make sbom` writes a bill of
-materials with versions (CycloneDX), and `make schema` writes this page.
+(numpy, scipy, pyarrow, soundfile, gevent, opuslib-next-bundled, pylibsrtp); their texts are in the wheels. `make sbom`
+writes a bill of materials with versions (CycloneDX), and `make schema` writes this page.
 
 | package | licence |
 | --- | --- |

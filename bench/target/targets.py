@@ -60,7 +60,7 @@ from bench.target.target_settings import (
 )
 from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
-from bench.transport.media.rtp import OPUS, opus_problem
+from bench.transport.media.rtp import OPUS
 from bench.transport.sip.hops import escaped_user
 from bench.wire.dialect import Peer
 from bench.wire.service import BASIC, BEARER, MODEL, WEBSOCKET, Service
@@ -369,13 +369,8 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
         schemes = address.link.schemes
         known = either(dialect.name for dialect, each in TRACKS.items() if each.link.schemes == schemes)
         raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
-    if (packages := tracks.link.packages) is not None and not packages.are_installed:
-        raise SettingError("transport", f"{source} needs a package that is missing: {packages.command}")
-    if settings.codec not in (None, OPUS.lower()):
-        return replace(address, dialect=tracks.g711, link=tracks.link)
-    if (problem := opus_problem()) is not None:
-        raise SettingError("codec", f"{names['codec']} opus needs {problem}")
-    return replace(address, dialect=tracks.opus, link=tracks.link)
+    dialect = tracks.opus if settings.codec in (None, OPUS.lower()) else tracks.g711
+    return replace(address, dialect=dialect, link=tracks.link)
 
 
 def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:

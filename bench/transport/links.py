@@ -1,6 +1,6 @@
 """What the tool does for each kind of connection: it opens a transport, and requests keys for calls.
 
-A row of `TRANSPORTS` is a function, because only the calls of some kinds need optional packages.
+A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from bench.catalogue.model_retirements import Retirement
@@ -17,17 +16,6 @@ MODEL = "{model}"
 """The placeholder for the model in the address of a service."""
 
 
-class Packages(NamedTuple):
-    """The modules of optional packages, and the command that installs these."""
-
-    modules: tuple[str, ...]
-    command: str
-
-    @property
-    def are_installed(self) -> bool:
-        return all(find_spec(name) is not None for name in self.modules)
-
-
 @dataclass(frozen=True)
 class Link:
     """A kind of connection. A service has one or more, of which the scheme of a URL selects one.
@@ -35,12 +23,11 @@ class Link:
     `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
     `opened` states in messages that a connection is open. `peers` and `example` describe what has such addresses.
     `settings` are the keys of targets that only some links have. `title` names such connections. `transport` is the
-    value of that key of targets which selects it; "" if only the scheme does. `packages` are the optional packages that
-    it needs; None if it needs none. `codecs` are those that calls offer by default. `credential` is presented in a
-    header of the first request, or as a digest of user and password if the peer demands it. `is_http` is True if an
-    HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop may require TLS although the scheme
-    does not. `has_media` is True if audio travels in RTP packets, which need ports of their own. `sockets` is the
-    number of sockets that a session needs.
+    value of that key of targets which selects it; "" if only the scheme does. `codecs` are those that calls offer by
+    default. `credential` is presented in a header of the first request, or as a digest of user and password if the peer
+    demands it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop
+    may require TLS although the scheme does not. `has_media` is True if audio travels in RTP packets, which need ports
+    of their own. `sockets` is the number of sockets that a session needs.
     """
 
     schemes: tuple[str, str]
@@ -51,7 +38,6 @@ class Link:
     settings: tuple[str, ...]
     title: str
     transport: str = ""
-    packages: Packages | None = None
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     address_form: Literal["URL", "SIP URI"] = "URL"
     credential: Literal["header", "digest"] = "header"
@@ -80,7 +66,6 @@ WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
     settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "offer"),
     title="calls over WebRTC", transport="webrtc",
-    packages=Packages(("OpenSSL", "google_crc32c"), "pip install 'rtbench[webrtc]'"),
     codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
@@ -88,7 +73,7 @@ WEBRTC_SESSION = Link(
     ("ws", "wss"), ("connection", "session", "turn"), "the host of the offer is connected", "servers of the Live API",
     "wss://HOST/PATH", settings=("max_message_mib", "rtp_ports", "codec", "call_hosts"),
     title="sessions over WebRTC", transport="webrtc",
-    packages=WEBRTC.packages, codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
+    codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
 """The link of calls over WebRTC whose offer has the settings of the session. The first message places the call."""
 CALL_FAILED = "call.failed"
@@ -99,7 +84,7 @@ Its `error` has the stage of the outcome as `type`, the rest of the outcome as `
 WEBRTC_AGENT = Link(
     ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
     settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
-    packages=WEBRTC.packages, codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
+    codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
 """The link of calls over WebRTC to agents, which have no events."""
 LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)

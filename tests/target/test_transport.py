@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.machinery import ModuleSpec
 from typing import Any
 
 import pytest
 
 from bench.base.errors import UsageError
-from bench.target import targets
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.transport.interface import HostPort
-from bench.transport.media.rtp import opus_problem
-from bench.wire import service
 from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBSOCKET
 
-opus_problem()  # loading the library starts processes
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 
 
@@ -87,19 +82,3 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
 def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         target(url, **{"transport": "webrtc", **options})
-
-
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(name: str) -> ModuleSpec | None:
-        return None
-
-    monkeypatch.setattr(service, "find_spec", nothing)
-    with pytest.raises(UsageError, match=r"--transport webrtc needs a package .*: pip install 'rtbench\[webrtc\]'"):
-        target()
-
-
-def test_what_opus_lacks_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "opus_problem", lambda: "the library libopus: apt install libopus0")
-    with pytest.raises(UsageError, match="--codec opus needs the library libopus: apt install libopus0"):
-        target()
-    assert target(codec="PCMU").dialect.name == "ga-webrtc-g711"

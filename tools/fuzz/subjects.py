@@ -38,7 +38,7 @@ from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
 from bench.simulator.serving.service import ServerConfig
-from bench.transport.media.rtp import OPUS, opus_problem
+from bench.transport.media.rtp import OPUS
 from reports.analysis.summary.summary import summarise
 from reports.pages.run_report.report import run_page
 from reports.render.terminal import render_page
@@ -388,7 +388,7 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "telephone stream": (lambda: nullcontext(telephone_stream), 10),
     "call over WebRTC": (lambda: nullcontext(webrtc_call), 20),
     "data channel": (lambda: nullcontext(data_channel), 20),
-    **({} if opus_problem() else {"media over WebRTC": (lambda: nullcontext(partial(call_media, codec=OPUS)), 20)}),
+    "media over WebRTC": (lambda: nullcontext(partial(call_media, codec=OPUS)), 20),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),
     **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},

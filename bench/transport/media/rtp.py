@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from struct import Struct
 from typing import Literal, NamedTuple
 
@@ -81,23 +80,11 @@ CODECS = {
 """The codecs, by their names in session descriptions. All codecs of a call have the same clock."""
 
 
-@cache
-def opus_problem() -> str | None:
-    """Return what is missing for Opus on this machine, with the remedy; None if nothing is missing."""
-    try:
-        from bench.transport.media import opus  # noqa: F401 - its package is optional
-    except ImportError:
-        return "a package that is missing: pip install 'rtbench[webrtc]'"
-    except Exception:
-        return "the library libopus: apt install libopus0, or brew install opus"
-    return None
-
-
 def codec_of_call(name: str) -> Codec:
     """Return the codec of a call. Opus has a state, so each call has its own."""
     if name != OPUS:
         return CODECS[name]
-    from bench.transport.media.opus import OpusDecoder, OpusEncoder  # its package is optional
+    from bench.transport.media.opus import OpusDecoder, OpusEncoder  # loads libopus
 
     decoder = OpusDecoder()
     return replace(CODECS[name], encode=OpusEncoder().encode, decode=decoder.decode, recover=decoder.recover)

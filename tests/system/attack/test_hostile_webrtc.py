@@ -17,7 +17,7 @@ from bench.record.folder import read_table
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS
-from bench.transport.media.rtp import CODECS, OPUS, opus_problem
+from bench.transport.media.rtp import CODECS, OPUS
 from bench.transport.media.srtp import MAX_SOURCES
 from bench.transport.webrtc import ice
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
@@ -75,8 +75,6 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
     name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     behaviour = BEHAVIOURS[name]
-    if behaviour.codec == OPUS and opus_problem() is not None:
-        pytest.skip(str(opus_problem()))
     sent: list[tuple[Any, ...]] = []
     sockets: list[DatagramSocket] = []  # not those of earlier telephone calls, which may still retransmit BYE
     create, send = DatagramSocket.__init__, DatagramSocket.send

@@ -12,16 +12,12 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.simulator.recorded_replies import first_audible, load_replies, reply_samples
+from bench.transport.media import opus
 from bench.transport.media.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
-from bench.transport.media.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call, opus_problem
+from bench.transport.media.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
 from bench.wire.audio import PCM16, Samples
 from tests.examples import thorough
 from tests.transport.media.path import new_buffer
-
-if opus_problem() is not None:
-    pytest.skip(str(opus_problem()), allow_module_level=True)
-
-from bench.transport.media import opus
 
 FRAME, FRAME_TICKS = 480, 960
 SPEECH = reply_samples(load_replies()[0], PCM16)

@@ -27,7 +27,6 @@ from bench.transport.media.rtp import (
     StreamNumbers,
     codec_of_call,
     is_report,
-    opus_problem,
 )
 from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.data_channel import DataChannel
@@ -40,7 +39,7 @@ from bench.transport.webrtc.sctp_packets import AbortCause
 
 MAX_FILLED_NS = NS_PER_S
 """The longest gap in the caller's audio that is filled with silence."""
-CODEC_NAMES = ((OPUS,) if opus_problem() is None else ()) + ("PCMU", "PCMA")
+CODEC_NAMES = (OPUS, "PCMU", "PCMA")
 """The codecs of this side."""
 
 
