@@ -12,6 +12,7 @@ from bench.plan.prepared import PreparedScript
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep
 from bench.plan.turn_plan import InterruptTrigger
 from bench.services.openai.dialect import GA
+from tests.compiled import needs_compiler
 from tests.helpers import (
     LOUD,
     MS,
@@ -122,6 +123,7 @@ def test_an_item_with_an_empty_first_delta_is_audible_from_its_first_sound(kind:
     assert turn.instants["answer_audible"] > turn.instants["first_audible"]
 
 
+@needs_compiler
 def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
     transport = MatchingTransport(service, service.greeting())

@@ -26,6 +26,7 @@ from bench.session.session import Session
 from bench.simulator.profile import default_profile
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
+from tests.compiled import needs_compiler
 from tests.helpers import Listening, S, say, seated
 from tests.memory_transport import Matching, VirtualClock
 from tests.talking import (
@@ -66,6 +67,7 @@ def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(con
     assert outcome(deepcopy(conversation), MatchingTransport) == outcome(deepcopy(conversation), PatientTransport)
 
 
+@needs_compiler
 def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
     simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
     transport, script, counting = (

@@ -112,7 +112,7 @@ def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path:
         stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert example_turns(before.run, before.samples[VOICE_TO_VOICE]) == expected
+    assert repr(example_turns(before.run, before.samples[VOICE_TO_VOICE])) == repr(expected)  # some values are NaN
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 

@@ -19,10 +19,10 @@ from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
 from bench.services.gemini.replies import SessionReader, usage_of
 from bench.services.registry import service_at
-from bench.transport.fast.reader import COMPILED
 from bench.wire.dialect import AwaitedEvent, Feature
 from bench.wire.events import UNREAD, EventKind, TokenUsage
 from bench.wire.settings import FunctionOutput, Message
+from tests.compiled import needs_compiler
 from tests.helpers import MS, closing, say, seated
 from tests.memory_transport import MatchingTransport, PeerAnswer
 from tests.services.gemini_talk import (
@@ -377,7 +377,7 @@ def test_text_replies_are_measured(tmp_path: Path) -> None:
     assert turn.instants["first_text"] - turn.instants["request_sent"] == 200 * MS
 
 
-@pytest.mark.skipif(not COMPILED, reason="deltas are matched only with the compiled extension")
+@needs_compiler
 def test_matched_words_are_words_of_the_reply(tmp_path: Path) -> None:
     words = [(at * 20 * MS, part) for at in range(10, 30) for part in (sound(), said(f"word {at} "))]
     reply: Sequence[PeerAnswer] = (*words, (700 * MS, said("M\u00fcller.")), (710 * MS, GENERATED), (900 * MS, OVER))

@@ -45,6 +45,7 @@ from bench.transport.websocket import WebSocket, client_protocol
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import DELTAS, ServerEvent, StrippedAudio, audio_payload
+from tests.compiled import needs_compiler
 from tests.examples import thorough
 from tests.helpers import REALTIME, base64_of, delta
 from tests.simulator_process import ROOT
@@ -66,7 +67,6 @@ def interpreted() -> Any:
 
 
 READERS: list[Any] = [reader, interpreted()]
-MATCHES = pytest.mark.skipif(not reader.COMPILED, reason="deltas are matched in C")
 EACH_SOCKET = pytest.mark.parametrize("kind", [reader.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
 AT_NS, EMPTY_NS = 5_000, 1_000
 KINDS = st.sampled_from(["audio", "transcript", "text"])
@@ -138,7 +138,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
     return made
 
 
-@MATCHES
+@needs_compiler
 def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     ga = REALTIME["ga"]
     messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MAX_TEMPLATES)]
@@ -152,7 +152,7 @@ def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     assert [one.event.response_id for one in reply.matched] == [f"r{2 * reader.MAX_TEMPLATES - 1}"]
 
 
-@MATCHES
+@needs_compiler
 @thorough
 @given(
     st.sampled_from([*REALTIME.values()]),
@@ -174,7 +174,7 @@ def test_a_matched_delta_equals_the_decoded_event(
     assert made.count == 0
 
 
-@MATCHES
+@needs_compiler
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("form", ["audio", "transcript", "text"])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["dense", "spaced"])
@@ -192,7 +192,7 @@ def test_a_delta_like_the_template_is_matched(
     assert matched_events(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
 
 
-@MATCHES
+@needs_compiler
 def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> None:
     def sound(data: str) -> bytes:
         parts = [{"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": data}}]
@@ -212,7 +212,7 @@ def test_in_binary_frames_audio_and_words_like_the_template_are_matched() -> Non
     assert not made.match(text(second), AT_NS, EMPTY_NS, True)
 
 
-@MATCHES
+@needs_compiler
 def test_only_matched_words_have_their_messages_if_their_template_keeps_them() -> None:
     """The template of words may be learned before the reply is listened to."""
     sound, words = (delta(GA, form, "r1") for form in ("audio", "transcript"))
@@ -258,7 +258,7 @@ def test_compiled_code_has_no_negative_index() -> None:
     assert not [line for source in sources for line in source.splitlines() if re.search(r"\w\[-", line)]
 
 
-@MATCHES
+@needs_compiler
 @thorough
 @given(
     way=st.sampled_from(["twilio", "acs", "pcm"]),
@@ -292,7 +292,7 @@ def test_the_audio_of_matched_sound_equals_the_decoded_audio(
         assert found == decoded
 
 
-@MATCHES
+@needs_compiler
 def test_a_reader_is_ready_to_match_only_at_the_start_of_a_message() -> None:
     made, listener = reader.MessageReader(), Reply()
     made.begin(listener)
@@ -301,7 +301,7 @@ def test_a_reader_is_ready_to_match_only_at_the_start_of_a_message() -> None:
     assert made.ready
 
 
-@MATCHES
+@needs_compiler
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
     known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
@@ -325,7 +325,7 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
     assert [one.data for one in made.hand_out()] == [known]
 
 
-@MATCHES
+@needs_compiler
 def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
     """In this event, the last string is not the payload, but it has the same length and text as the payload."""
     dialect = DIALECTS["ga"]
@@ -336,7 +336,7 @@ def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
     assert not made.match(text(message[:-1] + b',"obfuscation":"hollo"}'), AT_NS, EMPTY_NS, True)
 
 
-@MATCHES
+@needs_compiler
 def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     dialect = DIALECTS["ga"]
     known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
@@ -353,7 +353,7 @@ def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     assert made.match(text(known), AT_NS, EMPTY_NS, True)
 
 
-@MATCHES
+@needs_compiler
 def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     dialect = DIALECTS["ga"]
     known = text(delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":")))
@@ -369,7 +369,7 @@ def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     assert (made.count, made.due) == (0, False)
 
 
-@MATCHES
+@needs_compiler
 def test_an_event_with_stripped_audio_is_no_template() -> None:
     known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
@@ -440,7 +440,7 @@ def soon(
 
 
 @LINUX
-@MATCHES
+@needs_compiler
 def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
     dialect = DIALECTS["ga"]
     known = delta_message(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
@@ -766,7 +766,7 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
     assert all(one == received[0] for one in received)
 
 
-@MATCHES
+@needs_compiler
 @pytest.mark.parametrize("carried", CARRIED)
 def test_deltas_are_matched_over_plain_and_tls_but_not_compressed_connections(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], carried: str

@@ -42,6 +42,7 @@ from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage
+from tests.compiled import needs_compiler
 from tests.helpers import MS, delta, receive
 from tests.transport.tcp_peers import (
     ENOUGH,
@@ -604,6 +605,7 @@ def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(
     assert stream.watermark_ns >= passed_ns
 
 
+@needs_compiler
 @LINUX
 @KINDS
 @pytest.mark.parametrize("keeps_texts", [False, True], ids=["lengths", "texts"])
@@ -900,8 +902,8 @@ def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLCont
             transport.receive_until(far_ns(), lambda message: True)
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "")
-    assert transport.closed.reason.startswith("TLS: ")
-    assert "record mac" in transport.closed.reason
+    named = ("TLS: decryption failed or bad record mac", "TLS: record layer failure")  # the latter by OpenSSL 3.5
+    assert transport.closed.reason in named
 
 
 @KINDS

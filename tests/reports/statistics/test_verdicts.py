@@ -254,7 +254,7 @@ def test_a_zero_quantile_is_stored_with_the_share_of_larger_resamples() -> None:
     values[18:] = 0.0
     edge = stored_quantile(sample_of(values), 0.5, 40, np.random.default_rng(1), draws=500)
 
-    assert found == StoredValue(-math.inf, 0.0, 0.0, 0.0)
+    assert repr(found) == repr(StoredValue(-math.inf, 0.0, 0.0, 0.0))  # `by_parts` is NaN
     assert edge is not None
     assert 0.1 < edge.above < 0.5
 

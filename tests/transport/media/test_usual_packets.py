@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS
 from bench.transport.datagrams import Datagram, SocketAddress
-from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import SendReceipt
 from bench.transport.media import _packets_interpreted
 from bench.transport.media.call_media import CallMedia
@@ -28,13 +27,13 @@ from bench.transport.media.srtp import SECRET_BYTES, SUITES, PacketEncryption, S
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, ServerEvent
+from tests.compiled import needs_compiler
 from tests.examples import thorough
 from tests.transport.media.path import FRAME_NS, PEER, PLAIN, START_NS, new_media
 
 STRANGER = "192.0.2.9", 6_000
 KEY = SrtpKey(SUITES[0], b"k" * SECRET_BYTES)
 SOUND = ServerEvent(EventKind.AUDIO_DELTA, "audio")
-needs_compiler = pytest.mark.skipif(not COMPILED, reason="without a compiler, no packet is a usual one")
 
 
 def values_of(subject: object) -> Any:
