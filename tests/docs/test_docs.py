@@ -295,5 +295,5 @@ def test_a_code_block_with_a_word_for_tests_is_plain_code_on_the_site() -> None:
 
 
 def test_both_test_workflows_build_the_site() -> None:
-    assert "\nmake site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").count("run: make site") == 2
