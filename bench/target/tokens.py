@@ -161,7 +161,8 @@ class Keyring:
             headers = [*target.connection_headers(""), *([own] if own else [])]
             key = CALL_KEYS[target.link].request(target.url, headers, context, limits, path)
         except ConnectError as error:
-            raise call_key_error(target, error) from None
+            refusal = ConnectError(error.outcome, self.redact(error.detail))
+            raise call_key_error(target, refusal) from None
         expires_s = math.ceil(utc_ns() / NS_PER_S + MIN_KEY_LIFE_S) if key.expires_s is None else key.expires_s
         return read_token(key.secret, expires_s, "client_secrets")
 

@@ -24,8 +24,9 @@ from bench.target import tokens
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, ignore
-from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.interface import CallKey, CallKeyKind, NetworkPath, Proxy
 from bench.wire.dialect import secret_placeholder
+from bench.wire.service import WEBRTC
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = EntraSignIn(SCOPE)
@@ -298,6 +299,28 @@ def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
     basic = base64.b64encode(b"a-token-as-user:").decode()
 
     assert keyring.redact(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
+
+
+KEY = "sk-a-key-that-nobody-may-see"
+
+
+@pytest.mark.parametrize("quoted", [f"{KEY}: bad {KEY}!", f"bad {KEY[:12]}"], ids=["complete", "truncated"])
+def test_a_key_that_the_refusal_of_a_key_for_calls_quotes_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, quoted: str
+) -> None:
+    """The text that a refusal becomes ends with a bracket, so a truncated key is no longer at its end."""
+
+    def refuse(*_: object) -> CallKey:
+        raise ConnectError("connect_failed:401", f"HTTP 401: {quoted}")
+
+    monkeypatch.setattr(tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", refuse)})
+    path = NetworkPath(offer="ephemeral")
+    target = build_target(Credential("api-key", KEY), link=WEBRTC, network_path=path)
+
+    with pytest.raises(UsageError) as caught:
+        Keyring([target]).open()
+    assert str(caught.value).startswith("no ephemeral key for calls over WebRTC (connect_failed:401: HTTP 401: ")
+    assert KEY[:8] not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])
