@@ -22,6 +22,7 @@ from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
 from bench.target.identity import (
+    FETCH_LIMIT_S,
     FIRST_RETRIES,
     Fetch,
     SignInError,
@@ -44,8 +45,6 @@ MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
 """The maximum time between two renewals without a valid token. It is short, because sessions fail meanwhile."""
-FETCH_LIMIT_S = 30.0
-"""The time limit for fetching a token. azure-identity limits each connect and each read, but not the total time."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
