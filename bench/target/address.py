@@ -251,6 +251,7 @@ def _address(
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_BARE_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
@@ -276,6 +277,8 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
         raise SettingError(key, f"{source} contains a user or password, which would be written to files: remove it")
     if parts.fragment:
         raise SettingError(key, f"{source} must end before the `#`")
+    if "${" in parts.netloc:
+        raise SettingError(key, f"{source} has a variable before its path, where none is filled in: write the host")
     if not is_host(parts):
         raise SettingError(key, f"{source} has an invalid host name: set it to the name of your resource or server")
     return parts
@@ -301,6 +304,14 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
+def check_references(text: str, key: str, source: str) -> None:
+    """Check that each `${` begins a variable, and that a URL has no `$NAME`. Raise SettingError."""
+    if "${" in _VARIABLE.sub("", text):
+        raise SettingError(key, f"{source} has ${{ without a name (A-Z a-z 0-9 _) and }} after it: write ${{NAME}}")
+    if key == "url" and (bare := _BARE_VARIABLE.search(text)) is not None:
+        raise SettingError(key, f"{source} has {bare[0]}, which is not filled in: write ${{{bare[1]}}}")
+
+
 def fill_variables(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encode: Callable[[str], str] = str
 ) -> tuple[str, tuple[Credential, ...]]:
@@ -308,6 +319,7 @@ def fill_variables(
 
     Only values that are long enough are returned: they are secrets, which are never shown.
     """
+    check_references(text, key, source)
     values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
         raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")
