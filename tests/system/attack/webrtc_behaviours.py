@@ -214,7 +214,9 @@ STUN = {
     "answers to other requests": with_result(requests(answers(transaction=bytes(12))), LATE_ICE),
     "answers that are cut": with_result(requests(answers(change=cut)), LATE_ICE),
     "answers whose lengths lie": with_result(requests(answers(change=lying)), LATE_ICE),
-    "answers with a wrong fingerprint": with_result(requests(answers(change=lambda data: data[:-1] + b"\0")), LATE_ICE),
+    "answers with a wrong fingerprint": with_result(
+        requests(answers(change=lambda data: data[:-1] + bytes([data[-1] ^ 1]))), LATE_ICE
+    ),
     "answers from another port": with_result(requests(answers(stranger=True)), LATE_ICE),
     "answers that are requests": with_result(requests(answers(StunKind.REQUEST)), LATE_ICE),
     "answers that are indications": with_result(requests(answers(StunKind.INDICATION)), LATE_ICE),
