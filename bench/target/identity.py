@@ -85,12 +85,16 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC."""
+    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC.
+
+    `has_stated_end` is False if its issuer did not state its end.
+    """
 
     bearer: Credential
     expires_ns: int
     issuer: str
     claims: Mapping[str, str] = field(default_factory=dict)
+    has_stated_end: bool = True
 
 
 Fetch = Callable[[EntraSignIn, int], Token]

@@ -221,7 +221,7 @@ class _ClientSecret(msgspec.Struct):
     """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
 
     value: str
-    expires_at: int | None = None
+    expires_at: int | float | None = None
 
 
 def request_key(
