@@ -60,8 +60,8 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
-        not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
-        raise refuse(f"{not_azure}: set it to the URL of the resource, e.g. {EXAMPLE_ENDPOINT}")
+        remedy = f"end it after the host, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}"
+        raise refuse(f"has the path {parts.path}: {remedy}")
     if "/openai/" in f"{prefix}/" or prefix.endswith("/realtime"):
         raise refuse(f"must end before /openai, e.g. {EXAMPLE_GATEWAY}; for a complete URL use {names['url']}")
     version = settings.api_version or ""
