@@ -191,7 +191,9 @@ def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
     except UsageError as error:
         return _no_token(name, error)
     left_s = keyring.call_key_seconds_left(target)
-    life = "whose end it does not state" if left_s is None else f"that is valid for {duration_text(left_s)}"
+    life = "whose end it does not state"
+    if left_s is not None:
+        life = f"that is valid for {duration_text(left_s)}"
     return CheckFinding(name, "pass", f"the service issued a key {life}")
 
 

@@ -228,8 +228,9 @@ OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     lines = _csv_lines(path, text)
     number, names = next(lines, (1, []))
-    if (other := next((mark for name in names for mark in OTHER_SEPARATORS if mark in name), None)) is not None:
-        shown = OTHER_SEPARATORS[other]
+    others = [mark for mark in OTHER_SEPARATORS if mark in "".join(names)]
+    if others:
+        shown = OTHER_SEPARATORS[others[0]]
         raise _refusal(
             path, number, f"has the name {_quoted(''.join(names))}: separate cells by commas, not by {shown}"
         )

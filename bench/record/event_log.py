@@ -202,10 +202,12 @@ class LoggedTimeline(Timeline):
 
 
 def _without_secrets(session_input: inputs.AnyInput, hide: Callable[[str], str]) -> inputs.AnyInput:
-    """Return an input without secrets in its texts. Ids and names of a service may contain them, as messages may."""
-    texts = {
-        name: value for name in session_input.__struct_fields__ if type(value := getattr(session_input, name)) is str
-    }
+    """Return an input without secrets in its texts.
+
+    Ids and names that a service chose may contain them, as its messages may.
+    """
+    values = {name: getattr(session_input, name) for name in session_input.__struct_fields__}
+    texts = {name: value for name, value in values.items() if type(value) is str}
     cleaned = {name: hidden for name, text in texts.items() if (hidden := hide(text)) != text}
     return msgspec.structs.replace(session_input, **cleaned) if cleaned else session_input
 

@@ -134,9 +134,10 @@ class TextSanitizer:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """Clean each text of a column. First check all as one joined text, because usually none has to be cleaned.
+        """Clean each text of a column.
 
-        Each text is a line of the joined text, because a truncated secret is found only at the end of a line.
+        First check all as one joined text, because usually none has to be cleaned. Each text is
+        one of its lines, because a short truncated secret is found only at the end of a line.
         """
         lines = "\n".join(filter(None, texts))
         joined = lines.replace("\n", " ")

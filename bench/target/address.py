@@ -60,8 +60,9 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
-        remedy = f"end it after the host, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}"
-        raise refuse(f"has the path {parts.path}: {remedy}")
+        for_url = f"for a complete URL use {names['url']}"
+        example = f"e.g. {EXAMPLE_ENDPOINT}"
+        raise refuse(f"has the path {parts.path}: end it after the host, {example}; {for_url}")
     if "/openai/" in f"{prefix}/" or prefix.endswith("/realtime"):
         raise refuse(f"must end before /openai, e.g. {EXAMPLE_GATEWAY}; for a complete URL use {names['url']}")
     version = settings.api_version or ""
@@ -278,7 +279,8 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
     if parts.fragment:
         raise SettingError(key, f"{source} must end before the `#`")
     if "${" in parts.netloc:
-        raise SettingError(key, f"{source} has a variable before its path, where none is filled in: write the host")
+        problem = "has a variable before its path, where none is filled in: write the host"
+        raise SettingError(key, f"{source} {problem}")
     if not is_host(parts):
         raise SettingError(key, f"{source} has an invalid host name: set it to the name of your resource or server")
     return parts
@@ -307,9 +309,11 @@ def is_variable(text: str) -> bool:
 def check_references(text: str, key: str, source: str) -> None:
     """Check that each `${` begins a variable, and that a URL has no `$NAME`. Raise SettingError."""
     if "${" in _VARIABLE.sub("", text):
-        raise SettingError(key, f"{source} has ${{ without a name (A-Z a-z 0-9 _) and }} after it: write ${{NAME}}")
+        problem = "has ${ without a name (A-Z a-z 0-9 _) and } after it: write ${NAME}"
+        raise SettingError(key, f"{source} {problem}")
     if key == "url" and (bare := _BARE_VARIABLE.search(text)) is not None:
-        raise SettingError(key, f"{source} has {bare[0]}, which is not filled in: write ${{{bare[1]}}}")
+        remedy = f"write ${{{bare[1]}}}"
+        raise SettingError(key, f"{source} has {bare[0]}, which is not filled in: {remedy}")
 
 
 def fill_variables(

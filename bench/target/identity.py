@@ -36,8 +36,11 @@ FIRST_RETRIES = 2
 """The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries instead."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
 FETCH_LIMIT_S = 30
-"""The time limit for fetching a token, and for each program that azure-identity runs. azure-identity itself limits each
-connect and each read, but not the total time. A first call of the Azure CLI on a busy machine needs up to 15 s."""
+"""The time limit for fetching a token, and for each program that azure-identity runs.
+
+azure-identity itself limits each connect and each read, but not the total time. A first call of the
+Azure CLI on a busy machine needs up to 15 s.
+"""
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
@@ -72,7 +75,7 @@ _NOT_SET_UP = re.compile(
     r"(\w+)Credential(?:$|.*(?:not fully configured|No accounts were found|'azure-identity-broker'"
     r"|not found on path|is not installed|could not be found))"
 )
-"""The reason of a credential of a chain that this machine has no settings, no account or no program for."""
+"""The reason of a credential in a chain that lacks its settings, account or program here."""
 
 
 class SignInError(RtbenchError):
@@ -151,17 +154,19 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     public_reasons = [public_reason(reason, max_length) for reason in (attempts.split("\n\t") if chain else [text])]
     reasons = "; ".join(_causes_first(filter(None, public_reasons))) or type(error).__name__
     slow = [command for program, command in PROGRAMS.values() if unanswered(program) in reasons]
-    remedy = f"run `{slow[0]}` to see why" if slow else REMEDIES.get(entra.kind, REMEDIES["default"])
+    remedy = REMEDIES.get(entra.kind, REMEDIES["default"])
+    if slow:
+        remedy = f"run `{slow[0]}` to see why"
     return SignInError(f"signing in through Entra ID failed ({reasons})", remedy)
 
 
 def unanswered(asked: str) -> str:
-    """Return the reason of a sign-in that took too long, with the program or the credential that was asked."""
+    """Return the reason of a sign-in that took too long. `asked` is a program or a credential."""
     return f"{asked} did not answer within {FETCH_LIMIT_S} s"
 
 
 def _causes_first(reasons: Iterable[str]) -> list[str]:
-    """Return the reasons in which one replaces those of all credentials that are not set up on this machine."""
+    """Return the reasons of credentials that are set up here, and one with the names of the others."""
     reasons = list(reasons)
     not_set_up = [match[1] for match in map(_NOT_SET_UP.match, reasons) if match]
     causes = [reason for reason in reasons if not _NOT_SET_UP.match(reason)]
@@ -169,7 +174,7 @@ def _causes_first(reasons: Iterable[str]) -> list[str]:
 
 
 def _asked(credential: Any, interruption: BaseException) -> str:
-    """Return the program, or the class of the credential, whose answer was awaited when the interruption came.
+    """Return the program, or the class of the credential, whose answer an interruption cut off.
 
     A chain asks one credential after the other.
     """

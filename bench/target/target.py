@@ -24,7 +24,10 @@ from bench.wire.settings import ONLY_TRANSCRIPT
 
 MIN_SECRET_CHARACTERS = 8
 LONG_PART_CHARACTERS = 24
-"""The length of a part of a secret that is hidden at any position: the starts of keys of one kind may be the same."""
+"""The length of a part of a secret that is hidden at any position.
+
+A shorter part may be the start of all keys of one kind.
+"""
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
 """The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is not secret."""
@@ -40,17 +43,18 @@ class Credential:
         self._secret = secret
         in_outcome = outcome_part(secret)
         is_distinct = len(in_outcome.replace("_", "")) >= MIN_SECRET_CHARACTERS
-        self._spellings = (secret, in_outcome) if is_distinct and in_outcome != secret else (secret,)
+        self._spellings = dict.fromkeys((secret, in_outcome) if is_distinct else (secret,))
 
     def header(self) -> tuple[str, str]:
         """Return (name, value) of the request header."""
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Replace the secret, which a service may quote, by ***, unless it is shorter than MIN_SECRET_CHARACTERS.
+        """Replace the secret, which a service may quote, by ***.
 
-        A quote may end within the secret: a close reason has 123 bytes. Such a quote is hidden at the end of a line,
-        and at any position if it has at least LONG_PART_CHARACTERS.
+        A secret that is shorter than MIN_SECRET_CHARACTERS is not hidden. A quote may end within
+        the secret: a close reason has 123 bytes. Such a quote is hidden at the end of a line, and
+        at any position if it has at least LONG_PART_CHARACTERS.
         """
         return reduce(_without, self._spellings, text)
 
@@ -73,7 +77,8 @@ def _without(text: str, secret: str) -> str:
     start = text.find(head)
     while start >= 0:
         line = text[start:].partition("\n")[0]
-        quoted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(line, secret, strict=False)))
+        pairs = zip(line, secret, strict=False)
+        quoted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if quoted == len(line) or quoted >= LONG_PART_CHARACTERS:
             text = text[:start] + HIDDEN + text[start + quoted :]
         start = text.find(head, start + 1)

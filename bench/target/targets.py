@@ -191,7 +191,7 @@ def target_names(path: Path) -> tuple[str, ...]:
 
 
 FILLED_KEYS = ("url", "headers", "subprotocols", "proxy", "from")
-"""The keys of a target in which `${NAME}` is an environment variable. The values are secrets, and are hidden.
+"""The keys of a target in which `${NAME}` is an environment variable. Its value is hidden.
 
 Reports show the other keys, and compare runs by them. They must be the same on each machine of a run.
 """
@@ -200,7 +200,7 @@ REFERENCE = re.compile(r"\$\{[^}]*\}?|\$\([^)]*\)?|\$[A-Za-z_]\w*")
 
 
 def _read_targets(path: Path) -> tuple[LocatedValue, dict[str, TargetSettings]]:
-    """Return the content of a file, and the settings of its targets. Raise ScriptError with the line."""
+    """Return the content of a file, and the settings of its targets. Raise ScriptError."""
     file, mistakes = read_yaml(path, "the file"), Mistakes()
     for target in _inner(file.within("targets")):
         for settings in (target, *_inner(target.within("variants"))):
@@ -213,8 +213,12 @@ def _read_targets(path: Path) -> tuple[LocatedValue, dict[str, TargetSettings]]:
 
 def _inner(value: LocatedValue | None) -> Iterable[LocatedValue]:
     """Return the values in a table or a list; none if it is neither."""
-    content = None if value is None else value.content()
-    return content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    match None if value is None else value.content():
+        case dict() as table:
+            return table.values()
+        case list() as entries:
+            return entries
+    return ()
 
 
 def _check_references(entry: LocatedValue) -> None:
@@ -230,7 +234,7 @@ def _check_references(entry: LocatedValue) -> None:
         values += _inner(value)
         text = "" if value.name == "instructions" else value.source_text or ""
         if key not in FILLED_KEYS and (found := search(text)) is not None:
-            if key == "api_key_env":  # the error does not quote it, because some users give the key itself
+            if key == "api_key_env":  # not quoted, because some users give the key itself
                 raise value.error(f"{key} must be the name of a variable, without $")
             filled = ", ".join(FILLED_KEYS)
             only = f"but variables are filled in only in {filled}: write the value"

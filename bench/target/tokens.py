@@ -52,7 +52,7 @@ MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 MIN_KEY_LIFE_S = 60
-"""The life of an issued key without a plausible end (`stated_end_s`): the shortest one of the services."""
+"""The life of an issued key without a plausible end (`stated_end_s`): the shortest of the services."""
 ENTRA = "signing in through Entra ID"
 
 NoteIncident = Callable[[str, str], None]
@@ -150,7 +150,7 @@ class Keyring:
         return None if renewer is None else renewer.token(limit_s).bearer.header()
 
     def call_key_seconds_left(self, target: Target) -> float | None:
-        """Return the remaining life of a target's issued key; None if the service does not state its end."""
+        """Return the remaining life of a target's issued key; None if its end is not stated."""
         token = self._call_keys[target.label].current_token
         if token is None:
             return 0.0
@@ -294,8 +294,9 @@ class TokenRenewer:
     def _pause_s(self) -> float:
         """Return the time to wait before the next renewal, which is never zero.
 
-        It is half of the token's remaining life, but at most MAX_PAUSE_S. After a failure it is at most the back-off,
-        which doubles with each failure. While no token is valid, it is at most MAX_OUTAGE_BACKOFF_S.
+        It is half of the token's remaining life, but at most MAX_PAUSE_S. After a failure it is at
+        most the back-off, which doubles with each failure. While no token is valid, it is at most
+        MAX_OUTAGE_BACKOFF_S.
         """
         left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:

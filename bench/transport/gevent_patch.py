@@ -16,7 +16,7 @@ READABLE = 1
 SIGNALS_BYTES = 512
 T = TypeVar("T")
 LimitReached = gevent.Timeout
-"""The exception that `with_timeout` raises in `work` at its limit. `work` may raise an error in its place."""
+"""The exception in `work` at the limit of `with_timeout`. `work` may raise an error in its place."""
 
 
 def patch() -> None:

@@ -168,7 +168,7 @@ def unchunked(body: bytes) -> bytes:
 
 
 def complete_chunks(body: bytes | bytearray, at: int = 0) -> tuple[int, bool]:
-    """Return (the end of the chunks that have arrived completely, whether the last chunk is one of them).
+    """Return (the end of the chunks that have arrived completely, whether the last one has).
 
     `at` is the end of the chunks that had arrived earlier.
     """
@@ -185,7 +185,7 @@ def complete_chunks(body: bytes | bytearray, at: int = 0) -> tuple[int, bool]:
 
 
 def _chunk_at(body: bytes | bytearray, at: int) -> tuple[int, int | None]:
-    """Return (the start of the data of the chunk at a position, its size); the size is None if its head is no head."""
+    """Return (the start of the data of the chunk at a position, its size, or None if it has no head)."""
     end = body.find(b"\r\n", at, at + MAX_CHUNK_HEAD_BYTES)
     line = bytes(body[at : end if end >= 0 else at + MAX_CHUNK_HEAD_BYTES])
     try:

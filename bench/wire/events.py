@@ -168,7 +168,7 @@ class ErrorScope(Enum):
     FATAL = auto()
     """The session has ended, or will not start."""
     UNCONNECTED = auto()
-    """The call of the session was not connected. The type and the code of the error are the outcome."""
+    """The call of the session was not connected. The error's type and code are the outcome."""
     THROTTLED = auto()
     """A limit was reached. The open turn has ended."""
     TURN_FAILED = auto()

@@ -24,9 +24,10 @@ MARKUP = re.compile(r"[\\|`*\[_]")
 
 
 def render_markdown(page: b.Page) -> str:
-    """Return the page as Markdown: the headline, the badges, the answer, and the sections, which are folded.
+    """Return the page as Markdown: headline, badges, answer, and the sections, which are folded.
 
-    If it is too long for a comment, the last rows of its tables and lists are left out, first in the sections.
+    If it is too long for a comment, the last rows of its tables and lists are left out, first in
+    the sections.
     """
     text = _page(page, MAX_ROWS, MAX_ROWS)
     if len(text) <= MAX_CHARACTERS:
@@ -38,7 +39,8 @@ def render_markdown(page: b.Page) -> str:
 
 def _most_rows(rendered: Callable[[int], str]) -> int:
     """Return the largest number of rows with which the text is not too long; 0 if there is none."""
-    return bisect_left(range(1, MAX_ROWS), True, key=lambda most: len(rendered(most)) > MAX_CHARACTERS)
+    rows = range(1, MAX_ROWS)
+    return bisect_left(rows, True, key=lambda most: len(rendered(most)) > MAX_CHARACTERS)
 
 
 def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
@@ -60,7 +62,7 @@ def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
 
 
 def _shortened(blocks: Iterable[b.Block], most: int) -> Iterator[b.Block]:
-    """Yield the blocks with at most this number of rows in each table and list, and the number of the others."""
+    """Yield the blocks with at most `most` rows in each table and list, and the number of the others."""
     for block in _without_figures(blocks):
         match block:
             case b.Table(rows=rows) if len(rows) > most:
@@ -77,7 +79,8 @@ def _shortened(blocks: Iterable[b.Block], most: int) -> Iterator[b.Block]:
 
 def _left_out(count: int) -> b.Paragraph:
     rows = "1 more row is" if count == 1 else f"{count} more rows are"
-    return b.Paragraph(f"{rows} left out here: a comment has at most 65,536 characters. The JSON file has all of them.")
+    reason = "a comment has at most 65,536 characters. The JSON file has all of them."
+    return b.Paragraph(f"{rows} left out here: {reason}")
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:

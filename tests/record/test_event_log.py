@@ -129,7 +129,9 @@ def texts_of(line: type[inputs.Input]) -> list[str]:
 def test_no_text_of_an_input_contains_a_secret(tmp_path: Path, line: type[Any]) -> None:
     """A service chooses the ids of its calls and items, and the names of the functions that it calls."""
     texts = dict.fromkeys(texts_of(line), f"see {SECRET}")
-    others = {field.name: 0 if field.type is int else {} for field in msgspec.structs.fields(line) if field.required}
+    others: dict[str, Any] = {
+        field.name: 0 if field.type is int else {} for field in msgspec.structs.fields(line) if field.required
+    }
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
 
     written = logged.timeline._line(line(**others | texts))

@@ -200,8 +200,8 @@ class RunListener:
         sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
         problem = sessions.on_session_ended(self._target_state, session)
         self.refusal = refusal_of(session, monotonic_ns(), any_opened=self._target_state.opened > 0)
-        labels = self._record.labels
-        show_session(sessions.callbacks.fire, labels.target, labels.script, session, problem, sessions.redact)
+        labels, fire = self._record.labels, sessions.callbacks.fire
+        show_session(fire, labels.target, labels.script, session, problem, sessions.redact)
         if self.log is not None:
             self.log.close()
             sessions.has_log_failed |= self.log.error is not None

@@ -58,8 +58,8 @@ REMEDIES = OwnRemedies(
             },
         ),
         "timeout:upgrade": OutcomeRow(
-            remedy="the service accepts the connection, and does not answer the offer in time: see its log, or raise "
-            "`upgrade` among the script's `timeouts`",
+            remedy="the service accepts the connection, and does not answer the offer in time: see its "
+            "log, or raise `upgrade` among the script's `timeouts`",
             causes={"data channel": NO_CHANNEL},
         ),
         "connect_failed:media": OutcomeRow(

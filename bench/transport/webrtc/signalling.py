@@ -214,7 +214,8 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     try:
         return msgspec.json.decode(response.content, type=form)
     except NOT_JSON as error:
-        raise ConnectError("connect_failed:upgrade", f"{NO_DESCRIPTION}: {error}", response.headers) from None
+        problem = f"{NO_DESCRIPTION}: {error}"
+        raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
 
 
 class _ClientSecret(msgspec.Struct):
@@ -250,7 +251,10 @@ def request_key(
 def _exchanged(
     stream: ByteStream, request: bytes, what: str, limits: Timeouts
 ) -> tuple[HttpResponse, SocketRead, SendTime]:
-    """Send a request, and return (the response, its last read, the instant of the send). Raise as `place_call`."""
+    """Send a request. Return (the response, its last read, the instant of the send).
+
+    Raise as `place_call`.
+    """
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
     response: HttpResponse | None = None
@@ -267,7 +271,8 @@ def _exchanged(
     except OSError as error:
         raise ConnectError("connect_failed:upgrade", f"the connection broke: {error.strerror or error}") from None
     if response is None:
-        broken = stream.error_text or (f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER)
+        cause = f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER
+        broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
     if response.status not in ACCEPTED:
         raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
@@ -276,11 +281,17 @@ def _exchanged(
 
 
 def _with_whole_body(
-    stream: ByteStream, response: HttpResponse, read: SocketRead, what: str, limits: Timeouts, until_ns: int
+    stream: ByteStream,
+    response: HttpResponse,
+    read: SocketRead,
+    what: str,
+    limits: Timeouts,
+    until_ns: int,
 ) -> tuple[HttpResponse, SocketRead]:
     """Wait for the body of an answer. Return (the answer with its body, its last read).
 
-    `read` is the read with the end of its head. Raise ConnectError `connect_failed:upgrade`, or `timeout:upgrade`.
+    `read` is the read with the end of its head. Raise ConnectError `connect_failed:upgrade`, or
+    `timeout:upgrade`.
     """
     body, length, chunks_end = bytearray(response.body), response.length, 0
     while True:
@@ -296,7 +307,8 @@ def _with_whole_body(
         arrived = f"{len(body):,} bytes" if length is None else f"{len(body):,} of {length:,} bytes"
         came = stream.read(until_ns)
         if came is None:
-            problem = f"the answer to {what} did not end within {limits.upgrade:g} s: {arrived} arrived"
+            late = f"did not end within {limits.upgrade:g} s: {arrived} arrived"
+            problem = f"the answer to {what} {late}"
             raise ConnectError("timeout:upgrade", problem, response.headers)
         if came.data:
             read = came
