@@ -75,6 +75,50 @@ def test_addresses_and_headers_of_telephones_are_checked_without_an_environment(
     assert places(validate(targets), targets) == ["2:21", "3:7", "4:31"]
 
 
+VARIABLES = """targets:
+  a:
+    endpoint: https://${RESOURCE}.openai.azure.com
+    deployment: $MODEL
+    region: ${REGION}
+    name: $(TARGET)
+    connect_rate: ${RATE}
+    ca_file: ${HOME}/ca.pem
+    call_hosts: [sip.example.com, "${HOST}"]
+    prices: {audio_in: "${PRICE}"}
+    variants:
+      b: {model: "$MODEL", session: {voice: "${VOICE}", instructions: "${prompt}"}}
+  c: {url: "wss://h.example/v1/realtime?model=$MODEL"}
+  d: {url: "wss://h.example/v1/realtime?model=${MODEL:-x}"}
+  e:
+    url: "wss://h.example/v1/realtime?model=${MODEL}&$filter=x"
+    headers: {a: "costs 5 $", b: "Bearer ${TOKEN}", c: "${MY-TOKEN}"}
+    subprotocols: ["key.${TOKEN}"]
+    proxy: "http://${USER}:${PASSWORD}@proxy"
+    session: {instructions: "You are ${name}.", tools: [{description: "It costs $5, ${name}."}]}
+    api_key_env: ${API_KEY}
+"""
+
+
+def test_variables_are_refused_where_they_are_not_filled_in(tmp_path: Path) -> None:
+    """A report has the names of models and regions, and is compared by them. Values of variables are hidden."""
+    targets = written(tmp_path / "targets.yaml", VARIABLES)
+    result = validate(targets)
+
+    lines = [int(place.partition(":")[0]) for place in places(result, targets)]
+    assert lines == [3, 4, 5, 6, 7, 8, 9, 10, 12, 12, 13, 14, 17, 21]
+    only = "but variables are filled in only in url, headers, subprotocols, proxy, from: write the value"
+    assert f":4:5: deployment contains $MODEL, {only}" in result.stdout
+    assert f":5:5: region contains ${{REGION}}, {only}" in result.stdout
+    assert "url has $MODEL, which is not filled in: write ${MODEL}" in result.stdout
+    assert "api_key_env must be the name of a variable, without $" in result.stdout
+
+
+def test_variables_in_the_host_of_a_url_are_refused(tmp_path: Path) -> None:
+    targets = written(tmp_path / "targets.yaml", "targets:\n  a: {url: 'wss://${HOST}/v1/realtime?model=m'}\n")
+
+    assert "has a variable before its path, where none is filled in: write the host" in validate(targets).stdout
+
+
 def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> None:
     targets = written(tmp_path / "a.yaml", "targets:\n  a: {url: ws://x, label: b}\n  b: {compression: gzip}\n")
     thresholds = written(tmp_path / "b.yaml", "ttfa: p(95)<800\nfoo: x\nttft: [med<x, p(95)>3]\n")

@@ -93,6 +93,11 @@ OTHER_PROXY_LOGIN = (
     "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
     "such as px or cntlm sign in, and set --proxy to its URL"
 )
+CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
+CUT_ANSWER = "ended after"
+ENDS_CONNECTIONS = (
+    "the service, or a gateway in front of it, ends connections early at this address: check host and path, and its log"
+)
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
 NO_DEPLOYMENT, NO_QUOTA = "DeploymentNotFound", "insufficient_quota"
 """Error codes of services: the path exists, but the deployment does not; the account has no credit."""
@@ -228,6 +233,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
         "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
+        CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
     }),
     EXPIRED: OutcomeRow("the service's age limit for sessions was reached", "the session reached the service's maximum duration: shorten the script, or continue its calls in another session (`renew_after`)"),
     "closed": OutcomeRow("the connection was closed during a turn", "the service closed the connection: see its close code and reason"),

@@ -190,8 +190,11 @@ def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
         keyring.open_call_keys()
     except UsageError as error:
         return _no_token(name, error)
-    left = duration_text(keyring.call_key_seconds_left(target))
-    return CheckFinding(name, "pass", f"the service issued a key that is valid for {left}")
+    left_s = keyring.call_key_seconds_left(target)
+    life = "whose end it does not state"
+    if left_s is not None:
+        life = f"that is valid for {duration_text(left_s)}"
+    return CheckFinding(name, "pass", f"the service issued a key {life}")
 
 
 def _no_token(name: str, error: UsageError) -> CheckFinding:

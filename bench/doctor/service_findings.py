@@ -23,6 +23,7 @@ from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.doctor.diagnosis import Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
 from bench.files.validation import either
+from bench.files.values import stated_end_s
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
 from bench.services.registry import DIALECT_REMEDIES, SIBLINGS, UNGREETED, retirement_of, shape_of
 from bench.target.price_table import GIVE_PRICES
@@ -123,8 +124,8 @@ def compression(headers: Mapping[str, str], *, requested: bool) -> CheckFinding:
 def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> CheckFinding:
     """Report the model that answers, the maximum duration of the session, and the time until `session.created`."""
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
-    expires = greeting.get("expires_at")
-    if isinstance(expires, int | float) and expires > now_s:
+    expires = stated_end_s(greeting.get("expires_at"), now_s)
+    if expires is not None and expires > now_s:
         parts.append(f"ends in at most {duration_text(expires - now_s)}")
     instants = observed.instants
     parts.append(f"session.created after {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")

@@ -68,5 +68,10 @@ def top_counts(kinds: Mapping[str, int]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a text as a part of an outcome: at most 64 characters, and `_` for all but A-Z a-z 0-9 _ . -."""
-    return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])
+    """Return a text as a part of an outcome: at most 64 characters, as `outcome_part` spells them."""
+    return outcome_part(text[:MAX_SLUG_CHARACTERS])
+
+
+def outcome_part(text: str) -> str:
+    """Return the spelling of a text in an outcome: `_` for all but A-Z a-z 0-9 _ . -."""
+    return _NO_WORD.sub("_", text)

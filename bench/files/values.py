@@ -25,6 +25,22 @@ MAX_SETTINGS_CHARACTERS = 65_536
 MAX_ENTRIES, MAX_DEPTH = 100, 8
 """The maximum number of entries of an object or list in the settings, and the maximum depth of nesting."""
 
+MAX_LIFE_S = 86_400.0
+"""The maximum life of a key or a session whose stated end is believed. Services permit hours.
+
+A larger number is usually an end in milliseconds.
+"""
+
+
+def stated_end_s(end: object, now_s: float) -> float | None:
+    """Return the end of a key or a session, in seconds since 1970 UTC.
+
+    Return None if none is stated, or if it is further away than MAX_LIFE_S.
+    """
+    if not isinstance(end, int | float) or isinstance(end, bool):
+        return None
+    return end if end <= now_s + MAX_LIFE_S else None
+
 
 def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
     """Return a session's settings with truncated texts and lists. `size` is the number of bytes of their JSON."""

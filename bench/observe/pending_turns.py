@@ -277,6 +277,8 @@ class SessionEndings:
             self._expire(at_ns, failure.detail)
         elif effect is ErrorScope.FATAL:
             self.fail(f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
+        elif effect is ErrorScope.UNCONNECTED:
+            self.fail(f"{failure.type}:{cause}", at_ns, failure.message)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self.fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is ErrorScope.UNANSWERED and not failure.event_id and self._owners.service_responds:

@@ -221,9 +221,19 @@ def _text(path: Path, content: bytes) -> str:
         raise _refusal(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
 
 
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+"""What other programs write between the cells of a .csv file, each with its name."""
+
+
 def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     lines = _csv_lines(path, text)
     number, names = next(lines, (1, []))
+    others = [mark for mark in OTHER_SEPARATORS if mark in "".join(names)]
+    if others:
+        shown = OTHER_SEPARATORS[others[0]]
+        raise _refusal(
+            path, number, f"has the name {_quoted(''.join(names))}: separate cells by commas, not by {shown}"
+        )
     _check_names(path, number, names)
     for number, cells in lines:
         if len(cells) != len(names):

@@ -150,13 +150,14 @@ class LoggedTimeline(Timeline):
     def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
         """Return an input as it is logged, without secrets. A line about a sent message gets the message's content."""
         hide = self._log.redact
+        session_input = _without_secrets(session_input, hide)
         match session_input:
             case inputs.Connected():
                 headers = session_input.headers.items()
                 return msgspec.structs.replace(
                     session_input,
                     instants=dict(session_input.instants),  # mapping proxies cannot be encoded
-                    headers={name: hide(value) for name, value in headers if name not in HIDDEN_HEADERS},
+                    headers={hide(name): hide(value) for name, value in headers if name not in HIDDEN_HEADERS},
                     uncertainties_ns=dict(session_input.uncertainties_ns),
                     early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
@@ -164,10 +165,6 @@ class LoggedTimeline(Timeline):
                 message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
                 event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
                 return msgspec.structs.replace(session_input, instants=dict(session_input.instants), event=event)
-            case inputs.SessionFailed():
-                return msgspec.structs.replace(session_input, detail=hide(session_input.detail))
-            case inputs.ConnectionClosed():
-                return msgspec.structs.replace(session_input, reason=hide(session_input.reason))
             case _:
                 return session_input
 
@@ -202,6 +199,17 @@ class LoggedTimeline(Timeline):
             audio=stripped_audio,
             unknown=log.redact(unknown),
         )
+
+
+def _without_secrets(session_input: inputs.AnyInput, hide: Callable[[str], str]) -> inputs.AnyInput:
+    """Return an input without secrets in its texts.
+
+    Ids and names that a service chose may contain them, as its messages may.
+    """
+    values = {name: getattr(session_input, name) for name in session_input.__struct_fields__}
+    texts = {name: value for name, value in values.items() if type(value) is str}
+    cleaned = {name: hidden for name, text in texts.items() if (hidden := hide(text)) != text}
+    return msgspec.structs.replace(session_input, **cleaned) if cleaned else session_input
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:

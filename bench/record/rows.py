@@ -134,9 +134,15 @@ class TextSanitizer:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """Clean each text of a column. First check all as one joined text, because usually none has to be cleaned."""
-        joined = " ".join(filter(None, texts))
-        if not joined or self.clean(column, joined) == joined:
+        """Clean each text of a column.
+
+        First check all as one joined text, because usually none has to be cleaned. Each text is
+        one of its lines, because a short truncated secret is found only at the end of a line.
+        """
+        lines = "\n".join(filter(None, texts))
+        joined = lines.replace("\n", " ")
+        has_secret = column in UNTRUSTED and self._redact(lines) != lines
+        if not has_secret and self.clean(column, joined) == joined:
             return texts
         return [text and self.clean(column, text) for text in texts]
 

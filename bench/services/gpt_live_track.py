@@ -23,7 +23,8 @@ from bench.wire.events import ErrorScope, EventKind, ServerEvent, base64_bytes
 from bench.wire.service import CALL_FAILED, WEBRTC_SESSION, Tracks
 from bench.wire.settings import SessionSettings
 
-THROTTLED = "throttled"
+UNCONNECTED = ("connect_failed", "timeout", "throttled")
+"""The beginnings of the outcomes of calls that were not connected."""
 
 
 class GptLiveTrack(TrackDialect, GptLive):
@@ -55,7 +56,7 @@ class GptLiveTrack(TrackDialect, GptLive):
 def _failed(wire: Wire) -> Sequence[ServerEvent]:
     """Return the event for a call that was not connected. It ends the session."""
     failure = failure_of(object_in(wire.error))
-    effect = ErrorScope.THROTTLED if failure.type == THROTTLED else ErrorScope.FATAL
+    effect = ErrorScope.UNCONNECTED if failure.type in UNCONNECTED else ErrorScope.FATAL
     return (ServerEvent(EventKind.ERROR, CALL_FAILED, failure=msgspec.structs.replace(failure, effect=effect)),)
 
 

@@ -80,7 +80,8 @@ class Dialer:
         return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {name: self._keyring.redact(value) for name, value in headers.items()}
+        redact = self._keyring.redact
+        return {redact(name): redact(value) for name, value in headers.items()}
 
     def _authorization(
         self,

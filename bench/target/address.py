@@ -60,8 +60,9 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     is_ga, is_resource = path.endswith("/openai/v1"), AZURE.has_host(parts.hostname or "")
     prefix = path.removesuffix("/openai/v1" if is_ga or is_resource else "/openai").rstrip("/")
     if prefix and is_resource:
-        not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
-        raise refuse(f"{not_azure}: set it to the URL of the resource, e.g. {EXAMPLE_ENDPOINT}")
+        for_url = f"for a complete URL use {names['url']}"
+        example = f"e.g. {EXAMPLE_ENDPOINT}"
+        raise refuse(f"has the path {parts.path}: end it after the host, {example}; {for_url}")
     if "/openai/" in f"{prefix}/" or prefix.endswith("/realtime"):
         raise refuse(f"must end before /openai, e.g. {EXAMPLE_GATEWAY}; for a complete URL use {names['url']}")
     version = settings.api_version or ""
@@ -251,6 +252,7 @@ def _address(
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_BARE_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
@@ -276,6 +278,9 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
         raise SettingError(key, f"{source} contains a user or password, which would be written to files: remove it")
     if parts.fragment:
         raise SettingError(key, f"{source} must end before the `#`")
+    if "${" in parts.netloc:
+        problem = "has a variable before its path, where none is filled in: write the host"
+        raise SettingError(key, f"{source} {problem}")
     if not is_host(parts):
         raise SettingError(key, f"{source} has an invalid host name: set it to the name of your resource or server")
     return parts
@@ -301,6 +306,16 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
+def check_references(text: str, key: str, source: str) -> None:
+    """Check that each `${` begins a variable, and that a URL has no `$NAME`. Raise SettingError."""
+    if "${" in _VARIABLE.sub("", text):
+        problem = "has ${ without a name (A-Z a-z 0-9 _) and } after it: write ${NAME}"
+        raise SettingError(key, f"{source} {problem}")
+    if key == "url" and (bare := _BARE_VARIABLE.search(text)) is not None:
+        remedy = f"write ${{{bare[1]}}}"
+        raise SettingError(key, f"{source} has {bare[0]}, which is not filled in: {remedy}")
+
+
 def fill_variables(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encode: Callable[[str], str] = str
 ) -> tuple[str, tuple[Credential, ...]]:
@@ -308,6 +323,7 @@ def fill_variables(
 
     Only values that are long enough are returned: they are secrets, which are never shown.
     """
+    check_references(text, key, source)
     values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
         raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")

@@ -14,10 +14,11 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import certifi
@@ -28,11 +29,18 @@ from bench.base.units import NS_PER_S
 from bench.files.safe_io import read_json
 from bench.target.network_path import environment_proxy_secrets, proxy_secrets, proxy_url
 from bench.target.target import Credential, EntraSignIn, redacted
+from bench.transport.gevent_patch import LimitReached
 from bench.transport.interface import Proxy
 
 FIRST_RETRIES = 2
 """The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries instead."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
+FETCH_LIMIT_S = 30
+"""The time limit for fetching a token, and for each program that azure-identity runs.
+
+azure-identity itself limits each connect and each read, but not the total time. A first call of the
+Azure CLI on a busy machine needs up to 15 s.
+"""
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
@@ -46,6 +54,12 @@ REMEDIES = {
     "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
     "azure_cli": "sign in with `az login`",
 }
+PROGRAMS = {
+    "AzureCliCredential": ("the Azure CLI", "az account get-access-token"),
+    "AzurePowerShellCredential": ("PowerShell", "pwsh -c Get-AzAccessToken"),
+    "AzureDeveloperCliCredential": ("the Azure Developer CLI", "azd auth token"),
+}
+"""The programs that credentials run, each with a command that also requests a token."""
 _CLAIMS = ("aud", "tid", "appid", "azp", "oid", "exp")
 _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}(\.[A-Za-z0-9_-]*)?")
 _QUOTED_ANSWER = re.compile(r"\{.*\}|Content: .*", re.DOTALL)
@@ -55,6 +69,13 @@ _LINKS = re.compile(
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
 """azure-identity's misleading text if the endpoint of a managed identity refuses, with any status."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
+_UNANSWERED = re.compile(r"Failed to invoke (the Azure CLI|PowerShell|the Azure Developer CLI)")
+"""azure-identity's text if a program ran longer than its time limit."""
+_NOT_SET_UP = re.compile(
+    r"(\w+)Credential(?:$|.*(?:not fully configured|No accounts were found|'azure-identity-broker'"
+    r"|not found on path|is not installed|could not be found))"
+)
+"""The reason of a credential in a chain that lacks its settings, account or program here."""
 
 
 class SignInError(RtbenchError):
@@ -67,12 +88,16 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC."""
+    """A bearer token of a credential class, with its public claims, and its end in CLOCK_MONOTONIC.
+
+    `has_stated_end` is False if its issuer did not state its end.
+    """
 
     bearer: Credential
     expires_ns: int
     issuer: str
     claims: Mapping[str, str] = field(default_factory=dict)
+    has_stated_end: bool = True
 
 
 Fetch = Callable[[EntraSignIn, int], Token]
@@ -84,7 +109,10 @@ def fetch_token(entra: EntraSignIn, retries: int) -> Token:
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
-            info = credential.get_token_info(entra.scope, options=options)
+            try:
+                info = credential.get_token_info(entra.scope, options=options)
+            except LimitReached as interruption:
+                raise TimeoutError(unanswered(_asked(credential, interruption))) from None
         return read_token(str(info.token), int(info.expires_on), _issuer(credential))
     except Exception as error:  # azure-identity passes on any exception of its responses, files and processes
         raise sign_in_error(entra, error) from None
@@ -124,8 +152,37 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     _, chain, attempts = text.partition("Attempted credentials:")
     max_length = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
     public_reasons = [public_reason(reason, max_length) for reason in (attempts.split("\n\t") if chain else [text])]
-    reasons = "; ".join(reason for reason in public_reasons if reason) or type(error).__name__
-    return SignInError(f"signing in through Entra ID failed ({reasons})", REMEDIES.get(entra.kind, REMEDIES["default"]))
+    reasons = "; ".join(_causes_first(filter(None, public_reasons))) or type(error).__name__
+    slow = [command for program, command in PROGRAMS.values() if unanswered(program) in reasons]
+    remedy = REMEDIES.get(entra.kind, REMEDIES["default"])
+    if slow:
+        remedy = f"run `{slow[0]}` to see why"
+    return SignInError(f"signing in through Entra ID failed ({reasons})", remedy)
+
+
+def unanswered(asked: str) -> str:
+    """Return the reason of a sign-in that took too long. `asked` is a program or a credential."""
+    return f"{asked} did not answer within {FETCH_LIMIT_S} s"
+
+
+def _causes_first(reasons: Iterable[str]) -> list[str]:
+    """Return the reasons of credentials that are set up here, and one with the names of the others."""
+    reasons = list(reasons)
+    not_set_up = [match[1] for match in map(_NOT_SET_UP.match, reasons) if match]
+    causes = [reason for reason in reasons if not _NOT_SET_UP.match(reason)]
+    return [*causes, f"not set up: {', '.join(not_set_up)}"] if not_set_up else causes
+
+
+def _asked(credential: Any, interruption: BaseException) -> str:
+    """Return the program, or the class of the credential, whose answer an interruption cut off.
+
+    A chain asks one credential after the other.
+    """
+    links = getattr(credential, "credentials", (credential,))
+    methods_of = [frame.f_locals.get("self") for frame, _ in walk_tb(interruption.__traceback__)]
+    asked = next((link for link in links if any(link is each for each in methods_of)), credential)
+    name = type(asked).__name__
+    return PROGRAMS[name][0] if name in PROGRAMS else name
 
 
 def public_reason(message: str, max_length: int) -> str:
@@ -133,6 +190,7 @@ def public_reason(message: str, max_length: int) -> str:
     message = message.partition("\nTo mitigate this issue")[0]
     message = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", message))
     message = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", message)).split())
+    message = _UNANSWERED.sub(lambda match: unanswered(match[1]), message)
     message = _UNAVAILABLE.sub(r"\1 ", message).rstrip(" .:")
     return message if len(message) <= max_length else message[: max_length - 1] + "…"
 
@@ -189,11 +247,12 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
             tenant = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
             return identity.WorkloadIdentityCredential(**client, **tenant, **authority, **network)
         case "azure_cli":
-            return identity.AzureCliCredential()
+            return identity.AzureCliCredential(process_timeout=FETCH_LIMIT_S)
         case _:
             managed = {"managed_identity_client_id": entra.client_id} if entra.client_id else {}
             tenants = {"additionally_allowed_tenants": [entra.tenant_id]} if entra.tenant_id else {}
-            return identity.DefaultAzureCredential(**managed, **tenants, **authority, **network)
+            limits = network | {"process_timeout": FETCH_LIMIT_S}
+            return identity.DefaultAzureCredential(**managed, **tenants, **authority, **limits)
 
 
 def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:

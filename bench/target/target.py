@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -12,6 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
+from bench.files.sanitize import outcome_part
 from bench.services.registry import SERVICES
 from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
 from bench.transport.sip.hops import CallAddress, call_address
@@ -20,6 +23,11 @@ from bench.wire.service import WEBSOCKET, Link, Service
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 MIN_SECRET_CHARACTERS = 8
+LONG_PART_CHARACTERS = 24
+"""The length of a part of a secret that is hidden at any position.
+
+A shorter part may be the start of all keys of one kind.
+"""
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
 """The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is not secret."""
@@ -28,28 +36,27 @@ _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
 class Credential:
     """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only `header` returns it."""
 
-    __slots__ = ("_secret", "name", "scheme")
+    __slots__ = ("_secret", "_spellings", "name", "scheme")
 
     def __init__(self, name: str, secret: str, scheme: str = "") -> None:
         self.name, self.scheme = name, scheme
         self._secret = secret
+        in_outcome = outcome_part(secret)
+        is_distinct = len(in_outcome.replace("_", "")) >= MIN_SECRET_CHARACTERS
+        self._spellings = dict.fromkeys((secret, in_outcome) if is_distinct else (secret,))
 
     def header(self) -> tuple[str, str]:
         """Return (name, value) of the request header."""
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Replace the secret, which a service may quote, by ***, unless it is shorter than MIN_SECRET_CHARACTERS."""
-        head = self._secret[:MIN_SECRET_CHARACTERS]
-        if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
-            return text
-        text = text.replace(self._secret, HIDDEN)
-        start = text.find(head)
-        while start >= 0:  # a quote may be truncated, even within the secret: a close reason has 123 bytes
-            if self._secret.startswith(text[start:]):
-                return text[:start] + HIDDEN
-            start = text.find(head, start + 1)
-        return text
+        """Replace the secret, which a service may quote, by ***.
+
+        A secret that is shorter than MIN_SECRET_CHARACTERS is not hidden. A quote may end within
+        the secret: a close reason has 123 bytes. Such a quote is hidden at the end of a line, and
+        at any position if it has at least LONG_PART_CHARACTERS.
+        """
+        return reduce(_without, self._spellings, text)
 
     @property
     def length(self) -> int:
@@ -60,6 +67,22 @@ class Credential:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not to be pickled or copied: it would end in a file or on a wire")
+
+
+def _without(text: str, secret: str) -> str:
+    head = secret[:MIN_SECRET_CHARACTERS]
+    if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
+        return text
+    text = text.replace(secret, HIDDEN)
+    start = text.find(head)
+    while start >= 0:
+        line = text[start:].partition("\n")[0]
+        pairs = zip(line, secret, strict=False)
+        quoted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if quoted == len(line) or quoted >= LONG_PART_CHARACTERS:
+            text = text[:start] + HIDDEN + text[start + quoted :]
+        start = text.find(head, start + 1)
+    return text
 
 
 def redacted(text: str, secrets: Iterable[Credential]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,6 +28,7 @@ from bench.services.registry import DIALECTS, PUBLIC_CLOUD, SERVICES, TRACKS, sc
 from bench.target.address import (
     EXAMPLE_ENDPOINT,
     check_headers,
+    check_references,
     check_transcription,
     endpoint_address,
     fill_variables,
@@ -35,6 +36,7 @@ from bench.target.address import (
     is_of_upgrade,
     percent_encoded,
     refuse_agent,
+    split_url,
     subprotocols,
     url_address,
     with_model,
@@ -128,8 +130,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     if option is not None and len(names) > 1:
         problem = f"is for one target, but --targets names {len(names)}: set it in the file"
         raise UsageError(f"{OPTIONS[option].flag} {problem}")
-    file = read_yaml(path, "the file")
-    settings = TARGETS.read(file)
+    file, settings = _read_targets(path)
     known = [
         full_name
         for name, target in settings.items()
@@ -186,18 +187,77 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
 
 def target_names(path: Path) -> tuple[str, ...]:
     """Return the names of the targets in a file, without the names of variants. Raise ScriptError with the line."""
-    return tuple(TARGETS.read(read_yaml(path, "the file")))
+    return tuple(_read_targets(path)[1])
+
+
+FILLED_KEYS = ("url", "headers", "subprotocols", "proxy", "from")
+"""The keys of a target in which `${NAME}` is an environment variable. Its value is hidden.
+
+Reports show the other keys, and compare runs by them. They must be the same on each machine of a run.
+"""
+REFERENCE = re.compile(r"\$\{[^}]*\}?|\$\([^)]*\)?|\$[A-Za-z_]\w*")
+"""What users of shells and CIs write for a variable: `${NAME}`, `$NAME` and `$(NAME)`."""
+
+
+def _read_targets(path: Path) -> tuple[LocatedValue, dict[str, TargetSettings]]:
+    """Return the content of a file, and the settings of its targets. Raise ScriptError."""
+    file, mistakes = read_yaml(path, "the file"), Mistakes()
+    for target in _inner(file.within("targets")):
+        for settings in (target, *_inner(target.within("variants"))):
+            for entry in _inner(settings):
+                with mistakes.gather():
+                    _check_references(entry)
+    mistakes.refuse()
+    return file, TARGETS.read(file)
+
+
+def _inner(value: LocatedValue | None) -> Iterable[LocatedValue]:
+    """Return the values in a table or a list; none if it is neither."""
+    match None if value is None else value.content():
+        case dict() as table:
+            return table.values()
+        case list() as entries:
+            return entries
+    return ()
+
+
+def _check_references(entry: LocatedValue) -> None:
+    """Check the variables of a setting of a target. Raise ScriptError.
+
+    In `session`, texts may have the variables of a script, but only instructions may be nothing else.
+    """
+    key, values = entry.name, [entry]
+    if key == "variants":
+        return
+    search = REFERENCE.fullmatch if key == "session" else REFERENCE.search
+    for value in values:
+        values += _inner(value)
+        text = "" if value.name == "instructions" else value.source_text or ""
+        if key not in FILLED_KEYS and (found := search(text)) is not None:
+            if key == "api_key_env":  # not quoted, because some users give the key itself
+                raise value.error(f"{key} must be the name of a variable, without $")
+            filled = ", ".join(FILLED_KEYS)
+            only = f"but variables are filled in only in {filled}: write the value"
+            raise value.error(f"{value.name} contains {excerpt(found[0])}, {only}")
+        if key in FILLED_KEYS:
+            try:
+                check_references(text, key, value.name)
+            except SettingError as error:
+                raise value.error(str(error)) from None
 
 
 def check_targets(path: Path) -> None:
     """Check a file of targets, as far as this needs no environment. Raise ScriptError with the line of each mistake."""
-    file, mistakes = read_yaml(path, "the file"), Mistakes()
-    for name, settings in TARGETS.read(file).items():
+    mistakes = Mistakes()
+    file, targets = _read_targets(path)
+    for name, settings in targets.items():
         url = settings.url or (SERVICES[settings.service].url if settings.service else "")
         is_sip = url.lower().startswith(("sip:", "sips:"))
         with mistakes.gather():
             try:
                 check_headers(settings.headers or {}, is_sip=is_sip)
+                if "://" in url:
+                    split_url(url, "url", IN_FILE["url"])
                 for key, text in (("url", url), ("proxy", settings.proxy or "")) if is_sip else ():
                     if text and not (key == "proxy" and ("${" in text or text == NONE)):
                         sip_uri(text, key, IN_FILE)

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -21,7 +21,9 @@ from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import Timeouts
+from bench.files.values import stated_end_s
 from bench.target.identity import (
+    FETCH_LIMIT_S,
     FIRST_RETRIES,
     Fetch,
     SignInError,
@@ -41,16 +43,16 @@ from bench.wire.dialect import secret_placeholder
 MARGIN_S = 0.5
 """The last part of a token's life, in which it is not sent, because it could expire before its check."""
 MIN_PAUSE_S = 0.5
+MAX_PAUSE_S = 6 * 60 * 60.0
+"""The maximum time between two renewals. An issuer may state an end that no timer can wait for."""
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
 """The maximum time between two renewals without a valid token. It is short, because sessions fail meanwhile."""
-FETCH_LIMIT_S = 30.0
-"""The time limit for fetching a token. azure-identity limits each connect and each read, but not the total time."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 MIN_KEY_LIFE_S = 60
-"""The life of an issued key whose end the service does not state: the shortest one of the services."""
+"""The life of an issued key without a plausible end (`stated_end_s`): the shortest of the services."""
 ENTRA = "signing in through Entra ID"
 
 NoteIncident = Callable[[str, str], None]
@@ -147,10 +149,12 @@ class Keyring:
         renewer = self._call_keys.get(target.label)
         return None if renewer is None else renewer.token(limit_s).bearer.header()
 
-    def call_key_seconds_left(self, target: Target) -> float:
-        """Return the remaining life of a target's issued key."""
+    def call_key_seconds_left(self, target: Target) -> float | None:
+        """Return the remaining life of a target's issued key; None if its end is not stated."""
         token = self._call_keys[target.label].current_token
-        return 0.0 if token is None else _left_s(token)
+        if token is None:
+            return 0.0
+        return _left_s(token) if token.has_stated_end else None
 
     def _fetched_call_key(self, target: Target, retries: int) -> Token:
         """Return a new key for the calls of a target. Raise SignInError."""
@@ -161,9 +165,13 @@ class Keyring:
             headers = [*target.connection_headers(""), *([own] if own else [])]
             key = CALL_KEYS[target.link].request(target.url, headers, context, limits, path)
         except ConnectError as error:
-            raise call_key_error(target, error) from None
-        expires_s = math.ceil(utc_ns() / NS_PER_S + MIN_KEY_LIFE_S) if key.expires_s is None else key.expires_s
-        return read_token(key.secret, expires_s, "client_secrets")
+            refusal = ConnectError(error.outcome, self.redact(error.detail))
+            raise call_key_error(target, refusal) from None
+        now_s = utc_ns() / NS_PER_S
+        stated_s = stated_end_s(key.expires_s, now_s)
+        expires_s = now_s + MIN_KEY_LIFE_S if stated_s is None else stated_s
+        token = read_token(key.secret, math.ceil(expires_s), "client_secrets")
+        return replace(token, has_stated_end=stated_s is not None)
 
     def fill(self, message: bytes) -> bytes:
         """Return a message in which the tokens of MCP servers replace their placeholders."""
@@ -286,12 +294,13 @@ class TokenRenewer:
     def _pause_s(self) -> float:
         """Return the time to wait before the next renewal, which is never zero.
 
-        It is half of the token's remaining life. After a failure it is at most the back-off, which doubles with each
-        failure. While no token is valid, it is at most MAX_OUTAGE_BACKOFF_S.
+        It is half of the token's remaining life, but at most MAX_PAUSE_S. After a failure it is at
+        most the back-off, which doubles with each failure. While no token is valid, it is at most
+        MAX_OUTAGE_BACKOFF_S.
         """
         left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:
-            return max(MIN_PAUSE_S, left_s / 2)
+            return min(MAX_PAUSE_S, max(MIN_PAUSE_S, left_s / 2))
         backoff_s = min(MAX_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
         limit_s = max(MIN_PAUSE_S, left_s / 2) if left_s else MAX_OUTAGE_BACKOFF_S
         return min(backoff_s, limit_s)

@@ -15,6 +15,8 @@ from gevent import monkey
 READABLE = 1
 SIGNALS_BYTES = 512
 T = TypeVar("T")
+LimitReached = gevent.Timeout
+"""The exception in `work` at the limit of `with_timeout`. `work` may raise an error in its place."""
 
 
 def patch() -> None:

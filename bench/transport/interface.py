@@ -389,7 +389,7 @@ class CallKey(NamedTuple):
     """A key that a service issued for calls. `expires_s` is in seconds since 1970 UTC; None if it is not stated."""
 
     secret: str
-    expires_s: int | None
+    expires_s: float | None
 
     def __repr__(self) -> str:
         return "CallKey(hidden)"

@@ -36,7 +36,7 @@ from bench.wire.dialect import BinaryMessage
 MAX_HEAD_BYTES = 65_536
 """The maximum size of the head of an answer, including the interim answers before it. Servers send at most 8 to 16 kB.
 """
-LAST_CHUNK = b"0\r\n\r\n"
+MAX_CHUNK_HEAD_BYTES = 4_096
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -80,9 +80,15 @@ class HttpResponse(NamedTuple):
         If the answer has no length, only the end of the stream shows that.
         """
         if self.is_chunked:
-            return self.body.endswith(LAST_CHUNK)
+            return complete_chunks(self.body)[1]
+        length = self.length
+        return length is not None and len(self.body) >= length
+
+    @property
+    def length(self) -> int | None:
+        """The length of the body that the head states; None if it states none."""
         length = self.headers.get("content-length", "")
-        return _LENGTH.fullmatch(length) is not None and len(self.body) >= int(length)
+        return int(length) if not self.is_chunked and _LENGTH.fullmatch(length) else None
 
 
 def read_response(data: bytes) -> HttpResponse | None:
@@ -149,17 +155,44 @@ def refusal(response: HttpResponse) -> ConnectError:
 
 def unchunked(body: bytes) -> bytes:
     """Join the received chunks of a body (RFC 9112 §7.1). If a chunk is invalid, add the rest of the body unchanged."""
-    content = b""
-    while body:
-        line, _, remainder = body.partition(b"\r\n")
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError:
-            return content + body
+    parts, at = list[bytes](), 0
+    while at < len(body):
+        start, size = _chunk_at(body, at)
+        if size is None:
+            return b"".join([*parts, body[at:]])
         if size <= 0:
             break
-        content, body = content + remainder[:size], remainder[size + 2 :]
-    return content
+        parts.append(body[start : start + size])
+        at = start + size + 2
+    return b"".join(parts)
+
+
+def complete_chunks(body: bytes | bytearray, at: int = 0) -> tuple[int, bool]:
+    """Return (the end of the chunks that have arrived completely, whether the last one has).
+
+    `at` is the end of the chunks that had arrived earlier.
+    """
+    while at < len(body):
+        start, size = _chunk_at(body, at)
+        if size is None:
+            return at, False
+        if size <= 0:
+            return at, body.find(b"\r\n\r\n", start - 2) >= 0  # after the trailer, if there is one
+        if len(body) < start + size + 2:
+            return at, False
+        at = start + size + 2
+    return at, False
+
+
+def _chunk_at(body: bytes | bytearray, at: int) -> tuple[int, int | None]:
+    """Return (the start of the data of the chunk at a position, its size, or None if it has no head)."""
+    end = body.find(b"\r\n", at, at + MAX_CHUNK_HEAD_BYTES)
+    line = bytes(body[at : end if end >= 0 else at + MAX_CHUNK_HEAD_BYTES])
+    try:
+        size = int(line.partition(b";")[0], 16)
+    except ValueError:
+        return at, None
+    return (end + 2 if end >= 0 else len(body)), size
 
 
 def service_message(body: bytes, longest: int = QUOTED) -> str:

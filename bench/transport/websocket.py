@@ -24,7 +24,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import ACCEPT_HEADER, NOT_OFFERED
+from bench.catalogue.outcomes import ACCEPT_HEADER, CLOSED_WITHOUT_ANSWER, NOT_OFFERED
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -403,4 +403,6 @@ def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
             return f"the answer has no {ACCEPT_HEADER}"
         return f"the answer's {ACCEPT_HEADER} does not match this request's key"
     cause = problem if problem.__cause__ is None else problem.__cause__
+    if isinstance(cause, EOFError) and "status line" in str(cause):
+        return CLOSED_WITHOUT_ANSWER
     return f"the answer is not a WebSocket upgrade: {cause}"

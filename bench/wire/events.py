@@ -167,6 +167,8 @@ class ErrorScope(Enum):
     """The session has reached its maximum age and has ended."""
     FATAL = auto()
     """The session has ended, or will not start."""
+    UNCONNECTED = auto()
+    """The call of the session was not connected. The error's type and code are the outcome."""
     THROTTLED = auto()
     """A limit was reached. The open turn has ended."""
     TURN_FAILED = auto()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,24 +17,70 @@ ANSWER = "answer"
 """The anchor of the only section that is not folded."""
 CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
 """The pairs of consecutive blocks that have no blank line between them."""
+MAX_CHARACTERS = 65_000
+"""The maximum length of a page. GitHub refuses a comment with more than 65,536 characters."""
+MAX_ROWS = 10_000
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
 def render_markdown(page: b.Page) -> str:
-    """Return the page as Markdown: the headline, the badges, the answer, and the sections, which are folded."""
+    """Return the page as Markdown: headline, badges, answer, and the sections, which are folded.
+
+    If it is too long for a comment, the last rows of its tables and lists are left out, first in
+    the sections.
+    """
+    text = _page(page, MAX_ROWS, MAX_ROWS)
+    if len(text) <= MAX_CHARACTERS:
+        return text
+    in_sections = _most_rows(lambda most: _page(page, MAX_ROWS, most))
+    in_answer = MAX_ROWS if in_sections else _most_rows(lambda most: _page(page, most, 0))
+    return _page(page, in_answer, in_sections)
+
+
+def _most_rows(rendered: Callable[[int], str]) -> int:
+    """Return the largest number of rows with which the text is not too long; 0 if there is none."""
+    rows = range(1, MAX_ROWS)
+    return bisect_left(rows, True, key=lambda most: len(rendered(most)) > MAX_CHARACTERS)
+
+
+def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
     opening: list[b.Inline] = []
     for badge in page.badges:
         opening += [b.Strong(f"{badge.marker} {badge.text}"), f" {badge.note}" if badge.note else "", " · "]
     blocks: list[b.Block] = [
         b.Heading(f"{page.badges[0].marker} {page.headline}"),
         b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
-        *page.lead,
-        *(page.answer or ()),
+        *_shortened([*page.lead, *(page.answer or ())], in_answer),
         *page.next,
     ]
     for section in page.sections:
-        blocks += section.blocks if section.anchor == ANSWER else [b.Details(section.heading, section.blocks)]
+        if section.anchor == ANSWER:
+            blocks += _shortened(section.blocks, in_answer)
+        else:
+            blocks.append(b.Details(section.heading, [*_shortened(section.blocks, in_sections)]))
     return markdown_blocks([*blocks, b.Paragraph(page.footer)])
+
+
+def _shortened(blocks: Iterable[b.Block], most: int) -> Iterator[b.Block]:
+    """Yield the blocks with at most `most` rows in each table and list, and the number of the others."""
+    for block in _without_figures(blocks):
+        match block:
+            case b.Table(rows=rows) if len(rows) > most:
+                yield replace(block, rows=rows[:most])
+                yield _left_out(len(rows) - most)
+            case b.Bullets(texts) | b.Explanation(texts) if len(texts) > most:
+                yield replace(block, texts=texts[:most])
+                yield _left_out(len(texts) - most)
+            case b.Details(blocks=inner):
+                yield replace(block, blocks=[*_shortened(inner, most)])
+            case _:
+                yield block
+
+
+def _left_out(count: int) -> b.Paragraph:
+    rows = "1 more row is" if count == 1 else f"{count} more rows are"
+    reason = "a comment has at most 65,536 characters. The JSON file has all of them."
+    return b.Paragraph(f"{rows} left out here: {reason}")
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:
@@ -111,7 +158,8 @@ def _table(table: b.Table) -> str:
         texts = []
         for index, column in ((index, column) for index, column in displayed if index < len(cells)):
             cell, struck = cells[index], table.style == "struck" and index and not column.left
-            strike = "~~" if struck or "struck" in cell.style.split() else ""
+            has_text = cell.text or cell.below
+            strike = "~~" if has_text and (struck or "struck" in cell.style.split()) else ""
             below = f" ({_inline(cell.below)})" if cell.below else ""
             texts.append(f"{strike}{_inline(cell.text)}{below}{strike}")
         named = [f"{plain(name)} {_inline(text)}" for name, text in row.ids]

@@ -64,6 +64,7 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str]] = [
     (lambda: greeting(120), "pass", "ends in at most 2 min"),
     (lambda: greeting(119), "pass", "ends in at most 119 s"),
     (lambda: greeting(0.6), "pass", "ends in at most 1 s"),
+    (lambda: greeting(1.7e12), "pass", "model m, session.created after 12.0 ms"),  # in milliseconds
     (lambda: check_rate_limits((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
      "requests: 199 of 200 left, reset in 0.3 s; tokens: 5 left"),
     (lambda: check_rate_limits(()), "skipped", ""),

@@ -9,20 +9,25 @@ import pytest
 from bench.base.errors import ConnectError
 from bench.load.execution.session_registry import show_session, show_turn
 from bench.observe.observation import SessionObservation, TurnObservation, detail_text
+from bench.target.target import Credential
 from tests.helpers import at, build_observation, build_session
 
 # The input of Locust's own statistics.
 
 
 REFUSED = ConnectError("connect_failed:401", "no")
+KEY = "a-key-that-nobody-may-see"
+hide = Credential("api-key", KEY).redact
 SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]]]] = {
     # (a turn or a session; its line in Locust's statistics)
     "a successful turn is shown with its ttfa":
         (build_observation(), [{"request_type": "talk", "name": "greeting", "exception": "", "response_time": 500,
                                 "response_length": 96_000}]),
     "a failed turn is shown with its outcome and no secret":
-        (build_observation(outcome="failed:x", detail="the secret is out", instants={"ended": at(7)}),
+        (build_observation(outcome="failed:x", detail=f"the {KEY} is out", instants={"ended": at(7)}),
          [{"exception": "failed:x the *** is out", "response_time": 7}]),
+    "a failed turn is shown without a secret that the service truncated":
+        (build_observation(outcome=f"failed:{KEY[:12]}", detail=f"no {KEY[:9]}"), [{"exception": "failed:*** no ***"}]),
     "a code in the outcome is not repeated":
         (build_observation(outcome="failed:bad_value", detail="bad_value: Not so."),
          [{"exception": "failed:bad_value Not so."}]),
@@ -38,6 +43,9 @@ SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]
         (build_session(outcome="session_expired", turns_planned=5, turns_started=2),
          [{"request_type": "connect"}, {"request_type": "talk", "name": "not started",
                                         "exception": "session_expired before 3 of 5 turns"}]),
+    "a session that ended before its script did is shown without a secret":
+        (build_session(outcome=f"failed:{KEY}", turns_planned=2, turns_started=1),
+         [{}, {"exception": "failed:*** before 1 of 2 turns"}]),
     "a session cut by the end of the run is not shown":
         (build_session(outcome="unfinished", turns_planned=5, turns_started=2), [{"request_type": "connect"}]),
 }  # fmt: skip
@@ -53,9 +61,10 @@ def test_turns_and_sessions_are_reported_to_locust(
         entries.append(entry | {"exception": str(exception or "")})
 
     if isinstance(ended, TurnObservation):
-        show_turn(fire, "talk", ended, lambda text: text.replace("secret", "***"))
+        show_turn(fire, "talk", ended, hide)
     else:
-        show_session(fire, "here", "talk", ended, REFUSED if ended.outcome == "connect_failed:401" else None)
+        error = REFUSED if ended.outcome == "connect_failed:401" else None
+        show_session(fire, "here", "talk", ended, error, hide)
 
     assert len(entries) == len(shown)
     assert all(entry.items() >= expected.items() for entry, expected in zip(entries, shown, strict=True))

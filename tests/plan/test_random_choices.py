@@ -137,6 +137,22 @@ WRONG_ROWS = [
     ("a.csv", "name,name\nAda,Bob\n", "a.csv:1: has the name 'name' twice"),
     ("a.csv", "name,\nAda,Bob\n", "a.csv:1: has the name ''; a name is text without $, { and }"),
     ("a.csv", "${name}\nAda\n", "a.csv:1: has the name '${name}'"),
+    (
+        "a.csv",
+        "name;order\nAda;4711\n",
+        "a.csv:1: has the name 'name;order': separate cells by commas, not by semicolons",
+    ),
+    (
+        "a.csv",
+        "name\torder\nAda\t4711\n",
+        "a.csv:1: has the name 'name\\\\torder': separate cells by commas, not by tabs",
+    ),
+    (
+        "a.csv",
+        "name|order\nAda|4711\n",
+        "a.csv:1: has the name 'name|order': separate cells by commas, not by vertical",
+    ),
+    ("a.csv", '"name";"city, state"\nAda;Rome\n', "a.csv:1: is not CSV: ',' expected"),
     ("a.csv", "name,order\nAda\n", "a.csv:2: must have 2 cells, one for each name, not 1"),
     ("a.csv", "name\nAda,Bob\n", "a.csv:2: must have 1 cells, one for each name, not 2"),
     ("a.csv", "name,order\nAda,4711\nBob,\n", "a.csv:3: has no value for 'order'"),

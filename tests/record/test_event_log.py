@@ -121,6 +121,36 @@ def test_a_secret_quoted_by_the_service_is_never_written(tmp_path: Path, quoted:
     assert "here" in text
 
 
+def texts_of(line: type[inputs.Input]) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(line) if field.type is str]
+
+
+@pytest.mark.parametrize("line", [*filter(texts_of, get_args(inputs.AnyInput))], ids=lambda line: line.__name__)
+def test_no_text_of_an_input_contains_a_secret(tmp_path: Path, line: type[Any]) -> None:
+    """A service chooses the ids of its calls and items, and the names of the functions that it calls."""
+    texts = dict.fromkeys(texts_of(line), f"see {SECRET}")
+    others: dict[str, Any] = {
+        field.name: 0 if field.type is int else {} for field in msgspec.structs.fields(line) if field.required
+    }
+    logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
+
+    written = logged.timeline._line(line(**others | texts))
+    logged.log.close()
+
+    assert {name: getattr(written, name) for name in texts} == dict.fromkeys(texts, "see ***")
+
+
+def test_a_call_and_its_output_have_the_same_id_in_a_log_without_the_secret_that_it_contains(tmp_path: Path) -> None:
+    logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
+    call = {"type": "function_call", "id": "i1", "call_id": f"call of {SECRET}", "name": SECRET, "arguments": "{}"}
+    logged.receive(message("response.output_item.done", response_id="r1", output_index=0, item=call))
+    logged.timeline.apply(inputs.FunctionOutputSent(f"call of {SECRET}", at(2), f"there is no function {SECRET}"))
+
+    (received,), (output,) = logged.lines("received"), logged.lines("call")
+    assert output["call_id"] == received["event"]["item"]["call_id"] == "call of ***"
+    assert output["wrong"] == "there is no function ***"
+
+
 def test_a_client_secret_is_never_written(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.receive(message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}}))

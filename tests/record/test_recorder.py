@@ -240,6 +240,18 @@ def test_a_truncated_text_contains_no_part_of_a_secret(folder: Path) -> None:
 SECRET = "a-key-that-nobody-may-see"
 
 
+def test_a_column_contains_no_part_of_a_secret_that_the_service_truncated(folder: Path) -> None:
+    """The texts of the rows that are written together are cleaned together."""
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).redact)
+    record = recorder.session(LABELS)
+    for code, detail in ((SECRET[:10], f"no key {SECRET[:12]}"), ("no_reply", "no reply")):
+        record.turn_ended(build_observation(outcome=f"failed:{code}", detail=detail))
+    recorder.close()
+
+    assert [row["detail"] for row in rows(folder, "turns")] == ["no key ***", "no reply"]
+    assert [row["outcome"] for row in rows(folder, "turns")] == ["failed:***", "failed:no_reply"]
+
+
 def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> None:
     folder = tmp_path / SECRET
     folder.mkdir()

@@ -223,6 +223,43 @@ def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
     )
 
 
+def long_page(answer: int, section: int) -> Page:
+    """Return a page whose answer and section have this number of rows, with a note for each row of the section."""
+    tables = [table(["x", "y"], [[f"{name} {row}", "y" * 80] for row in range(rows)]) for name, rows in
+              (("worst", answer), ("size", section))]  # fmt: skip
+    notes = Bullets([f"note {row} " + "n" * 80 for row in range(section)])
+    sections = [Section("sizes", "Sizes", "", [Details("More", [tables[1]])]), Section("notes", "Notes", "", [notes])]
+    return Page("", [Badge("ok", "✓", "PASS", "")], "It is quick.", [], sections, answer=[tables[0]], footer="The end.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "section", "left_out"),
+    [(300, 300, (None, True)), (300, 0, (None, False)), (5_000, 10, (True, True)), (5_000, 0, (True, False))],
+    ids=["sections", "nothing", "answer and sections", "answer"],
+)
+def test_a_page_that_is_too_long_for_a_comment_loses_the_last_rows_first_of_its_sections(
+    answer: int, section: int, left_out: tuple[bool | None, bool]
+) -> None:
+    text = render_markdown(long_page(answer, section))
+    rows = {name: len(re.findall(rf"^(?:\| |- ){name} \d+ ", text, re.M)) for name in ("worst", "size", "note")}
+
+    assert len(text) <= 65_000
+    assert text.endswith("The end.\n")
+    assert rows["size"] == rows["note"]
+    assert (rows["worst"] < answer, rows["size"] < section) == (bool(left_out[0]), left_out[1])
+    missing = [count for count in (answer - rows["worst"], *[section - rows["size"]] * 2) if count]
+    assert re.findall(r"^(\d+) more rows are left out here", text, re.M) == [str(count) for count in missing]
+    # not more than needed
+    assert len(text) > 64_000 or not left_out[0]
+    assert not rows["worst"] or "| worst 0 |" in text, "the worst result is the first"
+
+
+def test_an_empty_cell_is_not_struck_through() -> None:
+    text = markdown_blocks([table(["x", "y", "z"], [["a", Cell("", style="struck"), Cell("1", style="struck")]])])
+
+    assert text.endswith("| a |  | ~~1~~ |\n")
+
+
 def test_a_readout_lists_only_lines_with_a_value() -> None:
     plot = Plot(100, 100, left=0, right=0, top=0, bottom=0, title="Waits")
     plot.read_lines([(1, 10.0, "first"), (2, 20.0, "second")], [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})])

@@ -11,14 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from bench.base.clock import Arrival
 from bench.base.errors import ScriptError
+from bench.catalogue.timeouts import Timeouts
 from bench.files.yaml_file import PythonValue
+from bench.observe.inputs import SessionStart
+from bench.observe.timeline import Timeline
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.gpt_live_track import LIVE_TRACKS
 from bench.services.registry import DIALECTS
+from bench.wire.connection import ConnectionClosed, ReceivedMessage
 from bench.wire.dialect import SOUND, AwaitedEvent, BinaryMessage, ClientMessage
 from bench.wire.events import ErrorScope, EventKind
 from bench.wire.service import CALL_FAILED
@@ -31,7 +36,7 @@ from bench.wire.settings import (
     SessionSettings,
     TurnDetection,
 )
-from tests.helpers import S, build_message, build_script, event_of, play, respond, say
+from tests.helpers import AT_NS, S, at, build_message, build_script, event_of, play, respond, say
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
@@ -94,9 +99,10 @@ def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
 @pytest.mark.parametrize(
     ("outcome", "effect", "cause"),
     [
-        (("connect_failed", "401"), ErrorScope.FATAL, "401"),
-        (("timeout", "ice"), ErrorScope.FATAL, "ice"),
-        (("throttled", "handshake"), ErrorScope.THROTTLED, "handshake"),
+        (("connect_failed", "401"), ErrorScope.UNCONNECTED, "401"),
+        (("timeout", "ice"), ErrorScope.UNCONNECTED, "ice"),
+        (("throttled", "handshake"), ErrorScope.UNCONNECTED, "handshake"),
+        (("ok", "unknown"), ErrorScope.FATAL, "unknown"),
     ],
 )
 def test_a_call_that_was_not_connected_fails_the_session(
@@ -107,6 +113,20 @@ def test_a_call_that_was_not_connected_fails_the_session(
 
     assert event.failure is not None
     assert (event.failure.effect, event.failure.cause, event.failure.message) == (effect, cause, "why")
+
+
+@pytest.mark.parametrize("outcome", ["timeout:upgrade", "timeout:ice", "connect_failed:401", "throttled:handshake"])
+def test_a_session_has_the_outcome_of_its_call(outcome: str) -> None:
+    """A call with the other form of offer has the same outcome."""
+    stage, _, code = outcome.partition(":")
+    error = {"type": stage, "code": code, "message": "no answer to the offer within 3 s"}
+    data = msgspec.json.encode({"type": CALL_FAILED, "error": error})
+    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts()), LIVE_TRACKS.opus)
+    timeline.received(LIVE_TRACKS.opus.decode(data), ReceivedMessage(data, Arrival(at(1)), 0))
+    timeline.apply(ConnectionClosed(1006, at(1)))
+
+    session = timeline.session()
+    assert (session.outcome, session.detail) == (outcome, "no answer to the offer within 3 s")
 
 
 def test_the_sound_of_a_track_is_that_of_its_frames_also_in_a_log() -> None:

@@ -63,6 +63,20 @@ HIDDEN = {
     "a quoted secret": ("sk-12345678", "no such key: sk-12345678!", "no such key: ***!"),
     "a key that is a common word is not hidden": ("wrong", "wrong key", "wrong key"),
     "a truncated secret": ("sk-1234567890", "no such key: sk-123456", "no such key: ***"),
+    "a truncated secret in each line": (
+        "sk-1234567890",
+        "a: sk-123456\nsk-123456789\nsk-1234567!",
+        "a: ***\n***\nsk-1234567!",
+    ),
+    "a long part of a secret": ("sk-0123456789abcdefghijklmno", "a (sk-0123456789abcdefghijk…) b", "a (***…) b"),
+    "a short part of a secret": (
+        "sk-0123456789abcdefghijklmno",
+        "begins with sk-01234, not",
+        "begins with sk-01234, not",
+    ),
+    "a secret in an outcome": ("sk+1234567/90==", "failed:sk_1234567_90__", "failed:***"),
+    "a truncated secret in an outcome": ("sk+1234567/90==", "failed:sk_1234567_", "failed:***"),
+    "a secret of signs has no spelling in an outcome": ("{{{{{{{{{{", "failed:__________", "failed:__________"),
 }
 
 

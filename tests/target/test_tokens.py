@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.base.clock import monotonic_ns
+from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NS_PER_S
 from bench.services.openai.dialect import GA
@@ -24,8 +24,9 @@ from bench.target import tokens
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, Credential, EntraSignIn, Target
 from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, ignore
-from bench.transport.interface import NetworkPath, Proxy
+from bench.transport.interface import CallKey, CallKeyKind, NetworkPath, Proxy
 from bench.wire.dialect import secret_placeholder
+from bench.wire.service import WEBRTC
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = EntraSignIn(SCOPE)
@@ -298,6 +299,69 @@ def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
     basic = base64.b64encode(b"a-token-as-user:").decode()
 
     assert keyring.redact(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
+
+
+KEY = "sk-a-key-that-nobody-may-see"
+
+
+@pytest.mark.parametrize("quoted", [f"{KEY}: bad {KEY}!", f"bad {KEY[:12]}"], ids=["complete", "truncated"])
+def test_a_key_that_the_refusal_of_a_key_for_calls_quotes_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, quoted: str
+) -> None:
+    """The text that a refusal becomes ends with a bracket, so a truncated key is no longer at its end."""
+
+    def refuse(*_: object) -> CallKey:
+        raise ConnectError("connect_failed:401", f"HTTP 401: {quoted}")
+
+    monkeypatch.setattr(tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", refuse)})
+    path = NetworkPath(offer="ephemeral")
+    target = build_target(Credential("api-key", KEY), link=WEBRTC, network_path=path)
+
+    with pytest.raises(UsageError) as caught:
+        Keyring([target]).open()
+    assert str(caught.value).startswith("no ephemeral key for calls over WebRTC (connect_failed:401: HTTP 401: ")
+    assert KEY[:8] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("end_s", "left_s"),
+    [
+        (lambda now_s: None, None),
+        (lambda now_s: now_s * 1_000, None),  # in milliseconds
+        (lambda now_s: 2**63 - 1, None),
+        (lambda now_s: 1e30, None),
+        (lambda now_s: now_s + 600.5, 600),
+        (lambda now_s: int(now_s) + 7_200, 7_200),
+    ],
+    ids=["none", "milliseconds", "a large integer", "a large number", "a fraction", "two hours"],
+)
+def test_a_key_whose_end_is_not_plausible_is_renewed_as_one_without_an_end(
+    monkeypatch: pytest.MonkeyPatch, end_s: Callable[[float], float | None], left_s: float | None
+) -> None:
+    issued = [0]
+
+    def issue(*_: object) -> CallKey:
+        issued[0] += 1
+        return CallKey(f"ek-{issued[0]}", end_s(utc_ns() / NS_PER_S))
+
+    monkeypatch.setattr(tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", issue)})
+    monkeypatch.setattr(tokens, "MIN_KEY_LIFE_S", 1)
+    target = build_target(None, link=WEBRTC, network_path=NetworkPath(offer="ephemeral"))
+    keyring = Keyring([target])
+    keyring.open()
+    try:
+        left = keyring.call_key_seconds_left(target)
+        assert left is None if left_s is None else left is not None and left_s - 5 < left < left_s + 2
+        if left_s is None:
+            until(lambda: issued[0] > 1)
+    finally:
+        keyring.close()
+
+
+def test_the_pause_before_a_renewal_is_one_that_a_timer_can_wait_for(open_keyring: Opening) -> None:
+    keyring = open_keyring(TARGET, fetch=Issuer(life_s=1e25))
+
+    assert keyring._renewers[ENTRA]._pause_s() < threading.TIMEOUT_MAX
 
 
 @pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])

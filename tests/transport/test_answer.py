@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.challenges import challenges
-from bench.transport.parser import HttpResponse, read_response, refusal, service_message, unchunked
+from bench.transport.parser import HttpResponse, complete_chunks, read_response, refusal, service_message, unchunked
 from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'
@@ -35,6 +35,10 @@ def in_chunks(*parts: bytes) -> bytes:
         ((), BODY, False),
         (("Transfer-Encoding: Chunked",), in_chunks(BODY), True),
         (("Transfer-Encoding: Chunked",), in_chunks(BODY)[:-3], False),
+        (("Transfer-Encoding: chunked",), b"7\r\nt=0 0\r\n\r\n", False),
+        (("Transfer-Encoding: chunked",), b"7;a=b\r\nt=0 0\r\n\r\n0\r\nX-Trailer: 1\r\n\r\n", True),
+        (("Transfer-Encoding: chunked",), b"7\r\nt=0 0\r\n\r\n0\r\nX-Trailer: 1\r\n", False),
+        (("Transfer-Encoding: chunked",), b"no chunk 0\r\n\r\n", False),
     ],
 )
 def test_a_body_is_complete_if_its_length_or_its_last_chunk_has_arrived(
@@ -57,6 +61,17 @@ def test_truncated_chunks_give_the_part_that_arrived(parts: list[bytes], cut: in
 
     assert unchunked(in_chunks(*parts)) == whole
     assert whole.startswith(unchunked(in_chunks(*parts)[:cut]))
+
+
+@thorough
+@given(parts=st.lists(st.binary(min_size=1, max_size=20), max_size=4), data=st.data())
+def test_chunks_are_complete_with_the_last_one_also_if_they_are_checked_as_they_arrive(
+    parts: list[bytes], data: st.DataObject
+) -> None:
+    whole, at = in_chunks(*parts), 0
+    for arrived in [*sorted(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=5))), len(whole)]:
+        at, is_complete = complete_chunks(whole[:arrived], at)
+        assert is_complete == (arrived == len(whole))
 
 
 @thorough

@@ -200,7 +200,8 @@ class RunListener:
         sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
         problem = sessions.on_session_ended(self._target_state, session)
         self.refusal = refusal_of(session, monotonic_ns(), any_opened=self._target_state.opened > 0)
-        show_session(sessions.callbacks.fire, self._target_state.label, self._record.labels.script, session, problem)
+        labels, fire = self._record.labels, sessions.callbacks.fire
+        show_session(fire, labels.target, labels.script, session, problem, sessions.redact)
         if self.log is not None:
             self.log.close()
             sessions.has_log_failed |= self.log.error is not None
@@ -229,7 +230,8 @@ def show_turn(
     first = awaited(turn.instants)
     first_ns = turn.metric_ns(CATALOGUE[first[1]]) if first else None
     waited_ns = first_ns or (turn.instants["ended"] - turn.start_ns)
-    message = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
+    # separately: a code or a message that is truncated within a secret ends there
+    message = f"{hide(turn.outcome)} {hide(detail_text(turn.outcome, turn.detail))}".strip()
     error = None if kind == "success" else TurnError(escape_control(message))
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
     for name in metrics:
@@ -242,7 +244,14 @@ def show_turn(
         _fire(fire, script, metric_entry(turn.step, name), value_ns / NS_PER_MS, error)
 
 
-def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
+def show_session(
+    fire: Fire,
+    target: str,
+    script: str,
+    session: SessionObservation,
+    error: ConnectError | None,
+    hide: Callable[[str], str],
+) -> None:
     """Add a session to Locust's dashboard: its connection, and its turns that were not started.
 
     Turns that were not started count as failed. Therefore, if no turn of a run started, the run ends like a run in
@@ -254,7 +263,8 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
         _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
     if session.turns_not_started and error is None:
-        message = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
+        outcome = hide(session.outcome)
+        message = f"{outcome} before {session.turns_not_started} of {session.turns_planned} turns"
         _fire(fire, script, NOT_STARTED, 0.0, TurnError(message))
 
 

@@ -15,7 +15,13 @@ from typing import Any
 
 import msgspec
 
-from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
+from bench.catalogue.outcomes import (
+    CLOSED_WITHOUT_ANSWER,
+    CUT_ANSWER,
+    ENDS_CONNECTIONS,
+    OutcomeRow,
+    OwnRemedies,
+)
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
 from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
@@ -42,8 +48,20 @@ REMEDIES = OwnRemedies(
         "timeout:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
-        "connect_failed:upgrade": OutcomeRow(causes={"data channel": NO_CHANNEL}),
-        "timeout:upgrade": OutcomeRow(causes={"data channel": NO_CHANNEL}),
+        "connect_failed:upgrade": OutcomeRow(
+            remedy="what answers is no service of calls over WebRTC: check host and path",
+            causes={
+                "data channel": NO_CHANNEL,
+                CUT_ANSWER: ENDS_CONNECTIONS,
+                CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
+                "the connection broke": ENDS_CONNECTIONS,
+            },
+        ),
+        "timeout:upgrade": OutcomeRow(
+            remedy="the service accepts the connection, and does not answer the offer in time: see its "
+            "log, or raise `upgrade` among the script's `timeouts`",
+            causes={"data channel": NO_CHANNEL},
+        ),
         "connect_failed:media": OutcomeRow(
             remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
             "of the target (--codec)"

@@ -117,7 +117,7 @@ class SessionCall(WebRtcCall):
 
 
 def _report(failure: ConnectError) -> bytes:
-    """Return the message about a failure. The detail of an HTTP status begins with it, as the code does."""
+    """Return the message about a failure, with its outcome."""
     stage, _, code = failure.outcome.partition(":")
-    detail = failure.detail.removeprefix(f"HTTP {code}: ")
-    return msgspec.json.encode({"type": CALL_FAILED, "error": {"type": stage, "code": code, "message": detail}})
+    error = {"type": stage, "code": code, "message": failure.detail}
+    return msgspec.json.encode({"type": CALL_FAILED, "error": error})

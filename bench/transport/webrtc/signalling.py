@@ -17,11 +17,19 @@ import msgspec
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
 from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath, SendReceipt
-from bench.transport.parser import MAX_HEAD_BYTES, HttpResponse, may_be_response, read_response, refusal
+from bench.transport.parser import (
+    MAX_HEAD_BYTES,
+    HttpResponse,
+    complete_chunks,
+    may_be_response,
+    read_response,
+    refusal,
+)
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
 from bench.wire.dialect import NOT_JSON
@@ -29,6 +37,9 @@ from bench.wire.dialect import NOT_JSON
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
 SDP, JSON = "application/sdp", "application/json"
+MAX_ANSWER_BYTES = 1 << 18
+"""The maximum size of an answer. It may have the instructions of its session."""
+NO_DESCRIPTION = "the answer to the offer has no session description"
 
 
 class CallPlace(NamedTuple):
@@ -120,6 +131,8 @@ def place_call(
     request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
     response, read, _ = _exchanged(stream, request, "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    if not response.content.lstrip().startswith(b"v="):
+        raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, response.headers)
     return AnsweredCall(response.content, response.headers)
 
 
@@ -201,7 +214,7 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     try:
         return msgspec.json.decode(response.content, type=form)
     except NOT_JSON as error:
-        problem = f"the answer to the offer has no session description: {error}"
+        problem = f"{NO_DESCRIPTION}: {error}"
         raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
 
 
@@ -209,7 +222,7 @@ class _ClientSecret(msgspec.Struct):
     """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
 
     value: str
-    expires_at: int | None = None
+    expires_at: int | float | None = None
 
 
 def request_key(
@@ -238,7 +251,10 @@ def request_key(
 def _exchanged(
     stream: ByteStream, request: bytes, what: str, limits: Timeouts
 ) -> tuple[HttpResponse, SocketRead, SendTime]:
-    """Send a request, and return (the response, the read with the end of its head, the instant of the send)."""
+    """Send a request. Return (the response, its last read, the instant of the send).
+
+    Raise as `place_call`.
+    """
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
     response: HttpResponse | None = None
@@ -255,12 +271,55 @@ def _exchanged(
     except OSError as error:
         raise ConnectError("connect_failed:upgrade", f"the connection broke: {error.strerror or error}") from None
     if response is None:
-        broken = stream.error_text or f"the answer to {what} is not HTTP"
+        cause = f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER
+        broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
-    response = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
     if response.status not in ACCEPTED:
-        raise refusal(response)
+        raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
+    response, read = _with_whole_body(stream, response, read, what, limits, until_ns)
     return response, read, sent
+
+
+def _with_whole_body(
+    stream: ByteStream,
+    response: HttpResponse,
+    read: SocketRead,
+    what: str,
+    limits: Timeouts,
+    until_ns: int,
+) -> tuple[HttpResponse, SocketRead]:
+    """Wait for the body of an answer. Return (the answer with its body, its last read).
+
+    `read` is the read with the end of its head. Raise ConnectError `connect_failed:upgrade`, or
+    `timeout:upgrade`.
+    """
+    body, length, chunks_end = bytearray(response.body), response.length, 0
+    while True:
+        if response.is_chunked:
+            chunks_end, is_whole = complete_chunks(body, chunks_end)
+        else:
+            is_whole = length is not None and len(body) >= length
+        if is_whole:
+            break
+        if max(len(body), length or 0) > MAX_ANSWER_BYTES:
+            problem = f"the answer to {what} is larger than {MAX_ANSWER_BYTES >> 10} KiB"
+            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+        arrived = f"{len(body):,} bytes" if length is None else f"{len(body):,} of {length:,} bytes"
+        came = stream.read(until_ns)
+        if came is None:
+            late = f"did not end within {limits.upgrade:g} s: {arrived} arrived"
+            problem = f"the answer to {what} {late}"
+            raise ConnectError("timeout:upgrade", problem, response.headers)
+        if came.data:
+            read = came
+            body += came.data
+        elif stream.error_text or response.is_chunked or length is not None:
+            broken = f": {stream.error_text}" if stream.error_text else ""
+            problem = f"the answer to {what} {CUT_ANSWER} {arrived}{broken}"
+            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+        else:  # only the end of the stream ends the body (RFC 9112 §6.3)
+            break
+    return response._replace(body=bytes(body[:length])), read
 
 
 EPHEMERAL_KEYS = CallKeyKind(

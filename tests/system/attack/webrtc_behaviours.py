@@ -78,10 +78,10 @@ def response(head: bytes, *, has_body: bool = True) -> Callable[[bytes], bytes]:
 
 CREATED = b"201 Created\r\nLocation: /v1/realtime/calls/"
 ANSWERS = {
-    "a page of HTML": Behaviour(NO_CALL, "", sub(rb"(?s).+", b"<html></html>")),
-    "no description": Behaviour(NO_CALL, "", sub(rb"(?s).+", b"")),
+    "a page of HTML": Behaviour(NO_UPGRADE, "no session description", sub(rb"(?s).+", b"<html></html>")),
+    "no description": Behaviour(NO_UPGRADE, "no session description", sub(rb"(?s).+", b"")),
     "a description of 9 KB": Behaviour(NO_CALL, "too long", sub(rb"\Z", b"a=x\r\n" * 1_800)),
-    "a description of 2 MB": Behaviour(NO_CALL, "too long", sub(rb"\Z", b"a=x\r\n" * 400_000)),
+    "a description of 2 MB": Behaviour(NO_UPGRADE, "larger than 256 KiB", sub(rb"\Z", b"a=x\r\n" * 400_000)),
     "a description of control characters": Behaviour(NO_CALL, "", sub(rb"a=mid:0", b"a=mid:\x1b[2J\x9b")),
     "a description that is no text": Behaviour("", "", sub(rb"s=-", b"s=\xff\xfe\xc3")),
     "an address of the call of 20 KB": Behaviour(respond=response(CREATED + b"r" * 20_000)),
@@ -92,7 +92,9 @@ ANSWERS = {
     "a refusal": Behaviour("connect_failed:503", respond=response(b"503 No")),
     "no HTTP": Behaviour(NO_UPGRADE, "", respond=lambda body: b"SIP/2.0 200 OK\r\n\r\n"),
     "no response": Behaviour(NO_UPGRADE, "", respond=lambda body: b""),
-    "a response without its body": Behaviour(NO_CALL, "", respond=response(CREATED + b"r", has_body=False)),
+    "a response without its body": Behaviour(
+        NO_UPGRADE, "ended after 0 of", respond=response(CREATED + b"r", has_body=False)
+    ),
     "a head of 1 MB": Behaviour(NO_UPGRADE, "", respond=response(CREATED + b"r\r\nX: " + b"x" * 1_000_000)),
     "a body in chunks": Behaviour(
         respond=lambda body: b"HTTP/1.1 " + CREATED + b"r\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -212,7 +214,9 @@ STUN = {
     "answers to other requests": with_result(requests(answers(transaction=bytes(12))), LATE_ICE),
     "answers that are cut": with_result(requests(answers(change=cut)), LATE_ICE),
     "answers whose lengths lie": with_result(requests(answers(change=lying)), LATE_ICE),
-    "answers with a wrong fingerprint": with_result(requests(answers(change=lambda data: data[:-1] + b"\0")), LATE_ICE),
+    "answers with a wrong fingerprint": with_result(
+        requests(answers(change=lambda data: data[:-1] + bytes([data[-1] ^ 1]))), LATE_ICE
+    ),
     "answers from another port": with_result(requests(answers(stranger=True)), LATE_ICE),
     "answers that are requests": with_result(requests(answers(StunKind.REQUEST)), LATE_ICE),
     "answers that are indications": with_result(requests(answers(StunKind.INDICATION)), LATE_ICE),

@@ -70,7 +70,7 @@ def test_one_run_compares_both_transports_of_gpt_live(tmp_path: Path) -> None:
     [
         (("--key", "a-key-of-the-test"), {}, "connect_failed:401", "401: "),
         (("--fault", "http,status=503"), {}, "connect_failed:503", "503: "),
-        (("--fault", "http,status=429"), {}, "throttled:error", "handshake: HTTP 429: "),
+        (("--fault", "http,status=429"), {}, "throttled:handshake", "HTTP 429: "),
         (("--fault", "bad_fingerprint"), {}, "connect_failed:dtls", "does not have the fingerprint"),
         ((), {"extra": {"client": 7, "unknown": 1}}, "connect_failed:400", "unknown"),
     ],

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.files.sanitize import one_line
 from bench.simulator.serving.certificates import loopback_tls
 from bench.target.identity import SignInError, public_reason, read_token, sign_in_error
 from bench.target.target import EntraSignIn
@@ -60,6 +61,58 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     for secret in parts:
         output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
         assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
+
+
+CHAIN = """DefaultAzureCredential failed to retrieve a token from the included credentials.
+Attempted credentials:
+\tEnvironmentCredential: Environment variables are not fully configured.
+Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
+\tManagedIdentityCredential: ManagedIdentityCredential authentication unavailable.
+\tVisualStudioCodeCredential: VisualStudioCodeCredential requires the 'azure-identity-broker' package to be installed.
+\tAzureCliCredential: {}
+\tAzurePowerShellCredential: PowerShell is not installed
+\tAzureDeveloperCliCredential: {}
+To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/x."""
+NO_CLI, NO_AZD = (
+    "Azure CLI not found on path",
+    "Azure Developer CLI could not be found. Please visit https://aka.ms/azure-dev",
+)
+
+
+@pytest.mark.parametrize(
+    ("cli", "azd", "expected"),
+    [
+        (
+            "Please run 'az login' to set up an account",
+            NO_AZD,
+            "(AzureCliCredential: Please run 'az login' to set up an account; not set up: Environment, "
+            "ManagedIdentity, VisualStudioCode, AzurePowerShell, AzureDeveloperCli): sign in with `az login`, or set ",
+        ),
+        (
+            "Failed to invoke the Azure CLI",
+            NO_AZD,
+            "(AzureCliCredential: the Azure CLI did not answer within 30 s; not set up: Environment, ManagedIdentity, "
+            "VisualStudioCode, AzurePowerShell, AzureDeveloperCli): run `az account get-access-token` to see why",
+        ),
+        (
+            NO_CLI,
+            "Failed to invoke the Azure Developer CLI",
+            "(AzureDeveloperCliCredential: the Azure Developer CLI did not answer within 30 s; not set up: "
+            "Environment, ManagedIdentity, VisualStudioCode, AzureCli, AzurePowerShell): run `azd auth token` to see ",
+        ),
+        (
+            NO_CLI,
+            NO_AZD,
+            "(not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli, AzurePowerShell, AzureDeveloperCli)"
+            ": sign in with `az login`",
+        ),
+    ],
+)
+def test_the_reasons_of_a_chain_begin_with_its_credentials_that_are_set_up(cli: str, azd: str, expected: str) -> None:
+    error = str(sign_in_error(ENTRA, ValueError(CHAIN.format(cli, azd))))
+
+    assert error.startswith(f"signing in through Entra ID failed {expected}")
+    assert one_line(error) == error
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
@@ -239,6 +292,57 @@ print(ring.answered_by(one).credential)
     )
 
     assert "AzureCliCredential" in shown
+
+
+SLOW_CLI = "the Azure CLI did not answer within 1 s"
+INTERRUPTED = """
+def interrupted(limit_s, work):
+    waiting, limit = gevent.getcurrent(), gevent.Timeout(GUARD_S)
+    def interrupt():
+        until(lambda: os.path.exists("{started}"))
+        waiting.throw(limit)
+    gevent.spawn(interrupt)
+    with limit:
+        return work()
+tokens.with_timeout = interrupted
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "expected"),
+    [
+        ("azure_cli", "", f"failed ({SLOW_CLI}): run `az account get-access-token` to see why"),
+        ("azure_cli", INTERRUPTED, f"failed ({SLOW_CLI}): run"),
+        ("default", "", f"; AzureCliCredential: {SLOW_CLI}; not set up: "),
+        ("default", INTERRUPTED, f"failed ({SLOW_CLI}): run"),
+    ],
+    ids=["its limit", "the total limit", "its limit in a chain", "the total limit in a chain"],
+)
+def test_an_azure_cli_that_does_not_answer_is_the_stated_cause(
+    tmp_path: Path, kind: str, limit: str, expected: str
+) -> None:
+    started, az = tmp_path / "started", tmp_path / "az"
+    az.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 600\n")
+    az.chmod(0o755)
+    environment = dict(IdentityEndpoint(1).environment)
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
+        del environment[name]
+    environment |= {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    shown = run_patched(
+        f"""
+from bench.target import identity, tokens
+identity.FETCH_LIMIT_S = 1 if {not limit} else 600
+tokens.FETCH_LIMIT_S = GUARD_S
+{limit.format(started=started)}
+try:
+    keyring(target({kind!r}))
+except RtbenchError as error:
+    print("raised", str(error).replace("within 600 s", "within 1 s"))
+""",
+        environment,
+    )
+
+    assert expected in shown.partition("raised")[2]
 
 
 @pytest.mark.parametrize(

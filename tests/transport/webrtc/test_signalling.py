@@ -110,6 +110,73 @@ def test_what_is_no_answer_to_an_offer_has_an_outcome(pieces: Sequence[bytes], o
     assert caught.value.outcome == outcome
 
 
+SDP = b"v=0\r\n" + b"a=x:0\r\n" * 40
+SIZED = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n" % len(SDP)
+CHUNKED = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNSIZED = b"HTTP/1.1 201 Created\r\n\r\n"
+CHUNK = b"%x\r\n%b\r\n" % (len(SDP), SDP)
+UNUSABLE = {
+    # (the pieces that arrive; the outcome; the detail)
+    "its body is cut": ((SIZED + SDP[:100], b""), "connect_failed:upgrade",
+                        f"the answer to the offer ended after 100 of {len(SDP)} bytes"),
+    "a chunked body is cut at a line": ((CHUNKED, CHUNK, b""), "connect_failed:upgrade",
+                                        f"the answer to the offer ended after {len(CHUNK)} bytes"),
+    "its body does not end": ((SIZED, SDP[:100]), "timeout:upgrade",
+                              f"the answer to the offer did not end within 0.2 s: 100 of {len(SDP)} bytes arrived"),
+    "a body without a length does not end": ((UNSIZED, SDP), "timeout:upgrade",
+                                             "the answer to the offer did not end within 0.2 s: 285 bytes arrived"),
+    "it is too large": ((b"HTTP/1.1 201 Created\r\nContent-Length: 262145\r\n\r\n",), "connect_failed:upgrade",
+                        "the answer to the offer is larger than 256 KiB"),
+    "it is too large, of unknown length": ((UNSIZED, b"v" * 262_145), "connect_failed:upgrade",
+                                           "the answer to the offer is larger than 256 KiB"),
+    "it is empty": ((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), "connect_failed:upgrade",
+                    "the answer to the offer has no session description"),
+    "it is a page": ((UNSIZED + b"<html>Welcome</html>", b""), "connect_failed:upgrade",
+                     "the answer to the offer has no session description"),
+    "there is none": ((b"",), "connect_failed:upgrade",
+                      "the offer was not answered: the service closed the connection without an answer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pieces", "outcome", "detail"), UNUSABLE.values(), ids=UNUSABLE)
+def test_an_answer_that_cannot_be_used_has_its_cause(pieces: Sequence[bytes], outcome: str, detail: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        answered(*pieces)
+
+    assert (caught.value.outcome, caught.value.detail) == (outcome, detail)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (SIZED, SDP[:7], SDP[7:]),
+        (SIZED + SDP + b"beyond",),
+        (CHUNKED + CHUNK, b"0\r\n", b"\r\n"),
+        (UNSIZED, SDP, b""),
+    ],
+    ids=["a length", "more than its length", "chunks", "the end of the connection"],
+)
+def test_an_answer_is_used_when_all_of_it_has_arrived(pieces: Sequence[bytes]) -> None:
+    assert answered(*pieces) == SDP
+
+
+def test_a_broken_connection_is_the_cause_of_a_cut_answer() -> None:
+    service = Service(SIZED + SDP[:9], b"")
+    service.failure = 104
+    with pytest.raises(ConnectError, match=rf"ended after 9 of {len(SDP)} bytes: ") as caught:
+        place_call(service, OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings())
+
+    assert caught.value.outcome == "connect_failed:upgrade"
+
+
+def test_the_offer_is_answered_when_the_last_byte_of_the_answer_has_arrived() -> None:
+    service, phases = Service(), ConnectTimings()
+    service.reads += [read(SIZED, 3), read(SDP[:7], 5), read(SDP[7:], 8)]
+    place_call(service, OPENAI, [], b"v=0", Timeouts(upgrade=0.2), phases)
+
+    assert phases.instants["offer_answered"] == read(b"", 8).timestamp_ns
+
+
 class Agent(Service):
     """A service that stores the request."""
 
