@@ -347,11 +347,14 @@ class SessionFacts(SessionObservation):
         # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 
-    def observation(self, unattributed_commits: int, events: PlannedEvents) -> SessionObservation:
+    def observation(self, owners: Attributor, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
+        observed |= {name: getattr(owners, name) for name in OF_OWNERS}
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)
-        return SessionObservation(**observed | {"unattributed_commits": unattributed_commits})
+        return SessionObservation(**observed)
 
 
+OF_OWNERS = ("unattributed_commits", "unrequested_responses", "answers_uncertain")
+"""The fields of a session's observation that its `Attributor` knows."""
 OBSERVED = tuple(observed.name for observed in fields(SessionObservation))

@@ -92,6 +92,7 @@ class Timeline:
         self.owners = Attributor(
             service_responds=start.service_responds,
             announces_commits=dialect.turn_source is not TurnSource.REPLIES,
+            reports_responses=dialect.turn_source is TurnSource.EVENTS,
         )
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector: ReplyDetector | None = None
@@ -180,7 +181,9 @@ class Timeline:
         if "speech_end" in instants:
             self._unanswered.restart()
         if is_request and self._detector is None:  # otherwise no response names the request that it answers
-            self.owners.expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
+            plan = turn.plan
+            request = PendingRequest(turn, False, turn.request_event_id, plan.out_of_band, plan.names_requests)
+            self.owners.expect(request)
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
@@ -515,7 +518,7 @@ class Timeline:
 
     def session(self) -> SessionObservation:
         """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
-        return self.facts.observation(self.owners.unattributed_commits, self.turns.events)
+        return self.facts.observation(self.owners, self.turns.events)
 
     # Delivery of turns.
 
