@@ -225,6 +225,11 @@ class PendingTurns:
                 turn.check.failed = True
 
 
+MIN_IDLE_NS = 10 * NS_PER_S
+"""The minimum time without a message before the end of a connection that the detail of the end states.
+
+Devices on the way end idle connections after 20 s or more.
+"""
 UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
 """The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
 
@@ -314,8 +319,11 @@ class SessionEndings:
         self._facts.service_errors += 1
         self.last_error = failure
 
-    def close(self, closed: inputs.ConnectionClosed) -> None:
-        """Apply the end of the connection. If the session has already ended, its outcome does not change."""
+    def close(self, closed: inputs.ConnectionClosed, last_message_ns: int) -> None:
+        """Apply the end of the connection. If the session has already ended, its outcome does not change.
+
+        The last message was sent or received at `last_message_ns`.
+        """
         code, at_ns, reason, facts = closed.code, closed.at_ns, closed.reason, self._facts
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
@@ -334,7 +342,9 @@ class SessionEndings:
         elif is_hang_up:
             self.fail(outcomes.HANG_UP, at_ns, reason)
         else:
-            self.fail(f"closed:{closed.cause or code}", at_ns, reason)
+            idle_ns = at_ns - closed.uncertainty_ns - last_message_ns
+            idle = f"{outcomes.IDLE_BEFORE} {idle_ns // NS_PER_S} s" if idle_ns >= MIN_IDLE_NS else ""
+            self.fail(f"closed:{closed.cause or code}", at_ns, "; ".join(filter(None, (reason, idle))))
 
 
 def _outcome(failure: ServiceFailure, kind: str) -> str:

@@ -144,6 +144,7 @@ class Timeline:
         facts, turns = self.facts, self.turns
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
+        facts.last_sent_ns = sent.at_ns
         message_kind = self._dialect.message_kinds.get(sent.name)
         if message_kind is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
@@ -187,13 +188,14 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
-    def sent_chunks(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
-        """Count chunks of audio that contain no instant, of which `late` were late.
+    def sent_chunks(self, wire_bytes: int, audio_bytes: int, last_ns: int, *, late: int) -> None:
+        """Count chunks of audio that contain no instant, of which `late` were late. The last was sent at `last_ns`.
 
         The result is the same as if `apply` applied the `Sent` of each.
         """
         self.facts.wire_bytes_sent += wire_bytes
         self.facts.audio_bytes_sent += audio_bytes
+        self.facts.last_sent_ns = last_ns
         if (turn := self.turns.current) is not None:
             turn.count_bytes(wire_bytes, audio_bytes, late=late)
 
@@ -499,7 +501,7 @@ class Timeline:
     def _close(self, closed: inputs.ConnectionClosed) -> None:
         # a limit that certainly expired before the close is the earlier cause
         self._expire(closed.at_ns - 1, closed.at_ns - closed.uncertainty_ns)
-        self._endings.close(closed)
+        self._endings.close(closed, max(self.arrived_ns, self.facts.last_sent_ns))
 
     # State of the session.
 
