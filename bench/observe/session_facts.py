@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
@@ -199,6 +201,10 @@ class SessionFacts(SessionObservation):
     unpaid: TokenUsage | None = None
     """The tokens of ended responses that no `ReportUsage` action contains yet."""
     length: ConversationLength = field(default_factory=ConversationLength)
+    has_backend: bool = False
+    """True if the tokens are those of a backend, which reads and writes text."""
+    has_spoken: bool = False
+    """True if a response of a turn had audio."""
 
     def __post_init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
@@ -296,6 +302,7 @@ class SessionFacts(SessionObservation):
 
         The turn is open, or its tokens follow its end.
         """
+        usage = self._without_certain_text(usage, turn)
         if response_id:
             self.billed.add(response_id)
         self.unpaid = usage if self.unpaid is None else self.unpaid + usage
@@ -310,6 +317,23 @@ class SessionFacts(SessionObservation):
         of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
         if of_conversation and self.length.answered(usage, instructed=turn.plan.instructed):
             turn.after_truncation = True
+
+    def _without_certain_text(self, usage: TokenUsage, turn: PendingTurn | None) -> TokenUsage:
+        """Return a usage in which only those tokens are without a kind that may be audio.
+
+        Tokens of a backend are text. The input may have audio if the caller or the service has spoken before.
+        """
+        may_read, may_speak = self.audio_bytes_sent > 0 or self.has_spoken, self.has_spoken
+        if turn is not None:
+            may_speak = turn.audio_bytes_received > 0
+            self.has_spoken |= may_speak
+        if not (usage.kindless_in or usage.kindless_out):
+            return usage
+        return msgspec.structs.replace(
+            usage,
+            kindless_in=usage.kindless_in if may_read and not self.has_backend else 0,
+            kindless_out=usage.kindless_out if may_speak and not self.has_backend else 0,
+        )
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
         """Count a turn: the session's `first` one, or one with a `greeting`, in which the service spoke first."""

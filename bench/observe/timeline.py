@@ -86,7 +86,7 @@ class Timeline:
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
         self.limits, self._dialect = start.timeouts, dialect
-        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
+        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.delegates)
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
         self.owners = Attributor(

@@ -3,9 +3,9 @@
 A server message is one event, whatever its content. This module shortens every text of the service that is stored
 (`bench.files.sanitize`), because all texts pass through this module.
 
-The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
-without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
-unreadable usage does not mean that a response is free.
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text, and are also
+counted separately. Cached tokens without a kind count as text only up to the number of text tokens. An invalid number
+of tokens never counts as zero: an unreadable usage does not mean that a response is free.
 """
 
 from __future__ import annotations
@@ -402,8 +402,9 @@ def tokens_in(usage: Any) -> dict[str, int]:
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
-    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
-    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    input_tokens, kindless_in = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
+    output_tokens, kindless_out = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    text_out, audio_out, _ = output_tokens
     cached = _tokens(input_details, "cached_tokens")
     cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
     return {
@@ -415,6 +416,8 @@ def tokens_in(usage: Any) -> dict[str, int]:
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
         "audio_out": audio_out,
+        "kindless_in": kindless_in,
+        "kindless_out": kindless_out,
     }
 
 
@@ -438,13 +441,19 @@ def _token_counts(details: Any) -> list[int | None]:
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
-def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Return the tokens of each of `TOKEN_KINDS`. If no kind has tokens, the first reported total is text."""
+def _by_kind(details: Any, *totals: int | None) -> tuple[list[int], int]:
+    """Return (the tokens of each of `TOKEN_KINDS`, the number of tokens without a kind).
+
+    Tokens without a kind are those of the first reported total that no kind contains. They count as text.
+    """
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):
         raise ValueError
-    return [tokens or 0 for tokens in counts] if any(counts) else [total or 0, 0, 0]
+    known = [tokens or 0 for tokens in counts]
+    kindless = max(0, (total or 0) - sum(known))
+    known[0] += kindless
+    return known, kindless
 
 
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
