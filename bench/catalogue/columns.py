@@ -48,7 +48,7 @@ ADDED = frozenset({
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
     "speech_left_at_ns", "unrequested_responses", "answers_uncertain",
-    "input_kindless_tokens", "output_kindless_tokens",
+    "input_kindless_tokens", "output_kindless_tokens", "audio_after_end_ns",
     *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
@@ -472,6 +472,7 @@ SESSIONS = (
     ),
     _whole("unrequested_responses", "responses that no request and no commit caused; null if unknown"),
     _flag("answers_uncertain", "whether one of them may be the answer of a turn"),
+    _whole("audio_after_end_ns", "audio after its `response.done`, which no turn has"),
     _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _whole(

@@ -93,6 +93,7 @@ class Attributor:
         self._stray_items: set[str] = set()
         self._unanswered: list[PendingRequest] = []
         self._doubted: list[PendingRequest] = []  # requests of `_unanswered` that the service may have refused
+        self._done: set[str] = set()  # ids of responses
         self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
         self._returns_names = False
         """True if a response of this session has named its request."""
@@ -131,8 +132,15 @@ class Attributor:
         """
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
+    def awaits_response(self, turn: PendingTurn) -> bool:
+        """Return whether the client has requested a response in this turn that has not begun."""
+        return any(request.turn is turn and not request.by_vad for request in self._unanswered)
+
     def knows(self, response_id: str) -> bool:
         return response_id in self._by_response
+
+    def is_done(self, response_id: str) -> bool:
+        return response_id in self._done
 
     def owner_of(self, response_id: str) -> PendingTurn | None:
         """Return the turn that owns a response; None if the response is unknown, or if no turn owns it."""
@@ -264,6 +272,7 @@ class Attributor:
         elif event.kind is EventKind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
             if event.response_id:
+                self._done.add(event.response_id)
                 return False
             # a server that omits ids
             return self._drop(request for request in self._unanswered if request.turn is turn) is not None

@@ -317,6 +317,8 @@ class SessionObservation(Instants):
     """True if the answer of a turn may be a response that nothing requested."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
+    audio_after_end_ns: int = 0
+    """The duration of audio of responses that arrived after the service had ended them."""
     billed_ns: int | None = None
     """The billable duration that the service reported at the session's end; None if it reported none."""
     paused_ns: int | None = None

@@ -284,15 +284,28 @@ class SessionEndings:
             self.fail(f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self.fail(f"failed:{cause}", at_ns, failure.detail)
-        elif effect is ErrorScope.UNANSWERED and not failure.event_id and self._owners.service_responds:
-            if (unanswered := self._owners.drop_answer()) is not None:
-                unanswered.input_speech.answered += 1
-            self._count(failure)
+        elif effect is ErrorScope.UNANSWERED and not failure.event_id:
+            self._apply_refusal(failure, at_ns)
         elif failure.event_id.endswith(STOPS_REPLY):
             self._count(failure)
             self._turns.note_uncancelled(failure)
         else:
             self._apply_turn_error(failure, at_ns)
+
+    def _apply_refusal(self, failure: ServiceFailure, at_ns: int) -> None:
+        """Apply the refusal of a response that names no message: another response is in progress.
+
+        The service has refused the answer to the last commit of its VAD. If it owes none, it has refused the request of
+        the current turn.
+        """
+        turn, owners = self._turns.current, self._owners
+        if owners.service_responds and (unanswered := owners.drop_answer()) is not None:
+            unanswered.input_speech.answered += 1
+        elif turn is not None and owners.awaits_response(turn):
+            owners.doubt(turn)
+            turn.end(_outcome(failure, "failed"), at_ns, failure.detail)
+            return
+        self._count(failure)
 
     def _apply_turn_error(self, failure: ServiceFailure, at_ns: int) -> None:
         """End the turn of an error. Drop the request or commit that the error answers, or doubt the request.

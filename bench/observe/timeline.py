@@ -384,6 +384,8 @@ class Timeline:
             self._endings.fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
         elif event.other_dialect:
             self._endings.fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+        elif kind is EventKind.AUDIO_DELTA and (turn is None or turn.state is State.OVER):
+            self._hear_outside(turn, event, arrival)
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT):
@@ -392,8 +394,18 @@ class Timeline:
             turn.on_truncation_event(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
-        elif kind is EventKind.AUDIO_DELTA:
+
+    def _hear_outside(self, turn: PendingTurn | None, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply audio that belongs to no open turn. Count it if the service had already ended its response.
+
+        A player plays such audio. In a track, audio arrives after the events about it.
+        """
+        if turn is not None:
             hear_late(turn, event, arrival)
+        is_in_events = self._detector is None and not self._dialect.has_track
+        if is_in_events and event.payload_bytes > 0 and self.owners.is_done(event.response_id):
+            self.facts.audio_after_end_ns += self._format.duration_ns(event.payload_bytes)
+            self.facts.audio_bytes_received += event.payload_bytes
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""

@@ -124,6 +124,12 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+    if known.sessions_with_audio_after_end:
+        in_sessions = plural(known.sessions_with_audio_after_end, "session")
+        yield (
+            f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done of its response (in "
+            f"{in_sessions}). No turn has it, although a player plays it."
+        )
     several = len(run.metadata.get("targets") or []) > 1
     for unrequested in known.unrequested:
         yield from _unrequested(unrequested, f"{unrequested.target}: " if several else "")

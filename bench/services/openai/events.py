@@ -10,6 +10,7 @@ of tokens never counts as zero: an unreadable usage does not mean that a respons
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -99,6 +100,10 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
 # of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+ACTIVE_RESPONSE = "conversation_already_has_active_response"
+"""The code of the error that refuses a request while another response is in progress."""
+_OF_ACTIVE_RESPONSE = re.compile(r"already has an active response", re.IGNORECASE)
+"""The message of an error with this code, also of servers that omit the code."""
 EFFECTS = {
     "session_expired": ErrorScope.EXPIRED,
     "beta_api_shape_disabled": ErrorScope.FATAL,
@@ -110,7 +115,7 @@ EFFECTS = {
     "insufficient_quota": ErrorScope.THROTTLED,
     "server_error": ErrorScope.TURN_FAILED,
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
-    "conversation_already_has_active_response": ErrorScope.UNANSWERED,
+    ACTIVE_RESPONSE: ErrorScope.UNANSWERED,
 }
 """The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
@@ -381,6 +386,8 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
     """Return an error that the service reported. `id_name` is the field that contains the client's id of a message."""
     kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
+    if not code and _OF_ACTIVE_RESPONSE.search(get_text(error, "message", MAX_MESSAGE_CHARACTERS)):
+        code = ACTIVE_RESPONSE
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(
         kind, code, get_text(error, "message", MAX_MESSAGE_CHARACTERS), get_text(error, id_name), effect

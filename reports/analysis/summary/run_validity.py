@@ -252,6 +252,9 @@ class DataNotes:
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
     unrequested: tuple[UnrequestedResponses, ...]
+    audio_after_end_s: float
+    """The duration of audio that arrived after its response had ended."""
+    sessions_with_audio_after_end: int
     planned_events: tuple[PlannedEvents, ...]
     models: tuple[tuple[str, str], ...]
     """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
@@ -265,12 +268,15 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
     named = sessions[["target", "model", "backend_model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, backend, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
         models += [(str(target), str(name)) for name in (model, backend, transcription_model(settings))]
+    audio_after_end_ns = np.nan_to_num(sessions["audio_after_end_ns"].to_numpy(dtype=np.float64))
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled_in=int(filled[turns.rows].sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
         unrequested=tuple(unrequested_responses(sessions)),
+        audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
+        sessions_with_audio_after_end=int(np.count_nonzero(audio_after_end_ns)),
         planned_events=tuple(planned_events(sessions)),
         models=tuple(dict.fromkeys(models)),
     )

@@ -1,4 +1,4 @@
-"""The notices of a report on responses that nothing requested."""
+"""The notices of a report on what a service sent beyond the answers: unrequested responses, and late audio."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def about_responses(plan: Plan) -> list[str]:
 )
 def test_a_report_says_which_latencies_are_uncertain(unrequested: int, uncertain: int, expected: list[str]) -> None:
     assert about_responses(Plan(unrequested=unrequested, uncertain=uncertain)) == expected
+
+
+def test_a_report_names_audio_that_arrived_after_its_response() -> None:
+    (notice,) = (notice for notice in notices(summary_of(Plan(cut_short=3))) if "response.done" in notice)
+
+    assert notice.replace(NBSP, " ") == (
+        "1.2 s of audio arrived after the response.done of its response (in 3 sessions). No turn has it, although a "
+        "player plays it."
+    )
 
 
 def test_a_notice_names_its_target_if_there_are_several() -> None:
