@@ -283,9 +283,9 @@ CODES = {
     "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
     "conversations fail (in the report: Failures by context length), give its support the turns of that section",
     NO_QUOTA: NO_CREDIT,
-    "conversation_already_has_active_response": "another response was in progress when the script requested one, for example a response that "
-    "nothing requested (`unrequested_responses`): check what else makes the service respond, or set a longer pause "
-    "before this turn (`pause`)",
+    "conversation_already_has_active_response": "another response was in progress when the script requested one, "
+    "for example a response that nothing requested (`unrequested_responses`): check what else makes the service "
+    "respond, or set a longer pause before this turn (`pause`)",
     "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
 }
 """The remedies by the error code of the service."""
