@@ -14,6 +14,8 @@ from bench.catalogue.pricing import dollars
 
 NBSP = "\u00a0"
 NONE = "–"
+AT_LEAST = "at least "
+"""The beginning of an amount that is a lower bound."""
 
 
 def format_number(value: float | None) -> str:

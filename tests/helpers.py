@@ -195,6 +195,11 @@ def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int
 # A timeline and its inputs. Instants are in ms after `AT_NS`.
 
 
+def request_name(dialect: Dialect, event_id: str) -> dict[str, Any]:
+    """Return the settings of a response request that name it, if requests of this dialect have a name."""
+    return {"metadata": {"rtbench_request": event_id}} if dialect.names_requests else {}
+
+
 def build_turn(number: int = 1, **changes: Any) -> TurnPlan:
     prefix = f"turn-{number}-"
     values: dict[str, Any] = {
@@ -700,6 +705,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "expectations_planned": 4, "expectations_missed": 0,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
         "unknown_events": Counter({"x.y": 2, "z": 1}), "service_errors": 1, "timestamp_fallbacks": 2,
+        "unrequested_responses": 1, "answers_uncertain": True,
         "close_code": 1000, "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
         "rtp": RtpMeasured(
             100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, unsent=3, other_hosts="192.0.2.9 (audio)", uncounted_pauses=5,

@@ -151,6 +151,7 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     asked = [at_ns for at_ns, _ in received_events(talk, "response.create")][-len(calling) :]
     assert (turn.outcome, turn.turn_type, len(calling)) == ("ok", "function_calls", functions.rounds)
     assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
+    assert (talk.session.unrequested_responses, talk.session.answers_uncertain) == (0, False)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["function_call_done"] == done_ns[0]
     named = events_sent_in(talk, made[0], "response.output_item.added")
@@ -509,6 +510,7 @@ def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturb
     is_speech = [length_ms > min_speech_ms for length_ms, _ in sounds]
     assert last.false_reply is (any(is_speech) if responds else None)
     assert talk.session.unattributed_commits == sum(is_speech)
+    assert not talk.session.unrequested_responses
     assert [turn.false_reply for turn in talk.turns[:-1]] == [None] * (len(talk.turns) - 1)
     made = responses(talk)
     assert [turn.response_id for turn in talk.turns] == [*made[: len(talk.turns) - 1], made[-1]]

@@ -47,7 +47,8 @@ ADDED = frozenset({
     "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
-    "speech_left_at_ns",
+    "speech_left_at_ns", "unrequested_responses", "answers_uncertain",
+    "input_kindless_tokens", "output_kindless_tokens", "audio_after_end_ns",
     *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
@@ -165,7 +166,7 @@ IDENTITY = (
 
 TOKENS = (
     *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
-    *("text_out", "audio_out", "image_in", "cached_image_in", "cache_write_in"),
+    *("text_out", "audio_out", "image_in", "cached_image_in", "cache_write_in", "kindless_in", "kindless_out"),
 )
 
 
@@ -394,7 +395,7 @@ TURNS = (
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
         "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached and written ones "
-        "are a part of the input"
+        "are a part of the input, kindless ones of the text"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
@@ -469,6 +470,9 @@ SESSIONS = (
         "unattributed_commits",
         "commits that no turn of the script caused: noise, sounds during silence, or the idle timeout",
     ),
+    _whole("unrequested_responses", "responses that no request and no commit caused; null if unknown"),
+    _flag("answers_uncertain", "whether one of them may be the answer of a turn"),
+    _whole("audio_after_end_ns", "audio after its `response.done`, which no turn has"),
     _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _whole(

@@ -81,6 +81,14 @@ NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
 """The outcomes of an answered telephone call in which nothing was audible until the first limit: no packet with audio
 was received, or all packets had silence, even noise, or tones."""
 
+IDLE_BEFORE = "no message had passed for"
+"""The text of a detail that is followed by the idle time of a connection before its end."""
+IDLE_REMEDY = (
+    "the service, or a load balancer, proxy or firewall on the way, seems to end connections without messages: see in "
+    "the message after how long, and raise the idle timeout there, or shorten the pause (this tool sends a ping after "
+    "20 s without a byte)"
+)
+
 REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
@@ -237,15 +245,16 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     }),
     EXPIRED: OutcomeRow("the service's age limit for sessions was reached", "the session reached the service's maximum duration: shorten the script, or continue its calls in another session (`renew_after`)"),
     "closed": OutcomeRow("the connection was closed during a turn", "the service closed the connection: see its close code and reason"),
-    "closed:1000": OutcomeRow("the service closed normally, during a turn"),
-    "closed:1001": OutcomeRow("the service closed because it restarted or removed the host from service"),
+    "closed:1000": OutcomeRow("the service closed normally, during a turn", causes={IDLE_BEFORE: IDLE_REMEDY}),
+    "closed:1001": OutcomeRow("the service closed because it restarted or removed the host from service", causes={IDLE_BEFORE: IDLE_REMEDY}),
     "closed:1008": OutcomeRow("the service closed because a message violated its policy", "the service rejects what was sent, or who sent it: see its message"),
     "closed:1009": OutcomeRow("the service closed because a message was too large", "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images"),
     "closed:1011": OutcomeRow("the service closed because of an internal error", OUT_OF_ORDER),
     "closed:1006": OutcomeRow("the connection ended without a close frame", "the service, or a proxy or firewall on the way, cut the connection: try again", causes={
         NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is overloaded, and whether a proxy on the way buffers",
+        IDLE_BEFORE: IDLE_REMEDY,
     }),
-    "closed:reset": OutcomeRow("the connection was reset by the service or by the network", "the service, or a load balancer, proxy or firewall on the way, reset the connection: check whether the service restarted or rejected a message, and whether a device on the way ends old or idle connections"),
+    "closed:reset": OutcomeRow("the connection was reset by the service or by the network", "the service, or a load balancer, proxy or firewall on the way, reset the connection: check whether the service restarted or rejected a message, and whether a device on the way ends old connections", causes={IDLE_BEFORE: IDLE_REMEDY}),
     "closed:timed_out": OutcomeRow("the connection timed out: the peer stopped acknowledging data", "the peer stopped acknowledging packets: check that the network is up, and that no firewall or NAT on the way drops idle connections"),
     "closed:unreachable": OutcomeRow("the connection failed: there was no route to the peer", NO_WAY),
     "protocol_error": OutcomeRow("the service sent data that is not valid in this protocol", "the answers are not those of a realtime service: check the URL, and whether a proxy changes messages"),
@@ -280,6 +289,9 @@ CODES = {
     "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
     "conversations fail (in the report: Failures by context length), give its support the turns of that section",
     NO_QUOTA: NO_CREDIT,
+    "conversation_already_has_active_response": "another response was in progress when the script requested one, "
+    "for example a response that nothing requested (`unrequested_responses`): check what else makes the service "
+    "respond, or set a longer pause before this turn (`pause`)",
     "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
 }
 """The remedies by the error code of the service."""

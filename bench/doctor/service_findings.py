@@ -316,7 +316,8 @@ def billed_tokens(reported: TokenUsage | None, paid: TurnPricing) -> str:
     tokens = f"tokens: {', '.join(parts) or 'none'}"
     if paid.prices is None:
         return f"{tokens}; no price of {paid.model or 'this model'} is known"
-    return f"{tokens}; ${dollars(cost_usd(paid.prices, usage))}"
+    least = "at least " if reported.as_audio is not reported else ""
+    return f"{tokens}; {least}${dollars(cost_usd(paid.prices, usage))}"
 
 
 def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:

@@ -1,13 +1,16 @@
 """The attribution of responses and items to turns by their ids, and the service's pending work. Pure.
 
-`response.created` does not name its request. A response therefore answers the oldest request that is neither answered
-nor refused, even if the turn of the request has ended. A request that the service may have refused also counts, until
-the next request is sent.
+A response answers the request that it names: the request has its event id as metadata, and the service may return the
+metadata. If the service returns metadata in a session, a response without a name answers no request that has one. Else
+a response answers the oldest request that is neither answered nor refused, even if the turn of the request has ended. A
+request that the service may have refused also counts, until the next request is sent.
 
 A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a turn's speech in
 several parts, one response answers all parts that were committed before the response began. Out-of-band responses may
-run at the same time as other responses. An out-of-band response names its request if the service returns the request's
-name.
+run at the same time as other responses.
+
+A service may begin a response that nothing requested. Such a response is counted. If a session has one, and the service
+did not name the answer of a turn, that answer may be the response that nothing requested.
 
 An item belongs to the turn that was speaking when the service announced the item, or to the turn that the client
 committed. Speech that a VAD detects belongs to no turn in three cases: no turn with a VAD is open, all speech of the
@@ -16,6 +19,7 @@ open turn is already detected, or the speech follows the idle timeout. The respo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
@@ -47,22 +51,41 @@ Owners = dict[str, Attribution]
 
 
 class PendingRequest(NamedTuple):
-    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting client event."""
+    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting client event.
+
+    `is_named` is True if the request has its event id as metadata.
+    """
 
     turn: PendingTurn | None
     by_vad: bool
     event_id: str = ""
     out_of_band: bool = False
+    is_named: bool = False
+
+
+class AnsweredRequest(NamedTuple):
+    """A request that a response answers. `number` is the number of its requests: a VAD may commit speech in parts."""
+
+    turn: PendingTurn | None
+    number: int
 
 
 class Attributor:
     """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses.
 
-    `announces_commits` is True if a commit follows each begin of speech.
+    `announces_commits` is True if a commit follows each begin of speech. `reports_responses` is True if the service
+    reports each new response.
     """
 
-    def __init__(self, *, service_responds: bool, announces_commits: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        service_responds: bool,
+        announces_commits: bool = True,
+        reports_responses: bool = True,
+    ) -> None:
         self.service_responds, self._announces_commits = service_responds, announces_commits
+        self._reports_responses = reports_responses
         self._by_response: Owners = {}
         self._by_item: Owners = {}
         self._names: dict[PendingTurn, list[tuple[Owners, str]]] = {}
@@ -70,8 +93,29 @@ class Attributor:
         self._stray_items: set[str] = set()
         self._unanswered: list[PendingRequest] = []
         self._doubted: list[PendingRequest] = []  # requests of `_unanswered` that the service may have refused
+        self._done: set[str] = set()  # ids of responses
         self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
-        self.unattributed_commits = 0
+        self._returns_names = False
+        """True if a response of this session has named its request."""
+        self._forgotten = 0
+        """The number of requests that were dropped although a response to them may still arrive."""
+        self._early: Counter[PendingTurn | None] = Counter()
+        """The number of each turn's responses that began before the service announced the commit that they answer."""
+        self._has_guessed = self._has_commits = False
+        """True if a turn has a response that does not name its request; True if the service has announced a commit."""
+        self._unrequested = self.unattributed_commits = 0
+
+    @property
+    def unrequested_responses(self) -> int | None:
+        """The number of responses that nothing requested; None if the service does not report what requested them."""
+        if not self._reports_responses or (self.service_responds and not self._has_commits):
+            return None
+        return self._unrequested
+
+    @property
+    def answers_uncertain(self) -> bool:
+        """True if the answer of a turn may be a response that nothing requested."""
+        return self._has_guessed and bool(self.unrequested_responses)
 
     def expect(self, request: PendingRequest) -> None:
         """Add a sent request. Drop doubted requests: a response to them would have arrived by now."""
@@ -88,8 +132,15 @@ class Attributor:
         """
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
+    def awaits_response(self, turn: PendingTurn) -> bool:
+        """Return whether the client has requested a response in this turn that has not begun."""
+        return any(request.turn is turn and not request.by_vad for request in self._unanswered)
+
     def knows(self, response_id: str) -> bool:
         return response_id in self._by_response
+
+    def is_done(self, response_id: str) -> bool:
+        return response_id in self._done
 
     def owner_of(self, response_id: str) -> PendingTurn | None:
         """Return the turn that owns a response; None if the response is unknown, or if no turn owns it."""
@@ -115,37 +166,61 @@ class Attributor:
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Store and return the owner of a new response.
 
-        If requests are pending, the response answers one of them (`_take_request`). Otherwise it may be a filler of the
+        If the response answers a pending request, `_take_request` returns it. Otherwise it may be a filler of the
         current turn, or a response that the VAD started before the service announced the commit.
         """
         attribution = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
-        if self._unanswered:
-            turn, requests = self._take_request(event.request)
-            attribution = Attribution(turn, "answers", requests)
+        answered = self._take_request(event)
+        if answered is not None:
+            attribution = Attribution(answered.turn, "answers", answered.number)
+            self._has_guessed |= answered.turn is not None and not event.request
         elif current is not None and current.state is State.CALLING and current.turn_source is not SOUND:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
             attribution = Attribution(current, "fills")
+            if not current.may_have_filler:
+                self._count_unrequested()
+                self._has_guessed = True
         elif current is not None and self.service_responds and current.is_speech_end_detected:
             attribution = Attribution(current, "answers", 1)  # the service announces its commit later, or never
+            self._has_guessed = True
+            self._early[current] += 1
+        else:
+            self._early[None] += self.service_responds
+            self._count_unrequested()
         self._own(self._by_response, event.response_id, attribution.turn)
         return attribution
 
-    def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Remove the request that a response answers, and return (turn of the request, number of answered requests).
+    def _count_unrequested(self) -> None:
+        if self._forgotten:
+            self._forgotten -= 1
+        else:
+            self._unrequested += 1
 
-        `event_id` is the request that the response names. If no pending request has this id, remove the oldest in-band
-        request. If there is no in-band request, remove the oldest request.
+    def _take_request(self, event: ServerEvent) -> AnsweredRequest | None:
+        """Remove and return the request that a response answers; None if it answers no pending request.
+
+        `event` is the first event of the response. If the response names no request, remove the oldest in-band request.
+        If there is no in-band request, remove the oldest request.
         """
-        named = (index for index, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
-        in_band = (index for index, request in enumerate(self._unanswered) if not request.out_of_band)
-        index = next(chain(named, in_band), 0)
-        request, end = self._unanswered[index], index + 1
+        self._returns_names |= event.request != ""
+        may_name = event.kind is EventKind.RESPONSE_CREATED or event.kind is EventKind.RESPONSE_DONE
+        candidates = list(enumerate(self._unanswered))
+        if event.request:
+            candidates = [entry for entry in candidates if entry[1].event_id == event.request]
+        elif self._returns_names and may_name:
+            candidates = [entry for entry in candidates if not entry[1].is_named]
+        in_band = (entry for entry in candidates if not entry[1].out_of_band)
+        taken = next(chain(in_band, candidates), None)
+        if taken is None:
+            return None
+        index, request = taken
+        end = index + 1
         # If a VAD committed one turn's speech in several parts, one response answers all consecutive parts.
         while request.by_vad and self._unanswered[end : end + 1] == [request]:
             end += 1
         del self._unanswered[index:end]
-        return request.turn, end - index
+        return AnsweredRequest(request.turn, end - index)
 
     def _own(self, owners: Owners, name: str, turn: PendingTurn | None) -> None:
         owners[name] = Attribution(turn)
@@ -197,16 +272,21 @@ class Attributor:
         elif event.kind is EventKind.RESPONSE_DONE:
             self._under_way.discard(event.response_id)
             if event.response_id:
+                self._done.add(event.response_id)
                 return False
             # a server that omits ids
             return self._drop(request for request in self._unanswered if request.turn is turn) is not None
         elif event.kind is EventKind.SPEECH_STARTED and self._announces_commits:
             self._under_way.add(event.item_id)
         elif event.kind is EventKind.COMMITTED:
+            self._has_commits = True
             self._under_way.discard(event.item_id)
             self.unattributed_commits += event.item_id in self._stray_items
             # the response may have come first
             answered = turn is not None and turn.input_speech.answered >= turn.input_speech.commits
+            if self._early[turn]:
+                self._early[turn] -= 1
+                self._unrequested -= turn is None
             if self.service_responds and not answered:
                 self.expect(PendingRequest(turn, by_vad=True))
         return False
@@ -243,10 +323,14 @@ class Attributor:
         """Forget the service's pending work, so that no wait for it continues. It belongs to ended turns."""
         self._under_way.clear()
         if self.service_responds:
+            self._forgotten += len(self._unanswered)
             self._unanswered.clear()
 
     def forget(self, turn: PendingTurn) -> None:
         """Forget a delivered turn. Its later events have no owner."""
+        if turn.input_speech.commits:  # otherwise the service announces no commits
+            self._unrequested += self._early[turn]
+        del self._early[turn]
         for owners, name in self._names.pop(turn, ()):
             # The id is not removed, because an unknown id is attributed to the open turn.
             owners[name] = UNATTRIBUTED

@@ -311,8 +311,14 @@ class SessionObservation(Instants):
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
     """The number of commits of no turn: after noise between turns, or after the service's idle timeout."""
+    unrequested_responses: int | None = None
+    """The number of responses that nothing requested; None if the service does not report what requested them."""
+    answers_uncertain: bool = False
+    """True if the answer of a turn may be a response that nothing requested."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
+    audio_after_end_ns: int = 0
+    """The duration of audio of responses that arrived after the service had ended them."""
     billed_ns: int | None = None
     """The billable duration that the service reported at the session's end; None if it reported none."""
     paused_ns: int | None = None

@@ -225,6 +225,11 @@ class PendingTurns:
                 turn.check.failed = True
 
 
+MIN_IDLE_NS = 10 * NS_PER_S
+"""The minimum time without a message before the end of a connection that the detail of the end states.
+
+Devices on the way end idle connections after 20 s or more.
+"""
 UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
 """The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
 
@@ -281,15 +286,28 @@ class SessionEndings:
             self.fail(f"{failure.type}:{cause}", at_ns, failure.message)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self.fail(f"failed:{cause}", at_ns, failure.detail)
-        elif effect is ErrorScope.UNANSWERED and not failure.event_id and self._owners.service_responds:
-            if (unanswered := self._owners.drop_answer()) is not None:
-                unanswered.input_speech.answered += 1
-            self._count(failure)
+        elif effect is ErrorScope.UNANSWERED and not failure.event_id:
+            self._apply_refusal(failure, at_ns)
         elif failure.event_id.endswith(STOPS_REPLY):
             self._count(failure)
             self._turns.note_uncancelled(failure)
         else:
             self._apply_turn_error(failure, at_ns)
+
+    def _apply_refusal(self, failure: ServiceFailure, at_ns: int) -> None:
+        """Apply the refusal of a response that names no message: another response is in progress.
+
+        The service has refused the answer to the last commit of its VAD. If it owes none, it has refused the request of
+        the current turn.
+        """
+        turn, owners = self._turns.current, self._owners
+        if owners.service_responds and (unanswered := owners.drop_answer()) is not None:
+            unanswered.input_speech.answered += 1
+        elif turn is not None and owners.awaits_response(turn):
+            owners.doubt(turn)
+            turn.end(_outcome(failure, "failed"), at_ns, failure.detail)
+            return
+        self._count(failure)
 
     def _apply_turn_error(self, failure: ServiceFailure, at_ns: int) -> None:
         """End the turn of an error. Drop the request or commit that the error answers, or doubt the request.
@@ -316,8 +334,11 @@ class SessionEndings:
         self._facts.service_errors += 1
         self.last_error = failure
 
-    def close(self, closed: inputs.ConnectionClosed) -> None:
-        """Apply the end of the connection. If the session has already ended, its outcome does not change."""
+    def close(self, closed: inputs.ConnectionClosed, last_message_ns: int) -> None:
+        """Apply the end of the connection. If the session has already ended, its outcome does not change.
+
+        The last message was sent or received at `last_message_ns`.
+        """
         code, at_ns, reason, facts = closed.code, closed.at_ns, closed.reason, self._facts
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
@@ -336,7 +357,9 @@ class SessionEndings:
         elif is_hang_up:
             self.fail(outcomes.HANG_UP, at_ns, reason)
         else:
-            self.fail(f"closed:{closed.cause or code}", at_ns, reason)
+            idle_ns = at_ns - closed.uncertainty_ns - last_message_ns
+            idle = f"{outcomes.IDLE_BEFORE} {idle_ns // NS_PER_S} s" if idle_ns >= MIN_IDLE_NS else ""
+            self.fail(f"closed:{closed.cause or code}", at_ns, "; ".join(filter(None, (reason, idle))))
 
 
 def _outcome(failure: ServiceFailure, kind: str) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
@@ -184,6 +186,8 @@ class SessionFacts(SessionObservation):
     """The last handle with which another session can continue this one; "" if the service has sent none."""
     is_expiring: bool = False
     """True if the service has announced that it will close the connection."""
+    last_sent_ns: int = 0
+    """The instant at which the last message was sent; 0 if there is none."""
     history_left: int = 0
     """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0
@@ -197,6 +201,10 @@ class SessionFacts(SessionObservation):
     unpaid: TokenUsage | None = None
     """The tokens of ended responses that no `ReportUsage` action contains yet."""
     length: ConversationLength = field(default_factory=ConversationLength)
+    has_backend: bool = False
+    """True if the tokens are those of a backend, which reads and writes text."""
+    has_spoken: bool = False
+    """True if a response of a turn had audio."""
 
     def __post_init__(self, start: SessionStart) -> None:
         self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
@@ -294,6 +302,7 @@ class SessionFacts(SessionObservation):
 
         The turn is open, or its tokens follow its end.
         """
+        usage = self._without_certain_text(usage, turn)
         if response_id:
             self.billed.add(response_id)
         self.unpaid = usage if self.unpaid is None else self.unpaid + usage
@@ -308,6 +317,23 @@ class SessionFacts(SessionObservation):
         of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
         if of_conversation and self.length.answered(usage, instructed=turn.plan.instructed):
             turn.after_truncation = True
+
+    def _without_certain_text(self, usage: TokenUsage, turn: PendingTurn | None) -> TokenUsage:
+        """Return a usage in which only those tokens are without a kind that may be audio.
+
+        Tokens of a backend are text. The input may have audio if the caller or the service has spoken before.
+        """
+        may_read, may_speak = self.audio_bytes_sent > 0 or self.has_spoken, self.has_spoken
+        if turn is not None:
+            may_speak = turn.audio_bytes_received > 0
+            self.has_spoken |= may_speak
+        if not (usage.kindless_in or usage.kindless_out):
+            return usage
+        return msgspec.structs.replace(
+            usage,
+            kindless_in=usage.kindless_in if may_read and not self.has_backend else 0,
+            kindless_out=usage.kindless_out if may_speak and not self.has_backend else 0,
+        )
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
         """Count a turn: the session's `first` one, or one with a `greeting`, in which the service spoke first."""
@@ -347,11 +373,14 @@ class SessionFacts(SessionObservation):
         # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 
-    def observation(self, unattributed_commits: int, events: PlannedEvents) -> SessionObservation:
+    def observation(self, owners: Attributor, events: PlannedEvents) -> SessionObservation:
         """Return the session's observation. It is complete once the session has ended."""
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
+        observed |= {name: getattr(owners, name) for name in OF_OWNERS}
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)
-        return SessionObservation(**observed | {"unattributed_commits": unattributed_commits})
+        return SessionObservation(**observed)
 
 
+OF_OWNERS = ("unattributed_commits", "unrequested_responses", "answers_uncertain")
+"""The fields of a session's observation that its `Attributor` knows."""
 OBSERVED = tuple(observed.name for observed in fields(SessionObservation))

@@ -86,12 +86,13 @@ class Timeline:
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
         self.limits, self._dialect = start.timeouts, dialect
-        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE)
+        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.delegates)
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
         self.owners = Attributor(
             service_responds=start.service_responds,
             announces_commits=dialect.turn_source is not TurnSource.REPLIES,
+            reports_responses=dialect.turn_source is TurnSource.EVENTS,
         )
         self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector: ReplyDetector | None = None
@@ -143,6 +144,7 @@ class Timeline:
         facts, turns = self.facts, self.turns
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
+        facts.last_sent_ns = sent.at_ns
         message_kind = self._dialect.message_kinds.get(sent.name)
         if message_kind is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
@@ -180,17 +182,20 @@ class Timeline:
         if "speech_end" in instants:
             self._unanswered.restart()
         if is_request and self._detector is None:  # otherwise no response names the request that it answers
-            self.owners.expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
+            plan = turn.plan
+            request = PendingRequest(turn, False, turn.request_event_id, plan.out_of_band, plan.names_requests)
+            self.owners.expect(request)
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
-    def sent_chunks(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
-        """Count chunks of audio that contain no instant, of which `late` were late.
+    def sent_chunks(self, wire_bytes: int, audio_bytes: int, last_ns: int, *, late: int) -> None:
+        """Count chunks of audio that contain no instant, of which `late` were late. The last was sent at `last_ns`.
 
         The result is the same as if `apply` applied the `Sent` of each.
         """
         self.facts.wire_bytes_sent += wire_bytes
         self.facts.audio_bytes_sent += audio_bytes
+        self.facts.last_sent_ns = last_ns
         if (turn := self.turns.current) is not None:
             turn.count_bytes(wire_bytes, audio_bytes, late=late)
 
@@ -379,6 +384,8 @@ class Timeline:
             self._endings.fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
         elif event.other_dialect:
             self._endings.fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+        elif kind is EventKind.AUDIO_DELTA and (turn is None or turn.state is State.OVER):
+            self._hear_outside(turn, event, arrival)
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT):
@@ -387,8 +394,18 @@ class Timeline:
             turn.on_truncation_event(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
-        elif kind is EventKind.AUDIO_DELTA:
+
+    def _hear_outside(self, turn: PendingTurn | None, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply audio that belongs to no open turn. Count it if the service had already ended its response.
+
+        A player plays such audio. In a track, audio arrives after the events about it.
+        """
+        if turn is not None:
             hear_late(turn, event, arrival)
+        is_in_events = self._detector is None and not self._dialect.has_track
+        if is_in_events and event.payload_bytes > 0 and self.owners.is_done(event.response_id):
+            self.facts.audio_after_end_ns += self._format.duration_ns(event.payload_bytes)
+            self.facts.audio_bytes_received += event.payload_bytes
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""
@@ -496,7 +513,7 @@ class Timeline:
     def _close(self, closed: inputs.ConnectionClosed) -> None:
         # a limit that certainly expired before the close is the earlier cause
         self._expire(closed.at_ns - 1, closed.at_ns - closed.uncertainty_ns)
-        self._endings.close(closed)
+        self._endings.close(closed, max(self.arrived_ns, self.facts.last_sent_ns))
 
     # State of the session.
 
@@ -515,7 +532,7 @@ class Timeline:
 
     def session(self) -> SessionObservation:
         """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
-        return self.facts.observation(self.owners.unattributed_commits, self.turns.events)
+        return self.facts.observation(self.owners, self.turns.events)
 
     # Delivery of turns.
 

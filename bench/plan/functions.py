@@ -66,13 +66,14 @@ def error_text(
 ) -> tuple[str, dict[str, Any] | None]:
     """Return (problem of a call; "" if it is valid, arguments; None if it cannot be executed).
 
+    A call has no arguments if they are blank or null, as some models write them for a function without parameters.
     `expected` are the calls that the turn expects; None if any call is accepted.
     """
     try:
-        value = read_json(call.arguments or "{}", numbers=False)
+        value = read_json(call.arguments.strip() or "null", numbers=False)
     except JsonError:
-        value = None
-    arguments = value if isinstance(value, dict) else None
+        value = []
+    arguments = {} if value is None else value if isinstance(value, dict) else None
     function = functions.get(call.name)
     if function is None:
         return f"the service called {call.name or 'a function without a name'}, which the script does not declare", None

@@ -49,15 +49,15 @@ class TurnPlan:
 
     `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the service detects the
     end of the caller's speech. `service_responds` is True if the service then also starts the response.
-    `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
-    has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
-    played, and `pause_ns` the length of each pause between its parts; None without parts. `out_of_band` is True if
-    the response is not a part of the conversation. `functions` is True if the session declares functions.
-    `mcp_servers` maps each MCP server that the session declares to whether the client approves its calls; None if the
-    session declares none. `expected_calls` is the number of calls that the script expects of each function; None if
-    the script does not specify calls. `reference` has the expected words of the turn. `instructed` is True if the
-    request for the response has its own instructions. `fillers` is True if the session requests fillers during
-    delays.
+    `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it has
+    processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is played,
+    and `pause_ns` the length of each pause between its parts; None without parts. `out_of_band` is True if the response
+    is not a part of the conversation. `names_requests` is the attribute of the dialect. `functions` is True if the
+    session declares functions. `mcp_servers` maps each MCP server that the session declares to whether the client
+    approves its calls; None if the session declares none. `expected_calls` is the number of calls that the script
+    expects of each function; None if the script does not specify calls. `reference` has the expected words of the turn.
+    `instructed` is True if the request for the response has its own instructions. `fillers` is True if the session
+    requests fillers during delays.
     `has_turn_events` is False if only the audible part of the turn is known (`turn_source`). `reports_speech` is False
     if the service need not report the caller's speech. `usage_follows` is the attribute of the dialect.
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
@@ -81,6 +81,7 @@ class TurnPlan:
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
     out_of_band: bool = False
+    names_requests: bool = False
     only_transcribed: bool = False
     functions: bool = False
     mcp_servers: Mapping[str, bool] | None = None

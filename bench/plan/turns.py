@@ -288,6 +288,7 @@ class ScriptTurn(Step):
             jitter_buffer_ns=encoder.jitter_buffer_ns,
             answer_min_ns=encoder.answer_min_ns if dialect.turn_source is SOUND else 0,
             out_of_band=self.response.out_of_band,
+            names_requests=dialect.names_requests,
             only_transcribed=output == ONLY_TRANSCRIPT,
             functions=bool(encoder.session.tools),
             mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers} or None,

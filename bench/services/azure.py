@@ -44,8 +44,11 @@ RETIREMENTS = retirements(
     ("gpt-realtime-2.1", "2027-06-25", AZURE_SCHEDULE),
     ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
 )
-MODEL_VERSION = "2024-12-17"
-"""The version of gpt-4o-realtime-preview. A page of Azure's once showed it as an api-version."""
+NO_API_VERSIONS = dict.fromkeys(
+    ("2024-10-01", "2024-12-17", "2025-06-03", "2025-08-28", "2025-10-06", "2025-12-15"),
+    "a model version, not an api-version",
+) | dict.fromkeys(("v1", "preview", "latest"), "no api-version of a realtime service")
+"""What some people take for api-versions: versions of models, and api-versions of Azure's other services."""
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 

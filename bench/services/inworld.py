@@ -13,6 +13,7 @@ class Inworld(Ga):
     """Like GA, but audio always has text (pipecat 1.14.0, `services/inworld/realtime`; Mastra's adapter)."""
 
     name = "inworld"
+    names_requests = False  # undocumented
     transcribers = ()
     missing_features = UNKNOWN
 

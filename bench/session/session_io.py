@@ -424,8 +424,9 @@ class SessionIO:
     def _apply_chunks(self, chunks: Sequence[SentChunk]) -> None:
         if not chunks:
             return
-        _, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
-        self._timeline.sent_chunks(sum(wire), sum(audio), late=sum(map(_is_late, lags_ns, durations_ns)))
+        sent_ns, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
+        late = sum(map(_is_late, lags_ns, durations_ns))
+        self._timeline.sent_chunks(sum(wire), sum(audio), sent_ns[-1], late=late)
         self._listener.sent(sum(wire), sum(audio), lags_ns)
 
     def _apply_sound(self, deltas: Sequence[MatchedDelta]) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
-from bench.services.azure import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
+from bench.services.azure import AZURE, GA_ROUTE, NO_API_VERSIONS, PREVIEW_ROUTE
 from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
 from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
@@ -202,9 +202,9 @@ def _azure_notices(
 
 
 def _version_notices(version: str, path: str, known: Sequence[str], key: str, source: str) -> tuple[str, ...]:
-    if version == MODEL_VERSION:
-        problem = f"is {MODEL_VERSION}, which is a model version, not an api-version: use {' or '.join(known)}"
-        raise SettingError(key, f"{source} {problem}")
+    if what := NO_API_VERSIONS.get(version):
+        remedy = f"use {' or '.join(known)}; for GA, which has none, remove it"
+        raise SettingError(key, f"{source} is {version}, which is {what}: {remedy}")
     return (
         () if version in known else (f"{source} is {version}; the known versions of {path} are {' and '.join(known)}",)
     )

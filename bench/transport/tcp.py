@@ -83,6 +83,10 @@ class ByteStream(Protocol):
         """An instant: all bytes that arrived by then were read."""
 
     @property
+    def active_ns(self) -> int:
+        """The instant of the last byte in either direction. Bytes that were sent count when this is read next."""
+
+    @property
     def failure(self) -> int:
         """The number of the error that broke the connection; 0 if it is open, or if the peer has closed it."""
 
@@ -167,6 +171,8 @@ class TcpStream:
         self._held_bytes = 0
         self._waiter: Any = None
         self._timer: Any = None
+        self._written, self._sent_ns = 0, connect_start_ns
+        """The number of written bytes when `active_ns` was read, and the instant at which it was found to be larger."""
         self._send_failure = 0
         """The error number of the first failed send. It is stored because the kernel reports each error only once."""
         self._polls = 0
@@ -323,6 +329,12 @@ class TcpStream:
             return self._held[0].empty_ns  # its first bytes may have arrived directly after that
         # more bytes may arrive with the same timestamp as the last ones
         return max(self._reader.drained_ns, self._reader.stamped_ns - 1)
+
+    @property
+    def active_ns(self) -> int:
+        if self._transmit.written != self._written:  # no clock is read for each chunk that is sent
+            self._written, self._sent_ns = self._transmit.written, monotonic_ns()
+        return max(self._sent_ns, self._reader.stamped_ns)
 
     @property
     def failure(self) -> int:

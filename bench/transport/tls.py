@@ -149,6 +149,10 @@ class TlsStream:
         return self._tcp.watermark_ns
 
     @property
+    def active_ns(self) -> int:
+        return self._tcp.active_ns
+
+    @property
     def failure(self) -> int:
         return self._tcp.failure
 

@@ -69,7 +69,8 @@ class TxTimestamps:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._written = 0
+        self.written = 0
+        """The number of bytes that the kernel has accepted."""
         self._requested: dict[int, int] = {}  # position of the last byte → ticket
         self._reported: list[Transmitted] = []
         self._left = self._last_ns = 0
@@ -83,7 +84,7 @@ class TxTimestamps:
     @property
     def ticket(self) -> int:
         """The ticket of the last send; 0 if the platform does not support transmit timestamps."""
-        return self._written if self.enabled else 0
+        return self.written if self.enabled else 0
 
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
         """Send data, as `socket.send` does. Return the number of bytes that the kernel accepted.
@@ -95,14 +96,14 @@ class TxTimestamps:
             self.note_written(count)
             return count
         count = self._sock.sendmsg([data], _ASK)
-        self._written += count
+        self.written += count
         # The kernel identifies the last byte that it accepted. It may accept only a part of `data`.
-        self._requested[(self._written - 1) % PLACES] = self._written
+        self._requested[(self.written - 1) % PLACES] = self.written
         return count
 
     def note_written(self, count: int) -> None:
         """Count bytes that were written to the socket without a timestamp."""
-        self._written += count
+        self.written += count
 
     def pop(self) -> list[Transmitted]:
         """Return the timestamps that arrived since the last `pop`."""

@@ -72,6 +72,11 @@ CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket
 """The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
 TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")
 """The pattern of the names that errors quote."""
+PING_AFTER_NS = 20_000_000_000
+"""The silence of a connection after which the client sends a ping: devices on the way end idle connections.
+
+The clients of the services use the same interval (`ping_interval` of websockets).
+"""
 HANDFUL = 64
 """The maximum number of messages that are passed on at once. After them, the listener can act."""
 OPEN = State.OPEN
@@ -137,7 +142,7 @@ class WebSocket:
         self._came: list[ReceivedMessage] = []
         self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
         self._parser = ProtocolParser(protocol, stream.yield_to_loop)
-        self._timestamp_ns = self._response_uncertainty_ns = 0
+        self._timestamp_ns = self._response_uncertainty_ns = self._pinged_ns = 0
         self._broken = False
         self._goodbye_until_ns = NEVER_NS
         """The instant until which data may be written while the connection is closing."""
@@ -260,16 +265,36 @@ class WebSocket:
         pass_on, polled = partial(self._pass_on, on_message), reply is not None and reply.streaming
         try:
             while not self._came and self._end is None:
-                self._stream.receive_until(until_ns, pass_on, sender, polled=polled)
-                if self._unread is None:
+                awake_ns = min(until_ns, self._ping_ns)
+                must_act = self._stream.receive_until(awake_ns, pass_on, sender, polled=polled)
+                if self._unread is not None:
+                    read, self._unread = self._unread, None
+                    self._parse(read)
+                elif must_act or awake_ns == until_ns:
                     break
-                read, self._unread = self._unread, None
-                self._parse(read)
+                elif self._ping_ns <= self.now_ns():
+                    self._ping()
         finally:
             self._reader.end()
         messages, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
         for message in messages:
             on_message(message)
+
+    @property
+    def _ping_ns(self) -> int:
+        """The instant at which a ping is due if no byte passes before."""
+        return max(self._stream.active_ns, self._pinged_ns) + PING_AFTER_NS
+
+    def _ping(self) -> None:
+        """Send a ping. The peer answers with a pong, which is no message."""
+        self._pinged_ns = self.now_ns()
+        if self._protocol.state is not OPEN:
+            return
+        self._protocol.send_ping(b"")
+        try:
+            self._flush()
+        except OSError as error:
+            self._on_connection_lost(error)
 
     def add_template(
         self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False

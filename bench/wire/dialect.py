@@ -256,6 +256,8 @@ class Dialect:
     """True if a turn may have settings of its own for its responses."""
     only_detection: DetectorName | None = None
     """The only turn detection of the service, if it always detects turns; None if the client may commit them."""
+    names_requests = False
+    """True if requests carry their event id as metadata, which the service may return with the response."""
     has_requests = True
     """False if each input requests its response, and the client cannot request one otherwise."""
     continues_calls = False

@@ -119,7 +119,11 @@ TOKEN_KINDS = ("text", "audio", "image")
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of responses. Input tokens include the cached ones, and those written into the cache."""
+    """The tokens of responses. Input tokens include the cached ones, and those written into the cache.
+
+    Tokens whose kind the service did not report count as text. `kindless_in` and `kindless_out` are the number of these
+    tokens that may be audio.
+    """
 
     text_in: int = 0
     audio_in: int = 0
@@ -131,6 +135,8 @@ class TokenUsage(msgspec.Struct, frozen=True):
     image_in: int = 0
     cached_image_in: int = 0
     cache_write_in: int = 0
+    kindless_in: int = 0
+    kindless_out: int = 0
     unread: int = 0
     """The number of responses with an unreadable usage. If it is not 0, the total is unknown."""
 
@@ -138,6 +144,23 @@ class TokenUsage(msgspec.Struct, frozen=True):
     def input(self) -> int:
         """The number of input tokens, including cached tokens."""
         return self.text_in + self.audio_in + self.image_in
+
+    @property
+    def as_audio(self) -> TokenUsage:
+        """The same tokens if those without a kind are audio."""
+        if not (self.kindless_in or self.kindless_out):
+            return self
+        text_in = self.text_in - self.kindless_in
+        cached_text_in = min(self.cached_text_in, text_in)
+        return msgspec.structs.replace(
+            self,
+            text_in=text_in,
+            audio_in=self.audio_in + self.kindless_in,
+            cached_text_in=cached_text_in,
+            cached_audio_in=self.cached_audio_in + self.cached_text_in - cached_text_in,
+            text_out=self.text_out - self.kindless_out,
+            audio_out=self.audio_out + self.kindless_out,
+        )
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         return TokenUsage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))

@@ -69,7 +69,7 @@ REPORTED = (
     *(name for rate in OF_COLUMNS for name in (rate.column, rate.words_column, rate.characters_column) if name),
     *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
-    *("input_cache_write_tokens", "delegations"),
+    *("input_cache_write_tokens", "input_kindless_tokens", "output_kindless_tokens", "delegations"),
 )
 """The columns of turns that a report needs, in addition to the columns from which metrics are computed."""
 UNREPORTED = {

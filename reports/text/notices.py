@@ -16,7 +16,7 @@ from bench.files.sanitize import top_counts
 from bench.record.document import ORDINARY_ENDS
 from bench.services.registry import retirement_of
 from reports.analysis.summary.outcomes import Outcomes
-from reports.analysis.summary.run_validity import DataNotes, PlannedEvents
+from reports.analysis.summary.run_validity import DataNotes, PlannedEvents, UnrequestedResponses
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import FAIR
 from reports.data.runs import RunFrames, hosts_of
@@ -124,6 +124,29 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+    if known.sessions_with_audio_after_end:
+        in_sessions = plural(known.sessions_with_audio_after_end, "session")
+        yield (
+            f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done of its response (in "
+            f"{in_sessions}). No turn has it, although a player plays it."
+        )
+    several = len(run.metadata.get("targets") or []) > 1
+    for unrequested in known.unrequested:
+        yield from _unrequested(unrequested, f"{unrequested.target}: " if several else "")
+
+
+def _unrequested(responses: UnrequestedResponses, whose: str) -> Iterable[str]:
+    """Yield the notices on a target's responses that nothing requested. `whose` is the beginning of each."""
+    if responses.uncertain:
+        sessions = f"{responses.uncertain:,} of {plural(responses.sessions, 'session')}"
+        yield (
+            f"{whose}More responses than requests arrived in {sessions} ({responses.surplus:,} more), and not every "
+            "response named its request: the latencies of these sessions are uncertain, because the answer of a turn "
+            "may be a response that nothing requested."
+        )
+    if responses.known:
+        arrived = f"{plural(responses.known, 'response')} arrived that nothing requested"
+        yield f"{whose}{arrived}. No turn counts them as its answer."
 
 
 def unread_notice(document: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import capitalize, count, format_ms_list, join_words, percent, plural, usd
+from reports.formatting import AT_LEAST, capitalize, count, format_ms_list, join_words, percent, plural, usd
 from reports.statistics.verdicts import turns_to_decide
 from reports.text import cells, remarks
 from reports.text.invalid import endings_text
@@ -150,7 +150,8 @@ def run_essentials(summary: Summary, checked: str = "") -> str:
     """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
     `checked` is the badge of its check, and its result in words.
     """
-    spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
+    least = AT_LEAST if summary.cost.is_lower_bound else ""
+    spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [f"{least}{usd(summary.cost.usd)}"]
     if summary.validity.status == "invalid":
         texts = [cells.cause(summary)]
     else:

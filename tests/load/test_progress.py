@@ -360,6 +360,9 @@ SPENT: dict[str, tuple[dict[str, Prices], dict[str, PricingTerms], str | None, l
     "a turn costs by the model that answered":
         (TABLE, {"sweden": PricingTerms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
     "a target with prices needs no model": ({}, {"sweden": PricingTerms(own=FLAT)}, None, [USED], 2200 / 1e6),
+    "tokens without a kind cost as much as audio":
+        (TABLE, {}, "gpt-realtime", [TokenUsage(text_in=20, text_out=40, kindless_in=20, kindless_out=40)],
+         (20 * 32 + 40 * 64) / 1e6),
     "prices per minute need no token counts": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
 }  # fmt: skip
 

@@ -81,6 +81,11 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
                "incomplete:content_filter", False),
     "error for the request": (AUDIO, [error("conversation_already_has_active_response", "turn-1-response")],
                               "failed:conversation_already_has_active_response", False),
+    "a refusal without an id": (AUDIO, [error("conversation_already_has_active_response")],
+                                "failed:conversation_already_has_active_response", False),
+    "a refusal without an id and a code": (
+        AUDIO, [error(None, words="Conversation already has an active response in progress: resp_9.")],
+        "failed:conversation_already_has_active_response", False),
     "error for an input": (AUDIO, [error("input_audio_buffer_commit_empty", "turn-1-commit")],
                            "failed:input_audio_buffer_commit_empty", False),
     "error without a code": (AUDIO, [error(None, "turn-1-item")], "failed:invalid_request_error", False),
@@ -112,6 +117,30 @@ def test_the_outcome_of_a_turn_follows_from_its_events(
     if ends_session:
         session = talk.timeline.session()
         assert (session.outcome, session.turns_not_started, session.turns_ended) == (outcome, 1, 1)
+
+
+@pytest.mark.parametrize("words", ["Conversation already has an active response.", "No active response found."])
+def test_a_refusal_of_another_request_does_not_end_a_turn_that_is_answered(words: str) -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(50, created("r1"), error(None, words=words))
+    talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
+
+    assert (talk.only().outcome, talk.timeline.session().service_errors) == ("ok", 1)
+
+
+def test_a_response_that_begins_after_its_refusal_does_not_answer_the_next_turn() -> None:
+    talk = Talk()
+    talk.ask(0)
+    talk.hear(50, error("conversation_already_has_active_response"))
+    talk.take(60)
+    talk.ask(500, 2)
+    talk.hear(600, error("conversation_already_has_active_response"))
+    talk.hear(700, *reply(GA, "r1"))
+    talk.take(800)
+
+    assert [turn.outcome for turn in talk.taken] == ["failed:conversation_already_has_active_response"] * 2
+    assert talk.timeline.session().unrequested_responses == 0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ FUNCTIONS = {"find": FIND, "count": COUNT}
     ("name", "arguments", "problem"),
     [
         ("count", "", ""),
+        ("count", " ", ""),
+        ("count", "\n\t", ""),
+        ("count", "null", ""),
+        ("count", " null\n", ""),
+        ("count", "None", "the arguments of count are not a JSON object"),
+        ("count", '"{}"', "the arguments of count are not a JSON object"),
+        ("find", "null", "the call of find has no order"),
         ("", "{}", "the service called a function without a name, which the script does not declare"),
         ("find", "[1]", "the arguments of find are not a JSON object"),
         ("find", "{", "the arguments of find are not a JSON object"),

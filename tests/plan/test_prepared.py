@@ -44,7 +44,7 @@ from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind
 from bench.wire.settings import ResponseSettings, SessionSettings, TurnDetection
 from tests.examples import few, thorough
-from tests.helpers import FAMILIES, IN_GA, REALTIME, png
+from tests.helpers import FAMILIES, IN_GA, REALTIME, png, request_name
 
 PLAIN = ResponseSettings()
 VAD = TurnDetection()
@@ -105,7 +105,7 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
     assert decoded(item.data)["item"]["content"] == [{"type": "input_text", "text": "Hello"}]
     assert turn.request is not None
     assert (turn.request.name, turn.request.duration_ns) == ("response.create", None)
-    assert decoded(turn.request.data)["response"] == {"max_output_tokens": 9}
+    assert decoded(turn.request.data)["response"] == {"max_output_tokens": 9} | request_name(GA, "turn-1-response")
 
 
 def test_a_turn_without_input_is_only_a_request() -> None:
@@ -113,7 +113,7 @@ def test_a_turn_without_input_is_only_a_request() -> None:
 
     assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
     assert turn.request is not None
-    assert decoded(turn.request.data)["response"] == {"instructions": "Help."}
+    assert decoded(turn.request.data)["response"] == {"instructions": "Help."} | request_name(GA, "turn-1-response")
 
 
 def test_a_paced_wav_is_sent_in_chunks_and_then_committed() -> None:
@@ -283,7 +283,7 @@ def test_session_settings_are_written_in_the_dialect(dialect: Dialect) -> None:
     assert voice == "alloy"
     assert decoded(request.data)["response"] == {
         "output_modalities" if FAMILIES[dialect] is IN_GA else "modalities": ["text"]
-    }
+    } | request_name(dialect, "turn-1-response")
     assert (script.name, script.dialect, script.limits.response, script.jitter_buffer_ns) == (
         "talk",
         dialect,

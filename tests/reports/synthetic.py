@@ -75,6 +75,12 @@ class Plan:
     Turns without a VAD are not changed.
     """
     unattributed_commits: int = 0
+    unrequested: int = 0
+    """The number of sessions, from the start of the run, with two responses that nothing requested."""
+    cut_short: int = 0
+    """The number of sessions, from the start of the run, with 400 ms of audio after a response.done."""
+    uncertain: int = 0
+    """The number of these sessions, from the start of the run, whose answers are uncertain."""
     tls: bool = True
     seed: int = 7
     simulated: bool = True
@@ -341,6 +347,9 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "response_headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
         "renewed": np.zeros(n, bool),
         "unattributed_commits": np.where(np.arange(n) == 0, plan.unattributed_commits, 0),
+        "unrequested_responses": np.where(np.arange(n) < plan.unrequested, 2, 0),
+        "answers_uncertain": np.arange(n) < plan.uncertain,
+        "audio_after_end_ns": np.where(np.arange(n) < plan.cut_short, 400 * MS, 0),
         "events": np.full(n, 400),
         "audio_bytes_sent": np.where(refused | plan.text, 0, 62_400 * plan.turns),
         "audio_bytes_received": np.where(refused | plan.text, 0, 170_000 * plan.turns),

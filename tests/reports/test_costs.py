@@ -114,6 +114,21 @@ def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Pric
     return Priced(folder)
 
 
+def test_tokens_without_a_kind_make_the_cost_a_lower_bound(tmp_path: Path) -> None:
+    before = build(tmp_path).cost
+    kindless = {"output_kindless_tokens": 12, "input_kindless_tokens": 0}
+    edit(tmp_path, "turns", lambda index, row: row | (kindless if index < 40 else {}))
+    summary = Priced(tmp_path)
+    targets = {row["target"] for row in pq.read_table(tmp_path / "turns.parquet").slice(0, 40).to_pylist()}
+
+    assert summary.cost.usd == pytest.approx(before.usd)
+    assert summary.cost.turns_without_kinds == 40
+    assert {one.target for one in summary.cost.targets if one.is_lower_bound} == targets
+    assert "at least" in said(summary)
+    assert "tokens of 40 turns without a kind count as text" in said(summary)
+    assert "so the amount is a lower bound" in said(summary)
+
+
 def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Path) -> None:
     before = build(tmp_path).cost
     summary = astray(tmp_path, lambda index, _: index in (1, 2, 3))

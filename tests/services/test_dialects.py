@@ -40,7 +40,7 @@ from bench.wire.settings import (
     merged,
 )
 from tests.examples import thorough
-from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, transcribed
+from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, request_name, transcribed
 
 FULL = SessionSettings(
     output="audio",
@@ -207,13 +207,16 @@ def test_each_dialect_has_its_key_for_the_output_modality(
     response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
     session = session_of(dialect, output=output)
 
-    assert response == keys
+    assert response == keys | request_name(dialect, "e")
     assert keys.items() <= session.items()
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_response_without_settings_is_a_bare_event(dialect: Dialect) -> None:
-    assert decoded(dialect.request(ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
+def test_a_response_request_without_settings_has_at_most_its_name(dialect: Dialect) -> None:
+    request = decoded(dialect.request(ResponseSettings(), "e1"))
+
+    assert request.pop("response", {}) == request_name(dialect, "e1")
+    assert request == {"type": "response.create", "event_id": "e1"}
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -223,7 +226,7 @@ def test_a_response_request_has_its_settings(dialect: Dialect) -> None:
     assert decoded(dialect.request(settings, "e1"))["response"] == {
         "instructions": "Sing.",
         "max_output_tokens": 9,
-    }
+    } | request_name(dialect, "e1")
 
 
 def test_the_other_client_events_are_the_same_in_all_dialects() -> None:

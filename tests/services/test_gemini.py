@@ -419,13 +419,15 @@ def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None
 @pytest.mark.parametrize(
     ("fields", "usage"),
     [
-        ({"promptTokenCount": 7}, TokenUsage(text_in=7)),
+        ({"promptTokenCount": 7}, TokenUsage(text_in=7, kindless_in=7)),
+        ({"responseTokenCount": 7}, TokenUsage(text_out=7, kindless_out=7)),
         ({"candidatesTokenCount": 3, "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}]},
          TokenUsage(audio_out=3)),
-        ({"promptTokenCount": 9, "cachedContentTokenCount": 4}, TokenUsage(text_in=9, cached_in=4, cached_text_in=4)),
+        ({"promptTokenCount": 9, "cachedContentTokenCount": 4},
+         TokenUsage(text_in=9, cached_in=4, cached_text_in=4, kindless_in=9)),
         ({"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}]},
          TokenUsage(text_in=5, audio_in=4)),
-        ({"promptTokenCount": 12.0}, TokenUsage(text_in=12)),
+        ({"promptTokenCount": 12.0}, TokenUsage(text_in=12, kindless_in=12)),
         ({"promptTokenCount": -1}, UNREAD),
         ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
     ],

@@ -146,7 +146,7 @@ MISTAKEN_URL = [
     ("wss://res.openai.azure.com/openai/v1/realtime?model=", "add ?model=NAME"),
     (f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}", "&deployment=NAME"),
     (LIVE_URL.partition("&model")[0], "must name the model"),
-    ("wss://x.example/openai/realtime?deployment=d&api-version=2024-12-17", "a model version, not an api-version"),
+    ("wss://x.example/openai/realtime?deployment=d&api-version=2025-08-28", "a model version, not an api-version"),
     (f"{GA_URL}&api%2Dkey={KEY}", "--api-key-env"),
     (f"{GA_URL}&access_token={KEY}", "--api-key-env"),
     (f"wss://me:{KEY}@voice.example/talk", "contains a user or password"),
@@ -190,8 +190,12 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE | {ENDPOINT: "https://[::1"}, {}, f"{ENDPOINT} is not a URL"),
     (AZURE | {ENDPOINT: f"{BARE}:99999"}, {}, "its port is not from 1 to 65535"),
     (AZURE | {ENDPOINT: f"{BARE}:0"}, {}, f"{ENDPOINT} has port 0"),
-    (AZURE | {"OPENAI_API_VERSION": "2024-12-17"}, {},
-     "a model version, not an api-version: use 2024-10-01-preview or"),
+    *((AZURE | {"OPENAI_API_VERSION": version}, {},
+       f"OPENAI_API_VERSION is {version}, which is a model version, not an api-version: use 2024-10-01-preview or")
+      for version in ("2024-10-01", "2024-12-17", "2025-08-28", "2025-12-15")),
+    *((AZURE | {"OPENAI_API_VERSION": version}, {},
+       f"{version}, which is no api-version of a realtime service: use 2024-10-01-preview or 2025-04-01-preview; "
+       "for GA, which has none, remove it") for version in ("v1", "preview", "latest")),
     (DATED | {ENDPOINT: f"{BARE}/openai/v1"}, {}, "unset OPENAI_API_VERSION"),
     *((AZURE, {"url": url}, words) for url, words in MISTAKEN_URL),
     *((environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)

@@ -55,6 +55,7 @@ class FakeStream:
         self.broken = self.full = False
         self.rests = self.attempts = 0
         self.watermark_ns = self.failure = 0
+        self.active_ns = FAR_NS
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
         self.sieve = Sieve()

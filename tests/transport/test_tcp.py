@@ -215,6 +215,22 @@ def test_a_read_from_a_silent_peer_returns_none_at_its_deadline(linked: Linked) 
 
 
 @KINDS
+def test_the_instant_of_the_last_byte_follows_bytes_of_both_directions(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with connected(tls, certificate) as (stream, peer):
+        for write in (stream.write, stream.try_write):
+            before_ns = monotonic_ns()
+            write(b"hello")
+            sent_ns = stream.active_ns
+            assert before_ns <= sent_ns <= monotonic_ns()
+            assert stream.active_ns == sent_ns
+        there_ns, _ = peer.send(b"hello")
+        assert read_all(stream, 5)[0] == b"hello"
+        assert stream.active_ns >= max(sent_ns, there_ns - MAX_CLOCK_GAP_NS)
+
+
+@KINDS
 @pytest.mark.parametrize("how", ["hears", "says", "offers"])
 def test_a_reset_connection_ends_the_session_when_it_receives_sends_or_offers(
     tls: bool, how: str, certificate: tuple[ssl.SSLContext, Path]

@@ -156,19 +156,26 @@ READ: dict[str, tuple[Any, TokenUsage | None]] = {
     "image tokens without kinds of cached tokens":
         (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
     "tokens without a kind are text":
-        (usage_of({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
+        (usage_of({}, input_tokens=30, output_tokens=7),
+         TokenUsage(text_in=30, text_out=7, kindless_in=30, kindless_out=7)),
     "tokens that are written into the cache are reported by the Responses API":
         ({"input_tokens": 30, "output_tokens": 7,
           "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20}},
-         TokenUsage(text_in=30, cached_in=4, cached_text_in=4, cache_write_in=20, text_out=7)),
+         TokenUsage(text_in=30, cached_in=4, cached_text_in=4, cache_write_in=20, text_out=7, kindless_in=30,
+                    kindless_out=7)),
     "cached tokens without a kind are text":
-        (usage_of({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
-    "a reported kind takes precedence over the total":
-        (usage_of({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
+        (usage_of({"cached_tokens": 20}, input_tokens=30),
+         TokenUsage(text_in=30, cached_in=20, cached_text_in=20, kindless_in=30)),
+    "tokens that no reported kind contains are not lost":
+        (usage_of({"audio_tokens": 8}, {"text_tokens": 3}, input_tokens=30, output_tokens=9),
+         TokenUsage(text_in=22, audio_in=8, text_out=9, kindless_in=22, kindless_out=6)),
+    "kinds take precedence over a smaller total":
+        (usage_of({"audio_tokens": 8, "text_tokens": 4}, input_tokens=10), TokenUsage(text_in=4, audio_in=8)),
     "kinds of zero with a total count as text":
-        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
+        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30),
+         TokenUsage(text_in=30, kindless_in=30)),
     "an integer may be written as a float":
-        ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
+        ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7, kindless_in=30, kindless_out=7)),
     "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
     "a null usage is none": (None, None),
     "an empty usage is none": ({}, None),
@@ -198,6 +205,13 @@ def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
     reported: Any, read: TokenUsage | None
 ) -> None:
     assert event_of(done("r1", usage=reported), GA).usage == read
+
+
+def test_tokens_without_a_kind_may_all_be_audio() -> None:
+    usage = TokenUsage(30, 5, 20, 18, 2, text_out=7, audio_out=1, kindless_in=20, kindless_out=4)
+
+    assert usage.as_audio == TokenUsage(10, 25, 20, 10, 10, text_out=3, audio_out=5, kindless_in=20, kindless_out=4)
+    assert TokenUsage(30, text_out=7).as_audio == TokenUsage(30, text_out=7)
 
 
 def test_image_tokens_are_part_of_the_input() -> None:

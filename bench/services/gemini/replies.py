@@ -428,11 +428,11 @@ KIND_OF_MODALITY = {"AUDIO": "audio", "IMAGE": "image", "VIDEO": "image"}
 def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
     """Return the tokens of a reply; `UNREAD` if they are unreadable. Thoughts are output text."""
     try:
-        read = _by_kind(fields, "promptTokenCount", "promptTokensDetails")
-        cached = _by_kind(fields, "cachedContentTokenCount", "cacheTokensDetails")
+        read, kindless_in = _by_kind(fields, "promptTokenCount", "promptTokensDetails")
+        cached, _ = _by_kind(fields, "cachedContentTokenCount", "cacheTokensDetails")
         # Vertex AI has the second name
         names = ("responseTokenCount", "responseTokensDetails"), ("candidatesTokenCount", "candidatesTokensDetails")
-        written = _by_kind(fields, *(names[0] if names[0][0] in fields else names[1]))
+        written, kindless_out = _by_kind(fields, *(names[0] if names[0][0] in fields else names[1]))
         of_tools, thoughts = (
             token_count(fields.get(name)) or 0 for name in ("toolUsePromptTokenCount", "thoughtsTokenCount")
         )
@@ -448,11 +448,16 @@ def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
         cached_image_in=min(cached["image"], read["image"]),
         text_out=written["text"] + written["image"] + thoughts,
         audio_out=written["audio"],
+        kindless_in=kindless_in,
+        kindless_out=kindless_out,
     )
 
 
-def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> dict[str, int]:
-    """Return the tokens of each kind. Those that the details leave out are text. Raise ValueError."""
+def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> tuple[dict[str, int], int]:
+    """Return (the tokens of each kind, the number of tokens without a kind). Raise ValueError.
+
+    Tokens that the details leave out are text. If there are no details, the kind of all tokens is unknown.
+    """
     counts = {"text": 0, "audio": 0, "image": 0}
     entries = fields.get(details) or []
     if not isinstance(entries, list):
@@ -461,5 +466,6 @@ def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> dict[str, i
         if not isinstance(entry, dict):
             raise ValueError
         counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += token_count(entry.get("tokenCount")) or 0
-    counts["text"] += max(0, (token_count(fields.get(total)) or 0) - sum(counts.values()))
-    return counts
+    rest = max(0, (token_count(fields.get(total)) or 0) - sum(counts.values()))
+    counts["text"] += rest
+    return counts, 0 if entries else rest

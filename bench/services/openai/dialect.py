@@ -270,7 +270,7 @@ class OpenAIDialect(EventReader):
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         metadata = settings.metadata
-        if settings.out_of_band:  # with our own id, which identifies its response
+        if self.names_requests:
             metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
             instructions=settings.instructions,
@@ -358,6 +358,8 @@ def _is_set(settings: SessionSettings, setting: DialectSetting) -> bool:
 class ServerVadOnly(OpenAIDialect):
     """The dialect of services that have no turn detection except `server_vad`."""
 
+    names_requests = False  # undocumented for these services
+
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         refused, turn_detection = super().unsupported_setting(settings), settings.turn_detection
         if refused is not None or turn_detection is None or turn_detection.type == "server_vad":
@@ -380,6 +382,7 @@ class Ga(OpenAIDialect):
     """The dialect of Azure's path /openai/v1/realtime. It is also that of OpenAI if no version header is sent."""
 
     name = family = GA_NAME
+    names_requests = True
     parts, other_kinds = GA_PARTS, PREVIEW_PARTS
     own_kinds: Mapping[str, EventKind] = MappingProxyType(
         {

@@ -3,13 +3,14 @@
 A server message is one event, whatever its content. This module shortens every text of the service that is stored
 (`bench.files.sanitize`), because all texts pass through this module.
 
-The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
-without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
-unreadable usage does not mean that a response is free.
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text, and are also
+counted separately. Cached tokens without a kind count as text only up to the number of text tokens. An invalid number
+of tokens never counts as zero: an unreadable usage does not mean that a response is free.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -99,6 +100,10 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
 # of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+ACTIVE_RESPONSE = "conversation_already_has_active_response"
+"""The code of the error that refuses a request while another response is in progress."""
+_OF_ACTIVE_RESPONSE = re.compile(r"already has an active response", re.IGNORECASE)
+"""The message of an error with this code, also of servers that omit the code."""
 EFFECTS = {
     "session_expired": ErrorScope.EXPIRED,
     "beta_api_shape_disabled": ErrorScope.FATAL,
@@ -110,7 +115,7 @@ EFFECTS = {
     "insufficient_quota": ErrorScope.THROTTLED,
     "server_error": ErrorScope.TURN_FAILED,
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
-    "conversation_already_has_active_response": ErrorScope.UNANSWERED,
+    ACTIVE_RESPONSE: ErrorScope.UNANSWERED,
 }
 """The effects of errors, by the code of the error. If an error has no code, its type is the key."""
 REQUEST_KEY = "rtbench_request"
@@ -381,6 +386,8 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
     """Return an error that the service reported. `id_name` is the field that contains the client's id of a message."""
     kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
+    if not code and _OF_ACTIVE_RESPONSE.search(get_text(error, "message", MAX_MESSAGE_CHARACTERS)):
+        code = ACTIVE_RESPONSE
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(
         kind, code, get_text(error, "message", MAX_MESSAGE_CHARACTERS), get_text(error, id_name), effect
@@ -402,8 +409,9 @@ def tokens_in(usage: Any) -> dict[str, int]:
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
-    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
-    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    input_tokens, kindless_in = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
+    output_tokens, kindless_out = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    text_out, audio_out, _ = output_tokens
     cached = _tokens(input_details, "cached_tokens")
     cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
     return {
@@ -415,6 +423,8 @@ def tokens_in(usage: Any) -> dict[str, int]:
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
         "audio_out": audio_out,
+        "kindless_in": kindless_in,
+        "kindless_out": kindless_out,
     }
 
 
@@ -438,13 +448,19 @@ def _token_counts(details: Any) -> list[int | None]:
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
-def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Return the tokens of each of `TOKEN_KINDS`. If no kind has tokens, the first reported total is text."""
+def _by_kind(details: Any, *totals: int | None) -> tuple[list[int], int]:
+    """Return (the tokens of each of `TOKEN_KINDS`, the number of tokens without a kind).
+
+    Tokens without a kind are those of the first reported total that no kind contains. They count as text.
+    """
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):
         raise ValueError
-    return [tokens or 0 for tokens in counts] if any(counts) else [total or 0, 0, 0]
+    known = [tokens or 0 for tokens in counts]
+    kindless = max(0, (total or 0) - sum(known))
+    known[0] += kindless
+    return known, kindless
 
 
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:

@@ -21,6 +21,7 @@ class Preview(OpenAIDialect):
     """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's `realtime=v1`."""
 
     name = family = PREVIEW_NAME
+    names_requests = True
     parts, other_kinds = PREVIEW_PARTS, GA_PARTS
     input_formats = RATED_FORMATS
     stored = {  # noqa: RUF012 - as in its base
@@ -88,6 +89,8 @@ PREVIEW = Preview()
 
 class ShelledFunctions(Preview):
     """A dialect that is like the preview, but has each function in a `function` object, as in chat completions."""
+
+    names_requests = False  # undocumented for these services
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         session = super().session(settings)

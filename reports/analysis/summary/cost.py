@@ -41,6 +41,8 @@ KINDS = (
 )
 """The types of tokens that `bench.catalogue.pricing` distinguishes. Cached tokens, and tokens that were written into
 the cache, are also counted as input tokens."""
+KINDLESS = ("kindless_in", "kindless_out")
+"""The tokens that count as text although they may be audio, because the service did not report their kind."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class UsageArrays:
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
-        """Return the tokens of one type, which is one of KINDS. An entry is NaN if the service reported no usage."""
+        """Return the tokens of one type of KINDS or KINDLESS. An entry is NaN if the service reported no usage."""
         return _tokens(self.run, kind)
 
     @property
@@ -254,7 +256,10 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
 
     target: str
     usd: Rounded
-    is_lower_bound: Annotated[bool, described("minutes have a price, but tokens of the same sessions have none")]
+    is_lower_bound: Annotated[
+        bool,
+        described("minutes have a price, but tokens of the same sessions have none; or tokens have no kind"),
+    ]
     usd_per_turn: Rounded
     usd_per_session: Rounded
     usd_per_minute: Rounded
@@ -262,6 +267,10 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
     turns_priced: Count
     turns_without_usage: Annotated[
         Count, described("turns whose usage the service did not report, although tokens are billed")
+    ]
+    turns_without_kinds: Annotated[
+        Count,
+        described("turns with tokens that count as text although they may be audio: the service did not report a kind"),
     ]
     unattributed_usd: Annotated[Rounded, described("what of it belongs to no turn")]
     unattributed_sessions: Annotated[Count, described("sessions with such costs")]
@@ -291,6 +300,7 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
     turns: Count
     turns_priced: Count
     turns_without_usage: Count
+    turns_without_kinds: Count
     unattributed_usd: Annotated[Rounded, described("what of it belongs to no turn")]
     unattributed_sessions: Count
     unplayed_audio: Annotated[UnplayedAudio | None, described("null if no reply was interrupted")]
@@ -362,6 +372,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         turns=sum(cost.turns for cost in costs),
         turns_priced=sum(cost.turns_priced for cost in costs),
         turns_without_usage=sum(cost.turns_without_usage for cost in costs),
+        turns_without_kinds=sum(cost.turns_without_kinds for cost in costs),
         unattributed_usd=sum(cost.unattributed_usd for cost in costs),
         unattributed_sessions=sum(cost.unattributed_sessions for cost in costs),
         unplayed_audio=waste if waste.replies else None,
@@ -397,6 +408,7 @@ class BilledEntries:
     - `turns` are the turns that are billed: with tokens, or by time alone.
     - `unknown` are the turns whose tokens are billed, but were not reported.
     - `has_price` is True if all of an entry has a price.
+    - `kindless` is True if tokens with a price have no kind.
     - `timed` are the sessions whose minutes have a price.
     """
 
@@ -404,6 +416,7 @@ class BilledEntries:
     turns: Flags
     unknown: Flags
     has_price: Flags
+    kindless: Flags
     timed: Flags
 
     def of(self, rows: Flags) -> BilledEntries:
@@ -416,12 +429,14 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
     has_prices = _flags(tariffs, lambda _: True)
     of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (group == minute_group)
     has_tokens = np.logical_or.reduce([~np.isnan(bills.tokens(kind)) for kind in KINDS])
+    has_kindless = np.logical_or.reduce([bills.tokens(kind) > 0 for kind in KINDLESS])
     has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | (not bills.are_answered)
     return BilledEntries(
         has_tokens=has_tokens,
         turns=has_usage & ~bills.unattributed,
         unknown=~has_usage & ~bills.unattributed,
         has_price=has_prices[minute_group] & (has_prices[group] | ~has_tokens),
+        kindless=has_kindless & _flags(tariffs, lambda prices: prices.of_tokens)[group],
         timed=_flags(tariffs, lambda prices: prices.usd_per_minute > 0)[minute_group] & (bills.minutes > 0),
     )
 
@@ -467,7 +482,8 @@ def _cost(
     - `waste` is the audio that was not played.
     """
     paid = [charge for charge in charges if charge.prices]
-    is_lower_bound = 0 < len(paid) < len(charges) and any(charge.is_backend for charge in charges)
+    is_backend_unpriced = 0 < len(paid) < len(charges) and any(charge.is_backend for charge in charges)
+    is_lower_bound = is_backend_unpriced or bool(entries.kindless.any())
     usd = sum(charge.usd for charge in paid) if paid else math.nan
     rated_usd = math.nan if is_lower_bound else usd
     sessions = distinct(bills.session[((entries.turns | entries.has_tokens) & entries.has_price) | entries.timed])
@@ -482,6 +498,7 @@ def _cost(
         turns=int(entries.turns.sum()),
         turns_priced=priced,
         turns_without_usage=int(entries.unknown.sum()),
+        turns_without_kinds=int((entries.kindless & ~bills.unattributed).sum()),
         unattributed_usd=sum(charge.stray_usd for charge in charges),
         unattributed_sessions=sum(charge.unattributed_sessions for charge in paid),
         sessions=sessions.size,

@@ -214,6 +214,32 @@ def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
 
 
 @dataclass(frozen=True)
+class UnrequestedResponses:
+    """A target's responses that nothing requested, in sessions in which what they answer is uncertain, or certain."""
+
+    target: str
+    sessions: int
+    """The number of measured sessions."""
+    uncertain: int
+    """The number of sessions in which such a response may be the answer of a turn."""
+    surplus: int
+    """The number of such responses in those sessions."""
+    known: int
+    """The number of such responses that certainly answer no turn."""
+
+
+def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedResponses]:
+    """Yield the responses of each target that nothing requested. `sessions` are the measured ones."""
+    counted = sessions[["target", "unrequested_responses", "answers_uncertain"]]
+    for target, rows in counted.groupby("target", observed=True, sort=False):
+        responses = np.nan_to_num(rows["unrequested_responses"].to_numpy(dtype=np.float64))
+        uncertain = (rows["answers_uncertain"] == True).to_numpy(dtype=bool, na_value=False)  # noqa: E712
+        surplus, total = int(responses[uncertain].sum()), int(responses.sum())
+        if total:
+            yield UnrequestedResponses(str(target), len(rows), int(uncertain.sum()), surplus, total - surplus)
+
+
+@dataclass(frozen=True)
 class DataNotes:
     """Facts about the data of a run that are not metrics."""
 
@@ -225,6 +251,10 @@ class DataNotes:
     """The number of measured turns in which a filler may have come before the answer."""
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
+    unrequested: tuple[UnrequestedResponses, ...]
+    audio_after_end_s: float
+    """The duration of audio that arrived after its response had ended."""
+    sessions_with_audio_after_end: int
     planned_events: tuple[PlannedEvents, ...]
     models: tuple[tuple[str, str], ...]
     """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
@@ -238,11 +268,15 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
     named = sessions[["target", "model", "backend_model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, backend, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
         models += [(str(target), str(name)) for name in (model, backend, transcription_model(settings))]
+    audio_after_end_ns = np.nan_to_num(sessions["audio_after_end_ns"].to_numpy(dtype=np.float64))
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled_in=int(filled[turns.rows].sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
+        unrequested=tuple(unrequested_responses(sessions)),
+        audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
+        sessions_with_audio_after_end=int(np.count_nonzero(audio_after_end_ns)),
         planned_events=tuple(planned_events(sessions)),
         models=tuple(dict.fromkeys(models)),
     )

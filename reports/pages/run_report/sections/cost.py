@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from bench.catalogue.pricing import dollars
 from reports.analysis.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost, TargetCost, UnplayedAudio
 from reports.analysis.summary.summary import Summary
-from reports.formatting import NBSP, NONE, count, format_number, join_words, percent, plural, usd
+from reports.formatting import AT_LEAST, NBSP, NONE, count, format_number, join_words, percent, plural, usd
 from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b
 from reports.text import cells
@@ -79,6 +79,10 @@ def _prices(summary: Summary, target: str, charge: Charge, names: Iterable[str])
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed separately and is not included in this amount."
 STRAY = "A response to noise between turns, or one that ended after its turn, belongs to no turn but is billed."
+WITHOUT_KINDS = (
+    "the service did not report which tokens are text and which are audio. They count as text, so the amount is a "
+    "lower bound."
+)
 UNPLAYED = (
     "Audio of interrupted replies that was received but never played is billed: its share of the turn’s audio tokens "
     "is its share of the duration of the received audio."
@@ -86,7 +90,6 @@ UNPLAYED = (
 UNPLAYED_REPLIES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
 NAMED = 6
 """The maximum number of targets. If there are more, only the total cost is listed."""
-AT_LEAST = "at least "
 
 
 def amounts(money: RunCost) -> list[str]:
@@ -95,7 +98,7 @@ def amounts(money: RunCost) -> list[str]:
     After the total there may be two parts of it: the cost of responses that belong to no turn, and the cost of unplayed
     audio in interrupted replies. If there are several targets, the cost of each comes before the total: `sweden 0.87
     USD (0.0109 per turn)`. There are then no rates per turn or minute for the total. An amount without the tokens of a
-    backend that has no price is `at least 0.12 USD`.
+    backend that has no price, or with tokens without a kind, is `at least 0.12 USD`.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
@@ -145,6 +148,8 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
     without_usage = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
+    if money.turns_without_kinds:
+        without_usage.append(f"tokens of {plural(money.turns_without_kinds, 'turn')} without a kind count as text")
     if money.sessions_unconfirmed:
         without_usage.append(f"minutes of {plural(money.sessions_unconfirmed, 'session')} unconfirmed")
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
@@ -196,6 +201,8 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
     if money.turns_without_usage:
         have = "has" if money.turns_without_usage == 1 else "have"
         yield f"{plural(money.turns_without_usage, 'turn')} {have} no readable token counts: amounts exclude them."
+    if money.turns_without_kinds:
+        yield f"{plural(money.turns_without_kinds, 'turn')}: {WITHOUT_KINDS}"
     if money.unattributed_usd:
         yield STRAY
     if (waste := money.unplayed_audio) is not None:
