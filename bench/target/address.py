@@ -16,7 +16,17 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
 from bench.services.azure import AZURE, GA_ROUTE, MODEL_VERSION, PREVIEW_ROUTE
-from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
+from bench.services.registry import (
+    DIALECTS,
+    SERVICES,
+    agent_dialects,
+    known_path,
+    link_at,
+    links_of,
+    plain_path,
+    route_at,
+    service_at,
+)
 from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
@@ -31,11 +41,6 @@ EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
-
-
-def known_path(path: str) -> str:
-    """Return a path without the prefix of a gateway, such as Azure API Management, if it ends in a path of Azure's."""
-    return next((route.path for route in AZURE.routes if path.endswith(route.path)), path)
 
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -104,7 +109,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    host, own_path = parts.hostname or "", parts.path.rstrip("/")
+    host, own_path = parts.hostname or "", plain_path(parts.path)
     path = known_path(own_path)
     schemes = next((link.schemes for link in links if parts.scheme == link.schemes[0]), None)
     if schemes is not None and not is_loopback(host):

@@ -1,6 +1,6 @@
 """The dialect of Gemini Live, a service of Google, at the Gemini API and at Vertex AI.
 
-Names and fields are those of google-genai 2.34 (`types.py`, `live.py`). All settings are in the first message, and
+Names and fields are those of google-genai 3.6 (`types.py`, `live.py`). All settings are in the first message, and
 cannot change later. The caller's audio has 16 kHz, and replies have 24 kHz.
 
 By default the service detects activity: speech, and text of `realtimeInput`. Otherwise the client begins and ends each
