@@ -168,7 +168,7 @@ def _chosen_of_server(choice: Json, labels: Collection[str], listed: Sequence[Js
     tools = [tool for tool in listed if tool["server_label"] == label]
     chosen = [tool for tool in tools if name in (None, tool["name"])]
     if tools and not chosen:
-        raise _no_tool(name)
+        raise _no_tool(str(name))
     return chosen
 
 
