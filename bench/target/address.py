@@ -116,7 +116,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         local = f"{schemes[0]}:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
         raise refuse(f"must begin with {schemes[1]}://: {local}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
+        if is_secret(name) and value != CALL_ID and not is_variable(value):
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES[settings.service] if settings.service else service_at(host, path)
@@ -299,6 +299,11 @@ def is_host(parts: SplitResult) -> bool:
 
 def percent_encoded(text: str) -> str:
     return quote(text, safe="")
+
+
+def is_secret(parameter: str) -> bool:
+    """Return whether a parameter of a query contains a key, by its name."""
+    return _SECRET_QUERY.search(parameter.lower()) is not None
 
 
 def is_variable(text: str) -> bool:

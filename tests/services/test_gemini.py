@@ -193,6 +193,7 @@ def test_a_key_in_the_query_is_never_shown(name: str) -> None:
     assert target.resource.endswith(f"?{name}={KEY}")
     assert KEY not in f"{target!r} {target.public_url} {target.notices}"
     assert target.public_url == f"{address}***"
+    assert not any("no key is sent" in notice for notice in target.notices)
     with pytest.raises(UsageError, match="contains a key in its query") as refused:
         resolve_target({}, url=f"{address}{KEY}")
     assert KEY not in str(refused.value)
