@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import ScriptError, UsageError
+from bench.doctor.diagnosis import Refusal, explain
 from bench.load.planning.lacking import missing_features
 from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
@@ -176,6 +177,15 @@ def test_a_gateway_is_known_by_the_path_of_any_version(
     assert isinstance(target.auth, Credential)
     assert target.auth.name == header
     assert not any("does not determine the dialect" in notice for notice in target.notices)
+
+
+def test_the_remedy_of_a_set_up_without_an_answer_names_no_events_of_other_services() -> None:
+    target = resolve_target({}, url=f"wss://voice.example{GEMINI_PATH.format('v1')}")
+    remedy = explain(Refusal("timeout:session", "setupComplete was not received"), target)
+
+    assert "the set-up was not answered" in remedy
+    assert "session.created" not in remedy
+    assert "twilio" not in remedy
 
 
 @pytest.mark.parametrize("path", ["/ws/google.ai.generativelanguage", GEMINI_PATH.format("v1/v2"), "/x-v1/realtime"])
