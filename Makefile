@@ -5,7 +5,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 PARALLEL := --dist loadfile --no-loadscope-reorder -n# one file at a time, the longest first
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-system test-all test-release fuzz mutants coverage coverage-core lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-system test-all test-release clients fuzz mutants coverage coverage-core lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-all: test test-system ### both: all tests that a change must pass
 
 test-release: .venv/dev ### install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
+
+clients: .venv/dev ### try the newest release of each client of docs/simulator.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
+	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
 
 coverage-core: export COVERAGE_COUNTS = $(PURE)
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)

@@ -20,7 +20,6 @@ PARTS = {
     "master": "master",
     "exact": "exact",
     "words": "agents_words",
-    "frameworks": "frameworks",
     "peers": "peers.benchmark",
     "cost": "cost",
     "sending": "sending",

@@ -22,12 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.services.agents import ACS
-from benchmarks.frameworks import Framework, in_node, in_python
 from tests.services.agents_words import CASES, KEPT, check_answer, questions
+from tools.environments import in_node, in_python
 
 HERE = Path(__file__).parent
-PIPECAT = Framework(("pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0"))
-AZURE = Framework(("@azure/communication-call-automation@1.6.0", "ws@8"))
+PIPECAT = "pipecat-ai[websocket]==1.14.0", "uvicorn==0.54.0"
+AZURE = "@azure/communication-call-automation@1.6.0", "ws@8"
 Ask = Callable[[dict[str, Any]], Any]
 
 
@@ -67,14 +67,14 @@ def main() -> None:
         sys.exit(f"{KEPT.name} differs from these answers: update it with --write")
 
 
-def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:
+def answers(name: str, ask: Ask, packages: Sequence[str]) -> dict[str, Any]:
     """Return a package's answers in the form that the file stores.
 
     Before that, the package reads and writes random audio.
     """
     any_audio(name, ask)
-    print(f"{name}: {by.requirements[0]}", flush=True)
-    return {"by": by.requirements[0], "answers": [ask(query) for query in questions(CASES[name])]}
+    print(f"{name}: {packages[0]}", flush=True)
+    return {"by": packages[0], "answers": [ask(query) for query in questions(CASES[name])]}
 
 
 def any_audio(name: str, ask: Ask) -> None:

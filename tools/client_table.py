@@ -1,13 +1,13 @@
 """The tables of clients in docs/simulator.md. `python -m tools.client_table` writes them (`make schema`).
 
-The outcomes in the tables are the parameters of `tests/system/clients/test_cells.py` and of the benchmark.
+The outcomes in the table are the parameters of `tests/system/clients/test_cells.py` and of `make clients`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.clients.cells import ROWS, STEPS
+from tests.clients.cells import CLIENTS
 from tools.made_page import made_anew, table
 
 PAGE = Path(__file__).parents[1] / "docs" / "simulator.md"
@@ -24,17 +24,11 @@ def written(page: str) -> str:
 
 
 def _matrix() -> str:
-    """Return the table of clients. Dialects share a row if a client has the same results with all of them."""
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for row in ROWS:
-        tried = {step: row.outcome(step) for step in STEPS}
-        failed = {step: outcome for step, outcome in tried.items() if outcome not in {"pass", "–"}}
-        passed = [step for step, outcome in tried.items() if outcome == "pass"]
-        held = "all" if len(passed) == len(STEPS) else ", ".join(passed)
-        held += "".join(f"; {step}: {outcome}" for step, outcome in failed.items())
-        alike.setdefault((row.client, held, row.where), []).append(row.dialect)
-    rows = ((client, ", ".join(dialects), held, where) for (client, held, where), dialects in alike.items())
-    return table(("client", "dialects", "steps that pass", "tried by"), rows)
+    """Return the table of clients."""
+    rows = []
+    for client in CLIENTS:
+        rows.append((f"{client.name} {client.tried}", ", ".join(client.dialects), ", ".join(client.not_tried)))
+    return table(("client", "dialects", "not tried"), rows)
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "failed:no_transcript": OutcomeRow("the transcript has no words", "the model found no words in the recording: check its format (`input_format`) and its language (`languages`)"),
     "failed:unknown_status": OutcomeRow("the response ended with a status that the protocol does not define"),
     "failed:delegation": OutcomeRow("the service delegated a task to the client, which could not do it", "declare functions in the script (`tools`), whose outputs become the result of the task, or let a backend of the service do it (`delegation: {type: responses, …}`)"),
-    "failed:mcp_list_tools": OutcomeRow("the service could not list the tools of an MCP server", "the service cannot get the tools of an MCP server: check its `url` or `connector_id`, its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`"),
+    "failed:mcp_list_tools": OutcomeRow("the service could not list the tools of an MCP server", "the service cannot get the tools of an MCP server: check its `url`, `connector_id` or `tunnel_id`, its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`"),
     "failed:mcp_approval": OutcomeRow("the service asked for the approval of an MCP call, which the script does not give", "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be made without a person"),
     OWN_FAULT: OutcomeRow("a fault of this tool, not of the service", "this is a bug of this tool: report it, with its message", causes={
         LOOKUPS_FULL: NO_RESOLVER,

@@ -21,8 +21,16 @@ from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.observe.observation import detail_text
 from bench.record.replay import ReplayedSession
-from bench.services.registry import DIALECTS, SERVICES, UNGREETED, agent_dialects, dialect_remedy, route_at
-from bench.target.address import known_path
+from bench.services.registry import (
+    DIALECTS,
+    SERVICES,
+    UNGREETED,
+    agent_dialects,
+    dialect_remedy,
+    known_path,
+    plain_path,
+    route_at,
+)
 from bench.target.target import Credential, EntraSignIn, Target
 from bench.transport.challenges import challenges
 from bench.wire.dialect import Dialect, Peer
@@ -143,7 +151,7 @@ def explain(refusal: Refusal, target: Target) -> str:
 
 def _agent_remedy(outcome: str, target: Target) -> str:
     """Return the remedy if the server may be an agent that is called like a realtime service; otherwise ""."""
-    path = known_path(target.resource.partition("?")[0].rstrip("/"))
+    path = known_path(plain_path(target.resource.partition("?")[0]))
     if target.dialect.peer is Peer.AGENT or target.service != "other" or route_at(path):
         return ""
     if outcome != "timeout:session" and not outcome.startswith("protocol_error:"):
@@ -162,7 +170,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         refusal.claims,
         target.service,
         target.host,
-        known_path(path.rstrip("/")),
+        known_path(plain_path(path)),
         target.resource.partition("?")[2],
         target.model,
         signed,

@@ -299,6 +299,7 @@ MCP_SERVER = StructOf(
     {
         "url": Field(String(), "The URL of the server."),
         "connector_id": Field(String(), "A connector of the service, instead of a URL."),
+        "tunnel_id": Field(String(), "A Secure MCP Tunnel of the service, instead of a URL."),
         "description": Field(String(), "Description of the server, for the model."),
         "allowed_tools": Field(texts(), "The tools that the model may call; by default, all."),
         "require_approval": Field(
@@ -312,10 +313,11 @@ MCP_SERVER = StructOf(
 
 
 def _labelled(value: LocatedValue, servers: Mapping[str, McpServer]) -> tuple[McpServer, ...]:
-    """Return the servers with their labels. Each must have either a URL or a connector."""
+    """Return the servers with their labels. Each must have one address: a URL, a connector or a tunnel."""
     for label, server in servers.items():
-        if (server.url is None) is (server.connector_id is None):
-            raise (value.within(label) or value).refuse("needs either `url` or `connector_id`")
+        if sum(address is not None for address in (server.url, server.connector_id, server.tunnel_id)) != 1:
+            problem = "needs exactly one of `url`, `connector_id` and `tunnel_id`"
+            raise (value.within(label) or value).refuse(problem)
     return tuple(msgspec.structs.replace(server, label=label) for label, server in servers.items())
 
 

@@ -111,7 +111,20 @@ def agent_dialects(path: str) -> list[str]:
 
 def route_at(path: str) -> Route | None:
     """Return the route at a path, whose host is not known; None if no service has this path."""
-    return next((route for service in SERVICES.values() for route in service.routes if route.path == path), None)
+    routes = (route for service in SERVICES.values() for route in service.routes)
+    return next((route for route in routes if route.pattern.fullmatch(path)), None)
+
+
+def known_path(path: str) -> str:
+    """Return a path without the prefix of a gateway, such as Azure API Management, if its end identifies a service."""
+    unique = (route for service in SERVICES.values() for route in service.routes if route.is_unique)
+    ends = (route.end_of(path) for route in (*AZURE.routes, *unique))
+    return max(ends, key=len) or path
+
+
+def plain_path(path: str) -> str:
+    """Return a path without repeated slashes, which some SDKs send, and without a slash at its end."""
+    return re.sub("/{2,}", "/", path).rstrip("/")
 
 
 OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {

@@ -16,7 +16,17 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.files.validation import either
 from bench.services.azure import AZURE, GA_ROUTE, NO_API_VERSIONS, PREVIEW_ROUTE
-from bench.services.registry import DIALECTS, SERVICES, agent_dialects, link_at, links_of, route_at, service_at
+from bench.services.registry import (
+    DIALECTS,
+    SERVICES,
+    agent_dialects,
+    known_path,
+    link_at,
+    links_of,
+    plain_path,
+    route_at,
+    service_at,
+)
 from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
@@ -31,11 +41,6 @@ EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
-
-
-def known_path(path: str) -> str:
-    """Return a path without the prefix of a gateway, such as Azure API Management, if it ends in a path of Azure's."""
-    return next((route.path for route in AZURE.routes if path.endswith(route.path)), path)
 
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
@@ -105,14 +110,14 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
-    host, own_path = parts.hostname or "", parts.path.rstrip("/")
+    host, own_path = parts.hostname or "", plain_path(parts.path)
     path = known_path(own_path)
     schemes = next((link.schemes for link in links if parts.scheme == link.schemes[0]), None)
     if schemes is not None and not is_loopback(host):
         local = f"{schemes[0]}:// is for servers on this machine (localhost, 127.0.0.1, ::1)"
         raise refuse(f"must begin with {schemes[1]}://: {local}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
+        if is_secret(name) and value != CALL_ID and not is_variable(value):
             remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
             raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES[settings.service] if settings.service else service_at(host, path)
@@ -299,6 +304,11 @@ def is_host(parts: SplitResult) -> bool:
 
 def percent_encoded(text: str) -> str:
     return quote(text, safe="")
+
+
+def is_secret(parameter: str) -> bool:
+    """Return whether a parameter of a query contains a key, by its name."""
+    return _SECRET_QUERY.search(parameter.lower()) is not None
 
 
 def is_variable(text: str) -> bool:

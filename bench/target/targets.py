@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from bench.base.errors import Mistakes, ScriptError, UsageError
 from bench.base.installation import tool_version
@@ -34,6 +34,7 @@ from bench.target.address import (
     fill_variables,
     further_headers,
     is_of_upgrade,
+    is_secret,
     percent_encoded,
     refuse_agent,
     split_url,
@@ -64,7 +65,7 @@ from bench.transport.impairment.profiles import network_of
 from bench.transport.interface import NetworkPath, Proxy, is_loopback
 from bench.transport.media.rtp import OPUS
 from bench.transport.sip.hops import escaped_user
-from bench.wire.dialect import Peer
+from bench.wire.dialect import CALL_ID, Peer
 from bench.wire.service import BASIC, BEARER, MODEL, WEBSOCKET, Service
 from bench.wire.settings import merged
 
@@ -568,7 +569,9 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
     may_need_none = is_agent or address.known_service is None or is_loopback(address.host)
-    if may_need_none or settings.headers or settings.subprotocols:
+    query = parse_qsl(address.resource.partition("?")[2])
+    has_key = any(is_secret(name) and value != CALL_ID for name, value in query)
+    if may_need_none or has_key or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
         None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from bench.catalogue.model_retirements import Retirement
@@ -14,6 +16,8 @@ from bench.wire.dialect import Dialect
 
 MODEL = "{model}"
 """The placeholder for the model in the address of a service."""
+VERSION = "{version}"
+"""The placeholder for the version in the path of a route. Services add versions, and keep the rest of the path."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class RefusedRequest:
 
 @dataclass(frozen=True)
 class Route:
-    """A path at which a service has a dialect.
+    """A path, perhaps with any VERSION, at which a service has a dialect.
 
     `title` is the name of the product, if it is not that of the service. The query must have one of the parameters
     `needs`; the first one names the model. `versions` are the known api-versions, of which the first one is the
@@ -162,6 +166,16 @@ class Route:
     connects_per_min: float | None = None
     roles: tuple[str, ...] = ()
     is_unique: bool = False
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The regular expression of the path."""
+        return re.compile(re.escape(self.path).replace(re.escape(VERSION), r"[\w-]+"))
+
+    def end_of(self, path: str) -> str:
+        """Return the end of a path that is a path of this route, without a gateway's prefix; "" if there is none."""
+        found = re.search(f"{self.pattern.pattern}$", path)
+        return found[0] if found else ""
 
 
 @dataclass(frozen=True)
@@ -205,8 +219,9 @@ class Service:
 
     def has_path(self, path: str) -> bool:
         """Return whether a path identifies the service."""
-        own = [self.folder, *(route.path for route in self.routes if route.is_unique)]
-        return path.startswith(tuple(filter(None, own)))
+        if self.folder and path.startswith(self.folder):
+            return True
+        return any(route.is_unique and route.pattern.match(path) for route in self.routes)
 
     def has_host(self, host: str) -> bool:
         """Return whether a host is the service's."""

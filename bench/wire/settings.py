@@ -113,7 +113,7 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """An MCP server whose tools the service calls itself, by a `url` or a `connector_id`; None: the default.
+    """An MCP server whose tools the service calls itself, by a `url`, `connector_id` or `tunnel_id`. None: the default.
 
     `authorization_env` names the variable of the token. With `approve`, the client approves calls if asked.
     """
@@ -121,6 +121,7 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     url: str | None = None
     connector_id: str | None = None
+    tunnel_id: str | None = None
     description: str | None = None
     allowed_tools: list[str] | None = None
     require_approval: Literal["always", "never"] | None = None

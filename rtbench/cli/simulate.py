@@ -277,7 +277,7 @@ CLIENTS = (
         'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
         "async with await RealtimeRunner(agent).run(model_config=at) as session:",
     )),
-    ClientSnippet("@openai/agents (Node)", (
+    ClientSnippet("@openai/agents-realtime (Node)", (
         'const url = "{ws}/v1/realtime?model=gpt-realtime";',
         'await session.connect({{ apiKey: "{key}", url }});',
     )),
@@ -288,6 +288,18 @@ CLIENTS = (
     ClientSnippet("azure-ai-voicelive", (
         'url, key = "{http}", AzureKeyCredential("{key}")',
         'async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:',
+    )),
+    ClientSnippet("@azure/ai-voicelive (Node)", (
+        'const client = new VoiceLiveClient("{http}", new AzureKeyCredential("{key}"));',
+        'const session = client.createSession("gpt-realtime");',
+    )),
+    ClientSnippet("google-genai", (
+        'client = genai.Client(api_key="{key}", http_options={{"base_url": "{http}"}})',
+        'async with client.aio.live.connect(model="gemini-3.8-live", config=config) as session:',
+    ), secure=True),
+    ClientSnippet("@google/genai (Node)", (
+        'const ai = new GoogleGenAI({{ apiKey: "{key}", httpOptions: {{ baseUrl: "{http}" }} }});',
+        'const session = await ai.live.connect({{ model: "gemini-3.8-live", config, callbacks }});',
     )),
     ClientSnippet("LiveKit", (
         'model = realtime.RealtimeModel(api_key="{key}", base_url="{http}/v1", model="gpt-realtime")',

@@ -1,6 +1,6 @@
-"""The outcome of each client at each step.
+"""The one table of clients: which version was tried last, and the outcome of each client at each step.
 
-A test and a benchmark use these outcomes as parameters. A table of docs/simulator.md is generated from them.
+Tests and `make clients` use the outcomes as parameters. A table of docs/simulator.md is generated from them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 STEPS = {
     "connect": "the session is described",
-    "text": "a typed turn is answered in text (frameworks: in audio)",
+    "text": "a typed turn is answered in text (frameworks, and Gemini Live: in audio)",
     "manual audio": "audio that the client commits is answered in audio",
     "VAD": "speech that the service hears itself is answered",
     "interruption": "the caller speaks into a reply, which is cancelled and cut",
@@ -20,42 +20,49 @@ STEPS = {
 """The steps. The value of a step is the condition for which the step passes."""
 
 PASS, NOT_TRIED = "pass", "–"
-BENCHMARK = "benchmark"
-"""The value of `where` for a client that needs other package versions than ours.
-
-`benchmarks/frameworks.py` tests it.
-"""
+NOT_OF_FRAMEWORKS = ("manual audio", "cancel", "invalid event")
+NOT_OF_GEMINI = ("cancel", "invalid event")
 
 
-class ClientRow(NamedTuple):
-    """A client with one dialect.
+class Client(NamedTuple):
+    """A client.
 
-    `outcomes` contains each step that does not pass, with the reason. `where` is the program that tests the client.
+    `tried` is the version of its first package that passed `make clients` last. `packages` are what pip or npm
+    installs. `not_tried` are the steps that it does not have, or that its caller does not try.
     """
 
-    client: str
-    dialect: str
-    where: str = "test"
-    outcomes: dict[str, str] = {}  # noqa: RUF012
+    name: str
+    tried: str
+    packages: tuple[str, ...]
+    dialects: tuple[str, ...]
+    not_tried: tuple[str, ...] = ()
+
+    @property
+    def is_node(self) -> bool:
+        return "(Node)" in self.name
 
     def outcome(self, step: str) -> str:
-        return self.outcomes.get(step, PASS)
+        return NOT_TRIED if step in self.not_tried else PASS
 
 
-def not_tried(*steps: str) -> dict[str, str]:
-    return dict.fromkeys(steps, NOT_TRIED)
-
-
-ROWS = (
-    *(
-        ClientRow("openai (Python)", dialect)
-        for dialect in ("Azure GA", "Azure preview", "OpenAI GA", "OpenAI preview")
+OPENAI_DIALECTS = ("Azure GA", "Azure preview", "OpenAI GA", "OpenAI preview")
+CLIENTS = (
+    Client("openai (Python)", "3.57.0", ("openai[realtime]",), OPENAI_DIALECTS),
+    Client("openai (Node)", "7.59.0", ("openai", "ws@8"), ("Azure GA", "OpenAI GA")),
+    Client("openai-agents", "0.24.0", ("openai-agents",), ("OpenAI GA",), NOT_OF_FRAMEWORKS),
+    Client(
+        "@openai/agents-realtime (Node)",
+        "0.20.0",
+        ("@openai/agents-realtime", "zod@4"),
+        ("OpenAI GA",),
+        NOT_OF_FRAMEWORKS,
     ),
-    ClientRow("azure-ai-voicelive", "Voice Live"),
-    ClientRow("openai (Node)", "Azure GA", BENCHMARK),
-    ClientRow("openai (Node)", "OpenAI GA", BENCHMARK),
-    ClientRow("openai-agents", "OpenAI GA", BENCHMARK, not_tried("manual audio", "cancel", "invalid event")),
-    ClientRow("@openai/agents (Node)", "OpenAI GA", BENCHMARK, not_tried(*list(STEPS)[2:])),
-    ClientRow("LiveKit", "OpenAI GA", BENCHMARK, not_tried("invalid event")),
-    ClientRow("pipecat", "OpenAI GA", BENCHMARK, not_tried(*list(STEPS)[2:])),
+    Client("LiveKit", "1.8.9", ("livekit-agents", "livekit-plugins-openai"), ("OpenAI GA",), ("invalid event",)),
+    Client("pipecat", "1.14.0", ("pipecat-ai[openai,google]",), ("OpenAI GA", "Gemini Live"), NOT_OF_FRAMEWORKS),
+    Client("google-genai", "3.6.1", ("google-genai",), ("Gemini Live",), NOT_OF_GEMINI),
+    Client("@google/genai (Node)", "3.3.0", ("@google/genai",), ("Gemini Live",), NOT_OF_GEMINI),
+    Client("azure-ai-voicelive", "1.3.1", ("azure-ai-voicelive[aiohttp]",), ("Voice Live",)),
+    Client("@azure/ai-voicelive (Node)", "1.1.0", ("@azure/ai-voicelive", "@azure/core-auth"), ("Voice Live",)),
 )
+IN_TESTS = ("openai (Python)", "azure-ai-voicelive")
+"""The clients that tests try, too: their packages can be installed with our pinned packages."""

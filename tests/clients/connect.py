@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from tests.clients.cells import ROWS
-from tests.clients.steps import GA, PREVIEW, Spelling
+from tests.clients.steps import GA, PREVIEW, Json, Spelling
 
 KEY = "a-client's-key"
 Connection = AbstractAsyncContextManager[Any]
@@ -55,4 +54,15 @@ CONNECT: dict[tuple[str, str], tuple[Callable[[int], Connection], Spelling]] = {
     ("azure-ai-voicelive", "Voice Live"): (voice_live, PREVIEW),
 }  # fmt: skip
 
-TRIED = [row for row in ROWS if row.where == "test"]
+
+def item_of(dialect: str) -> Callable[[Json], Any]:
+    """Return a function that converts an item to the type that a client requires."""
+    return _voice_live_item if dialect == "Voice Live" else dict
+
+
+def _voice_live_item(item: Json) -> Any:
+    from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
+
+    if item["type"] == "message":
+        return UserMessageItem(content=[InputTextContentPart(text=part["text"]) for part in item["content"]])
+    return FunctionCallOutputItem(call_id=item["call_id"], output=item["output"])

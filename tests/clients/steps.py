@@ -1,6 +1,6 @@
 """The steps of the test of a client.
 
-The steps use only methods that both the openai SDK and the client of Voice Live have.
+The steps use only methods that both the openai SDK and the client of Voice Live have, and no other package.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ import base64
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from tests.simulator.builders import function, sound
-
-CHUNK_BYTES = 4800  # 100 ms of pcm16
+BYTES_PER_MS, CHUNK_BYTES = 48, 4800  # pcm16, 100 ms
+WAVE = b"".join((3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400))
+"""A period of a square wave of −20 dBFS."""
 VAD = {"type": "server_vad", "silence_duration_ms": 200}
-PARCEL = function("find_parcel", number={"type": "string", "example": "RX 17"})
 Json = dict[str, Any]
+NUMBER: Json = {"type": "string", "example": "RX 17"}
+PARCEL: Json = {
+    "type": "function",
+    "name": "find_parcel",
+    "parameters": {"type": "object", "properties": {"number": NUMBER}, "required": ["number"]},
+}
 
 
 class Spelling(NamedTuple):
@@ -86,7 +91,9 @@ class Talk:
 
     async def speak(self, *parts_ms: int) -> None:
         """Send input audio of these parts. The first part is noise, the second is silence, and so on."""
-        audio = sound(*parts_ms)
+        lengths = [ms * BYTES_PER_MS for ms in parts_ms]
+        parts = [bytes(n) if place % 2 else (WAVE * (n // len(WAVE) + 1))[:n] for place, n in enumerate(lengths)]
+        audio = b"".join(parts)
         for begin in range(0, len(audio), CHUNK_BYTES):
             chunk = base64.b64encode(audio[begin : begin + CHUNK_BYTES]).decode()
             await self.connection.input_audio_buffer.append(audio=chunk)

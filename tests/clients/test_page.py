@@ -1,17 +1,26 @@
-"""The tables in docs/simulator.md agree with the results of the tests and of the benchmark."""
+"""The table in docs/simulator.md agrees with the results of the tests and of `make clients`."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from benchmarks.frameworks import FRAMEWORKS
-from rtbench.cli.simulate import CLIENTS, lines_for
-from tests.clients.cells import BENCHMARK, PASS, ROWS, STEPS
-from tests.clients.connect import CONNECT, TRIED
-from tests.clients.sources import ADDRESS, PROGRAMS, source
+from rtbench.cli.simulate import CLIENTS as SNIPPETS
+from rtbench.cli.simulate import lines_for
+from tests.clients.cells import CLIENTS, IN_TESTS, STEPS, Client
+from tests.clients.connect import CONNECT
+from tests.clients.sources import ADDRESS, caller, source
 from tests.clients.steps import PLAYED
+from tests.simulator_process import Ready
+from tools import clients
 from tools.client_table import PAGE, sections, written
+from tools.clients import Simulators, line_of, of_steps, outcomes_of, tried, with_newest
 from tools.made_page import SECTION
+
+NAMES = [client.name for client in CLIENTS]
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -21,20 +30,86 @@ def test_the_page_is_up_to_date() -> None:
     assert all(SECTION.format(name, text) in page for name, text in sections().items())
 
 
-def test_each_client_that_the_page_assigns_to_the_benchmark_is_in_the_benchmark() -> None:
-    assert {row.client for row in ROWS if row.where == BENCHMARK} == set(FRAMEWORKS)
+def test_each_step_and_each_dialect_of_a_client_that_tests_try_is_tested() -> None:
+    in_tests = [client for client in CLIENTS if client.name in IN_TESTS]
 
-
-def test_each_step_and_each_client_of_the_table_is_tested() -> None:
     assert list(PLAYED) == list(STEPS)
-    assert [(row.client, row.dialect) for row in TRIED] == list(CONNECT)
-    assert {row.outcome(step) for row in TRIED for step in STEPS} == {PASS}
+    assert {(client.name, dialect) for client in in_tests for dialect in client.dialects} == set(CONNECT)
+    assert not any(client.not_tried for client in in_tests)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
+def test_each_client_has_a_program_for_its_steps(client: Client) -> None:
+    text = caller(client.name)
+
+    assert (text is None) is (client.name in IN_TESTS)
+    assert {"connect", "text", "VAD", "interruption"}.isdisjoint(client.not_tried)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_program_of_the_page_has_the_lines_that_the_simulator_prints(name: str) -> None:
-    (client,) = [client for client in CLIENTS if client.name == name]
+    (snippet,) = [snippet for snippet in SNIPPETS if snippet.name == name]
     lines = [line.strip() for line in source(name).splitlines()]
 
-    scheme = "wss" if client.secure else "ws"
-    assert set(lines_for(client, f"{scheme}://{ADDRESS}", "any")) <= set(lines)
+    scheme = "wss" if snippet.secure else "ws"
+    assert set(lines_for(snippet, f"{scheme}://{ADDRESS}", "any")) <= set(lines)
+
+
+def test_a_line_states_the_change_of_a_version_and_each_problem() -> None:
+    client = CLIENTS[0]._replace(name="an SDK", tried="1.2")
+
+    assert line_of(client, "1.2", []) == "an SDK (1.2, unchanged): passed"
+    assert line_of(client, "2.0", ["GA, VAD: no audio"]) == "an SDK (1.2 → 2.0): FAILED\n    GA, VAD: no audio"
+
+
+def test_npm_installs_the_newest_version_unless_another_is_demanded() -> None:
+    assert with_newest(["@scope/name", "name", "ws@8"]) == ["@scope/name@latest", "name@latest", "ws@8"]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "has_outcomes"),
+    [(0, 'a log\n{"text": "pass"}\n', True), (1, '{"text": "pass"}', False), (0, "", False), (0, "[]", False)],
+)
+def test_a_program_that_failed_or_printed_nothing_has_no_outcomes(status: int, text: str, has_outcomes: bool) -> None:
+    outcomes = outcomes_of(subprocess.CompletedProcess([], status, text, ""))
+
+    assert outcomes == (json.loads(text.splitlines()[-1]) if has_outcomes else None)
+
+
+NO_SIMULATORS = Simulators(*[Ready(0, [], port, {}, None, None, lambda: None) for port in (1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file", "npm"), "npm is not installed"),
+        (subprocess.CalledProcessError(1, "npm", stderr="a\nnot found: x@latest\n"), "not found: x@latest"),
+    ],
+)
+def test_a_client_that_cannot_be_installed_has_failed(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(clients, "in_node", refuse)
+    monkeypatch.setattr(clients, "FOLDER", tmp_path)
+    newest, problems = tried(next(client for client in CLIENTS if client.is_node), NO_SIMULATORS)
+
+    assert newest == "unknown"
+    assert len(problems) == 1
+    assert problems[0].endswith(words)
+
+
+def test_each_step_that_differs_from_the_table_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcomes = dict.fromkeys(STEPS, "pass") | {"VAD": "no audio"}
+    del outcomes["cancel"]
+    printed = subprocess.CompletedProcess([], 0, json.dumps(outcomes), "")
+    monkeypatch.setattr(clients, "started", lambda *_: printed)
+    client = next(client for client in CLIENTS if client.name == "LiveKit")
+
+    assert list(of_steps(client, ["python"], tmp_path, NO_SIMULATORS)) == [
+        "OpenAI GA, VAD: no audio",
+        "OpenAI GA, cancel: –",
+        "OpenAI GA, invalid event: pass",
+    ]

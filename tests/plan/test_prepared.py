@@ -340,6 +340,7 @@ def test_extra_must_not_override_settings_that_the_tool_relies_on(
 SERVERS = """mcp_servers:
   docs: {url: https://docs.example.com, allowed_tools: search, require_approval: never, authorization_env: DOCS_TOKEN}
   mail: {connector_id: connector_gmail, description: The caller's mail., approve: true}
+  stock: {tunnel_id: tunnel_7}
 steps:
 - audio: a.wav
 """
@@ -367,9 +368,10 @@ def test_mcp_servers_are_tools_of_the_session_whose_lists_are_awaited(with_serve
             "authorization": "{secret:DOCS_TOKEN}",
         },
         mail | {"server_description": "The caller's mail."},
+        {"type": "mcp", "server_label": "stock", "tunnel_id": "tunnel_7"},
     ]
     assert session.setup_messages[-1] == AwaitedEvent(EventKind.MCP_LISTED, "mcp_list_tools.completed")
-    assert session.turns[0].plan.mcp_servers == {"docs": False, "mail": True}
+    assert session.turns[0].plan.mcp_servers == {"docs": False, "mail": True, "stock": False}
 
 
 def test_mcp_servers_are_refused_in_a_session_without_replies(with_servers: Path) -> None:

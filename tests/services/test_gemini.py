@@ -13,17 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base.errors import ScriptError
+from bench.base.errors import ScriptError, UsageError
+from bench.doctor.diagnosis import Refusal, explain
 from bench.load.planning.lacking import missing_features
 from bench.plan.steps import SendStep
 from bench.services.gemini.dialect import GEMINI
 from bench.services.gemini.replies import SessionReader, usage_of
 from bench.services.registry import service_at
+from bench.target.target import Credential
 from bench.wire.dialect import AwaitedEvent, Feature
 from bench.wire.events import UNREAD, EventKind, TokenUsage
 from bench.wire.settings import FunctionOutput, Message
 from tests.compiled import needs_compiler
-from tests.helpers import MS, closing, say, seated
+from tests.helpers import MS, closing, resolve_target, say, seated
 from tests.memory_transport import MatchingTransport, PeerAnswer
 from tests.services.gemini_talk import (
     GENERATED,
@@ -148,6 +150,63 @@ def test_both_addresses_are_known_by_their_paths() -> None:
     assert vertex_ai is not None
     assert vertex_ai.key_header == ("Authorization", "Bearer")
     assert "key" not in gemini_api.url
+
+
+GEMINI_PATH = "/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent"
+KEY = "a-key-of-google"
+VERTEX_PATH = "/ws/google.cloud.aiplatform.{}.LlmBidiService/BidiGenerateContent"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v3main"])
+@pytest.mark.parametrize("prefix", ["", "/", "/gateway/google", "//gateway/"])
+@pytest.mark.parametrize(
+    ("path", "service", "header"),
+    [
+        (GEMINI_PATH, "gemini", "x-goog-api-key"),
+        (f"{GEMINI_PATH}Constrained", "gemini", "x-goog-api-key"),
+        (VERTEX_PATH, "vertex-ai", "Authorization"),
+    ],
+)
+def test_a_gateway_is_known_by_the_path_of_any_version(
+    path: str, service: str, header: str, prefix: str, version: str
+) -> None:
+    url = f"wss://voice.example{prefix}{path.format(version)}"
+    target = resolve_target({"K": KEY}, url=url, api_key_env="K")
+
+    assert (target.dialect, target.service, target.url) == (GEMINI, service, url)
+    assert isinstance(target.auth, Credential)
+    assert target.auth.name == header
+    assert not any("does not determine the dialect" in notice for notice in target.notices)
+
+
+def test_the_remedy_of_a_set_up_without_an_answer_names_no_events_of_other_services() -> None:
+    target = resolve_target({}, url=f"wss://voice.example{GEMINI_PATH.format('v1')}")
+    remedy = explain(Refusal("timeout:session", "setupComplete was not received"), target)
+
+    assert "the set-up was not answered" in remedy
+    assert "session.created" not in remedy
+    assert "twilio" not in remedy
+
+
+@pytest.mark.parametrize("path", ["/ws/google.ai.generativelanguage", GEMINI_PATH.format("v1/v2"), "/x-v1/realtime"])
+def test_another_path_of_google_does_not_determine_the_dialect(path: str) -> None:
+    target = resolve_target({"K": KEY}, url=f"wss://voice.example{path}", api_key_env="K")
+
+    assert (target.dialect.name, target.service) == ("ga", "other")
+
+
+@pytest.mark.parametrize("name", ["key", "access_token"])
+def test_a_key_in_the_query_is_never_shown(name: str) -> None:
+    address = f"wss://voice.example/{GEMINI_PATH.format('v1')}?{name}="
+    target = resolve_target({"K": KEY}, url=f"{address}${{K}}")
+
+    assert target.resource.endswith(f"?{name}={KEY}")
+    assert KEY not in f"{target!r} {target.public_url} {target.notices}"
+    assert target.public_url == f"{address}***"
+    assert not any("no key is sent" in notice for notice in target.notices)
+    with pytest.raises(UsageError, match="contains a key in its query") as refused:
+        resolve_target({}, url=f"{address}{KEY}")
+    assert KEY not in str(refused.value)
 
 
 # Conversations.

@@ -78,6 +78,39 @@ def test_each_api_version_that_a_target_may_have_without_a_notice_is_accepted(pa
 
 
 BY_KEY = Authenticator(KEY)
+GEMINI = "ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent{}"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta", "v2alpha1"])
+@pytest.mark.parametrize("method", ["", "Constrained"])
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_google_s_sdks_reach_gemini_at_any_version(version: str, method: str, slashes: str) -> None:
+    for key in ("x-goog-api-key", "key", "access_token"):
+        in_header = key.startswith("x-")
+        target = slashes + GEMINI.format(version, method) + ("" if in_header else f"?{key}={KEY}")
+
+        assert accepted(target, {key: KEY} if in_header else {}, BY_KEY).complaint is None
+        assert post_upgrade_error(target.replace(KEY, "wrong"), {}, BY_KEY).code == "invalid_api_key"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v2"])
+def test_google_s_sdks_reach_vertex_at_any_version(version: str) -> None:
+    for slashes in ("/", "//"):
+        target = f"{slashes}ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent"
+
+        assert accepted(target, {"authorization": f"Bearer {KEY}"}, BY_KEY).complaint is None
+
+
+def test_a_key_in_the_query_of_another_service_is_not_accepted() -> None:
+    assert refused(f"{GA}&key={KEY}", {}, BY_KEY).status == 401
+    assert accepted(f"{GA}&api-key={KEY}", {}, BY_KEY)
+
+
+@pytest.mark.parametrize("target", ["//openai/v1/realtime?model=m", "/" + GEMINI.format("v1", "Free")])
+def test_only_google_s_paths_may_begin_with_two_slashes_and_end_in_a_known_method(target: str) -> None:
+    assert refused(target, {}).status == 404
+
+
 REFUSED = [
     (LIVE, {"api-key": "wrong"}, BY_KEY, 401, "401"),
     (LIVE.replace("2026-07-15", "2025-04-01-preview"), {"api-key": KEY}, BY_KEY, 400, "BadRequest"),

@@ -163,6 +163,7 @@ def test_a_call_without_all_of_its_arguments_is_not_executed(end: str) -> None:
     [
         (OPENAI_GA, [DOCS, DOCS], "session.tools[1].server_label"),
         (OPENAI_GA, [DOCS | {"connector_id": "connector_gmail"}], "session.tools[0]"),
+        (OPENAI_GA, [DOCS | {"tunnel_id": "tunnel_7"}], "session.tools[0]"),
         (OPENAI_GA, [{"type": "mcp", "server_label": "docs"}], "session.tools[0]"),
         (OPENAI_GA, [{"type": "mcp", "server_url": "https://x"}], "session.tools[0].server_label"),
         (OPENAI_GA, [DOCS | {"require_approval": "sometimes"}], "session.tools[0].require_approval"),
@@ -177,3 +178,50 @@ def test_an_invalid_server_is_refused_and_not_listed(dialect: WireDialect, tools
 
     assert [event["error"]["param"] for event in events if event["type"] == "error"] == [verdict]
     assert len(events) == 1
+
+
+TUNNELLED = {"type": "mcp", "server_label": "stock", "tunnel_id": "tunnel_7", "require_approval": "never"}
+
+
+def chosen(**choice: str) -> dict[str, Any]:
+    return {"type": "mcp", **choice}
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools"),
+    [
+        (chosen(server_label="stock"), {"search"}),
+        (chosen(server_label="docs", name="read_page"), {"read_page"}),
+    ],
+)
+def test_a_response_calls_the_server_or_the_tool_that_it_must_call(choice: Any, tools: set[str]) -> None:
+    behaviour, _ = declared(DOCS, TUNNELLED, functions=FunctionCalls(share=0.0))
+    events = answers(behaviour, user_text(), create(tool_choice=choice))
+
+    calls = done(events)["output"]
+    assert {(call["server_label"], call["name"]) for call in calls} == {(choice["server_label"], *tools)}
+    assert strictly_typed(events)["response.mcp_call.completed"] == 1
+
+
+@pytest.mark.parametrize("choice", [chosen(server_label="mail"), chosen(server_label="docs", name="write_page")])
+def test_an_unknown_server_or_tool_cannot_be_chosen(choice: Any) -> None:
+    behaviour, _ = declared()
+    error = one(answers(behaviour, user_text(), create(tool_choice=choice)), "error")["error"]
+
+    assert (error["code"], error["param"]) == ("invalid_value", "tool_choice")
+
+
+def test_a_server_whose_tools_are_not_listed_is_not_called() -> None:
+    behaviour, _ = declared(failed_listings=1.0)
+    events = answers(behaviour, user_text(), create(tool_choice=chosen(server_label="docs")))
+
+    assert [item["type"] for item in done(events)["output"]] == ["message"]
+
+
+def test_a_response_with_own_tools_calls_only_the_servers_among_them() -> None:
+    behaviour, _ = declared(DOCS, TUNNELLED)
+    events = answers(behaviour, user_text(), create(tools=[TUNNELLED], tool_choice="required"))
+    without = answers(behaviour, user_text(), create(tools=[]))
+
+    assert {call["server_label"] for call in done(events)["output"]} == {"stock"}
+    assert [item["type"] for item in done(without)["output"]] == ["message"]

@@ -1,6 +1,6 @@
 """The dialect of Gemini Live, a service of Google, at the Gemini API and at Vertex AI.
 
-Names and fields are those of google-genai 2.34 (`types.py`, `live.py`). All settings are in the first message, and
+Names and fields are those of google-genai 3.6 (`types.py`, `live.py`). All settings are in the first message, and
 cannot change later. The caller's audio has 16 kHz, and replies have 24 kHz.
 
 By default the service detects activity: speech, and text of `realtimeInput`. Otherwise the client begins and ends each
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bench.catalogue.outcomes import OwnRemedies
+from bench.catalogue.outcomes import OutcomeRow, OwnRemedies
 from bench.files.safe_io import JsonError, read_json
 from bench.files.validation import Field, String
 from bench.services.gemini import replies
@@ -78,6 +78,13 @@ MISSING_FEATURES = MappingProxyType(
     }
 )
 REMEDIES = OwnRemedies(
+    rows={
+        "timeout:session": OutcomeRow(
+            "setupComplete was not received within the time limit",
+            "the upgrade was accepted, but the set-up was not answered: check the path, and, behind a gateway, whether "
+            "it forwards messages",
+        ),
+    },
     in_doctor={
         "closed:1007": "the service refuses the key or the set-up, see its reason: create a key in Google AI Studio, "
         "and compare the target's `session` with the settings of the model",
@@ -86,7 +93,7 @@ REMEDIES = OwnRemedies(
         "closed:1011": "the service has failed, or the quota of the project is used up, see its reason",
         "connect_failed:404": "the path is wrong: the Gemini API has …GenerativeService.BidiGenerateContent, Vertex AI "
         "has …LlmBidiService/BidiGenerateContent",
-    }
+    },
 )
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 

@@ -1,6 +1,6 @@
 """The decoder of one session of Gemini Live: its messages, and the replies and transcripts that they belong to. Pure.
 
-Names and fields are those of `LiveServerMessage` in google-genai 2.34. A message has one or more of these fields, and
+Names and fields are those of `LiveServerMessage` in google-genai 3.6. A message has one or more of these fields, and
 no type. It names no reply: the service speaks one reply at a time. So the decoder numbers them. A reply begins with its
 first content, and ends with `generationComplete`, `interrupted` or a function call. After the first two, the service
 sends `turnComplete`, which it delays until the reply could have been played. The tokens are in the message that has

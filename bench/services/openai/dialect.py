@@ -335,6 +335,7 @@ def _mcp_tool(server: McpServer) -> dict[str, Any]:
         server_label=server.label,
         server_url=server.url,
         connector_id=server.connector_id,
+        tunnel_id=server.tunnel_id,
         server_description=server.description,
         allowed_tools=server.allowed_tools,
         require_approval=server.require_approval,

@@ -9,7 +9,7 @@ content. For unsupported parts the generated value is null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -140,17 +140,40 @@ class ResponseTools:
 def tools_of(settings: Json, mcp_tools: Sequence[Json] = ()) -> ResponseTools:
     """Return the functions of a response with these settings. `mcp_tools` are the listed tools of MCP servers.
 
-    Raise RejectedError if the response must call a function that is unknown.
+    Raise RejectedError if the response must call a function, or the tool of a server, that is unknown.
     """
-    functions = [*(tool for tool in settings["tools"] if tool["type"] == "function"), *mcp_tools]
+    own = [tool for tool in settings["tools"] if tool["type"] == "function"]
+    labels = {tool["server_label"] for tool in settings["tools"] if tool["type"] == "mcp"}
+    listed = [tool for tool in mcp_tools if tool["server_label"] in labels]
     choice = settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
-        return ResponseTools(functions, choice, parallel)
-    chosen = [function for function in functions if function["name"] == choice["name"]]
+        return ResponseTools([*own, *listed], choice, parallel)
+    if choice["type"] == "mcp":
+        return ResponseTools(_chosen_of_server(choice, labels, listed), "required", parallel)
+    chosen = [function for function in (*own, *listed) if function["name"] == choice["name"]]
     if not chosen:
-        raise RejectedError("invalid_value", f"'tools' has no '{choice['name']}'.", "tool_choice")
+        raise _no_tool(choice["name"])
     return ResponseTools(chosen[:1], "required", parallel)
+
+
+def _chosen_of_server(choice: Json, labels: Collection[str], listed: Sequence[Json]) -> list[Json]:
+    """Return the tools of the MCP server that a choice names, or the one tool that it names.
+
+    Return an empty list if they are not listed yet: then the response cannot call them.
+    """
+    label, name = choice["server_label"], choice.get("name")
+    if label not in labels:
+        raise _no_tool(label)
+    tools = [tool for tool in listed if tool["server_label"] == label]
+    chosen = [tool for tool in tools if name in (None, tool["name"])]
+    if tools and not chosen:
+        raise _no_tool(str(name))
+    return chosen
+
+
+def _no_tool(name: str) -> RejectedError:
+    return RejectedError("invalid_value", f"'tools' has no '{name}'.", "tool_choice")
 
 
 def calls_of(

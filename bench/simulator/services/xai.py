@@ -12,6 +12,7 @@ from bench.simulator.server_events import GA, Json
 from bench.simulator.services.openai import PATH, ga_form
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest
 from bench.simulator.session import checks, session_schema
+from bench.simulator.session.checks import SettingTable
 from bench.simulator.session.effective import SessionForm
 
 
@@ -24,6 +25,7 @@ def xai_form(dialect: WireDialect) -> SessionForm:
         direction: {key: check for key, check in audio[direction].items() if key not in ("turn_detection", "voice")}
         for direction in ("input", "output")
     }
+    only_functions: SettingTable = {"tools": session_schema.TOOLS, "tool_choice": session_schema.TOOL_CHOICE}
     return replace(
         ga,
         opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
@@ -32,10 +34,11 @@ def xai_form(dialect: WireDialect) -> SessionForm:
             "audio": inside,
             "turn_detection": audio["input"]["turn_detection"],
             "voice": checks.TEXT,
-            "tools": session_schema.TOOLS,
+            **only_functions,
         },
         input=lambda session: ga.input(_sunk(session)),
         output=lambda session, response: ga.output(_sunk(session), response),
+        response={**(ga.response or {}), **only_functions},
     )
 
 

@@ -10,7 +10,7 @@ import base64
 import hmac
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.simulator import refusals
@@ -82,15 +82,18 @@ class Authenticator:
 
 
 def check_credentials(
-    authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float
+    authenticator: Authenticator, headers: Mapping[str, str], in_query: Sequence[str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:
-    """Return the refusal of a client's credentials (None if they are valid), and the number of its token."""
+    """Return the refusal of a client's credentials (None if they are valid), and the number of its token.
+
+    `in_query` are the keys in the query of the request.
+    """
     if not authenticator.requires_credentials:
         return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     bearer = credentials if space and scheme.lower() in ("bearer", "token") else None
     if authenticator.key is not None:
-        values = (*(headers[name] for name in headers if name.endswith("api-key")), query.get("api-key"), bearer)
+        values = (*(headers[name] for name in headers if name.endswith("api-key")), *in_query, bearer)
         key, presented = authenticator.key.encode(), (value for value in values if value is not None)
         matches = [hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented]
         if any(matches):  # in a list: all are compared, so the duration reveals nothing

@@ -43,7 +43,7 @@ def admit(
     injected = fault(known.refusal_form, known.lacks)
     if isinstance(injected, RefusedUpgrade):
         return injected
-    problem, token = check_credentials(authenticator, headers, request.query, now_s)
+    problem, token = check_credentials(authenticator, headers, request.keys(known.key_parameters), now_s)
     if service is None:
         return refusals.NO_SUCH_PATH
     if service.bad_key is not None and isinstance(answer, AcceptedUpgrade):

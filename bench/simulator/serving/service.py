@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
@@ -21,6 +21,9 @@ from bench.simulator.serving.token_issuer import IdentityEndpoint
 from bench.simulator.simulated_session import SessionParts, SimulatedDialect, SimulatedSession
 from bench.transport.interface import HostPort
 from bench.wire.events import EventKind
+
+KEY_PARAMETERS = ("api-key",)
+"""The parameters of the query that may contain the key, at most services."""
 
 
 class UpgradeRequest(NamedTuple):
@@ -40,6 +43,10 @@ class UpgradeRequest(NamedTuple):
     @property
     def model(self) -> str:
         return self.query.get("model", "")
+
+    def keys(self, parameters: Iterable[str] = KEY_PARAMETERS) -> list[str]:
+        """Return the keys in these parameters of the query."""
+        return [self.query[name] for name in parameters if name in self.query]
 
     @property
     def transcribes(self) -> bool:
@@ -84,6 +91,7 @@ class SimulatedService:
     announced, by their names. `note` follows them. `refusal_form` is the form of injected refusals,
     and `lacks` returns why the service does not have a fault.
     `bad_key` is the refusal of wrong credentials after the upgrade; None if they are refused before it.
+    `key_parameters` are the parameters of the query that may contain the key.
     `log_kinds` has the kinds of the events that the ground-truth log names differently than the Realtime API.
     `limits_headers` is True if the number of custom headers is limited. `listen` opens the service's own sockets.
     """
@@ -92,6 +100,7 @@ class SimulatedService:
     urls: Callable[[ServerAddress], Mapping[str, str]] = lambda address: {}
     refusal_form: RefusalForm = "http"
     bad_key: PostUpgradeRefusal | None = None
+    key_parameters: Sequence[str] = KEY_PARAMETERS
     limits_headers: bool = False
     listen: Callable[[ServerState, tuple[str, int], int], ServiceSockets] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)

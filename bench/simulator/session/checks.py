@@ -81,9 +81,14 @@ DROPPED = object()
 """The result of a validator whose value is not stored."""
 
 
-def _noted(value: LocatedValue, _: Any) -> object:
+def note(value: LocatedValue) -> None:
+    """Note that a value is not simulated."""
     if isinstance(value.context, list):
         value.context.append(value.name)
+
+
+def _noted(value: LocatedValue, _: Any) -> object:
+    note(value)
     return DROPPED
 
 

@@ -25,22 +25,30 @@ FUNCTION_KEYS: SettingTable = {
 }
 FUNCTION = checks.object_of(FUNCTION_KEYS, "name", type="function")
 TOOLS = checks.array(KindOf({"function": FUNCTION}, default="function"))
+MCP_ADDRESSES = "server_url", "connector_id", "tunnel_id"
+"""The keys of which an MCP server needs one (`RealtimeToolsConfigUnionParam` of openai 3.57)."""
 MCP_SERVER = checks.object_of(
     {
         "type": checks.ANYTHING,
         "server_label": checks.TEXT,
-        **dict.fromkeys(("server_url", "connector_id", "server_description", "authorization"), checks.TEXT),
+        **dict.fromkeys((*MCP_ADDRESSES, "server_description", "authorization"), checks.TEXT),
         "headers": checks.TEXTS_BY_NAME,
         "allowed_tools": OrStruct(checks.array(checks.ANYTHING), checks.OBJECT),
         "require_approval": checks.choice_or(checks.ANYTHING, "always", "never"),
-        **dict.fromkeys(("tunnel_id", "defer_loading", "allowed_callers"), checks.NOT_SIMULATED),
+        **dict.fromkeys(("defer_loading", "allowed_callers"), checks.NOT_SIMULATED),
     },
     "server_label",
 )
 
 
+def _of_session(value: LocatedValue, server: Json) -> Json:
+    """Return an MCP server of a response. Only its label has an effect: it selects a server of the session."""
+    checks.note(value)
+    return server
+
+
 def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
-    """Return the tools of a GA session. An MCP server has a label of its own, and either a URL or a connector."""
+    """Return the tools of GA. An MCP server has a label of its own, and one address."""
     labels = set[str]()
     for number, tool in enumerate(tools):
         if tool["type"] != "mcp":
@@ -48,17 +56,24 @@ def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
         path = f"{value.name}[{number}]"
         if tool["server_label"] in labels:
             raise RejectedError("invalid_value", f"Duplicate server_label in '{path}'.", f"{path}.server_label")
-        if ("server_url" in tool) is ("connector_id" in tool):
-            raise RejectedError("invalid_value", f"'{path}' needs either 'server_url' or 'connector_id'.", path)
+        if sum(key in tool for key in MCP_ADDRESSES) != 1:
+            problem = f"'{path}' needs exactly one of {', '.join(map(repr, MCP_ADDRESSES))}."
+            raise RejectedError("invalid_value", problem, path)
         labels.add(tool["server_label"])
     return tools
 
 
-GA_TOOLS = Converted(
-    checks.array(KindOf({"function": FUNCTION, "mcp": MCP_SERVER}, default="function")), _distinct_servers
+GA_TOOLS, GA_RESPONSE_TOOLS = (
+    Converted(checks.array(KindOf({"function": FUNCTION, "mcp": server}, default="function")), _distinct_servers)
+    for server in (MCP_SERVER, Converted(MCP_SERVER, _of_session))
 )
 CHOSEN_FUNCTION = checks.object_of({"type": checks.ANYTHING, "name": checks.TEXT}, "name")
-TOOL_CHOICE = checks.choice_or(KindOf({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
+CHOSEN_SERVER = checks.object_of(
+    {"type": checks.ANYTHING, "server_label": checks.TEXT, "name": checks.TEXT}, "server_label"
+)
+TOOL_CHOICES = "auto", "none", "required"
+TOOL_CHOICE = checks.choice_or(KindOf({"function": CHOSEN_FUNCTION}), *TOOL_CHOICES)
+GA_TOOL_CHOICE = checks.choice_or(KindOf({"function": CHOSEN_FUNCTION, "mcp": CHOSEN_SERVER}), *TOOL_CHOICES)
 
 
 # Token limits. That of GA is gpt-realtime-2's; other GA models accept 4096.
@@ -230,7 +245,7 @@ def ga_session_table(transcriber: Validator[Any], format: Validator[Any]) -> Set
         "client_secret": checks.UNKNOWN,
         "truncation": TRUNCATION,
         "tools": GA_TOOLS,
-        "tool_choice": TOOL_CHOICE,
+        "tool_choice": GA_TOOL_CHOICE,
         "tracing": checks.NOT_SIMULATED,
         "prompt": checks.NOT_SIMULATED,
         "include": checks.NOT_SIMULATED,
@@ -267,4 +282,4 @@ def ga_response_table(session: SettingTable, format: Validator[Any]) -> SettingT
     shared_keys = ("output_modalities", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
     spoken: SettingTable = {"format": format, "voice": GA_VOICE}
     shared = {key: session[key] for key in (*shared_keys, "reasoning")}
-    return {**_RESPONSE, **shared, "tools": TOOLS, "audio": {"output": spoken}}
+    return {**_RESPONSE, **shared, "tools": GA_RESPONSE_TOOLS, "audio": {"output": spoken}}

@@ -8,14 +8,13 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from bench.simulator.recorded_replies import load_replies
-from tests.clients.cells import STEPS, ClientRow
-from tests.clients.connect import CONNECT, KEY, TRIED, openai
-from tests.clients.sources import ADDRESS, PROGRAMS, source
+from tests.clients.cells import IN_TESTS, STEPS
+from tests.clients.connect import CONNECT, KEY, item_of, openai
+from tests.clients.sources import ADDRESS, source
 from tests.clients.steps import GA, PLAYED, Talk
 from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
@@ -35,24 +34,15 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-def voice_live_item(item: dict[str, Any]) -> Any:
-    """Convert an item to a type of Voice Live's client, which accepts no other type."""
-    from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
-
-    if item["type"] == "message":
-        return UserMessageItem(content=[InputTextContentPart(text=part["text"]) for part in item["content"]])
-    return FunctionCallOutputItem(call_id=item["call_id"], output=item["output"])
-
-
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("row", TRIED, ids=lambda row: f"{row.client} {row.dialect}")
-def test_each_client_passes_each_step(row: ClientRow, step: str, quick: Ready, patient: Ready) -> None:
-    opened, spelling = CONNECT[row.client, row.dialect]
+@pytest.mark.parametrize(("client", "dialect"), CONNECT)
+def test_each_client_passes_each_step(client: str, dialect: str, step: str, quick: Ready, patient: Ready) -> None:
+    opened, spelling = CONNECT[client, dialect]
     port = (patient if step in PATIENT else quick).port
 
     async def play() -> None:
         async with opened(port) as connection:
-            await PLAYED[step](Talk(connection, spelling, voice_live_item if row.dialect == "Voice Live" else dict))
+            await PLAYED[step](Talk(connection, spelling, item_of(dialect)))
 
     asyncio.run(asyncio.wait_for(play(), GUARD_S))
 
@@ -74,7 +64,7 @@ def test_the_sdk_transcribes_audio_in_a_transcription_session(quick: Ready) -> N
     asyncio.run(asyncio.wait_for(play(), GUARD_S))
 
 
-@pytest.mark.parametrize("name", [name for name, where in PROGRAMS.items() if where == "test"])
+@pytest.mark.parametrize("name", IN_TESTS)
 def test_each_program_of_the_page_prints_a_reply_of_the_simulator(name: str, patient: Ready) -> None:
     program = source(name).replace(ADDRESS, f"127.0.0.1:{patient.port}").replace('"any"', repr(KEY))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_S, check=False)

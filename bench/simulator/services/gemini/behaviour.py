@@ -11,6 +11,7 @@ first has the byte at which the caller's speech ended (`speech_at_byte`). Replie
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle
@@ -433,15 +434,19 @@ _REALTIME: Mapping[str, MessageHandler] = {
 }
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
-PATHS = (
-    *(PATH, PATH.replace("v1beta", "v1alpha")),
-    *(f"/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent" for version in ("v1", "v1beta1")),
+PATHS = re.compile(
+    r"/{1,2}ws/google\.(ai\.generativelanguage\.[\w-]+\.GenerativeService\.BidiGenerateContent(Constrained)?"
+    r"|cloud\.aiplatform\.[\w-]+\.LlmBidiService/BidiGenerateContent)"
 )
+"""The paths of google-genai and @google/genai 2 and 3, in any version. Those of Node begin with two slashes."""
+KEY_PARAMETERS = "key", "access_token"
+"""The parameters of the query in which @google/genai sends a key, or an ephemeral token."""
 BAD_KEY = PostUpgradeRefusal("invalid_api_key", setup_form.BAD_KEY, INVALID, is_event=False)
 
 
 def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(lambda model, parts: GeminiBehaviour(parts), "") if request.path in PATHS else None
+    has_path = PATHS.fullmatch(request.path) is not None
+    return AcceptedUpgrade(lambda model, parts: GeminiBehaviour(parts), "") if has_path else None
 
 
 def _lacks(fault: Fault) -> str:
@@ -461,6 +466,7 @@ SERVICE = SimulatedService(
     websocket_urls(gemini=PATH),
     lacks=_lacks,
     bad_key=BAD_KEY,
+    key_parameters=KEY_PARAMETERS,
     titles={"gemini": "Gemini Live"},
     log_kinds={
         AUDIO_DELTA: EventKind.AUDIO_DELTA,

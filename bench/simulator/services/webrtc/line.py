@@ -161,14 +161,14 @@ class WebRtcLine:
             key = self._keys.get(sent)
             is_valid = key is not None and now_s < key.expires_s
             return (None, key, None) if is_valid else (refusals.DEAD_TOKEN, None, None)
-        refusal, token = check_credentials(self._shared.config.authenticator, request.headers, request.query, now_s)
+        refusal, token = check_credentials(self._shared.config.authenticator, request.headers, request.keys(), now_s)
         return refusal, None, token
 
     def _issued_key(
         self, request: UpgradeRequest, body: bytes, at_ns: int
     ) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         authenticator, now_s = self._shared.config.authenticator, utc_ns() / NS_PER_S
-        refusal, _ = check_credentials(authenticator, request.headers, request.query, now_s)
+        refusal, _ = check_credentials(authenticator, request.headers, request.keys(), now_s)
         if refusal is not None:
             return self._refused(refusal, at_ns)
         model, tokens = _model_of(body) or request.model, authenticator.tokens

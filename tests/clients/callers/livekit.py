@@ -1,6 +1,6 @@
 """A client with LiveKit's session of a realtime model: it runs the steps at the given URL, and prints outcomes as JSON.
 
-`frameworks.py` runs it in LiveKit's own environment.
+`tools/clients.py` runs it in an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from livekit.plugins.openai import realtime
 from openai.types.beta.realtime.session import TurnDetection
 
 RATE_HZ, BYTES_PER_MS, CHUNK_BYTES = 24_000, 48, 4800  # pcm16
-GUARD_S = 30
+GUARD_S = 60
 WAVE = b"".join((3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400))
 VAD = TurnDetection(type="server_vad", silence_duration_ms=200, create_response=True, interrupt_response=True)
 

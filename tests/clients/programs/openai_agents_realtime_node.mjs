@@ -1,4 +1,4 @@
-import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } from "@openai/agents/realtime";
+import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } from "@openai/agents-realtime";
 
 const agent = new RealtimeAgent({ name: "Parcels", instructions: "Help the caller." });
 const session = new RealtimeSession(agent, { transport: new OpenAIRealtimeWebSocket() });

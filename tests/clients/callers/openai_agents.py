@@ -1,6 +1,7 @@
 """A client with `openai-agents` that runs the steps at the given URL and prints their outcomes.
 
-It asks, receives an answer, interrupts it, and asks again. `frameworks.py` runs it in the framework's own environment.
+It types, and receives an answer. Then it asks, receives an answer, interrupts it, and asks again. `tools/clients.py`
+runs it in an environment of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from agents import function_tool, set_tracing_disabled
 from agents.realtime import RealtimeAgent, RealtimeRunner
 
 BYTES_PER_MS, CHUNK_BYTES = 48, 4800  # pcm16, 100 ms
-GUARD_S = 30
+GUARD_S = 120
 WAVE = b"".join((3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400))
 VAD = {"type": "server_vad", "silence_duration_ms": 200}
 
@@ -41,12 +42,28 @@ async def keep_silent(session: Any, audio_ms: int) -> None:
     await play(session, bytes(audio_ms * BYTES_PER_MS))
 
 
+async def typed(at: dict[str, str]) -> None:
+    async with await RealtimeRunner(RealtimeAgent(name="Parcels")).run(model_config=at) as session:
+        await session.send_message("Hello!")
+        audio_bytes = 0
+        async for event in session:
+            if event.type == "error":
+                sys.exit(f"error: {event.error}")
+            if event.type == "audio":
+                audio_bytes += len(event.audio.data)
+            if event.type == "agent_end":
+                break
+    if not audio_bytes:
+        sys.exit("a typed turn: no audio")
+
+
 async def talk(url: str) -> None:
     agent = RealtimeAgent(name="Parcels", instructions="Help the caller.", tools=[find_parcel])
     settings = {"model_name": "gpt-realtime", "turn_detection": VAD}
     runner = RealtimeRunner(agent, config={"model_settings": settings})
     interruptions, cuts, speaking = 0, 0, False
     at = {"api_key": "any", "url": f"{url.replace('http', 'ws', 1)}/realtime?model=gpt-realtime"}
+    await typed(at)
     async with await runner.run(model_config=at) as session:
         await speak(session, 400)
         await keep_silent(session, 400)
@@ -64,7 +81,8 @@ async def talk(url: str) -> None:
             if event.type == "audio" and len(asked) == 2:
                 break
     interrupted = "pass" if interruptions and cuts else f"{interruptions} interruptions, {cuts} cuts"
-    print(json.dumps({"VAD": "pass", "function call": "pass", "interruption": interrupted}))
+    passed = dict.fromkeys(("connect", "text", "VAD", "function call"), "pass")
+    print(json.dumps(passed | {"interruption": interrupted}))
 
 
 set_tracing_disabled(True)
