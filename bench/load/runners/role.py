@@ -7,6 +7,7 @@ which it stops a run. All events that stop a run wait for the same steps.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ import gevent
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.catalogue.outcomes import remedy_of
 from bench.load import lifecycle
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
@@ -35,8 +37,14 @@ from bench.record import folder as files
 from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool
 from bench.target.tokens import Keyring
+from bench.transport.own_limits import own_limit
 
 LOOK_S, LONG_S = 1.0, 2.0
+RESERVE_BYTES = 128 << 20
+"""The memory that is left for the sessions after the start of a run. Without it, the run does not start.
+
+It is reserved, and not used. A thread takes 8 MiB of it, and the report needs some after the failure of a start, too.
+"""
 
 
 @dataclass
@@ -226,12 +234,15 @@ class ProcessRole(ABC):
         gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
         self.run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
+        reserve: mmap.mmap | None = None
         try:
+            reserve = mmap.mmap(-1, RESERVE_BYTES)
             self._start()
-        except RtbenchError as error:
-            self.apply(RunRefused(str(error)))  # the run has no users yet
-        except OSError as error:
-            self.apply(RunRefused(unwritable(error)))
+            reserve.close()
+        except Exception as error:
+            if reserve is not None:
+                reserve.close()
+            self.apply(RunRefused(start_problem(error)))  # the run has no users yet
         else:
             gevent.spawn(self._poll_each_second, self.run)
 
@@ -373,6 +384,17 @@ class ProcessRole(ABC):
             set_niceness(self._niceness)
         if live.flusher.error:
             self._environment.process_exit_code = USAGE_STATUS
+
+
+def start_problem(error: Exception) -> str:
+    """Return a line on why a run could not start. Raise an error that is a bug of this tool again."""
+    if (limit := own_limit(error, "the run could not start")) is not None:
+        return f"{limit.detail}; {remedy_of(limit.outcome, limit.detail)}"
+    if isinstance(error, RtbenchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return unwritable(error)
+    raise error
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
