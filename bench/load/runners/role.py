@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
@@ -61,6 +62,8 @@ class CurrentRun:
     live: LiveRun | None = None
     """The sessions of the run, in processes with users: standalone processes and workers."""
     summary: str = ""
+    started: Event | None = None
+    """An event that is set when the start has ended. A signal may end a run whose sessions are not ready yet."""
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
 
@@ -78,10 +81,12 @@ class CurrentRun:
         return INTERRUPTED if is_early else ""
 
     def then(self, step: Callable[[], None]) -> None:
-        """Start a step of the run's end. The step begins when all steps before it have ended."""
+        """Start a step of the run's end. The step begins when the start and all steps before it have ended."""
         before = self.last_step
 
         def take_step() -> None:
+            if self.started is not None:
+                self.started.wait()
             if before is not None:
                 before.join()
             step()
@@ -232,7 +237,8 @@ class ProcessRole(ABC):
             for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
                 signal.signal(number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived()))
         gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
-        self.run = CurrentRun(RunLifecycle(leads=self._leads))
+        started = Event()
+        self.run = CurrentRun(RunLifecycle(leads=self._leads), started=started)
         self._environment.process_exit_code = None
         reserve: mmap.mmap | None = None
         try:
@@ -245,6 +251,8 @@ class ProcessRole(ABC):
             self.apply(RunRefused(start_problem(error)))  # the run has no users yet
         else:
             gevent.spawn(self._poll_each_second, self.run)
+        finally:
+            started.set()
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Count the users when Locust has created them. In a worker, some users may not exist yet, so wait for them."""
