@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("bench.transport._datagrams", reason="this machine has no compiled code")
 
+from bench.base.clock import SendTime
 from bench.observe._blocks import continue_sounds
 from bench.transport._datagrams import DatagramWriter
 from bench.transport.fast._compiled import Decrypter, TemplateMatcher
@@ -22,7 +23,9 @@ from bench.wire._audible import expanded
 from tests.transport.media.path import PLAIN
 
 Call = Callable[..., object]
-TLS, INCOMING = SimpleNamespace(do_handshake=int), SimpleNamespace(write=len, read=bytes)
+TLS: Any = SimpleNamespace(do_handshake=int)
+INCOMING: Any = SimpleNamespace(write=len, read=bytes)
+UNUSED: Any = None
 
 
 def media() -> CallMedia:
@@ -39,8 +42,13 @@ def sent(data: Any) -> object:
         return DatagramWriter(sock).send(data, ("127.0.0.1", 9))
 
 
+def write_nothing(*_: object) -> SendTime:
+    return SendTime(0)
+
+
 def add(*texts: Any) -> object:
-    return TemplateMatcher().add(None, *texts, True)
+    matcher: Any = TemplateMatcher()
+    return matcher.add(None, *texts, True)
 
 
 NEEDED: dict[str, tuple[Call, list[Any]]] = {
@@ -48,16 +56,11 @@ NEEDED: dict[str, tuple[Call, list[Any]]] = {
     "DatagramWriter.send": (sent, [b"data"]),
     "TemplateMatcher.add": (add, [b"head", b"middle", b"tail"]),
     "TemplateMatcher.match": (lambda data: TemplateMatcher().match(data, 0, 0, True), [b"data"]),
-    "Decrypter.shake_hands": (
-        lambda data: Decrypter(
-            SimpleNamespace(do_handshake=int), SimpleNamespace(write=len, read=bytes), None
-        ).shake_hands(data),
-        [b"data"],
-    ),
-    "PlainChunks": (lambda microphone, sent: PlainChunks(microphone, bytes, sent, 1), [Microphone(), []]),
+    "Decrypter.shake_hands": (lambda data: Decrypter(TLS, INCOMING, UNUSED).shake_hands(data), [b"data"]),
+    "PlainChunks": (lambda microphone, sent: PlainChunks(microphone, UNUSED, sent, 1), [Microphone(), []]),
     "UsualPackets.take": (usual, [[], [], []]),
     "send_frame": (
-        lambda packets, audio: send_frame(packets, lambda *_: 1, lambda *_: "refused", None, audio),
+        lambda packets, audio: send_frame(packets, write_nothing, UNUSED, UNUSED, audio),
         [media().audio_packets, b"\xd5" * 160],
     ),
     "AudioPackets.next": (lambda audio: media().audio_packets.next(audio), [b"\xd5" * 160]),

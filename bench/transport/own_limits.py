@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import Any
 
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import EXHAUSTED
@@ -33,7 +34,7 @@ def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
     return exhausted(_RESOURCES[number], where, os.strerror(number)) if number in _RESOURCES else None
 
 
-def own_limit_of_port(error: OSError, where: str, peer: tuple[int, object] | None = None) -> ConnectError | None:
+def own_limit_of_port(error: OSError, where: str, peer: tuple[int, Any] | None = None) -> ConnectError | None:
     """Return the outcome if the kernel gave a socket no port, or as `own_limit`.
 
     `peer` is the (family, address) to which the socket was to be connected. The kernel reports an address without a
@@ -60,7 +61,7 @@ def hidden_limit(error: OSError) -> OSError:
     return error
 
 
-def _has_source(family: int, address: object) -> bool:
+def _has_source(family: int, address: Any) -> bool:
     """Return False if this machine has no address from which packets can be sent to `address`.
 
     The ports of UDP are not those of TCP.

@@ -14,7 +14,6 @@ import pytest
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import outcome_class, remedy_of
 from bench.catalogue.timeouts import Timeouts
-from bench.transport import connect, own_limits
 from bench.transport.connect import connect_first, look_up
 from bench.transport.datagrams import media_sockets
 from bench.transport.interface import ConnectTimings, NetworkPath
@@ -100,7 +99,7 @@ def test_an_address_without_a_route_is_no_lack_of_ports(monkeypatch: pytest.Monk
             pass
 
     monkeypatch.setattr(gevent.socket.socket, "connect", fail_with(os_error(errno.EADDRNOTAVAIL)))
-    monkeypatch.setattr(own_limits.socket, "socket", lambda *_: Routeless())
+    monkeypatch.setattr("bench.transport.own_limits.socket.socket", lambda *_: Routeless())
     error = refusal(lambda: connect_first(loopback_addresses(1), GUARD_S))
 
     assert error.outcome == "connect_failed:tcp"
@@ -121,14 +120,14 @@ def test_a_lookup_without_a_free_file_is_no_unknown_name(monkeypatch: pytest.Mon
     use_resolver(monkeypatch, fail_with(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")))
     assert refusal(lambda: look_up("voice.test", 443, GUARD_S)).outcome == "connect_failed:dns"
 
-    monkeypatch.setattr(own_limits.socket, "socket", fail_with(os_error(errno.EMFILE)))
+    monkeypatch.setattr("bench.transport.own_limits.socket.socket", fail_with(os_error(errno.EMFILE)))
     error = refusal(lambda: look_up("voice.test", 443, GUARD_S))
     assert (error.outcome, error.detail) == ("exhausted:files", "voice.test: Too many open files")
 
 
 def test_a_lookup_without_a_thread_is_prevented_by_a_limit_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     use_resolver(monkeypatch, lambda _: None)
-    monkeypatch.setattr(connect.ThreadPool, "_add_thread", fail_with(RuntimeError("can't start new thread")))
+    monkeypatch.setattr("gevent.threadpool.ThreadPool._add_thread", fail_with(RuntimeError("can't start new thread")))
 
     assert refusal(lambda: look_up("voice.test", 443, GUARD_S)).outcome == "exhausted:threads"
 
