@@ -709,7 +709,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "close_code": 1000, "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
         "rtp": RtpMeasured(
             100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, unsent=3, other_hosts="192.0.2.9 (audio)", uncounted_pauses=5,
-            restarts=1,
+            restarts=1, dropped=0,
         ),
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,40 @@ def test_a_file_that_is_no_wheel_of_rtbench_is_refused(content: bytes, tmp_path:
     (tmp_path / "other.whl").write_bytes(content)
     with pytest.raises(UsageError, match=r"--wheel .*other.whl cannot be read"):
         engine_wheel(tmp_path / "other.whl")
+
+
+WHEEL_NAMES = ("rtbench-0.1.0.dist-info/METADATA", "rtbench-0.1.0.dist-info/RECORD")
+WHOLE_WHEEL = dict.fromkeys(WHEEL_NAMES, b"Name: rtbench\n")
+DAMAGED_WHEELS: dict[str, Mapping[str, bytes]] = {
+    "without METADATA": {WHEEL_NAMES[1]: b""},
+    "without RECORD": {WHEEL_NAMES[0]: b"Name: rtbench\n"},
+    "METADATA that is no text": WHOLE_WHEEL | {WHEEL_NAMES[0]: b"\xff\xfe"},
+    "RECORD that is no text": WHOLE_WHEEL | {WHEEL_NAMES[1]: b"\xff\xfe"},
+    "an entry above the folder": WHOLE_WHEEL | {"bench/../../x": b""},
+    "an absolute path": WHOLE_WHEEL | {"/x": b""},
+    "a path with a drive": WHOLE_WHEEL | {"C:\\x": b""},
+}
+
+
+@pytest.mark.parametrize("contents", DAMAGED_WHEELS.values(), ids=DAMAGED_WHEELS)
+def test_a_damaged_wheel_is_refused(contents: Mapping[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "rtbench-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    with pytest.raises(UsageError, match="is not a wheel of rtbench, or is damaged: `make dist`"):
+        engine_wheel(path)
+
+
+@pytest.mark.parametrize("field", [8, 6], ids=["unknown compression", "encrypted"])
+def test_an_archive_that_cannot_be_unpacked_is_refused(field: int, tmp_path: Path) -> None:
+    path = wheel(tmp_path, "Name: rtbench\n")
+    data = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\3\4", 0), (b"PK\1\2", 2)):
+        data[data.index(header) + field + offset] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"--wheel .* cannot be read"):
+        engine_wheel(path)
 
 
 def test_facts_about_an_engine_are_printed_and_become_labels(

@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "inworld", "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps",
+        "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps", "own_limits",
         "_datagrams_interpreted", "datagrams", "_loop_interpreted",
         "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
         "media", "rtp_track", "sip", "webrtc", "links", "impaired",
@@ -187,12 +187,14 @@ MAKES_SOCKETS = (
     "bench.base.clock",
     "bench.transport.connect",
     "bench.transport.datagrams",
+    "bench.transport.own_limits",
     "bench.simulator",
     "bench.load.runners.web_ui",
 )
 """The modules that may create sockets.
 
-`bench.base.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free.
+`bench.base.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free, and
+`transport.own_limits` that a socket can be opened.
 """
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.base.clock import SendTime
-from bench.catalogue.outcomes import CANNOT_SEND, HELD
+from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
@@ -87,9 +87,13 @@ def of_speech(turn: TurnObservation, first: float, last: float) -> Window:
     return start_ns + round(first * length_ns), start_ns + round(last * length_ns)
 
 
-@pytest.mark.parametrize(("reason", "outcome"), [(HELD, "failed:hold"), (REFUSED, "failed:unsent")])
+@pytest.mark.parametrize(
+    ("reason", "outcome"), [(HELD, "failed:hold"), (REFUSED, "failed:unsent"), (NO_BUFFERS, "exhausted:memory")]
+)
 @pytest.mark.parametrize("part", [(-0.1, 1.1), (0.9, 1.1), (-0.1, 0.3), (0.4, 0.5)])
-def test_a_turn_of_whose_speech_a_part_was_not_sent_fails(reason: str, outcome: str, part: tuple[float, float]) -> None:
+def test_a_turn_of_whose_speech_a_part_was_not_sent_has_this_cause(
+    reason: str, outcome: str, part: tuple[float, float]
+) -> None:
     _, question, _ = undisturbed("interruption")
     turns, session, transport = play("interruption", [of_speech(question, *part)], reason)
 

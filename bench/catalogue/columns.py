@@ -46,9 +46,9 @@ ADDED = frozenset({
     *RTP_METRICS,
     "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
-    "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_uncounted_pauses", "rtp_restarts", "other_hosts",
-    "speech_left_at_ns", "unrequested_responses", "answers_uncertain",
-    "input_kindless_tokens", "output_kindless_tokens", "audio_after_end_ns",
+    "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_dropped", "rtp_uncounted_pauses", "rtp_restarts",
+    "other_hosts", "speech_left_at_ns", "unrequested_responses", "answers_uncertain", "input_kindless_tokens",
+    "output_kindless_tokens", "audio_after_end_ns",
     *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
@@ -480,10 +480,10 @@ SESSIONS = (
         "the billable duration that the service reported at the end, and the part of it in standby",
     ),
     _whole(
-        "rtp_expected rtp_lost rtp_late rtp_sent rtp_unsent",
+        "rtp_expected rtp_lost rtp_late rtp_dropped rtp_sent rtp_unsent",
         "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
-        "arrived, did not arrive, and were too late; that the caller sent, and that the kernel of this machine "
-        "refused to send",
+        "arrived, did not arrive, were too late, and that this machine dropped unread; that the caller sent, and that "
+        "the kernel of this machine refused to send",
     ),
     _whole(
         "rtp_uncounted_pauses rtp_restarts",

@@ -25,7 +25,10 @@ LAST_RESPONSE, WITHOUT_ANSWER = "the last response was", "which did not answer"
 FOREIGN_HOST = "but the called host is on this machine, and this one is not"
 """The text about a host that only the peer of a telephone call names, and to which nothing may be sent."""
 HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
+NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
 """Texts about audio of the caller that was not sent."""
+NO_PAIR = "no pair of UDP ports from"
+"""The text about ports for RTP and RTCP."""
 REDIRECTED, UNNAMED = "the call was redirected to", "which the target does not name"
 """Texts about the host of a redirection, in the detail of a telephone call that failed."""
 REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
@@ -64,6 +67,9 @@ OutcomeClass = Literal["success", "failed", "unfinished"]
 
 STARVED = "starved"
 """The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
+EXHAUSTED = "exhausted:"
+"""The prefix of outcomes of calls and turns that a limit of this machine prevented. The name of the resource follows.
+"""
 THROTTLED = "throttled:"
 """The prefix of outcomes that a limit of the service caused."""
 REFUSED = "connect_failed:"
@@ -157,6 +163,15 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "renewed": OutcomeRow("the service's age limit for sessions was reached, and the call renewed it", kind="success"),
     "unfinished": OutcomeRow("started, cut by the end of the run", kind="unfinished", of_session="cut by the end of the run"),
     STARVED: OutcomeRow("unknown: the load generator was not running when a time limit expired", kind="unfinished"),
+    "exhausted": OutcomeRow("prevented by a limit of this machine, which is no failure of the service", kind="unfinished"),
+    "exhausted:ports": OutcomeRow("not made: this machine had no free local port", "this machine has no local port left for that address: run fewer sessions at a time, or use more machines", kind="unfinished", causes={
+        NO_PAIR: "use more UDP ports for audio (--rtp-ports), or run fewer sessions at a time",
+    }),
+    "exhausted:files": OutcomeRow("not made: this process, or this machine, had reached its limit of open files", "this process has reached its limit of open files: raise `ulimit -n`", kind="unfinished", causes={
+        "in system": "this machine has reached its limit of open files: raise it (sysctl fs.file-max), or run fewer sessions at a time",
+    }),
+    "exhausted:memory": OutcomeRow("not made: this machine, or its container, had no memory left", "no memory is left: run fewer sessions at a time, or give this machine or its container more memory (`ulimit -v`)", kind="unfinished"),
+    "exhausted:threads": OutcomeRow("not made: no more threads could be started", "no more threads can be started: raise the limit of processes (`ulimit -u`, or that of the container), or of memory (`ulimit -v`)", kind="unfinished"),
     "failed": OutcomeRow("the response failed, or an error event referred to it", "the service reports an error: fix the setting that its message names; otherwise retry and check the service's status page"),
     "failed:no_audio": OutcomeRow("completed, but without the requested audio", "no audio was received, although it was requested: check that the deployment's model supports audio output", causes={
         TEXT_SESSION: "the service sends only text: check that its model supports audio output, and that the service reads the settings of this dialect (--dialect)",
@@ -229,8 +244,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:tcp": OutcomeRow("the host did not accept a TCP connection", "no server listens on this port, or a firewall rejects the connection: check the port, and that this machine may reach it", causes={
         "Network is unreachable": NO_WAY,
         "No route to host": NO_WAY,
-        "Cannot assign requested address": "this machine has no local port left for that address: run fewer sessions at a time, or use more machines",
-        "Too many open files": "this process has reached its limit of open files: raise `ulimit -n`",
+        "Cannot assign requested address": NO_WAY,
     }),
     "connect_failed:tls": OutcomeRow("the TLS handshake failed", "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is private, give the CA's PEM file: --ca-file FILE"),
     "connect_failed:401": OutcomeRow("the service did not accept the key or token"),
@@ -344,6 +358,11 @@ def refusal_status(outcome: str) -> int | None:
     return int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else None
 
 
+def is_own_limit(outcome: str) -> bool:
+    """Return whether a limit of this machine prevented the call or the turn."""
+    return outcome.startswith(EXHAUSTED)
+
+
 def is_throttled(outcome: str) -> bool:
     """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
     return outcome.startswith(THROTTLED)
@@ -371,7 +390,7 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     """
     kind, _, code = outcome.partition(":")
     row, family = (OUTCOMES.get(key, NO_ROW) for key in (outcome, code if code == EXPIRED else kind))
-    if row.kind != "failed":
+    if row.kind != "failed" and not row.remedy:
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
         return own_remedy

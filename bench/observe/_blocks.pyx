@@ -326,7 +326,7 @@ cdef long long delay_ns(long long gap_ns, long long limit_ns) noexcept:
     return min(limit_ns, max(0, 2 * limit_ns - gap_ns))
 
 
-def continue_sounds(detector, list sounds, limits, list continued):
+def continue_sounds(detector, list sounds not None, limits, list continued not None):
     """Apply the next usual deltas of `sounds`, after those that are in `continued`. Add each to `continued`.
 
     The result is the same as if `ReplyDetector.continued` applied each of them alone. Return the result of `_skim` for

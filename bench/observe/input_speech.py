@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import HELD, HOLD, UNSENT
+from bench.catalogue.outcomes import EXHAUSTED, HELD, HOLD, NO_BUFFERS, UNSENT
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -185,6 +185,8 @@ UNDETECTED_NS = 1_000_000_000
 """The wait for the VAD after the end of speech. What it has not detected by then, it will not detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
 """The speech that may be missing: two packets, shorter than a syllable. The end, a measured instant, may not."""
+UNSENT_BY_CAUSE = {HELD: HOLD, NO_BUFFERS: f"{EXHAUSTED}memory"}
+"""The outcomes of turns whose speech was not sent. Those of all other causes are UNSENT."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
 # others
@@ -255,7 +257,7 @@ class InputSpeech(Instants):
         if not self.lacks_part and self.unsent_ns <= MAX_UNSENT_NS:
             return None
         missing = f"{self.unsent_ns // NS_PER_MS:,} ms of the caller's speech were not sent"
-        return HOLD if self.unsent_cause == HELD else UNSENT, f"{missing}: {self.unsent_cause}"
+        return UNSENT_BY_CAUSE.get(self.unsent_cause, UNSENT), f"{missing}: {self.unsent_cause}"
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

@@ -33,7 +33,7 @@ from bench.catalogue.metrics import (
     awaited,
     uncertainty_ns,
 )
-from bench.catalogue.outcomes import REFUSED, SUCCESSFUL, is_throttled, outcome_class
+from bench.catalogue.outcomes import REFUSED, SUCCESSFUL, UNFINISHED, is_throttled, outcome_class
 from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
 from bench.wire.connection import RtpMeasured
@@ -131,8 +131,8 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, 
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NO_TURNS_MISSING = frozenset({"ok", "renewed", "unfinished"})
-"""The outcomes of sessions that completed the script, continue in another session, or ended with the run."""
+NO_TURNS_MISSING = UNFINISHED | {"ok", "renewed"}
+"""The outcomes of sessions that completed the script, continue in another session, or were ended by this side."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):

@@ -237,7 +237,15 @@ class IncidentEntry(TypedDict):
     late_ms: NotRequired[float]
 
 
-CheckName = Literal["timestamp_uncertainty", "event_loop_delay", "send_delay", "start_delay", "missing_data"]
+CheckName = Literal[
+    "timestamp_uncertainty",
+    "event_loop_delay",
+    "send_delay",
+    "start_delay",
+    "own_limits",
+    "dropped_packets",
+    "missing_data",
+]
 ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 
 

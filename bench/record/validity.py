@@ -35,6 +35,13 @@ of these limits decides. docs/accuracy.md has the derivation.
 """
 MAX_START_DELAY_MS, MAX_START_DELAY_SHARE = 5.0, 0.05
 """The limits of the p99 of `start_delay`, of which the larger applies: in ms, and as a share of the service time."""
+MAX_PREVENTED_PERCENT = 1.0
+"""The limit of `own_limits`: the maximum share of calls or turns that a limit of this machine prevented."""
+MAX_DROPPED_PERCENT = 1.0
+"""The limit of `dropped_packets`: the maximum share of calls of which the kernel of this machine dropped packets.
+
+A socket holds the packets of more than a second, so a single dropped packet shows that the process stood still.
+"""
 MAX_MISSING_PERCENT = 1.0
 """The limit of `missing_data`: the maximum share of turns whose end is unknown (`missing_share`, `starved_share`)."""
 
@@ -119,6 +126,12 @@ class ValidityData:
     """
     starved_share: float = 0.0
     """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
+    prevented_share: float = 0.0
+    """The share of measured sessions, or of measured turns if it is larger, that a limit of this machine prevented."""
+    prevented_remedy: str = ""
+    """What to do about the most frequent one of these limits."""
+    dropped_share: float = 0.0
+    """The share of measured calls of which this machine dropped packets, because they were not read in time."""
     busy_reason: str = ""
     """The programs that used many of the machine's cores, and what to do about them; empty if none, or unknown."""
     failed: tuple[Check, ...] = ()
@@ -138,7 +151,7 @@ def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
     checks = [_worst([check, *(other for other in pooled.failed if other.name == check.name)]) for check in checks]
-    checks += _missing_data(pooled)
+    checks = [*_own_limits(pooled), *checks, *_dropped_packets(pooled), *_missing_data(pooled)]
     failed = [check.name for check in checks if check.result == "fail"]
     unknown = ["timestamp_uncertainty"] if any(map(_of_unknown_bounds, strata)) else []
     if any(stratum.paced_audio and stratum.send_delay_p99 is None for stratum in strata):
@@ -166,6 +179,27 @@ def _checks(evidence: ValidityData) -> list[Check]:
 def _worst(checks: Sequence[Check]) -> Check:
     """Return the check that failed, or else an evaluated one: the one with the largest share of its limit."""
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
+
+
+def _own_limits(evidence: ValidityData) -> list[Check]:
+    """Return a list with the `own_limits` check; an empty list if no limit of this machine prevented a call."""
+    if not evidence.prevented_share:
+        return []
+    percent = round(100 * evidence.prevented_share, 4)
+    result: Literal["pass", "fail"] = "pass" if percent <= MAX_PREVENTED_PERCENT else "fail"
+    note = "this machine could not make them, so they are no failures of the service"
+    return [Check("own_limits", percent, MAX_PREVENTED_PERCENT, result, note, evidence.prevented_remedy, "%")]
+
+
+def _dropped_packets(evidence: ValidityData) -> list[Check]:
+    """Return a list with the `dropped_packets` check; an empty list if this machine dropped no packets of a call."""
+    if not evidence.dropped_share:
+        return []
+    percent = round(100 * evidence.dropped_share, 4)
+    result: Literal["pass", "fail"] = "pass" if percent <= MAX_DROPPED_PERCENT else "fail"
+    note = "this machine dropped packets of them, which are not in rtp_loss"
+    remedy = evidence.busy_reason or MORE_PROCESSES
+    return [Check("dropped_packets", percent, MAX_DROPPED_PERCENT, result, note, remedy, "%")]
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:

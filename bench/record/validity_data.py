@@ -7,7 +7,7 @@ once, and in the metric's unit. It is NaN if it is unknown.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -24,7 +24,7 @@ from bench.base.cpu import busy_reason
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric
-from bench.catalogue.outcomes import STARVED, SUCCESSFUL
+from bench.catalogue.outcomes import EXHAUSTED, STARVED, SUCCESSFUL, remedy_of
 from bench.record import folder as files
 from bench.record import metric_values
 from bench.record.document import Check, is_recorded
@@ -81,15 +81,19 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
     pooled, *by_host = (_of_host(read, document, uncertainties[host["name"]], host) for host in (all_hosts, *hosts))
     parts = document.get("parts") or []
     busy = (busy_reason(host.get("cpu_use")) for host in every_host)
+    prevented = [_prevented(read, table) for table in ("sessions", "turns")]
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
         starved_share=_starved_share(read),
+        dropped_share=_dropped_share(read),
+        prevented_share=max(share for share, _ in prevented),
+        prevented_remedy=max(prevented)[1],
         failed=tuple(
             structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
             for part in parts
             for check in convert(part["failed_checks"], list[Check])
-            if check.name != "missing_data"  # missing data are counted again
+            if check.name not in ("own_limits", "dropped_packets", "missing_data")  # they are counted again
         ),
         busy_reason=next(filter(None, busy), ""),
         early=tuple(early_replies(read, document)),
@@ -169,6 +173,23 @@ def _starved_share(read: files.ReadRows) -> float:
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
+
+
+def _prevented(read: files.ReadRows, table: files.TableName) -> tuple[float, str]:
+    """Return the share of measured rows that a limit of this machine prevented, and the most frequent one's remedy."""
+    rows = read(table, ["phase", "outcome", "detail"])
+    rows = rows.filter(is_measured(rows))
+    prevented = rows.filter(pc.fill_null(pc.starts_with(rows["outcome"], EXHAUSTED), False))
+    ends = zip(prevented["outcome"].to_pylist(), prevented["detail"].to_pylist(), strict=True)
+    remedies = Counter(remedy_of(outcome, detail or "") for outcome, detail in ends)
+    return len(prevented) / max(1, len(rows)), next((remedy for remedy, _ in remedies.most_common(1)), "")
+
+
+def _dropped_share(read: files.ReadRows) -> float:
+    """Return the share of measured calls with RTP of which the kernel of this machine dropped packets."""
+    rows = read("sessions", ["phase", "rtp_expected", "rtp_dropped"])
+    dropped = rows["rtp_dropped"].filter(pc.and_(is_measured(rows), pc.is_valid(rows["rtp_expected"])))
+    return (pc.sum(pc.greater(dropped, 0)).as_py() or 0) / max(1, len(dropped))
 
 
 def is_measured(rows: pa.Table) -> Any:

@@ -13,6 +13,8 @@ from bench.base.errors import UsageError
 Load: TypeAlias = Mapping[str, float]
 """Quantities of a load, by the names of QUANTITIES. A quantity without a limit is absent."""
 PARTS = "parts"
+MAX_COUNT, MAX_PARTS = 1_000_000_000, 10_000
+"""The maximum values of a quantity, and of the number of parts. Each missing part is an entry of a merged run."""
 QUANTITIES: Mapping[str, str] = {
     "users": "{:,.0f} users",
     "sessions": "{:,.0f} sessions",
@@ -24,6 +26,18 @@ QUANTITIES: Mapping[str, str] = {
 """The quantities that are divided among parts, each with the form in which it is printed."""
 WHOLE = ("users", "sessions", "max_concurrent")
 """The quantities that are whole numbers."""
+
+
+def problem_of(load: Load, whole: Load | None) -> str:
+    """Return what is wrong with a recorded load of a part, or with its plan; "" if nothing is. Files may be damaged."""
+    for key, numbers in (("planned_load", load), ("whole_run", whole or {})):
+        for name, value in numbers.items():
+            if not 0 <= value <= MAX_COUNT:
+                return f"{key}.{name} must be a number from 0 to {MAX_COUNT:,}"
+    parts = None if whole is None else whole.get(PARTS)
+    if whole is not None and (parts is None or parts % 1 or not 1 <= parts <= MAX_PARTS):
+        return f"whole_run.{PARTS} must be a whole number from 1 to {MAX_PARTS:,}"
+    return ""
 
 
 def shares(whole: Load) -> dict[str, float]:

@@ -21,6 +21,7 @@ from bench.target.target import Target
 from bench.transport.interface import ConnectTimings, Transport
 from bench.transport.links import TRANSPORTS
 from bench.transport.loop_monitor import LoopMonitor
+from bench.transport.own_limits import own_limit
 from bench.transport.tls import tls_context
 from bench.wire.dialect import Peer
 from bench.wire.events import with_arrival
@@ -106,7 +107,7 @@ class Dialer:
 def connect(
     dialer: Dialer, limits: Timeouts, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
-    """Open a connection. Return None if it was refused; the timeline then contains the outcome.
+    """Open a connection. Return None if it was refused or could not be made; the timeline then contains the outcome.
 
     `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
     there was no response. The id is "" if the service is not an agent. If the greenlet is ended, or an unexpected error
@@ -125,6 +126,9 @@ def connect(
         _failed(timeline, phases, run_ended.outcome, run_ended.detail)
         raise
     except Exception as error:
+        if (limit := own_limit(error)) is not None:
+            _failed(timeline, phases, limit.outcome, limit.detail)
+            return None
         # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
         _failed(timeline, phases, OWN_FAULT, f"{type(error).__name__}: {error}")

@@ -180,7 +180,7 @@ cdef class DatagramWriter:
         self.last = destination
         return True
 
-    def send(self, bytes data, destination):
+    def send(self, bytes data not None, destination):
         """Send a datagram. Return its `SendTime`, or the number of the error with which the kernel refused it."""
         cdef long long before_ns
         cdef ssize_t sent = -1

@@ -42,6 +42,7 @@ from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy, authority
 from bench.transport.loop_monitor import HubLocal
+from bench.transport.own_limits import hidden_limit, own_limit, own_limit_of_port
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     QUOTED,
@@ -104,7 +105,9 @@ class _Query:
         self.started_ns = monotonic_ns()
         try:
             addresses = list(getaddrinfo(*self._query))
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
+            return hidden_limit(error)
+        except UnicodeError as error:
             return error
         return Lookup(addresses, self.started_ns, monotonic_ns())
 
@@ -137,14 +140,18 @@ class Resolver(HubLocal):
         `limit_s` applies to the wait for a thread, and then again to the lookup.
         """
         limit_error = ConnectError(OWN_FAULT, f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
-        with gevent.Timeout(limit_s, limit_error):
-            async_result = self._threads.spawn(query.run)
+        try:
+            with gevent.Timeout(limit_s, limit_error):
+                async_result = self._threads.spawn(query.run)
+        except RuntimeError as error:
+            raise own_limit(error, query.host) or error from None
         if not _wait_for_answer(async_result, query, int(limit_s * NS_PER_S)):
             raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")
         result: Lookup | OSError | UnicodeError = async_result.get()
         if isinstance(result, Lookup):
             return result
-        raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(result, 'strerror', None) or result}")
+        reason = f"{query.host}: {getattr(result, 'strerror', None) or result}"
+        raise own_limit(result, query.host) or ConnectError("connect_failed:dns", reason)
 
 
 def _wait_for_answer(async_result: AsyncResult, query: _Query, limit_ns: int) -> bool:
@@ -241,9 +248,11 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
 
     All addresses share one limit. Each address gets an equal share of the remaining time. So if the packets to one
     address are dropped, because there is no route for its family, for example, time is left for the other addresses.
+    If a limit of this machine prevented the connection to an address, it is unknown whether this address would have
+    answered. Then raise ConnectError `exhausted:<resource>`.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
-    problem = ConnectError("connect_failed:dns", "the host name has no address")
+    problem, limit = ConnectError("connect_failed:dns", "the host name has no address"), None
     for index, (family, kind, proto, _, address) in enumerate(addresses):
         address_text, sock = authority(*address[:2]), None
         start_ns = monotonic_ns()
@@ -266,9 +275,10 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
             problem = ConnectError(f"timeout:{stage}", f"{address_text} did not answer within {share_s:.3g} s")
         except OSError as error:
             problem = ConnectError(f"connect_failed:{stage}", f"{address_text}: {error.strerror or error}")
+            limit = own_limit_of_port(error, address_text, (family, address)) or limit
         if sock is not None:
             sock.close()
-    raise problem
+    raise limit or problem
 
 
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
@@ -301,7 +311,8 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
     except ValueError:  # its text may quote a password
         raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
     except OSError as error:
-        raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
+        broken = _refusal(proxy, f"the connection broke: {error.strerror or error}")
+        raise own_limit(error, f"the proxy {proxy.public}") or broken from None
     if proxy_socket.beyond:
         words = service_message(proxy_socket.beyond, MAX_REFUSAL_BYTES)
         raise _refusal(proxy, _shown(proxy, f"it sent data after its response: {words}"))

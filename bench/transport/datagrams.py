@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
-from bench.base.errors import ConnectError
+from bench.catalogue.outcomes import NO_PAIR
 from bench.transport._datagrams_interpreted import HANDFUL
+from bench.transport.own_limits import exhausted, own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
 try:
@@ -26,9 +28,11 @@ except ModuleNotFoundError as missing:
         raise
     from bench.transport._datagrams_interpreted import DatagramReader, DatagramWriter  # type: ignore[assignment]
 
+SO_MEMINFO = 55  # asm-generic/socket.h; Python's socket module has no name for it
+MEMORY_INFO = struct.Struct("9I")
+"""The answer to SO_MEMINFO. Its last number is that of the datagrams that did not enter the socket (Linux 4.12)."""
 EMPTY = (0, errno.EAGAIN, errno.EINTR)
 """The error numbers of a read after which the socket is empty, or is read again."""
-FILES_FULL = "this process has reached its limit of open files: raise `ulimit -n`"
 SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
 Datagram = tuple[bytes, SocketAddress, Arrival]
@@ -68,6 +72,20 @@ class DatagramSocket:
         elif len(datagrams) < most:
             self._empty_ns = now_ns
         return datagrams
+
+    @property
+    def dropped(self) -> int | None:
+        """The number of datagrams that the kernel of this machine dropped, as this process did not read them in time.
+
+        None if the platform does not count them.
+        """
+        if not sys.platform.startswith("linux"):
+            return None
+        try:
+            info = self._raw.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMORY_INFO.size)
+        except OSError:
+            return None
+        return int(MEMORY_INFO.unpack(info)[-1]) if len(info) == MEMORY_INFO.size else None
 
     @property
     def write(self) -> Callable[[bytes, SocketAddress], SendTime | int]:
@@ -155,10 +173,9 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
         except OSError as error:
             for each in opened:
                 each.close()
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise ConnectError("failed:load_generator", FILES_FULL) from None
+            if (limit := own_limit(error, "the sockets of the audio")) is not None:
+                raise limit from None
             continue
         rtp, rtcp = opened
         return rtp, rtcp
-    detail = f"no pair of UDP ports from {ports.start} to {ports.stop - 1} is free: use more ports (--rtp-ports)"
-    raise ConnectError("failed:load_generator", detail)
+    raise exhausted("ports", "", f"{NO_PAIR} {ports.start} to {ports.stop - 1} is free")

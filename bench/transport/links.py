@@ -1,6 +1,7 @@
 """What the tool does for each kind of connection: it opens a transport, and requests keys for calls.
 
-A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them.
+A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them. It
+does now what would otherwise delay the first call: it imports modules, and makes the certificate of DTLS.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from bench.wire.service import SIP, WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION, WEBSOC
 
 def _over_webrtc() -> OpenTransport:
     from bench.transport.webrtc.call import open_webrtc
+    from bench.transport.webrtc.dtls import own_identity
 
+    own_identity()
     return open_webrtc
 
 
 def _session_over_webrtc() -> OpenTransport:
+    from bench.transport.webrtc.dtls import own_identity
     from bench.transport.webrtc.session_call import open_session_call
 
+    own_identity()
     return open_session_call
 
 
 def _agent_over_webrtc() -> OpenTransport:
     from bench.transport.webrtc.call import open_agent_call
+    from bench.transport.webrtc.dtls import own_identity
 
+    own_identity()
     return open_agent_call
 
 

@@ -16,7 +16,7 @@ from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import CANNOT_SEND, HELD
+from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
 from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
@@ -24,6 +24,7 @@ from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.packets import send_frame
 from bench.transport.media.rtp import StreamNumbers, is_report
+from bench.transport.own_limits import NO_MEMORY
 from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured, Transmitted
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, ServerEvent
@@ -227,10 +228,11 @@ class RtpTrack:
         if (media := self.media) is None:
             return None
         counts, played, peer = media.receiver.counts, media.buffer.counts, media.rtcp.peer
-        has_report = bool(peer.reports)
+        has_report, dropped = bool(peer.reports), self.rtp.dropped
         return RtpMeasured(
             expected=counts.expected,
-            lost=max(0, counts.lost + counts.duplicates),
+            # a dropped packet has arrived; a socket of a data channel drops other packets, too
+            lost=max(0, counts.lost + counts.duplicates - (dropped or 0)),
             late=played.late,
             jitter_ns=media.receiver.jitter_ns,
             sent=media.sender.packet_count - self.rtp.unsent,
@@ -246,6 +248,7 @@ class RtpTrack:
             uncounted_pauses=played.uncounted_pauses,
             restarts=played.resyncs - played.uncounted_pauses,
             without_audio=counts.without_audio,
+            dropped=dropped,
         )
 
     def say_goodbye(self) -> None:
@@ -269,7 +272,8 @@ def send_now(sock: DatagramSocket, packet: bytes, destination: SocketAddress) ->
     """Send a packet of audio."""
     send_time = sock.send(packet, destination)
     if send_time is None:
-        return SendReceipt(SendTime(monotonic_ns()), 0, f"{CANNOT_SEND}: {os.strerror(sock.refusal)}")
+        cause = NO_BUFFERS if sock.refusal in NO_MEMORY else f"{CANNOT_SEND}: {os.strerror(sock.refusal)}"
+        return SendReceipt(SendTime(monotonic_ns()), 0, cause)
     return SendReceipt(send_time, len(packet))
 
 

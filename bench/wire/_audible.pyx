@@ -85,7 +85,7 @@ def first_audible_pcm(raw):
     return None if sample == NO_SAMPLE else sample
 
 
-def expanded(data, bytes table):
+def expanded(data, bytes table not None):
     """Return the 16-bit samples of bytes, as bytes. `table` has the sample of each byte."""
     cdef Py_buffer view
     cdef const unsigned short *samples = <const unsigned short *>PyBytes_AS_STRING(table)

@@ -101,7 +101,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
     call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
     than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
-    how many packets were received that contain no new audio.
+    how many packets were received that contain no new audio. `dropped` are the packets that arrived and that the
+    kernel of this machine dropped, because this process did not read them in time; None if they are not counted.
     """
 
     expected: int
@@ -120,6 +121,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     uncounted_pauses: int = 0
     restarts: int = 0
     without_audio: str = ""
+    dropped: int | None = None
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

@@ -62,6 +62,10 @@ CHECKS: dict[CheckName, CheckText] = {
         "the load generator could not keep up", "audio sent up to {} late"),
     "start_delay": CheckText("Calls start on time", "calls started late",
         "the load differed from the planned load", "calls started up to {} late"),
+    "own_limits": CheckText("This machine makes all calls", "the load generator was the limit",
+        "calls were not made, because of a limit of this machine", "{} of the calls not made"),
+    "dropped_packets": CheckText("Packets are read in time", "packets were not read in time",
+        "the load generator stood still", "this machine dropped packets of {} of the calls"),
     "missing_data": CheckText("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }  # fmt: skip
 SLOPE_OF_ALL = "latency_slope"
@@ -218,7 +222,7 @@ def check_values(check: Check) -> str:
     """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit 10 ms; half a
     chunk`.
     """
-    named = f"{check.name} p99" if check.unit == "ms" else "turns"
+    named = f"{check.name} p99" if check.unit == "ms" else "turns" if check.name == "missing_data" else "calls"
     note = f"; {check.note}" if check.note else ""
     return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
 

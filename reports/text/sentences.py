@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.outcomes import STARVED
+from bench.catalogue.outcomes import STARVED, is_own_limit
 from bench.files.sanitize import escape_control
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
@@ -198,8 +198,19 @@ def run_second(summary: Summary) -> str:
     if stalled:
         sentences.append(f"{cells.stalled_cell(stalled, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
-    if unfinished > starved:
-        sentences.append(f"{_outcomes_text(unfinished - starved)} cut by the end of the run and excluded.")
+    prevented, calls = (
+        sum(sum(ending.counts) for ending in endings if is_own_limit(ending.outcome))
+        for endings in (outcomes.turns, outcomes.sessions)
+    )
+    if unfinished > starved + prevented:
+        cut = unfinished - starved - prevented
+        sentences.append(f"{_outcomes_text(cut)} cut by the end of the run and excluded.")
+    if calls or prevented:
+        excluded = join_words(
+            [*([plural(calls, "call")] if calls else []), *([plural(prevented, "turn")] if prevented else [])]
+        )
+        were = "was" if calls + prevented == 1 else "were"
+        sentences.append(f"{excluded} {were} prevented by a limit of this machine and excluded.")
     if starved:
         reason = "because the load generator was not running when a time limit expired: their outcome is unknown"
         sentences.append(f"{_outcomes_text(starved)} excluded, {reason}.")

@@ -302,7 +302,7 @@ def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
         if check.result == "fail" and not (sure and check.name == "timestamp_uncertainty")
     ]
     if failed:
-        check = {name: getattr(failed[0], name) for name in ("name", "value", "unit", "limit")}
+        check = {name: getattr(failed[0], name) for name in ("name", "value", "unit", "limit", "remedy")}
         load = {"calls_per_process": concurrency.per_process, "processes": concurrency.processes}
         return Reason("check_failed", check | load)
     cited = document.get("calibration")

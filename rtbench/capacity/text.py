@@ -95,7 +95,8 @@ def _check_failed(numbers: Numbers) -> str:
     value, limit = (f"{numbers[name]:.3g}" for name in ("value", "limit"))
     check = f"{numbers['name']} was {value} {numbers['unit']} (limit {limit})"
     load = f"with {count(numbers['calls_per_process'])} calls per process"
-    remedy = f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
+    more = f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
+    remedy = numbers["remedy"] if numbers["name"] == "own_limits" else more
     return f"INVALID: {check} {load}; {remedy}"
 
 

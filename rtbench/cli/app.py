@@ -177,8 +177,14 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        from bench.catalogue.outcomes import remedy_of  # needed only here, and slow to import
+        from bench.transport.own_limits import own_limit
+
+        if (limit := own_limit(error, "the command could not run")) is not None:
+            print(f"rtbench: {limit.detail}; {remedy_of(limit.outcome, limit.detail)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         sys.exit(USAGE_STATUS)
 
 

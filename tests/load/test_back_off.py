@@ -32,6 +32,7 @@ from tests.load import fake_live_run
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
 
 NO_SERVER = ConnectError("connect_failed:tcp", "no server listens")
+NO_PORT = ConnectError("exhausted:ports", "127.0.0.1:1: Cannot assign requested address")
 BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
@@ -94,8 +95,9 @@ def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, draw
     assert due <= max(min(asked_ns, MAX_HOLD_NS) + 100, FIRST_WAIT_NS // 2) + FIRST_WAIT_NS // 2
 
 
-def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER)}, settings={})
+@pytest.mark.parametrize("error", [NO_SERVER, NO_PORT])
+def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock, error: ConnectError) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, error)}, settings={})
     run.play(21)
 
     whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two

@@ -39,6 +39,8 @@ SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]
          [{"response_time": 30, "exception": str(REFUSED)}]),
     "a session that never connected and did not fail is not shown":
         (build_session(outcome="unfinished", instants={"ended": at(30)}), []),
+    "a call that a limit of this machine prevented is no failure":
+        (build_session(outcome="exhausted:files", turns_planned=5, turns_started=0, instants={"ended": at(1)}), []),
     "a session that ended before its script did is shown as a failure":
         (build_session(outcome="session_expired", turns_planned=5, turns_started=2),
          [{"request_type": "connect"}, {"request_type": "talk", "name": "not started",

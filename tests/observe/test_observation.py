@@ -151,6 +151,7 @@ def test_planned_turns_count_as_not_started_unless_the_run_s_end_stopped_them() 
     assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
     assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
     assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
+    assert build_session(outcome="exhausted:ports", turns_planned=5, turns_started=0).turns_not_started == 0
 
 
 # The catalogue.

@@ -138,6 +138,7 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
     assert {name: value for name, value in row.items() if "rtp_" in name or name == "other_hosts"} == {
         "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90, "rtp_unsent": 3,
+        "rtp_dropped": 0,
         "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)", "peer_rtp_expected": 80,
         "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS,
     }  # fmt: skip

@@ -394,7 +394,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
         inputs.FunctionOutputSent("call_1", AT_NS + MS, "the script expects no call of hang_up"),
         inputs.NetworkMeasured(6, 4, 3, "proxy"),
         inputs.RtpMeasured(
-            100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, 9 * MS, 8 * MS, 5 * MS, 3, "h (SIP)", 2, 1, "5 duplicates"
+            100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, 9 * MS, 8 * MS, 5 * MS, 3, "h (SIP)", 2, 1, "5 duplicates", 7
         ),
         inputs.DeadlinePassed(AT_NS + MS),
         inputs.TurnEnded(AT_NS + MS),

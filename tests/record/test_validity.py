@@ -296,6 +296,33 @@ def test_turns_with_an_unknown_outcome_are_missing_data(
     assert verdict.status == STATUS[valid]
 
 
+REMEDY = "raise the limit"
+
+
+@pytest.mark.parametrize(("share", "valid"), [(0.0, True), (0.01, True), (0.0101, False)])
+def test_a_run_whose_calls_a_limit_of_this_machine_prevented_is_invalid(share: float, valid: bool) -> None:
+    verdict = evaluate_checks(of_host("", prevented_share=share, prevented_remedy=REMEDY, send_delay_p99=0.0))
+    found = [(check.result, check.remedy) for check in verdict.checks if check.name == "own_limits"]
+
+    assert found == ([(RESULT[valid], REMEDY)] if share else [])
+    assert verdict.status == STATUS[valid]
+
+
+@pytest.mark.parametrize(("share", "valid"), [(0.01, True), (0.0101, False)])
+def test_a_run_of_whose_calls_this_machine_dropped_packets_is_invalid(share: float, valid: bool) -> None:
+    verdict = evaluate_checks(of_host("", dropped_share=share))
+    (check,) = (check for check in verdict.checks if check.name == "dropped_packets")
+
+    assert (check.value, check.result, check.remedy) == (100 * share, RESULT[valid], MORE_PROCESSES)
+    assert verdict.status == STATUS[valid]
+
+
+def test_the_limit_of_this_machine_is_the_first_reason_of_a_run_without_a_turn() -> None:
+    verdict = evaluate_checks(ValidityData((), **BEST, prevented_share=1.0, prevented_remedy=REMEDY))
+
+    assert (verdict.status, verdict.reasons) == ("invalid", ["own_limits"])
+
+
 # The uncertainty of metrics in rows, and the uncertainty in the verdict of a recorded run.
 
 

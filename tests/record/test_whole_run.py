@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.record.whole_run import absent_parts, absent_turns, share_text, shares, sum_text, summed, users_of_part
+from bench.record.whole_run import (
+    Load,
+    absent_parts,
+    absent_turns,
+    problem_of,
+    share_text,
+    shares,
+    sum_text,
+    summed,
+    users_of_part,
+)
 
 WHOLE = {"parts": 10, "users": 400, "sessions": 2000, "arrival_rate": 5.0, "budget": 200.0}
 SHARE = {"sessions": 200, "arrival_rate": 0.5, "budget": 20.0}
@@ -60,3 +70,24 @@ def test_parts_without_a_plan_or_beyond_it_are_stated() -> None:
     assert "40 users, 200 sessions" in share_text("n", {"users": 40, "sessions": 200}, None)
     assert "1 more parts than planned" in sum_text([SHARE | {"users": 40}] * 11, 0, WHOLE)
     assert sum_text([{"users": 39}], 0, {"parts": 1, "users": 40}).startswith("The parts do not sum up")
+
+
+@pytest.mark.parametrize(
+    ("load", "whole", "problem"),
+    [
+        (SHARE, WHOLE, ""),
+        (SHARE, None, ""),
+        (SHARE, {"parts": 10_000}, ""),
+        *(
+            (SHARE, whole, "whole_run.parts must be a whole number from 1 to 10,000")
+            for whole in ({}, {"sessions": 3}, {"parts": 0}, {"parts": 2.5}, {"parts": 10_001})
+        ),
+        (SHARE, {"parts": 1e308}, "whole_run.parts must be a number from 0 to 1,000,000,000"),
+        (SHARE, {"parts": -3}, "whole_run.parts must be a number from 0 to 1,000,000,000"),
+        (SHARE, WHOLE | {"budget": float("nan")}, "whole_run.budget must be a number from 0 to 1,000,000,000"),
+        ({"sessions": -1}, WHOLE, "planned_load.sessions must be a number from 0 to 1,000,000,000"),
+        ({"sessions": 1e30}, None, "planned_load.sessions must be a number from 0 to 1,000,000,000"),
+    ],
+)
+def test_a_recorded_plan_has_the_limits_of_the_option(load: Load, whole: Load | None, problem: str) -> None:
+    assert problem_of(load, whole) == problem

@@ -257,6 +257,15 @@ def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     assert "cut by the end" not in sentence
 
 
+def test_turns_that_a_limit_of_this_machine_prevented_are_not_counted_as_cut_by_the_run_s_end() -> None:
+    summary = summary_of(Plan(abandoned=2))
+    turns = (replace(e, outcome="exhausted:memory") if e.outcome == "unfinished" else e for e in summary.endings.turns)
+    sentence = run_second(structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns))))
+
+    assert "2 turns were prevented by a limit of this machine and excluded." in sentence.replace(NBSP, " ")
+    assert "cut by the end" not in sentence
+
+
 NASTY = "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Ok;]\u2028##[error]\u202e a_b <b> |\x85"
 SAID = ("outcome", "detail", "close_reason", "model", "region", "request_id", "response_id", "service_session_id")
 

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -14,6 +15,9 @@ from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.transport import _datagrams_interpreted, datagrams
 from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.datagrams import DatagramSocket, family_of, udp_socket
+from bench.transport.media.rtp import build_packet
+from bench.transport.rtp_track import RtpTrack
+from tests.transport.media.path import PLAIN
 
 EACH = pytest.mark.parametrize("kind", [datagrams, _datagrams_interpreted], ids=["C", "Python"])
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -110,3 +114,44 @@ def test_a_datagram_that_the_kernel_refuses_has_the_number_of_the_error(kind: Mo
     assert writer.send(b"x" * 65_535, ("127.0.0.1", 9)) == errno.EMSGSIZE
     assert writer.send(b"x", ("127.0.0.1", 9)) != errno.EMSGSIZE
     assert isinstance(writer.send(b"x", ("not an address", 9)), int)
+
+
+@HOSTS
+def test_datagrams_that_this_process_did_not_read_in_time_are_counted(host: str, sockets: ExitStack) -> None:
+    raw, peer = (sockets.enter_context(udp_socket(host)) for _ in range(2))
+    ours = DatagramSocket(raw)
+    assert ours.dropped == 0
+    sent = fill(raw, peer)
+
+    assert len(ours.receive()) + (ours.dropped or 0) == sent
+    assert ours.dropped
+
+
+def test_packets_that_this_machine_dropped_are_no_loss_of_the_network() -> None:
+    track = RtpTrack("127.0.0.1", range(1 << 14, 1 << 15))
+    try:
+        with udp_socket("127.0.0.1") as peer:
+            track.use(replace(PLAIN, address="127.0.0.1", port=peer.getsockname()[1]), 0)
+            packets = [build_packet(0, number, 160 * number, 7, b"\xd5" * 160) for number in range(80)]
+            track.rtp._raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            for packet in packets[:60]:
+                peer.sendto(packet, track.rtp.address)
+            track.read_audio()
+            for packet in packets[63:]:  # three are lost on the way
+                peer.sendto(packet, track.rtp.address)
+                track.read_audio()
+            found = track.measured("")
+    finally:
+        track.close()
+
+    assert found is not None
+    assert found.dropped
+    assert (found.expected, found.lost) == (80, 3)
+
+
+def fill(raw: socket.socket, peer: socket.socket) -> int:
+    """Send more datagrams than a socket with the smallest buffer holds. Return their number."""
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    for number in range(HANDFUL):
+        peer.sendto(b"%d" % number, raw.getsockname())
+    return HANDFUL

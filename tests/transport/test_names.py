@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,31 +20,12 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import LOOKUPS_FULL
 from bench.catalogue.timeouts import Timeouts
-from bench.transport import connect
 from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
+from tests.transport.resolver import use_resolver
 
 GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S)
-
-
-def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
-    """Replace the resolver of the system. `resolve` is called for each name, and may block its thread.
-
-    Every name resolves to loopback.
-    """
-    real = connect.getaddrinfo
-
-    def getaddrinfo(host: str, port: int, *rest: Any) -> Any:
-        if rest[-1:] != (socket.AI_NUMERICHOST,):
-            resolve(host)
-            host = "127.0.0.1"
-        return real(host, port, *rest)
-
-    monkeypatch.setattr(connect, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(connect, "MAX_LOOKUPS", threads)
-    resolver = connect.Resolver()
-    monkeypatch.setattr(connect.Resolver, "of_hub", lambda: resolver)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from bench.session.dial import RunEnded, connect
 from bench.session.session import Session
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts
+from bench.transport.own_limits import own_limit
 from bench.wire.dialect import SaidItem
 from bench.wire.settings import FunctionOutput, Message
 
@@ -121,6 +122,9 @@ class Call:
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The open turn and the session end as
             # `failed:load_generator`, so that no sample is missing; Locust shows the error.
+            if (limit := own_limit(error)) is not None:
+                self._abort(RunEnded(limit.outcome, limit.detail))
+                return None
             self._abort(RunEnded(OWN_FAULT, f"{type(error).__name__}: {error}"))
             return error  # the caller of this method passes it to Locust
         finally:

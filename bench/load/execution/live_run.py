@@ -10,7 +10,7 @@ import gc
 import inspect
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gevent
@@ -34,8 +34,10 @@ from bench.record.histograms import MEASURED
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
 from bench.session.dial import RunEnded
+from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
+from bench.transport.links import TRANSPORTS
 
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
@@ -100,7 +102,7 @@ class LiveRun:
             waits=lambda starts: self.recorder.back_off(self._labels, starts=starts),
             ending=lambda: self.sessions.ending or self._left == 0,
         )
-        _warm_up()
+        _warm_up(plan.targets)
         if any(script.compares_words for script in plan.scripts):
             load_scorer()
         self.flusher = Flusher(self.recorder, callbacks.apply)
@@ -289,9 +291,11 @@ def raise_all(errors: Sequence[Exception]) -> None:
     raise first
 
 
-def _warm_up() -> None:
+def _warm_up(targets: Iterable[Target]) -> None:
     """Do work now that would otherwise delay sessions."""
     warm_up()
+    for link in {target.link for target in targets}:
+        TRANSPORTS[link]()  # imports its modules
     inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     gc.collect()
     gc.freeze()

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
 from bench.catalogue.metrics import CATALOGUE, HEADLINE, MEASURED_FROM, TRANSCRIPT_METRICS, awaited
-from bench.catalogue.outcomes import OutcomeClass, is_throttled, outcome_class
+from bench.catalogue.outcomes import OutcomeClass, is_own_limit, is_throttled, outcome_class
 from bench.catalogue.pricing import (
     BilledModel,
     Prices,
@@ -94,6 +94,8 @@ class ProgressReport:
     sessions_renewed: int = 0
     """Ended sessions that were replaced by another session of the same call."""
     sessions_refused: int = 0
+    sessions_prevented: int = 0
+    """Sessions that a limit of this machine prevented. `sessions_done` includes them."""
     """Sessions that failed before they were open, without throttled sessions. `sessions_done` includes them."""
     pairs_done: int = 0
     """Measured pairs whose sessions have all ended."""
@@ -177,7 +179,8 @@ class ProgressCounter:
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
-            self.count(sessions_refused=outcome_class(session.outcome) == "failed")
+            is_prevented = is_own_limit(session.outcome)
+            self.count(sessions_refused=outcome_class(session.outcome) == "failed", sessions_prevented=is_prevented)
 
     def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
         """Count a turn when it has ended."""

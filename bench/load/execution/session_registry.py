@@ -11,7 +11,7 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, awaited
-from bench.catalogue.outcomes import outcome_class
+from bench.catalogue.outcomes import is_own_limit, outcome_class
 from bench.files.sanitize import escape_control
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
 from bench.load.execution.target_state import MAX_INITIAL_FAILURES, RefusedCall, TargetState, refusal_of, was_opened
@@ -119,7 +119,7 @@ class SessionRegistry:
     def on_session_ended(self, target_state: TargetState, session: SessionObservation) -> ConnectError | None:
         """Count a session that has ended. If all of the target's first sessions failed, end the run.
 
-        Return the error if the session failed to open; otherwise None.
+        Return the error if the service refused the session; otherwise None.
         """
         hopeless, hide = target_state.is_hopeless, self.redact  # the outcome, too, contains a code from the service
         if not target_state.count_session(session, monotonic_ns()):
@@ -129,7 +129,7 @@ class SessionRegistry:
             where = f" to {target_state.label}" if self._target_count > 1 else ""
             failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
             self.callbacks.apply(StopRequested(failed))
-        return error
+        return None if is_own_limit(session.outcome) else error
 
 
 class RunListener:

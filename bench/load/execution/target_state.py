@@ -19,7 +19,7 @@ import gevent
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import OWN_FAULT, is_throttled, outcome_class
+from bench.catalogue.outcomes import OWN_FAULT, is_own_limit, is_throttled, outcome_class
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.planning.run_plan import RunPlan
@@ -173,7 +173,7 @@ class TargetState:
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
         """Return whether an ended session failed to open, and count it; throttled ones do not make it hopeless."""
         opened, throttled = was_opened(session), is_throttled(session.outcome)
-        failed = not opened and outcome_class(session.outcome) == "failed"
+        failed = not opened and (outcome_class(session.outcome) == "failed" or is_own_limit(session.outcome))
         self._failed += failed and not throttled
         if throttled and not opened:
             self.pacer.on_throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
@@ -222,12 +222,14 @@ class RefusedCall(NamedTuple):
 def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) -> RefusedCall | None:
     """Return the refusal if the session, which has just ended, was refused; None if its caller need not wait.
 
-    If a service opens a session but closes it before a turn has succeeded, this is a refusal, too.
+    If a service opens a session but closes it before a turn has succeeded, this is a refusal, too. So is a call that a
+    limit of this machine prevented.
 
     `any_opened` is True if any session with the target was opened. If it is False, the caller waits only if the service
     requests a wait: a few more refusals will end the run, and this should happen soon.
     """
-    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == OWN_FAULT:
+    failed = outcome_class(session.outcome) == "failed" or is_own_limit(session.outcome)
+    if not failed or session.turns_succeeded or session.outcome == OWN_FAULT:
         return None
     if is_throttled(session.outcome) or not (any_opened or session.retry_after_ns):
         return None

@@ -21,17 +21,16 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.files.validation import near_options
 from bench.load.planning.command_line import option_of_other_tool
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
-from bench.record.whole_run import PARTS
+from bench.record.whole_run import MAX_COUNT, MAX_PARTS, PARTS
 from bench.target.target_settings import OPTION, OPTIONS, ServiceOptions
 
 MAX_PAIRS = 500
 """The default maximum of pairs in a run that stops when its comparison is decided."""
-MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
+MAX_USERS, MAX_DURATION_S = 10_000_000, 366 * 86_400
 """The largest allowed count, number of users, and duration in seconds.
 
 Larger values are typing errors, and some would make later arithmetic fail.
 """
-MAX_PARTS = 10_000
 MIN_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"

@@ -151,6 +151,8 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
         yield StatusPart(3, (f"{blocked} of {total.calls_offered} calls blocked", f"{blocked} blocked"), "bad")
     if total.sessions_refused:
         yield StatusPart(3, (f"{total.sessions_refused} failed to connect",), "bad")
+    if total.sessions_prevented:
+        yield StatusPart(3, (f"{total.sessions_prevented} not made: a limit of this machine",), "bad")
     if total.callers_backing_off:
         yield StatusPart(4, (f"{total.callers_backing_off} backing off",), "bad")
 

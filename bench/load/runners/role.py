@@ -7,6 +7,7 @@ which it stops a run. All events that stop a run wait for the same steps.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
+from bench.catalogue.outcomes import remedy_of
 from bench.load import lifecycle
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
@@ -35,8 +38,14 @@ from bench.record import folder as files
 from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool
 from bench.target.tokens import Keyring
+from bench.transport.own_limits import own_limit
 
 LOOK_S, LONG_S = 1.0, 2.0
+RESERVE_BYTES = 128 << 20
+"""The memory that is left for the sessions after the start of a run. Without it, the run does not start.
+
+It is reserved, and not used. A thread takes 8 MiB of it, and the report needs some after the failure of a start, too.
+"""
 
 
 @dataclass
@@ -53,6 +62,8 @@ class CurrentRun:
     live: LiveRun | None = None
     """The sessions of the run, in processes with users: standalone processes and workers."""
     summary: str = ""
+    started: Event | None = None
+    """An event that is set when the start has ended. A signal may end a run whose sessions are not ready yet."""
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
 
@@ -70,10 +81,12 @@ class CurrentRun:
         return INTERRUPTED if is_early else ""
 
     def then(self, step: Callable[[], None]) -> None:
-        """Start a step of the run's end. The step begins when all steps before it have ended."""
+        """Start a step of the run's end. The step begins when the start and all steps before it have ended."""
         before = self.last_step
 
         def take_step() -> None:
+            if self.started is not None:
+                self.started.wait()
             if before is not None:
                 before.join()
             step()
@@ -224,16 +237,22 @@ class ProcessRole(ABC):
             for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
                 signal.signal(number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived()))
         gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
-        self.run = CurrentRun(RunLifecycle(leads=self._leads))
+        started = Event()
+        self.run = CurrentRun(RunLifecycle(leads=self._leads), started=started)
         self._environment.process_exit_code = None
+        reserve: mmap.mmap | None = None
         try:
+            reserve = mmap.mmap(-1, RESERVE_BYTES)
             self._start()
-        except RtbenchError as error:
-            self.apply(RunRefused(str(error)))  # the run has no users yet
-        except OSError as error:
-            self.apply(RunRefused(unwritable(error)))
+            reserve.close()
+        except Exception as error:
+            if reserve is not None:
+                reserve.close()
+            self.apply(RunRefused(start_problem(error)))  # the run has no users yet
         else:
             gevent.spawn(self._poll_each_second, self.run)
+        finally:
+            started.set()
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Count the users when Locust has created them. In a worker, some users may not exist yet, so wait for them."""
@@ -373,6 +392,17 @@ class ProcessRole(ABC):
             set_niceness(self._niceness)
         if live.flusher.error:
             self._environment.process_exit_code = USAGE_STATUS
+
+
+def start_problem(error: Exception) -> str:
+    """Return a line on why a run could not start. Raise an error that is a bug of this tool again."""
+    if (limit := own_limit(error, "the run could not start")) is not None:
+        return f"{limit.detail}; {remedy_of(limit.outcome, limit.detail)}"
+    if isinstance(error, RtbenchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return unwritable(error)
+    raise error
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:

@@ -32,6 +32,7 @@ from bench.record.merging.merged_document import PairStarts, RunNumbering, first
 from bench.record.metric_values import repeated, wrong_column
 from bench.record.provenance import leader_of, recorded_by
 from bench.record.spool import TRANSCRIPT, PartFacts, WorkerPart, parts
+from bench.record.whole_run import problem_of
 
 BATCH_ROWS = 10_000
 KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
@@ -78,6 +79,8 @@ class SourceRun:
             msgspec.convert(self.document, RunDocument)
         except msgspec.ValidationError as error:
             raise UsageError(f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
+        if problem := problem_of(self.document.get("planned_load") or {}, self.document.get("whole_run")):
+            raise UsageError(f"{folder / 'run.json'} is damaged: {problem}")
 
     def finalize(self) -> None:
         """Write the final files of a run that was killed, as `rtbench report` does. Raise UsageError if that fails."""

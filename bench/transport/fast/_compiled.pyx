@@ -177,7 +177,8 @@ cdef class Template:
     cdef bint base64, binary, is_sound, keeps_text
 
     def __init__(
-        self, event, bytes head, bytes middle, bytes tail, bint base64, bint binary, bint is_sound, bint keeps_text
+        self, event, bytes head not None, bytes middle not None, bytes tail not None, bint base64, bint binary,
+        bint is_sound, bint keeps_text,
     ):
         self.event, self.head, self.middle, self.tail = event, head, middle, tail
         self.base64, self.binary, self.is_sound, self.keeps_text = base64, binary, is_sound, keeps_text
@@ -236,8 +237,8 @@ cdef class TemplateMatcher(Sieve):
         self.templates, self.texts = [], []
 
     def add(
-        self, event, bytes head, bytes middle, bytes tail, bint base64, bint binary=False, bint is_sound=False,
-        bint keeps_text=False,
+        self, event, bytes head not None, bytes middle not None, bytes tail not None, bint base64, bint binary=False,
+        bint is_sound=False, bint keeps_text=False,
     ):
         """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload.
 
@@ -251,7 +252,7 @@ cdef class TemplateMatcher(Sieve):
         """Delete the templates. Call `hand_out` before, because matched deltas refer to templates."""
         self.templates.clear()
 
-    def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
+    def match(self, bytes data not None, long long at_ns, long long empty_ns, bint complete):
         """Record the deltas of a read, if the read has only complete frames of deltas that match.
 
         Return whether this is so. `at_ns`, `empty_ns` and `complete` are `timestamp_ns`, `empty_ns` and `is_complete`
@@ -362,7 +363,7 @@ cdef class Decrypter(Sieve):
         self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
         self.matcher, self.early = Sieve(), b""
 
-    def shake_hands(self, bytes data):
+    def shake_hands(self, bytes data not None):
         """Continue the handshake with the received bytes. Raise ssl.SSLError."""
         self.feed(<Text><const char *>data, len(data))
         try:

@@ -215,7 +215,7 @@ cdef class PlainChunks:
     cdef public object offered, refused
     cdef public bint paused
 
-    def __init__(self, Microphone microphone, encode, list sent, Py_ssize_t most):
+    def __init__(self, Microphone microphone not None, encode, list sent not None, Py_ssize_t most):
         self.microphone, self.encode, self.sent, self.most = microphone, encode, sent, most
         self.offered, self.refused, self.paused = None, None, False
 

@@ -13,7 +13,7 @@ from bench.transport.media import jitter, offset, rtp
 from bench.transport.media.jitter import Frame
 from bench.wire.connection import MatchedDelta
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport fabs, sqrt
 from libc.string cimport memcpy
 
@@ -64,7 +64,8 @@ cdef class UsualPackets:
         self.source, self.payload_type = None, -1
 
     def take(
-        self, list datagrams, long long start_ns, long long now_ns, long long due_ns, list frames, list deltas, event
+        self, list datagrams not None, long long start_ns, long long now_ns, long long due_ns, list frames not None,
+        list deltas not None, event,
     ):
         """Accept the first datagrams that are usual packets. Return their number.
 
@@ -247,6 +248,8 @@ cdef class AudioPackets:
         """Return the packet of the next frame, as `RtpSender.audio` does, encrypted."""
         cdef object sender = self.sender
         payload = audio if self.encode is None else self.encode(audio)  # may be a `BinaryMessage`
+        if not PyBytes_Check(payload):
+            raise TypeError(f"audio must be bytes, not {type(payload).__name__}")
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         cdef bytes packet = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + size)
         cdef unsigned char *head = <unsigned char *>PyBytes_AS_STRING(packet)
@@ -266,7 +269,7 @@ cdef class AudioPackets:
         return packet if self.protect is None else self.protect(packet)
 
 
-def send_frame(AudioPackets packets, write, refused, peer, audio):
+def send_frame(AudioPackets packets not None, write, refused, peer, audio):
     """Send the packet of the next frame. Return its receipt.
 
     `write` is a `DatagramWriter.send`. `refused` gets a packet that it did not send, and returns the receipt.

@@ -23,11 +23,13 @@ import gevent
 from bench.base.clock import Arrival, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
+from bench.catalogue.outcomes import is_own_limit
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import DatagramSocket, SocketAddress, family_of, host_of, own_host, udp_socket
 from bench.transport.event_loop import Listener
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
+from bench.transport.own_limits import NO_MEMORY, exhausted, own_limit_of_port
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.framing import StreamFramer
 from bench.transport.sip.hops import CallAddress
@@ -46,7 +48,7 @@ MAX_HOPS = 16
 A peer names a port in each of its requests, so it could otherwise fill the memory, or make a call open any number of
 connections.
 """
-TRANSIENT = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
+TRANSIENT = NO_MEMORY | {errno.EAGAIN, errno.EINTR}
 """The errors of a datagram after which a repetition may succeed."""
 MAX_LINGERING = 64
 """The maximum number of calls of a process that linger. Further ones end without a confirmation."""
@@ -90,6 +92,13 @@ class Signalling:
         self._unaddressed: dict[HostPort, list[bytes]] = {}
         """The datagrams that wait for the address of their host."""
         self._connections: dict[tuple[HostPort, str], PeerConnection] = {}
+        self.own_limit: ConnectError | None = None
+        """The limit of this machine because of which the last message was not sent; None if it was sent."""
+
+    def note_failure(self, error: ConnectError) -> None:
+        """Note why a host could not be reached."""
+        if is_own_limit(error.outcome):
+            self.own_limit = error
 
     def use_socket(self, socket: DatagramSocket, hop: HostPort, address: SocketAddress) -> None:
         """Send datagrams with a socket. Those to `hop` go to `address`, without a name lookup."""
@@ -148,6 +157,7 @@ class Signalling:
         try:
             found = look_up(hop.host, hop.port or 0, self._lookup_s, family_of(self.local.host)).addresses
         except ConnectError as error:
+            self.note_failure(error)
             found, reason = [], error.detail
         else:
             reason = f"{hop.host}: the host name has no address"
@@ -163,9 +173,15 @@ class Signalling:
 
     def _send_datagram(self, data: bytes, hop: HostPort) -> None:
         assert self.socket is not None, "a datagram is to be sent"
-        if self.socket.send(data, self._addresses[hop][0]) is None and self.socket.refusal not in TRANSIENT:
-            reason = os.strerror(self.socket.refusal)
-            self.listener.on_broken(f"this machine could not send to {hop.host} port {hop.port}: {reason}")
+        if self.socket.send(data, self._addresses[hop][0]) is not None:
+            self.own_limit = None
+            return
+        refusal = self.socket.refusal
+        if refusal in NO_MEMORY:
+            self.own_limit = exhausted("memory", "a SIP message", os.strerror(refusal))
+        if refusal not in TRANSIENT:
+            reason = f"this machine could not send to {hop.host} port {hop.port}: {os.strerror(refusal)}"
+            self.listener.on_broken(reason)
 
     def pop_refusals(self) -> list[tuple[HostPort, str]]:
         """Return the hops whose last address refused a datagram (ICMP), and why.
@@ -226,6 +242,7 @@ class PeerConnection:
             while not self.has_ended:
                 stream.receive_until(monotonic_ns() + LISTEN_NS, self._read)
         except ConnectError as error:
+            self._owner.note_failure(error)
             self._end(error.detail)
         except gevent.GreenletExit:
             self.has_ended = True
@@ -298,8 +315,9 @@ def open_signalling(
         signalling = Signalling(address.transport, connect_further, limits.tcp)
         try:
             opened = udp_socket(own)
-        except OSError as error:  # the process has too many open files
-            raise ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}") from None
+        except OSError as error:
+            reason = f"{hop}: {error.strerror or error}"
+            raise own_limit_of_port(error, str(hop)) or ConnectError("connect_failed:sip", reason) from None
         signalling.use_socket(DatagramSocket(opened, notes_refusals=True), hop, peer)
         return signalling
 
@@ -310,14 +328,15 @@ def open_signalling(
     addresses, start_ns, done_ns = look_up(path.address or hop.host, address.port, limits.tcp)
     phases.set_lookup(start_ns, done_ns)
     ways: list[Callable[[], Signalling]] = []
-    problem = ConnectError("connect_failed:dns", "the host name has no address")
+    problem, limit = ConnectError("connect_failed:dns", "the host name has no address"), None
     for family, _, _, _, peer in addresses:
         try:
             ways.append(partial(over_datagrams, own_host(family, peer), peer))
-        except OSError as error:  # this machine has no way to the address, or the process has too many open files
+        except OSError as error:  # for example, this machine has no way to the address
             problem = ConnectError("connect_failed:sip", f"{hop}: {error.strerror or error}")
+            limit = own_limit_of_port(error, str(hop), (family, peer)) or limit
     if not ways:
-        raise problem
+        raise limit or problem
     return ways
 
 

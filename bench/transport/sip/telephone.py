@@ -120,9 +120,9 @@ class TelephoneCall(TrackTransport):
             if self.was_heard:  # otherwise no CANCEL may be sent, and no answer to it is likely
                 self._hang_up()
             detail = f"the call was not answered within {limits.upgrade:g} s: {received_of(call)}"
-            raise ConnectError("timeout:upgrade", detail, headers_of(call))
+            raise self._own_limit or ConnectError("timeout:upgrade", detail, headers_of(call))
         if call.state is not CallState.ANSWERED or call.media is None:
-            raise failure_of(call)
+            raise self._own_limit or failure_of(call)
         answered_ns = call.answered_ns or monotonic_ns()
         if (ringing_ns := call.ringing_ns) is not None:
             phases.set_arrival("ringing", ringing_ns, self._uncertainties_ns.get(ringing_ns, 0))
@@ -130,6 +130,12 @@ class TelephoneCall(TrackTransport):
         early = self.track.early_audio(call.early_media or call.media, answered_ns)
         self._start_media()
         self.handshake = phases.connected(headers_of(call), *(early or ()))
+
+    @property
+    def _own_limit(self) -> ConnectError | None:
+        """The limit of this machine that prevented the call; None if there is none, or if the peer refused the call."""
+        ending = self._call.ending
+        return self._signalling.own_limit if ending is None or ending.code is None else None
 
     def _start_media(self) -> None:
         agreed = self._call.media

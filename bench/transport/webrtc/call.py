@@ -34,6 +34,7 @@ from bench.transport.interface import (
     is_loopback,
 )
 from bench.transport.media.checks import rtcp_round_trip
+from bench.transport.own_limits import own_limit
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
@@ -153,10 +154,12 @@ def permitted_candidates(candidates: Sequence[Candidate], service: str, path: Ne
 
 
 def is_own_address(host: str) -> bool:
-    """Return whether an IP address is one of this machine."""
+    """Return whether an IP address is one of this machine. Raise ConnectError for a limit of this machine."""
     try:
         udp_socket(host).close()
-    except OSError:
+    except OSError as error:
+        if (limit := own_limit(error, host)) is not None:
+            raise limit from None
         return False
     return True
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from bench.catalogue.outcomes import OWN_FAULT, STARVED
+from bench.catalogue.outcomes import OWN_FAULT, STARVED, is_own_limit
 from reports.analysis.summary.summary import Summary
 from reports.data.turns import UNFINISHED
 from reports.results.json_entries import Count, JsonEntry, Known, described
@@ -23,6 +23,7 @@ Exclusion = Literal[
     "warm_up",
     "unfinished",
     "starved",
+    "own_limits",
     "not_recorded",
     "missing_workers",
     "parts",
@@ -50,11 +51,16 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     outcome = turns.frame["outcome"].to_numpy()[turns.rows]
     of_session = sessions["outcome"].astype(object).to_numpy()
     starved, unfinished = outcome == STARVED, turns.kind == UNFINISHED
-    open_sessions = (sessions["outcome_class"] == "unfinished").to_numpy()
+    prevented, not_made = (
+        np.fromiter(map(is_own_limit, outcomes.astype(str)), dtype=bool, count=len(outcomes))
+        for outcomes in (outcome, of_session)
+    )
+    open_sessions = (sessions["outcome_class"] == "unfinished").to_numpy() & ~not_made
     yield _entry("warm_up", len(run.turns) - turns.rows.size, len(run.sessions) - len(sessions))
     ended_because = str(document.get("stop_reason") or "")
-    yield _entry("unfinished", int((unfinished & ~starved).sum()), int(open_sessions.sum()), ended_because)
+    yield _entry("unfinished", int((unfinished & ~starved & ~prevented).sum()), int(open_sessions.sum()), ended_because)
     yield _entry("starved", int(starved.sum()), None)
+    yield _entry("own_limits", int(prevented.sum()), int(not_made.sum()))
     started = (document.get("totals") or {}).get("turns_started")
     yield _entry("not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None)
     yield _missing_workers(document)

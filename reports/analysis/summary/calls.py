@@ -22,8 +22,8 @@ MAX_REASONS = 10
 """The maximum number of reasons that are listed. A peer decides their texts, so each call may have another one."""
 OF_CALLS = [
     *("target", "outcome", "outcome_class", "detail", "close_reason", "opened_at_ns"),
-    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost", "rtp_unsent", "other_hosts"),
-    *("rtp_uncounted_pauses", "rtp_restarts"),
+    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost", "rtp_unsent"),
+    *("rtp_dropped", "other_hosts", "rtp_uncounted_pauses", "rtp_restarts"),
 ]
 
 
@@ -69,6 +69,10 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     unsent_packets: Annotated[
         Count | None,
         described("the caller's RTP packets that the kernel of this machine refused to send; null: not counted"),
+    ]
+    dropped_packets: Annotated[
+        Count | None,
+        described("packets that arrived and that the kernel of this machine dropped; null: not counted"),
     ]
     uncounted_pauses: Annotated[
         Count | None,
@@ -121,6 +125,7 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
         peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
         unsent_packets=_counted(calls["rtp_unsent"]),
+        dropped_packets=_counted(calls["rtp_dropped"]),
         uncounted_pauses=_counted(calls["rtp_uncounted_pauses"]),
         restarts=_counted(calls["rtp_restarts"]),
         other_hosts=_other_hosts(calls),

@@ -225,6 +225,7 @@ EXCLUSIONS: dict[Exclusion, ExclusionText] = {
     "starved": ExclusionText(
         "starved", "a time limit passed while our process did not run; the outcome is unknown", has_sessions=False
     ),
+    "own_limits": ExclusionText("prevented by a limit of our machine", "ports, open files, memory or threads"),
     "not_recorded": ExclusionText("turns without a row", "started, but not recorded", has_sessions=False),
     "missing_workers": ExclusionText(
         "missing workers", "the maximum number of turns that processes of our client did not report", has_sessions=False

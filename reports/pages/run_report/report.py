@@ -51,8 +51,8 @@ METHOD = {
     "n/a": "A percentile is shown only if there are enough sessions to bound it. With ten turns per session, p90 needs "
     "20 sessions, p95 40, and p99 198; with one turn per session, 50, 100, and 500; more if sessions differ much.",
     "not started": "Planned turns of the script that did not start because their session had ended.",
-    "failure_rate": "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the run cut "
-    "and starved turns.",
+    "failure_rate": "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the run cut, "
+    "starved turns, and those that a limit of this machine prevented.",
 }
 
 NOTED = 2

@@ -76,6 +76,32 @@ def test_a_run_is_closed_once_if_the_closing_greenlet_is_killed(
     assert ended.returncode == 0, ended.stderr
 
 
+ENDED_DURING_ITS_START = (
+    STANDALONE
+    + """
+from bench.load.lifecycle import SignalReceived
+alone.run.started = Event()
+alone.apply(SignalReceived())
+ending = gevent.spawn(alone.on_test_stop)
+gevent.idle()
+gevent.idle()
+assert not closing.is_set(), "the run is closed before its start has ended"
+alone.run.started.set()
+goes_on.set()
+ending.join()
+assert (closed, alone._environment.process_exit_code) == ([Path("run")], 4), closed
+"""
+)
+
+
+def test_a_run_that_a_signal_ends_during_its_start_is_closed_after_the_start() -> None:
+    """Otherwise its sessions have no records yet, and count as those of a missing worker."""
+    command = [sys.executable, "-c", ENDED_DURING_ITS_START, "ends"]
+    ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 STARTED_AGAIN = (
     STANDALONE
     + """

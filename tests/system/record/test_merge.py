@@ -387,6 +387,11 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "plans": (lambda a, b: [changed(a, whole_run={"parts": 2.0}), b], "have different plans"),
+    "a plan without parts": (lambda a, b: [changed(a, whole_run={}), changed(b, whole_run={})], "damaged: whole_run"),
+    "a plan of very many parts": (
+        lambda a, b: [changed(each, whole_run={"parts": 1e9}) for each in (a, b)],
+        "a/run.json is damaged: whole_run.parts must be a whole number from 1 to 10,000",
+    ),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
     "the same part twice": (lambda a, _: [a, a], "parts/a both contain worker 0 of run a: name only one of them"),
     "a copy of a part": (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
-import socket
 import threading
 from dataclasses import replace
 from typing import Any
@@ -19,7 +17,7 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import HANG_UP, remedy_of
 from bench.services.telephone import REMEDIES
 from bench.simulator.services.telephone.answer_plan import LoginDemand, PlannedRequest
-from bench.transport.datagrams import SocketAddress, media_sockets
+from bench.transport.datagrams import SocketAddress
 from bench.transport.interface import ConnectTimings, NetworkPath
 from bench.transport.media.call_media import parse_event
 from bench.transport.media.rtp import parse_packet
@@ -307,29 +305,6 @@ def test_a_paced_sender_sends_while_the_session_listens() -> None:
 
         assert len(found) == 5
         call.close()
-
-
-def test_without_a_free_pair_of_ports_the_load_generator_fails() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind((LOOPBACK, 0))
-        port = taken.getsockname()[1]
-        with pytest.raises(ConnectError) as caught:
-            media_sockets(LOOPBACK, range(port, port + 2, 2))
-
-    assert caught.value.outcome == "failed:load_generator"
-    assert "UDP ports" in caught.value.detail
-
-
-def test_without_a_free_file_descriptor_the_load_generator_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> socket.socket:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(socket, "socket", full)
-    with pytest.raises(ConnectError) as caught:
-        media_sockets(LOOPBACK, range(16_384, 16_484, 2))
-
-    assert caught.value.outcome == "failed:load_generator"
-    assert "ulimit" in caught.value.detail
 
 
 def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> None:

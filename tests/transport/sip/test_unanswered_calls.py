@@ -127,10 +127,15 @@ def test_packets_that_the_kernel_refuses_are_not_counted_as_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_final"), [(errno.ENETUNREACH, True), (errno.EPERM, True), (errno.ENOBUFS, False)]
+    ("error", "outcome"),
+    [
+        *((number, "connect_failed:sip") for number in (errno.ENETUNREACH, errno.EPERM)),
+        (errno.EAGAIN, "timeout:upgrade"),
+        *((number, "exhausted:memory") for number in (errno.ENOBUFS, errno.ENOMEM)),
+    ],
 )
 def test_a_request_that_the_kernel_refuses_ends_the_call_unless_a_repetition_may_be_sent(
-    monkeypatch: pytest.MonkeyPatch, error: int, is_final: bool
+    monkeypatch: pytest.MonkeyPatch, error: int, outcome: str
 ) -> None:
     def refuse(sock: DatagramSocket, data: bytes, destination: object) -> None:
         sock.refusal = error
@@ -139,6 +144,6 @@ def test_a_request_that_the_kernel_refuses_ends_the_call_unless_a_repetition_may
     with pytest.raises(ConnectError) as caught:
         open_call(f"sip:a@{LOOPBACK}:9", (), None, SOON, ConnectTimings(), NetworkPath())
 
-    assert caught.value.outcome == ("connect_failed:sip" if is_final else "timeout:upgrade")
+    assert caught.value.outcome == outcome
     text = f"this machine could not send to {LOOPBACK} port 9: {os.strerror(error)}"
-    assert (text in caught.value.detail) is is_final
+    assert (text in caught.value.detail) is (outcome == "connect_failed:sip")

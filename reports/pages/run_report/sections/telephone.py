@@ -44,6 +44,7 @@ LOSSES = {
 }
 DISTURBANCES = {
     "unsent_packets": ("packets not sent", "refused by the kernel of this machine"),
+    "dropped_packets": ("packets dropped here", "not read in time by the load generator"),
     "uncounted_pauses": ("pauses not counted", "by the timestamps of the agent's RTP"),
     "restarts": ("RTP began again", "another source, numbers, timestamps or delay"),
 }
@@ -136,8 +137,9 @@ def _counts_text(calls: TelephoneCalls) -> str:
         parts.append(f"{', '.join(missing)}: {_reasons_text(calls.not_set_up)}")
     silent = ((calls.without_packets, "answered without RTP"), (calls.without_sound, "answered without a sound"))
     parts += [f"{plural(n, 'call')} {what}" for n, what in silent if n]
-    unsent, pauses, restarts = (getattr(calls, name) or 0 for name in DISTURBANCES)
+    unsent, dropped, pauses, restarts = (getattr(calls, name) or 0 for name in DISTURBANCES)
     parts += [f"this machine could not send {plural(unsent, 'packet')}"] if unsent else []
+    parts += [f"this machine dropped {plural(dropped, 'packet')} that had arrived"] if dropped else []
     parts += [f"the timestamps of the agent's RTP do not count {plural(pauses, 'pause')}"] if pauses else []
     parts += [f"the agent's RTP began again {restarts:,} ×"] if restarts else []
     if calls.other_hosts:

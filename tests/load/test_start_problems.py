@@ -1,0 +1,67 @@
+"""A run that cannot start ends with one line, which names a limit of this machine if that is the cause."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from bench.base.errors import UsageError
+from bench.load.runners.role import start_problem
+from bench.transport.links import TRANSPORTS
+from bench.transport.webrtc.dtls import own_identity
+from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBRTC_SESSION
+from rtbench.cli import app
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "remedy"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread", "`ulimit -u`"),
+        (MemoryError(), "Cannot allocate memory", "more memory"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files", "`ulimit -n`"),
+        (ImportError("_rust.so: failed to map segment from shared object"), "Cannot allocate memory", "more memory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "cannot write the run folder", "free disk space"),
+        (UsageError("the budget is spent"), "the budget is spent", ""),
+    ],
+)
+def test_a_start_that_fails_ends_with_one_line(error: Exception, cause: str, remedy: str) -> None:
+    line = start_problem(error)
+
+    assert cause in line
+    assert remedy in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("generator raised StopIteration"), ImportError("no module"), KeyError()]
+)
+def test_a_bug_is_not_taken_for_a_limit_of_this_machine(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        start_problem(error)
+
+
+@pytest.mark.parametrize("link", [WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT])
+def test_a_call_over_webrtc_makes_no_certificate_that_was_not_made_before_the_load(link: object) -> None:
+    own_identity.cache_clear()
+    TRANSPORTS[link]()  # type: ignore[index]
+
+    assert own_identity.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_a_command_without_memory_or_threads_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(**_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(app, "commands", lambda: fail)
+    with pytest.raises(SystemExit) as end:
+        app.main()
+
+    printed = capsys.readouterr().err
+    assert end.value.code == 2
+    assert printed.startswith("rtbench: the command could not run: ")
+    assert printed.count("\n") == 1
