@@ -136,11 +136,12 @@ class TextSanitizer:
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
         """Clean each text of a column.
 
-        First check all as one joined text, because usually none has to be cleaned. Each text is
-        one of its lines, because a short truncated secret is found only at the end of a line.
+        First check all as one joined text, because usually none has to be cleaned. For secrets
+        each text is a line, because a short truncated secret is found only at the end of a line.
         """
-        lines = "\n".join(filter(None, texts))
-        joined = lines.replace("\n", " ")
+        present = [text for text in texts if text]
+        joined = " ".join(present)
+        lines = "\n".join(present)
         has_secret = column in UNTRUSTED and self._redact(lines) != lines
         if not has_secret and self.clean(column, joined) == joined:
             return texts
