@@ -3,8 +3,8 @@
 # Expected: a lost packet costs its 20 ms. The packet loss of one moment leaves the delay of the rest of the call as it was.
 # Seen:     the receiver waits for the lost packet, then discards four good packets with it, and is 200 ms later for the rest of
 #           the call: 80 ms before the loss, 280 ms after it. At a loss of 2 % it discards a tenth of the audio.
-# Why:      aiortc is a common WebRTC peer of voice agents and test clients in Python. After the first lost packet, each reply that
-#           it hears is 200 ms late, and this counts as latency of the service, or of the agent behind aiortc.
+# Why:      aiortc is a common WebRTC peer of voice agents and test clients in Python. After the first lost packet, it hears each
+#           reply 200 ms late, and this counts as latency of the service, or of the agent behind aiortc.
 # Takes about a minute.
 set -eu
 work=$(mktemp -d)

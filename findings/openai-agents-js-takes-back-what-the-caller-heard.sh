@@ -1,5 +1,5 @@
 #!/bin/sh
-# Software: @openai/agents-realtime 0.20.0 (npm, Node.js 20), WebSocket transport, `interruptResponse: false` (the client cancels).
+# Software: @openai/agents-realtime 0.20.0 (npm, Node.js 20), WebSocket, `interruptResponse: false` (the client cancels).
 # Expected: a caller interrupts a reply after 1.5 s. The SDK truncates the reply once, at 1,500 ms, whatever the caller says next.
 # Seen:     it does. But deltas of the same reply that were on their way when the client cancelled start a second count at zero.
 #           The application still gets them as audio, after the event `audio_interrupted`. When the caller speaks again 0.7 s

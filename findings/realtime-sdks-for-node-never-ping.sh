@@ -3,10 +3,9 @@
 #           For Node.js 20 (npm): @openai/agents-realtime 0.20.0, @azure/ai-voicelive 1.1.0, @google/genai 3.3.0.
 # Expected: the SDKs of one vendor keep an idle call alive in the same way, whatever their language.
 # Seen:     in 65 s without a message, the Python SDKs of OpenAI ping each 20 s, and the one of Azure each 30 s. None of the SDKs
-#           for Node.js ever sends a frame.
-# Why:      many proxies close a connection after 60 s without data. A caller on hold, or a muted one, then keeps the call with
-#           Python and loses it with Node.js. And only Python notices within a minute that the network is gone. A load test with
-#           one SDK says nothing about idle calls of applications with another one.
+#           for Node.js pings.
+# Why:      many proxies close a connection after 60 s without data, which is the default of nginx. A muted caller keeps the call
+#           with Python and can lose it with Node.js. A load test with one SDK says nothing about idle calls of another one.
 # Takes about two minutes.
 set -eu
 work=$(mktemp -d)
