@@ -1,7 +1,7 @@
 """What the tool does for each kind of connection: it opens a transport, and requests keys for calls.
 
-A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them. It
-does now what would otherwise delay the first call: it imports modules, and makes the certificate of DTLS.
+A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them.
+It does now what would otherwise delay the first call: it imports modules, and makes the certificate of DTLS.
 """
 
 from __future__ import annotations

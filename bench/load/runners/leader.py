@@ -327,7 +327,10 @@ class Leader(ProcessRole):
         elif closed.error:
             self.say(closed.error)
             if finalized_run.holds_rows(folder):
-                self.say(f"the recorded data is in {folder}; when the problem is solved, run `rtbench report {folder}`")
+                self.say(
+                    f"the recorded data is in {folder}; when the problem is solved, or on another machine with a copy "
+                    f"of the folder, run `rtbench report {folder}`"
+                )
             else:
                 self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
     process = forked.Popen(
-        [sys.executable, "-m", "bench.load.run_files", *words],
+        [sys.executable, "-m", "bench.load", *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
     )  # fmt: skip
