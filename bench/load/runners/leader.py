@@ -367,10 +367,13 @@ class Leader(ProcessRole):
     def _record_absent_workers(self, folder: Path) -> None:
         """Print the number of workers that never started. Without them, the run is not the requested run.
 
-        Do nothing if an error was printed before.
+        Do nothing if an error was printed before, or the user interrupted the run.
         """
-        workers = int(self.run.document["workers"])
-        absent = workers - sum(part.has_started for part in parts(folder)) - self.workers.silent(folder)
+        workers, silent = int(self.run.document["workers"]), self.workers.silent(folder)
+        if self.run.lifecycle.reason == INTERRUPTED:
+            self.workers.record_idle(folder)
+            return
+        absent = workers - sum(part.has_started for part in parts(folder)) - silent
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS

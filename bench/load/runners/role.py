@@ -142,6 +142,9 @@ class Workers:
         """Return the number of workers that may have started, but sent no data."""
         return 0
 
+    def record_idle(self, folder: Path) -> None:
+        """Record that workers that have drained, and have no data, opened no session: nothing of them is missing."""
+
     def notice(self) -> str:
         """Return a notice about the messages in the run; "" if there is none."""
         return ""

@@ -126,6 +126,11 @@ def only_run(runs: Path) -> Path:
     return folder
 
 
+def wait_for_run(runs: Path) -> None:
+    """Wait until a run has its folder."""
+    _wait(lambda: any(runs.glob("*/run.json")), "no run began", every_s=0.002)
+
+
 def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
     """Wait until an open run has this number of rows on disk; return its folder."""
     _wait(lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows")
@@ -147,8 +152,8 @@ def _batches(runs: Path, table: files.TableName) -> Iterator[Any]:
         yield from files.spooled_batches(folder, table)
 
 
-def _wait(happened: Callable[[], bool], problem: str) -> None:
+def _wait(happened: Callable[[], bool], problem: str, every_s: float = 0.05) -> None:
     until = time.monotonic() + GUARD_S
     while not happened():
         assert time.monotonic() < until, problem
-        time.sleep(0.05)
+        time.sleep(every_s)
