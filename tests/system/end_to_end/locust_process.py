@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -105,6 +106,22 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
     finally:
         with suppress(ProcessLookupError):  # its workers may outlive it
             os.killpg(process.pid, 9)
+        process.communicate()
+
+
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
+    process = forked.Popen(
+        [sys.executable, "-m", "bench.load", *words],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

@@ -16,10 +16,10 @@ from tests.system.end_to_end.locust_process import (
     interrupted_status,
     locust,
     only_run,
+    started,
     wait_for_run,
     write_scenario,
 )
-from tests.system.end_to_end.test_run_command import started
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
