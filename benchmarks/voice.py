@@ -84,7 +84,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         served = ["--profile", str(folder / "profile.yaml"), *(["--tls"] if kind.has_tls else [])]
         with pinned_to(where.simulator), running_simulator(*served) as ready:
             profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
-            command = [sys.executable, "-P", *profiled, "-m", "bench.load.run_files", str(folder / "call.yaml")]
+            command = [sys.executable, "-P", *profiled, "-m", "bench.load", str(folder / "call.yaml")]
             command += ["--dialect", kind.dialect, "-u", str(calls), "--sessions", str(calls)]
             command += ["-r", str(max(1, calls // RAMP_S))]  # the set-up of many calls at once delays the first chunks
             command += [

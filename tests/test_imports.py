@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "simulator", "load", "probe", "recorded_calls", "doctor",
     ),
     "bench.base": (
-        "units", "errors", "installation", "standard_streams", "clock", "cpu",
+        "units", "errors", "installation", "standard_streams", "clock", "cpu", "memory",
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
@@ -57,6 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.load": (
         "simulator_process",
         "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
+        "__main__",
     ),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
@@ -224,7 +225,7 @@ STARTED = {
     "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
     "bench.load.runners.abort_analyses": {"reports.pages.check"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
-    "rtbench.cli.run": {"bench.load.run_files"},
+    "rtbench.cli.run": {"bench.load"},
     "rtbench.azure_load_testing.engine_facts": {"rtbench.cli.app"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }

@@ -1,4 +1,4 @@
-"""The command with which `rtbench run` runs files: `python -m bench.load.run_files FILE… OPTIONS`.
+"""What `rtbench run` does in its process, `python -m bench.load FILE… OPTIONS`.
 
 The files are scripts and Locust files. Locust's own parser reads the command line, so every option of `locust` is also
 an option here. Words that are neither options nor values of options are the names of the files.
@@ -16,7 +16,7 @@ from locust import events
 from locust.argument_parser import get_parser
 from locust.main import main as locust
 
-from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.planning.command_line import locust_files, run_arguments
 from bench.load.planning.run_options import add_command
 from bench.load.runners import locust_events
@@ -81,15 +81,8 @@ def run_files() -> None:
             print(f"rtbench: {names}: no such file, and no such user class in the Locust files", file=sys.stderr)
         # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
         sys.exit(USAGE_STATUS if end.code and not environments else end.code)
-    except KeyboardInterrupt:
-        print("rtbench: interrupted before the run started", file=sys.stderr)
-        sys.exit(INTERRUPTED_STATUS)
     except Exception:
         if environments:
             raise
         locust_events.report_error(*sys.exc_info())  # usually an error in the user's file
         sys.exit(USAGE_STATUS)
-
-
-if __name__ == "__main__":
-    run_files()

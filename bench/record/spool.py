@@ -85,6 +85,11 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder / SPOOL)
 
 
+def store_empty(folder: Path, worker: int) -> None:
+    """Store the part of a worker that has recorded nothing, and will record nothing."""
+    Spool(folder, worker).replace(FACTS, msgspec.json.encode(PartFacts(done=True)).decode())
+
+
 def store(folder: Path, worker: int, name: str, data: bytes) -> None:
     """Store a worker's document in `workers/` of a finalized run folder."""
     path = path_of(folder, worker, name, WORKERS)

@@ -11,14 +11,21 @@ import socket
 from typing import Any
 
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import EXHAUSTED
+from bench.catalogue.outcomes import EXHAUSTED, remedy_of
 
+NO_MEMORY_LEFT = f"{EXHAUSTED}memory"
 NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
+MORE_MEMORY = (
+    "no memory is left: give this machine or its container more (`ulimit -v`), or run the command on another machine"
+)
+"""The remedy of a command without memory, which runs no sessions."""
 _RESOURCES = {errno.EMFILE: "files", errno.ENFILE: "files"} | dict.fromkeys(NO_MEMORY, "memory")
 _NO_PORT = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN})
 """The errors if the kernel has no free port for a socket without a port."""
-_NO_THREAD, _NO_MAPPING = "can't start new thread", "failed to map segment"
-"""Texts of errors for which Python has no type: of a thread, and of a library that does not fit into the memory."""
+_NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
+"""Texts of errors of threads, for which Python has no type. The second is PyArrow's."""
+_NO_MAPPING = "failed to map segment"
+"""The text of the error of a library that does not fit into the memory."""
 
 
 def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
@@ -28,10 +35,35 @@ def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
     """
     if isinstance(error, MemoryError) or (isinstance(error, (ImportError, OSError)) and _NO_MAPPING in str(error)):
         return exhausted("memory", where, os.strerror(errno.ENOMEM))
-    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
-        return exhausted("threads", where, _NO_THREAD)
+    if isinstance(error, Exception) and any(text in str(error) for text in _NO_THREAD):
+        return exhausted("threads", where, _NO_THREAD[0])
     number = error.errno if isinstance(error, OSError) else None
     return exhausted(_RESOURCES[number], where, os.strerror(number)) if number in _RESOURCES else None
+
+
+def limit_text(error: BaseException, problem: str, more_memory: str = "") -> str | None:
+    """Return a line on a `problem` that a limit of this machine caused; None if the error has another cause.
+
+    `more_memory` is what to do if no memory is left; if it is "", this is the remedy of calls.
+    """
+    return _limit_text(own_limit(error, problem), more_memory)
+
+
+def limit_text_of_process(error: BaseException, problem: str) -> str | None:
+    """Return a line on a process that could not be started, as `limit_text`.
+
+    The kernel reports the limit of processes by an error that has another meaning for sockets.
+    """
+    if isinstance(error, BlockingIOError):
+        return _limit_text(exhausted("threads", problem, error.strerror or str(error)))
+    return limit_text(error, problem, MORE_MEMORY)
+
+
+def _limit_text(limit: ConnectError | None, more_memory: str = "") -> str | None:
+    if limit is None:
+        return None
+    remedy = more_memory if limit.outcome == NO_MEMORY_LEFT else ""
+    return f"{limit.detail}; {remedy or remedy_of(limit.outcome, limit.detail)}"
 
 
 def own_limit_of_port(error: OSError, where: str, peer: tuple[int, Any] | None = None) -> ConnectError | None:

@@ -3,12 +3,14 @@
 import sys
 
 try:
+    from bench.base import memory
     from bench.base.errors import INTERRUPTED_STATUS
     from bench.base.installation import refuse_windows
+
+    refuse_windows()
+    memory.prepare()
 except KeyboardInterrupt:
     sys.exit(130)
-
-refuse_windows()
 
 
 def main() -> None:

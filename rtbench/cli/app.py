@@ -178,11 +178,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
-        from bench.catalogue.outcomes import remedy_of  # needed only here, and slow to import
-        from bench.transport.own_limits import own_limit
+        from bench.transport.own_limits import MORE_MEMORY, limit_text  # needed only here, and slow to import
 
-        if (limit := own_limit(error, "the command could not run")) is not None:
-            print(f"rtbench: {limit.detail}; {remedy_of(limit.outcome, limit.detail)}", file=sys.stderr)
+        if (limit := limit_text(error, "the command could not run", MORE_MEMORY)) is not None:
+            print(f"rtbench: {limit}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.exit(USAGE_STATUS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -103,5 +104,6 @@ def run(ctx: typer.Context) -> None:
     if not ctx.args:
         raise UsageError(NO_FILE)
     sys.stdout.flush()
-    command = python_command("bench.load.run_files", *ctx.args)
+    command = python_command("bench.load", *ctx.args)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until it handles them
     os.execve(command[0], command, child_environment(os.environ, captured=False))

@@ -82,7 +82,7 @@ REPORTING = (
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
     ("bench.load.runners.dry_run",): LOCUST,
-    ("bench.load.run_files",): LOCUST,
+    ("bench.load",): LOCUST,
     ("rtbench.cli.app", "capacity"): CAPACITY,
     ("rtbench.cli.app", "probe"): PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets",
     ("rtbench.cli.app", "doctor"): PATCHED
@@ -268,7 +268,7 @@ def executed(command: list[str]) -> list[str]:
     """Return the command by which `rtbench run` replaces its own process; any other command unchanged."""
     interpreter, words = _split(command)
     is_run = words[:3] == ["-m", "rtbench.cli.app", "run"] and not {"-h", "--help"} & {*words} and len(words) > 3
-    return [interpreter[0], "-P", "-m", "bench.load.run_files", *words[3:]] if is_run else command
+    return [interpreter[0], "-P", "-m", "bench.load", *words[3:]] if is_run else command
 
 
 def _preparation(command: list[str], env: dict[str, str]) -> str | None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from bench.base.errors import UsageError
+from bench.base.errors import USAGE_STATUS, UsageError
+from bench.load.runners import finalized_run
 from bench.load.runners.role import start_problem
 from bench.transport.links import TRANSPORTS
 from bench.transport.webrtc.dtls import own_identity
@@ -19,6 +25,11 @@ from rtbench.cli import app
     ("error", "cause", "remedy"),
     [
         (RuntimeError("can't start new thread"), "can't start new thread", "`ulimit -u`"),
+        (
+            pa.ArrowException("Failed to launch worker thread: Resource temporarily unavailable"),
+            "thread",
+            "`ulimit -u`",
+        ),
         (MemoryError(), "Cannot allocate memory", "more memory"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files", "`ulimit -n`"),
         (ImportError("_rust.so: failed to map segment from shared object"), "Cannot allocate memory", "more memory"),
@@ -65,3 +76,37 @@ def test_a_command_without_memory_or_threads_ends_with_one_line(
     assert end.value.code == 2
     assert printed.startswith("rtbench: the command could not run: ")
     assert printed.count("\n") == 1
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "raise the limit of processes"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "no memory is left"),
+        (OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC)), os.strerror(errno.ENOEXEC)),
+    ],
+)
+def test_a_child_that_cannot_be_started_is_a_child_that_failed(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, cause: str
+) -> None:
+    monkeypatch.setattr(subprocess, "run", raising(error))
+    ended = finalized_run.run_child(["report"], 1.0, "late")
+
+    assert ended.returncode == USAGE_STATUS
+    assert ended.stderr.startswith("no process could be started: ")
+    assert cause in ended.stderr
+
+
+def test_the_end_of_a_child_by_the_system_is_stated_even_if_it_printed_something() -> None:
+    child = subprocess.CompletedProcess(["report"], -signal.SIGKILL, "", "half of a li")
+
+    assert finalized_run.child_problem(child, "the report could not be made") == (
+        "the report could not be made: SIGKILL ended its process, as the system or a library does if no memory is left"
+    )

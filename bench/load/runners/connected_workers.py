@@ -6,6 +6,7 @@ send their data to the master. All workers report their progress once a second.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 from collections import defaultdict
@@ -231,7 +232,8 @@ class ConnectedWorkers(Workers):
         leader, folder = self._leader, self._leader.run.folder
         if folder is None or not spool.is_stored(folder):
             return
-        self._runner.send_message(messages.DRAIN, {"spent": leader.run.lifecycle.is_spent})
+        request = {"run_id": folder.name, "spent": leader.run.lifecycle.is_spent}
+        self._runner.send_message(messages.DRAIN, request)
         start_ns = over_ns = monotonic_ns()
         longest_ns = int((leader.longest_s + ABORT_WAIT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - start_ns) / NS_PER_S):
@@ -282,6 +284,15 @@ class ConnectedWorkers(Workers):
         document = self._leader.run.document
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
         return sum(entry["worker"] not in recorded for entry in document["remote"])
+
+    def record_idle(self, folder: Path) -> None:
+        if not spool.is_stored(folder):
+            return
+        recorded = {part.worker for part in parts(folder)}
+        drained = {self._members[client] for client in self._drained & self._members.keys()}
+        with contextlib.suppress(OSError):  # the disk is full: the workers count as missing
+            for number in drained - recorded:
+                spool.store_empty(folder, number)
 
     def notice(self) -> str:
         ignored, self._ignored_before = messages.IGNORED.count - self._ignored_before, messages.IGNORED.count

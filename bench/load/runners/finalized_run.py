@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NamedTuple
@@ -41,11 +41,13 @@ from bench.record.document import AbortEntry
 from bench.record.presence import permission_to_close
 from bench.record.spool import parts
 from bench.record.upload import URL_VARIABLE
+from bench.transport.own_limits import limit_text_of_process
 
 ANSWER_S = 120.0
 MAX_CHILD_S, AGAIN_S = 600.0, 1.0
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Environment variables that limit a child to one core, so that other cores remain for the load."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""The environment variable that limits a child to one core, so that other cores remain for the load."""
+NO_PROCESS = "no process could be started"
 TIMED_OUT = 124
 """The exit status of a command that took too long, as of timeout(1)."""
 
@@ -58,7 +60,7 @@ def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
     # the message quotes the child's error, so the error must not contain colours
     ended = run_child(command, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
     if ended.returncode != 0:
-        raise UsageError(last_line(ended.stderr, failed))
+        raise UsageError(child_problem(ended, failed))
     return json.loads(ended.stdout)
 
 
@@ -96,6 +98,9 @@ def run_child(
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, TIMED_OUT, "", late)
+    except (OSError, MemoryError) as error:
+        reason = limit_text_of_process(error, NO_PROCESS) or f"{NO_PROCESS}: {error}"
+        return subprocess.CompletedProcess(command, USAGE_STATUS, "", reason)
     # gevent's `subprocess` ignores `encoding`, and decodes in that of the locale
     printed, errors = (data.decode(errors="replace") for data in (ended.stdout, ended.stderr))
     return subprocess.CompletedProcess(command, ended.returncode, printed, errors)
@@ -231,7 +236,7 @@ class FinalizedRun:
 
 def can_report() -> bool:
     """Return whether the packages of reports are installed. A load generator that only writes a part needs none."""
-    return all(find_spec(name) for name in REPORT_PACKAGES)
+    return all(PathFinder.find_spec(name) for name in REPORT_PACKAGES)
 
 
 def finalize_run(
@@ -284,7 +289,18 @@ def finalize_run(
 
 
 def _failed(summary: str, child: CompletedProcess[str], problem: str) -> FinalizedRun:
-    return FinalizedRun(summary, last_line(child.stderr, problem), USAGE_STATUS)
+    return FinalizedRun(summary, child_problem(child, problem), USAGE_STATUS)
+
+
+def child_problem(child: CompletedProcess[str], problem: str) -> str:
+    """Return a line on a child that failed: the signal that ended it, or the last line of its stderr.
+
+    `problem` is what could not be done.
+    """
+    if child.returncode >= 0:
+        return last_line(child.stderr, problem)
+    name = signal.Signals(-child.returncode).name
+    return f"{problem}: {name} ended its process, as the system or a library does if no memory is left"
 
 
 def upload_run(folder: Path, url: str) -> str:
@@ -293,7 +309,7 @@ def upload_run(folder: Path, url: str) -> str:
     variables = {URL_VARIABLE: url} | permission_to_close(folder)
     uploaded = run_command("upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **variables)
     if uploaded.returncode != 0:
-        raise UsageError(last_line(uploaded.stderr, "the folder could not be uploaded"))
+        raise UsageError(child_problem(uploaded, "the folder could not be uploaded"))
     return uploaded.stdout.strip()
 
 

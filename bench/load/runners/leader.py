@@ -327,7 +327,10 @@ class Leader(ProcessRole):
         elif closed.error:
             self.say(closed.error)
             if finalized_run.holds_rows(folder):
-                self.say(f"the recorded data is in {folder}; when the problem is solved, run `rtbench report {folder}`")
+                self.say(
+                    f"the recorded data is in {folder}; when the problem is solved, or on another machine with a copy "
+                    f"of the folder, run `rtbench report {folder}`"
+                )
             else:
                 self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status
@@ -364,10 +367,13 @@ class Leader(ProcessRole):
     def _record_absent_workers(self, folder: Path) -> None:
         """Print the number of workers that never started. Without them, the run is not the requested run.
 
-        Do nothing if an error was printed before.
+        Do nothing if an error was printed before, or the user interrupted the run.
         """
-        workers = int(self.run.document["workers"])
-        absent = workers - sum(part.has_started for part in parts(folder)) - self.workers.silent(folder)
+        workers, silent = int(self.run.document["workers"]), self.workers.silent(folder)
+        if self.run.lifecycle.reason == INTERRUPTED:
+            self.workers.record_idle(folder)
+            return
+        absent = workers - sum(part.has_started for part in parts(folder)) - silent
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gevent.hub import Hub
 from locust import events
 from locust.exception import RPCError
 from locust.runners import MasterRunner, WorkerRunner
@@ -92,6 +93,7 @@ def register() -> None:
         return
     setattr(events, REGISTERED, True)
     sys.excepthook = report_error
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)  # otherwise gevent prints Ctrl-C as an error
     messages.accept_workers_only()  # before a master exists
     worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
     events.init_command_line_parser.add_listener(lambda **_: standard_streams.prepare())  # before Locust prints or logs

@@ -23,7 +23,6 @@ from gevent.event import Event
 from bench.base.clock import utc_ns
 from bench.base.cpu import niceness, set_niceness
 from bench.base.errors import USAGE_STATUS, RtbenchError
-from bench.catalogue.outcomes import remedy_of
 from bench.load import lifecycle
 from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
@@ -38,7 +37,7 @@ from bench.record import folder as files
 from bench.record.document import INTERRUPTED
 from bench.record.spool import Spool
 from bench.target.tokens import Keyring
-from bench.transport.own_limits import own_limit
+from bench.transport.own_limits import limit_text
 
 LOOK_S, LONG_S = 1.0, 2.0
 RESERVE_BYTES = 128 << 20
@@ -142,6 +141,9 @@ class Workers:
     def silent(self, folder: Path) -> int:
         """Return the number of workers that may have started, but sent no data."""
         return 0
+
+    def record_idle(self, folder: Path) -> None:
+        """Record that workers that have drained, and have no data, opened no session: nothing of them is missing."""
 
     def notice(self) -> str:
         """Return a notice about the messages in the run; "" if there is none."""
@@ -396,8 +398,8 @@ class ProcessRole(ABC):
 
 def start_problem(error: Exception) -> str:
     """Return a line on why a run could not start. Raise an error that is a bug of this tool again."""
-    if (limit := own_limit(error, "the run could not start")) is not None:
-        return f"{limit.detail}; {remedy_of(limit.outcome, limit.detail)}"
+    if (limit := limit_text(error, "the run could not start")) is not None:
+        return limit
     if isinstance(error, RtbenchError):
         return str(error)
     if isinstance(error, OSError):

@@ -34,6 +34,9 @@ from bench.target.tokens import closed_on_failure
 LEAVE_S = ABORT_WAIT_S
 """The seconds by which a worker without messages ends before its master considers it missing."""
 
+WITHOUT_RUN_S = 3.0
+"""The seconds for which a worker of `--processes` waits, after a signal, for a run or for the request to quit."""
+
 
 class Worker(ProcessRole):
     """The role of a worker. Its users run sessions."""
@@ -48,6 +51,8 @@ class Worker(ProcessRole):
         """True if this process has the option --yes, so that a master may make it open many sessions."""
         self._number, self._shares = 0, True
         """The number of this worker in the run. `_shares` is True if this worker writes into its master's folder."""
+        self._ended_run = ""
+        """The run that the master let drain last. It may do this before it hands the run over."""
         self._part_sender: PartSender | None = None
         """The sender of this worker's data; None if this worker writes into its master's folder."""
         self._master = worker_link.MasterLiveness()
@@ -64,6 +69,18 @@ class Worker(ProcessRole):
         runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # otherwise Locust would wait for open turns first
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
         self._watching = gevent.spawn(self._watch_master)
+        if worker_link.HELD.is_forked:
+            worker_link.HELD.on_signal = lambda: gevent.spawn(self._leave_without_run)
+            gevent.spawn(worker_link.HELD.hold)  # again when Locust has set its own handlers
+            if worker_link.HELD.is_held:
+                worker_link.HELD.on_signal()
+
+    def _leave_without_run(self) -> None:
+        """End this worker after a signal, unless its master starts a run, which then ends as the master decides."""
+        before = self.run
+        gevent.sleep(WITHOUT_RUN_S)
+        if self.run is before:
+            self.runner.quit()
 
     def on_quitting(self, **arguments: Any) -> None:
         self._watching.kill(block=False)
@@ -75,6 +92,8 @@ class Worker(ProcessRole):
         assignment = self.parsed.rtbench_run
         if assignment is None:
             return  # its master could not start the run, and has reported it
+        if assignment["run_id"] == self._ended_run:
+            return
         if self.runner.client_id not in assignment["members"]:
             self.say("this worker connected after the start of the run, so it is not part of this run")
             return
@@ -191,6 +210,7 @@ class Worker(ProcessRole):
     # The end.
 
     def _on_master_drain(self, msg: Any, **_: Any) -> None:
+        self._ended_run = msg.data["run_id"]
         self._end_run(spent=msg.data["spent"])
         self.runner.send_message(messages.DRAINED, {})
 

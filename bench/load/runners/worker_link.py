@@ -36,11 +36,36 @@ PR_SET_PDEATHSIG = 1
 """An option of prctl(2). It sets the signal that a process receives when its parent ends."""
 
 
+class HeldSignals:
+    """The signals to a forked worker before it has a run. Its master gets them as well, and decides.
+
+    Without this, a worker ends at Ctrl-C while its master starts the run, and counts as missing.
+    """
+
+    def __init__(self) -> None:
+        self.is_forked, self.is_held = False, False
+        self.on_signal: Callable[[], None] = lambda: None
+
+    def hold(self) -> None:
+        """Hold signals from now on. Call this in the main thread."""
+        self.is_forked = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, *_: object) -> None:
+        self.is_held = True
+        self.on_signal()
+
+
+HELD = HeldSignals()
+
+
 def tie_forks() -> None:
     """Make Linux end every forked child when this process ends, unless the child has called `outlive_parent`."""
     parents: list[int] = []
 
     def end_with_parent() -> None:
+        HELD.hold()
         _on_end_of_parent(signal.SIGKILL)
         if sys.platform == "linux" and os.getppid() != parents[-1]:
             os._exit(1)  # the parent had ended before the request to the kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -108,6 +109,22 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
         process.communicate()
 
 
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
+    process = forked.Popen(
+        [sys.executable, "-m", "bench.load", *words],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
 def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `locust` until it ends."""
     with locust(scenario, runs, *options, **environment) as process:
@@ -124,6 +141,11 @@ def only_run(runs: Path) -> Path:
     """Return the only run folder."""
     (folder,) = runs.iterdir()
     return folder
+
+
+def wait_for_run(runs: Path) -> None:
+    """Wait until a run has its folder."""
+    _wait(lambda: any(runs.glob("*/run.json")), "no run began", every_s=0.002)
 
 
 def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
@@ -147,8 +169,8 @@ def _batches(runs: Path, table: files.TableName) -> Iterator[Any]:
         yield from files.spooled_batches(folder, table)
 
 
-def _wait(happened: Callable[[], bool], problem: str) -> None:
+def _wait(happened: Callable[[], bool], problem: str, every_s: float = 0.05) -> None:
     until = time.monotonic() + GUARD_S
     while not happened():
         assert time.monotonic() < until, problem
-        time.sleep(0.05)
+        time.sleep(every_s)

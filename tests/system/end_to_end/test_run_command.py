@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from bench.record import folder as files
-from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, wait_for_rows
+from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, started, wait_for_rows
 
 SCRIPT = "steps:\n  - text: Hello\n  - text: And what else?\n"
 
@@ -30,22 +28,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.yaml").write_text(SCRIPT)
     return tmp_path
-
-
-@contextmanager
-def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
-    process = forked.Popen(
-        [sys.executable, "-m", "bench.load.run_files", *words],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedProcess[str]:

@@ -236,7 +236,8 @@ module.host_name = lambda: "far"
 worker = module.Worker.__new__(module.Worker)
 worker._environment, worker._view = SimpleNamespace(process_exit_code=None), SimpleNamespace(say=said.append)
 worker._headless = worker._ends_itself = True
-handed = {"folder": "run", "host": "red", "members": {"me": 3}}
+handed = {"run_id": "run", "folder": "run", "host": "red", "members": {"me": 3}}
+worker._ended_run = ""
 worker.parsed, worker.run = SimpleNamespace(rtbench_run=handed), CurrentRun(RunLifecycle(leads=False))
 worker.runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
 def take_part(handed):

@@ -1,0 +1,32 @@
+"""The process of `rtbench run`: `python -m bench.load FILE… OPTIONS`.
+
+It ends with one line, also while modules are imported. `rtbench run` starts it with blocked signals, because a signal
+during the start of Python would print a traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
+from bench.base.memory import RUN_BYTES, require
+
+if __name__ == "__main__":
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        require(RUN_BYTES)
+        from bench.load.run_files import run_files
+
+        run_files()
+    except KeyboardInterrupt:
+        print("rtbench: interrupted before the run started", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
+    except Exception as error:
+        from bench.transport.own_limits import limit_text
+
+        if (limit := limit_text(error, "the run could not start")) is None:
+            raise
+        print(f"rtbench: {limit}", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
