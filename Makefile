@@ -5,7 +5,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 PARALLEL := --dist loadfile --no-loadscope-reorder -n# one file at a time, the longest first
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-system test-all test-release clients fuzz mutants coverage coverage-core lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-system test-all test-compiled test-release clients fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -15,13 +15,17 @@ help: ## list the targets
 bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
-test test-system test-release coverage coverage-core: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
+test test-compiled test-system test-release coverage: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
 test: .venv/dev ## tests without a process of their own, and one real run of each part: about three minutes on two cores (EXAMPLES=all: 300 examples of each property)
 	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) --ignore tests/system --durations=25 --durations-min=1
 
+test-compiled: .venv/dev ### those tests of make test that behave differently where code is compiled
+	$(BIN)/python -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) tests/observe tests/transport tests/wire tests/services \
+		$(shell grep -l needs_compiler tests/test_*.py tests/record/test_*.py) tests/test_compiled_arguments.py tests/test_delta_paths.py
+
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores (COVERED=skip: those that make coverage-core does not run)
-	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system $(if $(COVERED),$(addprefix --ignore=,$(filter tests/system/%,$(PURE))))
+test-system: .venv/dev ### tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
+	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system
 
 test-all: test test-system ### both: all tests that a change must pass
 
@@ -31,20 +35,13 @@ test-release: .venv/dev ### install the wheel with pip and with uv in an empty f
 clients: .venv/dev ### try the newest release of each client of docs/simulator.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
 	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
 
-coverage-core: export COVERAGE_COUNTS = $(PURE)
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
-coverage coverage-core: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
-coverage-core: .venv/dev ### the tests of the pure core, and the branches that they cover; fails below a minimum
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(PURE)
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include $(CORE)
-
+coverage: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
 coverage: .venv/dev ### make test, and branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL) $$(($(WORKERS) + 1)) $(OUTSIDE) $(OF_SYSTEM)
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include $(CORE)
+	$(BIN)/coverage report --include 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 	$(BIN)/coverage report --include 'bench/plan/*' --fail-under 98
 	$(BIN)/coverage report --include 'bench/record/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/recorded_calls/*' --fail-under 98
@@ -55,7 +52,6 @@ coverage: .venv/dev ### make test, and branch coverage of the pure core, and of 
 	$(BIN)/coverage report --include 'reports/analysis/check/*' --fail-under 96.5
 	$(BIN)/coverage report --include 'reports/analysis/sequential/*' --fail-under 96.5
 
-CORE := 'bench/observe/*,bench/wire/*,bench/services/*,bench/transport/*,reports/statistics/*'
 PURE := tests/observe tests/wire tests/test_probe.py tests/test_together.py tests/test_session_text.py \
 	tests/test_transcription_talks.py tests/test_delta_paths.py tests/test_matched_deltas.py \
 	tests/test_agent_calls.py tests/system/end_to_end/test_gpt_live_calls.py \

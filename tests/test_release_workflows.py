@@ -112,10 +112,11 @@ def test_pull_requests_run_the_ci_commands_with_read_only_permissions() -> None:
         if "checkout" in step.get("uses", "")
     )
     assert commands["test"] == ["make lint", "make site", "make test"]
-    ci = set(re.findall(r"\bmake [a-z-]+", (ROOT / ".ci" / "run").read_text(encoding="utf-8")))
+    lines = [line for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    ci = {name for line in lines for name in re.findall(r"\bmake [a-z-]+", line)}
     everything = ["make lint", "make site", "make coverage", "make test-system", "make test-release"]
     assert commands["everything"] == everything
-    assert ci == {*everything, "make coverage-core", "make bench", "make test"} - {"make coverage"}
+    assert ci == {"make lint", "make site", "make bench", "make test", "make test-compiled", "make test-system"}
 
 
 def test_each_place_states_the_same_range_of_pythons() -> None:
