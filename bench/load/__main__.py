@@ -12,9 +12,19 @@ import sys
 from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
 from bench.base.memory import RUN_BYTES, require
 
+
+def interrupt(*_: object) -> None:
+    """Raise KeyboardInterrupt in the main greenlet, not in the greenlet of Locust that runs when the signal comes."""
+    hub = sys.modules["gevent"].get_hub() if "gevent" in sys.modules else None
+    if hub is None or sys.modules["greenlet"].getcurrent() in (hub, hub.parent):
+        raise KeyboardInterrupt
+    hub.handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+
 if __name__ == "__main__":
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         require(RUN_BYTES)
         from bench.load.run_files import run_files

@@ -34,8 +34,11 @@ from bench.target.tokens import closed_on_failure
 LEAVE_S = ABORT_WAIT_S
 """The seconds by which a worker without messages ends before its master considers it missing."""
 
-WITHOUT_RUN_S = 3.0
-"""The seconds for which a worker of `--processes` waits, after a signal, for a run or for the request to quit."""
+WITHOUT_RUN_S = 30.0
+"""The seconds for which a worker of `--processes` waits, after a signal, for a run or for the request to quit.
+
+Usually one of them comes at once. Only a worker whose master has ended without a word waits so long.
+"""
 
 
 class Worker(ProcessRole):

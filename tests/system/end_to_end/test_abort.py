@@ -14,7 +14,8 @@ from tests.simulator_process import QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import EXACT, only_run, rtbench, run_locust, write_scenario
 from tests.system.end_to_end.two_targets import QUICK_AUDIO
 
-MOST = 600
+MOST = 1_200
+"""The sessions of a run that is not stopped."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def status_of(document: dict[str, Any], status: int) -> int:
 LOADS = {
     "sessions": ("-u", "4", "-r", "4", "--sessions", str(MOST)),
     "two processes": ("-u", "4", "-r", "4", "--sessions", str(MOST), "--processes", "2"),
-    "arrivals": ("--arrival-rate", "20/s", "--max-concurrent", "20", "-t", "60s"),
+    "arrivals": ("--arrival-rate", f"{MOST / 60:g}/s", "--max-concurrent", "20", "-t", "60s"),
 }
 
 
