@@ -242,14 +242,10 @@ class ProcessRole(ABC):
         started = Event()
         self.run = CurrentRun(RunLifecycle(leads=self._leads), started=started)
         self._environment.process_exit_code = None
-        reserve: mmap.mmap | None = None
         try:
-            reserve = mmap.mmap(-1, RESERVE_BYTES)
-            self._start()
-            reserve.close()
+            with mmap.mmap(-1, RESERVE_BYTES):
+                self._start()
         except Exception as error:
-            if reserve is not None:
-                reserve.close()
             self.apply(RunRefused(start_problem(error)))  # the run has no users yet
         else:
             gevent.spawn(self._poll_each_second, self.run)
