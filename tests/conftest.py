@@ -150,12 +150,13 @@ A process on the same core may double the CPU time of a test.
 """
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 SLOWEST = """
-    system/end_to_end/test_webrtc system/end_to_end/test_engines
-    system/docs/test_other_pages system/faults/test_cells system/docs/test_first_pages system/end_to_end/test_calibrate
-    system/docs/test_agent_pages system/end_to_end/test_capacity system/end_to_end/test_telephone
-    system/end_to_end/test_workflows system/end_to_end/test_interrupts_and_failures system/browser/test_pages
-    system/test_probe system/end_to_end/test_quota system/end_to_end/test_orphans system/end_to_end/test_run_command
-    system/end_to_end/test_secrets system/doctor/test_doctor system/end_to_end/test_shipped test_main_job
+    system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_other_pages
+    system/docs/test_first_pages system/faults/test_cells system/end_to_end/test_webrtc system/end_to_end/test_calibrate
+    system/docs/test_agent_pages system/end_to_end/test_run_command system/end_to_end/test_webrtc_agents
+    system/end_to_end/test_hostile_telephones system/end_to_end/test_telephone system/end_to_end/test_secrets
+    system/end_to_end/test_interrupts_and_failures system/browser/test_pages system/end_to_end/test_capacity
+    system/test_probe system/end_to_end/test_shipped system/end_to_end/test_orphans system/end_to_end/test_quota
+    system/doctor/test_doctor test_main_job
 """
 """The files with the longest durations, which start first in a new clone."""
 PLACES = {f"tests/{name}.py": place for place, name in enumerate(SLOWEST.split())}
