@@ -33,3 +33,9 @@ def some(cases: Sequence[T], quick: int, first: int = 0) -> Sequence[T]:
     """
     apart = -(-len(cases) // trials(quick, len(cases))) if cases else 1
     return cases[first % apart :: apart]
+
+
+def with_or_without_tls(cases: Sequence[T]) -> Sequence[tuple[T, bool]]:
+    """Return each case with False (without TLS) or True (with TLS), in turns. If `EXAMPLES=all`, each has both."""
+    ways = [(case, (number + turn) % 2 == 1) for number, case in enumerate(cases) for turn in (0, 1)]
+    return some(ways, len(cases))

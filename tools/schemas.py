@@ -7,7 +7,7 @@ schema` writes them into `reports/schemas`, which is part of the wheel.
 from __future__ import annotations
 
 import json
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any, get_args
@@ -40,6 +40,7 @@ FOLDER = Path(reports.__file__).parent / "schemas"
 Schema = dict[str, Any]
 
 
+@cache
 def schemas() -> dict[str, Schema]:
     """Return every schema. The key is its name; the file of a schema is `<name>.schema.json`."""
     documents: dict[str, tuple[str, Any]] = {

@@ -23,7 +23,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import oaconvolve
 
 from bench.observe.onset_limits import BLOCK_MS
 from bench.observe.tones import Tone
@@ -374,6 +373,8 @@ def _explains(energies: _Energies) -> bool:
 
 
 def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDArray[np.float64]:
+    from scipy.signal import oaconvolve  # takes a second, and few calls have an echo
+
     needed = stop - start + len(path.response) - 1
     source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
     expected: NDArray[np.float64] = oaconvolve(np.pad(source, (needed - len(source), 0)), path.response, mode="valid")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unused-ignore]
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample, rank
@@ -124,19 +124,21 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
     edges = tuple(edges_of(sample, p, turns) for p in ps)
-    rows = [csr_matrix(turns[None, :])]
+    every, n_rows = np.arange(clusters), 1
+    counts, rows = [turns], [np.zeros(clusters, dtype=np.int64)]
+    columns: list[Integers] = [every]
     for window_edges in edges:
-        inside, cell = (
-            sample.sessions[window_edges[0] : window_edges[-1]],
-            np.repeat(np.arange(window_edges.size - 1), np.diff(window_edges)),
-        )
         below = np.bincount(sample.sessions[: window_edges[0]], minlength=clusters)
-        ones = np.ones(inside.size, dtype=np.int64)
-        rows += [
-            csr_matrix(below[None, :]),
-            csr_matrix((ones, (cell, inside)), shape=(window_edges.size - 1, clusters)),
-        ]
-    return PreparedSample(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
+        inside = sample.sessions[window_edges[0] : window_edges[-1]]
+        cell = np.repeat(np.arange(n_rows + 1, n_rows + window_edges.size), np.diff(window_edges))
+        counts += [below, np.ones(inside.size, dtype=np.int64)]
+        rows += [np.full(clusters, n_rows), cell]
+        columns += [every, inside]
+        n_rows += window_edges.size
+    # one matrix, because scipy takes a tenth of a millisecond for each
+    places = np.concatenate(rows), np.concatenate(columns)
+    matrix = csr_matrix((np.concatenate(counts), places), shape=(n_rows, clusters))
+    return PreparedSample(sample, tuple(ps), edges, matrix.astype(np.float32 if exact else np.float64))
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:

@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 from tools.schemas import schemas
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = schemas()
 
 
 def closed(schema: Any) -> Any:
@@ -33,7 +32,7 @@ def closed(schema: Any) -> Any:
 @cache
 def validator(name: str) -> Draft202012Validator:
     """Return a validator that rejects each property that the schema does not describe."""
-    return Draft202012Validator(closed(SCHEMAS[name]))
+    return Draft202012Validator(closed(schemas()[name]))
 
 
 def problems(name: str, document: Any) -> list[str]:

@@ -93,6 +93,8 @@ class ConnectedWorkers(Workers):
         """Wait for the expected workers, if Locust limits this wait. Raise UsageError if they are late."""
         parsed, timeout_s = self._leader.parsed, self._leader.planned.options.worker_timeout_s
         runners.HEARTBEAT_LIVENESS = math.ceil(timeout_s)  # in heartbeats, one per second
+        for client in self._present():  # a worker that connected before has Locust's own limit, 3 s
+            self._set_alive(client)
         expected, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
         if not longest_s:
             return

@@ -188,7 +188,6 @@ def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step(
 
 
 SHORT = replace(DECIDED_TWO, sessions=60)
-SCHEMA = schemas()["compare"]
 
 
 def run_of(folder: Path, primary: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:
@@ -216,7 +215,7 @@ def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path:
     paths = document.write_comparison(tight, comparison_page(tight), tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
-    jsonschema.validate(data, SCHEMA)
+    jsonschema.validate(data, schemas()["compare"])
     assert (data["result"], data["verdicts"]) == ("fail", {"west": "regressed"})
     assert (data["sequential"]["exit_status"], data["sequential"]["analyses"], data["sequential"]["analysis"]) == (
         1,

@@ -28,7 +28,6 @@ from tests.reports.shared import folder as shared_folder
 from tests.reports.synthetic import Plan
 from tools.schemas import schemas
 
-SCHEMA = schemas()["sample-size"]
 ONE = Plan(sessions=120, turns=8, seconds=600, usage=True)
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired=True)
 
@@ -145,8 +144,8 @@ def test_a_pilot_gives_the_same_plan_twice_and_its_json_matches_its_schema(
     command(str(tmp_path), "ttfa:p50", "20%", "10%", 0.8, as_json=True)
 
     assert json.loads(capsys.readouterr().out) == first
-    jsonschema.validate(first, SCHEMA)
-    jsonschema.validate(to_json_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
+    jsonschema.validate(first, schemas()["sample-size"])
+    jsonschema.validate(to_json_data(size_of(tmp_path, "failure_rate", None, None)), schemas()["sample-size"])
 
 
 def test_a_plan_from_an_invalid_run_has_exit_status_4(tmp_path: Path) -> None:

@@ -50,8 +50,6 @@ from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 from tools.schemas import schemas
 
-SCHEMA = schemas()["decision"]
-
 
 def decided(primary: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
     """Return the decision about a loaded run. All tests share the rows of a plan."""
@@ -207,7 +205,7 @@ def test_all_outputs_state_what_ended_a_run_and_how_many_analyses_took_place(
     compared = comparison_html(replace(comparison(), decision=found)).replace("\u00a0", " ")
     checked = check_of(tmp_path)
 
-    jsonschema.validate(written, SCHEMA)
+    jsonschema.validate(written, schemas()["decision"])
     assert written["stopped_by_analysis"] is by_analysis
     assert words in written["sentence"].replace("\u00a0", " ")
     assert baseline in against_text(checked).replace("\u00a0", " ")
@@ -247,7 +245,7 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
     assert (written["stopped"], written["end"], written["exit_status"]) == (True, "invalid", 4)
     assert decision_sentence(found).startswith("Do not use these results: west: ")
     assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs over 92\u00a0s.")
-    jsonschema.validate(written, SCHEMA)
+    jsonschema.validate(written, schemas()["decision"])
 
 
 def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Path) -> None:

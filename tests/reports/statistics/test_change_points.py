@@ -25,6 +25,7 @@ from reports.statistics.change_points import (
     without_cycle,
 )
 from reports.statistics.counting import Floats, Integers
+from tests.examples import trials
 
 LEAST = math.log(1.05)
 figures = arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width=32))
@@ -103,11 +104,11 @@ def test_each_comparison_is_made_once_when_its_last_run_is_added(runs: int) -> N
 
 @pytest.mark.parametrize("alike", [0.0, 0.5])
 def test_a_history_analysed_repeatedly_rarely_ever_has_a_change_point(alike: float) -> None:
-    rng, ever = np.random.default_rng(20261122), 0
-    for values in (nights(rng, 60, 0.05, alike) for _ in range(60)):
+    rng, ever, histories = np.random.default_rng(20261122), 0, trials(20, 60)
+    for values in (nights(rng, 60, 0.05, alike) for _ in range(histories)):
         ever += any(marks(values[:night], variance=0.01**2) for night in range(ENOUGH, 61, 5))
 
-    assert ever / 60 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert ever / histories <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / histories)
 
 
 WEEKEND = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.15, 0.15])

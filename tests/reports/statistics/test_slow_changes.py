@@ -10,6 +10,7 @@ import pytest
 from reports.statistics.change_points import ENOUGH, ChangePoints, find_changes
 from reports.statistics.counting import Floats
 from reports.statistics.slow_changes import clearest
+from tests.examples import trials
 
 LEAST = math.log(1.05)
 
@@ -58,11 +59,11 @@ def test_a_step_within_a_slow_change_is_found_too() -> None:
 
 @pytest.mark.parametrize("alike", [0.0, 0.5])
 def test_a_history_analysed_repeatedly_rarely_ever_has_a_slow_change(alike: float) -> None:
-    rng, ever = np.random.default_rng(5), 0
-    for values in (nights(rng, 60, alike, 0.1) for _ in range(60)):
+    rng, ever, histories = np.random.default_rng(5), 0, trials(20, 60)
+    for values in (nights(rng, 60, alike, 0.1) for _ in range(histories)):
         ever += any(searched(values[:night]).slow is not None for night in range(ENOUGH, 61, 5))
 
-    assert ever / 60 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert ever / histories <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / histories)
 
 
 def test_a_slow_change_depends_on_times_and_not_on_the_number_of_runs() -> None:

@@ -178,9 +178,6 @@ def test_a_run_and_its_stored_baseline_are_one_point(tmp_path: Path) -> None:
     assert [entry.report is not None for entry in trend.points] == [True, True]
 
 
-SCHEMA = schemas()["trend"]
-
-
 def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) -> list[str]:
     trend([*folders], **options)
     return capsys.readouterr().out.splitlines()
@@ -228,7 +225,7 @@ def test_the_document_of_a_trend_matches_its_schema(tmp_path: Path, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     (figure,) = found["series"][0]["metrics"]
 
-    Draft202012Validator(SCHEMA).validate(found)
+    Draft202012Validator(schemas()["trend"]).validate(found)
     assert [(one["last_run"], one["first_run"], one["change"]) for one in figure["changes"]] == [
         ("run-006", "run-007", pytest.approx(1.0))
     ]

@@ -55,6 +55,7 @@ def test_a_service_that_is_too_slow_stops_the_run(load: tuple[str, ...], tmp_pat
     status, printed, document, run = played(tmp_path, service, "30", *load)
     abort = document["abort"]
 
+    assert abort["made"], printed
     assert document["stop_reason"].startswith(f"stopped at call {abort['made'][-1]['sessions']}")
     assert document["stop_reason"] in " ".join(printed.split())
     assert abort["reason"]["code"] == "stopped_early"

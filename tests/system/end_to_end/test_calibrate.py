@@ -17,8 +17,12 @@ from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
 from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
 from rtbench.load_search import LoadGrid
 from tests import forked
+from tests.examples import some
 
 SESSIONS = 2
+STEPS: list[tuple[DialectName, SessionKind]] = [
+    ("ga", "voice"), ("gemini", "voice"), ("gemini", "text"), ("ga", "text"), ("sip", "sip"), ("twilio", "twilio"),
+]  # fmt: skip
 PACES: dict[SessionKind, LoadStepTiming] = {
     "text": LoadStepTiming(1, 4),
     "voice": LoadStepTiming(1, 13),
@@ -42,10 +46,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("dialect", "kind"),
-    [("ga", "text"), ("ga", "voice"), ("gemini", "text"), ("gemini", "voice"), ("twilio", "twilio"), ("sip", "sip")],
-)
+@pytest.mark.parametrize(("dialect", "kind"), some(STEPS, 3))
 def test_a_real_calibration_step_has_all_its_metrics(
     dialect: DialectName, kind: SessionKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,10 +21,12 @@ from rtbench.cli.start import write_starter
 from tests.azure_engine import deploy, engine, engine_environment, imds, load_test
 from tests.blob_server import BlobServer, blob_server
 from tests.command_line import call
+from tests.examples import trials
 from tests.simulator_process import AUDIO, QUICK, Ready, running_simulator
 from tests.system.end_to_end.locust_process import ENDS_WELL, EXACT, GUARD_S, only_run, wait_until_turns_began
 
-ENGINES = 10
+ENGINES = trials(4, 10)
+SHARE = f"{20 // ENGINES} of 20 users, {60 // ENGINES} of 60 sessions, {50 / ENGINES:g} of 50 USD"
 CALL = """
 session: {output: audio, voice: alloy, turn_detection: {type: server_vad, silence_duration_ms: 300}}
 steps:
@@ -125,23 +127,25 @@ def criterion(cloud_: Cloud) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """Return the cloud after ten engines have executed their parts of a run."""
-    with cloud(tmp_path_factory.mktemp("ten")) as made, ExitStack() as engines:
-        shared = whole(ENGINES, 20, 60) | {"ENGINES_THAT_MEET": str(ENGINES)}
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Return the cloud after several engines have executed their parts of a run."""
+    with cloud(tmp_path_factory.mktemp("several")) as made, ExitStack() as engines:
+        users = str(20 * 10 // ENGINES)  # the service divides the users of the test by its ten engines
+        shared = whole(ENGINES, 20, 60) | {"LOCUST_USERS": users, "LOCUST_SPAWN_RATE": users}
+        shared["ENGINES_THAT_MEET"] = str(ENGINES)
         started = [
             engines.enter_context(made.engine(str(number), "--csv", "stats", **shared)) for number in range(ENGINES)
         ]
         for process in started:
             output, errors = process.communicate(timeout=GUARD_S)
             assert process.returncode == 0, errors
-            assert "part of nightly-7: 2 of 20 users, 6 of 60 sessions, 5 of 50 USD (1 of 10 equal parts)" in errors
+            assert f"part of nightly-7: {SHARE} (1 of {ENGINES} equal parts)" in errors
             assert "no report here (it needs pandas, scipy, junitparser)" in output
         yield made
 
 
-def test_ten_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(ten: Cloud) -> None:
-    document = ten.merge()
+def test_several_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(several: Cloud) -> None:
+    document = several.merge()
 
     assert set(document["validity"]["reasons"]) <= {"send_delay"}, "other programs of this machine may cause only this"
     assert document["missing_workers"] == []
@@ -149,18 +153,18 @@ def test_ten_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(ten: 
     assert document["totals"]["turns"] == {"ok": 120}
     assert len({part["worker_offset"] for part in document["parts"]}) == ENGINES
     assert (
-        "The parts sum up to the plan of the whole run: 10 parts, 20 users, 60 sessions, 50 USD."
+        f"The parts sum up to the plan of the whole run: {ENGINES} parts, 20 users, 60 sessions, 50 USD."
         in (document["notices"])
     )
     assert document["targets"][0]["auth"] == "managed_identity"
 
     one = whole(1, 20, 60) | {"LOCUST_USERS": "200", "LOCUST_SPAWN_RATE": "200", "LOCUST_UPLOAD": ""}
-    with ten.engine("one", **one) as process:
+    with several.engine("one", **one) as process:
         _, errors = process.communicate(timeout=GUARD_S)
         assert process.returncode == 0, errors
-    single = only_run(ten.folder / "engines" / "one" / "runs")
+    single = only_run(several.folder / "engines" / "one" / "runs")
     assert call("report", single).exit_code in ENDS_WELL
-    runs = [load(ten.folder / "merged"), load(single)]
+    runs = [load(several.folder / "merged"), load(single)]
     merged, sum_of_loads = (run.quantiles("voice_to_voice", p=0.95).iloc[0] for run in runs)
     assert merged["n"] == sum_of_loads["n"] == 120
     if all(run.metadata["validity"]["status"] == "valid" for run in runs):
@@ -168,9 +172,9 @@ def test_ten_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(ten: 
         assert sum_of_loads["low"] <= merged["high"]
 
 
-def test_a_criterion_on_voice_to_voice_fails_a_test_only_if_the_service_is_slow(ten: Cloud, tmp_path: Path) -> None:
-    stats = ten.folder / "engines" / "0" / "stats_stats.csv"
-    limit = {next(iter(criterion(ten))): "p50(response_time_ms) > 5000"}  # a busy machine delays a few turns
+def test_a_criterion_on_voice_to_voice_fails_a_test_only_if_the_service_is_slow(several: Cloud, tmp_path: Path) -> None:
+    stats = several.folder / "engines" / "0" / "stats_stats.csv"
+    limit = {next(iter(criterion(several))): "p50(response_time_ms) > 5000"}  # a busy machine delays a few turns
     assert not criterion_is_met(limit, stats)
     with cloud(tmp_path, first_audio="{p50: 2500, p95: 2600}") as slow:
         given = whole(1, 1, 1) | {"LOCUST_USERS": "10", "LOCUST_SPAWN_RATE": "10"}

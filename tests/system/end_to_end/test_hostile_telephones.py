@@ -21,6 +21,7 @@ from bench.transport.sip.messages import write_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
 from bench.transport.webrtc.ice import IceLogin
+from tests.examples import trials
 from tests.simulator_process import AUDIO, GUARD_S, Ready, quick_simulator
 from tests.system.end_to_end.locust_process import rtbench
 from tests.transport.sip import hostile_answers as answers
@@ -34,8 +35,8 @@ from tools.fuzz.damage import damaged_bytes
 from tools.fuzz.webrtc import stun_message
 
 SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
-DATAGRAMS = 50_000
-MAX_GROWTH_MIB = 60
+DATAGRAMS = trials(20_000, 50_000)
+MAX_GROWTH_MIB = 1.2e-3 * DATAGRAMS
 LEFT_OUT = ("a call whose", "both sides", "a peer whose", "nonce", "challenge", "CANCEL")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.record import folder as files
+from tests.examples import some
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, started, wait_for_rows
 
@@ -41,8 +42,10 @@ def expected_status(folder: Path, status: int) -> int:
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
-@pytest.mark.parametrize(("p50", "status"), [("900s", 0), ("0.001ms", 1)])
-@pytest.mark.parametrize("of_script", [False, True], ids=["of a file", "of the script"])
+CHECKED = [("900s", 0, False), ("900s", 0, True), ("0.001ms", 1, True), ("0.001ms", 1, False)]
+
+
+@pytest.mark.parametrize(("p50", "status", "of_script"), some(CHECKED, 2))
 def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     p50: str, status: int, of_script: bool, folder: Path, service: Ready
 ) -> None:

@@ -1,15 +1,18 @@
-"""The shipped scenarios run unchanged. The scenario of agents runs with each way of calling, with and without TLS."""
+"""The shipped scenarios run unchanged. The scenario of agents runs with each way of calling, with or without TLS.
+
+If `EXAMPLES=all`, each way runs with and without TLS.
+"""
 
 from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
-from itertools import product
 from pathlib import Path
 
 from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from bench.record.calibration import AGENTS
+from tests.examples import with_or_without_tls
 from tests.simulator_process import ROOT, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 
@@ -34,7 +37,8 @@ def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_pat
         quick = stack.enter_context(quick_simulator(tmp_path))
         plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))
         loads = {name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]]) for name, turns in SCENARIOS.items()}
-        for way, ready in product(AGENTS, (plain, over_tls)):
+        for way, tls in with_or_without_tls(AGENTS):
+            ready = over_tls if tls else plain
             trust = ["--ca-file", str(ready.ca)] if ready.ca else []
             options = ["-u", "1", "--url", ready.urls[f"agent_{way}"], "--dialect", way, *trust]
             loads[f"{way}-{len(trust)}"] = "agent", GREETED_AND_ANSWERED, options

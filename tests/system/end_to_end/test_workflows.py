@@ -27,6 +27,7 @@ from bench.base.errors import INVALID_STATUS
 from bench.record import folder as files
 from rtbench.cli.start import WORKFLOWS, CiSystem
 from tests import forked
+from tests.examples import some
 from tests.simulator_process import QUICK, ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port
 
@@ -222,7 +223,7 @@ def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Work
     assert len([path for path in pushed.stdout.split() if path.startswith("baselines/")]) == 1
 
 
-@pytest.mark.parametrize("command", ["rtbench init", "rtbench init --service gemini"])
+@pytest.mark.parametrize("command", some(["rtbench init", "rtbench init --service gemini"], 1))
 def test_the_workflow_written_by_init_runs_against_the_simulator(
     workplace: Workplace, forking: str, command: str
 ) -> None:

@@ -37,13 +37,14 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, Transport
 from bench.wire.dialect import Dialect
 from bench.wire.settings import TurnDetection
+from tests.examples import with_or_without_tls
 from tests.faults.cells import NOT_SIMULATED, FaultCell, cells
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 
 CELLS = list(cells())
-WAYS = [(place, tls) for place in EVERYWHERE for tls in (False, True) if tls or place != "tls"]
+WAYS = [("tls", True), *with_or_without_tls([place for place in EVERYWHERE if place != "tls"])]
 LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
 
 

@@ -221,6 +221,31 @@ def test_a_master_waits_for_records_for_at_most_its_limit(how: str, expected: st
     assert ended.stdout.startswith(expected), ended.stdout + ended.stderr
 
 
+CONNECTED_EARLY = """
+from types import SimpleNamespace
+from locust.runners import WorkerNode, WorkerNodes
+from bench.load.runners import connected_workers as module
+
+nodes = WorkerNodes()
+nodes["early"] = WorkerNode("early")
+workers = module.ConnectedWorkers.__new__(module.ConnectedWorkers)
+workers._runner = SimpleNamespace(clients=nodes)
+workers._leader = SimpleNamespace(
+    parsed=SimpleNamespace(expect_workers=1, expect_workers_max_wait=0),
+    planned=SimpleNamespace(options=SimpleNamespace(worker_timeout_s=20.5)),
+)
+workers.open()
+print(nodes["early"].heartbeat)
+"""
+"""A program with a worker that connected while its master still read the options of the run."""
+
+
+def test_a_worker_that_connects_early_is_missing_after_the_same_time_as_any_other() -> None:
+    ended = forked.run([sys.executable, "-c", CONNECTED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.stdout == "21\n", ended.stdout + ended.stderr
+
+
 UNWRITABLE = """
 import signal
 import sys
