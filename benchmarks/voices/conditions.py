@@ -22,7 +22,7 @@ from bench.transport.media.opus import LibraryEncoder, OpusDecoder
 from bench.transport.media.opus_packets import DELAY_NS
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, Samples
 from benchmarks.onsets import pink, rms, times_s, white
-from benchmarks.voices.corpus import DEPTH, Floats, Truth, energies, high_passed, read
+from benchmarks.voices.corpus import DEPTH, Floats, Truth, edges, energies, high_passed, read
 
 LEVEL_DBFS, MAX_PEAK = -22.0, 0.89
 TAIL_S = 2.0
@@ -101,11 +101,11 @@ def voice(truth: Truth, rate_hz: int) -> Voice:
     raw, file_hz = read(truth.recording.path)
     samples = high_passed(raw, file_hz)
     tone = at_rate(_tone(samples, truth), file_hz, rate_hz)
-    sound = at_rate(samples[truth.start : truth.end], file_hz, rate_hz)
     recorded = at_rate(samples, file_hz, rate_hz)
-    ratio = rate_hz / file_hz
-    start, end = round(truth.start * ratio), round(truth.end * ratio)
-    gain = min(gain_db(LEVEL_DBFS) / np.sqrt(truth.level), MAX_PEAK / np.abs(sound).max())
+    first, last = (round(sample * rate_hz / file_hz) for sample in (truth.start, truth.end))
+    start, end = (first + sample for sample in edges(recorded[first:last], rate_hz))
+    sound = recorded[start:end]
+    gain = min(gain_db(LEVEL_DBFS) / level_of(sound, rate_hz), MAX_PEAK / np.abs(sound).max())
     return Voice(rate_hz, sound * gain, recorded * gain, start, end, tone / rms(tone) if len(tone) else tone)
 
 

@@ -2,13 +2,14 @@
 
 Two rules find the start and the end of the voice in a file, after a high-pass of 60 Hz:
 
-1. Energy. A window of 10 ms belongs to the voice if it is at most 30 dB below the voice's level and at least 10 dB above
-   the file's floor, and if half of the 100 ms that follow it (before the end: that precede it) do too.
-2. Variance. The change point of two Gaussians with different variances (AIC) between the quiet part and the first (last)
-   window within 10 dB of the level.
+1. Energy. The level of a voice is the mean square of the loudest 5 % of its windows of 10 ms. A window belongs to the
+   voice if it is at most 30 dB below this level and at least 10 dB above the file's floor, and if half of the 100 ms
+   that follow it (before the end: that precede it) do too.
+2. Variance. The change point of two Gaussians with different variances (AIC) between the quiet part and the first
+   (last) window within 10 dB of the level.
 
 A recording counts if both rules agree within 20 ms at both ends, and if its level is at least 35 dB above its floor.
-The voice is then cut at the samples of the first rule.
+The voice is then cut at the first and the last millisecond that are at most 30 dB below the level (`edges`).
 
 A speaker is a folder or a part of the file's name. Speakers of one language in KDE's packages count as one, because one
 translator may have recorded both. In each group of packages, the speakers are sorted by the hash of their name, and
@@ -42,6 +43,7 @@ NO_VOICES = re.compile(r"/silence/|/beep|/tt-|tone|Noise\.wav|/confbridge-(join|
 HIGH_PASS_HZ = 60.0
 WINDOW_S = 0.01
 DEPTH = 10 ** (30 / 10)
+LOUDEST = 0.05
 ABOVE_FLOOR = 10.0
 MIN_SNR = 10 ** (35 / 10)
 MAX_DIFFERENCE_S = 0.02
@@ -87,7 +89,8 @@ def recordings(found: Iterable[Package]) -> Iterator[Recording]:
         for path in sorted(package.folder.rglob("*")):
             name = str(path.relative_to(package.folder.parent))
             if path.suffix in AUDIO and path.is_file() and not path.is_symlink() and not NO_VOICES.search(name):
-                if known := _speaker(package.name, name):
+                known = _speaker(package.name, name)
+                if known is not None:
                     yield Recording(name, package.name, *known)
 
 
@@ -185,18 +188,40 @@ def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | 
     size, windows = round(WINDOW_S * rate_hz), energies(samples, rate_hz)
     if windows.max() < QUANTUM**2:
         return None
-    level = float(windows[windows > windows.max() / 1_000].mean())
+    level = level_of(windows)
     loud = windows >= level / DEPTH
     inner = np.flatnonzero(loud)
     outer = np.concatenate([windows[: inner[0]], windows[inner[-1] + 1 :]])
     floor = float(np.median(outer) if len(outer) >= 5 else windows.min())
     loud &= windows >= floor * ABOVE_FLOOR
+    span = _held(loud)
+    if span is None:
+        return None
+    return span[0] * size, span[1] * size, level, level / max(floor, QUANTUM**2)
+
+
+def level_of(windows: Floats) -> float:
+    """Return the mean of the loudest windows."""
+    return float(np.sort(windows)[-max(1, round(LOUDEST * len(windows))) :].mean())
+
+
+def _held(loud: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """Return the first window of the voice, and the one after its last window."""
     held = np.convolve(loud, np.ones(10))
     starts = np.flatnonzero(loud & (held[9:] >= 5))
     ends = np.flatnonzero(loud & (held[: len(loud)] >= 5))
-    if not len(starts) or not len(ends):
-        return None
-    return int(starts[0]) * size, int(ends[-1] + 1) * size, level, level / max(floor, QUANTUM**2)
+    return (int(starts[0]), int(ends[-1]) + 1) if len(starts) and len(ends) else None
+
+
+def edges(sound: Floats, rate_hz: int) -> tuple[int, int]:
+    """Return the first and the last loud millisecond of a voice, in samples, at a rate that may not be its file's."""
+    size, per_ms = round(WINDOW_S * rate_hz), rate_hz // 1_000
+    windows = energies(sound, rate_hz)
+    limit = level_of(windows) / DEPTH
+    first, last = _held(windows >= limit) or (0, len(windows))
+    part = sound[first * size : last * size]
+    loud = np.flatnonzero((part[: len(part) // per_ms * per_ms].reshape(-1, per_ms) ** 2).mean(axis=1) >= limit)
+    return first * size + int(loud[0]) * per_ms, first * size + int(loud[-1] + 1) * per_ms
 
 
 def by_variance(samples: Floats, rate_hz: int, start: int, level: float) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.base.units import NS_PER_S
 from bench.observe.reply_detector import SILENCE_NS
 from bench.plan.recordings import RATE_HZ, SpeechSpan, find_speech
@@ -48,14 +50,15 @@ def live(stream: Stream) -> Found:
 
 def imported(stream: Stream) -> Found:
     """Return the start as the agent's, and the end as the caller's, in a call of two channels."""
-    turns = _turns(sounds(stream.samples, stream.rate_hz), stream.rate_hz)
+    channel = np.pad(stream.samples, (0, stream.rate_hz))  # the call goes on after the voice
+    turns = _turns(sounds(channel, stream.rate_hz), stream.rate_hz)
     own = _own([(turn[0].start, turn[-1].end) for turn in turns], stream)
     if not own:
         return Found(None, None, invented=len(turns))
     first, last = turns[own[0]][0], turns[own[-1]][-1]
-    until = turns[own[-1] + 1][0].start if own[-1] + 1 < len(turns) else len(stream.samples)
+    until = turns[own[-1] + 1][0].start if own[-1] + 1 < len(turns) else len(channel)
     near = min(until, last.end + round(LEAD_S * stream.rate_hz))
-    spoken = speech(stream.samples, stream.rate_hz, SpeechSpan(first.start, last.end), near, until)
+    spoken = speech(channel, stream.rate_hz, SpeechSpan(first.start, last.end), near, until)
     return Found(
         start_s=first.start / stream.rate_hz,
         end_s=spoken.end / stream.rate_hz,

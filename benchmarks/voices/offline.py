@@ -27,8 +27,10 @@ HEAD = (
 
 
 class Value(NamedTuple):
-    """An instant that was found by `finder` in a stream; `found_s` is None if it was missed. `bound_s` may be None:
-    the finder states no bound."""
+    """An instant that was found by `finder` in a stream.
+
+    `found_s` is None if it was missed, and `bound_s` is None if the finder states no bound.
+    """
 
     condition: str
     path: str
@@ -132,7 +134,7 @@ def rows(listed: Sequence[Value]) -> Iterator[tuple[str, ...]]:
 
 
 def worst(listed: Sequence[Value], count: int) -> list[Value]:
-    """Return the values that are furthest beyond their bound in each condition, at most `count`; and all missed ones."""
+    """Return the missed values, and those that are furthest beyond their bound: at most `count` by condition."""
     result: list[Value] = []
     for name in dict.fromkeys(value.condition for value in listed):
         failing = [
