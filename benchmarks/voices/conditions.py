@@ -17,21 +17,34 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_S
-from bench.plan.recordings import FULL_SCALE, resampled, to_pcm16
+from bench.plan.recordings import resampled, to_pcm16
 from bench.transport.media.opus import LibraryEncoder, OpusDecoder
 from bench.transport.media.opus_packets import DELAY_NS
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, Samples
 from benchmarks.onsets import pink, rms, times_s, white
-from benchmarks.voices.corpus import DEPTH, Floats, Truth, edges, energies, high_passed, read
+from benchmarks.voices.corpus import (
+    DEPTH,
+    MAX_DIFFERENCE_S,
+    QUANTUM,
+    WINDOW_S,
+    Floats,
+    Truth,
+    edges,
+    energies,
+    high_passed,
+    read,
+)
 
 LEVEL_DBFS, MAX_PEAK = -22.0, 0.89
 TAIL_S = 2.0
 LEAD_S = (1.0, 2.0)
-MIN_TONE_S = 0.1
+MIN_TONE_S = 0.15
 """The minimum room tone of a recording from which more is made."""
 MARGIN_S = 0.03
-SILENT_SAMPLES = 100
-"""The number of samples of digital silence that end the room tone."""
+EVEN = 10.0
+"""The maximum ratio of the energy of room tone in 10 ms to the median, and the inverse of the minimum: 10 dB."""
+FAR_BELOW = 10 ** (45 / 10)
+"""What is 45 dB below a voice is no part of it by any rule."""
 LONG_S = (3.0, 15.0)
 MAX_PAUSE_S = 0.1
 FADE_S = 0.15
@@ -74,7 +87,8 @@ Line = Callable[[Samples], Samples]
 class Condition:
     """A condition of a voice. `rates_hz` are the rates of its streams, and `applies` chooses the recordings.
 
-    `is_long` is True if several voices of one speaker are joined before `build`.
+    `is_long` is True if several voices of one speaker are joined before `build`. `tolerance_ms` is the precision of the
+    truth. At a cut, that of a start is less than 5 ms: its first millisecond is loud.
     """
 
     build: Build
@@ -83,6 +97,7 @@ class Condition:
     line: Line | None = None
     delay_ns: int = 0
     is_long: bool = False
+    tolerance_ms: float = 5.0
 
 
 # Voices.
@@ -116,25 +131,26 @@ def level_of(sound: Floats, rate_hz: int) -> float:
 
 
 def _tone(samples: Floats, truth: Truth) -> Floats:
-    """Return the longer part of a recording around its voice, without parts that are digital silence."""
-    margin = round(MARGIN_S * truth.rate_hz)
-    parts = [_sounding(part) for part in (samples[: max(0, truth.start - margin)], samples[truth.end + margin :])]
-    longer = max(parts, key=len)
-    return longer if len(longer) >= MIN_TONE_S * truth.rate_hz else np.zeros(0)
-
-
-def _sounding(part: Floats) -> Floats:
-    """Return the longest part without digital silence."""
-    present = np.flatnonzero(np.abs(part) > 0.5 / FULL_SCALE)
-    if not len(present):
-        return part[:0]
-    longest = max(np.split(present, np.flatnonzero(np.diff(present) > SILENT_SAMPLES) + 1), key=len)
-    return part[longest[0] : longest[-1] + 1]
+    """Return the longest part of a recording, outside of its voice, that has the level of its floor."""
+    size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
+    runs = [samples[:0]]
+    for part in (samples[: max(0, truth.start - margin)], samples[truth.end + margin :]):
+        windows = energies(part, truth.rate_hz)
+        is_even = (windows > QUANTUM**2) & (windows * EVEN > truth.floor) & (windows < truth.floor * EVEN)
+        changes = np.flatnonzero(np.diff(is_even, prepend=False, append=False)).reshape(-1, 2)
+        runs += [part[first * size : last * size] for first, last in changes]
+    longest = max(runs, key=len)
+    return longest if len(longest) >= MIN_TONE_S * truth.rate_hz else samples[:0]
 
 
 def has_tone(truth: Truth) -> bool:
     samples, rate_hz = read(truth.recording.path)
     return len(_tone(high_passed(samples, rate_hz), truth)) > 0
+
+
+def is_alone(truth: Truth) -> bool:
+    """Return whether only the room is around the voice: no breath, click or weak consonant."""
+    return truth.loudest_around < max(truth.floor * EVEN, truth.level / FAR_BELOW)
 
 
 def begins_unvoiced(truth: Truth) -> bool:
@@ -154,7 +170,8 @@ def joined(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
     while sum(map(len, parts)) < seconds * rate_hz:
         parts.append(_without_pauses(voices[len(parts) % len(voices)].sound, rate_hz))
     sound = np.concatenate(parts)[: round(LONG_S[1] * rate_hz)]
-    return voices[0]._replace(sound=sound)
+    start, end = edges(sound, rate_hz)
+    return voices[0]._replace(sound=sound[start:end])
 
 
 def _without_pauses(sound: Floats, rate_hz: int) -> Floats:
@@ -293,7 +310,10 @@ def tone_of(
 
 CONDITIONS: Mapping[str, Condition] = {
     "hard": Condition(hard),
-    "natural": Condition(natural),
+    "natural": Condition(natural, applies=is_alone, tolerance_ms=1_000 * MAX_DIFFERENCE_S),
+    "natural, with other sounds around": Condition(
+        natural, applies=lambda truth: not is_alone(truth), tolerance_ms=1_000 * MAX_DIFFERENCE_S
+    ),
     **{f"room tone, −{below} dB": tone_of((below, below)) for below in (15, 20, 25, 30, 40)},
     "room tone before, −15 to −40 dB": tone_of(after_ms=(0, 0)),
     "room tone after, −15 to −40 dB": tone_of(before_ms=(0, 0)),

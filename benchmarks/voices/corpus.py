@@ -67,14 +67,18 @@ class Recording(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The voice of a recording in samples of its file, its level as a mean square, and the ratio of level to floor."""
+    """The voice of a recording in samples of its file. `level` and `floor` are mean squares of windows of 10 ms.
+
+    `loudest_around` is that of the loudest window that is more than 20 ms away from the voice; 0 if there is none.
+    """
 
     recording: Recording
     rate_hz: int
     start: int
     end: int
     level: float
-    snr: float
+    floor: float
+    loudest_around: float
 
     @property
     def seconds(self) -> float:
@@ -173,18 +177,21 @@ def truth(recording: Recording) -> Truth | None:
     found = by_energy(samples, rate_hz)
     if found is None:
         return None
-    start, end, level, snr = found
+    start, end, level, floor = found
     differences = (
         start - by_variance(samples, rate_hz, start, level),
         len(samples) - end - by_variance(samples[::-1], rate_hz, len(samples) - end, level),
     )
-    if snr < MIN_SNR or end - start < MIN_S * rate_hz or max(map(abs, differences)) > MAX_DIFFERENCE_S * rate_hz:
+    is_short = end - start < MIN_S * rate_hz
+    if is_short or level < MIN_SNR * floor or max(map(abs, differences)) > MAX_DIFFERENCE_S * rate_hz:
         return None
-    return Truth(recording, rate_hz, start, end, level, min(snr, 1e9))
+    margin = round(MAX_DIFFERENCE_S * rate_hz)
+    around = [energies(part, rate_hz) for part in (samples[: max(0, start - margin)], samples[end + margin :])]
+    return Truth(recording, rate_hz, start, end, level, floor, float(np.concatenate(around).max(initial=0)))
 
 
 def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | None:
-    """Return the start and the end of the voice by the first rule, its level, and the ratio of level to floor."""
+    """Return the start and the end of the voice by the first rule, its level, and the file's floor."""
     size, windows = round(WINDOW_S * rate_hz), energies(samples, rate_hz)
     if windows.max() < QUANTUM**2:
         return None
@@ -197,7 +204,7 @@ def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | 
     span = _held(loud)
     if span is None:
         return None
-    return span[0] * size, span[1] * size, level, level / max(floor, QUANTUM**2)
+    return span[0] * size, span[1] * size, level, floor
 
 
 def level_of(windows: Floats) -> float:

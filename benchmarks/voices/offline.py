@@ -16,8 +16,6 @@ from benchmarks.voices.detection import FINDERS, Found
 from benchmarks.voices.vads import vads
 from tools.made_page import table
 
-TOLERANCE_MS = 5.0
-"""The precision of the truth: the energy of a voice's first and last 10 ms is known, but not where in them it is."""
 BY_SPEAKER = 16
 """The number of voices that are joined at most."""
 HEAD = (
@@ -49,7 +47,11 @@ class Value(NamedTuple):
     @property
     def beyond_ms(self) -> float:
         """Return how far the error is beyond the bound and the tolerance; at most 0 if it is not."""
-        return 0.0 if self.bound_s is None else abs(self.error_ms) - self.bound_s * 1_000 - TOLERANCE_MS
+        return (
+            0.0
+            if self.bound_s is None
+            else abs(self.error_ms) - self.bound_s * 1_000 - CONDITIONS[self.condition].tolerance_ms
+        )
 
 
 def seeded(*parts: object) -> np.random.Generator:
