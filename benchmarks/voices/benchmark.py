@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     listed = measured(conditions, options.split, options.count, options.peers)
     print(
         f"Split {options.split}: {len(voices)} voices of {len(speakers)} speakers. A value is beyond its bound if its "
-        "error exceeds the bound by more than 5 ms; in recordings as they ship, by more than 20 ms, to which the two rules "
-        "agree. `bias` is the median error, `p95` that of its "
+        "error exceeds the bound by more than 5 ms; in recordings as they ship, by more than 20 ms, which is how "
+        "far the two rules agree. `bias` is the median error, `p95` that of its "
         "magnitude.\n"
     )
     print(text_of(listed, options.worst))
