@@ -2,5 +2,6 @@
 
 `packages` downloads Debian's packages with recordings, and `corpus` cuts the voices at samples that two independent
 rules find. `conditions` makes streams from them, `detection` finds the speech, and `vads` asks other detectors.
-`offline` prints a table by condition. `python -m benchmarks.voices --help` lists the options.
+`offline` makes a table by condition. `live` calls an agent that answers with these voices. `python -m
+benchmarks.voices --help` lists the options.
 """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.voices.conditions import CONDITIONS
 from benchmarks.voices.corpus import all_recordings, in_split, split_of, truths
+from benchmarks.voices.live import print_lines
 from benchmarks.voices.offline import measured, text_of
 from benchmarks.voices.packages import packages
 from benchmarks.voices.vads import environment
@@ -17,30 +18,44 @@ from tools.made_page import table
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = parser().parse_args(arguments)
+    print(corpora())
+    voices = in_split(options.split)
+    speakers = {entry.recording.speaker for entry in voices}
+    print(f"Split {options.split}: {len(voices)} voices of {len(speakers)} speakers.\n")
+    if options.count:
+        print_offline(options)
+    if options.calls:
+        print_lines(options.split, options.only, options.calls, options.worst)
+
+
+def print_offline(options: argparse.Namespace) -> None:
     conditions = [name for name in CONDITIONS if options.only.casefold() in name.casefold()]
     before = time.monotonic()
     if options.peers:
         environment()
-    print(corpora())
-    voices = in_split(options.split)
-    speakers = {entry.recording.speaker for entry in voices}
     listed = measured(conditions, options.split, options.count, options.peers)
     print(
-        f"Split {options.split}: {len(voices)} voices of {len(speakers)} speakers. A value is beyond its bound if its "
-        "error exceeds the bound by more than 5 ms; in recordings as they ship, by more than 20 ms, which is how "
-        "far the two rules agree. `bias` is the median error, `p95` that of its "
+        "A value is beyond its bound if its error exceeds the bound by more than 5 ms; in recordings as they ship, by "
+        "more than 20 ms, which is how far the two rules agree. `bias` is the median error, `p95` that of its "
         "magnitude.\n"
     )
     print(text_of(listed, options.worst))
-    print(f"{time.monotonic() - before:.0f} s")
+    print(f"{time.monotonic() - before:.0f} s\n")
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.voices", description=__doc__)
     made.add_argument("--split", choices=("tuning", "held-out", "all"), default="held-out", help="the speakers")
-    made.add_argument("--only", default="", metavar="TEXT", help="only conditions whose name contains this text")
-    made.add_argument("--count", type=int, default=150, metavar="N", help="streams by condition (default: %(default)s)")
+    made.add_argument(
+        "--only", default="", metavar="TEXT", help="only conditions and lines whose name contains this text"
+    )
+    made.add_argument(
+        "--count", type=int, default=150, metavar="N", help="streams by condition, 0 for none (default: %(default)s)"
+    )
     made.add_argument("--peers", type=int, default=40, metavar="N", help="streams for the other detectors, 0 for none")
+    made.add_argument(
+        "--calls", type=int, default=20, metavar="N", help="calls by line, 0 for none (default: %(default)s)"
+    )
     made.add_argument("--worst", type=int, default=0, metavar="N", help="print failing values, N by condition")
     return made
 

@@ -166,8 +166,9 @@ def is_long(truth: Truth) -> bool:
 
 def joined(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
     """Return voices one after another, for `LONG_S`. No pause in them is longer than `MAX_PAUSE_S`."""
-    rate_hz, parts, seconds = voices[0].rate_hz, [], float(rng.uniform(LONG_S[0], LONG_S[1] - 3))
-    while sum(map(len, parts)) < seconds * rate_hz:
+    rate_hz, parts = voices[0].rate_hz, list[Floats]()
+    seconds = float(rng.uniform(LONG_S[0], LONG_S[1] - 3))
+    while sum(len(part) for part in parts) < seconds * rate_hz:
         parts.append(_without_pauses(voices[len(parts) % len(voices)].sound, rate_hz))
     sound = np.concatenate(parts)[: round(LONG_S[1] * rate_hz)]
     start, end = edges(sound, rate_hz)

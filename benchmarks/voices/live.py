@@ -1,15 +1,15 @@
 """Calls to an agent that answers with recorded voices, compared with the instants at which it sent them.
 
 The agent is the simulator's, with other recordings. The first and the last sample of each voice are known (`prompts`),
-and the ground-truth log has the instant of each frame; no detector is involved. The caller plays a recorded voice, whose
-end is known, too. Instants are compared with their own bounds, and `voice_to_voice` with its bound. The replies of
-`room tone` have 50 to 240 ms of the room of their recording before the voice, and 300 ms after it.
+and the ground-truth log has the instant of each frame; no detector is involved. The caller plays a recorded voice,
+whose end is known, too. Instants are compared with their own bounds, and `voice_to_voice` with its bound. The replies
+of `room tone` have 50 to 240 ms of the room of their recording before the voice, and 300 ms after it.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -39,7 +39,7 @@ from bench.wire.audio import ALL_FORMATS, G711_ULAW, PCM16, PCM16_16K, AudioForm
 from benchmarks.calls import ENDS_S
 from benchmarks.voices.conditions import LEVEL_DBFS, gain_db, has_tone, voice
 from benchmarks.voices.corpus import Floats, Truth, energies, in_split
-from rtbench.calibrate.ground_truth import OPENERS, GroundTruth, PlayedRecording, match_rows, parse_truth
+from rtbench.calibrate.ground_truth import OPENERS, STREAM, GroundTruth, PlayedRecording, match_rows, parse_truth
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tools.made_page import table
 
@@ -50,12 +50,12 @@ TONE_MS, TONE_AFTER_MS, TONE_BELOW_DB = (50, 100, 150, 200, 240), 300, (15, 20, 
 PROMPTS, STEP = 60, 7
 """The number of replies, and by how many the replies of two successive calls differ."""
 MAX_S, MAX_CALLER_S, MAX_PAUSE_S = 6.0, 2.0, 0.3
-CALLS, ANSWERS = 20, 5
+ANSWERS = 5
 TRUE_TO_MS = 1.0
 """The precision of the log: half a millisecond at each end."""
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-OFFSETS = "RTBENCH_BENCHMARK_OFFSETS"
-"""The environment variable with the path of the file to which the agent writes the first reply of each call."""
+STORED, OFFSETS = "replies.pickle", "offsets"
+"""The file of the replies, and the file to which the agent writes the first reply of each call."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ def _add_room(samples: Floats, start: int, end: int, tone: Floats, number: int) 
     samples[first:last] += np.resize(np.concatenate([tone, tone[::-1]]), last - first) * level
 
 
-def simulate(split: str, tone: str, *words: str) -> None:
-    """Run `rtbench simulate` with these replies. The log then has the first sample of each voice."""
+def simulate(folder: str, *words: str) -> None:
+    """Run `rtbench simulate` with the stored replies. The log then has the first sample of each voice."""
     from rtbench.cli.app import app
 
-    said = prompts(split, tone=tone == "tone")
+    said: tuple[Prompt, ...] = pickle.loads((Path(folder) / STORED).read_bytes())
     starts = {prompt.reply.name: prompt.start_s for prompt in said}
     frames_of, calls, begin = agents.frames_of, count(), agents.AgentBehaviour.__init__
 
@@ -163,11 +163,11 @@ def simulate(split: str, tone: str, *words: str) -> None:
         begin(agent, *parts)
         offset = next(calls) * STEP % len(said)
         agent._replies = (*agent._replies[offset:], *agent._replies[:offset])
-        with Path(os.environ[OFFSETS]).open("a") as file:
+        with (Path(folder) / OFFSETS).open("a") as file:
             file.write(f"{agent.ids.session} {offset}\n")
 
     agents.frames_of = with_known_starts  # type: ignore[assignment]
-    agents.AgentBehaviour.__init__ = begin_elsewhere  # type: ignore[method-assign]
+    agents.AgentBehaviour.__init__ = begin_elsewhere  # type: ignore[assignment, method-assign]
     recorded_replies.load_replies = lambda: tuple(map(_with_known_start, said))
     app(["simulate", *words])
 
@@ -221,36 +221,41 @@ class Compared(NamedTuple):
         return abs(self.error_ms) > self.bound_ms + TRUE_TO_MS
 
 
-def play(line: Line, number: int, split: str) -> tuple[list[Compared], int, str]:
-    """Run the calls of a line. Return all values, the number of replies without a value, and the run's verdict."""
+def play(line: Line, number: int, split: str, calls: int) -> tuple[list[Compared], int, str]:
+    """Run the calls of a line. Return all values, the number of missed replies, and the run's verdict.
+
+    A reply whose instant the log does not know to half a millisecond has no value.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         speech = write_caller(folder, split, number)
         (folder / "profile.yaml").write_text(PROFILE)
         (folder / "call.yaml").write_text(script_of(line))
-        with agent(folder, split, "tone" if line.tone else "hard") as urls:
+        said = prompts(split, tone=line.tone)
+        (folder / STORED).write_bytes(pickle.dumps(said))
+        with agent(folder) as urls:
             target = {"url": urls[line.url], "dialect": line.dialect} | ({"codec": line.codec} if line.codec else {})
             (folder / "targets.yaml").write_text(json.dumps({"targets": {"agent": target}}))
-            load = ("-u", CALLS, "--sessions", CALLS, "--targets", "agent")
+            load = ("-u", calls, "--sessions", calls, "--targets", "agent")
             done = rtbench("run", "call.yaml", *load, "--name", "voices", cwd=folder)
         if done.returncode not in ENDS_WELL:
             sys.exit(f"{done.stdout[-2_000:]}\n{done.stderr[-2_000:]}")
         (run,) = (folder / "runs").iterdir()
         recording = PlayedRecording.of(load_pcm(folder / "caller.wav"), line.received)._replace(speech=speech)
-        found = list(compared(line, run, Log.read(folder, recording), prompts(split, tone=line.tone)))
-        missed = CALLS * ANSWERS - sum(value.name == "first_audible" for value in found)
+        found = list(compared(line, run, Log.read(folder, recording), said))
+        heard = files.read_table(run, "turns", ["measured_from", "first_audible_at_ns"]).to_pylist()
+        missed = calls * ANSWERS - sum(None not in row.values() for row in heard)
         return found, missed, files.read_document(run)["validity"]["status"]
 
 
 @contextmanager
-def agent(folder: Path, split: str, kind: str) -> Iterator[dict[str, str]]:
+def agent(folder: Path) -> Iterator[dict[str, str]]:
     """Start the agent. Yield the URLs of its ready file."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "benchmarks.voices.live", "simulate", split, kind, "--port", "0"]
+    command = [sys.executable, "-m", "benchmarks.voices.live", str(folder), "--port", "0"]
     command += ["--ready-file", str(ready), "--profile", str(folder / "profile.yaml")]
     command += ["--ground-truth", str(folder / "truth.jsonl")]
-    environment = os.environ | {OFFSETS: str(folder / "offsets")}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until(ready.exists, process, "the agent", None)
         yield json.loads(ready.read_text())["urls"]
@@ -267,12 +272,15 @@ class Log(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path, recording: PlayedRecording) -> Log:
-        path = folder / "offsets"
+        path = folder / OFFSETS
         listed = (line.split() for line in (path.read_text().splitlines() if path.exists() else ()))
         offsets = {session: int(offset) for session, offset in listed}
         lines = list(read_truth(folder / "truth.jsonl"))
-        opened = [line for line in lines if line.get("direction") == "open" and line.get("call_id")]
-        offsets |= {line["call_id"]: offsets[line["session"]] for line in opened if line["session"] in offsets}
+        for line in lines:
+            is_opener = line.get("direction") == "in" and line["type"] in OPENERS
+            name = str(line["event_id"]).removeprefix(STREAM) if is_opener else line.get("call_id")
+            if name and line["session"] in offsets:
+                offsets[name] = offsets[line["session"]]
         return cls(parse_truth(_with_tracks(lines, offsets), recording), offsets)
 
 
@@ -321,13 +329,13 @@ def compared(line: Line, run: Path, log: Log, said: Sequence[Prompt]) -> Iterato
 HEAD = ("call", "value", "n", "bias, ms", "p95", "max", "bound p50", "bound p95", "beyond", "missed", "run")
 
 
-def measure(split: str, only: str, worst: int) -> None:
-    """Print the table of all lines, and the values that are furthest beyond their bounds."""
-    rows = []
+def print_lines(split: str, only: str, calls: int, worst: int) -> None:
+    """Print the table of all lines, and of each value the `worst` that are furthest beyond their bounds."""
+    rows = list[list[str]]()
     for number, (name, line) in enumerate(LINES.items()):
         if only.casefold() not in name.casefold():
             continue
-        values, missed, verdict = play(line, number, split)
+        values, missed, verdict = play(line, number, split, calls)
         for instant in line.instants:
             listed = [value for value in values if value.name == instant]
             errors, bounds = [value.error_ms for value in listed], [value.bound_ms for value in listed]
@@ -345,4 +353,4 @@ def measure(split: str, only: str, worst: int) -> None:
 
 
 if __name__ == "__main__":
-    simulate(*sys.argv[2:])
+    simulate(*sys.argv[1:])
