@@ -48,8 +48,10 @@ LEADS_MS = (75, 140, 205, 270, 340)
 TAIL_MS = 400
 TONE_MS, TONE_AFTER_MS, TONE_BELOW_DB = (50, 100, 150, 200, 240), 300, (15, 20, 25, 30, 40)
 PROMPTS, STEP = 60, 7
-"""The number of replies, and by how many the replies of two successive calls differ."""
-MAX_S, MAX_CALLER_S, MAX_PAUSE_S = 6.0, 2.0, 0.3
+"""The maximum number of replies, and by how many the replies of two successive calls differ."""
+SHORT_S, LONG_S, CALLER_S = (0.2, 3.0), (3.0, 8.0), (0.2, 2.0)
+MAX_PAUSE_S, MAX_CALLER_PAUSE_S = 0.6, 0.3
+"""The maximum pauses: 800 ms end a reply, and 500 ms end the speech of the caller."""
 ANSWERS = 5
 PROFILE = "generation_speed: {speed}\ndelays_ms:\n  first_audio: {{p50: 150, p95: 300}}\n"
 STORED, OFFSETS = "replies.pickle", "offsets"
@@ -111,22 +113,23 @@ def _longest_pause_s(entry: Truth) -> float:
     return float(np.diff(loud).max(initial=0)) / 100
 
 
-def spoken(split: str, max_s: float) -> Iterator[Truth]:
-    """Yield voices without long pauses. Speakers alternate."""
+def spoken(split: str, seconds: tuple[float, float], max_pause_s: float) -> Iterator[Truth]:
+    """Yield voices of this duration without long pauses. Speakers alternate."""
     for entry in in_split(split):
-        if entry.seconds <= max_s and _longest_pause_s(entry) <= MAX_PAUSE_S:
+        if seconds[0] <= entry.seconds <= seconds[1] and _longest_pause_s(entry) <= max_pause_s:
             yield entry
 
 
 @cache
 def prompts(split: str, *, tone: bool) -> tuple[Prompt, ...]:
-    """Return the replies of the agent."""
-    chosen: list[Truth] = []
-    for entry in spoken(split, MAX_S):
-        if len(chosen) < PROMPTS and (not tone or has_tone(entry)):
-            chosen.append(entry)
+    """Return the replies of the agent: in turn two short ones, and one of at least 3 s."""
+    short, long = (
+        (entry for entry in spoken(split, seconds, MAX_PAUSE_S) if not tone or has_tone(entry))
+        for seconds in (SHORT_S, LONG_S)
+    )
+    chosen = (next(long if number % 3 == 2 else short, None) for number in range(PROMPTS))
     made = []
-    for number, entry in enumerate(chosen):
+    for number, entry in enumerate(entry for entry in chosen if entry is not None):
         sound = _sound(entry)
         start = RATE_HZ * LEADS_MS[number % len(LEADS_MS)] // 1_000
         samples = np.concatenate([np.zeros(start), sound, np.zeros(RATE_HZ * TAIL_MS // 1_000)])
@@ -193,7 +196,7 @@ def _with_known_start(prompt: Prompt) -> RecordedReply:
 
 def write_caller(folder: Path, split: str, number: int) -> SpeechSpan:
     """Write the WAV of the caller, and return the position of its speech at 24 kHz."""
-    entries = list(spoken(split, MAX_CALLER_S))
+    entries = list(spoken(split, CALLER_S, MAX_CALLER_PAUSE_S))
     sound = _sound(entries[number % len(entries)])
     start = RATE_HZ // 10
     samples = np.concatenate([np.zeros(start), sound, np.zeros(RATE_HZ // 10)])
