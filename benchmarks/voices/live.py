@@ -41,6 +41,7 @@ from benchmarks.voices.conditions import LEVEL_DBFS, gain_db, has_tone, voice
 from benchmarks.voices.corpus import Floats, Truth, energies, in_split
 from rtbench.calibrate.ground_truth import OPENERS, STREAM, GroundTruth, PlayedRecording, match_rows, parse_truth
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
+from tests.telephone_truth import MAX_LATE_NS
 from tools.made_page import table
 
 LEADS_MS = (75, 140, 205, 270, 340)
@@ -52,7 +53,7 @@ PROMPTS, STEP = 60, 7
 SHORT_S, LONG_S, CALLER_S = (0.2, 3.0), (3.0, 8.0), (0.2, 2.0)
 MAX_PAUSE_S, MAX_CALLER_PAUSE_S = 0.6, 0.3
 """The maximum pauses: 800 ms end a reply, and 500 ms end the speech of the caller."""
-ANSWERS = 5
+ANSWERS, AT_ONCE = 5, 10
 PROFILE = "generation_speed: {speed}\ndelays_ms:\n  first_audio: {{p50: 150, p95: 300}}\n"
 STORED, OFFSETS = "replies.pickle", "offsets"
 """The file of the replies, and the file to which the agent writes the first reply of each call."""
@@ -225,7 +226,7 @@ class Compared(NamedTuple):
 def play(line: Line, number: int, split: str, calls: int) -> tuple[list[Compared], int, str]:
     """Run the calls of a line. Return all values, the number of missed replies, and the run's verdict.
 
-    A reply whose instant the log does not know to half a millisecond has no value.
+    A reply has no value if the log does not know its instant to half a millisecond, or if the agent sent it too late.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -237,7 +238,7 @@ def play(line: Line, number: int, split: str, calls: int) -> tuple[list[Compared
         with agent(folder) as urls:
             target = {"url": urls[line.url], "dialect": line.dialect} | ({"codec": line.codec} if line.codec else {})
             (folder / "targets.yaml").write_text(json.dumps({"targets": {"agent": target}}))
-            load = ("-u", calls, "--sessions", calls, "--targets", "agent")
+            load = ("-u", min(calls, AT_ONCE), "--sessions", calls, "--targets", "agent")
             done = rtbench("run", "call.yaml", *load, "--name", "voices", cwd=folder)
         if done.returncode not in ENDS_WELL:
             sys.exit(f"{done.stdout[-2_000:]}\n{done.stderr[-2_000:]}")
@@ -266,23 +267,37 @@ def agent(folder: Path) -> Iterator[dict[str, str]]:
 
 
 class Log(NamedTuple):
-    """The ground truth of a run. `offsets` has the first reply of each call, by the id that the run's rows have."""
+    """The ground truth of a run.
+
+    `offsets` has the first reply of each call, and `frames` the due instant and the lateness of each frame of it. Their
+    keys are the ids that the run's rows have.
+    """
 
     truth: GroundTruth
     offsets: Mapping[str, int]
+    frames: Mapping[str, Sequence[tuple[int, int]]]
 
     @classmethod
     def read(cls, folder: Path, recording: PlayedRecording) -> Log:
         path = folder / OFFSETS
         listed = (line.split() for line in (path.read_text().splitlines() if path.exists() else ()))
         offsets = {session: int(offset) for session, offset in listed}
+        frames: dict[str, list[tuple[int, int]]] = {session: [] for session in offsets}
         lines = list(read_truth(folder / "truth.jsonl"))
         for line in lines:
             is_opener = line.get("direction") == "in" and line["type"] in OPENERS
             name = str(line["event_id"]).removeprefix(STREAM) if is_opener else line.get("call_id")
             if name and line["session"] in offsets:
-                offsets[name] = offsets[line["session"]]
-        return cls(parse_truth(_with_tracks(lines, offsets), recording), offsets)
+                offsets[name], frames[name] = offsets[line["session"]], frames[line["session"]]
+            if line.get("audio_bytes") and line["session"] in frames:
+                sent_ns = line["send_end_ns"] or line["due_ns"] + NS_PER_S
+                frames[line["session"]].append((line["due_ns"], sent_ns - line["due_ns"]))
+        return cls(parse_truth(_with_tracks(lines, offsets), recording), offsets, frames)
+
+    def is_on_time(self, call: str, start_ns: int, end_ns: int) -> bool:
+        """Return whether the agent sent all frames of this time so early that the player had them in time."""
+        near = [late_ns for due_ns, late_ns in self.frames.get(call, ()) if start_ns <= due_ns <= end_ns]
+        return max(near, default=0) <= MAX_LATE_NS
 
 
 def _with_tracks(lines: Sequence[Mapping[str, Any]], offsets: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
@@ -298,33 +313,39 @@ def _with_tracks(lines: Sequence[Mapping[str, Any]], offsets: Mapping[str, int])
 
 
 def compared(line: Line, run: Path, log: Log, said: Sequence[Prompt]) -> Iterator[Compared]:
-    """Yield the values of all turns of a run."""
+    """Yield the values of all turns of a run, except those of replies that the agent sent too late."""
     turns, sessions = files.read_table(run, "turns"), files.read_table(run, "sessions")
     requests = dict(zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True))
     greeted = dict(zip(sessions["session_id"].to_pylist(), row_bounds(sessions, CATALOGUE["greeting"]), strict=True))
     waited = row_bounds(turns, CATALOGUE["voice_to_voice"])
-    for row, bound_ms in zip(turns.to_pylist(), waited.tolist(), strict=True):
-        if row["service_session_id"] not in log.truth.calls and requests[row["session_id"]] in log.truth.calls:
+    assert log.truth.recording is not None
+    for row, waited_ms in zip(turns.to_pylist(), waited.tolist(), strict=True):
+        if requests[row["session_id"]] in log.truth.calls:  # of a track
             row["service_session_id"] = requests[row["session_id"]]
-        speeches = {row["audio"] or "": log.truth.recording.speech} if log.truth.recording else {}
+        call = row["service_session_id"]
+        speeches = {row["audio"] or "": log.truth.recording.speech}
         errors = match_rows([row], log.truth, speeches, ("greeting", "voice_to_voice"))
-        offset = log.offsets.get(row["service_session_id"])
-        prompt = None if offset is None else said[(offset + row["turn"] - 1) % len(said)]
-        path = "" if prompt is None else prompt.path
-        is_greeting = row["measured_from"] is None
-        for name, found_ns in {**errors.metrics, **{"first_audible": errors.instants.get("first_audible", [])}}.items():
-            if name not in line.instants or not found_ns or (is_greeting and name != "greeting"):
-                continue
-            stated = {"greeting": greeted[row["session_id"]], "voice_to_voice": bound_ms}.get(name)
-            stated = (row["first_audible_uncertainty_ns"] or 0) / NS_PER_MS if stated is None else stated
-            yield Compared(name, found_ns[0] / NS_PER_MS, stated, path)
-        if "last_audible" in line.instants and prompt and "first_audible" in errors.instants and not is_greeting:
-            if row["last_audible_at_ns"] is None:
-                continue
-            true_ns = row["first_audible_at_ns"] - errors.instants["first_audible"][0]
-            true_ns += round((prompt.end_s - prompt.start_s) * NS_PER_S)
-            stated = (row.get("last_audible_uncertainty_ns") or 0) / NS_PER_MS
-            yield Compared("last_audible", (row["last_audible_at_ns"] - true_ns) / NS_PER_MS, stated, path)
+        if "first_audible" not in errors.instants:
+            continue
+        prompt = said[(log.offsets[call] + row["turn"] - 1) % len(said)] if call in log.offsets else None
+        error_ns = errors.instants["first_audible"][0]
+        start_ns = row["start_ns"] + row["first_audible_at_ns"] - error_ns
+        end_ns = start_ns + (round((prompt.end_s - prompt.start_s) * NS_PER_S) if prompt else 0)
+        if not log.is_on_time(call, start_ns - NS_PER_S, end_ns):
+            continue
+        path = prompt.path if prompt else ""
+        if row["measured_from"] is None:
+            for found_ns in errors.metrics.get("greeting", ()):
+                yield Compared("greeting", found_ns / NS_PER_MS, greeted[row["session_id"]], path)
+            continue
+        bound_ms = (row["first_audible_uncertainty_ns"] or 0) / NS_PER_MS
+        yield Compared("first_audible", error_ns / NS_PER_MS, bound_ms, path)
+        for found_ns in errors.metrics.get("voice_to_voice", ()):
+            yield Compared("voice_to_voice", found_ns / NS_PER_MS, waited_ms, path)
+        if prompt and row["last_audible_at_ns"] is not None:
+            error_ms = (row["start_ns"] + row["last_audible_at_ns"] - end_ns) / NS_PER_MS
+            bound_ms = (row.get("last_audible_uncertainty_ns") or 0) / NS_PER_MS
+            yield Compared("last_audible", error_ms, bound_ms, path)
 
 
 HEAD = ("call", "value", "n", "bias, ms", "p95", "max", "bound p50", "bound p95", "beyond", "missed", "run")
