@@ -25,6 +25,7 @@ PARTS = {
     "sending": "sending",
     "voice": "voice",
     "voice_peers": "voice_peers",
+    "voices": "voices.benchmark",
     "recording": "recording",
     "memory": "memory",
     "million": "million",
