@@ -276,7 +276,7 @@ REACH_S = 0.064
 """The duration of the impulse response before and after its largest value."""
 OWN_MS = 40
 """The duration of the blocks in which the near channel's own voice is searched."""
-LOUDEST_ECHOES = (np.inf, 10 ** (-5 / 10), 10 ** (-25 / 10))
+LOUDEST_ECHOES = (10 ** (30 / 10), 10 ** (-5 / 10), 10 ** (-25 / 10))
 """The maximum energy of an echo for each estimate of its path, relative to the far channel just before it. Louder
 blocks are the near channel's own voice, and are left out."""
 SIGNIFICANT = (25.0, 0.95), (8.0, 0.5)
@@ -284,7 +284,7 @@ SIGNIFICANT = (25.0, 0.95), (8.0, 0.5)
 share of the energy that remains without the echo, in half of the blocks with a loud echo).
 
 The ratio increases with the length of the call, and finds an echo below noise. The share does not depend on the length,
-and finds an echo that is louder than the noise, as each echo is that counts as a sound. In 308 calls of real voices, of
+and finds an echo that is louder than the noise, as each echo is that counts as a sound. In 454 calls of real voices, of
 one to three turns and without an echo, the share was at least 1.1 wherever the ratio was 8 or more."""
 LOUD = 10 ** (-10 / 10)
 """The minimum energy of a block of the expected echo that is loud, relative to the loudest block."""
@@ -347,17 +347,21 @@ def _responses(near: SampleSequence, far: SampleSequence, rate_hz: int) -> Itera
     energies = mean_squares(near, block)
     reach = round((MAX_DELAY_S + REACH_S) * 1_000 / OWN_MS)
     heard = maximum_filter1d(mean_squares(far, block), reach + 1, mode="constant", origin=reach // 2)
-    limits = [np.inf if loudest == np.inf else loudest * heard for loudest in LOUDEST_ECHOES]
-    own = [np.append(energies > limit, True) for limit in limits]
+    own = [np.append(energies > loudest * heard, True) for loudest in LOUDEST_ECHOES]  # the last block is incomplete
     cross = np.zeros((len(own), size // 2 + 1), np.complex128)
     power = np.zeros(size // 2 + 1)
     for start in range(0, len(far) - size + 1, size // 2):
         far_spectrum = np.fft.rfft(far[start : start + size] * taper)
         power += np.abs(far_spectrum) ** 2
         tapered = near[start : start + size] * taper
-        blocks = np.minimum(np.arange(start, start + size) // block, len(energies))
+        spectrum = np.fft.rfft(tapered)
+        first, last = start // block, (start + size - 1) // block + 1
         for sums, voice in zip(cross, own, strict=True):
-            sums += np.fft.rfft(np.where(voice[blocks], 0.0, tapered)) * far_spectrum.conj()
+            if not voice[first:last].any():
+                sums += spectrum * far_spectrum.conj()
+            elif not voice[first:last].all():
+                silent = np.repeat(voice[first:last], block)[start - first * block :][:size]
+                sums += np.fft.rfft(np.where(silent, 0.0, tapered)) * far_spectrum.conj()
     if power.any():
         for sums in cross:
             yield np.fft.irfft(sums / (power + power.mean() * 1e-3), size)[: round(MAX_DELAY_S * rate_hz)]
@@ -389,7 +393,8 @@ def _energies(near: SampleSequence, far: SampleSequence, rate_hz: int, path: Ech
         peak = max(peak, float(np.abs(expected).max()))
         signals = (samples, expected, samples - expected)
         parts.append([(signal.reshape(-1, size) ** 2).mean(axis=1) for signal in signals])
-    return _Energies(*map(np.concatenate, zip(*parts, strict=True)), peak=peak)
+    before, echo, after = map(np.concatenate, zip(*parts, strict=True))
+    return _Energies(before, echo, after, peak)
 
 
 def _unexplained(energies: _Energies) -> float:
