@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import Result
 
 from bench.base.errors import UsageError, each_error
+from bench.plan.recordings import RATE_HZ, Channels, to_pcm16, write_channels
 from bench.plan.script import load_script
 from tests.command_line import call
 
@@ -132,8 +135,54 @@ def test_every_valid_file_has_one_line(tmp_path: Path) -> None:
     result = validate(*files, ROOT / "scenarios" / "targets.example.yaml")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    kinds = [line.split(": ")[1].partition(",")[0] for line in result.stdout.splitlines()]
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("  ")]
+    kinds = [line.split(": ")[1].partition(",")[0] for line in lines]
     assert kinds == [*["script"] * (len(files) - 1), "thresholds", "targets"]
+
+
+def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> None:
+    """A noise has no speech. Of many recordings, those whose speech is certain are only counted."""
+    for number in range(10):
+        voiced(tmp_path / f"{number}.wav", lead_s=0.3 + number / 100, noise_dbfs=None)
+    voiced(tmp_path / "noisy.wav", lead_s=0.6, noise_dbfs=-44)
+    voiced(tmp_path / "loud.wav", lead_s=0.6, noise_dbfs=-20)
+    turns = "".join(f"- audio: {name}.wav\n" for name in (0, "noisy", 0))
+    noise = "- sound: {audio: loud.wav, kind: noise, during: silence}\n"
+    few = f"session: {{turn_detection: server_vad}}\nsteps:\n{noise}{turns}"
+    many = "steps:\n" + "".join(f"- audio: {name}.wav\n" for name in (*range(10), "noisy"))
+    paths = [written(tmp_path / "few.yaml", few), written(tmp_path / "many.yaml", many)]
+    noisy = (
+        "  noisy.wav: speech 0.00 to 2.60 of 2.60 s, level -13 dBFS, background -44 dBFS; not certain: its first "
+        "N ms and its last N ms are quiet, like noise or breath: remove the noise, or state `speech` in the script"
+    )
+
+    assert re.sub(r"\d+ ms", "N ms", validate(*paths).stdout).splitlines() == [
+        f"{paths[0]}: script, no mistakes",
+        "  0.wav: speech 0.30 to 1.80 of 2.30 s, level -13 dBFS, background silent",
+        noisy,
+        f"{paths[1]}: script, no mistakes",
+        noisy,
+        "  10 recordings: the start and the end of the speech are certain",
+    ]
+
+
+def test_speech_that_a_script_states_is_certain(tmp_path: Path) -> None:
+    voiced(tmp_path / "a.wav", lead_s=0.6, noise_dbfs=-44)
+    path = written(tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n  speech: {start: 0.6, end: 2.1}\n")
+
+    assert validate(path).stdout.splitlines()[1:] == [
+        "  a.wav: speech 0.60 to 2.10 of 2.60 s, level -13 dBFS, background -44 dBFS"
+    ]
+
+
+def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None) -> None:
+    """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it."""
+    samples = np.zeros(round((lead_s + 2) * RATE_HZ))
+    first = round(lead_s * RATE_HZ)
+    samples[first : first + 36_000] = 0.3 * np.sin(2 * np.pi * 200 * np.arange(36_000) / RATE_HZ)
+    if noise_dbfs is not None:
+        samples += np.random.default_rng(1).normal(0, 10 ** (noise_dbfs / 20), len(samples))
+    write_channels(path, Channels(to_pcm16(samples.astype(np.float32))[:, np.newaxis], RATE_HZ))
 
 
 def test_a_file_of_unknown_type_needs_the_option_as(tmp_path: Path) -> None:
@@ -156,6 +205,12 @@ def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_pa
 
     assert f"{path}:2:3: " in validate(path).stdout
     assert 'there is no step "greting"; did you mean greeting?' in validate(path).stdout
+
+
+def test_the_mistake_of_a_script_with_thresholds_is_printed(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.yaml", 'thresholds:\n  "ttfa{step:a}": p(95)<800\nsteps:\n- txt: Hello\n')
+
+    assert places(validate(path), path) == ["4:3"]
 
 
 def test_a_python_file_is_refused_with_the_command_that_runs_it(tmp_path: Path) -> None:

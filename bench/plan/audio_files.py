@@ -24,9 +24,12 @@ from numpy.typing import NDArray
 from bench.base.errors import UsageError
 from bench.plan.file_kinds import (
     CONVERT,
+    FILL_GAPS,
     FIRST_BYTES,
     LAST_BYTES,
     RAW,
+    UNKNOWN,
+    FileKind,
     Reader,
     WavAudio,
     WavError,
@@ -57,6 +60,8 @@ MAX_TAGS = 8
 _PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 OGG_START, MAX_OGG_STARTS_BYTES = b"OggS\0\x02", 4_096
 """The first bytes of an Ogg page that starts a stream, and the size of all such pages of a recording."""
+OGG_END_S = 0.019
+"""The duration that may lack at the end of an Ogg file: less than a packet. Its last position may be rounded up."""
 _OGG_CUT = "Last page lacks an end-of-stream bit"
 
 
@@ -135,9 +140,21 @@ class AudioFile:
             yield block
         if isinstance(self._source, _WavFile) and (error := self._source.error):
             raise UsageError(f"{self.path}: cannot be read ({error.strerror or error})")
-        if self.frames is not None and count < self.frames:
-            raise UsageError(f"{self.path}: is truncated: {count} of {self.frames} frames")
+        lacking = 0 if self._sound.format != "OGG" else round(OGG_END_S * self.rate_hz)
+        if self.frames is not None and count + lacking < self.frames:
+            raise UsageError(f"{self.path}: {self._missing(count, self.frames)}")
         self._check_rest()
+
+    def _missing(self, count: int, frames: int) -> str:
+        """Return the refusal of a file that has fewer frames than it states. An Ogg with its last page is not cut."""
+        if self._sound.format != "OGG":
+            return f"is truncated: {count} of {frames} frames"
+        lasts, has = (number / self.rate_hz for number in (frames, count))
+        return (
+            f"has holes: it lasts {lasts:.2f} s by the positions of its packets, but has {has:.2f} s of audio, as "
+            "after packet loss, or if a recorder writes nothing in silence; fill them with silence: "
+            f"{_command(self.path, options=FILL_GAPS, codec=self.subtype.lower())}"
+        )
 
     def _check_rest(self) -> None:
         """Raise UsageError if audio follows the stated end. The audio of a WAV was checked before."""
@@ -228,11 +245,12 @@ def _source(path: Path, opened: io.FileIO) -> _WavFile | int:
             offset += tag
             first = os.pread(descriptor, FIRST_BYTES, offset)
         if kind := kind_of(first, is_tagged=offset > 0):
-            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind.converter, kind.codec)}")
+            raise UsageError(f"{path}: {kind.text}{_to_wav(path, kind)}")
         size = os.fstat(descriptor).st_size
         wav = wav_audio(_reader(descriptor), offset, size)
     except WavError as error:
-        raise UsageError(f"{path}: {error}: {_command(path, codec=error.codec)}") from None
+        options = FILL_GAPS if error.codec == "amr" else ""
+        raise UsageError(f"{path}: {error}: {_command(path, options=options, codec=error.codec)}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     return descriptor if wav is None else _WavFile(opened, wav)
@@ -246,7 +264,10 @@ def _check_format(path: Path, sound: soundfile.SoundFile) -> None:
         if actual < stated and not is_placeholder(stated):
             raise UsageError(f"{path}: {cut_or_placeholder(stated, actual)}: {_command(path)}")
     if _OGG_CUT in sound.extra_info:
-        raise UsageError(f"{path}: is truncated: its last page is missing")
+        raise UsageError(
+            f"{path}: is truncated: its last page is missing; if its recorder writes none, {CONVERT}: "
+            f"{_command(path, options=FILL_GAPS, codec=str(sound.subtype).lower())}"
+        )
 
 
 def _check_length(audio: AudioFile, frames: int) -> None:
@@ -269,12 +290,13 @@ def _errors(path: Path) -> Iterator[None]:
     except (soundfile.SoundFileError, ValueError) as error:
         reason = getattr(error, "error_string", error)
         if getattr(error, "code", None) == UNRECOGNIZED:
-            raise UsageError(f"{path}: {RAW.text}{_to_wav(path, RAW.converter)}") from None
+            raise UsageError(f"{path}: {RAW.text}{_to_wav(path, RAW)}") from None
         raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}){_to_wav(path)}") from None
 
 
-def _to_wav(path: Path, converter: str | None = "ffmpeg", codec: str = "") -> str:
-    return f"; {CONVERT}: {_command(path, f'{converter} -i', codec=codec)}" if converter else ""
+def _to_wav(path: Path, kind: FileKind = UNKNOWN) -> str:
+    converter = kind.converter
+    return f"; {CONVERT}: {_command(path, converter, kind.options, kind.codec)}" if converter else ""
 
 
 def _command(path: Path, converter: str = "ffmpeg -i", options: str = "", codec: str = "") -> str:

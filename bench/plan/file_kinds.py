@@ -256,34 +256,46 @@ FIRST_BYTES = 1 << 14
 class FileKind(NamedTuple):
     """What a file is, as the rest of a sentence, and its lossy codec, or "".
 
-    `converter` starts the command that converts it to a WAV, before `-i`; None if `text` has the remedy.
+    `converter` is the command that converts it to a WAV, before the file; None if `text` has the remedy. `options`
+    follow the file.
     """
 
     text: str
-    converter: str | None = "ffmpeg"
+    converter: str | None = "ffmpeg -i"
     codec: str = ""
+    options: str = ""
 
 
+UNKNOWN = FileKind("is not a format that is read")
 RAW = FileKind(
     "is not readable audio: it has no header of a known format; if it is raw audio, state its rate and its encoding "
     "(mulaw, alaw or s16le)",
-    "ffmpeg -f mulaw -ar 8000 -ac 1",
+    "ffmpeg -f mulaw -ar 8000 -ac 1 -i",
 )
+FILL_GAPS = "-af aresample=async=1 "
+"""The option of ffmpeg that fills the time between packets that were not stored with silence. Without it, all later
+sounds are too early."""
 _LATER = "download it again"
+_SILK = FileKind(
+    "is SILK, which neither ffmpeg nor SoX reads: convert it with the decoder of the SILK SDK to a WAV whose name ends "
+    "with .silk.wav",
+    converter=None,
+)
 AUDIO = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"fLaC", b"OggS", b"caff")
 """The first bytes of the formats that are read."""
 _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
-    (0, b"#!AMR", FileKind("is AMR", codec="amr")),
-    (0, b"#!SILK", FileKind("is SILK", codec="silk")),
-    (0, b"\x02#!SILK", FileKind("is SILK", codec="silk")),
-    (0, b"\x1a\x45\xdf\xa3", FileKind("is WebM or Matroska", codec="opus")),
+    # ffmpeg drops the frames of pauses, and ends with an error
+    (0, b"#!AMR", FileKind("is AMR", "sox", "amr")),
+    (0, b"#!SILK", _SILK),
+    (0, b"\x02#!SILK", _SILK),
+    (0, b"\x1a\x45\xdf\xa3", FileKind("is WebM or Matroska", codec="opus", options=FILL_GAPS)),
     (0, b"\x30\x26\xb2\x75", FileKind("is WMA", codec="wma")),
     (0, b"ADIF", FileKind("is AAC", codec="aac")),
     (0, b"wvpk", FileKind("is WavPack")),
     (0, b"MAC ", FileKind("is Monkey's Audio")),
-    (0, b"FLV", FileKind("is Flash video", codec="aac")),
+    (0, b"FLV", FileKind("is Flash video", codec="aac", options=FILL_GAPS)),
     (0, b"\x0b\x77", FileKind("is AC-3", codec="ac3")),
-    (4, b"ftyp", FileKind("is MP4 or M4A (such as AAC)", codec="aac")),
+    (4, b"ftyp", FileKind("is MP4 or M4A (such as AAC)", codec="aac", options=FILL_GAPS)),
     (0, b"\x1f\x8b", FileKind("is compressed with gzip: unpack it", converter=None)),
     (0, b"PK\x03\x04", FileKind("is a ZIP archive: unpack it", converter=None)),
     (0, b"BZh", FileKind("is compressed with bzip2: unpack it", converter=None)),
@@ -323,12 +335,12 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
     if _has_frames(first, _adts_frame_bytes):
         return FileKind("is AAC", codec="aac")
     if len(first) > 188 and first[0] == first[188] == 0x47:
-        return FileKind("is an MPEG transport stream", codec="aac")
+        return FileKind("is an MPEG transport stream", codec="aac", options=FILL_GAPS)
     if not any(first):
         return FileKind(
             "is not readable audio: it begins with zeros only; if its download failed, get it again; if it is raw "
             "audio that begins with silence, state its rate and its encoding (s16le)",
-            "ffmpeg -f s16le -ar 8000 -ac 1",
+            "ffmpeg -f s16le -ar 8000 -ac 1 -i",
         )
     if text := _text_kind(first):
         return text

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.observe.onset_limits import FAINT
 from bench.observe.onsets import PAUSE_NS
 from bench.plan.audio_files import BLOCK_SAMPLES, AudioFile, open_audio
 from bench.plan.recordings import (
@@ -104,6 +106,26 @@ QUIET_DEPTH = 10 ** (25 / 10)
 """The minimum depth of the quietest part of a channel with music: 25 dB. Noise that is louder has no such part."""
 SAME = 0.98
 """The correlation of two channels from which they count as one."""
+COPY_MS, COPY = 20, 0.9
+"""The duration of the blocks in which copies of a voice are searched, and the minimum correlation of a copy."""
+VOICED = 10 ** (-15 / 10)
+"""The minimum energy of a block of a voice, relative to the loudest blocks of its channel."""
+EQUAL = 10 ** (-0.5 / 10)
+"""The minimum ratio of the energies of a sound that is in both channels, such as a beep, and no copy."""
+COPIED_SHARE = 0.05
+"""The minimum share of a voice's blocks that are copied into the other channel, if the channels are mixed."""
+CHANGING_DB = 10.0
+"""The minimum range of the level of copies, from their 10th to their 90th percentile, that no echo has."""
+FOLLOWING_SHARE, FOLLOWING, AUDIBLE_RANGE, FAR_BELOW = 0.2, 0.3, 10 ** (-30 / 10), 10 ** (-10 / 10)
+"""The evidence that a codec's noise in one channel follows the voice in the other one: the minimum share of the voice's
+blocks with such noise, the minimum correlation of their levels, the minimum energy of the voice, relative to its
+loudest blocks, and the maximum energy of the noise, relative to the voice."""
+SEPARATE_KBPS = {"wma": 128}
+OTHER_KBPS = 64
+"""The bitrate from which a codec does not mix two channels, for codecs that are not in `SEPARATE_KBPS`.
+
+Opus, with the default settings of libopus 1.3 and 1.5, mixes them below 32 kbit/s; with a constant bitrate, protection
+against 20 % loss and the lowest complexity below 48. MP3, AAC, AC-3 and Vorbis mixed them at no bitrate."""
 TWO_CHANNELS = "record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
 JOIN = "if both have a file of their own, which start together, join them: sox -M caller.wav agent.wav call.wav"
 CallerChannel = Literal["auto", "1", "2"]
@@ -158,13 +180,15 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
         channels = _stored(file, audio.rate_hz)
         codec = source or lossy_codec(path, file.subtype)
+        kbps = _kbps(file, len(channels[0]) / audio.rate_hz)
     if (seconds := len(channels[0]) / audio.rate_hz) < MIN_CALL_S:
         raise UsageError(f"{path}: lasts {seconds:.2f} s, the minimum is {MIN_CALL_S:g} s")
     number = channel_number(caller)
     near: SampleSequence
     far: SampleSequence
     near, far = channels if number == 1 else channels[::-1]
-    _refuse_unmeasurable(path, near, far, number)
+    coding = f"{codec} at {kbps} kbit/s" if codec and kbps else codec
+    _refuse_unmeasurable(path, near, far, number, coding)
     heard, near_tones = sounds_and_tones(near, audio.rate_hz, keys_count=True)
     spoken, far_tones = sounds_and_tones(far, audio.rate_hz)
     cleaned: Sequence[WithoutTones] = ()
@@ -175,6 +199,7 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
             heard = sounds(near, audio.rate_hz, keys_count=True)
         if cleaned[1].removed:
             spoken = sounds(far, audio.rate_hz)
+    _refuse_mixed(path, near, far, audio.rate_hz, codec, coding)
     path_to_caller, path_to_agent = echo_paths(near, far, audio.rate_hz)
     if path_to_agent is not None:
         level = f"{round(path_to_agent.level_db)} dB"
@@ -224,7 +249,15 @@ def _stored(file: AudioFile, rate_hz: int) -> tuple[StoredSamples, StoredSamples
     return channels
 
 
-def _refuse_unmeasurable(path: Path, near: SampleSequence, far: SampleSequence, number: int) -> None:
+def _kbps(file: AudioFile, seconds: float) -> int | None:
+    """Return the mean bitrate of a file with a lossy codec; None for other files."""
+    is_lossy = file.subtype in _CODECS_OF_SUBTYPES and seconds > 0
+    return round(os.path.getsize(file.path) * 8 / seconds / 1_000) if is_lossy else None
+
+
+def _refuse_unmeasurable(
+    path: Path, near: SampleSequence, far: SampleSequence, number: int, coding: str | None
+) -> None:
     near_energy, far_energy, product = 0.0, 0.0, 0.0
     for start in range(0, len(near), BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
@@ -240,7 +273,84 @@ def _refuse_unmeasurable(path: Path, near: SampleSequence, far: SampleSequence, 
             )
     if abs(product) > SAME * sqrt(near_energy * far_energy):
         inverted = " (one of them inverted)" if product < 0 else ""
-        raise UsageError(f"{path}: both channels are the same{inverted}, a mono recording; {TWO_CHANNELS}; {JOIN}")
+        cause = f", or {coding} stored one channel for both" if coding else ""
+        raise UsageError(
+            f"{path}: both channels are the same{inverted}, a mono recording{cause}; {TWO_CHANNELS}; {JOIN}"
+        )
+
+
+def _refuse_mixed(
+    path: Path, near: SampleSequence, far: SampleSequence, rate_hz: int, codec: str | None, coding: str | None
+) -> None:
+    """Raise UsageError if each channel contains the other one, as after the stereo coding of a lossy codec.
+
+    Such a codec mixes the samples of one instant, and changes their gain from frame to frame. An echo is later. A codec
+    that codes the sum and the difference of the channels adds noise to both, whose level follows the voice.
+    """
+    copies = _copies(near, far, rate_hz)
+    is_mixed = all(one.is_heard for one in copies) or any(one.is_heard and one.is_changing for one in copies)
+    if is_mixed or (codec and all(one.is_followed for one in copies)):
+        by = (
+            f"{coding} mixed them (its stereo coding)" if coding else "as the stereo coding of a lossy codec mixes them"
+        )
+        raise UsageError(
+            f"{path}: each channel contains the voice of the other one, without a delay: {by}, so no start and no end "
+            "of speech is certain; record each channel in a file of its own, or both with at least "
+            f"{SEPARATE_KBPS.get(codec or '', OTHER_KBPS)} kbit/s"
+        )
+
+
+class _Copies(NamedTuple):
+    """What one channel's voice leaves in the other channel.
+
+    `share` is the share of the voice's blocks that are copied, and `levels_db` are the levels of the copies.
+    `is_followed` is True if noise in the other channel follows the voice.
+    """
+
+    share: float
+    levels_db: NDArray[np.float64]
+    is_followed: bool
+
+    @property
+    def is_heard(self) -> bool:
+        return self.share >= COPIED_SHARE
+
+    @property
+    def is_changing(self) -> bool:
+        return float(np.ptp(np.quantile(self.levels_db, (0.1, 0.9)))) > CHANGING_DB
+
+
+def _copies(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[_Copies, _Copies]:
+    """Return the copies of the near voice in the far channel, and those of the far voice in the near channel."""
+    size, parts = rate_hz * COPY_MS // 1_000, list[NDArray[np.float64]]()
+    at_once = BLOCK_SAMPLES // size * size
+    for start in range(0, len(near) // size * size, at_once):
+        stop = min(start + at_once, len(near) // size * size)
+        blocks = [channel[start:stop].astype(np.float64).reshape(-1, size) for channel in (near, far)]
+        first, second = (block - block.mean(axis=1, keepdims=True) for block in blocks)
+        parts.append(np.stack([(first**2).mean(axis=1), (second**2).mean(axis=1), (first * second).mean(axis=1)]))
+    near_energies, far_energies, products = np.concatenate(parts, axis=1)
+    correlated = np.abs(products) >= COPY * np.sqrt(near_energies * far_energies)
+    return _copied(near_energies, far_energies, correlated), _copied(far_energies, near_energies, correlated)
+
+
+def _copied(voice: NDArray[np.float64], other: NDArray[np.float64], correlated: NDArray[np.bool_]) -> _Copies:
+    loudest = float(np.sort(voice)[-max(1, len(voice) // 20) :].mean())
+    spoken = (voice >= max(VOICED * loudest, FAINT)) & (other < EQUAL * voice)
+    copied = spoken & correlated & (other >= FAINT)
+    levels_db = 10 * np.log10(other[copied] / voice[copied])
+    is_followed = _is_followed(voice, other, loudest)
+    return _Copies(float(copied.sum()) / max(1, int(spoken.sum())), levels_db, is_followed)
+
+
+def _is_followed(voice: NDArray[np.float64], other: NDArray[np.float64], loudest: float) -> bool:
+    spoken = (voice >= max(AUDIBLE_RANGE * loudest, FAINT)) & (other < FAR_BELOW * voice)
+    audible = spoken & (other >= FAINT)
+    if not audible.any() or audible.sum() < FOLLOWING_SHARE * spoken.sum():
+        return False
+    levels, followed = np.log(voice[audible]), np.log(other[audible])
+    product = float(((levels - levels.mean()) * (followed - followed.mean())).mean())
+    return product >= FOLLOWING * float(levels.std() * followed.std()) > 0
 
 
 def _refuse_music(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,11 @@ from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
     from bench.files.yaml_file import YamlValue
+    from bench.plan.script import Script
+
+
+MAX_CERTAIN = 8
+"""The maximum number of recordings of a script that are printed, if the position of their speech is certain."""
 
 
 class FileKind(StrEnum):
@@ -30,13 +36,17 @@ def validate(
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
 
-    A file is recognized by its keys, or by the schema that its first line names; if neither is enough, use --as. Exit
-    status 2: there are mistakes.
+    Of a script, also print where the speech of each recording starts and ends, and whether that is certain. A file is
+    recognized by its keys, or by the schema that its first line names; if neither is enough, use --as. Exit status 2:
+    there are mistakes.
     """
     count = 0
     for path in files:
         try:
-            print(f"{path}: {_checked(path, kind)}, no mistakes")
+            checked, script = _checked(path, kind)
+            print(f"{path}: {checked}, no mistakes")
+            for line in _speeches(script) if script else ():
+                print(f"  {one_line(line)}")
         except UsageError as error:
             for line in dict.fromkeys(one_line(str(problem)) for problem in each_error(error)):
                 print(line)
@@ -46,8 +56,20 @@ def validate(
         raise typer.Exit(USAGE_STATUS)
 
 
-def _checked(path: Path, kind: FileKind | None) -> FileKind:
-    """Check a file, and return its kind. Raise UsageError with all mistakes in the file."""
+def _speeches(script: Script) -> Iterator[str]:
+    """Yield a line for each recording of a script. Of many recordings, those whose speech is certain are counted."""
+    from bench.plan.found_speech import speeches
+
+    found = speeches(script)
+    certain = [speech for speech in found if not speech.doubt]
+    left_out = set(certain if len(certain) > MAX_CERTAIN else ())
+    yield from (speech.text for speech in found if speech not in left_out)
+    if left_out:
+        yield f"{len(left_out)} recordings: the start and the end of the speech are certain"
+
+
+def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None]:
+    """Check a file. Return its kind, and the script, if it is one. Raise UsageError with all mistakes in the file."""
     from bench.files.yaml_file import parsed_yaml, read_text
     from bench.plan.script import load_script
     from bench.target.targets import check_targets
@@ -61,7 +83,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     text = read_text(path)
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
-    mistakes = Mistakes()
+    mistakes, script = Mistakes(), None
     with mistakes.gather():
         if kind is FileKind.script:
             script = load_script(path)
@@ -72,6 +94,8 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     if kind is FileKind.script and (judged := root.within("thresholds")):
         with mistakes.gather():
             for value, threshold in placed_thresholds(judged):
+                if script is None:  # its mistakes are known, its steps are not
+                    continue
                 with mistakes.gather():
                     try:
                         steps = [(script.name, turn.name) for turn in script.turns]
@@ -79,7 +103,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
                     except UsageError as error:
                         raise value.error(str(error)) from None
     mistakes.refuse()
-    return kind
+    return kind, script
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:

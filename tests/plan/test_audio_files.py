@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from bench.base.errors import UsageError
 from bench.plan import audio_files
 from bench.plan.file_kinds import is_placeholder
 from bench.plan.recordings import RATE_HZ, load_pcm, resampled_blocks, to_pcm16
+from tests.ogg_pages import opus_file
 
 RNG = np.random.default_rng(1)
 AUDIO = (0.3 * np.sin(np.arange(28_800) / 20) * np.linspace(0.5, 1, 28_800)).astype(np.float32)
@@ -208,6 +209,8 @@ AAC = b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121)
 RAW = r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
 TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a.%s.wav$"
 """The remedy for a file with a lossy codec, which is part of the new name."""
+FILLED = "; convert it to WAV: ffmpeg -i a.wav -af aresample=async=1 a.%s.wav$"
+"""The remedy for a file whose packets have timestamps. It keeps the pauses in which no packet was stored."""
 OTHER: dict[str, tuple[bytes, str]] = {
     "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
     "an MP3 that is cut": (MP3[:700], "is an MP3, even if its name differs" + TO_WAV % "mp3"),
@@ -216,10 +219,12 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "AAC in a WAV": (in_wav(0xFF), "contains AAC .format 0x00FF." + TO_WAV % "aac"),
     "G.729 in a WAV": (in_wav(0x83), r"contains G\.729 .format 0x0083." + TO_WAV % "g729"),
     "AAC": (AAC * 3, "is AAC" + TO_WAV % "aac"),
-    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), r"is MP4 or M4A \(such as AAC\)" + TO_WAV % "aac"),
-    "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR" + TO_WAV % "amr"),
-    "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR" + TO_WAV % "amr"),
-    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + TO_WAV % "opus"),
+    "MP4": (b"\0\0\0\x20ftypisom" + bytes(900), r"is MP4 or M4A \(such as AAC\)" + FILLED % "aac"),
+    "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
+    "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
+    "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + FILLED % "opus"),
+    "SILK": (b"\x02#!SILK_V3" + RNG.bytes(900), r"is SILK, .* to a WAV whose name ends with \.silk\.wav$"),
+    "AMR in a WAV": (in_wav(0x57), "contains AMR .format 0x0057." + FILLED % "amr"),
     "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV % "wma"),
     "HTML": (b"\n<!DOCTYPE html><html><title>502</title>", "is an HTML page, such as the error page of a server"),
     "JSON": (b'{"error": {"message": "Inval\xc3\xafd voice"}}', "is JSON, such as the error message of a server"),
@@ -228,7 +233,7 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "UTF-16": ("not audio".encode("utf-16"), "is a text"),
     "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text"),
     "a playlist": (b"#EXTM3U\nhttps://example.com/a.mp3\n", "is a playlist"),
-    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + TO_WAV % "aac"),
+    "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + FILLED % "aac"),
     "an MP3 of layer I": ((b"\xff\xff\x44\0" + bytes(124)) * 9, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a pointer of Git LFS: run git lfs pull$"),
     "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),
@@ -315,3 +320,22 @@ def test_resampling_in_blocks_equals_resampling_at_once(rate_hz: int, channels: 
     in_blocks = list(resampled_blocks([*blocks, samples[:0]], rate_hz, RATE_HZ))
 
     assert np.array_equal(to_pcm16(np.concatenate(in_blocks)), to_pcm16(np.concatenate(at_once)))
+
+
+VOICE = 0.2 * np.sin(2 * np.pi * 300 * np.arange(2 * RATE_HZ) / RATE_HZ)[:, np.newaxis]
+
+
+@pytest.mark.parametrize("missing", [range(10, 11), range(30, 55), (*range(20, 25), *range(70, 90))])
+def test_an_ogg_whose_positions_have_holes_is_refused_with_the_command_that_keeps_time(
+    tmp_path: Path, missing: Sequence[int]
+) -> None:
+    """Recorders of WebRTC write no packet in silence, or after a loss, and RFC 7845 wants positions that jump."""
+    whole, holed = (opus_file(VOICE, RATE_HZ, without) for without in ((), missing))
+
+    assert len(loaded(tmp_path, whole)) == pytest.approx(2 * RATE_HZ, rel=0.02)
+    with pytest.raises(
+        UsageError,
+        match=r"has holes: it lasts 2\.\d\d s by the positions of its packets, but has 1\.\d\d s of audio, .* "
+        r"fill them with silence: ffmpeg -i a\.wav -af aresample=async=1 a\.opus\.wav$",
+    ):
+        loaded(tmp_path, holed)

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
+from bench.base.units import NS_PER_MS
+from bench.observe.observation import TurnObservation
 from bench.plan import audio_files, recordings
+from bench.plan.recordings import FULL_SCALE, mean_squares
 from bench.recorded_calls import channels, echoes_and_tones
 from bench.recorded_calls.conversation import sounds
 from bench.recorded_calls.echoes_and_tones import echo_paths, without_echo
+from tests.recorded_calls.composed import RATE_HZ, composed, measured, words
 from tests.recorded_calls.constructed import Conditions, ConstructedCall, constructed_call
 from tests.recorded_calls.imports import found_utterances, recording
 
@@ -63,6 +69,85 @@ def test_speech_over_an_echo_remains() -> None:
     before, after = (sounds(samples, call.rate_hz) for samples in (clean.caller, left))
     assert [sound.start for sound in after] == pytest.approx([sound.start for sound in before], abs=400)
     assert "interruption" in clean.kinds
+
+
+def short_talk(echo_db: float | None, *, in_agent: bool = False, noise_dbfs: float | None = None) -> ConstructedCall:
+    """Return a greeting, a question, and its answer after 0.7 s. One channel has an echo of the other, 130 ms later."""
+    hello, question, answer = words("hello"), words("not_today"), words("appointment")
+    asked = len(hello) + round(1.2 * RATE_HZ)
+    answered = asked + len(question) + round(0.7 * RATE_HZ)
+    seconds = (answered + len(answer)) / RATE_HZ + 1
+    agent_words = {0.3: hello, 0.3 + answered / RATE_HZ: answer}
+    call = composed({0.3 + asked / RATE_HZ: question}, agent_words, seconds)
+    channels = {"caller": call.caller.astype(float), "agent": call.agent.astype(float)}
+    near, far = ("agent", "caller") if in_agent else ("caller", "agent")
+    if echo_db is not None:
+        late = round(0.13 * RATE_HZ)
+        channels[near][late:] += channels[far][:-late] * 10 ** (echo_db / 20)
+    if noise_dbfs is not None:
+        random = np.random.default_rng(3)
+        for channel in channels.values():
+            channel += random.normal(0, FULL_SCALE * 10 ** (noise_dbfs / 20), len(channel))
+    pcm = {name: np.clip(np.rint(channel), -32_768, 32_767).astype(np.int16) for name, channel in channels.items()}
+    return replace(call, **pcm)
+
+
+ECHOES = [(-36.0, None), (-4.0, -64.0), (-24.0, -78.0)]
+"""Levels of an echo in dB, and levels of noise in both channels."""
+
+
+@pytest.mark.parametrize(("echo_db", "noise_dbfs"), ECHOES)
+def test_an_echo_in_a_call_of_one_turn_is_removed(echo_db: float, noise_dbfs: float | None, tmp_path: Path) -> None:
+    read = recording(short_talk(echo_db, noise_dbfs=noise_dbfs), tmp_path)
+    turn, clean = (measured(one, tmp_path).turns[1] for one in (read, recording(short_talk(None), tmp_path)))
+
+    (remark,) = read.remarks
+    assert remark.kind == "the caller's channel contained the agent's voice, which was removed"
+    assert (turn.step, turn.outcome) == ("turn-1", "ok")
+    assert waited_ms(turn) == pytest.approx(waited_ms(clean), abs=1 if noise_dbfs is None else 40)
+
+
+def waited_ms(turn: TurnObservation) -> float:
+    return (turn.instants["first_audible"] - turn.instants["speech_end"]) / NS_PER_MS
+
+
+@pytest.mark.parametrize(("echo_db", "noise_dbfs"), ECHOES)
+def test_an_echo_in_the_agents_channel_of_one_turn_refuses_the_call(
+    echo_db: float, noise_dbfs: float | None, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=rf"contains the caller's voice \({round(echo_db)} dB\)"):
+        recording(short_talk(echo_db, in_agent=True, noise_dbfs=noise_dbfs), tmp_path, "1")
+
+
+@pytest.mark.parametrize("noise_dbfs", [None, -64.0])
+def test_a_call_of_one_turn_without_an_echo_has_none(noise_dbfs: float | None) -> None:
+    call = short_talk(None, noise_dbfs=noise_dbfs)
+
+    assert echo_paths(call.caller, call.agent, RATE_HZ) == (None, None)
+
+
+@pytest.mark.parametrize("seed", [3])
+def test_an_echo_is_found_if_the_caller_often_interrupts(seed: int) -> None:
+    call = constructed_call(seed, Conditions(rate_hz=8_000, overlaps=True, echo_db=-33), turns=3)
+    path, _ = echo_paths(call.caller, call.agent, call.rate_hz)
+
+    assert path is not None
+    assert path.level_db == pytest.approx(-33, abs=2)
+
+
+@given(echo_db=st.floats(-45, -3), noise=st.sampled_from([0.0, 0.3, 3.0, 60.0]), seed=st.integers(0, 9))
+def test_the_removal_of_an_echo_makes_no_block_louder(echo_db: float, noise: float, seed: int) -> None:
+    """The only background of a channel of digital silence is digital silence, however loud its voice is."""
+    call = short_talk(echo_db)
+    random = np.random.default_rng(seed)
+    near = np.clip(np.rint(call.caller + random.normal(0, noise, len(call.caller))), -32_768, 32_767).astype(np.int16)
+    path, _ = echo_paths(near, call.agent, RATE_HZ)
+    if path is None:
+        return
+    left = np.concatenate(list(without_echo(near, call.agent, RATE_HZ, path)))
+
+    before, after = (np.sqrt(mean_squares(samples, 40)) for samples in (near, left))
+    assert (after <= before + 1).all(), "1: the rounding of samples"
 
 
 def swapped(call: ConstructedCall) -> ConstructedCall:
