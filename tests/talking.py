@@ -111,7 +111,7 @@ def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: in
 
 
 REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
-           build_reply("short", "No.", sound(85, 600, level=400))]  # fmt: skip
+           build_reply("short", "No.", sound(85, 600, level=900))]  # fmt: skip
 
 
 class Simulator:
