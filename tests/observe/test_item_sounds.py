@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,16 +21,13 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.item_sounds import MAX_ITEMS, ItemSounds
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.services.openai.dialect import GA
-from bench.services.registry import DIALECTS
 from bench.wire.audio import ALL_FORMATS, PCM16, AudioFormat, AudioFormatName, Samples
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
-from bench.wire.settings import ONLY_TRANSCRIPT
 from tests.helpers import (
     AT_NS,
     IN_GA,
@@ -53,7 +51,8 @@ JITTER_MS = TurnPlan(1, "", "", "").jitter_buffer_ns / MS
 CREATED = b'{"type":"response.created","response":{"id":"r","status":"in_progress"}}'
 DONE = b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}'
 NARROW: list[AudioFormatName] = ["pcm16", "g711_ulaw", "g711_alaw"]
-RIFF = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\xc0\x5d\x00\x00\x80\xbb\x00\x00\x02\x00\x10\x00data\x00\x00\x00\x00"
+RIFF = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36, b"WAVEfmt ", 16, 1, 1, 24_000, 48_000, 2, 16, b"data", 0)
+"""The header of a WAV file."""
 
 
 def buzz(
@@ -360,8 +359,13 @@ def call_events(response_id: str) -> list[bytes]:
 
 @pytest.mark.parametrize(
     ("preamble", "answer", "outcome"),
-    [(None, LOUD, "ok"), (SILENCE, LOUD, "ok"), (LOUD, SILENCE, "failed:inaudible"), (None, SILENCE, "failed:inaudible")],
-)  # fmt: skip
+    [
+        (None, LOUD, "ok"),
+        (SILENCE, LOUD, "ok"),
+        (LOUD, SILENCE, "failed:inaudible"),
+        (None, SILENCE, "failed:inaudible"),
+    ],
+)
 def test_the_answer_after_a_function_call_must_be_audible_and_the_response_with_the_call_need_not(
     preamble: str | None, answer: str, outcome: str
 ) -> None:
