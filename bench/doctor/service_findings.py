@@ -452,7 +452,7 @@ def check_headers(headers: FileHeaders) -> Iterator[CheckFinding]:
         return
     ((format, count),) = headers.found.most_common(1)
     begin = "begins" if count == 1 else "begin"
-    message = f"{count:,} of {headers.messages:,} audio messages {begin} with the header of a {format} file"
+    message = f"{count:,} of {headers.messages:,} audio messages {begin} with the header of a file ({format})"
     yield CheckFinding("samples", "warning", message, UNWRAPPED if format == "WAV" else UNCOMPRESSED)
 
 

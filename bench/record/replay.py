@@ -167,9 +167,9 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
     )
     stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
     kinds = WITH_AUDIO if any(event.kind in WITH_AUDIO for event in events) else ENDS
-    last = next(event for event in events if event.kind in kinds)
+    first = next((event for event in events if event.kind in kinds), None)
     return [
-        msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO or event is last else event
+        msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO or event is first else event
         for event in events
     ]
 
