@@ -18,6 +18,8 @@ from bench.observe.onsets import HELD_NS, OnsetDetector
 from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio, audio_payload
 
+STEP_MS = 25
+"""The audio after which the search stops if the sound has begun, because no change after the start is needed."""
 MAX_ITEMS = 16
 """The maximum number of items that are searched at the same time. A service sends one after the other."""
 TONE_ERROR_NS = BLOCK_MS * NS_PER_MS
@@ -46,9 +48,12 @@ class ItemSound:
         self.samples = len(samples)
         self._received += self.samples
         until = end_of_audible(samples) if with_end else None
-        for change in self._onsets.add(samples):
-            if change.what == "begins":
-                return StrippedAudio(self.samples - change.back, until, change.uncertainty_ns)
+        step = self._stream.audio.rate_hz * STEP_MS // 1_000
+        for begin in range(0, self.samples, step):
+            for change in self._onsets.add(samples[begin : begin + step]):
+                if change.what == "begins":
+                    end = min(begin + step, self.samples)
+                    return StrippedAudio(end - change.back, until, change.uncertainty_ns)
         return StrippedAudio(until=until)
 
     def end(self) -> StrippedAudio:
@@ -82,6 +87,8 @@ class ItemSounds:
         The start of a sound that only the end of its item decides is a part of the event of this end. If this message
         also has the last delta of the item, it is a part of the delta: the message of a log has one position.
         """
+        if len(events) == 1 and self._has_begun(events[0]):
+            return events
         found = list(events)
         last: dict[Key, int] = {}
         for place, event in enumerate(events):
@@ -91,6 +98,11 @@ class ItemSounds:
             elif event.kind in ENDS:
                 self._end(place, found, last)
         return found
+
+    def _has_begun(self, event: ServerEvent) -> bool:
+        """Return whether an event is audio of an item whose sound has begun, as in most messages."""
+        key = event.response_id, event.item_id
+        return event.kind is AUDIO_DELTA and key in self._items and self._items[key] is None
 
     def _searched(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
         raw, key = event.payload, (event.response_id, event.item_id)
