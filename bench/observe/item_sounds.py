@@ -7,7 +7,7 @@ that was searched gets the position of the start, so that a log without audio gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ TONE_ERROR_NS = BLOCK_MS * NS_PER_MS
 AUDIO_DELTA = EventKind.AUDIO_DELTA
 ENDS = frozenset({EventKind.AUDIO_DONE, EventKind.RESPONSE_DONE})
 """The events after which an item has no more audio."""
-SEARCHED = ENDS | {AUDIO_DELTA}
+SEARCHED = ENDS | {AUDIO_DELTA, EventKind.RESPONSE_CREATED}
+"""The kinds of events that matter to the search."""
 Key = tuple[str, str]
 
 
@@ -95,8 +96,15 @@ class ItemSounds:
             if event.kind is AUDIO_DELTA:
                 found[place] = self._searched(event, audio)
                 last[event.response_id, event.item_id] = place
-            elif event.kind in ENDS:
-                self._end(place, found, last)
+            elif event.kind is EventKind.AUDIO_DONE:
+                self._decide((event.response_id, event.item_id), place, found, last)
+            elif event.kind is EventKind.RESPONSE_DONE:
+                items = [key for key in self._items if key[0] in ("", event.response_id) or not event.response_id]
+                if items:
+                    self._decide(items[-1], place, found, last)
+                self._forget(items)
+            elif event.kind is EventKind.RESPONSE_CREATED:  # late audio of a response without an id is over
+                self._forget([key for key in self._items if not key[0]])
         return found
 
     def _has_begun(self, event: ServerEvent) -> bool:
@@ -128,23 +136,19 @@ class ItemSounds:
         item = self._items[key] = ItemSound(audio)
         return item
 
-    def _end(self, place: int, found: list[ServerEvent], last: dict[Key, int]) -> None:
-        """Decide whether the item, or the last item of the response, that ends with an event has sound."""
-        event = found[place]
-        if event.kind is EventKind.AUDIO_DONE:
-            key: Key | None = (event.response_id, event.item_id)
-        else:
-            keys = [key for key in self._items if key[0] in ("", event.response_id) or not event.response_id]
-            key = keys[-1] if keys else None
-        if key is not None and (item := self._items.get(key)) is not None:
-            sound = item.end()
-            if sound.audible is not None:
-                self._items[key] = None
-                at = last.get(key, place)
-                if at != place:
-                    until = found[at].payload.until if isinstance(found[at].payload, StrippedAudio) else None
-                    sound = msgspec.structs.replace(sound, audible=item.samples + sound.audible, until=until)
-                found[at] = msgspec.structs.replace(found[at], payload=sound)
-        if event.kind is EventKind.RESPONSE_DONE:
-            for key in keys:
-                del self._items[key]
+    def _decide(self, key: Key, place: int, found: list[ServerEvent], last: Mapping[Key, int]) -> None:
+        """Decide whether the item that ends with the event at `place` has sound, if that is not known yet."""
+        item = self._items.get(key)
+        sound = StrippedAudio() if item is None else item.end()
+        if item is None or sound.audible is None:
+            return
+        self._items[key] = None
+        delta = found[last[key]].payload if key in last else None
+        if isinstance(delta, StrippedAudio):
+            place = last[key]
+            sound = msgspec.structs.replace(sound, audible=item.samples + sound.audible, until=delta.until)
+        found[place] = msgspec.structs.replace(found[place], payload=sound)
+
+    def _forget(self, items: Iterable[Key]) -> None:
+        for key in items:
+            del self._items[key]

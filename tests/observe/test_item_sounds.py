@@ -390,3 +390,13 @@ def test_one_audible_item_is_enough() -> None:
     talk.hear(10, created("r1"), *deltas, done("r1"))
 
     assert talk.only().outcome == "ok"
+
+
+def test_late_audio_of_a_service_without_ids_does_not_hide_the_sound_of_its_next_reply() -> None:
+    items = ItemSounds(with_ends=False)
+    audio = ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=4_800, payload=payload_of(buzz(0, 100)))
+    for event in (audio, ServerEvent(EventKind.RESPONSE_DONE), audio, ServerEvent(EventKind.RESPONSE_CREATED)):
+        items.detect_replies([event], PCM16)
+    (found,) = items.detect_replies([audio], PCM16)
+
+    assert found.payload == StrippedAudio(0)
