@@ -109,7 +109,8 @@ def replied(
 
 def audible_ms(turn: TurnObservation) -> float | None:
     """Return the instant in the reply's audio from which it is audible; None if it is not."""
-    return after_ms(turn, "first_audible") - 20 - JITTER_MS if "first_audible" in turn.instants else None
+    heard_ms = after_ms(turn, "first_audible") if "first_audible" in turn.instants else None
+    return None if heard_ms is None else heard_ms - 20 - JITTER_MS
 
 
 def cut(data: bytes, size: int, moved: Sequence[int] = ()) -> list[bytes]:
