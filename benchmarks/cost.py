@@ -42,7 +42,8 @@ from tests.system.end_to_end.locust_process import write_scenario
 
 REPEATS = 20_000
 LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
-DELTA = base64.b64encode(b"\x40\x10" * 6_000).decode()  # audible, like all but the first two or three deltas of a reply
+BUZZ = b"\x40\x10" * 60 + b"\xc0\xef" * 60
+DELTA = base64.b64encode(BUZZ * 50).decode()  # audible, like all but the first two or three deltas of a reply
 AUDIO = (
     '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
     f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'

@@ -91,8 +91,21 @@ def event_of(data: bytes, dialect: Dialect) -> ServerEvent:
     return event
 
 
+def loud_pcm(count: int) -> bytes:
+    """Return this number of bytes of PCM16 at 24 kHz, a buzz of 250 Hz that is audible from its first sample."""
+    period = b"\x80\x3e" * 48 + b"\x80\xc1" * 48
+    return (period * (count // len(period) + 1))[:count]
+
+
 def base64_of(count: int) -> str:
-    return base64.b64encode(bytes(count)).decode("ascii")
+    """Return this number of bytes of audible audio in base64."""
+    return base64.b64encode(loud_pcm(count)).decode("ascii")
+
+
+LOUD = base64_of(4_800)
+"""100 ms of PCM16 that is audible from its first sample."""
+SILENCE = base64.b64encode(bytes(4_800)).decode()
+"""100 ms of PCM16."""
 
 
 def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
@@ -101,7 +114,7 @@ def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = N
     If no `payload` is given, the delta contains 100 ms of audio or one word.
     """
     if payload is None:
-        payload = base64_of(4_800) if kind == "audio" else "word "
+        payload = LOUD if kind == "audio" else "word "
     ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
     return message(f"{FAMILIES[dialect][kind]}.delta", **ids, delta=payload)
 
@@ -306,10 +319,6 @@ def due_actions(timeline: Timeline, now_ns: int) -> list[inputs.Action]:
     """Take all actions that are due, and execute none of them."""
     timeline.expire(now_ns)
     return list(chain.from_iterable(iter(DueActions(timeline, now_ns).take, NONE)))
-
-
-LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
-"""100 ms of PCM16 that is audible from its first sample."""
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:

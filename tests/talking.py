@@ -110,8 +110,14 @@ def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: in
     return AudioTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
 
 
-REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700, level=900)),
-           build_reply("short", "No.", sound(85, 600, level=400))]  # fmt: skip
+def voiced(*lengths_ms: float) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Return samples that are silence and a buzz of 200 Hz in turn, because quiet noise is no reply."""
+    samples = np.abs(sound(*lengths_ms, level=900))
+    return np.where(np.arange(len(samples)) // (RATE_HZ // 400) % 2, -samples, samples)
+
+
+REPLIES = [build_reply("long", "I would say so, yes.", voiced(170, 1_900, 60, 700)),
+           build_reply("short", "No.", voiced(85, 600))]  # fmt: skip
 
 
 class Simulator:

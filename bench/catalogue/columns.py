@@ -325,8 +325,8 @@ TURNS = (
     _whole("stall_duration_uncertainty_ns", "the uncertainty of `stall_duration_ns`, in both directions", audit=True),
     _whole(
         "onset_uncertainty_ns",
-        "the uncertainty of the start of the reply if it is [found in the "
-        "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
+        "the uncertainty of the [start of the reply in its audio](accuracy.md#audio-onset-detection): a part of "
+        "`first_audible_uncertainty_ns`",
         audit=True,
     ),
     _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),

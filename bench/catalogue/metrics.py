@@ -17,7 +17,7 @@ from typing import Final, Literal, get_args
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
-DEFINITIONS_VERSION = 2
+DEFINITIONS_VERSION = 3
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
 
 MEASURED_FROM = ("request_sent", "speech_end")

@@ -176,6 +176,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "failed:no_audio": OutcomeRow("completed, but without the requested audio", "no audio was received, although it was requested: check that the deployment's model supports audio output", causes={
         TEXT_SESSION: "the service sends only text: check that its model supports audio output, and that the service reads the settings of this dialect (--dialect)",
     }),
+    "failed:inaudible": OutcomeRow("completed, but nothing in the requested audio was audible (only silence, clicks, or even noise)", "the service sends audio without sound: check its voice and that it sends the expected format (`output_format`); listen to it with `rtbench probe --save-audio FILE`"),
     "failed:no_text": OutcomeRow("completed, but without the requested text", "no text was received, although it was requested: check that the service supports the settings that request text"),
     "failed:transcription": OutcomeRow("the service could not transcribe the audio", "the service could not transcribe what it committed: see its message, and check the model of `input_transcription` (on Azure the deployment)"),
     "failed:no_transcript": OutcomeRow("the transcript has no words", "the model found no words in the recording: check its format (`input_format`) and its language (`languages`)"),

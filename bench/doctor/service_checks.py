@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS, NS_PER_S
@@ -26,11 +28,13 @@ from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
     AudioPace,
+    FileHeaders,
     check_answer,
     check_backend_setting,
     check_delegating_reply,
     check_delegation,
     check_greeting,
+    check_headers,
     check_rate_limits,
     check_reply,
     check_retirement,
@@ -63,9 +67,9 @@ from bench.transport.links import CALL_KEYS
 from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.rtp_track import TrackTransport
 from bench.wire.audio import AudioFormat
-from bench.wire.connection import NetworkMeasured, ReceivedMessage, RtpMeasured
-from bench.wire.dialect import Feature, Peer
-from bench.wire.events import EventKind, RateLimit, ServerEvent, limits_in
+from bench.wire.connection import MatchedDelta, NetworkMeasured, ReceivedMessage, RtpMeasured
+from bench.wire.dialect import Dialect, Feature, Peer
+from bench.wire.events import EventKind, RateLimit, ServerEvent, audio_payload, limits_in
 from bench.wire.findings import CheckFinding, warning_unless
 
 SHOWN_OF_CLAIM = 40
@@ -204,13 +208,14 @@ def _no_token(name: str, error: UsageError) -> CheckFinding:
 
 
 class ProbeListener(SessionListener):
-    """A listener that stores the greeting, the rate limits, the turns and the pace of the audio of a session."""
+    """A listener that stores the greeting, the rate limits and the turns of a session, and facts about its audio."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self.greeting: Mapping[str, Any] = {}
         self.limits: tuple[RateLimit, ...] = ()
         self.turns: list[TurnObservation] = []
-        self.pace = AudioPace()
+        self.pace, self.headers = AudioPace(), FileHeaders()
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         for event in events:
@@ -219,7 +224,17 @@ class ProbeListener(SessionListener):
             elif event.kind is EventKind.RATE_LIMITS and event.limits:
                 self.limits = event.limits
             elif event.kind is EventKind.AUDIO_DELTA:
-                self.pace.add(message.arrival.at_ns, event.payload_bytes)
+                self._add_audio(message.arrival.at_ns, event)
+
+    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+        for delta in deltas:  # the transport keeps their messages
+            for event in self._dialect.decode(delta.data) if delta.event.kind is EventKind.AUDIO_DELTA else ():
+                self._add_audio(delta.at_ns, event)
+
+    def _add_audio(self, at_ns: int, event: ServerEvent) -> None:
+        self.pace.add(at_ns, event.payload_bytes)
+        if isinstance(event.payload, msgspec.Raw):
+            self.headers.add(audio_payload(event.payload) or b"")
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
@@ -244,7 +259,7 @@ class ServiceProbe:
         self._dialer, self._target = dialer, dialer.target
         self._prices, self._claims, self._redact = prices, claims, hide
         self._script = _script(self._target, greets=greets)
-        self._listener = ProbeListener()
+        self._listener = ProbeListener(self._script.dialect)
         self.is_unanswered = False
         """True if the agent did not greet. Then the caller has not spoken, and there is no answer to check."""
 
@@ -282,6 +297,7 @@ class ServiceProbe:
         yield from (media := list(media_findings(transport)))
         answer = self._answer(turn, timeline.session())
         yield from without_repeated_remedies(answer, media)
+        yield from check_headers(self._listener.headers)
         yield from check_unread_messages(timeline.session())
 
     def _answer(self, turn: TurnObservation | None, observed: SessionObservation) -> Iterator[CheckFinding]:
@@ -293,6 +309,8 @@ class ServiceProbe:
             session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
         )
         transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+        if transport is not None:
+            transport.keeps_texts = True
         if transport is not None and isinstance(transport, TrackTransport):
             transport.watch_packets()
         return timeline, transport
@@ -335,6 +353,8 @@ class ServiceProbe:
         else:
             yield self._turn(timeline, with_turn=with_turn)
             yield from media_findings(transport)
+        if not self.is_unanswered:
+            yield from check_headers(self._listener.headers)
 
     def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings about a call in which the agent was expected to speak first."""

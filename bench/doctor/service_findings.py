@@ -6,6 +6,7 @@ An agent sends only audio, so findings about a call with an agent are derived fr
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -365,6 +366,15 @@ SPLIT = (
 )
 
 
+UNWRAPPED = (
+    "let the service cut the header off what its speech synthesis returns (44 bytes of a simple file), or request raw "
+    "samples there: players play the header as a click"
+)
+UNCOMPRESSED = (
+    "let the service send samples in the agreed format: players do not decode files, and play compressed audio as noise"
+)
+
+
 def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation, dialect: Dialect) -> CheckFinding:
     """Check whether the agent spoke first. Silence is only a warning, because a script can allow for it."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
@@ -418,6 +428,32 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
         message = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
         yield CheckFinding("messages", "warning", message, STREAMLESS if wrong_stream else UNREAD)
+
+
+HEADERS = {b"RIFF": "WAV", b"RF64": "WAV", b"OggS": "Ogg", b"ID3": "MP3", b"fLaC": "FLAC"}
+"""The first bytes of files with audio, and their formats."""
+
+
+class FileHeaders:
+    """The audio messages of a session, and those among them that begin with the header of a file, by their format."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.found = Counter[str]()
+
+    def add(self, audio: bytes) -> None:
+        self.messages += 1
+        self.found.update(format for start, format in HEADERS.items() if audio.startswith(start))
+
+
+def check_headers(headers: FileHeaders) -> Iterator[CheckFinding]:
+    """Yield a warning if messages begin with the header of a file: their audio should be nothing but samples."""
+    if not headers.found:
+        return
+    ((format, count),) = headers.found.most_common(1)
+    begin = "begins" if count == 1 else "begin"
+    message = f"{count:,} of {headers.messages:,} audio messages {begin} with the header of a file ({format})"
+    yield CheckFinding("samples", "warning", message, UNWRAPPED if format == "WAV" else UNCOMPRESSED)
 
 
 class AudioPace:

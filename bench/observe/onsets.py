@@ -133,14 +133,17 @@ class SuspectedTone:
 
 
 class OnsetDetector(Blocks):
-    """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound."""
+    """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound.
+
+    With `after_silence`, digital silence precedes the stream, so that no start of the stream is background.
+    """
 
     __slots__ = (
         *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level", "_loud"),
         *("_suspect", "_unsteady", "tones"),
     )  # an object with more than 30 attributes is slow without it
 
-    def __init__(self, rate_hz: int, *, keys_count: bool = False) -> None:
+    def __init__(self, rate_hz: int, *, keys_count: bool = False, after_silence: bool = False) -> None:
         super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED, PAUSE_NS // (BLOCK_MS * NS_PER_MS))
         self.tones = list[Tone]()
         """The tones that have ended, or that are certain. The end of the last one may still move."""
@@ -161,6 +164,8 @@ class OnsetDetector(Blocks):
         """
         self._lead_level = self._above_lead = 0
         """The level of the unvoiced part at the start of the sound, and the last block that was clearly louder."""
+        if after_silence:
+            self._began_from(0)
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
         """Return the changes in the next samples. `sent` is False for silence that the service did not send."""

@@ -5,7 +5,7 @@ are measured within items, because no audio is due between items.
 
 The simulated player starts after an item's first audio delta and the length of the jitter buffer. It plays at the
 format's byte rate. If a delta arrives after all earlier audio was played, the player was silent (a stall) and continues
-at once. Audio is decoded only up to the first audible sample.
+at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.observe.observation import Instants
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.wire.audio import UNREADABLE, AudioFormat, audible_end, audible_sample
+from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import (
     ANSWER,
@@ -54,13 +54,18 @@ class ItemPlayer:
         self.ends_ns = self._start_ns
         """The instant at which the player has played all received audio."""
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
+        self._stalled: list[tuple[int, int, int]] = []
+        """Where and when each earlier continuous playback began, until the start of the sound is known: its first byte,
+        its start, and its uncertainty."""
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
-        """The uncertainty of `first_audible_ns`: the value of `uncertainty_ns` when that instant was set.
+        """The uncertainty of `first_audible_ns` that follows from timestamps: `uncertainty_ns` of its playback.
 
         A later delta may really have arrived earlier. It does not move `first_audible_ns`, because the player did not
         wait for that delta.
         """
+        self.onset_uncertainty_ns = 0
+        """The uncertainty of the start of the sound within the audio."""
         self.stall_duration_ns = self.stall_count = 0
 
     @property
@@ -82,28 +87,36 @@ class ItemPlayer:
         """Return when this duration has been played; perhaps too late if that was before an ended stall."""
         return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
-    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
-        """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier. Return False if it cannot be decoded."""
+    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> None:
+        """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier."""
         # The player is as simple as possible. Players that stretch audio over a gap hide the gap, each in its own way.
         if at_ns > self.ends_ns:
             self.stall_duration_ns += at_ns - self.ends_ns
             self.stall_count += 1
+            if self.first_audible_ns is None:
+                self._stalled.append((self._bytes_before, self._start_ns, self.uncertainty_ns))
             self._bytes_before += self._bytes
             self._start_ns, self._bytes, self.uncertainty_ns = at_ns, 0, error_ns
-        # A delta is decoded only up to the first audible sample: two or three deltas of a reply, not all of them.
-        if self.first_audible_ns is None:
-            sample = audible_sample(payload, self._audio)
-            if sample == UNREADABLE:
-                return False
-            if sample is not None:
-                # If the first half of a sample is in the previous delta, the sample begins there.
-                half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
-                before = self._bytes - half + sample * self._audio.sample_bytes
-                self.first_audible_ns = self._start_ns + self._audio.duration_ns(max(0, before))
-                self.audible_uncertainty_ns = self.uncertainty_ns
+        received = self._bytes_before + self._bytes
         self._bytes += audio_bytes
         self.ends_ns = self._start_ns + self._audio.duration_ns(self._bytes)
-        return True
+        if isinstance(payload, StrippedAudio):
+            self.sounds(payload, received)
+
+    def sounds(self, sound: StrippedAudio, received: int) -> None:
+        """Set the start of the sound, if it is known and was played. Its position is relative to `received` bytes."""
+        if sound.audible is None or self.first_audible_ns is not None:
+            return
+        # If the first half of a sample is in the previous delta, the sample begins there.
+        first = max(0, received - received % self._audio.sample_bytes + sound.audible * self._audio.sample_bytes)
+        if first >= self._bytes_before + self._bytes:
+            return
+        begun, start_ns, uncertainty_ns = self._bytes_before, self._start_ns, self.uncertainty_ns
+        while begun > first + self._audio.sample_bytes - 1:
+            begun, start_ns, uncertainty_ns = self._stalled.pop()
+        self.first_audible_ns = start_ns + self._audio.duration_ns(max(0, first - begun))
+        self.audible_uncertainty_ns, self.onset_uncertainty_ns = uncertainty_ns, sound.error_ns
+        self._stalled.clear()
 
 
 EXACT_GAP_NS = 1_000_000
@@ -204,7 +217,7 @@ class Reply(Instants):
         self.created_ns, self.earlier_items = None, len(self.items)
 
     def received_deltas(self, deltas: Iterable[MatchedDelta], *, is_heard: bool = False) -> bool:
-        """Apply deltas that are not empty. Return False if the audio of one delta cannot be decoded.
+        """Apply deltas that are not empty. Return False if the audio of one delta is not base64.
 
         `is_heard` is True if replies are detected in the audio.
 
@@ -224,8 +237,7 @@ class Reply(Instants):
                 self.created_ns = at_ns
             counts[kind] += 1
             if kind is AUDIO_DELTA:
-                if not self._add_audio(event, payload_bytes, at_ns, error_ns):
-                    return False
+                self._add_audio(event, payload_bytes, at_ns, error_ns)
                 if is_heard:
                     self._on_sound(delta)
             elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
@@ -267,6 +279,9 @@ class Reply(Instants):
             self.arrived(instant, arrival)
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
+        item = self.items.get(event.item_id, self.item)
+        if isinstance(event.payload, StrippedAudio) and item is not None:
+            item.player.sounds(event.payload, item.bytes)
         if kind in ENDS_TEXT:
             self.unread.append(WORD_END)
 
@@ -293,17 +308,19 @@ class Reply(Instants):
         self.parts += new
         self.calls += len(new)
 
-    def _add_audio(self, event: ServerEvent, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
-        """Add the audio of a delta to its item and play it. Return False if it cannot be decoded."""
+    def _add_audio(self, event: ServerEvent, payload_bytes: int, at_ns: int, error_ns: int) -> None:
+        """Add the audio of a delta to its item and play it."""
         item, payload = self.item, event.payload
         if item is None or event.item_id != self.item_id:
             position = payload.place if isinstance(payload, StrippedAudio) else None
             item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), position)
         if self.stopped_ns is not None:
+            if isinstance(payload, StrippedAudio):
+                item.player.sounds(payload, item.bytes)
             self.late_bytes += payload_bytes
             item.bytes += payload_bytes
             item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
-            return True
+            return
         if item.bytes:
             # A gap is exact if both of its ends are. Other gaps are only counted.
             if error_ns <= EXACT_GAP_NS and item.last_uncertainty_ns <= EXACT_GAP_NS:
@@ -312,12 +329,11 @@ class Reply(Instants):
                 self.uncertain_gaps += 1
         item.bytes += payload_bytes
         item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
-        is_added = item.player.add(at_ns, payload_bytes, payload, error_ns)
-        if self.plays_on and is_added and (end := audible_end(payload, self.audio)) is not None:
+        item.player.add(at_ns, payload_bytes, payload, error_ns)
+        if self.plays_on and (end := audible_end(payload, self.audio)) is not None:
             start_ns = item.player.ends_ns - self.audio.duration_ns(payload_bytes)
             uncertainty_ns = max(item.player.uncertainty_ns, error_ns)
             self.heard_until = Arrival(start_ns + end * NS_PER_S // self.audio.rate_hz, uncertainty_ns)
-        return is_added
 
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
@@ -412,6 +428,20 @@ class Reply(Instants):
         return self.item is not None and self.item.player.first_audible_ns is not None
 
     @property
+    def is_inaudible(self) -> bool:
+        """True if nothing is audible in the audio of the last response, or of all if that response has no audio."""
+        items = list(self.items.values())
+        return all(item.player.first_audible_ns is None for item in items[self.earlier_items :] or items)
+
+    @property
+    def onset_uncertainty_ns(self) -> int | None:
+        """The uncertainty of the start of the first sound within the audio; None if there is no sound."""
+        if self.last_sound is not None:
+            return self.start_uncertainty_ns
+        player = first_heard(item.player for item in self.items.values())
+        return None if player is None else player.onset_uncertainty_ns
+
+    @property
     def answer(self) -> ItemAudio | None:
         """The answer: the last response's first item with phase ANSWER, else its last item that is no COMMENTARY."""
         items = list(self.items.items())[self.earlier_items :]
@@ -434,8 +464,9 @@ class Reply(Instants):
         if self.last_sound is not None:
             last_audible_ns = self.late_until_ns or self.silent_ns
             instants["last_audible"] = Arrival(last_audible_ns, self.item.player.uncertainty_ns)
-        if (audible := first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = Arrival(audible.at_ns, audible.uncertainty_ns + self.start_uncertainty_ns)
+        player, onset_ns = first_heard(item.player for item in self.items.values()), self.onset_uncertainty_ns
+        if player is not None and player.first_audible_ns is not None and onset_ns is not None:
+            instants["first_audible"] = Arrival(player.first_audible_ns, player.audible_uncertainty_ns + onset_ns)
         if self.spoken_answer is not None:
             if (sound := self.spoken_answer.sound) is not None:
                 instants["answer_audible"] = Arrival(sound.at_ns, sound.uncertainty_ns)
@@ -457,9 +488,16 @@ class Reply(Instants):
 
 
 def first_audible(players: Iterable[ItemPlayer]) -> Arrival | None:
-    """Return the playback time of the first audible sample; None if all is silent."""
-    instants = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
-    return next((Arrival(at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
+    """Return the playback time of the start of the first sound; None if all is silent."""
+    player = first_heard(players)
+    if player is None or player.first_audible_ns is None:
+        return None
+    return Arrival(player.first_audible_ns, player.audible_uncertainty_ns + player.onset_uncertainty_ns)
+
+
+def first_heard(players: Iterable[ItemPlayer]) -> ItemPlayer | None:
+    """Return the player of the first item with sound."""
+    return next((player for player in players if player.first_audible_ns is not None), None)
 
 
 def _joined(text: str, addition: str) -> str:

@@ -31,7 +31,7 @@ from bench.observe.blocks import continue_sounds
 from bench.observe.early_sound import Change, EarlySound
 from bench.observe.onset_limits import BLOCK_MS
 from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector, SoundChange
-from bench.wire.audio import UNREADABLE, AudioFormat, Samples, SampleStream, audible_position, expansion
+from bench.wire.audio import AudioFormat, Samples, SampleStream, expansion
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 
@@ -220,7 +220,9 @@ class ReplyDetector:
         if event.kind is not EventKind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(raw, StrippedAudio):
             return event
         data = audio_payload(raw)
-        return event if data is None else self._detected(event, data, arrival)
+        if data is None:
+            return msgspec.structs.replace(event, payload_bytes=-1)
+        return self._detected(event, data, arrival)
 
     def _detected(self, event: ServerEvent, data: bytes, arrival: Arrival) -> ServerEvent:
         """Return an event with the positions of the sound in its audio."""
@@ -281,7 +283,6 @@ class ReplyDetector:
                 event.kind is EventKind.AUDIO_DELTA
                 and event.payload_bytes > 0
                 and isinstance(sound := event.payload, StrippedAudio)
-                and (sound.audible != UNREADABLE or sound.until is not None)
             ):
                 yield from self._on_change(event, sound, arrival)
             elif event.kind is EventKind.MARKED:
@@ -527,35 +528,3 @@ class ReplyDetector:
 def _in_samples(changes: Iterable[SoundChange], count: int) -> list[Change]:
     """Return changes with positions relative to the first of the last `count` samples."""
     return [(what, count - back, error_ns) for what, back, error_ns in changes]
-
-
-class SplitSamples:
-    """The search for audible samples in deltas that begin or end in the middle of a sample.
-
-    It is for services that name the items of a reply. A player plays the bytes of an item in sequence, so half a sample
-    waits for the delta that completes it. If a delta after an odd number of bytes were decoded alone, the result would
-    be noise. The sizes of deltas do not change, because their sum must be the size of the item.
-    """
-
-    def __init__(self) -> None:
-        self._item_id = ""
-        self.stream: SampleStream | None = None
-        """The audio stream of the item whose last delta ended with half a sample; None if no half sample waits."""
-
-    def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return a message's events. In deltas with half a sample, the first audible sample replaces the payload."""
-        audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
-        if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
-            return events
-        return [self._listened(event, audio) if event.kind is EventKind.AUDIO_DELTA else event for event in events]
-
-    def _listened(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
-        if isinstance(event.payload, StrippedAudio) or event.payload_bytes <= 0:
-            return event
-        stream = self.stream if self.stream is not None and event.item_id == self._item_id else SampleStream(audio)
-        data = audio_payload(event.payload)
-        if data is None:
-            return event
-        position = audible_position(stream.samples(data))
-        self._item_id, self.stream = event.item_id, stream if stream.rest else None
-        return msgspec.structs.replace(event, payload=StrippedAudio(position))

@@ -27,10 +27,11 @@ from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
+from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import PlayoutQueue, ReplyDetector, SplitSamples
+from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
 from bench.observe.turn_observation import observation, task_success
@@ -79,8 +80,8 @@ class Timeline:
     """The state machine of a session. `reply_format` is the format of audio that may come before the first turn."""
 
     __slots__ = (
-        *("_delivered", "_detector", "_dialect", "_endings", "_false_replies", "_first", "_format", "_max_bytes"),
-        *("_max_events", "_responses_left", "_split", "_unanswered", "_wake_ns", "arrived_ns", "facts", "limits"),
+        *("_delivered", "_detector", "_dialect", "_endings", "_false_replies", "_first", "_format", "_items"),
+        *("_max_bytes", "_max_events", "_responses_left", "_unanswered", "_wake_ns", "arrived_ns", "facts", "limits"),
         *("owners", "playout", "turns"),
     )
 
@@ -100,7 +101,7 @@ class Timeline:
             self._detector = ReplyDetector(
                 self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT, is_track=dialect.has_track
             )
-        self._split = SplitSamples()
+        self._items = ItemSounds(with_ends=dialect.has_track)
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
         """The caller's playout queue; empty if the service names its replies."""
         self._false_replies = FalseReplies(self.turns.events, self.owners)
@@ -225,13 +226,8 @@ class Timeline:
             self._endings.fail("limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began")
         elif facts.wire_bytes_received > self._max_bytes:
             self._endings.fail("limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began")
-        # Nearly every message has one event with whole samples.
-        if (
-            self._detector is not None
-            or len(events) != 1
-            or (events[0].payload_bytes & 1 and events[0].kind in WITH_AUDIO)
-            or self._split.stream is not None
-        ):
+        # Nearly every message has one event.
+        if self._detector is not None or len(events) != 1 or events[0].kind in SEARCHED:
             events = self.detect_replies(events, arrival)
         if self._detector is not None:
             for event in events:
@@ -250,9 +246,9 @@ class Timeline:
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events. Positions of sound replace the audio of a stream, or with half samples."""
+        """Return a message's events. Positions of sound replace audio that was searched for the start of a reply."""
         if self._detector is None:
-            return self._split.detect_replies(events, self._format)
+            return self._items.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
     def continued(self, sounds: Sequence[MatchedDelta]) -> tuple[list[MatchedDelta], ServerEvent | None]:

@@ -211,6 +211,8 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
         turn.interruption.on_silence(turn.reply.silent_from_ns, turn.reply.last_sound)
     if turn.interruption is not None and turn.interruption.stopped_ns is not None:
         return turn.stopped_ending
+    if turn.plan.wants_audio and turn.reply.is_inaudible:
+        return "failed:inaudible", ""
     if turn.interruption is None or turn.reply.playback_ends_ns <= at_ns:
         return "ok", ""
     turn.state = State.PLAYING  # the turn ends at the latest when the reply is played

@@ -240,7 +240,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         unplayed_audio_ns=reply.unplayed_ns if reply.stopped_ns is not None else None,
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
-        onset_uncertainty_ns=reply.start_uncertainty_ns if reply.last_sound is not None else None,
+        onset_uncertainty_ns=reply.onset_uncertainty_ns,
         quality=score if task_success is None else score._replace(task_success=task_success),
         turn_type=turn_type(turn),
         context_tokens=turn.context.input if turn.context else None,

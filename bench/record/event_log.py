@@ -4,8 +4,8 @@ Logging an event costs as much as all other work on the event. So a run logs onl
 depends on the numbers of the sessions, and is the same in every run.
 
 Audio is removed from the log, unless it is to be recorded. The simulated player needs only the size of a delta and the
-position of its first audible sample. The secrets that `hide` removes are never written, nor are request headers.
-`bench.record.replay` reads the logs.
+position at which the sound of its item begins. The secrets that `hide` removes are never written, nor are request
+headers. `bench.record.replay` reads the logs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.record.recorder import RowContext
 from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogHeader
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import SendReceipt, Transport
-from bench.wire.audio import AudioFormat, audible_sample
+from bench.wire.audio import AudioFormat, audible_end
 from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
@@ -187,8 +187,10 @@ class LoggedTimeline(Timeline):
                 at_ns, message.wire_bytes, uncertainty_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
             )
         raw_event = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
-        with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
-        stripped_audio = None if log.record_audio or with_audio is None else strip_audio(with_audio, self._format)
+        with_audio = next((event for event in events if event.kind in WITH_AUDIO or is_stripped(event)), None)
+        stripped_audio = None
+        if with_audio is not None and not log.record_audio:
+            stripped_audio = strip_audio(with_audio, self._format if self._dialect.has_track else None)
         unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
         return LoggedMessage(
             at_ns,
@@ -212,13 +214,20 @@ def _without_secrets(session_input: inputs.AnyInput, hide: Callable[[str], str])
     return msgspec.structs.replace(session_input, **cleaned) if cleaned else session_input
 
 
-def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return the data of an audio delta that the simulated player needs; for a retrieved item, its size."""
-    if event.kind is EventKind.ITEM_RETRIEVED:
-        return LoggedAudio(event.payload_bytes)
+def is_stripped(event: ServerEvent) -> bool:
+    """Return whether positions of sound have replaced audio, or the event ends an item whose sound they state."""
+    return isinstance(event.payload, StrippedAudio)
+
+
+def strip_audio(event: ServerEvent, track: AudioFormat | None = None) -> LoggedAudio:
+    """Return the data of an audio event that the simulated player needs.
+
+    If the start of the sound is known, that is the size, and in a track with this format also the end of the sound.
+    """
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
         return LoggedAudio(
             event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones, stripped.pending
         )
-    return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))
+    until = None if track is None or event.kind is EventKind.ITEM_RETRIEVED else audible_end(event.payload, track)
+    return LoggedAudio(event.payload_bytes, until=until)

@@ -23,6 +23,7 @@ from bench.base.errors import UsageError
 from bench.files.safe_io import read_json
 from bench.observe import inputs
 from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
+from bench.observe.item_sounds import ENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
@@ -31,7 +32,7 @@ from bench.wire.connection import ReceivedMessage as Message
 from bench.wire.dialect import Decode, MessageKind, decoder_of
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
@@ -50,7 +51,7 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of a delta whose audio was removed from the log.
 
     `bytes` is the size of the decoded audio, or -1 if the audio is not base64. The other fields are those of
-    `StrippedAudio`.
+    `StrippedAudio`. If the message has no audio, it ends an item, and they state what this end decides.
     """
 
     bytes: int
@@ -165,7 +166,12 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
         audio.audible, audio.until, audio.uncertainty_ns, tones=audio.tones, pending=audio.pending
     )
     stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
-    return [msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO else event for event in events]
+    kinds = WITH_AUDIO if any(event.kind in WITH_AUDIO for event in events) else ENDS
+    first = next((event for event in events if event.kind in kinds), None)
+    return [
+        msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO or event is first else event
+        for event in events
+    ]
 
 
 # Reading the file.

@@ -16,7 +16,7 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.wire.events import StrippedAudio, audio_payload
 
 try:
-    from bench.wire._audible import expanded, first_audible_pcm
+    from bench.wire._audible import expanded
 
     COMPILED = True
 except ModuleNotFoundError as missing:
@@ -26,7 +26,6 @@ except ModuleNotFoundError as missing:
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
 """The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
 Samples = NDArray[np.int16]
-UNREADABLE = -1
 
 
 @dataclass(frozen=True)
@@ -138,23 +137,6 @@ def expansion(audio: AudioFormat) -> bytes:
     return b"" if audio.is_pcm else audio.decode(bytes(range(256))).tobytes()
 
 
-def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """Return the first audible sample of a delta; None if there is none; `UNREADABLE` if it is not base64."""
-    if isinstance(payload, StrippedAudio):
-        return payload.audible
-    if not (COMPILED and audio.is_pcm):
-        return decoded_audible(payload, audio)
-    return first_audible_pcm(payload)
-
-
-def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
-    """Return the result of `audible_sample` by decoding the audio, which works for every format."""
-    data = audio_payload(payload)
-    if data is None:
-        return UNREADABLE
-    return audible_position(audio.decode(data))
-
-
 def audible_position(samples: Samples) -> int | None:
     """Return the position of the first audible sample; None if no sample is audible."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
@@ -166,8 +148,11 @@ def audible_end(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int
     """Return the position after the last audible sample of a delta; None if no sample is audible."""
     if isinstance(payload, StrippedAudio):
         return payload.until
-    data = audio_payload(payload)
-    samples = audio.decode(data or b"")
+    return end_of_audible(audio.decode(audio_payload(payload) or b""))
+
+
+def end_of_audible(samples: Samples) -> int | None:
+    """Return the position after the last audible sample; None if no sample is audible."""
     last = audible_position(samples[::-1])
     return None if last is None else len(samples) - last
 

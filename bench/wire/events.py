@@ -258,14 +258,13 @@ class PlayoutPosition(NamedTuple):
 
 
 class StrippedAudio(msgspec.Struct, frozen=True):
-    """The facts about an audio payload that was removed. `audible` is the first audible sample; None if no sample is
-    audible.
+    """The facts about an audio payload that was removed, or about an item that ends.
 
-    If replies are detected in the audio, `audible` is the start of a sound. The start may be before this payload, and
-    it is 0 if a sound continues. `until` is the position after the last sample of the sound, which may also be before
-    this payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply,
-    if the caller's line plays all received audio. `tones` is the number of tones that ended or became certain: ring
-    tones, beeps and the like. `pending` is the start of a sound that is not certain yet; None if there is none.
+    `audible` is the start of a sound, which may be before this payload. If replies are detected in the audio, it is 0
+    if a sound continues. `until` is the position after the last sample of the sound, which may also be before this
+    payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply, if the
+    caller's line plays all received audio. `tones` is the number of tones that ended or became certain: ring tones,
+    beeps and the like. `pending` is the start of a sound that is not certain yet; None if there is none.
     """
 
     audible: int | None = None

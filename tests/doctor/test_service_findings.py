@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from bench.catalogue.pricing import Prices, TurnPricing
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
+    FileHeaders,
     check_delegating_reply,
     check_delegation,
     check_greeting,
+    check_headers,
     check_rate_limits,
     check_reply,
     check_retirement,
@@ -303,3 +305,32 @@ def test_a_known_service_is_named_with_its_maximum_session_duration() -> None:
     (finding, *_) = configuration(target)
 
     assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last at most 30 minutes")
+
+
+def headers_in(*messages: bytes) -> list[CheckFinding]:
+    headers = FileHeaders()
+    for audio in messages:
+        headers.add(audio)
+    return list(check_headers(headers))
+
+
+@pytest.mark.parametrize(
+    ("messages", "text", "remedy"),
+    [
+        ([b"RIFF\x24\0\0\0WAVE", bytes(9)], "1 of 2 audio messages begins with the header of a file (WAV)", "44 bytes"),
+        ([b"RIFF\x24\0\0\0WAVE"] * 3, "3 of 3 audio messages begin with the header of a file (WAV)", "44 bytes"),
+        ([b"OggS\0\2", bytes(9)], "(Ogg)", "agreed format"),
+        ([b"ID3\4\0", bytes(9)], "(MP3)", "agreed format"),
+    ],
+)
+def test_the_header_of_a_file_in_the_audio_is_one_warning(messages: list[bytes], text: str, remedy: str) -> None:
+    (finding,) = headers_in(*messages)
+
+    assert finding.result == "warning"
+    assert text in finding.message
+    assert remedy in finding.remedy
+
+
+@given(st.lists(st.binary(max_size=9).filter(lambda audio: audio[:1] not in b"RIOf")))
+def test_samples_are_no_header(messages: list[bytes]) -> None:
+    assert headers_in(*messages) == []

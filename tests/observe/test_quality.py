@@ -17,6 +17,7 @@ from bench.plan.turn_plan import TurnReference
 from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
 from tests.helpers import (
+    LOUD,
     MS,
     Played,
     Service,
@@ -154,7 +155,7 @@ def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[by
     ids = {"response_id": response_id, "item_id": item_id}
     return [
         message("response.output_item.added", response_id=response_id, item=item),
-        message("response.output_audio.delta", **ids, delta="AAAA"),
+        message("response.output_audio.delta", **ids, delta=LOUD),
         message("response.output_audio_transcript.done", **ids, transcript=words),
     ]
 

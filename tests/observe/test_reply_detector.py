@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,23 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.timeouts import Timeouts
-from bench.observe import inputs
-from bench.observe.inputs import SessionStart
-from bench.observe.observation import TurnObservation
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
-from bench.plan.turn_plan import TurnPlan
-from bench.record.event_log import EventLog, LoggedTimeline
-from bench.record.replay import replay_log
 from bench.services.agents import ACS, PCM
 from bench.services.gpt_live import GPT_LIVE
-from bench.services.openai.dialect import GA
 from bench.wire.audio import PCM16, PCM16_16K, Samples
-from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from benchmarks.onsets import stream
-from tests.helpers import AT_NS, MS, after_ms, at, live_audio
+from tests.helpers import AT_NS, MS, live_audio
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)
@@ -269,54 +258,3 @@ def test_a_clear_also_drops_half_a_sample() -> None:
     for number, event in enumerate(events):
         (found,) = detector.detect_replies([event], Arrival(AT_NS + number * 20 * MS))
         assert not isinstance(found.payload, StrippedAudio) or found.payload.until is None
-
-
-def delta_of(data: bytes, item: str) -> bytes:
-    body = {
-        "type": "response.output_audio.delta", "response_id": "r", "item_id": item, "output_index": 0,
-        "content_index": 0, "delta": base64.b64encode(data).decode(),
-    }  # fmt: skip
-    return msgspec.json.encode(body)
-
-
-def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObservation:
-    """Return a turn whose reply becomes audible after 300 ms of silence.
-
-    The deltas of the reply contain about 100 ms each. `moved` contains the number of bytes by which their ends are
-    moved.
-    """
-    event_log = EventLog(log, hide=lambda text: text, record_audio=record_audio)
-    about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
-    timeline = LoggedTimeline(
-        SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=event_log, about=about
-    )
-    timeline.apply(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
-    timeline.apply(inputs.Sent("response.create", at(0), 9))
-
-    def receive(at_ms: float, message: bytes) -> None:
-        timeline.received(GA.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
-
-    receive(10, b'{"type":"response.created","response":{"id":"r","status":"in_progress"}}')
-    for item in ("first", "second"):
-        data = PCM16.encode(spoken(24_000, 300 if item == "first" else 50, 400, 100))
-        for number, piece in enumerate(pieces(data, 4_800, moved)):
-            receive(20 + number, delta_of(piece, item))
-    receive(60, b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}')
-    (turn,) = timeline.pop_turns(at(60_000))
-    timeline.apply(inputs.ScriptFinished(at(60_000)))
-    event_log.close()
-    return turn
-
-
-@given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), record_audio=st.booleans())
-def test_deltas_of_an_odd_size_do_not_change_the_first_audible_sample(
-    moved: list[int], record_audio: bool, tmp_path_factory: Any
-) -> None:
-    """The replay of the session's log gives the same result as the session."""
-    path = tmp_path_factory.mktemp("log") / "s.jsonl"
-    turn = reply_in(moved, path, record_audio=record_audio)
-    (again,) = replay_log(path).turns
-
-    assert after_ms(turn, "first_audible") == 20 + TurnPlan(1, "", "", "").jitter_buffer_ns / MS + 300
-    assert turn.received_audio_ns == (400 + 400 + 500 + 50) * MS
-    assert again == turn

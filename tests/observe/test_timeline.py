@@ -30,6 +30,7 @@ from tests.helpers import (
     LOUD,
     MS,
     REALTIME,
+    SILENCE,
     USAGE,
     Talk,
     after_ms,
@@ -544,8 +545,8 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     turn = talk.only(91)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
         "request_sent": 3, "committed": 10, "response_created": 20, "first_transcript": 30, "first_audio": 40,
-        "answer_audio": 40, "last_audio": 50, "audio_done": 60, "transcript_done": 70, "input_transcribed": 80,
-        "response_done": 90, "ended": 90,
+        "answer_audio": 40, "first_audible": 40, "answer_audible": 40, "last_audio": 50, "audio_done": 60,
+        "transcript_done": 70, "input_transcribed": 80, "response_done": 90, "ended": 90,
     }  # fmt: skip
     assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
@@ -800,11 +801,10 @@ def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited
     talk = Talk()
     talk.ask(0, wants_audio=True)
     ready = []
-    silent = base64_of(4_800)
     for data in (
         created("r1"),
         delta(GA, "transcript", "r1"),
-        delta(GA, "audio", "r1", silent),
+        delta(GA, "audio", "r1", SILENCE),
         delta(GA, "audio", "r1", LOUD),
         delta(GA, "audio", "r1"),
     ):

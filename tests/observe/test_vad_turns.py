@@ -28,6 +28,7 @@ from tests.helpers import (
     AT_NS,
     LOUD,
     MS,
+    SILENCE,
     USAGE,
     Talk,
     after_ms,
@@ -161,7 +162,7 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     assert not talk.timeline.turns.are_all_over
     talk.hear(1_905, committed("item_2"))
     talk.hear(1_950, created("r2"))
-    talk.hear(2_200, delta(GA, "audio", "r2", base64_of(4_800)))
+    talk.hear(2_200, delta(GA, "audio", "r2", SILENCE))
     talk.hear(2_220, delta(GA, "audio", "r2", LOUD))
     talk.hear(2_300, done("r2"))
 

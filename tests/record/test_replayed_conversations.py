@@ -69,7 +69,7 @@ def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(con
 
 @needs_compiler
 def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
-    simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
+    simulator, clock = Simulator(GA, default_profile(), 2), VirtualClock(START_NS)
     transport, script, counting = (
         MatchingTransport(simulator, clock),
         build_script(say(), say()),

@@ -27,10 +27,10 @@ from bench.record.replay import replay_log
 from bench.session.session import Session
 from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect
 from bench.wire.settings import FunctionTool, SessionSettings
-from tests.helpers import MS, Listening, build_script, say
+from tests.helpers import MS, Listening, build_script, loud_pcm, say
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
-LOUD_PCM = b"\xff\x3f" * 2_400
+LOUD_PCM = loud_pcm(4_800)
 """100 ms of audio of a service, which is audible from its first sample, at 24 kHz."""
 LOUD = base64.b64encode(LOUD_PCM).decode()
 SPEECH = np.where(np.arange(24 * 200) // 200 % 2, 3_000, -3_000).astype("<i2").tobytes()

@@ -35,7 +35,7 @@ CLEAR: dict[str, Any] = {"type": "input_audio_buffer.clear"}
 VAD: dict[str, Any] = {"type": "server_vad"}
 BY_CLIENT = VAD | {"create_response": False}
 LENIENT = VAD | {"interrupt_response": False}
-REPLY = build_reply("hello", HELLO, np.arange(RATE_HZ * 2, dtype=np.int16))  # 2 s
+REPLY = build_reply("hello", HELLO, np.where(np.arange(RATE_HZ * 2) // 60 % 2, 3_000, -3_000).astype(np.int16))  # 2 s
 
 
 def constant(delay_ms: float) -> LogNormal:

@@ -24,7 +24,7 @@ from bench.catalogue.outcomes import (
 )
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_sample, by_name, resolve_format
+from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_end, by_name, resolve_format
 from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Dialect, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.service import WEBRTC, Tracks
@@ -115,7 +115,7 @@ class TrackReader:
     def _audio(self, payload: msgspec.Raw) -> Sequence[ServerEvent]:
         owner = self._owner
         if self._fading_frames:
-            is_audible = audible_sample(payload, self._format) is not None
+            is_audible = audible_end(payload, self._format) is not None
             owner, self._fading_frames = self._cut, self._fading_frames - 1 if is_audible else 0
         if not owner:
             return ()

@@ -94,7 +94,7 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "other definitions": (
         {"definitions_version": 1},
         "other_definitions",
-        "its metrics have version 1 of the definitions, but this tool has 2",
+        "its metrics have version 1 of the definitions, but this tool has 3",
     ),
 }  # fmt: skip
 

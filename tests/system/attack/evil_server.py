@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[3]
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-AUDIO = base64.b64encode(bytes(960)).decode()
+AUDIO = base64.b64encode((b"\x80\x3e" * 48 + b"\x80\xc1" * 48) * 25).decode()
+"""100 ms of a buzz."""
 MANY = 512
 """The number of frames in one send of a flood. This many frames always fill the socket of the peer."""
 TINY_PAUSE_S = 0.005
