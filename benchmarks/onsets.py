@@ -161,17 +161,35 @@ def stream(name: str, level_db: float, format: AudioFormat, seed: int) -> Stream
 # Detection.
 
 
-def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
-    """Return (start, end, uncertainty of the start in ns) of each reply. Start and end are sample indices."""
-    detector, at, size, replies = OnsetDetector(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
+class Heard(NamedTuple):
+    """A reply in a stream: its first and last audible sample, and how wrong each may be, in ns."""
+
+    start: int
+    end: int
+    start_error_ns: int
+    end_error_ns: int
+
+
+def found(samples: Samples, rate_hz: int) -> list[Heard]:
+    """Return the replies in a stream, as a session receives it."""
+    detector = OnsetDetector(rate_hz)
+    size = rate_hz * FRAME_MS // 1_000
+    replies = list[Heard]()
+    at = 0
+    is_first = True
     for start in range(0, len(samples), size):
         frame = samples[start : start + size]
         at += len(frame)
         for event, back, error_ns in detector.add(frame):
-            if event != "begins":
-                replies[-1] = (replies[-1][0], at - back, min(replies[-1][2], error_ns))
-            elif not replies or (at - back - replies[-1][1]) * NS_PER_S >= SILENCE_NS * rate_hz:
-                replies.append((at - back, at - back, error_ns))
+            if event == "begins":
+                is_first = not replies or (at - back - replies[-1].end) * NS_PER_S >= SILENCE_NS * rate_hz
+                if is_first:
+                    replies.append(Heard(at - back, at - back, error_ns, 0))
+                continue
+            reply = replies[-1]
+            start_error_ns = error_ns if is_first and event == "sounds" else reply.start_error_ns
+            end_error_ns = error_ns if event == "ends" else reply.end_error_ns
+            replies[-1] = Heard(reply.start, at - back, start_error_ns, end_error_ns)
     return replies
 
 
@@ -204,8 +222,8 @@ def error_of_first(
     clean = np.concatenate([np.zeros(start), speech[voice_index], tail])
     level = float(np.mean([rms(voice) for voice in speech]))
     mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
-    first, _, bound_ns = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
-    return abs(first - start) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
+    first = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
+    return abs(first.start - start) * 1_000 / format.rate_hz, first.start_error_ns / NS_PER_MS
 
 
 def alone(name: str, level_db: float, format: AudioFormat) -> int:

@@ -144,7 +144,7 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
     """A noise has no speech. Of many recordings, those whose speech is certain are only counted."""
     for number in range(10):
         voiced(tmp_path / f"{number}.wav", lead_s=0.3 + number / 100, noise_dbfs=None)
-    voiced(tmp_path / "noisy.wav", lead_s=0.6, noise_dbfs=-44)
+    voiced(tmp_path / "noisy.wav", lead_s=0.6, noise_dbfs=-42)
     voiced(tmp_path / "loud.wav", lead_s=0.6, noise_dbfs=-20)
     turns = "".join(f"- audio: {name}.wav\n" for name in (0, "noisy", 0))
     noise = "- sound: {audio: loud.wav, kind: noise, during: silence}\n"
@@ -152,7 +152,7 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
     many = "steps:\n" + "".join(f"- audio: {name}.wav\n" for name in (*range(10), "noisy"))
     paths = [written(tmp_path / "few.yaml", few), written(tmp_path / "many.yaml", many)]
     noisy = (
-        "  noisy.wav: speech 0.00 to 2.60 of 2.60 s, level -13 dBFS, background -44 dBFS; not certain: its first "
+        "  noisy.wav: speech 0.04 to 2.56 of 2.60 s, level -13 dBFS, background -57 dBFS; not certain: its first "
         "N ms and its last N ms are quiet, like noise or breath: remove the noise, or state `speech` in the script"
     )
 
@@ -167,21 +167,22 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
 
 
 def test_speech_that_a_script_states_is_certain(tmp_path: Path) -> None:
-    voiced(tmp_path / "a.wav", lead_s=0.6, noise_dbfs=-44)
+    voiced(tmp_path / "a.wav", lead_s=0.6, noise_dbfs=-42)
     path = written(tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n  speech: {start: 0.6, end: 2.1}\n")
 
     assert validate(path).stdout.splitlines()[1:] == [
-        "  a.wav: speech 0.60 to 2.10 of 2.60 s, level -13 dBFS, background -44 dBFS"
+        "  a.wav: speech 0.60 to 2.10 of 2.60 s, level -13 dBFS, background -57 dBFS"
     ]
 
 
 def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None) -> None:
-    """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it."""
+    """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it that rises and falls."""
     samples = np.zeros(round((lead_s + 2) * RATE_HZ))
     first = round(lead_s * RATE_HZ)
     samples[first : first + 36_000] = 0.3 * np.sin(2 * np.pi * 200 * np.arange(36_000) / RATE_HZ)
     if noise_dbfs is not None:
-        samples += np.random.default_rng(1).normal(0, 10 ** (noise_dbfs / 20), len(samples))
+        breath = np.random.default_rng(1).normal(0, 10 ** (noise_dbfs / 20), len(samples))
+        samples += breath * np.sin(2 * np.pi * 2.5 * np.arange(len(samples)) / RATE_HZ) ** 2
     write_channels(path, Channels(to_pcm16(samples.astype(np.float32))[:, np.newaxis], RATE_HZ))
 
 

@@ -12,6 +12,7 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe import onset_limits as limits
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK, TAKEN
+from bench.wire import direct_current
 from bench.wire.connection import MatchedDelta
 from bench.wire.events import StrippedAudio
 
@@ -27,6 +28,8 @@ cdef long long SAME_OVER = limits.NEARLY_SAME[0], SAME_UNDER = limits.NEARLY_SAM
 cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKED = limits.RECHECKED
 cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED, PLATEAU = limits.PLATEAU
 cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
+cdef long long MIN_OFFSET = direct_current.MIN_OFFSET, SAME_OFFSET = direct_current.SAME_OFFSET
+cdef long long FADING = limits.FADING, UNBROKEN = limits.UNBROKEN, NEAR = limits.NEAR
 
 cdef enum:
     SMOOTHED = 4  # as in onset_limits.py
@@ -35,8 +38,8 @@ assert (SMOOTHED, GROUPS) == (limits.SMOOTHED, limits.GROUPS), "both implementat
 
 
 cdef struct Measured:
-    long long energy, level
-    int first, last
+    long long energy, level, power
+    int first, last, mean, offset
 
 
 cdef class Blocks:
@@ -56,8 +59,9 @@ cdef class Blocks:
     cdef long long groups[GROUPS]
     cdef long long ranked[GROUPS]
     cdef Py_ssize_t group_count, next_group
+    cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
-    cdef public long long _behind_sound, _lead_ns, _quiet, _last, _pause, _peak, _level, _same, _noise
+    cdef public long long _behind_sound, _quiet, _revised, _group_power, _near, _recent, _unbroken, _last, _pause, _peak, _level, _same, _noise
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
@@ -122,34 +126,49 @@ cdef class Blocks:
     cdef void measure(self, Measured *block) noexcept:
         """Measure the next block: its energy and level, its first audible sample, and the end of its last one.
 
-        The last two are -1 if no sample is audible. The energy is the mean square after a filter. For each sample, the
-        filter takes the sample that is `lag` samples earlier, and subtracts three quarters of it.
+        The last two are -1 if no sample is audible. `measured_blocks` of `_blocks_interpreted.py` tells the rules.
         """
         cdef const short *samples = self.samples + self.length - self._total + self._number * self._size
         cdef const short *before = samples - self._lag
         cdef Py_ssize_t at, size = self._size
-        cdef long long energy = 0
+        cdef long long energy = 0, bias = 0, total = 0, power = 0
         cdef int filtered, first = -1, last = -1
+        cdef int lowest = samples[0], highest = samples[0], above, below
         for at in range(size):
             filtered = 4 * samples[at] - 3 * before[at]
             energy += <long long>filtered * filtered
+            bias += filtered
         for at in range(size):
-            if samples[at] >= LOUD or samples[at] <= -LOUD:
+            total += samples[at]
+            power += samples[at] * samples[at]
+            lowest = min(lowest, samples[at])
+            highest = max(highest, samples[at])
+        block.offset = self.offset
+        block.mean = total // size
+        if highest - lowest < LOUD and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
+            block.offset = block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
+        above, below = block.offset + LOUD, block.offset - LOUD
+        for at in range(size):
+            if samples[at] >= above or samples[at] <= below:
                 first = at
                 break
         if first >= 0:
             for at in range(size - 1, -1, -1):
-                if samples[at] >= LOUD or samples[at] <= -LOUD:
+                if samples[at] >= above or samples[at] <= below:
                     last = at + 1
                     break
+        energy += block.offset * (block.offset * size - 2 * bias)
         block.energy = energy // (16 * size)
+        block.power = (power + block.offset * (block.offset * size - 2 * total)) // size
         block.first, block.last = first, last
         block.level = (block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
 
     cdef void store(self, const Measured *block) noexcept:
         self.earlier[2], self.earlier[1], self.earlier[0] = self.earlier[1], self.earlier[0], block.energy
         self.blocks[self._number % self.count] = block[0]
+        self.mean, self.offset = block.mean, block.offset
         self._group += block.energy
+        self._group_power += block.power
         self._number += 1
 
     cdef int skim(self) except -1:
@@ -162,7 +181,7 @@ cdef class Blocks:
         cdef int continued = 0, taken
         cdef bint is_known = self._behind is not None
         cdef long long behind = self._behind if is_known else 0
-        while self.is_left() and not (self._sounding and self._lead_ns) and (self._sounding or self._onset is None):
+        while self.is_left() and (self._sounding or self._onset is None):
             self.measure(&block)
             taken = 0
             if not (self._number + 1) % GROUP:
@@ -199,7 +218,7 @@ cdef class Blocks:
         if self._sounding:
             peak = max(peak, mean)
             # the uncertainty of the sound depends on the peak
-            if is_continued and peak != self._peak:
+            if self._number < self._revised or (is_continued and peak != self._peak):
                 return False
             same = 1
             if max(mean, self._level) * SAME_UNDER <= min(mean, self._level) * SAME_OVER:
@@ -221,6 +240,7 @@ cdef class Blocks:
             self._streams = self._streams or self._noise >= STREAMED
         self.store(block)
         self._group = 0
+        self._follow_power()
         if not holds:
             self._add_group(mean)
         return True
@@ -242,10 +262,28 @@ cdef class Blocks:
         self.store(&block)
         return block.energy, block.level, block.first, block.last
 
+    def _follow_power(self):
+        """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second."""
+        cdef long long power = self._group_power // GROUP
+        self._group_power = 0
+        self._recent = max(power, self._recent - self._recent // FADING)
+        if power * NEAR >= self._recent:
+            self._near = self._number
+
     def _add_group(self, long long mean):
-        """Store the mean energy of a group. A fifth of the stored groups are quieter than the background."""
+        """Store the mean energy of a group. A fifth of the stored groups are quieter than the background.
+
+        A voice is no background: while a sound lasts without a quiet group, groups are stored only after `UNBROKEN` of
+        them. The background has then become louder.
+        """
         cdef long long behind
         cdef Py_ssize_t at, place
+        if self._sounding and mean > max(self._behind_sound * FALL_OVER // FALL_UNDER, FAINT):
+            self._unbroken += 1
+            if self._unbroken <= UNBROKEN:
+                return
+        else:
+            self._unbroken = 0
         if self.group_count == GROUPS:
             for at in range(GROUPS):
                 if self.ranked[at] == self.groups[self.next_group]:
@@ -301,6 +339,16 @@ cdef class Blocks:
             block = self.place(number)
             levels.append(0 if block == NULL else block.level)
         return levels
+
+    def _powers(self, long long first, long long last):
+        """Return the mean squares of the samples, without a filter, of the blocks from `first` to `last`."""
+        cdef list powers = []
+        cdef const Measured *block
+        cdef long long number
+        for number in range(first, last + 1):
+            block = self.place(number)
+            powers.append(0 if block == NULL else block.power)
+        return powers
 
     def _samples(self, long long block, long long count=10):
         """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that were forgotten lack."""

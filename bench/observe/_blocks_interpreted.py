@@ -9,8 +9,21 @@ from typing import Any
 import numpy as np
 
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.onset_limits import BLOCK_MS, FAINT, FALL, FIFTH, GROUP, GROUPS, RISE, SMOOTHED
+from bench.observe.onset_limits import (
+    BLOCK_MS,
+    FADING,
+    FAINT,
+    FALL,
+    FIFTH,
+    GROUP,
+    GROUPS,
+    NEAR,
+    RISE,
+    SMOOTHED,
+    UNBROKEN,
+)
 from bench.wire.audio import Samples
+from bench.wire.direct_current import DirectCurrent, offsets_of
 
 Block = tuple[int, int, int, int]
 """Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
@@ -21,21 +34,41 @@ LEFT, CONTINUED, TAKEN = 1, 2, 4
 
 class Blocks:
     __slots__ = (
-        *(
-            "_behind",
-            "_behind_sound",
-            "_blocks",
-            "_energies",
-            "_group",
-            "_groups",
-            "_lag",
-            "_last",
-            "_lead_ns",
-            "_left",
-            "_level",
-        ),
-        *("_measured", "_moved", "_noise", "_number", "_onset", "_pause", "_peak", "_quiet", "_received"),
-        *("_received_end", "_retained", "_same", "_sent", "_size", "_sounding", "_streams", "_tone", "_total"),
+        "_behind",
+        "_behind_sound",
+        "_blocks",
+        "_direct",
+        "_energies",
+        "_group",
+        "_group_power",
+        "_groups",
+        "_lag",
+        "_last",
+        "_left",
+        "_level",
+        "_measured",
+        "_moved",
+        "_near",
+        "_noise",
+        "_number",
+        "_onset",
+        "_pause",
+        "_peak",
+        "_powers_of",
+        "_quiet",
+        "_received",
+        "_received_end",
+        "_recent",
+        "_retained",
+        "_revised",
+        "_same",
+        "_sent",
+        "_size",
+        "_sounding",
+        "_streams",
+        "_tone",
+        "_total",
+        "_unbroken",
     )
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
@@ -46,10 +79,12 @@ class Blocks:
         self._received: Samples = np.zeros(self._retained, np.int16)
         """The samples of the last received blocks, and the stored samples before them."""
         self._received_end = self._total = self._number = self._group = 0
-        self._measured: deque[tuple[int, int, int]] = deque()
+        self._direct = DirectCurrent(0, 0)
+        self._measured: deque[tuple[int, int, int, int]] = deque()
         """The result of `measured_blocks` for the blocks that were received and not taken yet."""
         self._energies = (0, 0, 0)
         self._blocks: deque[Block] = deque(maxlen=count)
+        self._powers_of: deque[int] = deque(maxlen=count)
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
@@ -58,8 +93,6 @@ class Blocks:
         self._onset: int | None = None
         """The number of the first loud block of a possible sound; None if no sound may have begun."""
         self._sounding = False
-        self._lead_ns = 0
-        """The duration of the unvoiced part at the start of the sound, which may be noise."""
         self._moved = False
         """True if noise has moved the end of the sound back, which is not reported yet."""
         self._quiet = 0
@@ -68,6 +101,12 @@ class Blocks:
         """The number of such blocks that ends a sound."""
         self._last = 0
         """The position in the stream after the last audible sample of the sound."""
+        self._group_power = self._recent = self._near = 0
+        """The power of the current group, that of the loudest recent one, and the end of the last one near it."""
+        self._unbroken = 0
+        """The number of groups of the sound since the last quiet one."""
+        self._revised = 0
+        """The block up to which the start of the sound is revised."""
         self._peak = 0
         """The energy of the sound's loudest group."""
         self._level = self._same = 0
@@ -87,16 +126,17 @@ class Blocks:
         if complete:
             self._received = received = np.concatenate((self._received[-self._retained :], stream[:complete]))
             self._received_end += complete
-            self._measured += measured_blocks(received[-complete - self._lag :], self._lag, self._size)
+            found, self._direct = measured_blocks(
+                received[-complete - self._lag :], self._lag, self._size, self._direct
+            )
+            self._measured += found
 
     def _skim(self) -> int:
         continued = 0
         while self._measured and (self._number + 1) % GROUP:
-            energy, first, last = self._measured[0]
+            energy, first, last, _ = self._measured[0]
             level = (energy + sum(self._energies)) // SMOOTHED
             if self._sounding:
-                if self._lead_ns:
-                    break
                 if is_continued(level, last, self._behind_sound):
                     self._quiet, self._last, continued = 0, self._number * self._size + last, CONTINUED
                 elif self._moved or self._quiet + 1 >= self._pause:
@@ -109,16 +149,30 @@ class Blocks:
         return continued | (LEFT if self._measured else 0)
 
     def _take(self) -> Block:
-        energy, first, last = self._measured.popleft()
+        energy, first, last, power = self._measured.popleft()
         level = (energy + sum(self._energies)) // SMOOTHED
         self._energies = (energy, *self._energies[:2])
         block = (energy, level, first, last)
         self._blocks.append(block)
+        self._powers_of.append(power)
         self._group += energy
+        self._group_power += power
         self._number += 1
         return block
 
+    def _follow_power(self) -> None:
+        power, self._group_power = self._group_power // GROUP, 0
+        self._recent = max(power, self._recent - self._recent // FADING)
+        if power * NEAR >= self._recent:
+            self._near = self._number
+
     def _add_group(self, mean: int) -> None:
+        if self._sounding and mean > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
+            self._unbroken += 1
+            if self._unbroken <= UNBROKEN:
+                return
+        else:
+            self._unbroken = 0
         self._groups.append(mean)
         if self._behind is None:
             return
@@ -144,6 +198,14 @@ class Blocks:
     def _levels(self, first: int, last: int) -> list[int]:
         return [self._at(block)[1] for block in range(first, last + 1)]
 
+    def _powers(self, first: int, last: int) -> list[int]:
+        powers = list[int]()
+        for number in range(first, last + 1):
+            index = number - self._number
+            is_stored = number >= 0 and -len(self._blocks) <= index < 0
+            powers.append(self._powers_of[index] if is_stored else 0)
+        return powers
+
     def _samples(self, block: int, count: int = GROUP) -> Samples:
         start = len(self._received) + block * self._size - self._received_end
         return self._received[max(0, start) : max(0, start + count * self._size) : self._lag]
@@ -159,21 +221,31 @@ def is_loud(level: int, first: int, behind: int) -> bool:
     return first >= 0 and level * RISE[1] > RISE[0] * behind
 
 
-def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return (energy, position of the first audible sample, position after the last audible sample) of each block.
+def measured_blocks(
+    wide: Samples, lag: int, size: int, direct: DirectCurrent
+) -> tuple[list[tuple[int, int, int, int]], DirectCurrent]:
+    """Return (energy, first audible sample, position after the last audible sample, power) of each block.
 
     The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
     of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
-    that is `lag` samples earlier, and subtracts three quarters of it.
+    that is `lag` samples earlier, and subtracts three quarters of it. The power is the mean square without the filter.
+
+    Direct current is subtracted before (`bench.wire.direct_current`). `direct` is what precedes the first block; also
+    return what the last block leaves. A sample is audible if its magnitude is at least `AUDIBLE`.
     """
     samples = wide.astype(np.int64)
-    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
+    blocks = samples[lag:].reshape(-1, size)
+    found, direct = offsets_of(blocks, direct)
+    offsets = found[:, None]
+    filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size) - offsets
     energies = (filtered * filtered).sum(axis=1) // (16 * size)
-    audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
+    audible = np.abs(blocks - offsets) >= AUDIBLE
     has_audible = audible.any(axis=1)
     firsts = np.where(has_audible, audible.argmax(axis=1), -1)
     lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
-    return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))
+    powers = ((blocks - offsets) ** 2).sum(axis=1) // size
+    columns = (energies, firsts, lasts, powers)
+    return list(zip(*(column.tolist() for column in columns), strict=True)), direct
 
 
 def continue_sounds(detector: Any, sounds: Sequence[Any], limits: Any, continued: Sequence[Any]) -> int | None:

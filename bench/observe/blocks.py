@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.observe.onset_limits import SMOOTHED
-
 try:
     from bench.observe._blocks import Blocks, continue_sounds
 except ModuleNotFoundError as missing:
@@ -13,7 +11,7 @@ except ModuleNotFoundError as missing:
         raise
     from bench.observe._blocks_interpreted import Blocks, continue_sounds
 
-__all__ = ["STEADY", "Blocks", "continue_sounds", "end_of_even", "is_even", "rise_in"]
+__all__ = ["STEADY", "Blocks", "continue_sounds", "end_of_even", "is_even"]
 
 STEADY = 4
 """The ratio of levels from which on they are not steady: a background does not exceed it, and a voice may."""
@@ -22,13 +20,6 @@ STEADY = 4
 def is_even(levels: Sequence[int], ratio: tuple[int, int]) -> bool:
     """Return whether the ratio of the highest to the lowest level is at most `ratio`, as (numerator, denominator)."""
     return max(levels) * ratio[1] <= min(levels) * ratio[0]
-
-
-def rise_in(levels: Sequence[int]) -> int | None:
-    """Return the place at which the level last rises by more than `STEADY`, as above noise; None if it does not."""
-    rises = range(len(levels) - 1, SMOOTHED - 1, -1)
-    above = (at for at in rises if levels[at] > STEADY * max(levels[: at - SMOOTHED + 1]))
-    return next(above, None)
 
 
 def end_of_even(levels: Sequence[int], count: int, ratio: tuple[int, int]) -> int | None:

@@ -11,6 +11,12 @@ GROUP = 10
 """The number of blocks in a group."""
 GROUPS = 60
 """The number of stored groups (3 s). The detector stores the mean energy of each group."""
+FADING = 14
+"""The part by which the power of the loudest recent part falls with each group: 6 dB a second."""
+NEAR = 4
+"""A sound has not ended while it is at most 6 dB below its loudest recent part. This is the ratio of energies."""
+UNBROKEN = 240
+"""The number of groups without a quiet one after which a sound is background: 12 s. No voice has so long no pause."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""

@@ -13,28 +13,38 @@ it stops within `SETTLED` blocks.
 
 Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is not voiced
 (`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
-are background. Fewer blocks may be an unvoiced consonant or noise: the sound starts with them, and they are its
-uncertainty, until its level falls so far that no noise is behind the voice. A sound without any voiced part for
-`SETTLED` blocks is background if it is steady, and otherwise a sound. Steady noise after a voice ends the sound.
+are background. A sound without any voiced part for `SETTLED` blocks is background if it is steady, and otherwise a
+sound. A quiet one that is over before is a breath: it is a sound only if a voice follows within `PAUSE_NS`. Steady
+noise after a voice ends the sound. A voice is no background: while a sound lasts, the background becomes louder only
+after 12 s without a quiet group.
+
+Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is the uncertainty of
+the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`). A voice begins at once if it
+rises steadily, or if this part is voiced and at most 20 dB below. What is after the last such part, at 6 dB (`NEAR`),
+is the uncertainty of the end. Levels are compared without the filter, because noise and consonants are louder in it.
 
 A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound may be a tone, the
 detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks. If the sound then turns out to be a
 voice, its start is still the instant at which the energy rose. In a tone, a voice starts with the first block that is
 no tone.
 
-The uncertainty of a start depends on how far the sound exceeds its background. `ERRORS_NS` has the values, which `make
-benchmark PARTS=onsets` measures (docs/accuracy.md). If the start of a stream is not steady, a sound may have started
-with the stream. If a second voice is in the background of the agent's voice, it is detected like any other sound.
+In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
+PARTS=voices` measures them with recorded voices, docs/accuracy.md). No voice starts before its stream. If a loud start
+of a stream is voiced and its level changes, the sound began with the stream. If the start is not steady, a sound may
+have started with the stream. If a second voice is in the background of the agent's voice, it is detected like any
+other sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import AUDIBLE
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
-from bench.observe.blocks import STEADY, Blocks, end_of_even, is_even, rise_in
+from bench.observe.blocks import STEADY, Blocks, end_of_even, is_even
 from bench.observe.onset_limits import (
     BLOCK_MS,
     EVEN,
@@ -42,6 +52,7 @@ from bench.observe.onset_limits import (
     GROUP,
     HELD,
     HUSHED,
+    NEAR,
     NEARLY_SAME,
     PLATEAU,
     QUIETER,
@@ -86,18 +97,51 @@ CHECKED = 5
 """The number of blocks between two checks of whether a sound is voiced."""
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
-DROP, DROP_BLOCKS = 3, 6
-"""A voice without noise behind it falls from `DROP` times a level to a `DROP`th of it within `DROP_BLOCKS` blocks."""
-ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
-"""The maximum errors of the start of a sound, in descending order of loudness.
+WITHIN = 10
+"""A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
+ABRUPT = 3
+"""The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
+HUM_DEPTH = 100
+"""The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
+RISING = 7
+"""The maximum number of blocks of an attack in which each block is louder than all before."""
+DEPTH = 1_000
+"""The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
+ERRORS_NS = (
+    (1_000, 30 * NS_PER_MS),
+    (500, 80 * NS_PER_MS),
+    (125, 120 * NS_PER_MS),
+    (32, 160 * NS_PER_MS),
+    (16, 1_000 * NS_PER_MS),
+    (0, 2_000 * NS_PER_MS),
+)
+"""The maximum errors of the start of a voice in noise, in descending order of loudness.
 
 Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
-sound, divided by the energy of the background. The ratios 500, 32 and 16 are 27, 15 and 12 dB. The last entry is for
-all quieter sounds. For each entry, thousands of starts were measured, with noise, a room and music in the background.
-All errors were smaller than the maximum.
+sound, divided by the energy of the background. `make benchmark PARTS=voices` measures them with recorded voices in
+white, pink and brown noise: 1 of 100 errors is larger. Voices begin with consonants that the noise hides.
 """
+ENDS_NS = (
+    (2_000, 40 * NS_PER_MS),
+    (1_000, 100 * NS_PER_MS),
+    (500, 200 * NS_PER_MS),
+    (125, 330 * NS_PER_MS),
+    (64, 450 * NS_PER_MS),
+    (32, 650 * NS_PER_MS),
+    (16, 1_300 * NS_PER_MS),
+    (0, 3_500 * NS_PER_MS),
+)
+"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word."""
 
 
+REVISED = 300
+"""The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
+PRECEDING = 60
+"""The number of blocks before a sound that may be its voice, although no sample is audible."""
+REMEMBERED = 150
+"""The number of blocks between the start of a sound and its last revision. All of them are stored."""
+STORED = 155
+"""The number of blocks before the end of a silence in which the end of the sound is judged."""
 HELD_NS = 800 * NS_PER_MS
 """The maximum audio between the start of a sound and its detection, which takes longest if it is not voiced."""
 What = Literal["begins", "sounds", "ends"]
@@ -107,7 +151,8 @@ class SoundChange(NamedTuple):
     """A change in a stream: a sound begins, continues or has ended.
 
     `back` is the position of the change, in samples before the end of the received samples. If a sound continues or has
-    ended, the position is the end of its last audible sample. `uncertainty_ns` is the uncertainty of the sound's start.
+    ended, the position is the end of its last audible sample. `uncertainty_ns` is the uncertainty of the sound's end if
+    it has ended, and otherwise that of its start, which may change while the sound continues.
     """
 
     what: What
@@ -138,10 +183,26 @@ class OnsetDetector(Blocks):
     With `after_silence`, digital silence precedes the stream, so that no start of the stream is background.
     """
 
-    __slots__ = (
-        *("_above_lead", "_behind_start", "_early_ns", "_first_level", "_keys_count", "_lead_level", "_loud"),
-        *("_suspect", "_unsteady", "tones"),
-    )  # an object with more than 30 attributes is slow without it
+    __slots__ = (  # an object with more than 30 attributes is slow without it
+        "_attack",
+        "_behind_start",
+        "_early_ns",
+        "_end_error_ns",
+        "_error_ns",
+        "_faint",
+        "_faint_ns",
+        "_first_level",
+        "_followed",
+        "_keys_count",
+        "_lead_ns",
+        "_loud",
+        "_loudest",
+        "_rises",
+        "_start",
+        "_suspect",
+        "_unsteady",
+        "tones",
+    )
 
     def __init__(self, rate_hz: int, *, keys_count: bool = False, after_silence: bool = False) -> None:
         super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED, PAUSE_NS // (BLOCK_MS * NS_PER_MS))
@@ -162,8 +223,18 @@ class OnsetDetector(Blocks):
 
         This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
         """
-        self._lead_level = self._above_lead = 0
-        """The level of the unvoiced part at the start of the sound, and the last block that was clearly louder."""
+        self._start = 0
+        """The first block of the sound, or of the breath before it."""
+        self._lead_ns = 0
+        """The duration of the search for the start, if the energy did not rise in it; otherwise 0."""
+        self._rises = [(0, 0)]
+        """The blocks of the sound that are louder than all before: their numbers in the sound, and their powers."""
+        self._followed = self._loudest = self._attack = 0
+        """The number of blocks in these, the power of the loudest group, and the number of blocks up to that level."""
+        self._error_ns = self._faint_ns = self._end_error_ns = 0
+        """The uncertainty of the sound's start that its own loudness causes."""
+        self._faint: tuple[int, int] | None = None
+        """The first and the last block of the last quiet and unvoiced sound, which may be the start of the next one."""
         if after_silence:
             self._began_from(0)
 
@@ -189,7 +260,8 @@ class OnsetDetector(Blocks):
     def _note(self, changes: list[SoundChange], what: What, sample: int) -> None:
         if changes and changes[-1].what == what == "sounds":
             changes.pop()
-        changes.append(SoundChange(what, self._total - sample, self._uncertainty_ns))
+        error_ns = self._end_error_ns if what == "ends" else self._uncertainty_ns
+        changes.append(SoundChange(what, self._total - sample, error_ns))
 
     @property
     def pending(self) -> int | None:
@@ -236,10 +308,12 @@ class OnsetDetector(Blocks):
             self._behind = min_level
         elif self._is_pure(0, UNKNOWN - 1):
             self._began_from(noise_energy(self._samples(1, UNKNOWN - 2)))
+        elif max_level > CLEAR and not is_even(levels, EVEN) and self._begins_voiced():
+            self._began_from(0)
         else:
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
-            self._unsteady = max_level > STEADY * min_level
+            self._unsteady = max_level > STEADY * min_level or self._begins_voiced()
             is_varied = max_level > VARIED * min_level
             groups = self._group_levels()
             self._behind = min(groups) if is_varied else sum(groups) // len(groups)
@@ -248,6 +322,10 @@ class OnsetDetector(Blocks):
                 self._began_from(0)
         for number in range(self._number):
             yield from self._classify(number)
+
+    def _begins_voiced(self) -> bool:
+        """Return whether a part of the first blocks of the stream is voiced."""
+        return any(is_voiced(self._samples(first)) for first in range(0, UNKNOWN - GROUP + 1, CHECKED))
 
     def _search_again(self) -> Known:
         """Yield the changes since a start of the stream that is a sound: it has stopped by now, or is a tone."""
@@ -289,6 +367,7 @@ class OnsetDetector(Blocks):
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
+        self._follow_power()
         if self._suspect is not None:
             self._noise = 0
             return
@@ -296,6 +375,8 @@ class OnsetDetector(Blocks):
             return
         if self._sounding:
             self._peak = max(self._peak, mean)
+            if self._number <= self._revised:
+                self._update_error()
             if self._holds_tone(mean):
                 return
             if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
@@ -344,9 +425,6 @@ class OnsetDetector(Blocks):
 
     def _classify(self, number: int) -> Known:
         if self._sounding:
-            if self._lead_ns and self._falls_below_lead(number):
-                self._lead_ns = 0
-                yield "sounds", self._last
             if self._continues(number):
                 self._quiet, self._last = 0, number * self._size + self._at(number)[3]
                 yield "sounds", self._last
@@ -357,6 +435,7 @@ class OnsetDetector(Blocks):
                 yield "sounds", self._last
             if self._quiet >= self._pause:
                 self._sounding = False
+                self._end_error_ns = self._error_of_end(number)
                 yield "ends", self._last
             return
         loud = self._is_loud(number)
@@ -393,39 +472,34 @@ class OnsetDetector(Blocks):
         """Start a sound if it is voiced or over. Noise before its voiced part becomes the background."""
         voiced = number + 1 - GROUP
         waits = number - start + 1 > WINDOW
-        if max(self._levels(voiced, number)) > CLEAR or is_voiced(self._samples(voiced)):
+        if max(self._levels(voiced, number)) > CLEAR or self._is_voiced(start, number):
             noise = self._last_noise(start, voiced) if waits else None
         elif max(self._levels(number - SILENT + 1, number)) * EDGE[1] <= EDGE[0] * (self._behind or 0):
-            if self._loud < WINDOW:
-                self._onset = None  # a click
-            else:
-                yield from self._start_sound(start, number)
+            if self._loud >= WINDOW:  # more than a click
+                self._faint = start, number - SILENT
+            self._onset = None
             return
         elif number - start + 1 < SETTLED:
             return
         else:
             noise = self._last_noise(start, number)
         if noise is None:
-            first = start + SMOOTHED - 1
-            rise = None if waits else rise_in(self._levels(first, number))
-            latest = number if waits else None if rise is None else first + 1 + rise
-            yield from self._start_sound(start, number, latest=latest)
+            yield from self._start_sound(start, number)
             return
         self._settle(self._levels(noise - LEAD + 1, noise))
         self._search_from(noise + 1, number)
+
+    def _is_voiced(self, start: int, number: int) -> bool:
+        """Return whether the last blocks of a quiet sound are voiced. Noise is, by chance, for shorter than a voice."""
+        if not is_voiced(self._samples(number + 1 - GROUP)):
+            return False
+        return is_voiced(self._samples(max(start, number + 1 - 2 * GROUP), 2 * GROUP))
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
         first = start + SMOOTHED - 1
         end_of_noise = end_of_even(self._levels(first, end), LEAD, EVEN)
         return None if end_of_noise is None else first - 1 + end_of_noise
-
-    def _falls_below_lead(self, number: int) -> bool:
-        """Return whether the level falls fast through that of the unvoiced start: then no noise is behind the voice."""
-        level = self._at(number)[1]
-        if level > DROP * self._lead_level:
-            self._above_lead = number
-        return level * DROP < self._lead_level and number - self._above_lead <= DROP_BLOCKS
 
     def _follow_tone(self, tone: SuspectedTone, number: int, *, is_loud: bool) -> Known:
         if is_loud:
@@ -487,26 +561,29 @@ class OnsetDetector(Blocks):
         self._sounding, self._onset, self._suspect = False, start, SuspectedTone(start, number)
         self._suspect.is_certain = True
         self._note_tone(self._suspect)
+        self._end_error_ns = TONE_ERROR_NS
         yield "ends", self._last
 
-    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0, latest: int | None = None) -> Known:
+    def _start_sound(self, start: int, number: int, tone_error_ns: int = 0) -> Known:
         """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
 
         The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the uncertainty that a
-        tone before the sound causes. The blocks of the sound before `latest` may be noise.
+        tone before the sound causes.
         """
         loud = start
         behind = self._behind or 0
+        self._peak = max(self._levels(start, number))
         for earlier in () if tone_error_ns else range(start - 1, max(start - REACH, 0) - 1, -1):
             pair_energy = self._at(earlier)[0] + self._at(earlier - 1)[0]
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
             start = earlier
-        lead = 0 if latest is None else latest - start
-        if loud - start == REACH:  # the energy did not rise here: the background is louder than `behind`
-            lead = max(lead, REACH)
-        self._lead_level = min(self._levels(start + SMOOTHED - 1, start + max(SMOOTHED, lead) - 1))
-        self._lead_ns, self._above_lead = lead * BLOCK_MS * NS_PER_MS, number
+        # the energy did not rise here: the background is louder than `behind`
+        self._lead_ns = REACH * BLOCK_MS * NS_PER_MS if loud - start == REACH else 0
+        faint, self._faint = self._faint, None
+        if faint is not None and start - faint[1] < self._pause and number - faint[0] < REMEMBERED:
+            start = faint[0]
+        self._start = start
         self._sounding, self._onset, self._suspect = True, None, None
         begin = start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
         self._behind_start = self._behind_sound = behind
@@ -518,11 +595,74 @@ class OnsetDetector(Blocks):
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
             self._early_ns = self._early_ns or -(-begin * BLOCK_MS * NS_PER_MS // self._size)
-        self._peak = max(self._levels(start, number))
+        self._revised = start + REVISED
+        self._rises = [(0, 0)]
+        self._followed = self._loudest = self._attack = self._faint_ns = self._error_ns = 0
+        self._update_error()
         yield "begins", begin
         last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
         self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])
         yield "sounds", self._last
+
+    def _update_error(self) -> None:
+        """Determine how much later or earlier the sound may have started, from the loudest part of it so far.
+
+        A much quieter start may be no voice. Inaudible sound before the start may be the voice.
+        """
+        powers = self._powers(max(self._start, self._followed), self._number - 1)
+        for at, power in enumerate(powers, max(0, self._followed - self._start)):
+            if power > self._rises[-1][1]:
+                self._rises.append((at, power))
+        self._followed = self._number
+        loudest = max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
+        self._loudest = max(self._loudest, loudest)
+        attack = next(at for at, power in self._rises if power * WITHIN >= self._loudest)
+        if attack != self._attack:
+            self._attack = attack
+            self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
+        if self._behind_start < HUSHED and self._number - self._start < REMEMBERED:
+            self._faint_ns = self._inaudible_ns()
+
+    def _inaudible_ns(self) -> int:
+        """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
+        if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
+            return 0
+        earlier = self._powers(self._start - PRECEDING, self._start - 1)
+        faint = next((at for at, power in enumerate(earlier) if power * DEPTH >= self._loudest), PRECEDING)
+        samples = (PRECEDING - faint) * self._size + max(0, self._at(self._start)[2])
+        return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
+
+    def _begins_at_once(self, attack: int) -> bool:
+        """Return whether the first `attack` blocks of the sound are a voice: it rises steadily, or is voiced."""
+        rises = sum(at < attack for at, _ in self._rises)
+        if attack <= ABRUPT or (attack <= RISING and rises > attack):
+            return True
+        if self._number - self._start > RETAINED:  # its samples are no longer stored
+            return False
+        if sum(self._powers(self._start, self._start + attack - 1)) * HUM_DEPTH < self._loudest * attack:
+            return False
+        parts = max(1, attack // GROUP)
+        bounds = [self._start + attack * part // parts for part in range(parts + 1)]
+        return all(is_voiced(self._samples(first, after - first)) for first, after in pairwise(bounds))
+
+    def _error_of_end(self, number: int) -> int:
+        """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""
+        first = max(self._start, number + 1 - STORED)
+        end = -(-self._last // self._size)
+        powers = self._powers(first, number)
+        spoken = powers[: max(1, end - first)]
+        loudest = max(sum(spoken[at : at + GROUP]) for at in range(max(1, len(spoken) - GROUP + 1))) // GROUP
+        loudest = max(loudest, self._recent)
+        means = [sum(spoken[max(0, at - SMOOTHED) : at]) // SMOOTHED for at in range(len(spoken), 0, -1)]
+        decay = next((at for at, power in enumerate(means) if power * NEAR >= loudest), len(spoken))
+        if decay == len(spoken):  # longer than what is stored
+            decay = max(decay, end - self._near)
+        error = decay + SMOOTHED if decay > ABRUPT else 0
+        if self._behind_sound < HUSHED:
+            silence = powers[len(spoken) :]
+            faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
+            return max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
+        return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
 
     def _is_loud(self, number: int) -> bool:
         _, level, first, _ = self._at(number)
@@ -534,7 +674,12 @@ class OnsetDetector(Blocks):
 
     @property
     def _uncertainty_ns(self) -> int:
-        if self._behind_start < HUSHED:
-            return max(self._early_ns, self._lead_ns)
-        error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_start)
-        return max(error_ns + self._lead_ns, self._early_ns)
+        error_ns = 0
+        if self._behind_start >= HUSHED:
+            error_ns = _error_in_noise(ERRORS_NS, self._peak, self._behind_start)
+            error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
+        return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
+
+
+def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:
+    return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan.recordings import (
+    ABOVE_NOISE,
     FULL_SCALE,
     RATE_HZ,
     WINDOW_MS,
@@ -25,8 +26,6 @@ QUIETEST = 0.1
 CERTAIN, CERTAIN_AT_ONCE = 10 ** (25 / 10), 10 ** (15 / 10)
 """The maximum distances below the level of speech of what is certainly speech, in silence and in noise: 25 and 15 dB,
 as ratios of energies."""
-ABOVE = 10 ** (6 / 10)
-"""The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
 REMEDY = "remove the noise, or state `speech` in the script"
 FAINT_MS = 100
 """The duration from which quiet sound at the start or the end of speech is a doubt. A weak consonant is shorter."""
@@ -99,7 +98,7 @@ def _doubt(samples: NDArray[np.int16], span: SpeechSpan, level: float, backgroun
     is_whole = span == SpeechSpan(0, len(samples))
     if is_whole and background > level / CERTAIN_AT_ONCE and len(samples) >= PAUSES_S * RATE_HZ:
         return f"no part is quiet, so start and end are those of the file: {REMEDY}"
-    floor = min(level / CERTAIN_AT_ONCE, max(level / CERTAIN, ABOVE * background))
+    floor = min(level / CERTAIN_AT_ONCE, max(level / CERTAIN, ABOVE_NOISE * background))
     certain = find_speech(samples, RATE_HZ, min_energy=floor)
     edges_ms = (certain.begin - span.begin) * 1_000 // RATE_HZ, (span.end - certain.end) * 1_000 // RATE_HZ
     quiet = [f"its {edge} {ms} ms" for edge, ms in zip(("first", "last"), edges_ms, strict=True) if ms >= FAINT_MS]

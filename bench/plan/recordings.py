@@ -10,7 +10,8 @@ shorter than the audio, it is repeated.
 The start and end of the speech in a recording are found once, before the run. For this, the energy is measured in
 windows of 20 ms; one window starts every millisecond. The level of speech is the RMS of the loudest 5 % of the windows
 with sound, so it does not depend on the amount of silence around the speech. Windows that are at most 35 dB below this
-level are speech. In the first and the last of these windows, the exact samples of the start and the end are then found.
+level, and at least 6 dB above steady noise, are speech. In the first and the last of these windows, the exact samples
+of the start and the end are then found. An offset (`bench.wire.direct_current`) is no sound.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
 from bench.plan.audio_files import BLOCK_SAMPLES, open_audio
 from bench.wire.audio import AudioFormat
+from bench.wire.direct_current import without_direct_current
 
 WINDOW_MS = 20
 DEPTH = 10 ** (35 / 10)
 """The maximum distance of speech below the level of speech: 35 dB, as a ratio of energies."""
 LOUDEST_SHARE = 0.05
+ABOVE_NOISE = 10 ** (6 / 10)
+"""The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
+STEADY_MS, STEADY, QUIETER = 250, 10 ** (6 / 10), 10 ** (12 / 10)
+"""The properties of noise behind speech, as `background` describes them."""
 CLICK_MS = 40
 """The maximum duration of a click. A sound that is shorter, and has no other sound within FAR_MS, is not speech."""
 FAR_MS = 300
@@ -64,17 +70,21 @@ class SpeechSpan:
     end: int
 
 
-def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float = 0.0) -> SpeechSpan:
+def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None) -> SpeechSpan:
     """Find the speech of a recording of one channel, from its first sound to its last, including pauses.
 
     If the speech begins within 1 ms of the recording's start, it is extended to the start. The same applies to the end.
-    If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise.
+    If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise, or, if it is
+    None, those less than 6 dB above the noise at the edges.
     """
     per_ms = rate_hz // 1_000
+    samples = without_direct_current(samples, rate_hz)
     energies = window_energies(samples, per_ms)
     if not energies.any():
         return SpeechSpan(0, len(samples))
-    floor = max(_speech_level(energies) / DEPTH, min(min_energy, energies.max()))
+    level = _speech_level(energies)
+    noise = background(energies, level) * ABOVE_NOISE if min_energy is None else min_energy
+    floor = max(level / DEPTH, min(noise, energies.max()))
     windows = _audible_windows(energies, floor)
     first, last = (_loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]])
     start, end = int(first[0]), int(last[-1]) + 1
@@ -87,6 +97,18 @@ def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: f
     power = samples[begin : (window + 1) * per_ms].astype(np.float64) ** 2
     # a mean may exceed all of its values by a rounding error
     return begin + np.flatnonzero(power >= min(floor, power.max()))
+
+
+def background(energies: NDArray[np.float64], level: float) -> float:
+    """Return the energy of the noise behind speech of this level, from the windows of a recording; 0 if unknown.
+
+    Noise is known if the level of the first or last 250 ms changes by at most 6 dB, and is at least 12 dB below the
+    speech.
+    """
+    inside = energies[WINDOW_MS - 1 : 1 - WINDOW_MS]
+    edges = [inside[:STEADY_MS], inside[-STEADY_MS:]] if len(inside) >= STEADY_MS else []
+    noises = [edge for edge in edges if STEADY * edge.min() >= edge.max() and edge.max() * QUIETER <= level]
+    return float(min((edge.mean() for edge in noises), default=0.0))
 
 
 def speech_level(samples: SampleSequence, rate_hz: int) -> float:
@@ -328,7 +350,7 @@ def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
         raise UsageError(f"{path}: lasts {length_ms:.0f} ms, services accept {MIN_MS} ms or more")
-    peak = int(np.abs(pcm.astype(np.int32)).max())
+    peak = int(np.abs(without_direct_current(pcm, RATE_HZ).astype(np.int32)).max())
     level_dbfs = 20 * np.log10(peak / FULL_SCALE) if peak else -np.inf
     if level_dbfs < SILENT_DBFS:
         raise UsageError(

@@ -19,14 +19,15 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
-from bench.observe.onsets import PAUSE_NS, OnsetDetector
+from bench.observe.onset_limits import HUSHED
+from bench.observe.onsets import HUM_DEPTH, PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
-from bench.observe.tones import Tone
+from bench.observe.tones import RATE_HZ, Tone, is_voiced
 from bench.plan.recordings import (
+    ABOVE_NOISE,
     DEPTH,
     WINDOW_MS,
     SampleSequence,
@@ -35,24 +36,25 @@ from bench.plan.recordings import (
     speech_level,
     window_energies,
 )
+from bench.wire.audio import Samples
+from bench.wire.direct_current import without_direct_current
 
 FLUSH_S = 1
 """The silence after a channel, with which the detector ends its last sound."""
 NOISE_QUANTILE = 0.2
 """The quantile of the energies around a sound that is the energy of the background."""
 AROUND_S = 3.0
-ABOVE_NOISE = 10 ** (6 / 10)
-"""The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
-NOISE_PEAK = 10 ** (12 / 10)
-"""The peaks of noise above its mean: 12 dB, as a ratio of energies. A peak may lengthen speech by up to `WINDOW_MS`."""
+MIN_OUTSIDE_MS = 300
+"""The minimum duration around a sound from which its background is known."""
 EDGE_MS, AFTER_MS = 100, 1_000
 """The part of the time after speech in which noise is searched."""
 PEAK = 10 ** (1 / 10)
 """The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
-TAIL_DEPTH, TAIL_RANGE, MIN_TAIL_MS, ABRUPT = 10 ** (18 / 10), 10 ** (6 / 10), 10, 10 ** (6 / 10)
-"""The properties of noise that a gate lets through after speech: it is at least 18 dB below the level of the speech,
-its level changes by at most 6 dB, and it lasts at least 10 ms or ends at once, more than 6 dB above `DEPTH`."""
-TAILS_NS = ((1_000, 25 * NS_PER_MS), (100, 120 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
+VOICED_MS, STEP_MS = 50, 10
+"""The windows in which the last voiced part of speech is searched, and their distance."""
+EDGE_VOICED_MS = 30
+"""The maximum part of the last voiced window that is not voiced."""
+TAILS_NS = ((1_000, 60 * NS_PER_MS), (100, 320 * NS_PER_MS), (30, 1_100 * NS_PER_MS), (0, 2_000 * NS_PER_MS))
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
 Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the level of the speech, divided by the
@@ -108,38 +110,43 @@ def sounds_and_tones(
 def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int) -> Speech:
     """Return the speech in the sounds `found`, which ends before `until`. No other sound follows before `limit`."""
     margin, per_ms = round(AROUND_S * rate_hz), rate_hz // 1_000
-    first, last = max(0, found.begin - margin), min(len(samples), found.end + margin)
-    noise = float(np.quantile(window_energies(samples[first:last], per_ms), NOISE_QUANTILE))
+    origin = max(0, found.begin - margin)
+    read = without_direct_current(samples[origin : max(found.end + margin, until)], rate_hz)
+    begin, end = found.begin - origin, found.end - origin
+    around = window_energies(read[: end + margin], per_ms)
+    outside = np.append(around[: begin // per_ms], around[end // per_ms + EDGE_MS :])  # a long voice is no background
+    noise = float(np.quantile(outside if len(outside) >= MIN_OUTSIDE_MS else around, NOISE_QUANTILE))
     # what follows the quiet edge of the last word is noise, even if there was none before
-    after = samples[found.end + EDGE_MS * per_ms : min(limit, found.end + AFTER_MS * per_ms)]
-    loudest = window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0)
+    after = read[end + EDGE_MS * per_ms : min(limit - origin, end + AFTER_MS * per_ms)]
+    loudest = window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0) if len(after) else 0.0
     changed_ns = 0
     if loudest * PEAK > noise * ABOVE_NOISE:
         changed_ns = WINDOW_MS * NS_PER_MS
         noise, until = float(loudest) * PEAK / ABOVE_NOISE, min(until, found.end + WINDOW_MS * per_ms)
-    segment = samples[found.begin : until]
+    segment = read[begin : until - origin]
     level = speech_level(segment, rate_hz)
     span = find_speech(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
         error_ns = changed_ns + next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
-    elif noise * NOISE_PEAK > level / DEPTH:
+    elif noise >= HUSHED:  # a window with the last word also has noise
         error_ns = changed_ns + WINDOW_MS * NS_PER_MS
     end = found.begin + span.end
-    tail_ns = _tail_ms(window_energies(samples[found.begin : end], per_ms), level) * NS_PER_MS
+    tail_ns = _unvoiced_tail_ns(segment[: span.end], rate_hz, level)
     return Speech(found.begin, end, max(error_ns, tail_ns))
 
 
-def _tail_ms(energies: NDArray[np.float64], level: float) -> int:
-    """Return how long speech ends with one low level, as noise in a gate after the last word, which would fade."""
-    tail = energies[: 1 - WINDOW_MS][::-1]
-    if not len(tail) or tail[0] > level / TAIL_DEPTH:
-        return 0
-    differs = np.flatnonzero((tail * TAIL_RANGE < tail[0]) | (tail > TAIL_RANGE * tail[0]))
-    length = int(differs[0]) if len(differs) else len(tail)
-    if length < len(tail) and tail[length] < tail[0]:  # a consonant after a closure
-        return 0
-    return length + WINDOW_MS if length >= MIN_TAIL_MS or tail[0] > ABRUPT * level / DEPTH else 0
+def _unvoiced_tail_ns(samples: Samples, rate_hz: int, level: float) -> int:
+    """Return how long speech has been unvoiced at its end: in a consonant, or in noise that followed it."""
+    per_ms = rate_hz // 1_000
+    size = VOICED_MS * per_ms
+    tail_ms = 0
+    for last in range(len(samples), size, -STEP_MS * per_ms):
+        window = samples[last - size : last : rate_hz // RATE_HZ]
+        if float(np.square(window.astype(np.float64)).mean()) * HUM_DEPTH >= level and is_voiced(window):
+            break
+        tail_ms = (len(samples) - last) // per_ms + STEP_MS + EDGE_VOICED_MS
+    return 0 if tail_ms <= EDGE_VOICED_MS + 2 * STEP_MS else tail_ms * NS_PER_MS
 
 
 MAX_PAUSE_S = 3.0

@@ -32,18 +32,16 @@ class Found(NamedTuple):
 
 
 def live(stream: Stream) -> Found:
-    """Return the first and the last audible sample of a reply, as the live detector finds them in frames of 20 ms.
-
-    The detector states no bound of an end.
-    """
+    """Return the first and the last audible sample of a reply, as the live detector finds them in frames of 20 ms."""
     replies = found(stream.samples, stream.rate_hz)
-    own = _own([(start, end) for start, end, _ in replies], stream)
+    own = _own([(reply.start, reply.end) for reply in replies], stream)
     if not own:
         return Found(None, None, invented=len(replies))
     return Found(
         start_s=replies[own[0]][0] / stream.rate_hz,
         end_s=replies[own[-1]][1] / stream.rate_hz,
-        start_bound_s=replies[own[0]][2] / NS_PER_S,
+        start_bound_s=replies[own[0]].start_error_ns / NS_PER_S,
+        end_bound_s=replies[own[-1]].end_error_ns / NS_PER_S,
         invented=len(replies) - len(own),
     )
 

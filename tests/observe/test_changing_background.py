@@ -47,7 +47,7 @@ def changes(samples: np.ndarray, frame: int = 160) -> list[tuple[float, float, f
                     found.append((at_ms, at_ms, error_ms))
             else:
                 first_ms, _, bound_ms = found[-1]
-                found[-1] = first_ms, at_ms, error_ms if is_new else bound_ms
+                found[-1] = first_ms, at_ms, error_ms if is_new and what == "sounds" else bound_ms
     return found
 
 

@@ -279,8 +279,8 @@ def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, aft
     assert find_speech(recording, RATE_HZ) == SpeechSpan(before, before + samples)
 
 
-MURMUR = joined(spoken(100, 0.9), spoken(1_500, 0.9 * 0.03), spoken(150, 0.9 * 0.01))
-"""A loud tone, and then two tones whose level relative to the first is −30 and −40 dB."""
+MURMUR = joined(spoken(100, 0.9), *[spoken(100, 0.9 * 0.03), spoken(50, 0.9 * 0.1)] * 10, spoken(150, 0.9 * 0.01))
+"""A loud tone, and then tones whose levels relative to the first are −30, −20 and −40 dB."""
 CLICK = np.full(5, 32_767, np.int16)
 CALL = joined(quiet(100), spoken(300), quiet(100))
 FOUND: dict[str, tuple[Samples, float, float]] = {

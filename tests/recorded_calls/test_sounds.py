@@ -29,7 +29,8 @@ def test_each_sound_starts_and_ends_at_its_first_and_last_audible_sample() -> No
 
     found = sounds(channel, RATE_HZ)
 
-    assert [(sound.start, sound.uncertainty_ns) for sound in found] == [(start + first, 0) for start in starts]
+    assert [sound.start for sound in found] == [start + first for start in starts]
+    assert max(sound.uncertainty_ns for sound in found) < 6 * NS_PER_MS, "the quiet voice starts inaudibly"
     assert [sound.end for sound in found] == [start + last for start in starts]
 
 
@@ -84,7 +85,8 @@ def test_the_end_of_speech_is_exact_or_within_its_uncertainty(conditions: Condit
         error_ms = 1_000 * (end_s - found.end / read.audio.rate_hz)
         assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 2
     if conditions.snr_db is None:
-        assert {recorded.speech.uncertainty_ns for recorded in utterances} == {0}
+        assert min(recorded.speech.uncertainty_ns for recorded in utterances) == 0
+        assert max(recorded.speech.uncertainty_ns for recorded in utterances) <= 100 * NS_PER_MS
 
 
 def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:

@@ -1,0 +1,151 @@
+"""What surrounds the voices of real recordings: offsets, breaths, the tone of a room, and sentences without a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.base.units import NS_PER_MS
+from bench.observe.onsets import OnsetDetector
+from bench.plan.recordings import SpeechSpan, find_speech
+from bench.wire.audio import Samples
+
+RATE_HZ = 8_000
+FRAME = 160
+Floats = NDArray[np.float64]
+
+
+class Found(NamedTuple):
+    """The first and the last audible instant of the sounds of a stream, and the bounds of both, in ms."""
+
+    start_ms: float
+    end_ms: float
+    start_bound_ms: float
+    end_bound_ms: float
+
+
+def seconds(length_s: float) -> int:
+    return round(length_s * RATE_HZ)
+
+
+def silence(length_s: float) -> Floats:
+    return np.zeros(seconds(length_s))
+
+
+def voice(length_s: float, level: float = 6_000) -> Floats:
+    """Return a voiced sound with three syllables a second, that is never silent. It starts and ends loud."""
+    at_s = np.arange(seconds(length_s)) / RATE_HZ
+    buzz = sum(np.sin(2 * np.pi * 125 * number * at_s + number**2) / number for number in range(1, 20))
+    syllables = 0.1 + 0.9 * np.abs(np.cos(3 * np.pi * at_s))
+    sound: Floats = level * syllables * buzz
+    return sound
+
+
+def noise(length_s: float, level: float, seed: int = 1) -> Floats:
+    return np.random.default_rng(seed).normal(0, level, seconds(length_s))
+
+
+def pcm(*parts: Floats, offset: float = 0) -> Samples:
+    samples: Samples = np.clip(np.rint(np.concatenate(parts) + offset), -32_768, 32_767).astype(np.int16)
+    return samples
+
+
+def changes(samples: Samples) -> Iterator[tuple[str, float, float]]:
+    detector = OnsetDetector(RATE_HZ)
+    for begin in range(0, len(samples), FRAME):
+        frame = samples[begin : begin + FRAME]
+        for what, back, error_ns in detector.add(frame):
+            yield what, (begin + len(frame) - back) * 1_000 / RATE_HZ, error_ns / NS_PER_MS
+
+
+def found(samples: Samples) -> Found:
+    listed = list(changes(samples))
+    start_ms = next(at_ms for what, at_ms, _ in listed if what == "begins")
+    first_end = next(place for place, (what, _, _) in enumerate(listed) if what == "ends")
+    start_bound_ms = next(bound_ms for what, _, bound_ms in reversed(listed[:first_end]) if what == "sounds")
+    _, end_ms, end_bound_ms = next(change for change in reversed(listed) if change[0] == "ends")
+    return Found(start_ms, end_ms, start_bound_ms, end_bound_ms)
+
+
+@pytest.mark.parametrize("length_s", [1.5, 4.0, 9.0, 11.5])
+def test_a_voice_without_a_pause_is_not_its_own_background(length_s: float) -> None:
+    fading = voice(0.3) * np.linspace(1, 0.02, seconds(0.3))
+    heard = found(pcm(silence(1), voice(length_s), fading, silence(1)))
+
+    assert heard.start_ms == pytest.approx(1_000, abs=1)
+    assert heard.end_ms == pytest.approx(1_000 * (1 + length_s + 0.3), abs=15)
+
+
+@pytest.mark.parametrize("offset", [-655, -70, 70, 200, 655])
+def test_an_offset_is_no_sound(offset: float) -> None:
+    parts = silence(1), voice(1.5), silence(1.5)
+
+    assert found(pcm(*parts, offset=offset)) == pytest.approx(found(pcm(*parts)), abs=1)
+
+
+def test_a_recording_with_an_offset_between_digital_silence_starts_with_its_voice() -> None:
+    played = np.concatenate([silence(0.5), voice(1.5), silence(0.5)]) + 330
+    heard = found(pcm(silence(1), played, silence(1)))
+
+    assert heard.start_ms == pytest.approx(1_500, abs=2)
+    assert heard.end_ms == pytest.approx(3_000, abs=6)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.09, 0.19])
+@pytest.mark.parametrize("level", [100, 200, 400])
+def test_a_breath_before_a_voice_is_within_the_bound_of_its_start(level: float, pause_s: float) -> None:
+    breath = noise(0.26, level) * np.hanning(seconds(0.26))
+    heard = found(pcm(silence(1), breath, silence(pause_s), voice(1.5), silence(1)))
+    true_ms = 1_000 * (1 + 0.26 + pause_s)
+
+    assert true_ms - heard.start_bound_ms - 5 <= heard.start_ms <= true_ms + 1
+
+
+def test_a_breath_without_a_voice_is_no_sound() -> None:
+    breath = noise(0.26, 200) * np.hanning(seconds(0.26))
+
+    assert list(changes(pcm(silence(1), breath, silence(2)))) == []
+
+
+@pytest.mark.parametrize("below_db", [15, 20, 25, 30, 35])
+@pytest.mark.parametrize("length_s", [0.03, 0.1, 0.24])
+def test_a_room_that_is_heard_only_around_the_voice_is_within_both_bounds(length_s: float, below_db: float) -> None:
+    words = voice(1.5)
+    level = float(np.sqrt((words**2).mean())) * 10 ** (-below_db / 20)
+    heard = found(pcm(silence(1), noise(length_s, level), words, noise(0.3, level, seed=2), silence(1)))
+    start_ms = 1_000 * (1 + length_s)
+
+    assert abs(heard.start_ms - start_ms) <= heard.start_bound_ms + 5
+    assert abs(heard.end_ms - start_ms - 1_500) <= heard.end_bound_ms + 5
+
+
+def test_the_start_of_a_voice_in_digital_silence_has_no_uncertainty() -> None:
+    heard = found(pcm(silence(1), voice(1.5), silence(1)))
+
+    assert (heard.start_ms, heard.end_ms) == pytest.approx((1_000, 2_500), abs=1)
+    assert heard.start_bound_ms == 0
+
+
+HUM = 330 * np.sin(2 * np.pi * 50 * np.arange(seconds(4)) / RATE_HZ)
+WORDS = np.concatenate([silence(1), voice(1.5), silence(1.5)])
+
+
+@pytest.mark.parametrize(
+    "background", [np.full(len(WORDS), 100.0), np.full(len(WORDS), -655.0), HUM, noise(4, 60)], ids=str
+)
+def test_a_steady_background_of_a_script_s_recording_is_no_speech(background: Floats) -> None:
+    span = find_speech(pcm(WORDS + background), RATE_HZ)
+
+    assert span.begin == pytest.approx(seconds(1), abs=seconds(0.025))
+    assert span.end == pytest.approx(seconds(2.5), abs=seconds(0.025))
+
+
+def test_an_offset_changes_no_sample_of_the_speech_found() -> None:
+    alone = find_speech(pcm(WORDS), RATE_HZ)
+
+    assert alone == SpeechSpan(seconds(1), pytest.approx(seconds(2.5), abs=8))
+    assert find_speech(pcm(WORDS, offset=200), RATE_HZ) == alone
