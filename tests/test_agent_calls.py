@@ -106,7 +106,7 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     for begin, at_ns in zip((*call.utterance_starts("greeting"), *first[:2]), heard_ns, strict=True):
         off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
         assert off_ns <= (question.uncertainties_ns["first_audible"] if "noise" in manners else 0) + 1
-    assert (question.uncertainties_ns["first_audible"] > 0) is ("noise" in manners)
+    assert question.uncertainties_ns["first_audible"] > 0 or "noise" not in manners
     assert question.metrics_ns().get("barge_in_late_audio", 0) == 0
     if manners == "fillers":
         assert (

@@ -202,7 +202,7 @@ def spoken(log: EventLog) -> LoggedTimeline:
     hear(timeline, message("input_audio_buffer.speech_stopped", item_id="i1"), committed("i1"), at_ms=1_150)
     hear(timeline, created("r1"), at_ms=1_200)
     for ms in range(1_400, 1_700, 50):
-        hear(timeline, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1", "AEAAQABA"), at_ms=ms)
+        hear(timeline, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1"), at_ms=ms)
     hear(timeline, done("r1"), at_ms=1_800)
     return timeline
 

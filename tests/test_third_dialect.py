@@ -121,8 +121,8 @@ class Walkie(Dialect):
 
 
 WALKIE = Walkie()
-LOUD = base64.b64encode(b"\xff\x7f" * (RATE_HZ // 10)).decode()
-"""100 ms of audio that is audible from its first sample."""
+LOUD = base64.b64encode((b"\xff\x7f" * (RATE_HZ // 400) + b"\x01\x80" * (RATE_HZ // 400)) * 20).decode()
+"""100 ms of a buzz of 200 Hz that is audible from its first sample."""
 
 
 @pytest.fixture(autouse=True)

@@ -214,7 +214,8 @@ TURN_INSTANT_GROUPS = (
     ),
     _arrival(
         "last_audible",
-        "the reply's last audible sample is played, if replies are [found in the audio](#services-without-turn-events)",
+        "the reply's last audible sample is played, if replies are [found in the audio](#services-without-turn-events)"
+        "; its uncertainty includes the sound's",
     ),
     _arrival("last_audio", "the last audio delta"),
     _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),

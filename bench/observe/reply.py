@@ -204,6 +204,8 @@ class Reply(Instants):
     """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
+    end_uncertainty_ns: int = 0
+    """The uncertainty of the end of the last sound, in addition to that of the timestamps."""
     plays_on: bool = False
     """True if the service plays the reply in real time, so the client cannot stop it."""
     heard_until: Arrival | None = None
@@ -251,8 +253,12 @@ class Reply(Instants):
         """Apply the sound that was detected in the last delta."""
         event, at_ns, error_ns, _, payload_bytes, _, _ = delta
         sound = event.payload
-        if not isinstance(sound, StrippedAudio) or self.item is None or sound.until is None or sound.audible is None:
+        if not isinstance(sound, StrippedAudio) or self.item is None:
             return
+        if sound.until is None or sound.audible is None:
+            self.end_uncertainty_ns = sound.end_error_ns or self.end_uncertainty_ns
+            return
+        self.end_uncertainty_ns = sound.end_error_ns
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
@@ -405,14 +411,16 @@ class Reply(Instants):
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property
-    def silent_from_ns(self) -> int:
+    def silent_from(self) -> Arrival:
         """The end of the last sound if the audio stream continues after the reply; otherwise the end of playback."""
         if self.heard_until is not None:
-            return self.heard_until.at_ns
+            return self.heard_until
+        error_ns = 0 if self.last_sound is None else self.last_sound.uncertainty_ns
         if self.late_until_ns:
-            return self.late_until_ns
-        stream_continues = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
-        return self.silent_ns if self.last_sound is not None and stream_continues else self.playback_ends_ns
+            return Arrival(self.late_until_ns, error_ns + self.end_uncertainty_ns)
+        if self.last_sound is not None and self.playback_ends_ns - self.silent_ns >= SILENCE_NS:
+            return Arrival(self.silent_ns, error_ns + self.end_uncertainty_ns)
+        return Arrival(self.playback_ends_ns, error_ns)
 
     def longest_silence_ns(self, since_ns: int) -> int:
         """Return the longest silence after an instant: before the first item, or between two items."""
@@ -463,7 +471,8 @@ class Reply(Instants):
         instants: dict[str, Arrival | None] = {"last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
             last_audible_ns = self.late_until_ns or self.silent_ns
-            instants["last_audible"] = Arrival(last_audible_ns, self.item.player.uncertainty_ns)
+            error_ns = self.item.player.uncertainty_ns + self.end_uncertainty_ns
+            instants["last_audible"] = Arrival(last_audible_ns, error_ns)
         player, onset_ns = first_heard(item.player for item in self.items.values()), self.onset_uncertainty_ns
         if player is not None and player.first_audible_ns is not None and onset_ns is not None:
             instants["first_audible"] = Arrival(player.first_audible_ns, player.audible_uncertainty_ns + onset_ns)

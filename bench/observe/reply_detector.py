@@ -39,6 +39,8 @@ MAX_MARKERS = 1_000
 """The maximum number of pending marks. It allows one mark for each word of several minutes of speech."""
 GAP_NS = 100 * NS_PER_MS
 """The minimum time without audio that counts as silence that was not sent. A shorter time is a delay on the network."""
+LATE_NS = 200 * NS_PER_MS
+"""The maximum time from the connection to the start of a stream. If the first audio is later, silence precedes it."""
 
 
 class PlaybackTime(NamedTuple):
@@ -166,6 +168,10 @@ class ReplyDetector:
         self._stream = SampleStream(audio)
         self._onsets = OnsetDetector(audio.rate_hz)
         self._early: EarlySound | None = None
+        self._connected_ns: int | None = None
+        """The instant from which the service may send audio; None if it is not known."""
+        self._has_begun = False
+        """True if audio has arrived since the answer."""
         self._known_tones = 0
         self.tones = 0
         """The number of tones that were received. A tone is no reply."""
@@ -199,6 +205,10 @@ class ReplyDetector:
         self._early = EarlySound(changes, self.audio.rate_hz, end_ns)
         self._known_tones = len(self._onsets.tones)
 
+    def connected(self, at_ns: int) -> None:
+        """Record that the service may send audio from this instant on."""
+        self._connected_ns = at_ns
+
     def caller_speaks(self, at_ns: int) -> None:
         """Record that the caller starts to speak, during a reply or after it."""
         self._caller_ns = at_ns
@@ -227,18 +237,15 @@ class ReplyDetector:
     def _detected(self, event: ServerEvent, data: bytes, arrival: Arrival) -> ServerEvent:
         """Return an event with the positions of the sound in its audio."""
         changes: list[Change] = []
-        if self._early is not None and not self.playout.until_ns:
-            # the first audio after the answer
-            gap_ns = min(arrival.at_ns - self._early.end_ns, MAX_GAP_S * NS_PER_S)
-            if gap_ns >= GAP_NS:
-                silence = np.zeros(gap_ns * self.audio.rate_hz // NS_PER_S, np.int16)
-                self._early.without(self._changes(silence, sent=False), len(silence))
+        if not self._has_begun:
+            self._begin(arrival)
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
             found = self._onsets.add(silence, sent=False)
-            is_short = unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
-            if found and found[0].what == "begins" and is_short:
-                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in found]
+            if unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz:
+                begins = bool(found) and found[0].what == "begins"
+                known = (change for change in found if begins or change.what == "ends")
+                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in known]
         samples = self._stream.samples(data)
         changes += self._changes(samples)
         if self._early is not None:
@@ -246,13 +253,27 @@ class ReplyDetector:
             self._early = None if self._early.is_over else self._early
         return self._with_sound(event, changes, len(samples))
 
+    def _begin(self, arrival: Arrival) -> None:
+        """Begin the stream with its first audio. A service that has sent nothing until then was silent."""
+        self._has_begun = True
+        if self._early is not None:
+            gap_ns = min(arrival.at_ns - self._early.end_ns, MAX_GAP_S * NS_PER_S)
+            if gap_ns >= GAP_NS:
+                silence = np.zeros(gap_ns * self.audio.rate_hz // NS_PER_S, np.int16)
+                self._early.without(self._changes(silence, sent=False), len(silence))
+        elif self._connected_ns is not None and arrival.at_ns - arrival.uncertainty_ns > self._connected_ns + LATE_NS:
+            self._onsets = OnsetDetector(self.audio.rate_hz, after_silence=True)
+
     def _with_sound(self, event: ServerEvent, changes: Iterable[Change], samples: int) -> ServerEvent:
         """Return an event with the positions of the sound in its samples."""
         known_tones, self._known_tones = self._known_tones, len(self._onsets.tones)
         audible = until = None
-        error_ns = 0
+        error_ns = end_error_ns = 0
         for what, position, uncertainty_ns in changes:
-            error_ns = uncertainty_ns
+            if what == "ends":
+                end_error_ns = uncertainty_ns
+                continue
+            error_ns, end_error_ns = uncertainty_ns, 0
             if what == "begins" and audible is None:
                 audible = position
             elif what == "sounds":
@@ -260,7 +281,7 @@ class ReplyDetector:
         size = samples * self.audio.sample_bytes
         back, tones = self._onsets.pending, max(0, self._known_tones - known_tones)
         pending = None if back is None else samples - back
-        payload = StrippedAudio(audible, until, error_ns, tones=tones, pending=pending)
+        payload = StrippedAudio(audible, until, error_ns, tones=tones, pending=pending, end_error_ns=end_error_ns)
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
 
     def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
@@ -305,6 +326,8 @@ class ReplyDetector:
         applied. Their events are those of the reply, or between two replies of none.
         """
         continued: list[MatchedDelta] = []
+        if not self._has_begun:
+            self._begin(Arrival(sounds[0].at_ns, sounds[0].uncertainty_ns))
         while True:
             limits = until_ns, GAP_NS, MAX_HOLD_NS, KNOWN_NS, HELD_NS, HeldDelta, PlaybackTime
             skimmed = continue_sounds(self, sounds, limits, continued)
@@ -473,7 +496,8 @@ class ReplyDetector:
         self._replies += 1
         self._reply_id = f"heard-{self._replies}"
         self._speaking = True
-        known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
+        audible = max(0, sound.audible or 0)
+        known = StrippedAudio(audible, sound.until, sound.error_ns, end_error_ns=sound.end_error_ns)
         first = next((held for held in self._held if held.end > start), last)
         position = self._position(first, last, start, sound.error_ns) if self._pauses else None
         deltas = [*self._held_sound(start, sound), (self._of_reply(last.event, known), last.arrival)]

@@ -217,6 +217,11 @@ class SessionFacts(SessionObservation):
         """True if the service has accepted the session and its settings."""
         return "session_updated" in self.instants
 
+    @property
+    def connected_ns(self) -> int | None:
+        """The instant from which the service may send audio: it has answered the call, or has described the session."""
+        return max((self.instants[name] for name in DESCRIPTIONS.values() if name in self.instants), default=None)
+
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""
         if not self.outcome:

@@ -340,6 +340,7 @@ class Timeline:
             self._endings.apply_error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
             self.facts.set_description(event, arrival)
+            self._note_connection()
             if event.session and self._dialect.fills_waits(event.session):
                 for turn in self.turns.open:
                     turn.may_have_filler = True
@@ -561,8 +562,13 @@ class Timeline:
 
     def _connected(self, connected: inputs.Connected) -> None:
         self.facts.set_connection(connected)
+        self._note_connection()
         if self._detector is not None and connected.early_audio:
             self._detector.hear_early(connected.early_audio, connected.early_end_ns)
+
+    def _note_connection(self) -> None:
+        if self._detector is not None and (at_ns := self.facts.connected_ns) is not None:
+            self._detector.connected(at_ns)
 
     def _measure_rtp(self, rtp: inputs.RtpMeasured) -> None:
         self.facts.measure_rtp(rtp)

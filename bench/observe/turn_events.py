@@ -169,8 +169,7 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
     if turn.interruption is not None and turn.interruption.is_wanted and event.status == "cancelled":
         turn.interruption.cancelled = True
         if turn.reply.late_until_ns:
-            instants = turn.interruption.instants  # audio was played after the service had reported the stop
-            instants["barge_in_silent"] = max(turn.reply.silent_from_ns, instants.get("barge_in_silent", 0))
+            turn.interruption.on_late_silence(turn.reply.silent_from)
         return "interrupted", ""
     if event.status in ("cancelled", "incomplete"):
         return f"{event.status}:{event.reason or 'unknown'}", ""
@@ -208,7 +207,7 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     if not turn.plan.wants_audio and EventKind.TEXT_DELTA not in turn.reply.deltas:
         return "failed:no_text", ""
     if turn.interruption is not None and turn.reply.last_sound is not None:
-        turn.interruption.on_silence(turn.reply.silent_from_ns, turn.reply.last_sound)
+        turn.interruption.on_silence(turn.reply.silent_from, turn.reply.last_sound)
     if turn.interruption is not None and turn.interruption.stopped_ns is not None:
         return turn.stopped_ending
     if turn.plan.wants_audio and turn.reply.is_inaudible:

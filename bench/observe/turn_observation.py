@@ -116,7 +116,7 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or not interruption.has_begun:
         return None
-    ends_ns = turn.reply.silent_from_ns
+    ends_ns = turn.reply.silent_from.at_ns
     if interruption.spoken_ns is not None:
         ends_ns = min(ends_ns, interruption.spoken_ns)
     return max(0, ends_ns - interruption.instants["barge_in"])

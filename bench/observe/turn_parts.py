@@ -424,12 +424,17 @@ class Interruption(Instants):
         if self.kind == "speech" and self.stopped_ns is None and is_late:
             self.arrived("barge_in_silent", Arrival(at_ns))
 
-    def on_silence(self, at_ns: int, last_sound: Arrival) -> None:
+    def on_late_silence(self, silent_from: Arrival) -> None:
+        """Record the end of audio that was played after the service had reported the stop."""
+        if silent_from.at_ns > self.instants.get("barge_in_silent", 0):
+            self.arrived("barge_in_silent", silent_from)
+
+    def on_silence(self, silent_from: Arrival, last_sound: Arrival) -> None:
         """Record that a reply ended, for a service that does not report whether the reply was stopped or complete."""
-        barge_in_ns = self.instants.get("barge_in")
+        barge_in_ns, at_ns = self.instants.get("barge_in"), silent_from.at_ns
         if self.kind != "speech" or self.stopped_ns is not None or barge_in_ns is None or at_ns <= barge_in_ns:
             return
-        self.arrived("barge_in_silent", Arrival(at_ns, last_sound.uncertainty_ns))
+        self.arrived("barge_in_silent", silent_from)
         self.stopped_ns = at_ns
         if last_sound.at_ns > barge_in_ns:
             self.arrived("barge_in_last_audio", last_sound)

@@ -227,7 +227,13 @@ def strip_audio(event: ServerEvent, track: AudioFormat | None = None) -> LoggedA
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
         return LoggedAudio(
-            event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns, stripped.tones, stripped.pending
+            event.payload_bytes,
+            stripped.audible,
+            stripped.until,
+            stripped.error_ns,
+            stripped.tones,
+            stripped.pending,
+            stripped.end_error_ns,
         )
     until = None if track is None or event.kind is EventKind.ITEM_RETRIEVED else audible_end(event.payload, track)
     return LoggedAudio(event.payload_bytes, until=until)

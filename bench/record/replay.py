@@ -60,6 +60,7 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     uncertainty_ns: int = 0
     tones: int = 0
     pending: int | None = None
+    end_uncertainty_ns: int = 0
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
@@ -163,7 +164,12 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
         return events
     audio = line.audio
     stripped_audio = StrippedAudio(
-        audio.audible, audio.until, audio.uncertainty_ns, tones=audio.tones, pending=audio.pending
+        audio.audible,
+        audio.until,
+        audio.uncertainty_ns,
+        tones=audio.tones,
+        pending=audio.pending,
+        end_error_ns=audio.end_uncertainty_ns,
     )
     stripped = {"payload_bytes": audio.bytes, "payload": stripped_audio}
     kinds = WITH_AUDIO if any(event.kind in WITH_AUDIO for event in events) else ENDS

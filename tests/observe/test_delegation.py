@@ -27,7 +27,8 @@ from tests.helpers import AT_NS, MS, at, build_turn, due_actions
 DELTA_MS, SPOKEN_MS = 100, 200
 """The duration of a delta, and the instant at which the caller's speech ends."""
 LOUD, SILENT = (
-    base64.b64encode(PCM16.encode(np.full(24 * DELTA_MS, level, np.int16))).decode() for level in (3_000, 0)
+    base64.b64encode(PCM16.encode(np.resize(np.array([level, -level], np.int16), 24 * DELTA_MS))).decode()
+    for level in (3_000, 0)
 )
 
 

@@ -17,7 +17,6 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.onsets import ERRORS_NS
 from bench.observe.timeline import Timeline
 from bench.plan.turn_plan import TurnPlan
 from bench.services.gpt_live import GPT_LIVE, STARTED
@@ -72,8 +71,8 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
     bound_ns = timeline.session().uncertainties_ns["greeting_audible"]
     assert (turn.outcome, turn.measured_from) == ("ok", None)
     assert off_ns <= bound_ns + 1
-    assert (bound_ns == 0) is (behind == "silence")
-    assert bound_ns in {0, *(error_ns for _, error_ns in ERRORS_NS)}
+    assert off_ns <= 1 or behind != "silence"
+    assert 30 * NS_PER_MS <= bound_ns <= 160 * NS_PER_MS, "the voice begins with a breathy h"
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])

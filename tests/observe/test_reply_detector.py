@@ -20,6 +20,7 @@ from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
 from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, live_audio
+from tests.talking import voiced
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)
@@ -34,13 +35,13 @@ def encoded(samples: Samples) -> ServerEvent:
 def delta(*, loud: bool, at_ms: int = 50) -> ServerEvent:
     """Return 100 ms of audio. If `loud`, it is loud from `at_ms` on; otherwise it is silent."""
     samples = np.zeros(24 * DELTA_MS, np.int16)
-    samples[24 * at_ms :] = 3_000 if loud else 0
+    samples[24 * at_ms :] = voiced(0, DELTA_MS - at_ms) if loud else 0
     return encoded(samples)
 
 
 def frame(*, loud: bool) -> ServerEvent:
     """Return 20 ms of audio."""
-    return encoded(np.full(24 * FRAME_MS, 3_000 if loud else 0, np.int16))
+    return encoded(voiced(0, FRAME_MS) if loud else np.zeros(24 * FRAME_MS, np.int16))
 
 
 LOUD, SILENT = delta(loud=True), delta(loud=False)

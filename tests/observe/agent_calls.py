@@ -1,0 +1,130 @@
+"""Calls of agents whose audio is known: what the caller hears of their reply, in every dialect without turn events."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.catalogue.timeouts import Timeouts
+from bench.observe import inputs
+from bench.observe.inputs import SessionStart
+from bench.observe.observation import TurnObservation
+from bench.observe.timeline import Timeline
+from bench.record.event_log import EventLog, LoggedTimeline
+from bench.services.registry import DIALECTS
+from bench.session.deferred import received_sound
+from bench.wire.audio import AudioFormat, AudioFormatName, Samples, resolve_format
+from bench.wire.connection import ReceivedMessage
+from bench.wire.dialect import BinaryMessage, Peer
+from bench.wire.events import EventKind, ServerEvent
+from benchmarks.onsets import FRAME_MS
+from tests.helpers import AT_NS, at, build_turn
+
+CONNECTED_MS, JITTER_MS = 100, 50
+FORMATS: dict[str, AudioFormatName] = {
+    "pcm": "pcm16@8000", "acs": "pcm16@16000", "twilio": "g711_ulaw", "sip": "g711_ulaw", "webrtc": "pcm16",
+    "gpt-live": "g711_ulaw", "gpt-live-webrtc": "pcm16",
+}  # fmt: skip
+
+
+class Heard(NamedTuple):
+    """An instant at which the caller heard something, in ms after the playback of the first frame, and its error."""
+
+    after_ms: float
+    bound_ms: float
+
+
+class Call:
+    """A call that was connected at `CONNECTED_MS`. The caller waits for a greeting, or has spoken before the reply.
+
+    `early` is the audio before the answer. If `deferred`, the session applies several frames at a time.
+    """
+
+    def __init__(
+        self,
+        dialect: str = "pcm",
+        *,
+        early: Samples | None = None,
+        log: EventLog | None = None,
+        greeting: bool = True,
+        deferred: bool = False,
+    ) -> None:
+        self.dialect, self._deferred = DIALECTS[dialect], deferred
+        self.audio: AudioFormat = resolve_format(self.dialect.output_formats, FORMATS[dialect])
+        name = self.audio.name
+        start = SessionStart(AT_NS, 2, Timeouts(), service_responds=True)
+        if log is None:
+            self.timeline = Timeline(start, self.dialect, reply_format=name)
+        else:
+            about = {"dialect": dialect, "input_format": name, "output_format": name}
+            self.timeline = LoggedTimeline(start, self.dialect, log=log, about=about)
+        is_service = self.dialect.peer is Peer.SERVICE
+        audio = b"" if early is None else self.audio.encode(early)
+        opened = {"opened": at(0 if is_service else CONNECTED_MS)}
+        connected = inputs.Connected(opened, {}, early_audio=audio, early_end_ns=at(CONNECTED_MS))
+        self.timeline.apply(connected)
+        if is_service:
+            self._receive(CONNECTED_MS, ServerEvent(EventKind.SESSION_CREATED, "session.started"))
+        self._plan = build_turn(
+            reply_format=name, speech_format=name, jitter_buffer_ns=JITTER_MS * NS_PER_MS,
+            has_turn_events=False, service_responds=True, greeting=greeting, vad=not greeting,
+        )  # fmt: skip
+        self.timeline.apply(inputs.TurnStarted(at(CONNECTED_MS), self._plan))
+        if not greeting:
+            said = {"speech_start": 0, "speech_end": 0}
+            self.timeline.apply(inputs.Sent("audio", at(CONNECTED_MS), 9, audio_bytes=320, instants=said))
+
+    def hear(
+        self, samples: Samples, after_ms: float, error_ms: float = 0, interrupted_after: int | None = None
+    ) -> TurnObservation:
+        """Return the turn after this audio. Its first frame arrives `after_ms` after the connection.
+
+        The caller interrupts the reply after so many samples.
+        """
+        self._first_ms = CONNECTED_MS + after_ms + JITTER_MS
+        size = self.audio.rate_hz * FRAME_MS // 1_000
+        waiting = list[ReceivedMessage]()
+        for number, place in enumerate(range(0, len(samples), size)):
+            audio, at_ms = self.audio.encode(samples[place : place + size]), CONNECTED_MS + after_ms + number * FRAME_MS
+            if interrupted_after is not None and place <= interrupted_after < place + size:
+                self._interrupt(at_ms)
+            payload = msgspec.Raw(msgspec.json.encode(base64.b64encode(audio).decode()))
+            event = ServerEvent(EventKind.AUDIO_DELTA, "audio", payload_bytes=len(audio), payload=payload)
+            if not self._deferred:
+                self._receive(at_ms, event, error_ms, audio)
+                continue
+            waiting.append(ReceivedMessage(BinaryMessage(audio), Arrival(at(at_ms)), len(audio)))
+            if number % 3 == 0:
+                self._settle(waiting)
+        self._settle(waiting)
+        self.timeline.expire(at(60_000))
+        return self.timeline.pop_turns(at(120_000))[0]
+
+    def _interrupt(self, at_ms: float) -> None:
+        self.timeline.apply(inputs.InterruptionAwaited("speech"))
+        plan = replace(self._plan, number=2, event_prefix="turn-2-", vad=True, greeting=False)
+        self.timeline.apply(inputs.TurnStarted(at(at_ms), plan))
+        self.timeline.apply(inputs.Sent("audio", at(at_ms), 9, audio_bytes=320, instants={"speech_start": 0}))
+
+    def _receive(self, at_ms: float, event: ServerEvent, error_ms: float = 0, audio: bytes = b"") -> None:
+        arrival = Arrival(at(at_ms), round(error_ms * NS_PER_MS))
+        self.timeline.received((event,), ReceivedMessage(BinaryMessage(audio), arrival, len(audio)))
+
+    def _settle(self, waiting: list[ReceivedMessage]) -> None:
+        while waiting:
+            decoded = [received_sound(self.dialect.decode(each.data), each, each.arrival.at_ns) for each in waiting]
+            continued, event = self.timeline.continued([sound for sound in decoded if sound is not None])
+            if continued:
+                self.timeline.received_sound(continued)
+            if event is not None:
+                self.timeline.received((event,), waiting[len(continued)])
+            del waiting[: len(continued) + 1]
+
+    def heard(self, turn: TurnObservation, instant: str = "first_audible") -> Heard:
+        after_ns = turn.instants[instant] - at(self._first_ms)
+        return Heard(after_ns / NS_PER_MS, turn.uncertainties_ns[instant] / NS_PER_MS)
