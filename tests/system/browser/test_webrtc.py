@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -11,6 +12,8 @@ from tests.simulator_process import AUDIO, quick_simulator
 from tests.system.browser.chromium import installed, started
 
 CALLS = 10
+PAUSE_S = 8
+"""The pause between two turns of the caller, which is longer than a reply."""
 CALL = """async (url, codec) => {
   const microphone = await navigator.mediaDevices.getUserMedia({audio: true});
   const peer = new RTCPeerConnection(), start = performance.now(), instants = {}, events = [];
@@ -59,13 +62,15 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
     if installed() is None:
         pytest.skip("no Chromium here; on Debian: apt-get install chromium")
     samples, rate = soundfile.read(AUDIO / "order_number.wav", dtype="int16")
-    # Chromium plays a file of another rate more slowly
-    soundfile.write(tmp_path / "turn.wav", samples.repeat(48_000 // rate), 48_000, subtype="PCM_16")
+    # Chromium plays a file of another rate more slowly. On a loaded machine, a turn may be over before the call is
+    # connected, so it is spoken again after a pause.
+    turn = np.concatenate([samples, np.zeros(PAUSE_S * rate, np.int16)])
+    soundfile.write(tmp_path / "turn.wav", turn.repeat(48_000 // rate), 48_000, subtype="PCM_16")
     (tmp_path / "page.html").write_text("<!doctype html><title>call</title>", encoding="utf-8")
     devices = (
         *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-web-security"),
         *("--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection"),
-        f"--use-file-for-fake-audio-capture={tmp_path / 'turn.wav'}%noloop",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'turn.wav'}",
     )
     packets: list[int] = []
     with (

@@ -17,6 +17,8 @@ from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.spoken_calls import Call, play_call
 
 JITTER_NS = 50 * NS_PER_MS
+STALLED_NS = 500 * NS_PER_MS
+"""The maximum time for which a loaded kernel does not deliver a message. The events are further apart."""
 KEY = "a-key-of-deepgram"
 
 
@@ -52,8 +54,9 @@ def test_the_instants_of_the_reply_are_those_of_the_simulator(call: Call) -> Non
         ("response_done", "AgentAudioDone"),
     ):
         line, error_ns = first(call, name), turn.uncertainties_ns.get(instant, 0)
-        # it arrives after it was sent; the send call may return later than that
-        assert line["send_start_ns"] <= turn.instants[instant] <= line["send_end_ns"] + error_ns + 50 * NS_PER_MS
+        # it arrives after it was sent; a loaded kernel may deliver it later than the send call returns
+        latest_ns = line["send_end_ns"] + error_ns + STALLED_NS
+        assert line["send_start_ns"] <= turn.instants[instant] <= latest_ns, instant
     sounds = [line for line in call.truth if line["type"] == "audio.delta"]
     assert turn.audio_bytes_received == sum(line["audio_bytes"] for line in sounds)
     before = sounds[: next(n for n, line in enumerate(sounds) if line["audible_at_byte"] is not None)]
