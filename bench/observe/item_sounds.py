@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.observe.onset_limits import BLOCK_MS
-from bench.observe.onsets import HELD_NS, OnsetDetector
+from bench.observe.onsets import HELD_NS, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio, audio_payload
 
@@ -23,6 +23,9 @@ STEP_MS = 25
 MAX_ITEMS = 16
 """The maximum number of items that are searched at the same time. A service sends one after the other."""
 TONE_ERROR_NS = BLOCK_MS * NS_PER_MS
+CONSONANT_NS = 100 * NS_PER_MS
+"""The duration below which a quiet start of an item is a consonant. No line and no room precedes the voice of a model,
+so only a longer start may be a breath."""
 AUDIO_DELTA = EventKind.AUDIO_DELTA
 ENDS = frozenset({EventKind.AUDIO_DONE, EventKind.RESPONSE_DONE})
 """The events after which an item has no more audio."""
@@ -54,7 +57,7 @@ class ItemSound:
             for change in self._onsets.add(samples[begin : begin + step]):
                 if change.what == "begins":
                     end = min(begin + step, self.samples)
-                    return StrippedAudio(end - change.back, until, change.uncertainty_ns)
+                    return StrippedAudio(end - change.back, until, _start_error_ns(change))
         return StrippedAudio(until=until)
 
     def end(self) -> StrippedAudio:
@@ -68,10 +71,14 @@ class ItemSound:
         end = len(silence)
         for change in onsets.add(silence):
             if change.what == "begins":
-                return StrippedAudio(end - change.back, error_ns=change.uncertainty_ns)
+                return StrippedAudio(end - change.back, error_ns=_start_error_ns(change))
         if onsets.tones:
             return StrippedAudio(onsets.tones[0].start - received, error_ns=TONE_ERROR_NS)
         return StrippedAudio()
+
+
+def _start_error_ns(change: SoundChange) -> int:
+    return change.uncertainty_ns if change.uncertainty_ns >= CONSONANT_NS else 0
 
 
 class ItemSounds:
