@@ -61,7 +61,8 @@ cdef class Blocks:
     cdef Py_ssize_t group_count, next_group
     cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
-    cdef public long long _behind_sound, _quiet, _revised, _group_power, _near, _recent, _unbroken, _last, _pause, _peak, _level, _same, _noise
+    cdef public long long _behind_sound, _quiet, _last, _pause, _peak, _level, _same, _noise
+    cdef public long long _revised, _group_power, _near, _recent, _unbroken
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
@@ -260,7 +261,7 @@ cdef class Blocks:
         cdef Measured block
         self.measure(&block)
         self.store(&block)
-        return block.energy, block.level, block.first, block.last
+        return block.energy, block.level, block.first, block.last, block.power
 
     def _follow_power(self):
         """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second."""
@@ -326,29 +327,26 @@ cdef class Blocks:
         return &self.blocks[number % self.count]
 
     def _at(self, long long number):
-        """Return the energy, the level, the first audible sample and the end of the last one of a stored block."""
+        """Return the `Block` of `_blocks_interpreted.py` of a stored block."""
         cdef const Measured *block = self.place(number)
-        return NO_BLOCK if block == NULL else (block.energy, block.level, block.first, block.last)
+        return NO_BLOCK if block == NULL else (block.energy, block.level, block.first, block.last, block.power)
 
     def _levels(self, long long first, long long last):
         """Return the levels of the blocks from `first` to `last`."""
-        cdef list levels = []
-        cdef const Measured *block
-        cdef long long number
-        for number in range(first, last + 1):
-            block = self.place(number)
-            levels.append(0 if block == NULL else block.level)
-        return levels
+        return self.listed(first, last, False)
 
     def _powers(self, long long first, long long last):
         """Return the mean squares of the samples, without a filter, of the blocks from `first` to `last`."""
-        cdef list powers = []
+        return self.listed(first, last, True)
+
+    cdef list listed(self, long long first, long long last, bint powers):
+        cdef list found = []
         cdef const Measured *block
         cdef long long number
         for number in range(first, last + 1):
             block = self.place(number)
-            powers.append(0 if block == NULL else block.power)
-        return powers
+            found.append(0 if block == NULL else block.power if powers else block.level)
+        return found
 
     def _samples(self, long long block, long long count=10):
         """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that were forgotten lack."""

@@ -25,9 +25,9 @@ from bench.observe.onset_limits import (
 from bench.wire.audio import Samples
 from bench.wire.direct_current import DirectCurrent, offsets_of
 
-Block = tuple[int, int, int, int]
-"""Energy, level, position of the first audible sample, and position after the last one; both -1 if silent."""
-NO_BLOCK: Block = (0, 0, -1, -1)
+Block = tuple[int, int, int, int, int]
+"""Energy, level, position of the first audible sample, position after the last one (both -1 if silent), and power."""
+NO_BLOCK: Block = (0, 0, -1, -1, 0)
 LEFT, CONTINUED, TAKEN = 1, 2, 4
 """The parts of the result of `Blocks._skim`."""
 
@@ -54,7 +54,6 @@ class Blocks:
         "_onset",
         "_pause",
         "_peak",
-        "_powers_of",
         "_quiet",
         "_received",
         "_received_end",
@@ -84,7 +83,6 @@ class Blocks:
         """The result of `measured_blocks` for the blocks that were received and not taken yet."""
         self._energies = (0, 0, 0)
         self._blocks: deque[Block] = deque(maxlen=count)
-        self._powers_of: deque[int] = deque(maxlen=count)
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
@@ -152,9 +150,8 @@ class Blocks:
         energy, first, last, power = self._measured.popleft()
         level = (energy + sum(self._energies)) // SMOOTHED
         self._energies = (energy, *self._energies[:2])
-        block = (energy, level, first, last)
+        block = (energy, level, first, last, power)
         self._blocks.append(block)
-        self._powers_of.append(power)
         self._group += energy
         self._group_power += power
         self._number += 1
@@ -199,12 +196,7 @@ class Blocks:
         return [self._at(block)[1] for block in range(first, last + 1)]
 
     def _powers(self, first: int, last: int) -> list[int]:
-        powers = list[int]()
-        for number in range(first, last + 1):
-            index = number - self._number
-            is_stored = number >= 0 and -len(self._blocks) <= index < 0
-            powers.append(self._powers_of[index] if is_stored else 0)
-        return powers
+        return [self._at(block)[4] for block in range(first, last + 1)]
 
     def _samples(self, block: int, count: int = GROUP) -> Samples:
         start = len(self._received) + block * self._size - self._received_end

@@ -37,7 +37,7 @@ other sound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -614,8 +614,7 @@ class OnsetDetector(Blocks):
             if power > self._rises[-1][1]:
                 self._rises.append((at, power))
         self._followed = self._number
-        loudest = max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
-        self._loudest = max(self._loudest, loudest)
+        self._loudest = max(self._loudest, _loudest_group(powers))
         attack = next(at for at, power in self._rises if power * WITHIN >= self._loudest)
         if attack != self._attack:
             self._attack = attack
@@ -651,8 +650,7 @@ class OnsetDetector(Blocks):
         end = -(-self._last // self._size)
         powers = self._powers(first, number)
         spoken = powers[: max(1, end - first)]
-        loudest = max(sum(spoken[at : at + GROUP]) for at in range(max(1, len(spoken) - GROUP + 1))) // GROUP
-        loudest = max(loudest, self._recent)
+        loudest = max(_loudest_group(spoken), self._recent)
         means = [sum(spoken[max(0, at - SMOOTHED) : at]) // SMOOTHED for at in range(len(spoken), 0, -1)]
         decay = next((at for at, power in enumerate(means) if power * NEAR >= loudest), len(spoken))
         if decay == len(spoken):  # longer than what is stored
@@ -665,11 +663,11 @@ class OnsetDetector(Blocks):
         return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
 
     def _is_loud(self, number: int) -> bool:
-        _, level, first, _ = self._at(number)
+        _, level, first, _, _ = self._at(number)
         return is_loud(level, first, self._behind or 0)
 
     def _continues(self, number: int) -> bool:
-        _, level, _, last = self._at(number)
+        _, level, _, last, _ = self._at(number)
         return is_continued(level, last, self._behind_sound)
 
     @property
@@ -679,6 +677,11 @@ class OnsetDetector(Blocks):
             error_ns = _error_in_noise(ERRORS_NS, self._peak, self._behind_start)
             error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
         return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
+
+
+def _loudest_group(powers: Sequence[int]) -> int:
+    """Return the power of the loudest `GROUP` blocks in sequence."""
+    return max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
 
 
 def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:

@@ -138,7 +138,7 @@ def test_the_loudest_samples_cause_no_overflow(blocks: type[interpreted.Blocks])
     stream = blocks(48_000, 10, 10, 40)
     stream._receive(np.array([-32_768] * 6 + [32_767] * 6, np.int16).repeat(20))
 
-    energy, _, first, last = stream._take()
+    energy, _, first, last, _ = stream._take()
     assert (7 * 32_766) ** 2 // 16 // 21 <= energy <= (7 * 32_768) ** 2 // 16
     assert (first, last) == (0, 240)
 
