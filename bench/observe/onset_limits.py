@@ -29,6 +29,8 @@ SETTLED = 120
 """The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
 HELD = 7
 """The number of groups with the same level after which a sound is checked for a held tone."""
+CERTAIN, CHANGING = 36, 80
+"""The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
 """The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
 

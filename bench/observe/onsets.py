@@ -18,41 +18,34 @@ sound. A quiet one that is over before is a breath: it is a sound only if a voic
 noise after a voice ends the sound. A voice is no background: while a sound lasts, the background becomes louder only
 after 12 s without a quiet group.
 
-Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is the uncertainty of
-the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`). A voice begins at once if it
-rises steadily, or if this part is voiced and at most 20 dB below. What is after the last such part, at 6 dB (`NEAR`),
-is the uncertainty of the end. Levels are compared without the filter, because noise and consonants are louder in it.
-
 A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound may be a tone, the
 detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks. If the sound then turns out to be a
 voice, its start is still the instant at which the energy rose. In a tone, a voice starts with the first block that is
 no tone.
 
-In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
-PARTS=voices` measures them with recorded voices, docs/accuracy.md). No voice starts before its stream. If a loud start
-of a stream is voiced and its level changes, the sound began with the stream. If the start is not steady, a sound may
-have started with the stream. If a second voice is in the background of the agent's voice, it is detected like any
-other sound.
+`bench.observe.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud start of a stream is
+voiced and its level changes, the sound began with the stream. If the start is not steady, a sound may have started with
+the stream. If a second voice is in the background of the agent's voice, it is detected like any other sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import AUDIBLE
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
-from bench.observe.blocks import STEADY, Blocks, end_of_even, is_even
+from bench.observe.blocks import STEADY, end_of_even, is_even
+from bench.observe.onset_bounds import REMEMBERED, RETAINED, BoundedSound
 from bench.observe.onset_limits import (
     BLOCK_MS,
+    CERTAIN,
+    CHANGING,
     EVEN,
     FAINT,
     GROUP,
     HELD,
     HUSHED,
-    NEAR,
     NEARLY_SAME,
     PLATEAU,
     QUIETER,
@@ -81,67 +74,18 @@ VARIED = 12
 """The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
 EARLY = 200
 """A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
-CERTAIN, CHANGING = 36, 80
-"""The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
 RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
 """The number of quiet blocks that end a tone."""
 TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone."""
-RETAINED = CERTAIN + GROUP
-"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
 LEAD = 50
 """The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of the voice."""
 CHECKED = 5
 """The number of blocks between two checks of whether a sound is voiced."""
 CLEAR = 2**19
 """The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
-WITHIN = 10
-"""A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
-ABRUPT = 3
-"""The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
-HUM_DEPTH = 100
-"""The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
-RISING = 7
-"""The maximum number of blocks of an attack in which each block is louder than all before."""
-DEPTH = 1_000
-"""The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
-ERRORS_NS = (
-    (1_000, 30 * NS_PER_MS),
-    (500, 80 * NS_PER_MS),
-    (125, 120 * NS_PER_MS),
-    (32, 160 * NS_PER_MS),
-    (16, 1_000 * NS_PER_MS),
-    (0, 2_000 * NS_PER_MS),
-)
-"""The maximum errors of the start of a voice in noise, in descending order of loudness.
-
-Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
-sound, divided by the energy of the background. `make benchmark PARTS=voices` measures them with recorded voices in
-white, pink and brown noise: 1 of 100 errors is larger. Voices begin with consonants that the noise hides.
-"""
-ENDS_NS = (
-    (2_000, 40 * NS_PER_MS),
-    (1_000, 100 * NS_PER_MS),
-    (500, 200 * NS_PER_MS),
-    (125, 330 * NS_PER_MS),
-    (64, 450 * NS_PER_MS),
-    (32, 650 * NS_PER_MS),
-    (16, 1_300 * NS_PER_MS),
-    (0, 3_500 * NS_PER_MS),
-)
-"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word."""
-
-
-REVISED = 300
-"""The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
-PRECEDING = 60
-"""The number of blocks before a sound that may be its voice, although no sample is audible."""
-REMEMBERED = 150
-"""The number of blocks between the start of a sound and its last revision. All of them are stored."""
-STORED = 155
-"""The number of blocks before the end of a silence in which the end of the sound is judged."""
 HELD_NS = 800 * NS_PER_MS
 """The maximum audio between the start of a sound and its detection, which takes longest if it is not voiced."""
 What = Literal["begins", "sounds", "ends"]
@@ -177,28 +121,18 @@ class SuspectedTone:
         self.is_certain = self.is_melody = False
 
 
-class OnsetDetector(Blocks):
+class OnsetDetector(BoundedSound):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound.
 
     With `after_silence`, digital silence precedes the stream, so that no start of the stream is background.
     """
 
     __slots__ = (  # an object with more than 30 attributes is slow without it
-        "_attack",
-        "_behind_start",
-        "_early_ns",
         "_end_error_ns",
-        "_error_ns",
         "_faint",
-        "_faint_ns",
         "_first_level",
-        "_followed",
         "_keys_count",
-        "_lead_ns",
         "_loud",
-        "_loudest",
-        "_rises",
-        "_start",
         "_suspect",
         "_unsteady",
         "tones",
@@ -213,26 +147,10 @@ class OnsetDetector(Blocks):
         self._first_level = 0
         """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._loud = 0
-        self._behind_start = 0
-        """The energy of the background at the start of the sound."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
-        self._early_ns = 0
-        """The time from the start of the stream to its first sound, if the stream may have started with a voice;
-        otherwise 0.
-
-        This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
-        """
-        self._start = 0
-        """The first block of the sound, or of the breath before it."""
-        self._lead_ns = 0
-        """The duration of the search for the start, if the energy did not rise in it; otherwise 0."""
-        self._rises = [(0, 0)]
-        """The blocks of the sound that are louder than all before: their numbers in the sound, and their powers."""
-        self._followed = self._loudest = self._attack = 0
-        """The number of blocks in these, the power of the loudest group, and the number of blocks up to that level."""
-        self._error_ns = self._faint_ns = self._end_error_ns = 0
-        """The uncertainty of the sound's start that its own loudness causes."""
+        self._end_error_ns = 0
+        """The uncertainty of the last end."""
         self._faint: tuple[int, int] | None = None
         """The first and the last block of the last quiet and unvoiced sound, which may be the start of the next one."""
         if after_silence:
@@ -583,10 +501,8 @@ class OnsetDetector(Blocks):
         faint, self._faint = self._faint, None
         if faint is not None and start - faint[1] < self._pause and number - faint[0] < REMEMBERED:
             start = faint[0]
-        self._start = start
         self._sounding, self._onset, self._suspect = True, None, None
         begin = start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
-        self._behind_start = self._behind_sound = behind
         self._level = self._same = 0
         self._tone = False
         if tone_error_ns:
@@ -595,72 +511,11 @@ class OnsetDetector(Blocks):
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
             self._early_ns = self._early_ns or -(-begin * BLOCK_MS * NS_PER_MS // self._size)
-        self._revised = start + REVISED
-        self._rises = [(0, 0)]
-        self._followed = self._loudest = self._attack = self._faint_ns = self._error_ns = 0
-        self._update_error()
+        self._begin(start, behind)
         yield "begins", begin
         last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
         self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])
         yield "sounds", self._last
-
-    def _update_error(self) -> None:
-        """Determine how much later or earlier the sound may have started, from the loudest part of it so far.
-
-        A much quieter start may be no voice. Inaudible sound before the start may be the voice.
-        """
-        powers = self._powers(max(self._start, self._followed), self._number - 1)
-        for at, power in enumerate(powers, max(0, self._followed - self._start)):
-            if power > self._rises[-1][1]:
-                self._rises.append((at, power))
-        self._followed = self._number
-        self._loudest = max(self._loudest, _loudest_group(powers))
-        attack = next(at for at, power in self._rises if power * WITHIN >= self._loudest)
-        if attack != self._attack:
-            self._attack = attack
-            self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
-        if self._behind_start < HUSHED and self._number - self._start < REMEMBERED:
-            self._faint_ns = self._inaudible_ns()
-
-    def _inaudible_ns(self) -> int:
-        """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
-        if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
-            return 0
-        earlier = self._powers(self._start - PRECEDING, self._start - 1)
-        faint = next((at for at, power in enumerate(earlier) if power * DEPTH >= self._loudest), PRECEDING)
-        samples = (PRECEDING - faint) * self._size + max(0, self._at(self._start)[2])
-        return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
-
-    def _begins_at_once(self, attack: int) -> bool:
-        """Return whether the first `attack` blocks of the sound are a voice: it rises steadily, or is voiced."""
-        rises = sum(at < attack for at, _ in self._rises)
-        if attack <= ABRUPT or (attack <= RISING and rises > attack):
-            return True
-        if self._number - self._start > RETAINED:  # its samples are no longer stored
-            return False
-        if sum(self._powers(self._start, self._start + attack - 1)) * HUM_DEPTH < self._loudest * attack:
-            return False
-        parts = max(1, attack // GROUP)
-        bounds = [self._start + attack * part // parts for part in range(parts + 1)]
-        return all(is_voiced(self._samples(first, after - first)) for first, after in pairwise(bounds))
-
-    def _error_of_end(self, number: int) -> int:
-        """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""
-        first = max(self._start, number + 1 - STORED)
-        end = -(-self._last // self._size)
-        powers = self._powers(first, number)
-        spoken = powers[: max(1, end - first)]
-        loudest = max(_loudest_group(spoken), self._recent)
-        means = [sum(spoken[max(0, at - SMOOTHED) : at]) // SMOOTHED for at in range(len(spoken), 0, -1)]
-        decay = next((at for at, power in enumerate(means) if power * NEAR >= loudest), len(spoken))
-        if decay == len(spoken):  # longer than what is stored
-            decay = max(decay, end - self._near)
-        error = decay + SMOOTHED if decay > ABRUPT else 0
-        if self._behind_sound < HUSHED:
-            silence = powers[len(spoken) :]
-            faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
-            return max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
-        return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
 
     def _is_loud(self, number: int) -> bool:
         _, level, first, _, _ = self._at(number)
@@ -669,20 +524,3 @@ class OnsetDetector(Blocks):
     def _continues(self, number: int) -> bool:
         _, level, _, last, _ = self._at(number)
         return is_continued(level, last, self._behind_sound)
-
-    @property
-    def _uncertainty_ns(self) -> int:
-        error_ns = 0
-        if self._behind_start >= HUSHED:
-            error_ns = _error_in_noise(ERRORS_NS, self._peak, self._behind_start)
-            error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
-        return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
-
-
-def _loudest_group(powers: Sequence[int]) -> int:
-    """Return the power of the loudest `GROUP` blocks in sequence."""
-    return max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
-
-
-def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:
-    return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

@@ -22,8 +22,9 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
+from bench.observe.onset_bounds import HUM_DEPTH
 from bench.observe.onset_limits import HUSHED
-from bench.observe.onsets import HUM_DEPTH, PAUSE_NS, OnsetDetector
+from bench.observe.onsets import PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.tones import RATE_HZ, Tone, is_voiced
 from bench.plan.recordings import (

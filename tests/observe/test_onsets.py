@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bench.observe import _blocks_interpreted as interpreted
 from bench.observe.blocks import Blocks
-from bench.observe.onsets import RETAINED, OnsetDetector
+from bench.observe.onset_bounds import RETAINED
+from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import (
     G711_ALAW,
@@ -87,7 +88,7 @@ def without_compiler() -> type[OnsetDetector]:
     """Return the detector that uses no compiled module."""
     found = {"bench.observe._blocks": None}
     with patch.dict(sys.modules, found):
-        for name in ("bench.observe.blocks", "bench.observe.onsets"):
+        for name in ("bench.observe.blocks", "bench.observe.onset_bounds", "bench.observe.onsets"):
             spec = find_spec(name)
             assert spec is not None
             assert spec.loader is not None

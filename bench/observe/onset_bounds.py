@@ -1,0 +1,190 @@
+"""The uncertainties of the start and the end of the sound in a stream (`bench.observe.onsets`). Pure.
+
+Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is the uncertainty of
+the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`). A voice begins at once if it
+rises steadily, or if this part is voiced and at most 20 dB below. What is after the last such part, at 6 dB (`NEAR`),
+is the uncertainty of the end. Levels are compared without the filter, because noise and consonants are louder in it.
+
+In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
+PARTS=voices` measures them with recorded voices, docs/accuracy.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from bench.base.units import NS_PER_MS
+from bench.catalogue.metrics import AUDIBLE
+from bench.observe.blocks import Blocks
+from bench.observe.onset_limits import BLOCK_MS, CERTAIN, GROUP, HUSHED, NEAR, SMOOTHED
+from bench.observe.tones import is_voiced
+
+WITHIN = 10
+"""A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
+ABRUPT = 3
+"""The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
+HUM_DEPTH = 100
+"""The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
+RISING = 7
+"""The maximum number of blocks of an attack in which each block is louder than all before."""
+DEPTH = 1_000
+"""The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
+ERRORS_NS = (
+    (1_000, 30 * NS_PER_MS),
+    (500, 80 * NS_PER_MS),
+    (125, 120 * NS_PER_MS),
+    (32, 160 * NS_PER_MS),
+    (16, 1_000 * NS_PER_MS),
+    (0, 2_000 * NS_PER_MS),
+)
+"""The maximum errors of the start of a voice in noise, in descending order of loudness.
+
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
+sound, divided by the energy of the background. `make benchmark PARTS=voices` measures them with recorded voices in
+white, pink and brown noise: 1 of 100 errors is larger. Voices begin with consonants that the noise hides.
+"""
+ENDS_NS = (
+    (2_000, 40 * NS_PER_MS),
+    (1_000, 100 * NS_PER_MS),
+    (500, 200 * NS_PER_MS),
+    (125, 330 * NS_PER_MS),
+    (64, 450 * NS_PER_MS),
+    (32, 650 * NS_PER_MS),
+    (16, 1_300 * NS_PER_MS),
+    (0, 3_500 * NS_PER_MS),
+)
+"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word."""
+
+REVISED = 300
+"""The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
+PRECEDING = 60
+"""The number of blocks before a sound that may be its voice, although no sample is audible."""
+REMEMBERED = 150
+"""The number of blocks between the start of a sound and its last revision. All of them are stored."""
+STORED = 155
+"""The number of blocks before the end of a silence in which the end of the sound is judged."""
+RETAINED = CERTAIN + GROUP
+"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
+
+
+class BoundedSound(Blocks):
+    """The blocks of a stream, and the uncertainties of the sound in it."""
+
+    __slots__ = (
+        "_attack",
+        "_behind_start",
+        "_early_ns",
+        "_error_ns",
+        "_faint_ns",
+        "_followed",
+        "_lead_ns",
+        "_loudest",
+        "_rises",
+        "_start",
+    )
+
+    def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
+        super().__init__(rate_hz, count, retained, pause)
+        self._start = 0
+        """The first block of the sound, or of the breath before it."""
+        self._behind_start = 0
+        """The energy of the background at the start of the sound."""
+        self._early_ns = 0
+        """The time from the start of the stream to its first sound, if the stream may have started with a voice;
+        otherwise 0.
+
+        This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
+        """
+        self._lead_ns = 0
+        """The duration of the search for the start, if the energy did not rise in it; otherwise 0."""
+        self._rises = [(0, 0)]
+        """The blocks of the sound that are louder than all before: their numbers in the sound, and their powers."""
+        self._followed = self._loudest = self._attack = 0
+        """The number of blocks in these, the power of the loudest group, and the number of blocks up to that level."""
+        self._error_ns = self._faint_ns = 0
+        """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
+
+    def _begin(self, start: int, behind: int) -> None:
+        """Begin the uncertainties of a sound that starts with the block `start`, with this background before it."""
+        self._start = start
+        self._behind_start = self._behind_sound = behind
+        self._revised = start + REVISED
+        self._rises = [(0, 0)]
+        self._followed = self._loudest = self._attack = self._faint_ns = self._error_ns = 0
+        self._update_error()
+
+    def _update_error(self) -> None:
+        """Determine how much later or earlier the sound may have started, from the loudest part of it so far.
+
+        A much quieter start may be no voice. Inaudible sound before the start may be the voice.
+        """
+        powers = self._powers(max(self._start, self._followed), self._number - 1)
+        for at, power in enumerate(powers, max(0, self._followed - self._start)):
+            if power > self._rises[-1][1]:
+                self._rises.append((at, power))
+        self._followed = self._number
+        self._loudest = max(self._loudest, _loudest_group(powers))
+        attack = next(at for at, power in self._rises if power * WITHIN >= self._loudest)
+        if attack != self._attack:
+            self._attack = attack
+            self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
+        if self._behind_start < HUSHED and self._number - self._start < REMEMBERED:
+            self._faint_ns = self._inaudible_ns()
+
+    def _inaudible_ns(self) -> int:
+        """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
+        if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
+            return 0
+        earlier = self._powers(self._start - PRECEDING, self._start - 1)
+        faint = next((at for at, power in enumerate(earlier) if power * DEPTH >= self._loudest), PRECEDING)
+        samples = (PRECEDING - faint) * self._size + max(0, self._at(self._start)[2])
+        return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
+
+    def _begins_at_once(self, attack: int) -> bool:
+        """Return whether the first `attack` blocks of the sound are a voice: it rises steadily, or is voiced."""
+        rises = sum(at < attack for at, _ in self._rises)
+        if attack <= ABRUPT or (attack <= RISING and rises > attack):
+            return True
+        if self._number - self._start > RETAINED:  # its samples are no longer stored
+            return False
+        if sum(self._powers(self._start, self._start + attack - 1)) * HUM_DEPTH < self._loudest * attack:
+            return False
+        parts = max(1, attack // GROUP)
+        bounds = [self._start + attack * part // parts for part in range(parts + 1)]
+        return all(is_voiced(self._samples(first, after - first)) for first, after in pairwise(bounds))
+
+    def _error_of_end(self, number: int) -> int:
+        """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""
+        first = max(self._start, number + 1 - STORED)
+        end = -(-self._last // self._size)
+        powers = self._powers(first, number)
+        spoken = powers[: max(1, end - first)]
+        loudest = max(_loudest_group(spoken), self._recent)
+        means = [sum(spoken[max(0, at - SMOOTHED) : at]) // SMOOTHED for at in range(len(spoken), 0, -1)]
+        decay = next((at for at, power in enumerate(means) if power * NEAR >= loudest), len(spoken))
+        if decay == len(spoken):  # longer than what is stored
+            decay = max(decay, end - self._near)
+        error = decay + SMOOTHED if decay > ABRUPT else 0
+        if self._behind_sound < HUSHED:
+            silence = powers[len(spoken) :]
+            faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
+            return max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
+        return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
+
+    @property
+    def _uncertainty_ns(self) -> int:
+        error_ns = 0
+        if self._behind_start >= HUSHED:
+            error_ns = _error_in_noise(ERRORS_NS, self._peak, self._behind_start)
+            error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
+        return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
+
+
+def _loudest_group(powers: Sequence[int]) -> int:
+    """Return the power of the loudest `GROUP` blocks in sequence."""
+    return max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
+
+
+def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:
+    return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)
