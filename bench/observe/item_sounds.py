@@ -22,7 +22,8 @@ STEP_MS = 25
 """The audio after which the search stops if the sound has begun, because no change after the start is needed."""
 MAX_ITEMS = 16
 """The maximum number of items that are searched at the same time. A service sends one after the other."""
-TONE_ERROR_NS = BLOCK_MS * NS_PER_MS
+TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
+"""The maximum error of the start of a tone, which is that of its first loud block."""
 CONSONANT_NS = 100 * NS_PER_MS
 """The duration below which a quiet start of an item is a consonant. No line and no room precedes the voice of a model,
 so only a longer start may be a breath."""
@@ -73,7 +74,7 @@ class ItemSound:
             if change.what == "begins":
                 return StrippedAudio(end - change.back, error_ns=_start_error_ns(change))
         if onsets.tones:
-            return StrippedAudio(onsets.tones[0].start - received, error_ns=TONE_ERROR_NS)
+            return StrippedAudio(onsets.tones[0].start - received, error_ns=TONE_START_ERROR_NS)
         return StrippedAudio()
 
 

@@ -78,8 +78,8 @@ RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
 """The number of quiet blocks that end a tone."""
-TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
-"""The maximum error of the start of a voice in a tone."""
+VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
+"""The maximum error of the start of a voice in a tone, and of the end of a voice before one."""
 LEAD = 50
 """The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of the voice."""
 CHECKED = 5
@@ -445,7 +445,7 @@ class OnsetDetector(BoundedSound):
         elif tone.changed is None:
             tone.changed = number
         elif tone.is_certain:
-            yield from self._start_sound(self._voice_in(tone.changed, number), number, TONE_ERROR_NS)
+            yield from self._start_sound(self._voice_in(tone.changed, number), number, VOICE_AT_TONE_ERROR_NS)
         else:
             yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
 
@@ -479,7 +479,7 @@ class OnsetDetector(BoundedSound):
         self._sounding, self._onset, self._suspect = False, start, SuspectedTone(start, number)
         self._suspect.is_certain = True
         self._note_tone(self._suspect)
-        self._end_error_ns = TONE_ERROR_NS
+        self._end_error_ns = VOICE_AT_TONE_ERROR_NS
         yield "ends", self._last
 
     def _start_sound(self, start: int, number: int, tone_error_ns: int = 0) -> Known:

@@ -39,7 +39,7 @@ from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 
 DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
 """The time after the start of a sound by which the timeline has detected it."""
-TONE_ERROR_NS = 25 * NS_PER_MS
+REMOVED_TONE_ERROR_NS = 25 * NS_PER_MS
 """The maximum error of an instant at which a tone was removed."""
 ENDLESS_S = 1e6
 PCM = DIALECTS["pcm"]
@@ -109,7 +109,7 @@ def _tone_error_ns(call: RecordedCall, end: int) -> int:
     """Return the error of a latency from tones that were removed at the end of speech, or at the start of its reply."""
     reply = next((sound.start for sound in call.agent_sounds if sound.start > end), end)
     near = (any(start <= position <= until for start, until in call.removed) for position in (end, reply))
-    return TONE_ERROR_NS * sum(near)
+    return REMOVED_TONE_ERROR_NS * sum(near)
 
 
 def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int, codec_ns: int) -> TurnObservation:

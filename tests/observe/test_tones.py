@@ -12,7 +12,7 @@ from bench.catalogue.outcomes import NO_SOUND, ONLY_TONES, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
-from bench.observe.onsets import TONE_ERROR_NS, OnsetDetector
+from bench.observe.onsets import VOICE_AT_TONE_ERROR_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.observe.tones import is_pure
@@ -123,7 +123,7 @@ def test_a_voice_directly_after_a_tone_begins_within_its_uncertainty(
     tone = sines(length_ms, *lines)
     found = begins_ms(OnsetDetector(RATE_HZ), joined(rest(ahead_ms), tone, voice[:4_000], rest(100)))
     if max(lines) < 600 or len(lines) == 1 or max(lines) - min(lines) < 300:
-        assert abs(found[0] - ahead_ms - length_ms) <= TONE_ERROR_NS / MS + 5
+        assert abs(found[0] - ahead_ms - length_ms) <= VOICE_AT_TONE_ERROR_NS / MS + 5
 
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K])
