@@ -175,7 +175,16 @@ def test_speech_that_a_script_states_is_certain(tmp_path: Path) -> None:
     ]
 
 
-def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None) -> None:
+def test_an_offset_changes_neither_the_speech_nor_its_levels(tmp_path: Path) -> None:
+    voiced(tmp_path / "a.wav", lead_s=0.3, noise_dbfs=None, offset=0.02)
+    path = written(tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n")
+
+    assert validate(path).stdout.splitlines()[1:] == [
+        "  a.wav: speech 0.30 to 1.80 of 2.30 s, level -13 dBFS, background silent"
+    ]
+
+
+def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None, offset: float = 0) -> None:
     """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it that rises and falls."""
     samples = np.zeros(round((lead_s + 2) * RATE_HZ))
     first = round(lead_s * RATE_HZ)
@@ -183,6 +192,7 @@ def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None) -> None:
     if noise_dbfs is not None:
         breath = np.random.default_rng(1).normal(0, 10 ** (noise_dbfs / 20), len(samples))
         samples += breath * np.sin(2 * np.pi * 2.5 * np.arange(len(samples)) / RATE_HZ) ** 2
+    samples += offset
     write_channels(path, Channels(to_pcm16(samples.astype(np.float32))[:, np.newaxis], RATE_HZ))
 
 

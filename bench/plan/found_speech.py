@@ -14,12 +14,13 @@ from bench.plan.recordings import (
     WINDOW_MS,
     Pcm,
     SpeechSpan,
-    find_speech,
     speech_level,
+    speech_span,
     window_energies,
 )
 from bench.plan.script import Script
 from bench.plan.steps import SoundStep
+from bench.wire.direct_current import without_direct_current
 
 QUIETEST = 0.1
 """The share of the windows, the quietest, that have at most the level of the background."""
@@ -68,10 +69,10 @@ def speeches(script: Script) -> list[FoundSpeech]:
 
 
 def found_speech(pcm: Pcm) -> FoundSpeech:
-    samples, span = np.frombuffer(pcm.data, np.int16), pcm.speech
+    samples, span = without_direct_current(np.frombuffer(pcm.data, np.int16), RATE_HZ), pcm.speech
     level = speech_level(samples, RATE_HZ)
     background = _background(samples)
-    is_found = pcm.pause_ns is None and find_speech(samples, RATE_HZ) == span
+    is_found = pcm.pause_ns is None and speech_span(samples, RATE_HZ) == span
     return FoundSpeech(
         pcm.path.name,
         span.begin / RATE_HZ,
@@ -99,7 +100,7 @@ def _doubt(samples: NDArray[np.int16], span: SpeechSpan, level: float, backgroun
     if is_whole and background > level / CERTAIN_AT_ONCE and len(samples) >= PAUSES_S * RATE_HZ:
         return f"no part is quiet, so start and end are those of the file: {REMEDY}"
     floor = min(level / CERTAIN_AT_ONCE, max(level / CERTAIN, ABOVE_NOISE * background))
-    certain = find_speech(samples, RATE_HZ, min_energy=floor)
+    certain = speech_span(samples, RATE_HZ, min_energy=floor)
     edges_ms = (certain.begin - span.begin) * 1_000 // RATE_HZ, (span.end - certain.end) * 1_000 // RATE_HZ
     quiet = [f"its {edge} {ms} ms" for edge, ms in zip(("first", "last"), edges_ms, strict=True) if ms >= FAINT_MS]
     return f"{' and '.join(quiet)} are quiet, like noise or breath: {REMEDY}" if quiet else ""

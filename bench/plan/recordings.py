@@ -70,15 +70,19 @@ class SpeechSpan:
     end: int
 
 
-def find_speech(samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None) -> SpeechSpan:
-    """Find the speech of a recording of one channel, from its first sound to its last, including pauses.
+def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
+    """Find the speech of a recording of one channel, from its first sound to its last, including pauses."""
+    return speech_span(without_direct_current(samples, rate_hz), rate_hz)
+
+
+def speech_span(samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None) -> SpeechSpan:
+    """Find the speech of a recording without direct current.
 
     If the speech begins within 1 ms of the recording's start, it is extended to the start. The same applies to the end.
     If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise, or, if it is
     None, those less than 6 dB above the noise at the edges.
     """
     per_ms = rate_hz // 1_000
-    samples = without_direct_current(samples, rate_hz)
     energies = window_energies(samples, per_ms)
     if not energies.any():
         return SpeechSpan(0, len(samples))
@@ -222,8 +226,9 @@ def load_pcm(path: Path) -> Pcm:
             f"{path}: its channels cancel each other: one is the inverse of another; use one of them: "
             f"ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0' {quote(f'{path.stem}-pcm.wav')}"
         )
-    _check_usable(path, pcm)
-    return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
+    clean = without_direct_current(pcm, RATE_HZ)
+    _check_usable(path, clean)
+    return Pcm(path, digest, pcm.tobytes(), speech_span(clean, RATE_HZ))
 
 
 def joined(first: Pcm, parts: Sequence[Pcm], pause_ms: int) -> Pcm:
@@ -345,12 +350,12 @@ def write_channels(path: Path, channels: Channels) -> None:
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
     """Raise UsageError for audio shorter than 100 ms, which the service rejects, and for silent audio.
 
-    The service would answer silence, so silent audio could not be detected later.
+    `pcm` has no direct current. The service would answer silence, so silent audio could not be detected later.
     """
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
         raise UsageError(f"{path}: lasts {length_ms:.0f} ms, services accept {MIN_MS} ms or more")
-    peak = int(np.abs(without_direct_current(pcm, RATE_HZ).astype(np.int32)).max())
+    peak = int(np.abs(pcm.astype(np.int32)).max())
     level_dbfs = 20 * np.log10(peak / FULL_SCALE) if peak else -np.inf
     if level_dbfs < SILENT_DBFS:
         raise UsageError(

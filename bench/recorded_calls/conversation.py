@@ -1,7 +1,7 @@
 """The sounds in the channels of a recorded call, the speech within them, and the turns that they make. Pure.
 
 The starts of sounds come from the detector that also listens to live agents (`bench.observe.onsets`). The end of a
-caller's speech is searched as in the recordings of a script (`bench.plan.recordings.find_speech`). In noise the end of
+caller's speech is searched as in the recordings of a script (`bench.plan.recordings.speech_span`). In noise the end of
 speech is below the noise, so the end that is found may be too early. `TAILS_NS` has the maximum errors, which `make
 benchmark PARTS=recorded_calls` measures. The noise is that around the sound, or that after it if it is louder. If
 speech ends with a steady low level, a noise gate may have closed late, and the bound covers that part.
@@ -33,8 +33,8 @@ from bench.plan.recordings import (
     WINDOW_MS,
     SampleSequence,
     SpeechSpan,
-    find_speech,
     speech_level,
+    speech_span,
     window_energies,
 )
 from bench.wire.audio import Samples
@@ -126,7 +126,7 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
         noise, until = float(loudest) * PEAK / ABOVE_NOISE, min(until, found.end + WINDOW_MS * per_ms)
     segment = read[begin : until - origin]
     level = speech_level(segment, rate_hz)
-    span = find_speech(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
+    span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
         error_ns = changed_ns + next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)

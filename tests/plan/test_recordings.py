@@ -25,6 +25,7 @@ from bench.plan.recordings import (
     mixed,
     noise_alone,
     silence,
+    speech_span,
     to_pcm16,
     write_wav,
 )
@@ -332,7 +333,7 @@ def test_a_square_wave_is_speech(level: int, periods: int, rate_hz: int, min_ene
     """The mean of equal energies may exceed each of them by a rounding error."""
     wave = np.tile(np.repeat([level, -level], 40), periods).astype(np.int16)
 
-    found = find_speech(wave, rate_hz, min_energy)
+    found = speech_span(wave, rate_hz, min_energy)
 
     assert 0 <= found.begin < found.end <= len(wave)
 
