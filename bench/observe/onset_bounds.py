@@ -1,8 +1,9 @@
 """The uncertainties of the start and the end of the sound in a stream (`bench.observe.onsets`). Pure.
 
 Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is the uncertainty of
-the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`). A voice begins at once if it
-rises steadily, or if this part is voiced and at most 20 dB below. What is after the last such part, at 6 dB (`NEAR`),
+the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`), and remains so. A click in the
+tone does not. A voice begins at once if it rises steadily, or if this part is clearly voiced, at most 20 dB below, and
+becomes louder, but not from nothing: many rooms have a hum. What is after the last such part, at 6 dB (`NEAR`),
 is the uncertainty of the end. Levels are compared without the filter, because noise and consonants are louder in it.
 
 In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
@@ -24,8 +25,14 @@ WITHIN = 10
 """A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
 ABRUPT = 3
 """The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
+LASTS, AMONG = 3, 6
+"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
+CLEARLY = 2 / 3
+"""The minimum correlation of a clearly voiced part over one period."""
+LOUDER = 3, 2
+"""The minimum ratio of the second half of that part to its first half, as (numerator, denominator)."""
 RISING = 7
 """The maximum number of blocks of an attack in which each block is louder than all before."""
 DEPTH = 1_000
@@ -99,9 +106,9 @@ class BoundedSound(Blocks):
         self._lead_ns = 0
         """The duration of the search for the start, if the energy did not rise in it; otherwise 0."""
         self._rises = [(0, 0)]
-        """The blocks of the sound that are louder than all before: their numbers in the sound, and their powers."""
+        """The blocks from which the sound remains louder than before: their numbers in the sound, and their powers."""
         self._followed = self._loudest = self._attack = 0
-        """The number of blocks in these, the power of the loudest group, and the number of blocks up to that level."""
+        """The block after them, the power of the loudest group, and the number of blocks up to that level."""
         self._error_ns = self._faint_ns = 0
         """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
 
@@ -111,7 +118,8 @@ class BoundedSound(Blocks):
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
         self._rises = [(0, 0)]
-        self._followed = self._loudest = self._attack = self._faint_ns = self._error_ns = 0
+        self._followed = start
+        self._loudest = self._attack = self._faint_ns = self._error_ns = 0
         self._update_error()
 
     def _update_error(self) -> None:
@@ -119,13 +127,17 @@ class BoundedSound(Blocks):
 
         A much quieter start may be no voice. Inaudible sound before the start may be the voice.
         """
-        powers = self._powers(max(self._start, self._followed), self._number - 1)
-        for at, power in enumerate(powers, max(0, self._followed - self._start)):
+        powers = self._powers(self._followed, self._number - 1)
+        known = max(0, len(powers) - AMONG + 1)
+        for place, power in enumerate(powers[:known]):
             if power > self._rises[-1][1]:
-                self._rises.append((at, power))
-        self._followed = self._number
+                lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
+                if lasting > self._rises[-1][1]:
+                    self._rises.append((self._followed + place - self._start, lasting))
         self._loudest = max(self._loudest, _loudest_group(powers))
-        attack = next(at for at, power in self._rises if power * WITHIN >= self._loudest)
+        self._followed += known
+        attacks = (at for at, power in self._rises if power * WITHIN >= self._loudest)
+        attack = next(attacks, self._followed - self._start)
         if attack != self._attack:
             self._attack = attack
             self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
@@ -148,11 +160,15 @@ class BoundedSound(Blocks):
             return True
         if self._number - self._start > RETAINED:  # its samples are no longer stored
             return False
-        if sum(self._powers(self._start, self._start + attack - 1)) * HUM_DEPTH < self._loudest * attack:
+        powers = self._powers(self._start, self._start + attack - 1)
+        if sum(powers) * HUM_DEPTH < self._loudest * attack:
+            return False
+        first, (half, later) = powers[: attack // 3], (powers[: attack // 2], powers[-(attack // 2) :])
+        if sum(first) * DEPTH < self._loudest * len(first) or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]:
             return False
         parts = max(1, attack // GROUP)
         bounds = [self._start + attack * part // parts for part in range(parts + 1)]
-        return all(is_voiced(self._samples(first, after - first)) for first, after in pairwise(bounds))
+        return all(is_voiced(self._samples(first, after - first), CLEARLY) for first, after in pairwise(bounds))
 
     def _error_of_end(self, number: int) -> int:
         """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""

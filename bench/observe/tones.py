@@ -161,8 +161,8 @@ FALLEN = 1 / 10
 """The correlation below which that with earlier samples has fallen."""
 
 
-def is_voiced(samples: Samples) -> bool:
-    """Return whether 50 ms of audio at 8 kHz are voiced."""
+def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
+    """Return whether 50 ms of audio at 8 kHz are voiced: with at least this correlation over one period."""
     size = len(samples) // 2
     if size <= LAGS.stop:
         return False
@@ -175,4 +175,4 @@ def is_voiced(samples: Samples) -> bool:
     energies = (sums[-1] - sums[lags - 1]) * sums[size - lags - 1]
     shares = np.maximum(products, 0) ** 2
     has_fallen = np.logical_or.accumulate(shares < FALLEN**2 * energies)
-    return bool(np.any((has_fallen & (shares > CORRELATION**2 * energies))[LAGS.start - 1 :]))
+    return bool(np.any((has_fallen & (shares > correlation**2 * energies))[LAGS.start - 1 :]))

@@ -123,6 +123,23 @@ def test_a_room_that_is_heard_only_around_the_voice_is_within_both_bounds(length
     assert abs(heard.end_ms - start_ms - 1_500) <= heard.end_bound_ms + 5
 
 
+@pytest.mark.parametrize("below_db", [15, 20, 25])
+@pytest.mark.parametrize("length_s", [0.06, 0.12, 0.24])
+def test_a_room_with_a_hum_or_with_clicks_is_within_the_bound_of_the_start(length_s: float, below_db: float) -> None:
+    words = voice(1.5)
+    level = float(np.sqrt((words**2).mean())) * 10 ** (-below_db / 20)
+    hum = sum(
+        np.sin(2 * np.pi * 100 * number * np.arange(seconds(length_s)) / RATE_HZ) / number for number in (1, 2, 3)
+    )
+    clicks = np.zeros(seconds(length_s))
+    clicks[seconds(0.03) :: seconds(0.05)] = 5 * np.abs(words).mean()
+    room = noise(length_s, level / 2)
+    for sound in (hum * level + room, room * 2 + clicks):
+        heard = found(pcm(silence(1), sound, words, silence(1)))
+
+        assert abs(heard.start_ms - 1_000 * (1 + length_s)) <= heard.start_bound_ms + 5
+
+
 def test_the_start_of_a_voice_in_digital_silence_has_no_uncertainty() -> None:
     heard = found(pcm(silence(1), voice(1.5), silence(1)))
 
