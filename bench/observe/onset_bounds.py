@@ -38,30 +38,34 @@ RISING = 7
 DEPTH = 1_000
 """The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
 ERRORS_NS = (
-    (1_000, 30 * NS_PER_MS),
-    (500, 80 * NS_PER_MS),
-    (125, 120 * NS_PER_MS),
-    (32, 160 * NS_PER_MS),
-    (16, 1_000 * NS_PER_MS),
+    (4_000, 30 * NS_PER_MS),
+    (1_000, 80 * NS_PER_MS),
+    (500, 120 * NS_PER_MS),
+    (125, 160 * NS_PER_MS),
+    (32, 300 * NS_PER_MS),
+    (16, 700 * NS_PER_MS),
     (0, 2_000 * NS_PER_MS),
 )
 """The maximum errors of the start of a voice in noise, in descending order of loudness.
 
 Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
 sound, divided by the energy of the background. `make benchmark PARTS=voices` measures them with recorded voices in
-white, pink and brown noise: 1 of 100 errors is larger. Voices begin with consonants that the noise hides.
+white, pink and brown noise: 1 of 200 errors is larger. Voices begin with consonants that the noise hides.
 """
 ENDS_NS = (
-    (2_000, 40 * NS_PER_MS),
-    (1_000, 100 * NS_PER_MS),
-    (500, 200 * NS_PER_MS),
-    (125, 330 * NS_PER_MS),
-    (64, 450 * NS_PER_MS),
-    (32, 650 * NS_PER_MS),
+    (4_000, 60 * NS_PER_MS),
+    (2_000, 120 * NS_PER_MS),
+    (1_000, 200 * NS_PER_MS),
+    (500, 300 * NS_PER_MS),
+    (125, 500 * NS_PER_MS),
+    (64, 600 * NS_PER_MS),
+    (32, 800 * NS_PER_MS),
     (16, 1_300 * NS_PER_MS),
     (0, 3_500 * NS_PER_MS),
 )
 """The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word."""
+LOUDEST_NOISE = 2, 10
+"""A group of a sound is certainly no noise at (this multiple of, the largest level but one of this many) groups."""
 
 REVISED = 300
 """The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
@@ -81,12 +85,14 @@ class BoundedSound(Blocks):
     __slots__ = (
         "_attack",
         "_behind_start",
+        "_certain",
         "_early_ns",
         "_error_ns",
         "_faint_ns",
         "_followed",
         "_lead_ns",
         "_loudest",
+        "_loudest_noise",
         "_rises",
         "_start",
     )
@@ -111,12 +117,17 @@ class BoundedSound(Blocks):
         """The block after them, the power of the loudest group, and the number of blocks up to that level."""
         self._error_ns = self._faint_ns = 0
         """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
+        self._loudest_noise = self._certain = 0
+        """The energy above which a group is no noise, and the end of the sound's last such group."""
 
     def _begin(self, start: int, behind: int) -> None:
         """Begin the uncertainties of a sound that starts with the block `start`, with this background before it."""
         self._start = start
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
+        levels = sorted(self._group_levels())
+        self._loudest_noise = LOUDEST_NOISE[0] * levels[-1 - len(levels) // LOUDEST_NOISE[1]]
+        self._certain = self._number
         self._rises = [(0, 0)]
         self._followed = start
         self._loudest = self._attack = self._faint_ns = self._error_ns = 0
@@ -186,6 +197,7 @@ class BoundedSound(Blocks):
             silence = powers[len(spoken) :]
             faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
             return max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
+        error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
         return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
 
     @property

@@ -293,6 +293,8 @@ class OnsetDetector(BoundedSound):
             return
         if self._sounding:
             self._peak = max(self._peak, mean)
+            if mean > self._loudest_noise:
+                self._certain = self._number
             if self._number <= self._revised:
                 self._update_error()
             if self._holds_tone(mean):
