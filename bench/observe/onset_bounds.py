@@ -18,15 +18,15 @@ from itertools import pairwise
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import Blocks
-from bench.observe.onset_limits import BLOCK_MS, CERTAIN, GROUP, HUSHED, NEAR, SMOOTHED
+from bench.observe.onset_limits import BLOCK_MS, CERTAIN, FAINT, GROUP, HUSHED, NEAR, SMOOTHED
 from bench.observe.tones import is_voiced
 
 WITHIN = 10
 """A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
 ABRUPT = 3
 """The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
-LASTS, AMONG = 3, 6
-"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it."""
+LASTS, LASTED, AMONG = 3, 4, 6
+"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its end, `LASTED` of them."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
 CLEARLY = 2 / 3
@@ -63,7 +63,10 @@ ENDS_NS = (
     (16, 1_300 * NS_PER_MS),
     (0, 3_500 * NS_PER_MS),
 )
-"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word."""
+"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word.
+
+Around a quiet voice, what is inaudible (`FAINT`) hides it in the same way.
+"""
 LOUDEST_NOISE = 2, 10
 """A group of a sound is certainly no noise at (this multiple of, the largest level but one of this many) groups."""
 
@@ -188,17 +191,19 @@ class BoundedSound(Blocks):
         powers = self._powers(first, number)
         spoken = powers[: max(1, end - first)]
         loudest = max(_loudest_group(spoken), self._recent)
-        means = [sum(spoken[max(0, at - SMOOTHED) : at]) // SMOOTHED for at in range(len(spoken), 0, -1)]
-        decay = next((at for at, power in enumerate(means) if power * NEAR >= loudest), len(spoken))
+        decay = _decay(spoken[::-1], loudest)
         if decay == len(spoken):  # longer than what is stored
             decay = max(decay, end - self._near)
-        error = decay + SMOOTHED if decay > ABRUPT else 0
-        if self._behind_sound < HUSHED:
-            silence = powers[len(spoken) :]
-            faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
-            return max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
-        error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
-        return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
+        error = decay + AMONG - LASTED if decay > ABRUPT else 0
+        if self._behind_sound >= HUSHED:
+            error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
+            return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
+        silence = powers[len(spoken) :]
+        faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
+        error_ns = max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
+        if loudest < (DEPTH if error else HUM_DEPTH) * AUDIBLE * AUDIBLE:
+            error_ns = max(error_ns, _error_in_noise(ENDS_NS, loudest, FAINT))
+        return error_ns
 
     @property
     def _uncertainty_ns(self) -> int:
@@ -212,6 +217,19 @@ class BoundedSound(Blocks):
 def _loudest_group(powers: Sequence[int]) -> int:
     """Return the power of the loudest `GROUP` blocks in sequence."""
     return max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
+
+
+def _decay(powers: Sequence[int], loudest: int) -> int:
+    """Return the number of blocks since a sound was near its loudest part. `powers` are its blocks, the last one first.
+
+    A click in the tone of a room is not near it, because it does not last. But a single block of a deep voice that ends
+    hard may be quieter.
+    """
+    if any(sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)):
+        return 0
+    near = [power * NEAR >= loudest for power in powers]
+    lasting = (at for at, is_near in enumerate(near) if is_near and sum(near[at : at + AMONG]) >= LASTED)
+    return next(lasting, len(powers))
 
 
 def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:
