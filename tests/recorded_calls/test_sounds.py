@@ -86,7 +86,7 @@ def test_the_end_of_speech_is_exact_or_within_its_uncertainty(conditions: Condit
         assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 2
     if conditions.snr_db is None:
         assert min(recorded.speech.uncertainty_ns for recorded in utterances) == 0
-        assert max(recorded.speech.uncertainty_ns for recorded in utterances) <= 100 * NS_PER_MS
+        assert max(recorded.speech.uncertainty_ns for recorded in utterances) <= 250 * NS_PER_MS
 
 
 def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
@@ -99,9 +99,9 @@ def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
         for level in (0, 30, 120, 500, 2_000)
     ]
 
-    assert uncertainties[0] == 0
+    assert uncertainties[0] < 50 * NS_PER_MS
     assert uncertainties == sorted(uncertainties)
-    assert uncertainties[-1] == 2_000 * NS_PER_MS
+    assert uncertainties[-1] == 2_500 * NS_PER_MS
 
 
 def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
@@ -112,3 +112,21 @@ def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
 
     assert found.start == sound.start
     assert sound.end - RATE_HZ // 5 < found.end <= sound.end + 1_600
+
+
+@pytest.mark.parametrize("below_db", [15, 20, 25, 30])
+@pytest.mark.parametrize("hum", [0.0, 0.9])
+def test_the_room_after_the_caller_is_within_the_bound_of_the_end(below_db: float, hum: float) -> None:
+    """The tone of the room is heard for 300 ms more, as behind a noise gate. Some rooms have a hum."""
+    words = voice("not_today", RATE_HZ).astype(np.float64)
+    words = words[: audible(words.astype(np.int16))[1]]
+    count = 300 * RATE_HZ // 1_000
+    tone = (1 - hum) * np.random.default_rng(3).normal(0, 1, count)
+    tone += hum * np.sin(2 * np.pi * 100 * np.arange(count) / RATE_HZ)
+    tone *= np.sqrt(np.mean(words**2) / np.mean(tone**2)) * 10 ** (-below_db / 20)
+    gap = np.zeros(2 * RATE_HZ)
+    channel = np.concatenate([gap, words, tone, gap]).astype(np.int16)
+    span = SpeechSpan(len(gap), len(gap) + len(words) + count)
+    found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 10, len(channel))
+
+    assert abs(found.end - len(gap) - len(words)) * 1_000 / RATE_HZ <= found.uncertainty_ns / NS_PER_MS + 5
