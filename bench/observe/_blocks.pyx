@@ -62,7 +62,7 @@ cdef class Blocks:
     cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _quiet, _last, _pause, _peak, _level, _same, _noise
-    cdef public long long _revised, _group_power, _near, _recent, _unbroken
+    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
@@ -241,6 +241,8 @@ cdef class Blocks:
             self._streams = self._streams or self._noise >= STREAMED
         self.store(block)
         self._group = 0
+        if self._sounding and mean > self._loudest_noise:
+            self._certain = self._number
         self._follow_power()
         if not holds:
             self._add_group(mean)
@@ -270,6 +272,12 @@ cdef class Blocks:
         self._recent = max(power, self._recent - self._recent // FADING)
         if power * NEAR >= self._recent:
             self._near = self._number
+
+    @property
+    def fading_ns(self):
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part."""
+        cdef long long fading = (self._last + self._size - 1) // self._size - self._near
+        return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
 
     def _add_group(self, long long mean):
         """Store the mean energy of a group. A fifth of the stored groups are quieter than the background.
@@ -440,7 +448,8 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
         if skimmed:
             if peak != blocks._peak:
                 peak, sound_error_ns = blocks._peak, detector._onsets._uncertainty_ns
-            event = replace(silence_of_reply, payload=StrippedAudio(audible, until, sound_error_ns))
+            payload = StrippedAudio(audible, until, sound_error_ns, end_error_ns=blocks.fading_ns)
+            event = replace(silence_of_reply, payload=payload)
             last = end + until
             held.clear()
             end += count

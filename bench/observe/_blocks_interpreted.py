@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.onset_limits import (
     BLOCK_MS,
@@ -37,6 +38,7 @@ class Blocks:
         "_behind",
         "_behind_sound",
         "_blocks",
+        "_certain",
         "_direct",
         "_energies",
         "_group",
@@ -46,6 +48,7 @@ class Blocks:
         "_last",
         "_left",
         "_level",
+        "_loudest_noise",
         "_measured",
         "_moved",
         "_near",
@@ -101,10 +104,10 @@ class Blocks:
         """The position in the stream after the last audible sample of the sound."""
         self._group_power = self._recent = self._near = 0
         """The power of the current group, that of the loudest recent one, and the end of the last one near it."""
-        self._unbroken = 0
-        """The number of groups of the sound since the last quiet one."""
-        self._revised = 0
-        """The block up to which the start of the sound is revised."""
+        self._loudest_noise = self._certain = 0
+        """The energy above which a group is no noise, and the end of the sound's last such group."""
+        self._unbroken = self._revised = 0
+        """The groups of the sound since the last quiet one, and the block up to which its start is revised."""
         self._peak = 0
         """The energy of the sound's loudest group."""
         self._level = self._same = 0
@@ -162,6 +165,12 @@ class Blocks:
         self._recent = max(power, self._recent - self._recent // FADING)
         if power * NEAR >= self._recent:
             self._near = self._number
+
+    @property
+    def fading_ns(self) -> int:
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part."""
+        fading = -(-self._last // self._size) - self._near
+        return (fading + GROUP) * BLOCK_MS * NS_PER_MS if fading > GROUP else 0
 
     def _add_group(self, mean: int) -> None:
         if self._sounding and mean > max(self._behind_sound * FALL[0] // FALL[1], FAINT):

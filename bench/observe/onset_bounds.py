@@ -88,14 +88,12 @@ class BoundedSound(Blocks):
     __slots__ = (
         "_attack",
         "_behind_start",
-        "_certain",
         "_early_ns",
         "_error_ns",
         "_faint_ns",
         "_followed",
         "_lead_ns",
         "_loudest",
-        "_loudest_noise",
         "_rises",
         "_start",
     )
@@ -120,8 +118,6 @@ class BoundedSound(Blocks):
         """The block after them, the power of the loudest group, and the number of blocks up to that level."""
         self._error_ns = self._faint_ns = 0
         """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
-        self._loudest_noise = self._certain = 0
-        """The energy above which a group is no noise, and the end of the sound's last such group."""
 
     def _begin(self, start: int, behind: int) -> None:
         """Begin the uncertainties of a sound that starts with the block `start`, with this background before it."""

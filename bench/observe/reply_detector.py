@@ -278,6 +278,7 @@ class ReplyDetector:
                 audible = position
             elif what == "sounds":
                 audible, until = min(0, position) if audible is None else audible, position
+                end_error_ns = self._onsets.fading_ns
         size = samples * self.audio.sample_bytes
         back, tones = self._onsets.pending, max(0, self._known_tones - known_tones)
         pending = None if back is None else samples - back

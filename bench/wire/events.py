@@ -263,10 +263,10 @@ class StrippedAudio(msgspec.Struct, frozen=True):
     `audible` is the start of a sound, which may be before this payload. If replies are detected in the audio, it is 0
     if a sound continues. `until` is the position after the last sample of the sound, which may also be before this
     payload. `error_ns` is the uncertainty of the sound's start. `end_error_ns` is that of the end of the last sound,
-    which may become known only with a later payload without sound; 0 while the sound may continue. `place` is set for
-    the first payload of a reply, if the caller's line plays all received audio. `tones` is the number of tones that
-    ended or became certain: ring tones, beeps and the like. `pending` is the start of a sound that is not certain yet;
-    None if there is none.
+    which may become known only with a later payload without sound; while the sound may continue, it is that of audio
+    that stops here. `place` is set for the first payload of a reply, if the caller's line plays all received audio.
+    `tones` is the number of tones that ended or became certain: ring tones, beeps and the like. `pending` is the start
+    of a sound that is not certain yet; None if there is none.
     """
 
     audible: int | None = None

@@ -53,6 +53,25 @@ def test_the_bound_of_the_end_covers_the_voice_before_quiet_noise(
     assert end.bound_ms > 0
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("quieter_db", [15, 25])
+def test_the_bound_also_covers_the_voice_if_the_agent_stops_sending_after_the_noise(
+    deferred: bool, quieter_db: float
+) -> None:
+    """The silence that decides the end of the sound is then never sent."""
+    samples = reply(8_000, quieter_db)[: 8 * (BEFORE_MS + VOICE_MS + NOISE_MS + 60)]
+    call = Call(deferred=deferred)
+    end = call.heard(call.hear(samples, 20), "last_audible")
+    assert abs(end.after_ms - BEFORE_MS - VOICE_MS) <= end.bound_ms, end
+
+
+def test_the_end_of_a_reply_that_stops_with_its_voice_is_exact() -> None:
+    call = Call()
+    end = call.heard(call.hear(reply(8_000, None)[: 8 * (BEFORE_MS + VOICE_MS)], 20), "last_audible")
+    assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
+    assert end.bound_ms == 0
+
+
 def test_the_uncertainty_of_the_end_is_not_that_of_the_start() -> None:
     call = Call()
     turn = call.hear(reply(8_000, 20, noise_ms=100), 20)
