@@ -60,6 +60,9 @@ def test_the_bound_also_covers_the_voice_if_the_agent_stops_sending_after_the_no
 ) -> None:
     """The silence that decides the end of the sound is then never sent."""
     samples = reply(8_000, quieter_db)[: 8 * (BEFORE_MS + VOICE_MS + NOISE_MS + 60)]
+    at_s = np.arange(8 * NOISE_MS) / 8_000  # steady noise would end the sound
+    noise = slice(8 * (BEFORE_MS + VOICE_MS), 8 * (BEFORE_MS + VOICE_MS + NOISE_MS))
+    samples[noise] = samples[noise] * (1 + 0.9 * np.sin(2 * np.pi * 8 * at_s))
     call = Call(deferred=deferred)
     end = call.heard(call.hear(samples, 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) <= end.bound_ms, end
