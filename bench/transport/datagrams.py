@@ -7,6 +7,7 @@ is then at most as early as the last instant at which the socket was empty.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import secrets
 import socket
 import struct
@@ -15,9 +16,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import psutil
+
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.catalogue.outcomes import NO_PAIR
 from bench.transport._datagrams_interpreted import HANDFUL
+from bench.transport.interface import is_address, is_loopback
 from bench.transport.own_limits import exhausted, own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
@@ -160,6 +164,30 @@ def own_host(family: int, peer: SocketAddress) -> str:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(peer)
         return host_of(probe.getsockname())
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a host is one of this machine: localhost, or an IP address to which a socket can be bound.
+
+    Raise ConnectError for a limit of this machine.
+    """
+    if is_loopback(host):
+        return True
+    if not is_address(host):
+        return False
+    try:
+        udp_socket(host).close()
+    except OSError as error:
+        if (limit := own_limit(error, host)) is not None:
+            raise limit from None
+        return False
+    return True
+
+
+def own_addresses(family: int) -> list[str]:
+    """Return the IP addresses of this machine, without link-local ones, which are valid on one interface only."""
+    found = (each.address for addresses in psutil.net_if_addrs().values() for each in addresses if each.family == family)
+    return [host for host in dict.fromkeys(found) if is_address(host) and not ipaddress.ip_address(host).is_link_local]
 
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:

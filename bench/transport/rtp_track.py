@@ -53,6 +53,7 @@ class RtpTrack:
         if is_muxed:
             self.rtcp.close()
             self.rtcp = self.rtp
+        self.numbers, self.cname = StreamNumbers.drawn(secrets.randbits), f"{secrets.token_hex(6)}@rtbench"
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
@@ -84,7 +85,7 @@ class RtpTrack:
 
     def early_audio(self, agreed: AgreedMedia, answered_ns: int) -> tuple[bytes, int] | None:
         """Return the last audio before the answer, and the instant at which it ended; None if there is none."""
-        return early_audio(self._early, _new_media(agreed), answered_ns) if self._early else None
+        return early_audio(self._early, self._new_media(agreed), answered_ns) if self._early else None
 
     def use(self, agreed: AgreedMedia, answered_ns: int) -> None:
         """Use agreed media from now on. Audio from before the answer is not passed on."""
@@ -93,11 +94,15 @@ class RtpTrack:
             self.media.change(agreed)
             self._use_peer(self.media)
             return
-        self.media, self._start_ns = _new_media(agreed), answered_ns
+        self.media, self._start_ns = self._new_media(agreed), answered_ns
         self._use_peer(self.media)
         self.next_ns = self.media.next_ns
         while self._early:
             self.accept(*self._early.popleft())
+
+    def _new_media(self, agreed: AgreedMedia) -> CallMedia:
+        now_ns = monotonic_ns()
+        return CallMedia(agreed, self.numbers, self.cname, now_ns, utc_ns() - now_ns, SystemRandom().random)
 
     def _use_peer(self, media: CallMedia) -> None:
         self._send_frame = partial(
@@ -347,8 +352,3 @@ class TrackTransport:
 
     def take_deltas(self) -> list[MatchedDelta]:
         return self.track.take_deltas()
-
-
-def _new_media(agreed: AgreedMedia) -> CallMedia:
-    numbers, cname, now_ns = StreamNumbers.drawn(secrets.randbits), f"{secrets.token_hex(6)}@rtbench", monotonic_ns()
-    return CallMedia(agreed, numbers, cname, now_ns, utc_ns() - now_ns, SystemRandom().random)

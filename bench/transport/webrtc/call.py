@@ -1,6 +1,7 @@
 """A call over WebRTC as a transport: an offer by HTTP, and a UDP socket for its audio and for its data channel.
 
-A call to a service has a data channel for its events. A call to an agent has none.
+A call to a service has a data channel for its events. A call to an agent offers one, because some agents wait for it;
+its messages have no effect.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from urllib.parse import urlsplit
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import FOREIGN_HOST, NO_READ
+from bench.catalogue.outcomes import CHECKS_FROM, FOREIGN_HOST, NO_READ, UNPERMITTED_SOURCE
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.datagrams import DatagramSocket, udp_socket
+from bench.transport.datagrams import DatagramSocket, family_of, is_this_machine, own_addresses
 from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     ABNORMAL,
     MIB,
     NORMAL,
     TOO_LARGE,
+    UNSPECIFIED,
     ConnectTimings,
     DeltaListener,
     HostPort,
@@ -31,17 +33,16 @@ from bench.transport.interface import (
     OnMessage,
     PacedSender,
     SendReceipt,
-    is_loopback,
+    authority,
 )
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.own_limits import own_limit
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
-from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, host_priority
+from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.sctp import Association
 from bench.transport.webrtc.signalling import AnsweredCall, call_agent, place_call
@@ -54,6 +55,8 @@ PAUSE_NS = 2 * NS_PER_S
 sends what it missed."""
 MAX_NAMED = 5
 """The maximum number of hosts that an error names."""
+MAX_OWN_HOSTS = 16
+"""The maximum number of own addresses that an offer names. A machine with many containers has many."""
 
 
 def open_webrtc(
@@ -74,7 +77,7 @@ def open_webrtc(
     def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
         return place_call(stream, url, headers, offer, limits, phases, path.offer)
 
-    return _opened(url, context, limits, phases, path, place, has_channel=True)
+    return _opened(url, context, limits, phases, path, place, needs_channel=True)
 
 
 def open_agent_call(
@@ -91,7 +94,7 @@ def open_agent_call(
     def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
         return call_agent(stream, url, headers, offer, limits, phases)
 
-    return _opened(url, context, limits, phases, path, place, has_channel=False)
+    return _opened(url, context, limits, phases, path, place, needs_channel=False)
 
 
 def connect_to_host(
@@ -111,16 +114,16 @@ def _opened(
     path: NetworkPath,
     place: Callable[[ByteStream, bytes], AnsweredCall],
     *,
-    has_channel: bool,
+    needs_channel: bool,
 ) -> WebRtcCall:
     """Return an open call. `place` sends its offer over a connection, and returns the answer."""
     stream = connect_to_host(url, context, limits, phases, path)
     call: WebRtcCall | None = None
     try:
         own, peer = (str(address[0]) for address in stream.endpoints)
-        call = WebRtcCall(own, path, has_channel=has_channel)
+        call = WebRtcCall(own, peer, path, needs_channel=needs_channel)
         answer = place(stream, call.offer)
-        call.connect(answer.description, peer, path, limits, phases)
+        call.connect(answer.description, limits, phases)
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         if call is not None:
             call.close()
@@ -131,52 +134,75 @@ def _opened(
     return call
 
 
-def permitted_candidates(candidates: Sequence[Candidate], service: str, path: NetworkPath) -> Sequence[Candidate]:
-    """Return the candidates to which packets may be sent. `service` is the address that answered the offer.
+class PermittedHosts:
+    """The hosts to which the packets of a call may go. `service` is the address that answers the offer.
 
-    An answer of a service on this machine may name only this machine, and one of another service no private address,
-    except the address of the service itself and those that the user permits. Raise ConnectError `connect_failed:host`
-    if all candidates are refused.
+    A service on this machine may name only this machine, and another service no private address, except the address of
+    the service itself and the hosts that the user permits.
     """
-    is_local = is_loopback(service) and not path.may_leave
-    same_family = [each for each in candidates if (":" in each.address.host) == (":" in service)]
-    named = {service, *(host.strip("[]") for host, _ in path.call_hosts)}
 
-    def is_permitted(host: str) -> bool:
-        return host in named or (is_own_address(host) if is_local else ipaddress.ip_address(host).is_global)
+    def __init__(self, service: str, path: NetworkPath) -> None:
+        self.is_own = is_this_machine(service)
+        """Whether the service is on this machine."""
+        self._is_local = self.is_own and not path.may_leave
+        self._named = {service, *(host.strip("[]") for host, _ in path.call_hosts)}
+        self._is_ipv6 = ":" in service
 
-    permitted = [each for each in same_family if is_permitted(each.address.host)]
-    if same_family and not permitted:
-        hosts = ", ".join(dict.fromkeys(each.address.host for each in same_family[:MAX_NAMED]))
-        reason = FOREIGN_HOST if is_local else "which are private addresses, and not that of the service"
-        raise ConnectError("connect_failed:host", f"the peer names {hosts} for audio, {reason}")
-    return permitted
+    def candidates(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Return the permitted candidates. From now on, their hosts are permitted for other ports, too."""
+        permitted = [each for each in self._of_family(candidates) if self._may_be_named(each.address.host)]
+        self._named |= {each.address.host for each in permitted}
+        return permitted
+
+    def refusal(self, candidates: Sequence[Candidate]) -> str:
+        """Return why none of the candidates is permitted; "" if there is none in the family of the service."""
+        named = dict.fromkeys(each.address.host for each in self._of_family(candidates))
+        reason = FOREIGN_HOST if self._is_local else "which are private addresses, and not that of the service"
+        return f"the peer names {', '.join([*named][:MAX_NAMED])} for audio, {reason}" if named else ""
+
+    def permits(self, host: str) -> bool:
+        """Return whether packets may go to a host from which authentic checks come."""
+        return host in self._named or (self.is_own and is_this_machine(host))
+
+    def _of_family(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        return (each for each in candidates if (":" in each.address.host) == self._is_ipv6)
+
+    def _may_be_named(self, host: str) -> bool:
+        return self.permits(host) or (not self._is_local and ipaddress.ip_address(host).is_global)
 
 
-def is_own_address(host: str) -> bool:
-    """Return whether an IP address is one of this machine. Raise ConnectError for a limit of this machine."""
-    try:
-        udp_socket(host).close()
-    except OSError as error:
-        if (limit := own_limit(error, host)) is not None:
-            raise limit from None
-        return False
-    return True
+def offered_hosts(host: str, port: int) -> tuple[HostPort, ...]:
+    """Return the candidates of this machine for a service on it. `host` is the address that sent the offer.
+
+    Some peers only send from one of their addresses, so that they cannot reach another one.
+    """
+    hosts = dict.fromkeys((host, *own_addresses(family_of(host))))
+    return tuple(HostPort(each, port) for each in [*hosts][:MAX_OWN_HOSTS])
 
 
 class WebRtcCall(TrackTransport):
-    """A call. It is created before its offer is sent, and `connect` needs the answer."""
+    """A call from the address `host` to `service`. It is created before its offer is sent; `connect` needs the answer.
 
-    def __init__(self, host: str, path: NetworkPath, *, has_channel: bool = True) -> None:
-        super().__init__(RtpTrack(host, path.rtp_ports, is_muxed=True))
-        login = IceLogin(secrets.token_hex(4), secrets.token_hex(16))
-        address = HostPort(*self.track.rtp.address[:2])
-        fingerprint, session_id = own_identity().fingerprint, secrets.randbits(31)
-        self._max_message_bytes = path.max_message_mib * MIB
+    If `needs_channel` is True, there is no call without a data channel.
+    """
+
+    def __init__(self, host: str, service: str, path: NetworkPath, *, needs_channel: bool = True) -> None:
+        self._service, self._hosts = service, PermittedHosts(service, path)
+        # a peer on this machine may send to, and from, any of its addresses
+        bound = UNSPECIFIED[":" in host] if self._hosts.is_own else host
+        super().__init__(RtpTrack(bound, path.rtp_ports, is_muxed=True))
+        port = self.track.rtp.address[1]
         self._local = LocalPeer(
-            login, fingerprint, address, host_priority(), session_id, path.codecs,
-            max_message_bytes=self._max_message_bytes if has_channel else None,
-        )  # fmt: skip
+            IceLogin(secrets.token_hex(4), secrets.token_hex(16)),
+            own_identity().fingerprint,
+            offered_hosts(host, port) if self._hosts.is_own else (HostPort(host, port),),
+            self.track.numbers.ssrc,
+            self.track.cname,
+            secrets.randbits(31),
+            path.codecs,
+            max_message_bytes=path.max_message_mib * MIB,
+            needs_channel=needs_channel,
+        )
         self.offer = write_offer(self._local)
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
@@ -192,8 +218,8 @@ class WebRtcCall(TrackTransport):
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
 
-    def connect(self, answer: bytes, service: str, path: NetworkPath, limits: Timeouts, phases: ConnectTimings) -> None:
-        """Connect to the peer that the answer describes. `service` is the address that answered.
+    def connect(self, answer: bytes, limits: Timeouts, phases: ConnectTimings) -> None:
+        """Connect to the peer that the answer describes.
 
         Raise ConnectError: `connect_failed:media|host|ice|dtls|upgrade`, `timeout:ice|dtls|upgrade`.
         """
@@ -201,30 +227,35 @@ class WebRtcCall(TrackTransport):
             remote = accepted_answer(self._local, answer)
         except ValueError as error:
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
-        remote_candidates = permitted_candidates(remote.candidates, service, path)
+        candidates, refusal = self._hosts.candidates(remote.candidates), ""
+        if not candidates and (refusal := self._hosts.refusal(remote.candidates)) and self._hosts.is_own:
+            raise ConnectError("connect_failed:host", refusal)
         self._candidates = tuple(each.address for each in remote.candidates)
         now_ns, self._answered_ns = monotonic_ns(), phases.instants["offer_answered"]
         ice = ControllingAgent(
-            self._local.login, remote.login, remote_candidates, now_ns, secrets.token_bytes, is_peer_lite=remote.is_lite
-        )
+            self._local.login, remote.login, candidates, now_ns, secrets.token_bytes,
+            is_peer_lite=remote.is_lite, permits=self._hosts.permits,
+        )  # fmt: skip
         role, channel = remote.own_role, None
         if remote.channel is not None:
-            association = Association(secrets.token_bytes, self._max_message_bytes, remote.channel.port)
+            association = Association(secrets.token_bytes, self._local.max_message_bytes or 0, remote.channel.port)
             channel = DataChannel(association, 0 if role == "client" else 1)
             self._peer_limit_bytes = remote.channel.max_message_bytes
-        peer = self._peer = WebRtcPeer(ice, DtlsSession(own_identity(), role, remote.fingerprints), channel)
+        dtls = DtlsSession(own_identity(), role, remote.fingerprints)
+        needs_channel = self._local.needs_channel
+        peer = self._peer = WebRtcPeer(ice, dtls, channel, needs_channel=needs_channel)
         self._wait(lambda: peer.keys is not None, now_ns + int(limits.upgrade * NS_PER_S))
-        step = "dtls" if peer.peer is not None else "ice"
+        if peer.peer is None:
+            raise _ice_failure(peer, refusal, limits)
         if peer.problem:
-            raise ConnectError(f"connect_failed:{step}", peer.problem)
-        if peer.keys is None or peer.peer is None:
-            what = "the DTLS handshake did not end" if step == "dtls" else "no candidate of the peer answered"
-            raise ConnectError(f"timeout:{step}", f"{what} within {limits.upgrade:g} s")
+            raise ConnectError("connect_failed:dtls", peer.problem)
+        if peer.keys is None:
+            raise ConnectError("timeout:dtls", f"the DTLS handshake did not end within {limits.upgrade:g} s")
         phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
-        self._other_hosts = "" if peer.peer.host == service else f"{peer.peer.host} (audio)"
+        self._other_hosts = "" if peer.peer.host == self._service else f"{peer.peer.host} (audio)"
         self.track.use(remote.agreed(peer.peer, peer.keys), 0)
-        if channel is None:
+        if channel is None or not needs_channel:
             self._send_due()
         else:
             self._wait_for_channel(channel, limits)
@@ -307,7 +338,7 @@ class WebRtcCall(TrackTransport):
         peer, media = self._peer, self.track.media
         if peer is None or peer.peer is None or media is None:
             return None
-        own = self._local.host
+        own = self._own_host(peer.peer.host)
         same_family = (each for each in self._candidates if (":" in each.host) == (":" in own.host))
         refused = tuple(each for each in same_family if each not in peer.addresses)
         selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
@@ -315,6 +346,11 @@ class WebRtcCall(TrackTransport):
             media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
             selected_ns - self._answered_ns, keyed_ns - selected_ns,
         )  # fmt: skip
+
+    def _own_host(self, peer: str) -> HostPort:
+        """Return the own address from which packets go to a host."""
+        hosts = self._local.hosts
+        return next((each for each in hosts if each.host == peer), hosts[0])
 
     def check_answer(self) -> Iterator[CheckFinding]:
         if (facts := self.facts()) is not None:
@@ -443,3 +479,13 @@ class WebRtcCall(TrackTransport):
         if self.track.rtp.fileno() >= 0:
             self._listener.close()
             self.track.close()
+
+
+def _ice_failure(peer: WebRtcPeer, refusal: str, limits: Timeouts) -> ConnectError:
+    """Return why no address of the peer was selected. `refusal` states why its candidates were refused; "" if not."""
+    kind = "connect_failed" if peer.problem else "timeout"
+    problem = peer.problem or f"no candidate of the peer answered within {limits.upgrade:g} s"
+    if peer.refused is not None:
+        source = authority(peer.refused.host, peer.refused.port or 0)
+        problem = f"{refusal or problem}; {CHECKS_FROM} {source}, {UNPERMITTED_SOURCE}"
+    return ConnectError("connect_failed:host", problem) if refusal else ConnectError(f"{kind}:ice", problem)

@@ -21,7 +21,7 @@ from bench.transport.media.sdp import (
     write_description,
 )
 from bench.transport.webrtc.dtls import HASHES, DtlsRole, Fingerprint, SrtpKeys
-from bench.transport.webrtc.ice import Candidate, IceLogin
+from bench.transport.webrtc.ice import MAX_PREFERENCE, Candidate, IceLogin, host_priority
 from bench.transport.webrtc.sctp import PORT
 
 Setup = Literal["actpass", "active", "passive"]
@@ -32,6 +32,8 @@ DEFAULT_MESSAGE_BYTES = 65_536
 """The maximum size of a message to a peer that states none (RFC 8841 §6.1)."""
 DISCARD_PORT = 9
 """The port of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
+AUDIO_TRACK = "audio"
+"""The id of the only track (RFC 8830). That of its stream is the CNAME."""
 BROADCAST = "255.255.255.255"
 MAX_CANDIDATE_LINES = 64
 _CANDIDATE = re.compile(r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE)
@@ -42,17 +44,24 @@ _FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,16})[ \t]+([0-9A-Fa-f]{2}(?::[0-9A-F
 
 @dataclass(frozen=True, slots=True)
 class LocalPeer:
-    """The own side of a call. `host` is the address and port of its socket."""
+    """The own side of a call.
+
+    `hosts` are the addresses of its socket, from the most to the least preferred one. `ssrc` and `cname` are those of
+    its audio: many peers find the track of a packet by the SSRC of the description (RFC 5576 §4.1).
+    """
 
     login: IceLogin
     fingerprint: Fingerprint
-    host: HostPort
-    priority: int
+    hosts: tuple[HostPort, ...]
+    ssrc: int
+    cname: str
     session_id: int
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     is_lite: bool = False
     max_message_bytes: int | None = MAX_MESSAGE_MIB * MIB
     """The maximum size of a message that this side accepts; None if it has no data channel."""
+    needs_channel: bool = True
+    """Whether there is no call if the peer has no data channel."""
 
 
 class PeerChannel(NamedTuple):
@@ -75,7 +84,7 @@ class RemotePeer:
     codec: RtpFormat
     """The codec that both sides use."""
     channel: PeerChannel | None
-    """None if this side has no data channel."""
+    """None if one of the sides has no data channel."""
 
     @property
     def own_role(self) -> DtlsRole:
@@ -127,7 +136,11 @@ def _channel_line(local: LocalPeer, setup: Setup, mid: str) -> MediaLine:
 
 def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: str) -> MediaLine:
     text = " ".join(str(each.payload_type) for each in formats)
-    candidate = f"1 1 udp {local.priority} {local.host.host} {local.host.port} typ host"
+    candidates = (
+        ("candidate", f"{number} 1 udp {host_priority(MAX_PREFERENCE - number)} {host} {port} typ host")
+        for number, (host, port) in enumerate(local.hosts)
+    )
+    stream = (("msid", f"{local.cname} {AUDIO_TRACK}"), ("ssrc", f"{local.ssrc} cname:{local.cname}"))
     return MediaLine(
         "audio",
         DISCARD_PORT,
@@ -137,7 +150,7 @@ def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: s
         UNSPECIFIED[0],
         ptime_ms=20,
         rtcp_mux=True,
-        attributes=(*_connection(local, setup, mid), ("candidate", candidate), ("end-of-candidates", "")),
+        attributes=(*_connection(local, setup, mid), *stream, *candidates, ("end-of-candidates", "")),
     )
 
 
@@ -193,11 +206,11 @@ def _is_channel(line: MediaLine) -> bool:
 
 
 def _channel_of(local: LocalPeer, description: SessionDescription, problem: str) -> MediaLine | None:
-    """Return the line of the data channel; None if this side has none. Raise ValueError if the peer has none."""
+    """Return the line of the data channel; None if there is none. Raise ValueError if this side needs one."""
     if local.max_message_bytes is None:
         return None
     channel = next(filter(_is_channel, description.media), None)
-    if channel is None:
+    if channel is None and local.needs_channel:
         raise ValueError(problem)
     return channel
 

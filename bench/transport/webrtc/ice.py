@@ -4,8 +4,10 @@
 (RFC 7675). `LiteAgent` only responds, as the services do that have a public address. Their owner passes each STUN
 message to `received`, calls `expire` when `next_ns` is due, and sends what `pop_packets` returns.
 
-An agent sends nothing to an address that is not one of its candidates: a request from another address has no response.
-The lite agent has no candidates. It responds to each authentic request.
+An agent sends nothing to an address that is not one of its candidates. A peer whose socket has several addresses, or
+whose packets pass a NAT, answers from another address than it names. An authentic message from there adds a
+peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may go to its host. The lite agent has no candidates. It
+responds to each authentic request.
 """
 
 from __future__ import annotations
@@ -36,15 +38,22 @@ CONSENT_NS = 5 * NS_PER_S
 """The mean time between two requests for consent (RFC 7675 §5.1)."""
 CONSENT_LIMIT_NS = 30 * NS_PER_S
 """The time after the last consent after which nothing more is sent to the peer."""
+WAIT_FOR_CHECKS_NS = 3 * NS_PER_S
+"""The time after which a peer without candidates, which may still send checks, has failed."""
 MAX_CANDIDATES = 16
 """The maximum number of candidates that are checked. A peer decides how many it names."""
+MAX_LEARNED = 8
+"""The maximum number of peer-reflexive candidates. A peer decides from how many addresses it sends."""
+NO_CANDIDATE = "the peer names no candidate that can be reached"
 HOST_PREFERENCE = 126
+MAX_PREFERENCE = 65_535
+"""The preference of the first of several addresses of a host."""
 ROLE_CONFLICT = 487
 Packet = tuple[bytes, HostPort]
 """The data of a packet, and its destination."""
 
 
-def host_priority(preference: int = 65_535) -> int:
+def host_priority(preference: int = MAX_PREFERENCE) -> int:
     """Return the priority of a host candidate of the component 1 (RFC 8445 §5.1.2.1)."""
     return HOST_PREFERENCE << 24 | preference << 8 | 255
 
@@ -90,7 +99,8 @@ class _Request:
 class ControllingAgent:
     """The agent of the side that offers. `random_bytes` returns that many random bytes.
 
-    `selected` is the nominated address; None until then. `problem` is why there is none, or why the consent ended.
+    `permits` returns whether packets may go to a host that is not among the candidates. `selected` is the nominated
+    address; None until then. `problem` is why there is none, or why the consent ended.
     """
 
     def __init__(
@@ -102,13 +112,17 @@ class ControllingAgent:
         random_bytes: Callable[[int], bytes],
         *,
         is_peer_lite: bool = False,
+        permits: Callable[[str], bool] = lambda host: False,
     ) -> None:
         self._local, self._remote, self._random_bytes = local, remote, random_bytes
+        self._permits = permits
         self._nominates_at_once = is_peer_lite
         self._tie_breaker = random_bytes(8)
         by_address = {each.address: each for each in sorted(candidates, key=lambda candidate: candidate.priority)}
         best = list(reversed(by_address.values()))[:MAX_CANDIDATES]
-        self._pairs = [_Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)]
+        self._pairs = {each.address: _Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)}
+        self._max_pairs = len(best) + MAX_LEARNED
+        self._wait_until_ns = now_ns + WAIT_FOR_CHECKS_NS
         self._requests: dict[bytes, _Request] = {}
         self._packets: list[Packet] = []
         self._consent_ns = 0
@@ -118,16 +132,19 @@ class ControllingAgent:
         """The address of this side, as the peer sees it."""
         self.round_trip_ns: int | None = None
         """The time from the last request to its response; None before the first response."""
-        self.problem = "" if best else "the peer names no candidate that can be reached"
+        self.refused: HostPort | None = None
+        """The first address from which an authentic message came, although no packets may go to its host."""
+        self.problem = "" if best or not is_peer_lite else NO_CANDIDATE
 
     @property
     def addresses(self) -> frozenset[HostPort]:
         """The only addresses to which packets are sent."""
-        return frozenset(pair.candidate.address for pair in self._pairs)
+        return frozenset(self._pairs)
 
     @property
     def next_ns(self) -> int:
-        return min((pair.due_ns for pair in self._pairs), default=NEVER_NS)
+        no_pair_ns = NEVER_NS if self.problem else self._wait_until_ns
+        return min((pair.due_ns for pair in self._pairs.values()), default=no_pair_ns)
 
     def pop_packets(self) -> list[Packet]:
         packets, self._packets = self._packets, []
@@ -137,7 +154,9 @@ class ControllingAgent:
         """Send the checks that are due."""
         if self.selected is not None and now_ns - self._consent_ns >= CONSENT_LIMIT_NS:
             self._fail(f"the peer has not renewed its consent for {CONSENT_LIMIT_NS // NS_PER_S} s")
-        for pair in self._pairs:
+        if not self._pairs and self._wait_until_ns <= now_ns:
+            self._fail(f"{NO_CANDIDATE}, and sends no checks")
+        for pair in self._pairs.values():
             if pair.due_ns <= now_ns:
                 self._check(pair, now_ns)
 
@@ -147,8 +166,8 @@ class ControllingAgent:
             pair.due_ns = now_ns + int(CONSENT_NS * (0.8 + 0.4 * share))
         elif pair.checks >= MAX_CHECKS:
             pair.due_ns, pair.has_failed = NEVER_NS, True
-            if all(each.has_failed for each in self._pairs):
-                self._fail("no candidate of the peer answers: UDP may be blocked on the way")
+            if self._has_no_way:
+                self._fail("no candidate of the peer answers")
             return
         else:
             pair.due_ns = now_ns + (FIRST_WAIT_NS << min(pair.checks, 2))
@@ -166,32 +185,58 @@ class ControllingAgent:
         data = build_message(StunKind.REQUEST, transaction, attributes, self._remote.password)
         self._packets.append((data, pair.candidate.address))
 
+    @property
+    def _has_no_way(self) -> bool:
+        return all(pair.has_failed for pair in self._pairs.values())
+
     def _fail(self, problem: str) -> None:
         self.problem = self.problem or problem
-        for pair in self._pairs:
+        for pair in self._pairs.values():
             pair.due_ns = NEVER_NS
 
     def received(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
-        """Accept a message. Messages that are not authentic, or come from another address, are ignored."""
-        if source not in self.addresses or self.problem:
+        """Accept a message. Messages that are not authentic, or come from a host without permission, are ignored."""
+        if self.problem:
             return
         if message.kind is StunKind.REQUEST:
-            response = _response(message, source, self._local, f"{self._local.user}:{self._remote.user}")
-            if response is not None:
-                self._packets.append((response, source))
+            self._answer(message, source, at_ns)
             return
         request = self._requests.get(message.transaction)
-        if request is None or request.pair.candidate.address != source:
+        if request is None or not message.is_authentic(self._remote.password):
             return
-        if not message.is_authentic(self._remote.password):
+        if request.pair.candidate.address != source:  # the pair is not valid (RFC 8445 §7.2.5.2.1)
+            self._learn(source, request.pair.candidate.priority, at_ns)
             return
         del self._requests[message.transaction]
         if message.kind is StunKind.SUCCESS:
             self._succeeded(request, message, at_ns)
         elif message.kind is StunKind.ERROR and message.error_code != ROLE_CONFLICT:
             request.pair.has_failed, request.pair.due_ns = True, NEVER_NS
-            if self.selected == source or all(pair.has_failed for pair in self._pairs):
+            if self.selected == source or self._has_no_way:
                 self._fail(f"the peer refuses the connectivity checks with {message.error_code}")
+
+    def _answer(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
+        """Respond to a request, and check the address from which it came (RFC 8445 §7.3.1.4)."""
+        response = _response(message, source, self._local, f"{self._local.user}:{self._remote.user}")
+        if response is None:
+            return
+        priority = int.from_bytes(message.attributes.get(StunAttribute.PRIORITY, b"")[:4])
+        if self._learn(source, priority, at_ns):
+            self._packets.append((response, source))
+
+    def _learn(self, address: HostPort, priority: int, at_ns: int) -> bool:
+        """Check an address from which an authentic message came. Return False if no packets may go there."""
+        pair = self._pairs.get(address)
+        if pair is None:
+            if len(self._pairs) >= self._max_pairs:
+                return False
+            if not self._permits(address.host):
+                self.refused = self.refused or address
+                return False
+            pair = self._pairs[address] = _Pair(Candidate(address, priority))
+        if not pair.checks and self.selected is None:
+            pair.due_ns = at_ns
+        return True
 
     def _succeeded(self, request: _Request, message: StunMessage, at_ns: int) -> None:
         pair, self.round_trip_ns = request.pair, max(0, at_ns - request.sent_ns)
@@ -204,10 +249,10 @@ class ControllingAgent:
         elif request.nominates:
             self.selected, self.mapped, self._consent_ns = pair.candidate.address, mapped, at_ns
             self._requests.clear()
-            for each in self._pairs:
+            for each in self._pairs.values():
                 each.due_ns = NEVER_NS
             pair.due_ns = at_ns + CONSENT_NS
-        elif not any(each.is_valid for each in self._pairs):
+        elif not any(each.is_valid for each in self._pairs.values()):
             pair.is_valid, pair.checks, pair.due_ns = True, 0, at_ns  # the next check nominates it
 
 
@@ -237,6 +282,7 @@ class LiteAgent:
     _packets: list[Packet] = field(default_factory=list)
 
     mapped: HostPort | None = None
+    refused: HostPort | None = None
 
     @property
     def addresses(self) -> frozenset[HostPort]:

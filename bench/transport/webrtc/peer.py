@@ -45,11 +45,20 @@ def packet_type(data: bytes) -> PacketType:
 class WebRtcPeer:
     """The ICE, the DTLS and the data channel of one call. `channel` is None if the call has none.
 
+    If `needs_channel` is True, the end of the channel is the end of the connection.
     `selected_ns` and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were known.
     """
 
-    def __init__(self, ice: IceAgent, dtls: DtlsSession, channel: DataChannel | None = None) -> None:
+    def __init__(
+        self,
+        ice: IceAgent,
+        dtls: DtlsSession,
+        channel: DataChannel | None = None,
+        *,
+        needs_channel: bool = True,
+    ) -> None:
         self._ice, self._dtls, self.channel = ice, dtls, channel
+        self._needs_channel = needs_channel
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_DATAGRAMS)
         self._dtls_due_ns = NEVER_NS
         self.selected_ns: int | None = None
@@ -70,6 +79,11 @@ class WebRtcPeer:
         return self._ice.addresses
 
     @property
+    def refused(self) -> HostPort | None:
+        """The first address from which the peer sends checks although no packets may go to its host; None if none."""
+        return self._ice.refused
+
+    @property
     def mapped(self) -> HostPort | None:
         """The address of this side, as the peer sees it; None if it is unknown."""
         return self._ice.mapped
@@ -81,7 +95,7 @@ class WebRtcPeer:
     @property
     def ending(self) -> ChannelEnding | None:
         """The end of the connection; None if it has not failed, and has not ended."""
-        if self.channel is not None and self.channel.ending is not None:
+        if self._needs_channel and self.channel is not None and self.channel.ending is not None:
             return self.channel.ending
         if not (problem := self._ice.problem or self._dtls.problem):
             return None

@@ -67,11 +67,11 @@ class SessionCall(WebRtcCall):
         limits: Timeouts,
         path: NetworkPath,
     ) -> None:
-        own, self._service = (str(address[0]) for address in stream.endpoints)
-        super().__init__(own, path)
+        own, service = (str(address[0]) for address in stream.endpoints)
+        super().__init__(own, service, path)
         self._stream: ByteStream | None = stream
         """The connection for the offer; None after the offer was sent."""
-        self._url, self._headers, self._limits, self._path = url, tuple(headers), limits, path
+        self._url, self._headers, self._limits = url, tuple(headers), limits
         self._failure: ConnectError | None = None
         """The failure of the call, until it is passed on."""
 
@@ -83,7 +83,7 @@ class SessionCall(WebRtcCall):
         try:
             placed = place_session(stream, self._url, self._headers, message, self.offer, self._limits, phases)
             receipt = placed.receipt
-            self.connect(placed.description, self._service, self._path, self._limits, phases)
+            self.connect(placed.description, self._limits, phases)
         except ConnectError as error:
             self._failure = error
             self._say_goodbye()

@@ -65,6 +65,8 @@ class Behaviour:
     """The change of the DTLS before it starts."""
     speaks: bool = True
     """Whether the service sends loud frames at the end. Otherwise the call only stays open."""
+    has_two_ports: bool = False
+    """Whether it sends authentic messages from a port that it does not name, to which the caller may then send."""
 
 
 class HostilePeer:
@@ -109,7 +111,8 @@ class HostilePeer:
             data += more
         offer, behaviour = data.partition(b"\r\n\r\n")[2], self._behaviour
         address = HostPort(LOOPBACK, self.port)
-        local = LocalPeer(LOGIN, behaviour.identity.fingerprint, address, 1, 7, (behaviour.codec,), is_lite=True)
+        fingerprint = behaviour.identity.fingerprint
+        local = LocalPeer(LOGIN, fingerprint, (address,), 7, "hostile", 7, (behaviour.codec,), is_lite=True)
         answer, self.remote = answer_to(local, offer)
         self.caller = self.remote.candidates[0].address
         self.dtls = DtlsSession(behaviour.identity, behaviour.role or self.remote.own_role, self.remote.fingerprints)
@@ -122,6 +125,8 @@ class HostilePeer:
         self._encryption: PacketEncryption | None = None
         changed = behaviour.answer(self, answer)
         self.given = {(host.decode(), int(port)) for host, port in CANDIDATE.findall(changed)}
+        if behaviour.has_two_ports:
+            self.given.add(self.stranger.getsockname())
         connection.sendall(behaviour.respond(changed))
         connection.shutdown(socket.SHUT_WR)
 

@@ -217,7 +217,9 @@ STUN = {
     "answers with a wrong fingerprint": with_result(
         requests(answers(change=lambda data: data[:-1] + bytes([data[-1] ^ 1]))), LATE_ICE
     ),
-    "answers from another port": with_result(requests(answers(stranger=True)), LATE_ICE),
+    "answers from another port": replace(
+        requests(answers(stranger=True)), outcome=LATE_ICE, has_two_ports=True
+    ),
     "answers that are requests": with_result(requests(answers(StunKind.REQUEST)), LATE_ICE),
     "answers that are indications": with_result(requests(answers(StunKind.INDICATION)), LATE_ICE),
     "the request as the answer": with_result(
@@ -235,7 +237,7 @@ STUN = {
     "no address of the caller": requests(answers(attributes={}), handles=False),
     "an address of the caller that is none": requests(answers(attributes=MAPPED), handles=False),
     "a flood of requests": Behaviour(act=asks()),
-    "a flood of requests of another port": Behaviour(act=asks(stranger=True)),
+    "a flood of requests of another port": Behaviour(act=asks(stranger=True), has_two_ports=True),
     "a flood of requests that are not authentic": Behaviour(act=asks(key="x" * 22)),
     "a flood of requests of others": Behaviour(act=asks(user="other:one")),
     "a flood of requests with a name that is no text": Behaviour(act=asks(more={StunAttribute.USERNAME: b"\xff" * 99})),

@@ -98,7 +98,7 @@ def test_the_official_sdk_creates_a_session_with_our_offer(simulator: Ready) -> 
     from openai import BadRequestError, OpenAI  # takes a second, and every worker imports this module
 
     client = OpenAI(api_key="a-live-key", base_url=f"http://127.0.0.1:{simulator.port}/v1", max_retries=0)
-    call = WebRtcCall("127.0.0.1", NetworkPath())
+    call = WebRtcCall("127.0.0.1", "127.0.0.1", NetworkPath())
     transport: Any = {"type": "webrtc", "sdp": call.offer.decode()}
     session: Any = {"model": "gpt-live-1", "audio": {"output": {"voice": "cedar"}}}
 

@@ -11,18 +11,19 @@ from bench.transport.interface import HostPort
 from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, RemotePeer, accepted_answer, answer_to, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
-from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent, host_priority
+from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.sctp import Association
 
 CALLER, SERVICE = HostPort("192.0.2.1", 40_000), HostPort("198.51.100.7", 3_478)
+SSRC = 0x5EED
 STEP_NS = 10 * NS_PER_MS
 CALLER_LOGIN, SERVICE_LOGIN = IceLogin("caller", "c" * 24), IceLogin("service", "s" * 24)
 
 
 def local_peer(host: HostPort, *, is_lite: bool = False, codecs: tuple[str, ...] = ("PCMU", "PCMA")) -> LocalPeer:
     login = SERVICE_LOGIN if is_lite else CALLER_LOGIN
-    return LocalPeer(login, own_identity().fingerprint, host, host_priority(), 7, codecs, is_lite)
+    return LocalPeer(login, own_identity().fingerprint, (host,), SSRC, "caller@rtbench", 7, codecs, is_lite)
 
 
 class Descriptions(NamedTuple):
@@ -39,19 +40,24 @@ def described() -> Descriptions:
 
 
 class Call:
-    """A call. `drops` returns whether a packet is lost, from its data and its destination."""
+    """A call. `drops` returns whether a packet is lost, from its data and its destination.
+
+    `answered_by` are the addresses of the service, which answers each from SERVICE.
+    """
 
     def __init__(
         self,
         descriptions: Descriptions,
         drops: Callable[[bytes, HostPort], bool] = lambda data, destination: False,
         *candidates: Candidate,
+        permits: Callable[[str], bool] = lambda host: False,
     ) -> None:
         of_service, of_caller = descriptions
         random, self.now_ns, self._drops = Random(5), 0, drops
+        self.answered_by = {SERVICE}
         self.ice = ControllingAgent(
             CALLER_LOGIN, of_service.login, (*of_service.candidates, *candidates), 0, random.randbytes,
-            is_peer_lite=of_service.is_lite,
+            is_peer_lite=of_service.is_lite, permits=permits,
         )  # fmt: skip
         channels = (DataChannel(Association(random.randbytes, 1 << 20), stream) for stream in (1, None))
         of_caller_dtls, of_service_dtls = (
@@ -69,7 +75,7 @@ class Call:
             self.caller.expire(self.now_ns)
             for data, destination in self.caller.pop_packets():
                 self.sent.append((self.now_ns, destination, data))
-                if destination == SERVICE and not self._drops(data, destination):
+                if destination in self.answered_by and not self._drops(data, destination):
                     self.service.received(data, CALLER, self.now_ns, self.now_ns)
             self.service.expire(self.now_ns)
             for data, destination in self.service.pop_packets():

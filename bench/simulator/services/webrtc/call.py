@@ -32,7 +32,7 @@ from bench.transport.media.srtp import PacketEncryption
 from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, answer_to
 from bench.transport.webrtc.dtls import DtlsSession, Fingerprint, own_identity
-from bench.transport.webrtc.ice import IceLogin, LiteAgent, host_priority
+from bench.transport.webrtc.ice import IceLogin, LiteAgent
 from bench.transport.webrtc.peer import PacketType, WebRtcPeer, packet_type
 from bench.transport.webrtc.sctp import Association
 from bench.transport.webrtc.sctp_packets import AbortCause
@@ -41,13 +41,14 @@ MAX_FILLED_NS = NS_PER_S
 """The longest gap in the caller's audio that is filled with silence."""
 CODEC_NAMES = (OPUS, "PCMU", "PCMA")
 """The codecs of this side."""
+CNAME = "rtbench-simulate"
 
 
 class SimulatedCall:
     """A call from its offer to its end. `description` is the answer. `faults` are the kinds of its faults.
 
-    If `has_channel` is True, the offer must have a data channel. The constructor raises ValueError if the offer is not
-    acceptable.
+    If `needs_channel` is True, the offer must have a data channel. The constructor raises ValueError if the offer is
+    not acceptable.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class SimulatedCall:
         faults: Collection[str],
         dropped: Counter[str],
         *,
-        has_channel: bool = False,
+        needs_channel: bool = False,
     ) -> None:
         self._shared, self._faults, self._dropped = shared, faults, dropped
         self._socket = DatagramSocket(udp_socket(host))
@@ -67,9 +68,11 @@ class SimulatedCall:
         if "bad_fingerprint" in faults:
             fingerprint = Fingerprint(fingerprint.hash, ":".join(["00"] * 32))
         address = HostPort(*self._socket.address[:2])
+        random = self._random = Random(secrets.randbits(64))
+        numbers = StreamNumbers.drawn(random.getrandbits)
         local = LocalPeer(
-            login, fingerprint, address, host_priority(), secrets.randbits(31), CODEC_NAMES, is_lite=True,
-            max_message_bytes=MAX_MESSAGE_BYTES if has_channel else None,
+            login, fingerprint, (address,), numbers.ssrc, CNAME, secrets.randbits(31), CODEC_NAMES, is_lite=True,
+            max_message_bytes=MAX_MESSAGE_BYTES, needs_channel=needs_channel,
         )  # fmt: skip
         try:
             self.description, remote = answer_to(local, offer)
@@ -78,12 +81,11 @@ class SimulatedCall:
             raise
         dtls, end = DtlsSession(identity, remote.own_role, remote.fingerprints), remote.channel
         channel = end and DataChannel(Association(secrets.token_bytes, MAX_MESSAGE_BYTES, end.port), None)
-        self._peer = WebRtcPeer(LiteAgent(login, now_ns), dtls, channel)
-        codec, random = codec_of_call(remote.codec.encoding), Random(secrets.randbits(64))
-        self._codec, self._random = codec, random
-        self._sender = RtpSender(codec, remote.codec.payload_type, StreamNumbers.drawn(random.getrandbits))
+        self._peer = WebRtcPeer(LiteAgent(login, now_ns), dtls, channel, needs_channel=needs_channel)
+        codec = self._codec = codec_of_call(remote.codec.encoding)
+        self._sender = RtpSender(codec, remote.codec.payload_type, numbers)
         self._receiver = RtpReceiver(codec.clock_hz, (remote.codec.payload_type,))
-        self._rtcp = RtcpSession(self._sender, self._receiver, "rtbench-simulate", utc_ns() - now_ns)
+        self._rtcp = RtcpSession(self._sender, self._receiver, CNAME, utc_ns() - now_ns)
         self._encryption = PacketEncryption(None, None)
         self._report_ns = NEVER_NS
         """The instant of the next RTCP report; `NEVER_NS` until the keys are known."""
@@ -124,7 +126,8 @@ class SimulatedCall:
         self._advance(now_ns)
 
     def _pass_messages(self, arrival: Arrival) -> None:
-        """Pass on the messages of the data channel that arrived with a packet."""
+        """Pass on the messages of the data channel that arrived with a packet. An agent ignores them."""
+        self._peer.pop_messages()
 
     def _hear(self, payload: bytes, timestamp: int, span: ArrivalSpan) -> None:
         """Accept a packet of the caller's audio. Silence replaces what was lost; what comes too late is dropped."""

@@ -38,7 +38,7 @@ class ServiceCall(SimulatedCall):
         injector: FaultInjector | None,
         token: int | None,
     ) -> None:
-        super().__init__(shared, host, offer, faults, dropped, has_channel=True)
+        super().__init__(shared, host, offer, faults, dropped, needs_channel=True)
         self._model, self._injector, self._token = model, injector, token
         self._buffer: OutputBuffer | None = None
         """The buffer of the audio; None until the data channel is open."""
