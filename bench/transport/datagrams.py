@@ -21,7 +21,7 @@ import psutil
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.catalogue.outcomes import NO_PAIR
 from bench.transport._datagrams_interpreted import HANDFUL
-from bench.transport.interface import is_address, is_loopback
+from bench.transport.interface import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
 from bench.transport.own_limits import exhausted, own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
@@ -169,14 +169,15 @@ def own_host(family: int, peer: SocketAddress) -> str:
 def is_this_machine(host: str) -> bool:
     """Return whether a host is one of this machine: localhost, or an IP address to which a socket can be bound.
 
-    Raise ConnectError for a limit of this machine.
+    An address of one link (fe80::1%2) counts as another machine. Raise ConnectError for a limit of this machine.
     """
     if is_loopback(host):
         return True
-    if not is_address(host):
+    if not is_address(host) or "%" in host or ipaddress.ip_address(host).is_multicast or host in UNSPECIFIED:
         return False
     try:
-        udp_socket(host).close()
+        with udp_socket(host) as sock:
+            sock.connect((host, DISCARD_PORT))  # a socket can be bound to a broadcast address, too
     except OSError as error:
         if (limit := own_limit(error, host)) is not None:
             raise limit from None
@@ -186,8 +187,9 @@ def is_this_machine(host: str) -> bool:
 
 def own_addresses(family: int) -> list[str]:
     """Return the IP addresses of this machine, without link-local ones, which are valid on one interface only."""
-    found = (each.address for addresses in psutil.net_if_addrs().values() for each in addresses if each.family == family)
-    return [host for host in dict.fromkeys(found) if is_address(host) and not ipaddress.ip_address(host).is_link_local]
+    interfaces = psutil.net_if_addrs().values()
+    hosts = dict.fromkeys(each.address for every in interfaces for each in every if each.family == family)
+    return [host for host in hosts if is_address(host) and not ipaddress.ip_address(host).is_link_local]
 
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:

@@ -34,6 +34,8 @@ NORMAL, BAD_FRAME, ABNORMAL, TOO_LARGE = 1000, 1002, 1006, 1009
 """The close codes of all transports: normal, unreadable, without a close frame, too large (RFC 6455 §7.4.1)."""
 UNSPECIFIED = ("0.0.0.0", "::")
 """The addresses of no host. The kernel sends packets for them to this machine."""
+DISCARD_PORT = 9
+"""The port of no service: that of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
 """The default maximum size of a message. The largest messages of services have one hundredth of this size."""

@@ -14,7 +14,8 @@ import pytest
 from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.transport import _datagrams_interpreted, datagrams
 from bench.transport._datagrams_interpreted import HANDFUL
-from bench.transport.datagrams import DatagramSocket, family_of, udp_socket
+from bench.transport.datagrams import DatagramSocket, family_of, is_this_machine, own_addresses, udp_socket
+from bench.transport.interface import is_loopback
 from bench.transport.media.rtp import build_packet
 from bench.transport.rtp_track import RtpTrack
 from tests.transport.media.path import PLAIN
@@ -155,3 +156,27 @@ def fill(raw: socket.socket, peer: socket.socket) -> int:
     for number in range(HANDFUL):
         peer.sendto(b"%d" % number, raw.getsockname())
     return HANDFUL
+
+
+FURTHER = [host for host in own_addresses(socket.AF_INET) if not is_loopback(host)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", *FURTHER])
+def test_all_addresses_of_this_machine_are_of_one_host(host: str) -> None:
+    assert is_this_machine(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.0.2.99", "255.255.255.255", "224.0.0.1", "0.0.0.0", "::", "2001:db8::1", "fe80::1%1", "pbx.example", ""],
+)
+def test_a_host_to_which_no_socket_is_bound_is_another_one(host: str) -> None:
+    """A socket can be bound to some of them, but none is the address of one machine."""
+    assert not is_this_machine(host)
+
+
+def test_own_addresses_are_those_of_this_machine() -> None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        hosts = own_addresses(family)
+        assert all(map(is_this_machine, hosts))
+        assert len(set(hosts)) == len(hosts)

@@ -78,7 +78,7 @@ class SipCall:
         proxy = settings.outbound_proxy
         self.reach = Reach(
             hop_of(proxy or settings.request_uri, settings.transport), settings.address, settings.call_hosts,
-            settings.is_local,
+            settings.is_own,
         )  # fmt: skip
         self._media = replace(settings.media, check_host=partial(self.reach.check, purpose="its audio"))
         self.redirection = Redirection(settings.request_uri, settings.transport, self.reach)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -44,8 +44,8 @@ class CallSettings:
     """The IP address of the first hop; "" if it is unknown."""
     call_hosts: tuple[HostPort, ...] = ()
     """The further hosts that the user permits."""
-    is_local: bool = False
-    """Whether the peer may name only hosts of this machine and `call_hosts`."""
+    is_own: Callable[[str], bool] | None = None
+    """As in `Reach`."""
     ring_timeout_ns: int = 180 * NS_PER_S
     """The time from INVITE to the final response, after which the call is cancelled."""
 

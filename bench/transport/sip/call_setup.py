@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.catalogue import outcomes
-from bench.transport.interface import HostPort, NetworkPath, is_loopback
+from bench.transport.datagrams import is_this_machine
+from bench.transport.interface import HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import without_keys
 from bench.transport.sip.call import SipCall
@@ -52,6 +53,9 @@ def call_settings(
             caller = value or caller
         elif name.lower() != "user-agent":
             further.append((name, value))
+    may_leave = path.may_leave or not is_this_machine(peer)
+    if path.sip_proxy:
+        may_leave = may_leave or not is_this_machine(call_address(url).host)
     return CallSettings(
         request_uri=url,
         caller=caller,
@@ -64,9 +68,7 @@ def call_settings(
         headers=tuple(further),
         address=peer,
         call_hosts=tuple(HostPort(*named) for named in path.call_hosts),
-        is_local=is_loopback(peer)
-        and not path.may_leave
-        and (not path.sip_proxy or is_loopback(call_address(url).host)),
+        is_own=None if may_leave else is_this_machine,
     )
 
 

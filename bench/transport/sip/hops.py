@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from bench.catalogue.outcomes import FOREIGN_HOST, REDIRECTED, UNNAMED
-from bench.transport.interface import UNSPECIFIED, HostPort, bracketed, is_loopback
+from bench.transport.interface import UNSPECIFIED, HostPort, bracketed
 from bench.transport.sip.messages import DEFAULT_PORTS, SipResponse, check_uri_length, parse_address, parse_host_port
 
 MAX_REDIRECTS = 5
@@ -120,8 +120,10 @@ class Reach:
     """The IP address of the first hop; "" if it is unknown."""
     call_hosts: tuple[HostPort, ...] = ()
     """The further hosts that the user permits. Without a port, the port is the usual one."""
-    is_local: bool = False
-    """Whether the peer may name only hosts of this machine and `call_hosts`."""
+    is_own: Callable[[str], bool] | None = None
+    """The function that returns whether a host is this machine, if the peer may name only such hosts and `call_hosts`.
+
+    None if the peer may name any host."""
     _noted: dict[tuple[str, str], None] = field(default_factory=dict, compare=False)
 
     def note(self, host: str, purpose: str) -> None:
@@ -159,10 +161,10 @@ class Reach:
         """Return whether audio or requests in the dialog may go to a host that the peer names."""
         host = canonical_host(host)
         return (
-            not self.is_local
-            or is_loopback(host)
+            self.is_own is None
             or host in self.named_hosts
             or any(host == canonical_host(permitted.host) for permitted in self.call_hosts)
+            or self.is_own(host)
         )
 
     def check(self, host: str, purpose: str) -> None:

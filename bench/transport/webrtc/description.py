@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from bench.catalogue.outcomes import OTHER_CODEC
-from bench.transport.interface import MAX_MESSAGE_MIB, MIB, UNSPECIFIED, HostPort, whole_number
+from bench.transport.interface import DISCARD_PORT, MAX_MESSAGE_MIB, MIB, UNSPECIFIED, HostPort, whole_number
 from bench.transport.media.offer_answer import AgreedMedia, common_format, offered_format
 from bench.transport.media.sdp import (
     MediaLine,
@@ -30,8 +30,6 @@ PROTOCOL = "UDP/TLS/RTP/SAVPF"
 CHANNEL_PROTOCOL, CHANNEL_FORMAT = "UDP/DTLS/SCTP", "webrtc-datachannel"
 DEFAULT_MESSAGE_BYTES = 65_536
 """The maximum size of a message to a peer that states none (RFC 8841 §6.1)."""
-DISCARD_PORT = 9
-"""The port of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
 AUDIO_TRACK = "audio"
 """The id of the only track (RFC 8830). That of its stream is the CNAME."""
 BROADCAST = "255.255.255.255"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, is_loopback
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
 from bench.transport.media.sdp import MediaLine, parse_description
 from bench.transport.media.srtp import (
@@ -221,7 +221,7 @@ def test_a_key_in_the_name_of_a_host_is_hidden() -> None:
     refused.respond(302, ("Contact", f"<sip:x@{host}>"))
     silent = ScriptedPeer(media=replace(LOCAL, keys=(key,)), call_hosts=(HostPort(host),))
     silent.respond(302, ("Contact", f"<sip:x@{host}>"))
-    answered = ScriptedPeer(media=replace(LOCAL, keys=(key,)), is_local=True)
+    answered = ScriptedPeer(media=replace(LOCAL, keys=(key,)), is_own=is_loopback)
     answered.respond(200, ("Contact", f"<sip:x@{host}>"))
 
     texts = [str(failure_of(refused.call)), received_of(silent.call), str(failure_of(answered.call))]

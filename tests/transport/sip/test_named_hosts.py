@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.transport.interface import HostPort
+from bench.transport.interface import HostPort, is_loopback
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.digest import DigestLogin
 from bench.transport.sip.leg import MAX_ADDRESSES
@@ -21,7 +21,13 @@ SECRETS = (b"secret token", b"uthorization:")
 
 
 def local_peer(**changes: object) -> ScriptedPeer:
-    settings = {"request_uri": AGENT, "address": "127.0.0.1", "is_local": True, "login": LOGIN, "headers": (TOKEN,)}
+    settings = {
+        "request_uri": AGENT,
+        "address": "127.0.0.1",
+        "is_own": is_loopback,
+        "login": LOGIN,
+        "headers": (TOKEN,),
+    }
     return ScriptedPeer(**(settings | changes))
 
 

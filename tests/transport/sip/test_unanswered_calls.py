@@ -13,7 +13,7 @@ from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.services.telephone import REMEDIES
-from bench.transport.datagrams import DatagramSocket
+from bench.transport.datagrams import DatagramSocket, own_addresses
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from tests.transport.sip.hostile_check import ENOUGH, SENT, SOON
@@ -105,6 +105,15 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
         == f"the peer names {address} for its audio, but the called host is on this machine, and this one is not"
     )
     assert "--call-hosts" in remedy_of(error.outcome, error.detail, REMEDIES)
+
+
+@pytest.mark.parametrize("address", own_addresses(socket.AF_INET))
+def test_an_agent_on_this_machine_may_name_each_address_of_this_machine(address: str) -> None:
+    """PBXs and SIP stacks name the address of an interface by default."""
+    with hostile_line(lambda peer: peer.answer(body=peer.sdp(address=address))) as line:
+        call = open_call(line.url, (), None, ENOUGH, ConnectTimings(), DIRECT)
+        assert isinstance(call, TelephoneCall)
+        call.close()
 
 
 def opened(line_url: str, *hosts: str) -> TelephoneCall:

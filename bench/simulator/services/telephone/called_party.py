@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import NO_ACK
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
+from bench.transport.datagrams import is_this_machine
 from bench.transport.interface import HostPort, is_loopback
 from bench.transport.media.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.transport.media.sdp import parse_description
@@ -99,9 +100,9 @@ class CalledParty:
     def audio_address(self, named: HostPort) -> HostPort:
         """Return the address to which RTP or RTCP is sent: the port that the caller names, on the caller's host.
 
-        All loopback addresses are of one host.
+        All addresses of this machine are of one host.
         """
-        if self.caller is None or (is_loopback(self.caller.host) and is_loopback(named.host)):
+        if self.caller is None or (is_this_machine(self.caller.host) and is_this_machine(named.host)):
             return named
         return HostPort(self.caller.host, named.port)
 
