@@ -115,7 +115,7 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
             description = about(SESSION_ID, labels, script) | {"url": target.public_url}
             start = session_start(script, monotonic_ns(), len(script.turns))
             timeline = LoggedTimeline(start, script.dialect, log=log, about=description)
-            transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
+            transport = connect(dialer, script, timeline, lambda headers, call_id: None)
             if transport is not None:
                 if (network := target.network_path.network) is not None:
                     transport = impaired(transport, network, SESSION_ID, NetworkCounts(), reply.sent)

@@ -51,7 +51,7 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
         reply_format=script.output_format.name,
     )
     listener = Recorded(record, timeline)
-    transport = connect(dialer, script.limits, timeline, record.connected)
+    transport = connect(dialer, script, timeline, record.connected)
     if transport is not None:
         Session(script, transport, timeline, listener, lambda: False).run()
     session = timeline.session()

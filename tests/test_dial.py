@@ -33,7 +33,7 @@ from bench.target.tokens import Keyring
 from bench.transport.interface import ConnectTimings, NetworkPath, Proxy
 from bench.wire.connection import Connected
 from bench.wire.events import wait_of
-from tests.helpers import AT_NS
+from tests.helpers import AT_NS, build_script
 from tests.memory_transport import MemoryTransport
 from tests.system.end_to_end.proxies import running_proxy
 
@@ -246,7 +246,7 @@ class FakeDialer:
     def __init__(self, end: MemoryTransport | BaseException) -> None:
         self._end = end
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> MemoryTransport:
+    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]) -> MemoryTransport:
         phases.instants.update(START)
         if isinstance(self._end, BaseException):
             raise self._end
@@ -261,7 +261,7 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
     timeline, reported = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: reported.append(headers))
+        result = connect(cast(Dialer, dialer), build_script(), timeline, lambda headers, _: reported.append(headers))
     except BaseException as error:
         result = error
     if not timeline.is_over:

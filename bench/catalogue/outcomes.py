@@ -111,6 +111,7 @@ OTHER_PROXY_LOGIN = (
 )
 CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
 CUT_ANSWER = "ended after"
+REFUSED_OFFER = "the offer was refused"
 ENDS_CONNECTIONS = (
     "the service, or a gateway in front of it, ends connections early at this address: check host and path, and its log"
 )
@@ -198,8 +199,8 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     }),
     EXPECTED: OutcomeRow("the script expected {}, which did not occur", "an event that the script expects was not received in time: check that the session requests it (`input_transcription`, `tools`), and that `within` is long enough"),
     "timeout": OutcomeRow("nothing was received within the time limit of this stage", "the service did not continue in time: try fewer sessions; if a single one is not faster, check its status page, or raise the script's `timeouts`"),
-    NO_MEDIA: OutcomeRow("a telephone call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`"),
-    NO_SOUND: OutcomeRow("a telephone call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
+    NO_MEDIA: OutcomeRow("a call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`"),
+    NO_SOUND: OutcomeRow("a call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
         ONLY_TONES: TONES,
     }),
     "timeout:first_delta": OutcomeRow("no reply started within the time limit", causes={
@@ -237,7 +238,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "limit_exceeded:audio": OutcomeRow("the agent sent more unplayed audio than is plausible"),
     "connect_failed": OutcomeRow("no session was opened", "the service refuses the connection: see its message"),
     "connect_failed:token": OutcomeRow("no token for the sign-in was obtained", "the token could not be renewed: see the message; run `az login` again, or check the identity endpoint"),
-    "connect_failed:host": OutcomeRow("the agent, which is on this machine, named another host for the call", "the agent runs on this machine, and names another host: let it name this machine, or permit the host with --yes, or in `call_hosts` of the target (--call-hosts)"),
+    "connect_failed:host": OutcomeRow("the peer named another host for the call, to which nothing may be sent", "the agent runs on this machine, and names another host: let it name this machine, or permit the host with --yes, or in `call_hosts` of the target (--call-hosts)"),
     "connect_failed:proxy": OutcomeRow("the proxy did not open a tunnel to the host", "the proxy refuses the connection: see its message; it may require user and password in its URL, or forbid this host or port", causes={
         OTHER_LOGIN: OTHER_PROXY_LOGIN,
     }),
@@ -250,6 +251,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "Cannot assign requested address": NO_WAY,
     }),
     "connect_failed:tls": OutcomeRow("the TLS handshake failed", "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is private, give the CA's PEM file: --ca-file FILE"),
+    "connect_failed:refused": OutcomeRow("the agent refused the offer of a call in its answer", "the agent refuses the offer: see its message, and its log"),
     "connect_failed:401": OutcomeRow("the service did not accept the key or token"),
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
@@ -287,7 +289,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "incomplete:max_output_tokens": OutcomeRow("the reply reached its token limit", "the reply is longer than the session allows: raise `max_output_tokens` among its settings"),
     "throttled": OutcomeRow("the service limited the rate", "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the turns, or raise the quota"),
     "throttled:response": OutcomeRow("the service returned a rate limit error"),
-    "throttled:handshake": OutcomeRow("the service took no more calls (HTTP status 429, or SIP status 480, 503 or 600)"),
+    "throttled:handshake": OutcomeRow("the service took no more calls (HTTP status 429, SIP status 480, 503 or 600, or an answer that names a limit)"),
 }  # fmt: skip
 SUCCESSFUL, UNFINISHED = (
     frozenset(code for code, row in OUTCOMES.items() if row.kind == kind) for kind in ("success", "unfinished")

@@ -240,7 +240,7 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
     """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies and none for it."""
     own = dialect.remedies
-    if not own.in_doctor or outcome in RECEIVED or outcomes.NO_READ in detail:
+    if not own.in_doctor or outcome in own.rows or outcome in RECEIVED or outcomes.NO_READ in detail:
         return outcomes.remedy_of(outcome, detail, own)
     return own.in_doctor.get(outcome, "")
 

@@ -308,7 +308,7 @@ class ServiceProbe:
         timeline = Timeline(
             session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
         )
-        transport = connect(self._dialer, script.limits, timeline, lambda headers, call_id: None)
+        transport = connect(self._dialer, script, timeline, lambda headers, call_id: None)
         if transport is not None:
             transport.keeps_texts = True
         if transport is not None and isinstance(transport, TrackTransport):

@@ -224,6 +224,11 @@ class PreparedScript:
         }
 
     @property
+    def offer_members(self) -> Mapping[str, Any]:
+        """The further members of an offer in JSON. In their texts, `{uuid}` is the id of the call."""
+        return self.settings.extra if self.dialect.has_extra_in_offer else {}
+
+    @property
     def input_format(self) -> AudioFormat:
         """The format of the audio that the caller sends."""
         return self.dialect.input_format_for(self.settings)

@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from bench.catalogue.outcomes import ENDLESS, NO_PATH, OwnRemedies
+from bench.catalogue.outcomes import (
+    CLOSED_WITHOUT_ANSWER,
+    CUT_ANSWER,
+    ENDLESS,
+    NO_MEDIA,
+    NO_PATH,
+    OutcomeRow,
+    OwnRemedies,
+)
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai import track
@@ -59,17 +67,37 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
 """For some outcomes, another outcome that has the same remedy."""
+CUTS = "the agent, or a server before it, ends the connection before its answer is complete: see its log"
 REMEDIES = OwnRemedies(in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()})
 
 NO_OFFERS = "the server answers no offers in JSON here: check the path, such as /api/offer"
-REMEDIES_OF_OFFERS = OwnRemedies(
-    track.REMEDIES.rows,
-    in_doctor={
-        **REMEDIES.in_doctor,
-        **{outcome: row.remedy for outcome, row in track.REMEDIES.rows.items()},
-        **dict.fromkeys(("connect_failed:404", "connect_failed:405", "connect_failed:upgrade"), NO_OFFERS),
-    },
+NEEDS_MEMBERS = (
+    "the agent refuses the members of the offer: see its message; `extra` of the script's session sets further ones, "
+    "for example `extra: {webrtc_id: '{uuid}'}`"
 )
+NEEDS_TOKEN = "the agent requires a token, and none or another one is sent: set it in the target's `headers`"
+NO_SLOT = "the agent takes no more calls now: raise its limit of calls, or start fewer at a time (-u, --connect-rate)"
+OF_OFFERS = {
+    **track.REMEDIES.rows,
+    **dict.fromkeys(("connect_failed:404", "connect_failed:405"), OutcomeRow(remedy=NO_OFFERS)),
+    **dict.fromkeys(("connect_failed:400", "connect_failed:422"), OutcomeRow(remedy=NEEDS_MEMBERS)),
+    **dict.fromkeys(("connect_failed:401", "connect_failed:403"), OutcomeRow(remedy=NEEDS_TOKEN)),
+    "connect_failed:upgrade": OutcomeRow(
+        remedy=NO_OFFERS,
+        causes={CUT_ANSWER: CUTS, CLOSED_WITHOUT_ANSWER: CUTS, "the connection broke": CUTS},
+    ),
+    "timeout:upgrade": OutcomeRow(
+        remedy="the agent accepts the connection, and does not answer the offer in time: see its log, or raise "
+        "`upgrade` among the script's `timeouts`",
+    ),
+    "throttled:handshake": OutcomeRow(remedy=NO_SLOT),
+    NO_MEDIA: OutcomeRow(
+        remedy="the agent sends no audio, although UDP passes (ICE and DTLS succeeded): check in its log whether its "
+        "pipeline started; it may wait for a data channel that its own answer refuses, for a message or a member of "
+        "the offer (`extra`), or for its caller (then remove `wait_for: greeting`)",
+    ),
+}
+REMEDIES_OF_OFFERS = OwnRemedies(OF_OFFERS, in_doctor=REMEDIES.in_doctor)
 
 FRAME_MS = 20
 """The duration of each piece of audio that a telephony provider sends."""
@@ -453,12 +481,31 @@ class TrackAgent(PcmAgent):
 
 
 class WebRtcAgent(TrackAgent):
-    """An agent that answers an offer in JSON, as pipecat's `SmallWebRTCTransport` does. Its audio is Opus."""
+    """An agent that answers an offer in JSON, as pipecat's `SmallWebRTCTransport` does. Its audio is Opus.
+
+    The script's `extra` contains further members of the offer. The messages of its data channel have a vocabulary of
+    their own, and no effect.
+    """
 
     name = "webrtc"
     title = "an agent over WebRTC"
+    settings = AgentDialect.settings
+    has_extra_in_offer = True
     remedies = REMEDIES_OF_OFFERS
     input_formats = output_formats = by_name(PCM16)
+
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        member = next((name for name in ("sdp", "type") if name in settings.extra), None)
+        if member is None:
+            return None
+        return UnsupportedSetting(("extra", member), f"extra must not contain {member}, which the offer has: remove it")
+
+    def read_text(self, message: bytes) -> ServerEvent:
+        try:
+            event = super().read_text(message)
+        except NOT_JSON:
+            return ServerEvent(EventKind.NOTED, TEXT)
+        return event if event.kind is EventKind.AUDIO_DELTA else ServerEvent(EventKind.NOTED, TEXT)
 
 
 class WebRtcNarrowAgent(WebRtcAgent):

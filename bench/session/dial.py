@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from greenlet import GreenletExit
 from msgspec.structs import replace
 
@@ -17,13 +20,14 @@ from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
 from bench.observe.timeline import Timeline
+from bench.plan.prepared import PreparedScript
 from bench.target.target import Target
 from bench.transport.interface import ConnectTimings, Transport
 from bench.transport.links import TRANSPORTS
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.own_limits import own_limit
 from bench.transport.tls import tls_context
-from bench.wire.dialect import Peer
+from bench.wire.dialect import CALL_ID, Peer
 from bench.wire.events import with_arrival
 
 if TYPE_CHECKING:
@@ -53,8 +57,10 @@ class Dialer:
         has_tls = target.tls or not target.link.is_tls_by_scheme
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
-        """Open the transport of the target's kind of connection.
+    def open(
+        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = MappingProxyType({})
+    ) -> Transport:
+        """Open the transport of the target's kind of connection. `offer_members` are those of an offer in JSON.
 
         Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
         the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
@@ -63,10 +69,13 @@ class Dialer:
         header = self._keyring.call_header if has_call_key else self._keyring.header
         authorization, call_id = self._authorization(header, limits, phases), uuid.uuid4().hex
         headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
-        url = self.target.connection_url(call_id)
+        url, path = self.target.connection_url(call_id), self.target.network_path
+        if offer_members:
+            members = msgspec.json.encode(offer_members).replace(CALL_ID.encode(), call_id.encode())
+            path = dataclasses.replace(path, offer_members=members)
         try:
             transport = TRANSPORTS[self.target.link]()(
-                url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
+                url, headers, self._context, limits, phases, path, self.target.subprotocols
             )
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
@@ -105,9 +114,9 @@ class Dialer:
 
 
 def connect(
-    dialer: Dialer, limits: Timeouts, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
+    dialer: Dialer, script: PreparedScript, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
-    """Open a connection. Return None if it was refused or could not be made; the timeline then contains the outcome.
+    """Open a connection for a script. Return None if there is none; the timeline then contains the outcome.
 
     `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
     there was no response. The id is "" if the service is not an agent. If the greenlet is ended, or an unexpected error
@@ -116,7 +125,7 @@ def connect(
     """
     phases = ConnectTimings()
     try:
-        transport = dialer.open(limits, phases)
+        transport = dialer.open(script.limits, phases, script.offer_members)
     except ConnectError as error:
         on_handshake(error.headers, "")
         _failed(timeline, phases, error.outcome, error.detail, error.headers)

@@ -172,7 +172,8 @@ class NetworkPath:
     `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
     Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
     although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
-    form of the request that places a call. `network` impairs what calls send; None if nothing is impaired.
+    form of the request that places a call, and `offer_members` is a JSON object, whose members an offer in JSON has,
+    too. `network` impairs what calls send; None if nothing is impaired.
     """
 
     proxy: Proxy | None = None
@@ -189,6 +190,7 @@ class NetworkPath:
     call_hosts: tuple[tuple[str, int | None], ...] = ()
     may_leave: bool = False
     offer: OfferForm = "form"
+    offer_members: bytes = b"{}"
     network: NetworkProfile | None = None
 
     @property

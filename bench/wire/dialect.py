@@ -242,6 +242,8 @@ class Dialect:
     """The message before the caller's speech, if the client ends the speech; None if none is needed."""
     frame_ms: int | None = None
     """The duration of each piece of the caller's audio; None if the script sets it."""
+    has_extra_in_offer = False
+    """True if `extra` of a script contains further members of the offer in JSON that places the call."""
     upgrade_headers: tuple[tuple[str, str], ...] = ()
     """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
     billing = Billing.MODELS

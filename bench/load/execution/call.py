@@ -212,7 +212,7 @@ class Call:
     def connect(self) -> bool:
         """Connect the current session. Return False if the connection fails."""
         listener, script = self._listener, self._script
-        transport = connect(self._assignment.target_state.dialer, script.limits, listener.timeline, listener.connected)
+        transport = connect(self._assignment.target_state.dialer, script, listener.timeline, listener.connected)
         if transport is None:
             return False
         assignment = self._assignment

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from bench.catalogue.outcomes import (
+    CHECKS_FROM,
     CLOSED_WITHOUT_ANSWER,
     CUT_ANSWER,
     ENDS_CONNECTIONS,
@@ -42,10 +43,17 @@ SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANS
 NOT_YET = "which this tool does not measure over WebRTC: remove it, or use a target without `transport: webrtc`"
 NO_CHANNEL = "the service does not open the data channel of the events, or has ended it: see the message"
 CHECK_UDP = "check that no firewall or NAT on the way drops UDP between this machine and the service"
+PERMIT_SOURCE = (
+    "permit the address from which the checks come in `call_hosts` of the target (--call-hosts), if it belongs to your "
+    "deployment"
+)
+UNREACHABLE = OutcomeRow(
+    remedy=f"no address of the answer can be reached: {CHECK_UDP}", causes={CHECKS_FROM: PERMIT_SOURCE}
+)
 REMEDIES = OwnRemedies(
     {
-        "connect_failed:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
-        "timeout:ice": OutcomeRow(remedy=f"no address of the answer can be reached: {CHECK_UDP}"),
+        "connect_failed:ice": UNREACHABLE,
+        "timeout:ice": UNREACHABLE,
         "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
         "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
         "connect_failed:upgrade": OutcomeRow(
@@ -64,11 +72,16 @@ REMEDIES = OwnRemedies(
         ),
         "connect_failed:media": OutcomeRow(
             remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
-            "of the target (--codec)"
+            "of the target (--codec)",
+            causes={
+                "session description": "the answer lacks what a call needs: see the message, and the log of the peer",
+                "channel": NO_CHANNEL,
+            },
         ),
         "connect_failed:host": OutcomeRow(
             remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
-            "target (--call-hosts), if it belongs to your deployment"
+            "target (--call-hosts), if it belongs to your deployment",
+            causes={CHECKS_FROM: PERMIT_SOURCE},
         ),
     }
 )

@@ -89,10 +89,13 @@ def open_agent_call(
     path: NetworkPath,
     subprotocols: Sequence[str] = (),
 ) -> WebRtcCall:
-    """Call an agent. The call is open when its audio is encrypted. Raise as `open_webrtc`."""
+    """Call an agent. The call is open when its audio is encrypted.
+
+    Raise as `open_webrtc`; `connect_failed:refused` or `throttled:handshake` if the answer is a refusal.
+    """
 
     def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
-        return call_agent(stream, url, headers, offer, limits, phases)
+        return call_agent(stream, url, headers, offer, limits, phases, path.offer_members)
 
     return _opened(url, context, limits, phases, path, place, needs_channel=False)
 

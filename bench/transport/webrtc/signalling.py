@@ -6,6 +6,7 @@ is the body (OpenAI's guide "Realtime API with WebRTC"; Azure's "Realtime API vi
 
 from __future__ import annotations
 
+import re
 import secrets
 import ssl
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ import msgspec
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER
+from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER, REFUSED_OFFER
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -29,6 +30,7 @@ from bench.transport.parser import (
     may_be_response,
     read_response,
     refusal,
+    service_message,
 )
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
@@ -40,6 +42,9 @@ SDP, JSON = "application/sdp", "application/json"
 MAX_ANSWER_BYTES = 1 << 18
 """The maximum size of an answer. It may have the instructions of its session."""
 NO_DESCRIPTION = "the answer to the offer has no session description"
+_LIMITS = re.compile(rb"limit|concurren|capacity|overload|busy|too.?many|throttl|quota|exhausted", re.IGNORECASE)
+_REFUSES = re.compile(rb"fail|error|refus|reject|denied|forbid|unauthori[sz]ed|" + _LIMITS.pattern, re.IGNORECASE)
+"""The words of an answer that is a refusal. No standard defines such answers."""
 
 
 class CallPlace(NamedTuple):
@@ -149,18 +154,34 @@ def call_agent(
     offer: bytes,
     limits: Timeouts,
     phases: ConnectTimings,
+    members: bytes = b"{}",
 ) -> AnsweredCall:
     """Send an offer in JSON over an open connection, and wait for the answer. Raise as `place_call`.
 
-    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). The
-    offer and the answer contain all candidates, so that no `PATCH` follows.
+    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). Other
+    agents need more: `members` is a JSON object whose members the offer has, too. The offer and the answer contain all
+    candidates, so that no `PATCH` follows. An agent may refuse an offer with the status 200, in JSON.
     """
     parts = urlsplit(url)
     place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
-    body = msgspec.json.encode({"sdp": offer.decode(), "type": "offer"})
+    body = msgspec.json.encode({**msgspec.json.decode(members), "sdp": offer.decode(), "type": "offer"})
     response, read, _ = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    if (refused := _refused_in_json(response)) is not None:
+        raise refused
     return AnsweredCall(_in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace"), response.headers)
+
+
+def _refused_in_json(response: HttpResponse) -> ConnectError | None:
+    """Return the refusal that a response without a description states; None if it states none."""
+    try:
+        found = msgspec.json.decode(response.content, type=dict[str, msgspec.Raw])
+    except NOT_JSON:
+        return None
+    if not found or bytes(found.get("sdp", b"")).startswith(b'"') or not _REFUSES.search(response.content):
+        return None
+    outcome = "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
+    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers)
 
 
 class _SetUp(msgspec.Struct):
@@ -214,7 +235,8 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     try:
         return msgspec.json.decode(response.content, type=form)
     except NOT_JSON as error:
-        problem = f"{NO_DESCRIPTION}: {error}"
+        quoted = service_message(response.content)
+        problem = f"{NO_DESCRIPTION}: {error}" + (f": {quoted}" if quoted else "")
         raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
 
 

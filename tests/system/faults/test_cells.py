@@ -7,9 +7,9 @@ the first turn, and all other timeouts are long. No other part of these tests de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 import numpy as np
@@ -88,14 +88,17 @@ def script(attempt: Attempt) -> PreparedScript:
     return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
 
 
+EMPTY: Mapping[str, Any] = {}
+
+
 class Turnstile(Dialer):
     """A dialer that exposes its connect timings."""
 
     phases: ConnectTimings | None = None
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
+    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = EMPTY) -> Transport:
         self.phases = phases
-        return super().open(limits, phases)
+        return super().open(limits, phases, offer_members)
 
     @property
     def through(self) -> bool:

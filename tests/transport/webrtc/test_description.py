@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import accepted_answer, answer_to, parse_candidate, write_offer
 from bench.transport.webrtc.ice import Candidate
 from tests.examples import thorough
-from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, local_peer
+from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, SSRC, local_peer
 
 OFFER = write_offer(local_peer(CALLER))
 ANSWER, _ = answer_to(local_peer(SERVICE, is_lite=True), OFFER)
@@ -70,6 +73,34 @@ def test_the_offer_of_a_browser_is_answered_with_its_audio_and_its_data_channel(
     ]
     assert browser.channel == (5_001, 262_144)
     assert b"a=sctp-port:5000\r\na=max-message-size:16777216\r\n" in answer
+
+
+def test_the_audio_of_both_sides_is_announced_with_its_source() -> None:
+    """Peers that use no MID of RTP find the track of a packet by the SSRC (RFC 5576, RFC 8830)."""
+    for description in (OFFER, ANSWER):
+        audio = description.partition(b"m=application")[0].decode().splitlines()
+        assert f"a=ssrc:{SSRC} cname:caller@rtbench" in audio
+        assert "a=msid:caller@rtbench audio" in audio
+
+
+def test_an_offer_names_each_address_of_its_socket_the_first_one_with_the_highest_priority() -> None:
+    hosts = (CALLER, HostPort("198.51.100.1", 40_000), HostPort("203.0.113.1", 40_000))
+    _, caller = answer_to(local_peer(SERVICE), write_offer(replace(local_peer(CALLER), hosts=hosts)))
+
+    assert tuple(each.address for each in caller.candidates) == hosts
+    priorities = [each.priority for each in caller.candidates]
+    assert priorities == sorted(set(priorities), reverse=True)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"m=application 9", b"m=application 0"), (b"m=application (?s:.*)", b"")])
+def test_a_peer_without_a_data_channel_is_called_if_none_is_needed(old: bytes, new: bytes) -> None:
+    """Some agents wait for a channel, and others refuse it."""
+    caller, answer = replace(local_peer(CALLER), needs_channel=False), re.sub(old, new, ANSWER)
+
+    assert accepted_answer(caller, ANSWER).channel is not None
+    assert accepted_answer(caller, answer).channel is None
+    with pytest.raises(ValueError, match="refuses the data channel"):
+        accepted_answer(local_peer(CALLER), answer)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ import pytest
 from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS
+from bench.catalogue.outcomes import remedy_of
 from bench.catalogue.timeouts import Timeouts
+from bench.doctor.diagnosis import doctor_remedy
+from bench.services.agents import OFFERED, REMEDIES_OF_OFFERS
 from bench.services.names import OfferForm
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
+from bench.transport.parser import service_message
 from bench.transport.webrtc.call import PermittedHosts
 from bench.transport.webrtc.ice import Candidate
 from bench.transport.webrtc.signalling import call_agent, call_request, key_request, place_call, place_session
@@ -187,8 +191,9 @@ class Agent(Service):
         return SendTime(0)
 
 
-def answer_of(agent: Agent, url: str = "http://localhost:7860/api/offer?model=m") -> bytes:
-    return call_agent(agent, url, [("X-Own", "1")], b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()).description
+def answer_of(agent: Agent, url: str = "http://localhost:7860/api/offer?model=m", members: bytes = b"{}") -> bytes:
+    limits = Timeouts(upgrade=0.2)
+    return call_agent(agent, url, [("X-Own", "1")], b"v=0\r\n", limits, ConnectTimings(), members).description
 
 
 def http(body: bytes) -> bytes:
@@ -206,6 +211,54 @@ def test_an_agent_gets_the_offer_in_json_at_its_own_address(url: str, target: st
     head, _, body = agent.request.partition(b"\r\n\r\n")
     assert head.startswith(f"POST {target} HTTP/1.1\r\nHost: localhost:7860\r\nX-Own: 1\r\n".encode())
     assert json.loads(body) == {"sdp": "v=0\r\n", "type": "offer"}
+
+
+def test_an_offer_in_json_has_the_further_members_of_the_script() -> None:
+    agent = Agent(http(b'{"sdp": "v=0\\r\\n"}'))
+    answer_of(agent, members=b'{"webrtc_id": "7", "config": {"voice": ["a"]}}')
+
+    body = json.loads(agent.request.partition(b"\r\n\r\n")[2])
+    assert body == {"webrtc_id": "7", "config": {"voice": ["a"]}, "sdp": "v=0\r\n", "type": "offer"}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b'{"status": "failed", "meta": {"error": "concurrency_limit_reached", "limit": 1}}', "throttled:handshake"),
+        (b'{"error": "server busy"}', "throttled:handshake"),
+        (b'{"message": "Too many sessions"}', "throttled:handshake"),
+        (b'{"sdp": null, "detail": "at capacity"}', "throttled:handshake"),
+        (b'{"error": {"code": "bad_codec", "message": "no opus"}}', "connect_failed:refused"),
+        (b'{"status": "rejected"}', "connect_failed:refused"),
+        (b'{"id": 7}', "connect_failed:upgrade"),
+    ],
+)
+def test_an_agent_that_refuses_in_json_with_the_status_200_is_quoted(body: bytes, outcome: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        answer_of(Agent(http(body)))
+
+    assert caught.value.outcome == outcome
+    assert service_message(body) in caught.value.detail
+    remedy = remedy_of(outcome, caught.value.detail, REMEDIES_OF_OFFERS)
+    assert "agent" in remedy or "offer" in remedy
+
+
+OF_OFFERS = (
+    *((f"connect_failed:{what}", "") for what in (400, 401, 403, 404, 405, 422, "dtls", "host", "ice", "media", "tcp")),
+    *((f"connect_failed:{what}", "") for what in ("refused", "upgrade", "tls")),
+    *(("connect_failed:upgrade", detail) for _, outcome, detail in UNUSABLE.values() if "connect" in outcome),
+    ("connect_failed:upgrade", "the connection broke: Connection reset by peer"),
+    *((f"timeout:{what}", "") for what in ("ice", "dtls", "media", "sound", "tcp", "tls", "upgrade")),
+    ("throttled:handshake", ""),
+)
+
+
+@pytest.mark.parametrize(("outcome", "detail"), OF_OFFERS)
+def test_no_remedy_of_an_offer_speaks_of_websockets(outcome: str, detail: str) -> None:
+    """Neither that of a run nor that of the doctor."""
+    for remedy in (remedy_of(outcome, detail, REMEDIES_OF_OFFERS), doctor_remedy(OFFERED, outcome, detail)):
+        assert "WebSocket" not in remedy
+        assert "Twilio" not in remedy
 
 
 def session_of(agent: Agent) -> bytes:
