@@ -5,7 +5,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
 PARALLEL := --dist loadfile --no-loadscope-reorder -n# one file at a time, the longest first
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-system test-all test-compiled test-release clients fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
+.PHONY: help bench test test-system test-all test-compiled test-release clients peers fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-release: .venv/dev ### install the wheel with pip and with uv in an empty f
 
 clients: .venv/dev ### try the newest release of each client of docs/simulator.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
 	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
+
+peers: .venv/dev ### call agents of others over WebRTC, compare their values with a capture, and write the table of docs/agents.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
+	$(BIN)/python -m tools.peers $(if $(ONLY),"$(ONLY)") $(CALLS)
 
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
 coverage: export COVERAGE_DOES_NOT_COUNT = $(SLOW)
@@ -92,6 +95,7 @@ schema: .venv/dev ### write the generated files: JSON Schemas, tables of the doc
 	$(BIN)/python -m tools.schemas
 	$(BIN)/python -m tools.fault_tables
 	$(BIN)/python -m tools.client_table
+	$(BIN)/python -m tools.peers.table
 	$(BIN)/python -m tools.licences
 	$(BIN)/python -m tools.options
 	$(BIN)/python -m tools.columns

@@ -67,7 +67,9 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
 """For some outcomes, another outcome that has the same remedy."""
-CUTS = "the agent, or a server before it, ends the connection before its answer is complete: see its log"
+CUTS = (
+    "the server ends the connection before its answer is complete: check host and path, such as /api/offer, and its log"
+)
 REMEDIES = OwnRemedies(in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()})
 
 NO_OFFERS = "the server answers no offers in JSON here: check the path, such as /api/offer"

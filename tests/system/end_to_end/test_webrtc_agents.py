@@ -77,4 +77,4 @@ def test_the_doctor_calls_an_agent_or_states_why_it_cannot(tmp_path: Path) -> No
         )
 
     assert {"candidates", "UDP", "DTLS", "OPUS", "answered:"} <= set(found)
-    assert "the server answers no offers in JSON here" in " ".join(other)
+    assert "check host and path, such as /api/offer" in " ".join(other)

@@ -1,0 +1,34 @@
+"""Calls to agents of others that install in seconds, from Debian and npm, each as its own documentation starts it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.record.folder import read_table
+from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
+from tools.peers.__main__ import write_script
+from tools.peers.peers import PEERS, NotInstalledError, Peer, started
+
+QUICK = [peer for peer in PEERS if peer.name in ("werift", "node-datachannel", "webrtcbin", "Janus EchoTest")]
+
+
+@pytest.mark.parametrize("peer", QUICK, ids=[peer.name for peer in QUICK])
+def test_an_agent_of_others_is_called_as_its_documentation_starts_it(peer: Peer, tmp_path: Path) -> None:
+    write_script(tmp_path, peer)
+    try:
+        with started(peer) as port:
+            url = peer.url.format(port=port)
+            result = rtbench("run", "call.yaml", "--sessions", 1, *peer.options, "--url", url, cwd=tmp_path)
+    except (NotInstalledError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"{peer.name}: {error}")
+
+    assert result.returncode in ENDS_WELL, result.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    turns = read_table(run, "turns").to_pandas()
+    assert set(turns["outcome"]) <= {"ok", "interrupted"}
+    assert len(turns) == (2 if peer.onset == "echo" else 3)
+    (session,) = read_table(run, "sessions").to_pylist()
+    assert session["rtp_expected"] > 0

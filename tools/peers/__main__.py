@@ -1,0 +1,131 @@
+"""Call each agent of others, compare the values with a capture, and store the results (`make peers`).
+
+It needs tcpdump and the right to capture. A word after the command selects the agents whose names contain it, and a
+number is that of the calls. The results go to tools/peers/results.json, and into the table of docs/agents.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import wave
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from tools.peers import table
+from tools.peers.capture import capturing, read_capture
+from tools.peers.peers import PEERS, NotInstalledError, Peer, started
+from tools.peers.values import NS_PER_MS, RTP_PORTS, Results, compared, lines
+
+CALLS, SPAWN_RATE = 20, 0.3
+"""The number of calls, and that of callers who start per second: a call is found in the capture by its start."""
+RATE_HZ, SPEECH = 24_000, (2_400, 14_400)
+"""The rate of the caller's recording, and the number of samples of its silence and of its tone, whole frames."""
+LIMIT_S = 900
+SCRIPT = """session:
+  turn_detection: full_duplex
+{extra}steps:
+{greeting}  - audio: speech.wav
+    name: first
+  - audio: speech.wav
+    name: second
+"""
+GREETING = "  - wait_for: greeting\n    name: greeting\n"
+
+
+def main() -> None:
+    words = [word for word in sys.argv[1:] if not word.isdigit()]
+    calls = next((int(word) for word in sys.argv[1:] if word.isdigit()), CALLS)
+    chosen = [peer for peer in PEERS if all(word.lower() in peer.name.lower() for word in words)]
+    if not chosen:
+        sys.exit(f"no agent has such a name: the agents are {', '.join(peer.name for peer in PEERS)}")
+    rows, failed = table.stored(), 0
+    for peer in chosen:
+        try:
+            results = tried(peer, calls)
+        except (NotInstalledError, FileNotFoundError) as error:
+            print(f"{peer.name}: not tried: {error}", flush=True)
+            continue
+        version = peer.version(peer.home)
+        failed += bool(results.failed or results.beyond or results.unmatched)
+        print(line_of(peer, version, results), *lines(results), sep="\n", flush=True)
+        rows[peer.name] = row_of(version, results)
+        table.store(rows)
+        table.main()
+    if failed:
+        sys.exit(f"{failed} of {len(chosen)} agents have failed calls, or values beyond their bounds")
+
+
+def tried(peer: Peer, calls: int) -> Results:
+    """Call an agent, and return its values. Raise NotInstalledError if it is not installed."""
+    with tempfile.TemporaryDirectory() as name, started(peer) as port:
+        folder = Path(name)
+        write_script(folder, peer)
+        ports = f"{RTP_PORTS.start}-{RTP_PORTS.stop - 1}"
+        load = [
+            "-u",
+            str(min(peer.callers, calls)),
+            "--spawn-rate",
+            str(SPAWN_RATE),
+            "--sessions",
+            str(calls),
+            "--rtp-ports",
+            ports,
+        ]
+        rtbench = str(Path(sys.executable).with_name("rtbench"))
+        command = [rtbench, "run", "call.yaml", *load, "--name", "calls", *peer.options]
+        with capturing(folder / "calls.pcap"):
+            done = subprocess.run(
+                [*command, "--url", peer.url.format(port=port)],
+                cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+            )  # fmt: skip
+        runs = sorted((folder / "runs").glob("*"))
+        if not runs:
+            raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
+        return compared(runs[-1], read_capture(folder / "calls.pcap"), peer, port)
+
+
+def write_script(folder: Path, peer: Peer) -> None:
+    silence, tone = SPEECH
+    samples = np.where(np.arange(tone) % 48 < 24, 8_000, -8_000)
+    audio = np.concatenate([np.zeros(silence), samples, np.zeros(silence)]).astype("<i2")
+    with wave.open(str(folder / "speech.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(audio.tobytes())
+    greeting = "" if peer.onset == "echo" else GREETING
+    (folder / "call.yaml").write_text(SCRIPT.format(extra=peer.extra, greeting=greeting), encoding="utf-8")
+
+
+def line_of(peer: Peer, version: str, results: Results) -> str:
+    """Return what is printed about an agent."""
+    median, end_errors = results.median_error_ms, [v.end_error_ns for v in results.values if v.end_error_ns is not None]
+    text = f"{peer.name} {version}: {results.calls} calls"
+    if results.values and median is not None:
+        worst_ms = max(abs(value.error_ns) for value in results.values) / NS_PER_MS
+        end_ms = max(map(abs, end_errors), default=0) / NS_PER_MS
+        text += (
+            f", {len(results.values)} values, {results.beyond} beyond the bound, median error {median:.2f} ms, "
+            f"maximum {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
+        )
+    if results.unmatched:
+        text += f", {results.unmatched} not in the capture"
+    return text + "".join(f", {outcome} {count}" for outcome, count in Counter(results.failed).items())
+
+
+def row_of(version: str, results: Results) -> table.Row:
+    problems = ", ".join(f"{outcome} {count}" for outcome, count in Counter(results.failed).items())
+    median = results.median_error_ms
+    return table.Row(
+        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), results.beyond,
+        None if median is None else round(median, 2), problems,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The agents of others: how each is installed and started, and how its calls are made."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tools.environments import in_node, in_python
+
+AGENTS = Path(__file__).parent / "agents"
+FOLDER = Path(__file__).parents[2] / "build" / "peers"
+DEBIAN_PYTHON = "/usr/bin/python3"
+Onset = Literal["pause", "size", "echo"]
+"""How a capture shows where a reply begins: its packets follow a pause, or are larger than those of silence.
+
+An echo has no reply: only its calls are counted.
+"""
+
+
+class NotInstalledError(Exception):
+    """A program that is not installed, or cannot be installed. Its text states what to do."""
+
+
+class Peer(NamedTuple):
+    """An agent. `command` starts it in a folder; then it prints its port.
+
+    `prepare` installs it in this folder, and returns what precedes the command. `version` returns its version, from the
+    folder. `options` are those of `rtbench run`, and `extra` is a line of the script's session.
+    """
+
+    name: str
+    prepare: Callable[[Path], Sequence[str]]
+    version: Callable[[Path], str]
+    command: tuple[str, ...]
+    how: str
+    onset: Onset
+    url: str = "http://127.0.0.1:{port}/api/offer"
+    options: tuple[str, ...] = ("--dialect", "webrtc")
+    extra: str = ""
+    callers: int = 2
+    """The number of calls at a time."""
+
+    @property
+    def home(self) -> Path:
+        return FOLDER / self.name.replace(" ", "_").lower()
+
+
+def of_debian(home: Path, *, packages: str, needs: str) -> list[str]:
+    """Return the Python of Debian. Raise NotInstalledError if a package is missing."""
+    home.mkdir(parents=True, exist_ok=True)
+    if shutil.which(needs) is None or not Path(DEBIAN_PYTHON).exists():
+        raise NotInstalledError(f"apt-get install {packages}")
+    return [DEBIAN_PYTHON]
+
+
+def node(home: Path, *, packages: tuple[str, ...]) -> Sequence[str]:
+    return _installed(in_node, home, packages)
+
+
+def python(home: Path, *, packages: tuple[str, ...]) -> Sequence[str]:
+    return _installed(in_python, home, packages)
+
+
+def _installed(
+    install: Callable[[Path, Sequence[str]], list[str]], home: Path, packages: tuple[str, ...]
+) -> Sequence[str]:
+    marker, wanted = home / "packages.txt", "\n".join(packages)
+    try:
+        if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
+            return ["node"] if install is in_node else [str(home / "bin" / "python")]
+        run = install(home, packages)
+    except FileNotFoundError as error:
+        raise NotInstalledError(f"{error.filename} is not installed") from None
+    except subprocess.CalledProcessError as error:
+        raise NotInstalledError(f"its packages cannot be installed: {str(error.stderr).strip()[-200:]}") from None
+    marker.write_text(wanted, encoding="utf-8")
+    return run
+
+
+def _of_dpkg(home: Path, *, package: str) -> str:
+    return _output("dpkg-query", "-W", "-f=${Version}", package)
+
+
+def _of_npm(home: Path, *, package: str) -> str:
+    return _output("node", "-p", f"require('{home}/node_modules/{package}/package.json').version")
+
+
+def _of_pip(home: Path, *, package: str) -> str:
+    return _output(str(home / "bin" / "python"), "-c", f"import importlib.metadata as m; print(m.version({package!r}))")
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+G711 = ("--dialect", "webrtc", "--codec", "PCMU")
+JANUS = partial(of_debian, packages="janus python3-numpy", needs="janus")
+WEBRTCBIN = "gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice gstreamer1.0-tools"
+PEERS = (
+    Peer(
+        "werift", partial(node, packages=("werift@0.25.2",)), partial(_of_npm, package="werift"), ("werift.cjs",),
+        "its example of an answer; sockets and candidates of each interface, PCMU", "pause", options=G711,
+    ),
+    Peer(
+        "node-datachannel", partial(node, packages=("node-datachannel",)), partial(_of_npm, package="node-datachannel"),
+        ("node_datachannel.cjs",), "one socket for all addresses, PCMU", "pause", options=G711,
+    ),
+    Peer(
+        "webrtcbin",
+        partial(
+            of_debian, needs="gst-inspect-1.0",
+            packages=f"{WEBRTCBIN} python3-numpy python3-gi gir1.2-gst-plugins-bad-1.0",
+        ),
+        partial(_of_dpkg, package="gstreamer1.0-plugins-bad"), ("webrtcbin_agent.py",),
+        "a live pipeline of webrtcbin with libnice, PCMU", "pause", options=G711,
+    ),
+    Peer(
+        "Janus AudioBridge", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "bridge"),
+        "a room for each call, the agent in it as a plain participant over RTP; Opus", "size",
+    ),
+    Peer(
+        "Janus EchoTest", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "echo"),
+        "its default settings; Opus", "echo",
+    ),
+    Peer(
+        "FastRTC", partial(python, packages=("fastrtc==0.0.34", "uvicorn")), partial(_of_pip, package="fastrtc"),
+        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus", "size",
+        url="http://127.0.0.1:{port}/webrtc/offer", extra="  extra: {webrtc_id: '{uuid}'}\n", callers=1,
+    ),
+    Peer(
+        "aiortc", partial(python, packages=("aiortc", "aiohttp", "numpy")), partial(_of_pip, package="aiortc"),
+        ("aiortc_agent.py",), "its example `server`; Opus", "size",
+    ),
+    Peer(
+        "pipecat", partial(python, packages=("pipecat-ai[webrtc]", "uvicorn", "fastapi")),
+        partial(_of_pip, package="pipecat-ai"), ("../../../tests/clients/webrtc/pipecat_agent.py",),
+        "`SmallWebRTCTransport` and its request handler; Opus", "size",
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def started(peer: Peer) -> Iterator[int]:
+    """Start an agent, and yield its port. Raise NotInstalledError if it is not installed, or does not start."""
+    run = peer.prepare(peer.home)
+    first, *others = peer.command
+    command = [*run, str(AGENTS / first), *others]
+    with (peer.home / "errors.txt").open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(command, cwd=peer.home, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline().strip()
+            if not line.isdigit():
+                raise NotInstalledError(f"it does not start: see {peer.home / 'errors.txt'}")
+            yield int(line)
+        finally:
+            process.terminate()

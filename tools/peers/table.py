@@ -1,0 +1,61 @@
+"""The table of agents of others in docs/agents.md. `python -m tools.peers.table` writes it (`make schema`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from tools.made_page import made_anew, table
+from tools.peers.peers import PEERS
+
+ROOT = Path(__file__).parents[2]
+PAGE, STORED = ROOT / "docs" / "agents.md", Path(__file__).with_name("results.json")
+
+
+class Row(msgspec.Struct):
+    """The last results of one peer. `works` states what does, and `problems` what does not."""
+
+    version: str
+    date: str
+    calls: int
+    values: int
+    beyond: int
+    median_error_ms: float | None
+    problems: str = ""
+
+
+def stored() -> dict[str, Row]:
+    return msgspec.json.decode(STORED.read_bytes(), type=dict[str, Row]) if STORED.exists() else {}
+
+
+def store(rows: dict[str, Row]) -> None:
+    ordered = {peer.name: rows[peer.name] for peer in PEERS if peer.name in rows}
+    STORED.write_bytes(msgspec.json.format(msgspec.json.encode(ordered), indent=2) + b"\n")
+
+
+def sections() -> dict[str, str]:
+    """Return the generated parts of the page by their names."""
+    rows, cells = stored(), []
+    for peer in PEERS:
+        if (row := rows.get(peer.name)) is None:
+            continue
+        error = "–" if row.median_error_ms is None else f"{row.median_error_ms:.2f} ms"
+        works = f"{row.calls} calls" if not row.values else f"{row.calls} calls, {row.values} values"
+        beyond = f"{row.beyond}" if row.values else "–"
+        cells.append((f"{peer.name} {row.version}", row.date, peer.how, works, error, beyond, row.problems or "–"))
+    head = ("agent", "date", "how it was run", "what works", "median error", "beyond the bound", "what does not")
+    return {"peers": table(head, cells)}
+
+
+def written(page: str) -> str:
+    """Return the page with new text in all of its generated parts."""
+    return made_anew(page, sections())
+
+
+def main() -> None:
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The values of a run against a capture of its packets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.record.folder import read_table
+from tools.peers.capture import Captured, RtpSeen
+from tools.peers.peers import Peer
+
+NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
+RTP_PORTS = range(16_384, 16_684)
+"""The ports of the caller. No agent uses them."""
+JITTER_BUFFER_NS = 50 * NS_PER_MS
+"""The delay that the script's player adds to each reply."""
+PAUSE_NS = 200 * NS_PER_MS
+"""The time without audio before a reply."""
+BEFORE, AFTER = 50, 3
+"""The numbers of packets before the first one of a reply, and from it on, whose fastest one determines its instant.
+
+A listener does not wait longer than for these. Without packets before a reply, only the ones from it on count."""
+LOUD_BYTES = 12 + 10 + 20
+"""The size of an Opus packet, with the header of RTP and the tag of SRTP, from which it is no silence."""
+OPUS_START_NS = 3_250_000
+"""The middle of the time in a packet of Opus in which a sound starts: its delay is 6.5 ms, and it smears a loud start.
+
+The packets are encrypted, so the capture does not show the sound in them.
+"""
+TRUE_TO_NS = {"pause": 250_000, "size": OPUS_START_NS}
+"""How exact the truth is."""
+CLOCK_HZ = {"pause": 8_000, "size": 48_000}
+
+
+class Value(NamedTuple):
+    """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech."""
+
+    error_ns: int
+    bound_ns: int
+    end_error_ns: int | None
+    is_beyond_bound: bool
+
+
+class Results(NamedTuple):
+    """The values of one peer. `failed` are the outcomes of its calls and turns that did not succeed."""
+
+    calls: int
+    failed: tuple[str, ...]
+    values: tuple[Value, ...]
+    unmatched: int = 0
+    """The number of values whose reply is not in the capture."""
+
+    @property
+    def beyond(self) -> int:
+        return sum(value.is_beyond_bound for value in self.values)
+
+    @property
+    def median_error_ms(self) -> float | None:
+        errors = [abs(value.error_ns) / NS_PER_MS for value in self.values]
+        return statistics.median(errors) if errors else None
+
+
+def reply_starts(packets: Sequence[RtpSeen], peer: Peer) -> list[int]:
+    """Return the instants at which the replies in a stream begin (UTC), by its fastest packets."""
+    starts, last_loud_ns, clock_hz = [], -PAUSE_NS, CLOCK_HZ[peer.onset]
+    delay_ns = 0 if peer.onset == "pause" else OPUS_START_NS
+    for number, packet in enumerate(packets):
+        if peer.onset == "size" and packet.size < LOUD_BYTES:
+            continue
+        if packet.at_ns - last_loud_ns >= PAUSE_NS:
+            before = BEFORE if peer.onset == "size" else 0
+            near = packets[max(0, number - before) : number + AFTER]
+            starts.append(min(each.at_ns - _media_ns(packet, each, clock_hz) for each in near) + delay_ns)
+        last_loud_ns = packet.at_ns
+    return starts
+
+
+def _media_ns(first: RtpSeen, later: RtpSeen, clock_hz: int) -> int:
+    ticks = (later.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
+    return ticks * NS_PER_S // clock_hz
+
+
+def nearest(instants: Iterable[int], at_ns: int) -> int | None:
+    return min(instants, key=lambda each: abs(each - at_ns), default=None)
+
+
+def compared(run: Path, captured: Captured, peer: Peer, port: int) -> Results:
+    """Return the values of a run, whose calls have RTP_PORTS and reach the agent at a port."""
+    sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
+    turns = read_table(run, "turns").to_pylist()
+    failed = [row["outcome"] for row in (*sessions.values(), *turns) if row["outcome"] not in ("ok", "interrupted")]
+    if peer.onset == "echo":
+        return Results(len(sessions), tuple(failed), ())
+    sent: dict[tuple[int, int], list[RtpSeen]] = {}
+    for packet in captured.packets:
+        if packet.source_port in RTP_PORTS:
+            sent.setdefault((packet.source_port, packet.ssrc), []).append(packet)
+    values, unmatched = list[Value](), 0
+    for row in turns:
+        if row["first_audible_at_ns"] is None:
+            continue
+        value = _value(row, sessions[row["session_id"]], sent, captured, peer, port)
+        unmatched += value is None
+        values += [] if value is None else [value]
+    return Results(len(sessions), tuple(failed), tuple(values), unmatched)
+
+
+def _value(
+    row: dict[str, Any],
+    session: dict[str, Any],
+    sent: dict[tuple[int, int], list[RtpSeen]],
+    captured: Captured,
+    peer: Peer,
+    port: int,
+) -> Value | None:
+    utc_ns = row["start_utc_ns"]
+    opened_ns = session["start_utc_ns"] + session["opened_at_ns"]
+    (own_port, _), own = min(sent.items(), key=lambda each: abs(each[1][0].at_ns - opened_ns))
+    until_ns = own[-1].at_ns + NS_PER_S
+    received = [
+        each
+        for each in captured.packets
+        if each.destination_port == own_port and own[0].at_ns - NS_PER_S <= each.at_ns <= until_ns
+    ]
+    reported_ns = utc_ns + row["first_audible_at_ns"] - JITTER_BUFFER_NS
+    start_ns = nearest(reply_starts(received, peer), reported_ns)
+    if start_ns is None:
+        return None
+    is_greeting = row["speech_end_at_ns"] is None
+    if is_greeting:
+        from_ns = session["start_utc_ns"] + session["connect_start_at_ns"]
+        true_from_ns = nearest(captured.connects.get(port, ()), from_ns)
+        bound_ns = session["greeting_audible_uncertainty_ns"]
+    else:
+        from_ns = utc_ns + row["speech_end_at_ns"]
+        true_from_ns = nearest((each.at_ns for each in own), from_ns)
+        bound_ns = row["first_audible_uncertainty_ns"]
+    if true_from_ns is None or bound_ns is None:
+        return None
+    error_ns = (reported_ns - from_ns) - (start_ns - true_from_ns)
+    is_beyond = abs(error_ns) > bound_ns + TRUE_TO_NS[peer.onset]
+    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, is_beyond)
+
+
+def lines(results: Results) -> Iterator[str]:
+    """Yield what is printed about the values that are beyond their bounds."""
+    for value in results.values:
+        if value.is_beyond_bound:
+            yield f"    {value.error_ns / NS_PER_MS:+.2f} ms, bound {value.bound_ns / NS_PER_MS:.2f} ms"
