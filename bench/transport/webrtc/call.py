@@ -341,7 +341,8 @@ class WebRtcCall(TrackTransport):
         peer, media = self._peer, self.track.media
         if peer is None or peer.peer is None or media is None:
             return None
-        own = self._own_host(peer.peer.host)
+        hosts = self._local.hosts
+        own = peer.mapped if peer.mapped is not None and peer.mapped in hosts else hosts[0]
         same_family = (each for each in self._candidates if (":" in each.host) == (":" in own.host))
         refused = tuple(each for each in same_family if each not in peer.addresses)
         selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
@@ -349,11 +350,6 @@ class WebRtcCall(TrackTransport):
             media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
             selected_ns - self._answered_ns, keyed_ns - selected_ns,
         )  # fmt: skip
-
-    def _own_host(self, peer: str) -> HostPort:
-        """Return the own address from which packets go to a host."""
-        hosts = self._local.hosts
-        return next((each for each in hosts if each.host == peer), hosts[0])
 
     def check_answer(self) -> Iterator[CheckFinding]:
         if (facts := self.facts()) is not None:
