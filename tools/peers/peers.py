@@ -46,6 +46,10 @@ class Peer(NamedTuple):
     """The number of calls at a time."""
 
     @property
+    def has_opus(self) -> bool:
+        return "PCMU" not in self.options
+
+    @property
     def home(self) -> Path:
         return FOLDER / self.name.replace(" ", "_").lower()
 
@@ -129,7 +133,7 @@ PEERS = (
     ),
     Peer(
         "FastRTC", partial(python, packages=("fastrtc==0.0.34", "uvicorn")), partial(_of_pip, package="fastrtc"),
-        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus", "size",
+        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus", "pause",
         url="http://127.0.0.1:{port}/webrtc/offer", extra="  extra: {webrtc_id: '{uuid}'}\n", callers=1,
     ),
     Peer(

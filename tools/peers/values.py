@@ -24,23 +24,24 @@ BEFORE, AFTER = 50, 3
 A listener does not wait longer than for these. Without packets before a reply, only the ones from it on count."""
 LOUD_BYTES = 12 + 10 + 20
 """The size of an Opus packet, with the header of RTP and the tag of SRTP, from which it is no silence."""
-OPUS_START_NS = 3_250_000
-"""The middle of the time in a packet of Opus in which a sound starts: its delay is 6.5 ms, and it smears a loud start.
-
-The packets are encrypted, so the capture does not show the sound in them.
-"""
-TRUE_TO_NS = {"pause": 250_000, "size": OPUS_START_NS}
-"""How exact the truth is."""
-CLOCK_HZ = {"pause": 8_000, "size": 48_000}
+TRUE_TO_NS, OPUS_TRUE_TO_NS = 250_000, 3_250_000
+"""How exact the truth is. Opus smears a loud start over half of its delay of 6.5 ms."""
 
 
 class Value(NamedTuple):
-    """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech."""
+    """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech.
+
+    With Opus, the error is the difference from the median of the run.
+    """
 
     error_ns: int
     bound_ns: int
     end_error_ns: int | None
-    is_beyond_bound: bool
+    true_to_ns: int
+
+    @property
+    def is_beyond_bound(self) -> bool:
+        return abs(self.error_ns) > self.bound_ns + self.true_to_ns
 
 
 class Results(NamedTuple):
@@ -63,16 +64,19 @@ class Results(NamedTuple):
 
 
 def reply_starts(packets: Sequence[RtpSeen], peer: Peer) -> list[int]:
-    """Return the instants at which the replies in a stream begin (UTC), by its fastest packets."""
-    starts, last_loud_ns, clock_hz = [], -PAUSE_NS, CLOCK_HZ[peer.onset]
-    delay_ns = 0 if peer.onset == "pause" else OPUS_START_NS
+    """Return the instants at which the replies in a stream begin (UTC), by its fastest packets.
+
+    With Opus it is that of a packet, which is encrypted: the sound in it begins later, by an unknown time that is the
+    same in all replies of an agent.
+    """
+    starts, last_loud_ns, clock_hz = [], -PAUSE_NS, 48_000 if peer.has_opus else 8_000
     for number, packet in enumerate(packets):
         if peer.onset == "size" and packet.size < LOUD_BYTES:
             continue
         if packet.at_ns - last_loud_ns >= PAUSE_NS:
             before = BEFORE if peer.onset == "size" else 0
             near = packets[max(0, number - before) : number + AFTER]
-            starts.append(min(each.at_ns - _media_ns(packet, each, clock_hz) for each in near) + delay_ns)
+            starts.append(min(each.at_ns - _media_ns(packet, each, clock_hz) for each in near))
         last_loud_ns = packet.at_ns
     return starts
 
@@ -104,6 +108,9 @@ def compared(run: Path, captured: Captured, peer: Peer, port: int) -> Results:
         value = _value(row, sessions[row["session_id"]], sent, captured, peer, port)
         unmatched += value is None
         values += [] if value is None else [value]
+    if peer.has_opus and values:
+        middle_ns = int(statistics.median(value.error_ns for value in values))
+        values = [value._replace(error_ns=value.error_ns - middle_ns) for value in values]
     return Results(len(sessions), tuple(failed), tuple(values), unmatched)
 
 
@@ -139,9 +146,9 @@ def _value(
         bound_ns = row["first_audible_uncertainty_ns"]
     if true_from_ns is None or bound_ns is None:
         return None
+    true_to_ns = OPUS_TRUE_TO_NS if peer.has_opus else TRUE_TO_NS
     error_ns = (reported_ns - from_ns) - (start_ns - true_from_ns)
-    is_beyond = abs(error_ns) > bound_ns + TRUE_TO_NS[peer.onset]
-    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, is_beyond)
+    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, true_to_ns)
 
 
 def lines(results: Results) -> Iterator[str]:
