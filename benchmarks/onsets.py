@@ -188,7 +188,7 @@ def found(samples: Samples, rate_hz: int) -> list[Heard]:
                 continue
             reply = replies[-1]
             start_error_ns = error_ns if is_first and event == "sounds" else reply.start_error_ns
-            end_error_ns = error_ns if event == "ends" else reply.end_error_ns
+            end_error_ns = error_ns if event == "ends" else detector.fading_ns
             replies[-1] = Heard(reply.start, at - back, start_error_ns, end_error_ns)
     return replies
 

@@ -275,8 +275,12 @@ cdef class Blocks:
 
     @property
     def fading_ns(self):
-        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part."""
-        cdef long long fading = (self._last + self._size - 1) // self._size - self._near
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part.
+
+        In noise, this time begins at the latest with the last part that is certainly louder than the noise.
+        """
+        cdef long long near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
+        cdef long long fading = (self._last + self._size - 1) // self._size - near
         return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
 
     def _add_group(self, long long mean):

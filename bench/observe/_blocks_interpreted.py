@@ -18,6 +18,7 @@ from bench.observe.onset_limits import (
     FIFTH,
     GROUP,
     GROUPS,
+    HUSHED,
     NEAR,
     RISE,
     SMOOTHED,
@@ -168,8 +169,12 @@ class Blocks:
 
     @property
     def fading_ns(self) -> int:
-        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part."""
-        fading = -(-self._last // self._size) - self._near
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part.
+
+        In noise, this time begins at the latest with the last part that is certainly louder than the noise.
+        """
+        near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
+        fading = -(-self._last // self._size) - near
         return (fading + GROUP) * BLOCK_MS * NS_PER_MS if fading > GROUP else 0
 
     def _add_group(self, mean: int) -> None:

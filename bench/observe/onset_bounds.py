@@ -151,7 +151,8 @@ class BoundedSound(Blocks):
         if attack != self._attack:
             self._attack = attack
             self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
-        if self._behind_start < HUSHED and self._number - self._start < REMEMBERED:
+        is_stored = self._number - self._start < REMEMBERED - PRECEDING  # all that precedes the start
+        if self._behind_start < HUSHED and (is_stored or not self._faint_ns):
             self._faint_ns = self._inaudible_ns()
 
     def _inaudible_ns(self) -> int:
@@ -159,7 +160,8 @@ class BoundedSound(Blocks):
         if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
             return 0
         earlier = self._powers(self._start - PRECEDING, self._start - 1)
-        faint = next((at for at, power in enumerate(earlier) if power * DEPTH >= self._loudest), PRECEDING)
+        depth = DEPTH * BLOCK_MS  # a single millisecond of a block may be so loud
+        faint = next((at for at, power in enumerate(earlier) if power * depth >= self._loudest), PRECEDING)
         samples = (PRECEDING - faint) * self._size + max(0, self._at(self._start)[2])
         return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
 

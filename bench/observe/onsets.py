@@ -425,8 +425,12 @@ class OnsetDetector(BoundedSound):
         if is_loud:
             tone.last = number
         elif number - tone.last >= SILENT:
-            length = RECENT if tone.is_melody else CERTAIN
-            if tone.is_certain or self._is_pure(max(tone.start, tone.last - length), tone.last):
+            if tone.is_certain:
+                self._note_tone(tone)
+                self._suspect = self._onset = None
+            elif tone.is_melody:  # a vowel whose pitch changes is one, too
+                yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
+            elif self._is_pure(max(tone.start, tone.last - CERTAIN), tone.last):
                 self._note_tone(tone)
                 self._suspect = self._onset = None
             else:

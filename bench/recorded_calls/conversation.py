@@ -53,6 +53,8 @@ EDGE_MS, AFTER_MS = 100, 1_000
 """The part of the time after speech in which noise is searched."""
 PEAK = 10 ** (1 / 10)
 """The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
+STOPPED_MS = 200
+"""The silence after a quiet sound that shows that it was no background."""
 VOICED_MS, STEP_MS = 50, 10
 """The minimum part of the last sound that is voiced or not, and the windows in which its level is measured."""
 QUIET, FAINT = 10 ** (8 / 10), 10 ** (20 / 10)
@@ -139,12 +141,12 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
     # what follows the quiet edge of the last word is noise, even if there was none before
     after = read[end + EDGE_MS * per_ms : min(limit - origin, end + AFTER_MS * per_ms)]
     loudest = window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0) if len(after) else 0.0
+    level = speech_level(read[begin : until - origin], rate_hz)
     changed_ns = 0
-    if loudest * PEAK > noise * ABOVE_NOISE:
-        changed_ns = WINDOW_MS * NS_PER_MS
+    if loudest * PEAK > max(noise * ABOVE_NOISE, level / DEPTH):
+        changed_ns = max(WINDOW_MS, _stops_ms(after, per_ms, level)) * NS_PER_MS
         noise, until = float(loudest) * PEAK / ABOVE_NOISE, min(until, found.end + WINDOW_MS * per_ms)
     segment = read[begin : until - origin]
-    level = speech_level(segment, rate_hz)
     span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
@@ -154,6 +156,12 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
     end = found.begin + span.end
     tail_ns = _tail_ns(segment[: span.end], rate_hz, level)
     return Speech(found.begin, end, max(error_ns, tail_ns))
+
+
+def _stops_ms(after: Samples, per_ms: int, level: float) -> int:
+    """Return how long after speech of this level the sound stops that may be its last word; 0 if it does not stop."""
+    loud = np.flatnonzero(window_energies(after, per_ms)[: 1 - WINDOW_MS] >= level / DEPTH)
+    return EDGE_MS + int(loud[-1]) + 1 if len(loud) and loud[-1] < len(after) // per_ms - STOPPED_MS else 0
 
 
 def _tail_ns(samples: Samples, rate_hz: int, level: float) -> int:

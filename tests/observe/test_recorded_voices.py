@@ -13,6 +13,7 @@ from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import find_speech
 from bench.wire.audio import Samples
+from benchmarks.voices.conditions import brown
 
 RATE_HZ = 8_000
 FRAME = 160
@@ -145,6 +146,27 @@ def test_the_start_of_a_voice_in_digital_silence_has_no_uncertainty() -> None:
 
     assert (heard.start_ms, heard.end_ms) == pytest.approx((1_000, 2_500), abs=1)
     assert heard.start_bound_ms == 0
+
+
+@pytest.mark.parametrize("weak_s", [0.05, 0.15, 0.25])
+def test_an_inaudible_start_of_a_quiet_voice_is_within_its_bound_until_the_reply_ends(weak_s: float) -> None:
+    weak = noise(weak_s, 22)
+    heard = found(pcm(silence(1), weak, voice(1.9, 250), silence(1)))
+
+    assert 0 < heard.start_ms - 1_000 <= heard.start_bound_ms + 1
+
+
+@pytest.mark.parametrize(("seed", "length_s"), [(10, 4.0), (11, 3.9), (12, 4.5), (16, 5.0)])
+def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(seed: int, length_s: float) -> None:
+    behind = brown(seconds(6), RATE_HZ, np.random.default_rng(seed))
+    behind *= 150 / behind.std()
+    behind[seconds(2) : seconds(3)] += voice(1, 1_500)
+    detector = OnsetDetector(RATE_HZ)
+    *_, last = detector.add(pcm(behind[: seconds(length_s)]))
+    end_ms = 1_000 * (length_s - last.back / RATE_HZ)
+
+    assert last.what == "sounds"
+    assert detector.fading_ns / NS_PER_MS >= end_ms - 3_000 > 500
 
 
 HUM = 330 * np.sin(2 * np.pi * 50 * np.arange(seconds(4)) / RATE_HZ)

@@ -140,6 +140,20 @@ def test_no_voice_is_taken_for_a_tone(format: AudioFormat) -> None:
         assert not any(is_pure(window) for window in windows)
 
 
+@pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K])
+@pytest.mark.parametrize(("first_hz", "last_hz"), [(480, 720), (700, 420)])
+def test_a_short_high_vowel_whose_pitch_changes_is_no_tone(format: AudioFormat, first_hz: int, last_hz: int) -> None:
+    """In 80 ms it may have a single spectral line, as the [i] of a child."""
+    pitch_hz = np.interp(np.arange(1_760), [0, 640, 1_280, 1_760], [first_hz, first_hz, last_hz, last_hz])
+    vowel = 0.25 * np.sin(2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ)
+    detector = OnsetDetector(RATE_HZ)
+    samples = joined(rest(500), VOICES[0][:2_400], rest(250), vowel, rest(1_000), format=format)
+    changes = detector.add(samples)
+
+    assert not detector.tones
+    assert len(samples) - changes[-1].back == pytest.approx(len(samples) - RATE_HZ, abs=8)
+
+
 @given(
     pitch_hz=st.integers(95, 420),  # it falls to 77 Hz; a lower one may be a hum
     weights=st.lists(st.floats(0.15, 1), min_size=3, max_size=12),

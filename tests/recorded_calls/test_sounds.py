@@ -130,3 +130,17 @@ def test_the_room_after_the_caller_is_within_the_bound_of_the_end(below_db: floa
     found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 10, len(channel))
 
     assert abs(found.end - len(gap) - len(words)) * 1_000 / RATE_HZ <= found.uncertainty_ns / NS_PER_MS + 5
+
+
+@pytest.mark.parametrize("weak_ms", [101, 150, 300, 700])
+def test_a_last_word_that_the_detector_does_not_hear_is_within_the_bound_of_the_end(weak_ms: int) -> None:
+    words = voice("not_today", RATE_HZ).astype(np.float64)
+    words = words[: audible(words.astype(np.int16))[1]]
+    weak = np.random.default_rng(4).normal(0, np.sqrt(np.mean(words**2)) * 10 ** (-28 / 20), weak_ms * RATE_HZ // 1_000)
+    gap = np.zeros(2 * RATE_HZ)
+    channel = np.concatenate([gap, words, weak, gap]).astype(np.int16)
+    span = SpeechSpan(len(gap), len(gap) + len(words))
+    found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 5, len(channel))
+
+    error_ms = (found.end - len(gap) - len(words) - len(weak)) * 1_000 / RATE_HZ
+    assert abs(error_ms) <= found.uncertainty_ns / NS_PER_MS + 5
