@@ -30,8 +30,9 @@ assert range(FIRST_REPORT, LAST_REPORT + 1) == rtp.RTCP_TYPES, "both implementat
 
 cdef long long NS_PER_S = units.NS_PER_S, RESYNC_NS = offset.RESYNC_NS, NS_PER_DRIFT_NS = offset._NS_PER_DRIFT_NS
 cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) // NS_PER_S - 1
-cdef long long ASSUMED_PACKETS = offset.ASSUMED_PACKETS, MAX_DELAY_PACKETS = offset.MAX_DELAY_PACKETS
-cdef long long START_PACKETS = offset.START_PACKETS
+cdef long long BLOCK_PACKETS = offset.BLOCK_PACKETS, WINDOW_PACKETS = offset.WINDOW_PACKETS
+cdef long long START_PACKETS = offset.START_PACKETS, MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
+cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS
 cdef double LOG_DOUBT = offset._LOG_DOUBT, JITTER_GAIN = rtp.JITTER_GAIN
 cdef object LATEST = rtp._LATEST
 cdef object new_tuple = tuple.__new__
@@ -99,11 +100,13 @@ cdef class UsualPackets:
         cdef const unsigned char *head = <const unsigned char *>PyBytes_AS_STRING(data)
         cdef object receiver = self.receiver, buffer = self.buffer, counts, earlier
         cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1], available_ns
-        cdef long long highest, ticks, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns, packets
-        cdef long long last_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets
-        cdef double mean_ns, excess_ns, spread_ns, better_ns, jitter_ns
+        cdef long long highest, ticks, gap, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns
+        cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets
+        cdef long long late_ns, packets, counted, block_packets, block_sum_ns
+        cdef double excess_ns, spread_ns, better_ns, jitter_ns
         cdef unsigned int timestamp, ssrc
         cdef int sequence
+        cdef bint was_marked, is_marked
         size -= self.overhead_bytes - HEADER_BYTES  # as it is when it is decrypted
         if not HEADER_BYTES < size <= MAX_PACKET_BYTES or at_ns < start_ns or head[0] != PLAIN_HEADER:
             return False
@@ -130,11 +133,15 @@ cdef class UsualPackets:
         if receiver.source != buffer._source or <long long>buffer._next != highest + 1:
             return False
         ticks = <long long>buffer._ticks + <int>(timestamp - <unsigned int>buffer._timestamp)
-        if ticks != <long long>buffer._end_ticks or not 0 <= ticks < MAX_TICKS:
+        gap = ticks - <long long>buffer._end_ticks
+        if (gap and not -<long long>buffer._frame_ticks < gap < <long long>buffer._frame_ticks) or not 0 <= ticks < MAX_TICKS:
+            return False
+        was_marked, is_marked = buffer._is_marked, head[1] >= MARKER
+        if is_marked and not was_marked:
             return False
         media_ns = ticks * NS_PER_S // self.clock_hz
         offset_ns = at_ns - media_ns
-        if offset_ns - <long long>buffer._last_offset_ns > <long long>buffer._step_ns:
+        if not -MAX_OFFSET_NS < offset_ns < MAX_OFFSET_NS:
             return False
 
         # as `OffsetEstimate.add`
@@ -146,27 +153,44 @@ cdef class UsualPackets:
         start_packets = estimate._start_packets
         if start_packets >= START_PACKETS and estimate._start_uncertainty_ns is None:
             return False
+        block_packets = estimate._block_packets
+        if block_packets == BLOCK_PACKETS:
+            return False
         drift_ns = passed_ns // NS_PER_DRIFT_NS
         latest_ns += drift_ns
         earliest_ns += drift_ns
+        late_ns = offset_ns - latest_ns
+        if late_ns > <long long>estimate.usual_ns or late_ns > self.hold_ns:
+            return False
         excess_ns = <double>estimate._excess_ns + 2 * drift_ns
         if offset_ns < latest_ns:
             latest_ns = offset_ns
         if offset_ns - arrival_uncertainty_ns < earliest_ns:
             earliest_ns = offset_ns - arrival_uncertainty_ns
-        packets = <long long>estimate._packets + 1
-        mean_ns = estimate._mean_delay_ns
-        mean_ns += (offset_ns - latest_ns - mean_ns) / min(packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
+        block_sum_ns = <long long>estimate._block_sum_ns + offset_ns
+        counted = packets = <long long>estimate._packets + 1
         drift_ns = (media_ns - <long long>estimate._first_ns) // NS_PER_DRIFT_NS
-        spread_ns = LOG_DOUBT * (4 * mean_ns + excess_ns)
-        if packets * drift_ns > spread_ns:
-            better_ns = 2 * sqrt(spread_ns * drift_ns / packets)
+        if counted > WINDOW_PACKETS:
+            drift_ns = drift_ns * WINDOW_PACKETS // counted
+            counted = WINDOW_PACKETS
+        spread_ns = LOG_DOUBT * (4 * <double>estimate._mean_delay_ns + excess_ns)
+        if counted * drift_ns > spread_ns:
+            better_ns = 2 * sqrt(spread_ns * drift_ns / counted)
         else:
-            better_ns = spread_ns / packets + drift_ns
+            better_ns = spread_ns / counted + drift_ns
         if better_ns < excess_ns:
             excess_ns = better_ns
-        if offset_ns > latest_ns + self.hold_ns:
-            return False
+
+        # as `JitterBuffer._play` and `_frame`
+        clock_ns = latest_ns + media_ns
+        uncertainty_ns = latest_ns - earliest_ns + <long long>excess_ns
+        played_ns = max(clock_ns, <long long>buffer._at_ns)
+        if late_ns > <long long>estimate.explained_ns and highest >= <long long>buffer._delayed_until:
+            played_ns = max(played_ns, at_ns)
+        if played_ns > clock_ns:
+            if uncertainty_ns < ASSUMED_START_NS <= uncertainty_ns + played_ns - clock_ns:
+                return False
+            uncertainty_ns += played_ns - clock_ns
 
         if self.unprotect is not None:
             data = self.unprotect(data)
@@ -175,7 +199,6 @@ cdef class UsualPackets:
         payload = data[HEADER_BYTES:]
         size -= HEADER_BYTES
         duration = size if self.ticks_of is len else self.ticks_of(payload)
-        played_ns = buffer._at_ns
 
         counts = receiver.counts
         counts.received += 1
@@ -200,10 +223,21 @@ cdef class UsualPackets:
             receiver._jitter_ns = jitter_ns + (fabs(spread_ns) - jitter_ns) * JITTER_GAIN
 
         estimate.latest_ns, estimate._earliest_ns, estimate.media_ns = latest_ns, earliest_ns, media_ns
-        estimate._mean_delay_ns, estimate._excess_ns = mean_ns, excess_ns
-        estimate._packets, estimate._start_packets = packets, start_packets + 1
+        estimate._excess_ns, estimate._packets, estimate._start_packets = excess_ns, packets, start_packets + 1
+        estimate._block_packets, estimate._block_sum_ns = block_packets + 1, block_sum_ns
+        if offset_ns < <long long>estimate._last_ns:
+            estimate._block_decrease_ns = <long long>estimate._block_decrease_ns + <long long>estimate._last_ns - offset_ns
+        estimate._last_ns = offset_ns
+        if offset_ns < <long long>estimate._block_low_ns:
+            estimate._block_second_ns, estimate._block_low_ns = estimate._block_low_ns, offset_ns
+        elif offset_ns < <long long>estimate._block_second_ns:
+            estimate._block_second_ns = offset_ns
+        if offset_ns - arrival_uncertainty_ns < <long long>estimate._block_earliest_ns:
+            estimate._block_earliest_ns = offset_ns - arrival_uncertainty_ns
 
-        buffer._ticks, buffer._timestamp, buffer._last_offset_ns = ticks, timestamp, offset_ns
+        buffer._ticks, buffer._timestamp = ticks, timestamp
+        if was_marked and not is_marked:
+            buffer._is_marked = False
         buffer._next = highest + 2
         counts = buffer.counts
         if not duration:
@@ -212,12 +246,8 @@ cdef class UsualPackets:
         buffer._late_offset = None
         counts.played += 1
         audio = payload if self.decode is None else self.decode(payload)
-        available_ns, at_ns = max(at_ns, due_ns), latest_ns + media_ns
-        uncertainty_ns = latest_ns - earliest_ns + <long long>excess_ns
-        if at_ns < played_ns:
-            uncertainty_ns += played_ns - at_ns
-            at_ns = played_ns
-        buffer._at_ns = at_ns
+        available_ns, at_ns = max(at_ns, due_ns), played_ns
+        buffer._at_ns = played_ns
         buffer._end_ticks, buffer._frame_ticks = ticks + duration, duration
         if event is None or frames or not audio:
             frames.append((new_tuple(Frame, (at_ns, uncertainty_ns, audio, size)), available_ns))

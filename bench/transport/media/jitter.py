@@ -3,6 +3,12 @@
 A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media time comes from the RTP
 timestamps. The instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
 
+A packet that jitter delays is played when its clock says, because the player's buffer waits for it. A packet that is
+later than jitter explains is played when it arrives: its stream may have another clock since then, and no player plays
+what has not arrived. Its frame's uncertainty reaches back to the instant of the clock. Before the jitter of a path is
+known, it explains nothing. If packets in the middle of talk catch up after a standstill, or if later packets overtake
+one, the path delayed them, and they keep their clock.
+
 The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
 (tests/transport/media/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most 20 ms too late at
 the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, it is at most 0.2 ms too late. An
@@ -10,7 +16,7 @@ instant is at most 0.02 % of `hold_ns` too early.
 
 The packets of the first 4 s bound the offset of the first frame better than any assumption. Therefore the buffer later
 states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`. After few packets, it is at least as
-large.
+large. A later stream of a path without jitter needs no assumption.
 
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
@@ -21,15 +27,16 @@ than `RESYNC_NS` are missing, or more than `MAX_CONCEALED_FRAMES`, or the packet
 counted as lost without concealed frames.
 
 A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does not. If the silence is
-at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps.
+at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer silence, the instant of the next frame jumps. A
+timestamp that differs from the end of the frame before it by less than a frame comes from a clock, or was rounded.
 
 If packets are late after a standstill, they wait until it is known whether the path stood still, or the sender. If it
 was the sender, all later instants have another offset. If it was the path, late packets stay late. The buffer also
 takes another offset if the last packets are all later than jitter explains, although in time.
 
 The buffer synchronizes again, and takes the offset from the next packet alone, after a new source, after a timestamp
-that is earlier than the end of the previous frame, and after a packet that is faster than the offset by `RESYNC_NS`. If
-all packets have been late for `RESYNC_NS`, it takes the minimum of these packets.
+that is earlier than the end of the previous frame by a frame or more, and after a packet that is faster than the offset
+by `RESYNC_NS`. If all packets have been late for `RESYNC_NS`, it takes the minimum of these packets.
 """
 
 from __future__ import annotations
@@ -45,13 +52,13 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.transport.media.offset import (
     MIN_STEP_NS,
     RESYNC_NS,
-    SLOWER_PACKETS,
     DelayIncrease,
     OffsetEstimate,
     Standstill,
 )
 from bench.transport.media.rtp import TIMESTAMPS, Codec, ReceivedPacket
 from bench.wire.audio import AudioFormat
+from bench.wire.connection import ASSUMED_START_NS
 
 MAX_FILLED_NS = 200 * NS_PER_MS
 """The longest silence that is filled. A playout queue takes a shorter gap for a delay on the network
@@ -138,10 +145,10 @@ class JitterBuffer:
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
-        self._step_ns = MIN_STEP_NS
-        """The increase of the delay from one packet to the next that may be none of its jitter."""
-        self._last_offset_ns = 0
-        """(arrival − media time) of the last packet."""
+        self._is_marked = False
+        """True if the last packet with audio had the marker."""
+        self._delayed_until = -1
+        """The sequence number up to which packets were late because of the path."""
         self._standstill: Standstill | None = None
         self._increase: DelayIncrease | None = None
         self._ahead: dict[int, tuple[int, Arrival]] = {}
@@ -179,8 +186,8 @@ class JitterBuffer:
                 self._end_stream()
             self._source, self._next = source, sequence
             self._ticks = self._end_ticks = 0
-            self._timestamp, self._offset = timestamp, OffsetEstimate(0, arrival)
-            self._last_offset_ns = arrival.at_ns
+            self._timestamp, self._offset = timestamp, self._offset.restarted(0, arrival)
+            self._is_marked = False
         elif self._waiting:
             self._release_before(arrival.at_ns, frames)
         ticks, before_ns = self._ticks, arrival.at_ns
@@ -192,14 +199,16 @@ class JitterBuffer:
                 self._count_late(ticks, arrival)
             elif self._is_continuous(ticks, arrival):
                 media_ns = self._media_ns(ticks)
-                offset_ns = arrival.at_ns - media_ns
-                step_ns, self._last_offset_ns = offset_ns - self._last_offset_ns, offset_ns
-                if step_ns > self._step_ns or self._standstill is not None or self._increase is not None:
-                    self._add_after(step_ns, packet, media_ns)
+                late_ns = self._offset.delay_ns(media_ns, arrival.at_ns)
+                if media_ns < self._offset.media_ns:  # another packet has overtaken it
+                    self._delayed_until = max(self._delayed_until, sequence)
+                if late_ns > self._offset.usual_ns or self._standstill is not None or self._increase is not None:
+                    self._add_late(late_ns, packet, media_ns)
                 else:
                     self._offset.add(media_ns, arrival)
             else:
                 before_ns = NEVER_NS
+            self._is_marked = packet.marker
         elif is_behind:
             self.counts.without_audio += 1
         if is_behind:
@@ -236,26 +245,25 @@ class JitterBuffer:
             else:
                 return
 
-    def _add_after(self, step_ns: int, packet: ReceivedPacket, media_ns: int) -> None:
-        """Add a packet whose offset is higher than that of the packet before it, or that follows such a packet."""
+    def _add_late(self, late_ns: int, packet: ReceivedPacket, media_ns: int) -> None:
+        """Add a packet that is later than usual, or that follows such a packet."""
         arrival, offset = packet.arrival, self._offset
-        late_ns = offset.delay_ns(media_ns, arrival.at_ns)
         if self._standstill is None:
-            usual_ns = MIN_STEP_NS + offset.least_delay_ns(SLOWER_PACKETS[-1])
-            self._step_ns = usual_ns // 2
-            if late_ns <= (usual_ns if self._increase is None else self._increase.usual_ns):
+            if late_ns <= (offset.usual_ns if self._increase is None else self._increase.usual_ns):
                 self._increase = None
                 offset.add(media_ns, arrival)
                 return
             limit_ns = min(self._hold_ns, MIN_STEP_NS + offset.least_delay_ns(1))
             if late_ns <= limit_ns or media_ns < offset.media_ns:
-                if self._increase is None and offset.is_settled:
+                if self._increase is None and offset.knows_jitter:
                     self._increase = DelayIncrease(offset)
                 offset.add(media_ns, arrival)
                 if self._increase is not None and (packets := self._increase.add(late_ns, media_ns, arrival)):
                     self._shift(packets)
                 return
-            starts_talk = packet.marker or media_ns - self._media_ns(self._end_ticks) > MAX_FILLED_NS
+            # a sender that marks each packet says nothing about talk (RFC 3551 §4.1)
+            begins = packet.marker and not self._is_marked
+            starts_talk = begins or media_ns - self._media_ns(self._end_ticks) > MAX_FILLED_NS
             self._standstill = Standstill(late_ns, limit_ns, starts_talk, arrival.at_ns, self._hold_ns)
         self._standstill.add(packet.sequence, media_ns, arrival, late_ns)
 
@@ -272,6 +280,8 @@ class JitterBuffer:
         self._standstill = self._increase = None
         packets = list(still.packets.values())
         if still.has_caught_up and not (still.starts_talk and still.is_burst):
+            if self._offset.is_settled and not still.starts_talk:
+                self._delayed_until = max(self._delayed_until, *still.packets)
             for each in packets:
                 self._offset.add(*each)
             return True
@@ -343,7 +353,7 @@ class JitterBuffer:
     def _play(self, ticks: int, packet: ReceivedPacket, frames: list[Frame]) -> None:
         """Release the frame of a packet, or a concealed frame if the packet is late."""
         counts = self.counts
-        kind, _, _, _, payload, arrival, _, payload_type = packet
+        kind, _, sequence, _, payload, arrival, _, payload_type = packet
         if kind != "audio":
             counts.without_audio += 1
             return
@@ -355,9 +365,10 @@ class JitterBuffer:
         media_ns = self._media_ns(ticks)
         if not self._is_continuous(ticks, arrival):
             self._end_ticks = ticks
-            self._synchronize(OffsetEstimate(media_ns, arrival))
+            self._synchronize(self._offset.restarted(media_ns, arrival))
             self._offset.add(media_ns, arrival)
-        if arrival.at_ns > self._offset.latest_ns + media_ns + self._hold_ns:
+        late_ns = arrival.at_ns - self._offset.latest_ns - media_ns
+        if late_ns > self._hold_ns:
             self._count_late(ticks, arrival)
             self._fill(ticks, frames)
             self._conceal(ticks, duration, frames)
@@ -366,8 +377,9 @@ class JitterBuffer:
         if ticks != self._end_ticks:
             self._fill(ticks, frames)
         counts.played += 1
-        decode = codec.decode
-        frames.append(self._frame(media_ns, payload if decode is None else decode(payload), len(payload)))
+        audio = payload if codec.decode is None else codec.decode(payload)
+        is_explained = late_ns <= self._offset.explained_ns or sequence <= self._delayed_until
+        frames.append(self._frame(media_ns, audio, len(payload), 0 if is_explained else arrival.at_ns))
         self._end_ticks, self._frame_ticks = ticks + duration, duration
 
     def _end_stream(self, *, resyncs: int = 1) -> None:
@@ -385,7 +397,7 @@ class JitterBuffer:
 
     def _is_continuous(self, ticks: int, arrival: Arrival) -> bool:
         """Return False if a packet in order does not fit to the media time of the packets before it."""
-        if ticks < self._end_ticks:
+        if ticks < self._end_ticks and ticks <= self._end_ticks - self._frame_ticks:
             return False
         return arrival.at_ns - self._media_ns(ticks) > self._offset.latest_ns - RESYNC_NS
 
@@ -393,20 +405,24 @@ class JitterBuffer:
         self.counts.late += 1
         media_ns = self._media_ns(ticks)
         if self._late_offset is None:
-            self._late_offset, self._late_since_ns = OffsetEstimate(media_ns, arrival), arrival.at_ns
+            self._late_offset, self._late_since_ns = self._offset.restarted(media_ns, arrival), arrival.at_ns
         self._late_offset.add(media_ns, arrival)
         if arrival.at_ns - self._late_since_ns >= RESYNC_NS:
             self._synchronize(self._late_offset)
             self._late_offset = None
 
     def _fill(self, until_ticks: int, frames: list[Frame]) -> None:
-        """Fill the silence that was not sent before a frame, if it is short."""
+        """Fill the silence that was not sent before a frame, if it is short.
+
+        Less than a frame is no silence: the sender took the timestamp from a clock, or rounded it.
+        """
         ticks = until_ticks - self._end_ticks
-        unsent_ns = self._media_ns(ticks)
-        self.counts.unsent_ns += unsent_ns
-        if 0 < unsent_ns <= MAX_FILLED_NS:
-            silence = self._silence(ticks)
-            frames.append(self._frame(self._media_ns(self._end_ticks), silence, len(silence)))
+        if ticks >= self._frame_ticks:
+            unsent_ns = self._media_ns(ticks)
+            self.counts.unsent_ns += unsent_ns
+            if 0 < unsent_ns <= MAX_FILLED_NS:
+                silence = self._silence(ticks)
+                frames.append(self._frame(self._media_ns(self._end_ticks), silence, len(silence)))
         self._end_ticks = until_ticks
 
     def _conceal(self, ticks: int, duration: int, frames: list[Frame]) -> None:
@@ -415,12 +431,15 @@ class JitterBuffer:
         self.counts.concealed_ns += self._media_ns(duration)
         self._end_ticks = ticks + duration
 
-    def _frame(self, media_ns: int, audio: bytes, payload_bytes: int) -> Frame:
-        """Return a frame. Its instant is not earlier than that of the frame before it."""
-        at_ns, uncertainty_ns = self._offset.latest_ns + media_ns, self._offset.uncertainty_ns
-        if at_ns < self._at_ns:
-            uncertainty_ns += self._at_ns - at_ns
-            at_ns = self._at_ns
+    def _frame(self, media_ns: int, audio: bytes, payload_bytes: int, arrived_ns: int = 0) -> Frame:
+        """Return a frame. Its instant is not earlier than `arrived_ns`, nor than that of the frame before it."""
+        clock_ns, uncertainty_ns = self._offset.latest_ns + media_ns, self._offset.uncertainty_ns
+        at_ns = max(clock_ns, arrived_ns, self._at_ns)
+        if at_ns > clock_ns:
+            was_certain = uncertainty_ns < ASSUMED_START_NS
+            uncertainty_ns += at_ns - clock_ns
+            if was_certain and uncertainty_ns >= ASSUMED_START_NS:  # this uncertainty is not an assumed one
+                self._ended_uncertainty_ns = max(self._ended_uncertainty_ns, ASSUMED_START_NS)
         self._at_ns = at_ns
         return Frame(at_ns, uncertainty_ns, audio, payload_bytes)
 

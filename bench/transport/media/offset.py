@@ -1,17 +1,26 @@
 """The offset of a stream: the smallest difference between a packet's arrival and its media time. Pure.
 
-The offset is that of the fastest packets: the minimum, over all earlier packets, of (arrival − media time). To follow
-the drift between the clocks of sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its
-packet. The offset is therefore an upper bound if the clocks differ by no more than that: the fastest possible packet
-would not have arrived later. So the instant of a frame, which is its media time plus the offset, is the latest possible
-one.
+The offset is that of the fastest packets: the minimum, over the last `WINDOW_BLOCKS` blocks of `BLOCK_PACKETS` packets,
+of (arrival − media time). To follow the drift between the clocks of sender and receiver, each earlier value grows by
+`MAX_DRIFT_PPM` of the time since its packet. The offset is therefore an upper bound if the clocks differ by no more
+than that: the fastest possible packet would not have arrived later. So the instant of a frame, which is its media time
+plus the offset, is the latest possible one.
+
+One packet that was faster than all others does not decide for long: it leaves the window after 4 s. If all packets of a
+block are later than jitter explains, the earlier blocks are forgotten at once. WebRTC's NetEq compares packets with the
+fastest one of the last 2 s, for the same reason.
+
+The jitter is twice the mean decrease of (arrival − media time) from one packet to the next: the mean absolute
+difference, if the delays have no trend. So neither a wrong offset nor a delay that increases is a part of it. The mean
+delay is that of the packets of a block behind the second fastest one of the same block, and at most
+`MAX_DELAYS_OF_JITTER` times the jitter of the block: more than that is an increase.
 
 The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest possible packet. It
 follows from the number of packets, their mean delay m behind the offset, and the growth of their values. One assumption
 is necessary: a share of at least x / 4m of all packets has a delay of at most x. It is true, with a factor of 2, if
 shorter delays are more frequent than longer ones. Before the delays of a stream are known, a mean delay of
-`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. If the delay of the path increases little
-by little for good, or if the clocks differ by more, the instants stay too early until packets are late.
+`ASSUMED_DELAY_NS` is assumed, with the weight of `ASSUMED_PACKETS` packets. A later stream of the same path has the
+jitter of the earlier ones.
 
 A standstill is a time in which no packet arrived, and after which packets are later than jitter explains. Either the
 path stood still, and then delivers the delayed packets faster than real time, until they are in time again. Or the
@@ -25,28 +34,44 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 from bench.base.clock import Arrival
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.wire.connection import ASSUMED_START_NS
 
 MAX_DRIFT_PPM = 200
 """The largest difference between the rates of two clocks that the buffer follows. Quartz clocks differ by up to 100."""
 CONFIDENCE = 0.999
+EXPLAINED_CONFIDENCE = 0.9999
+"""The share of the packets of a path with exponential delays whose delay its jitter explains."""
 ASSUMED_DELAY_NS, ASSUMED_PACKETS = ASSUMED_START_NS // 2, 8
 START_PACKETS, MIN_START_PACKETS = 200, 50
 """The number of packets that bound the offset of the first one, and the minimum that reduces the assumed bound."""
+BLOCK_PACKETS, WINDOW_BLOCKS = 16, 12
+"""The number of packets of a block, and of the earlier blocks whose fastest packets decide: 4 s of audio."""
+WINDOW_PACKETS = BLOCK_PACKETS * (WINDOW_BLOCKS + 1)
+MAX_DELAYS_OF_JITTER = 8
+"""The largest mean delay, in units of the jitter. It is 1 to 1.5 for independent delays, and higher for bursts."""
 MAX_DELAY_PACKETS = 256
 """The number of packets over which the mean delay is averaged: 5 s of audio."""
 RESYNC_NS = NS_PER_S
 MIN_STEP_NS = 3 * NS_PER_MS
-"""The smallest increase of the delay that is followed, if the path has no jitter."""
+"""The smallest increase of the delay that is another offset before a block shows it, if the path has no jitter."""
 SLOWER_PACKETS = 4, 16
 """The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
 MAX_EARLY_NS = 60 * NS_PER_MS
 """The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
 _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
-_LOG_DOUBT = -math.log(1 - CONFIDENCE)
+_LOG_DOUBT, _LOG_UNEXPLAINED = -math.log(1 - CONFIDENCE), -math.log(1 - EXPLAINED_CONFIDENCE)
+
+
+class Block(NamedTuple):
+    """The fastest packet of a block: the latest and the earliest value of its offset, at a media time."""
+
+    latest_ns: int
+    earliest_ns: int
+    media_ns: int
 
 
 class OffsetEstimate:
@@ -60,7 +85,19 @@ class OffsetEstimate:
         """The latest media time of a packet."""
         self._first_ns = media_ns
         self._packets = 0
+        """The number of packets that may decide, since the media time `_first_ns`."""
         self._mean_delay_ns = float(ASSUMED_DELAY_NS)
+        """The mean delay behind the offset, with the assumed one."""
+        self._known_delay_ns, self._jitter_ns = 0.0, 0.0
+        self._known_packets = 0
+        """The number of packets from which the mean delay and the jitter are known."""
+        self._last_ns = self.latest_ns
+        """(arrival − media time) of the last packet."""
+        self.explained_ns = 0
+        """The longest delay behind the offset that the jitter of the packets explains; 0 before it is known."""
+        self.usual_ns = 0
+        """The longest delay behind the offset that is no sign of another offset."""
+        self._use_jitter()
         self._excess_ns = float(ASSUMED_START_NS)
         self._start_ns, self._start_media_ns = self.latest_ns, media_ns
         self._start_packets = 0
@@ -69,6 +106,20 @@ class OffsetEstimate:
         """The part of the uncertainty that ends with the start of the stream."""
         self._assumed_ns: int | None = None
         """What `start_uncertainty_ns` is after a pause; None at the start of a source."""
+        self._blocks: deque[Block] = deque(maxlen=WINDOW_BLOCKS)
+        self._begin_block()
+
+    def _begin_block(self) -> None:
+        self._block_packets = self._block_sum_ns = 0
+        """The number of packets of the current block, and the sum of their offsets."""
+        self._block_decrease_ns = 0
+        """The sum of the decreases of the offset from one packet to the next."""
+        self._block_low_ns = self._block_second_ns = self._block_earliest_ns = NEVER_NS
+        """The two smallest offsets of the current block, and the earliest value of an offset."""
+
+    def _use_jitter(self) -> None:
+        self.usual_ns = MIN_STEP_NS + self.least_delay_ns(SLOWER_PACKETS[-1])
+        self.explained_ns = int(_LOG_UNEXPLAINED * self._jitter_ns)
 
     @property
     def uncertainty_ns(self) -> int:
@@ -82,13 +133,17 @@ class OffsetEstimate:
         if self._start_uncertainty_ns is not None:
             return self._start_uncertainty_ns
         drift_ns = (self.media_ns - self._start_media_ns) // _NS_PER_DRIFT_NS
-        bound_ns = self._start_ns - self.latest_ns + self.uncertainty_ns + drift_ns
+        bound_ns = max(0, self._start_ns - self.latest_ns) + self.uncertainty_ns + drift_ns
         return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
 
     @property
+    def knows_jitter(self) -> bool:
+        return self._known_packets > 0
+
+    @property
     def is_settled(self) -> bool:
-        """Return whether the mean delay is known."""
-        return self._packets >= MIN_START_PACKETS
+        """Return whether the offset is that of many packets, whose jitter is known."""
+        return self.knows_jitter and self._packets >= BLOCK_PACKETS
 
     def least_delay_ns(self, packets: int) -> int:
         """Return the delay that all of some packets exceed with a probability of at most 1 − `CONFIDENCE`.
@@ -102,18 +157,35 @@ class OffsetEstimate:
         """Return the delay of a packet behind the offset at its media time."""
         return at_ns - media_ns - self.latest_ns - max(0, media_ns - self.media_ns) // _NS_PER_DRIFT_NS
 
-    def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:
-        """Return another offset, from the media times and the arrivals of some packets, with the same mean delay.
-
-        The mean delay is smaller if the packets show that most of it was the difference between the two offsets. In the
-        first 4 s, the offset may be lower by `early_ns`: the packets were only delayed, and will be in time again.
-        """
-        estimate = OffsetEstimate(*packets[0])
+    def _on_same_path(self, media_ns: int, arrival: Arrival) -> OffsetEstimate:
+        """Return another offset, from one packet, with the same jitter."""
+        if self._block_packets == BLOCK_PACKETS:
+            self._end_block()
+        estimate = OffsetEstimate(media_ns, arrival)
         estimate._mean_delay_ns = self._mean_delay_ns
-        if len(packets) >= SLOWER_PACKETS[1]:
-            offsets_ns = [arrival.at_ns - media_ns for media_ns, arrival in packets]
-            mean_ns = sum(offsets_ns) / len(packets) - min(offsets_ns)
-            estimate._mean_delay_ns = min(mean_ns, self._mean_delay_ns)
+        estimate._known_delay_ns, estimate._jitter_ns = self._known_delay_ns, self._jitter_ns
+        estimate._known_packets = self._known_packets
+        estimate._use_jitter()
+        return estimate
+
+    def restarted(self, media_ns: int, arrival: Arrival) -> OffsetEstimate:
+        """Return the offset of another stream of the same path, from its first packet.
+
+        If the delays of n earlier packets with the sum s were exponential, the delay of the next one exceeds x with the
+        probability (1 + x / s)⁻ⁿ (the predictive distribution, without an assumption about the mean).
+        """
+        estimate = self._on_same_path(media_ns, arrival)
+        if packets := min(self._known_packets, MAX_DELAY_PACKETS):
+            estimate._excess_ns = packets * self._known_delay_ns * math.expm1(_LOG_DOUBT / packets)
+        return estimate
+
+    def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:
+        """Return another offset, from the media times and the arrivals of some packets, with the same jitter.
+
+        In the first 4 s, the offset may be lower by `early_ns`: the packets were only delayed, and will be in time
+        again.
+        """
+        estimate = self._on_same_path(*packets[0])
         estimate._excess_ns = float(estimate.least_delay_ns(len(packets)))
         for packet in packets:
             estimate.add(*packet)
@@ -127,14 +199,18 @@ class OffsetEstimate:
 
     def add(self, media_ns: int, arrival: Arrival) -> None:
         """Add a packet. Its media time may be earlier than that of the packet before it."""
+        if self._block_packets == BLOCK_PACKETS:
+            self._end_block()
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
+        earliest_ns = offset_ns - arrival_uncertainty_ns
         passed_ns = media_ns - self.media_ns
         if self._start_uncertainty_ns is None:
             enough = MIN_START_PACKETS if passed_ns >= RESYNC_NS else START_PACKETS
             if self._start_packets >= enough:
                 self._start_uncertainty_ns = self.start_uncertainty_ns
                 self._earliest_ns = min(self._earliest_ns + self._early_ns, self.latest_ns)
+                self._early_ns = 0
         self._start_packets += 1
         if passed_ns > 0:
             self.media_ns = media_ns
@@ -144,18 +220,21 @@ class OffsetEstimate:
             self._excess_ns += 2 * drift_ns
             if passed_ns >= RESYNC_NS:  # earlier packets say little about the offset after a long silence
                 self._packets, self._first_ns = 0, media_ns
+                self._begin_block()
         if offset_ns < self.latest_ns:
             self.latest_ns = offset_ns
-        if offset_ns - arrival_uncertainty_ns < self._earliest_ns:
-            self._earliest_ns = offset_ns - arrival_uncertainty_ns
+        if earliest_ns < self._earliest_ns:
+            self._earliest_ns = earliest_ns
+        self._add_to_block(offset_ns, earliest_ns)
         self._packets = packets = self._packets + 1
-        weight = min(packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
-        self._mean_delay_ns += (offset_ns - self.latest_ns - self._mean_delay_ns) / weight
         # The value of a packet is too late by its delay, and by up to twice the followed drift since the packet. For n
         # packets with a followed drift d over all of them, the quantile of the smallest value is log · 4m / n + d. If n
-        # is large, the quantile of the last packets alone is smaller. The mean delay m is relative to a value that is
-        # itself too late, on average by a quarter of its quantile.
+        # is large, the quantile of the last packets alone is smaller. Before the jitter is known, the mean delay m is
+        # relative to a value that is itself too late, on average by a quarter of its quantile.
         drift_ns = (self.media_ns - self._first_ns) // _NS_PER_DRIFT_NS
+        if packets > WINDOW_PACKETS:
+            drift_ns = drift_ns * WINDOW_PACKETS // packets
+            packets = WINDOW_PACKETS
         spread_ns = _LOG_DOUBT * (4 * self._mean_delay_ns + self._excess_ns)
         if packets * drift_ns > spread_ns:
             excess_ns = 2 * math.sqrt(spread_ns * drift_ns / packets)
@@ -163,6 +242,50 @@ class OffsetEstimate:
             excess_ns = spread_ns / packets + drift_ns
         if excess_ns < self._excess_ns:
             self._excess_ns = excess_ns
+
+    def _add_to_block(self, offset_ns: int, earliest_ns: int) -> None:
+        if offset_ns < self._last_ns:
+            self._block_decrease_ns += self._last_ns - offset_ns
+        self._last_ns = offset_ns
+        self._block_packets += 1
+        self._block_sum_ns += offset_ns
+        if offset_ns < self._block_low_ns:
+            self._block_low_ns, self._block_second_ns = offset_ns, self._block_low_ns
+        elif offset_ns < self._block_second_ns:
+            self._block_second_ns = offset_ns
+        if earliest_ns < self._block_earliest_ns:
+            self._block_earliest_ns = earliest_ns
+
+    def _end_block(self) -> None:
+        """Learn the jitter from the packets of a block, and forget the offsets of packets that no longer decide."""
+        low_ns, second_ns = self._block_low_ns, self._block_second_ns
+        others = BLOCK_PACKETS - 1
+        delay_ns = (self._block_sum_ns - low_ns - others * second_ns) / (others - 1)
+        jitter_ns = 2 * self._block_decrease_ns / BLOCK_PACKETS
+        delay_ns = min(delay_ns, MAX_DELAYS_OF_JITTER * jitter_ns)
+        self._known_packets += BLOCK_PACKETS
+        weight = BLOCK_PACKETS / min(self._known_packets, MAX_DELAY_PACKETS)
+        self._jitter_ns += (jitter_ns - self._jitter_ns) * weight
+        self._known_delay_ns += (delay_ns - self._known_delay_ns) * weight
+        weight = BLOCK_PACKETS / min(self._known_packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
+        self._mean_delay_ns += (delay_ns - self._mean_delay_ns) * weight
+        self._use_jitter()
+        if low_ns - self.latest_ns > self._known_delay_ns * _least_delay(BLOCK_PACKETS):
+            self._blocks.clear()
+            self._packets, self._first_ns = BLOCK_PACKETS, self.media_ns
+        self._blocks.append(Block(low_ns, self._block_earliest_ns, self.media_ns))
+        self._begin_block()
+        latest_ns = min(block.latest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
+        if latest_ns > self.latest_ns:
+            self._excess_ns += latest_ns - self.latest_ns
+            self.latest_ns = latest_ns
+            if not self._early_ns:
+                earliest_ns = min(block.earliest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
+                self._earliest_ns = min(earliest_ns, latest_ns)
+
+    def _drift_ns(self, since_ns: int) -> int:
+        """Return the growth of a value since a media time."""
+        return (self.media_ns - since_ns) // _NS_PER_DRIFT_NS
 
 
 class Standstill:

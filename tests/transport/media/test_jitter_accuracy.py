@@ -26,11 +26,9 @@ def exponential(chance: random.Random) -> float:
 
 
 @pytest.mark.parametrize("drift_ppm", [0, 200, -200])
-@pytest.mark.parametrize(
-    ("delay_ns", "start_ms", "settled_ms"), [(clean, 0.2, 0.2), (uniform, 20, 2.5), (exponential, 20, 2.5)]
-)
+@pytest.mark.parametrize(("delay_ns", "settled_ms"), [(clean, 0.2), (uniform, 2.5), (exponential, 2.5)])
 def test_instants_follow_the_media_clock(
-    delay_ns: Callable[[random.Random], float], start_ms: float, settled_ms: float, drift_ppm: int
+    delay_ns: Callable[[random.Random], float], settled_ms: float, drift_ppm: int
 ) -> None:
     path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=drift_ppm)
     frames, buffer, _ = path.play(4_000)
@@ -38,7 +36,7 @@ def test_instants_follow_the_media_clock(
 
     assert len(measured) == buffer.counts.played
     assert 10 < buffer.counts.lost < 90
-    assert all(-EARLY_NS <= error <= start_ms * NS_PER_MS for error, _ in measured)
+    assert all(-EARLY_NS <= error <= uncertainty_ns for error, uncertainty_ns in measured)
     assert max(error for error, _ in measured[SETTLED:]) <= settled_ms * NS_PER_MS
 
 
@@ -58,7 +56,7 @@ def test_the_uncertainty_contains_the_error_with_the_stated_confidence(
 
 
 def test_the_uncertainty_is_small_on_a_clean_path_and_after_four_seconds_with_jitter() -> None:
-    for delay_ns, limit_ms in ((clean, 0.5), (uniform, 2.5)):
+    for delay_ns, limit_ms in ((clean, 0.6), (uniform, 2.5)):
         path = Path(delay_ns, loss=0.01)
         frames = path.play(1_000)[0]
 
@@ -80,8 +78,9 @@ def test_later_packets_bound_the_error_of_the_first_frames(
     for seed in range(20):
         path = Path(delay_ns, loss=0.01, drift_ppm=drift_ppm, seed=seed)
         frames, buffer, _ = path.play(SETTLED + 50)
-        first = [error for error, uncertainty_ns in errors(path, frames) if uncertainty_ns >= ASSUMED_START_NS]
-        covered += sum(-EARLY_NS <= error <= buffer.start_uncertainty_ns for error in first)
+        first = [each for each in errors(path, frames) if each[1] >= ASSUMED_START_NS]
+        better_ns = ASSUMED_START_NS - buffer.start_uncertainty_ns
+        covered += sum(-EARLY_NS <= error <= uncertainty_ns - better_ns for error, uncertainty_ns in first)
         total += len(first)
 
     assert total > 20 * 10

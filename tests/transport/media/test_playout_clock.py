@@ -1,0 +1,200 @@
+"""Streams of agents as people build them: the instants of frames against a known playout clock.
+
+The clock of a packet is the instant at which it would arrive without jitter. Its sender's timestamps may be rounded,
+not count pauses, or be slower than time, and single packets may be faster than the clock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bench.base.clock import Arrival
+from bench.base.units import NS_PER_MS
+from bench.transport.media.jitter import Frame, JitterBuffer
+from bench.transport.media.rtp import RtpReceiver, build_packet
+from tests.examples import thorough
+from tests.transport.media.path import START_NS, audio, new_buffer, number_of
+
+JITTER_MS, EXPLAINED_NS = 0.1, NS_PER_MS
+"""The jitter of a clean path, and more than the delay that it explains."""
+
+
+class Sent(NamedTuple):
+    """A packet: its clock and its arrival in ms, its timestamp in ticks, and whether it has the marker."""
+
+    clock_ms: float
+    arrives_ms: float
+    ticks: int
+    marker: bool = False
+    ssrc: int = 5
+
+
+def play(packets: list[Sent], lost: frozenset[int] = frozenset()) -> tuple[list[Frame], JitterBuffer]:
+    """Play packets in the order of their arrival. Those of another source have numbers and timestamps of their own."""
+    receiver, buffer, frames = RtpReceiver(8_000, {0}), new_buffer(), list[Frame]()
+    order = sorted((sent.arrives_ms, number) for number, sent in enumerate(packets) if number not in lost)
+    for arrives_ms, number in order:
+        _, _, ticks, marker, ssrc = packets[number]
+        at_ns = START_NS + int(arrives_ms * NS_PER_MS)
+        frames += buffer.expire(at_ns) if buffer.next_ns <= at_ns else []
+        data = build_packet(0, (number + 1_000 * ssrc) % 65_536, ticks + 7_000 * ssrc, ssrc, audio(number), marker)
+        packet = receiver.receive(data, Arrival(at_ns))
+        frames += [] if packet is None else buffer.add(packet)
+    return frames + buffer.expire(START_NS + 10**15), buffer
+
+
+def heard(frames: list[Frame]) -> Iterator[tuple[int, float, float]]:
+    """Yield the number, the instant and the uncertainty in ms of each frame that was received."""
+    for frame in frames:
+        if frame.payload_bytes and (number := number_of(frame)) is not None:
+            yield number, (frame.at_ns - START_NS) / NS_PER_MS, frame.uncertainty_ns / NS_PER_MS
+
+
+class Part(NamedTuple):
+    """A part of a stream of `frames` packets, `period_ms` apart, after a pause that the timestamps do not count."""
+
+    frames: int
+    pause_ms: float = 0.0
+    counted_ms: int = 0
+    period_ms: float = 20.0
+    early_ms: float = 0.0
+    """How much faster than the clock the first packet is."""
+    rounding: int = 0
+    """The largest error of a timestamp in ticks."""
+    is_new: bool = False
+    """Whether the part is a new source."""
+
+
+def stream(parts: list[Part], seed: int = 1, jitter_ms: float = JITTER_MS) -> list[Sent]:
+    chance, packets = random.Random(seed), list[Sent]()
+    at_ms, ticks, ssrc = 100.0, 8_000, 5
+    for part in parts:
+        at_ms, ticks, ssrc = at_ms + part.pause_ms + part.counted_ms, ticks + 8 * part.counted_ms, ssrc + part.is_new
+        for index in range(part.frames):
+            early_ms = 0.0 if index else part.early_ms
+            arrives_ms = max(at_ms + chance.random() * jitter_ms - early_ms, packets[-1].arrives_ms if packets else 0)
+            rounded = ticks + chance.randint(-part.rounding, part.rounding) * bool(packets)
+            packets.append(Sent(min(at_ms, arrives_ms), arrives_ms, rounded, not index, ssrc))
+            at_ms, ticks = at_ms + part.period_ms, ticks + 160
+    return packets
+
+
+PARTS = st.lists(
+    st.builds(
+        Part,
+        st.sampled_from([1, 5, 30, 100, 300]),
+        st.sampled_from([0.0, 0.0, 1.0, 2.5, 5.0, 15.0, 40.0, 300.0, 2_000.0]),
+        st.sampled_from([0, 0, 300, 3_000]),
+        st.sampled_from([20.0, 20.0, 20.0, 20.2, 21.0, 26.0]),
+        st.sampled_from([0.0, 0.0, 1.0, 15.0]),
+        st.sampled_from([0, 0, 2, 20]),
+        st.sampled_from([False, False, True]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@thorough
+@example([Part(1_500, early_ms=15.0)], 1)
+@example([Part(200), Part(400, pause_ms=2.5)], 1)
+@example([Part(400, period_ms=21.0)], 1)
+@given(PARTS, st.integers(0, 1_000))
+def test_the_bound_contains_the_playout_clock_and_no_frame_is_heard_before_its_packet(
+    parts: list[Part], seed: int
+) -> None:
+    packets = stream(parts, seed)
+    rounding_ms = max(part.rounding for part in parts) * 2 / 8
+    tolerance_ms = EXPLAINED_NS / NS_PER_MS + 10 * rounding_ms
+    for number, at_ms, uncertainty_ms in heard(play(packets)[0]):
+        clock_ms, arrives_ms = packets[number].clock_ms, packets[number].arrives_ms
+        assert at_ms - uncertainty_ms - 0.2 - rounding_ms <= clock_ms <= at_ms + tolerance_ms
+        assert at_ms <= arrives_ms + (rounding_ms or 0.2) or at_ms == pytest.approx(arrives_ms, abs=20)
+        assert at_ms >= arrives_ms - tolerance_ms
+
+
+@pytest.mark.parametrize("rounding", [1, 2, 8])
+def test_timestamps_of_a_clock_are_one_stream_without_silence_in_it(rounding: int) -> None:
+    packets = stream([Part(900, rounding=rounding)])
+    frames, buffer = play(packets)
+
+    assert (buffer.counts.resyncs, buffer.counts.unsent_ns, buffer.counts.late) == (0, 0, 0)
+    assert [number for number, _, _ in heard(frames)] == list(range(900))
+    assert len(frames) == 900
+    assert max(uncertainty_ms for number, _, uncertainty_ms in heard(frames) if number > 250) < 0.5 + rounding / 4
+
+
+@pytest.mark.parametrize("early_ms", [0.5, 2.0, 15.0, 50.0])
+def test_one_early_packet_makes_no_later_instant_too_early(early_ms: float) -> None:
+    packets = stream([Part(500, early_ms=early_ms)], jitter_ms=0.0)
+    frames, _ = play(packets)
+
+    assert all(at_ms == pytest.approx(packets[n].arrives_ms, abs=0.15) for n, at_ms, _ in heard(frames))
+    assert all(uncertainty_ms < 1 for n, _, uncertainty_ms in heard(frames) if n > 250)
+
+
+def test_speech_after_silence_whose_timestamps_are_slower_than_time_begins_when_its_packet_arrives() -> None:
+    """A packet of silence each 80 ms counts 20 ms. Speech begins with two packets at once (opensip 0.2.1)."""
+    packets, at_ms, begins = list[Sent](), 100.0, list[int]()
+    for _ in range(4):
+        for position, gap_ms in enumerate([80.0] * 60 + [58.0, 0.5] + [20.0] * 80):
+            at_ms += gap_ms
+            begins += [len(packets)] if position == 60 else []
+            packets.append(Sent(at_ms, at_ms, 160 * len(packets)))
+    found = {number: (at_ms, uncertainty_ms) for number, at_ms, uncertainty_ms in heard(play(packets)[0])}
+
+    for number in begins:
+        at_ms, uncertainty_ms = found[number]
+        assert at_ms == pytest.approx(packets[number].arrives_ms, abs=0.1)
+        assert at_ms - uncertainty_ms <= packets[number].arrives_ms - 19.5
+
+
+@pytest.mark.parametrize("frames", [16, 40, 60, 200])
+def test_a_new_stream_of_a_path_without_jitter_is_certain_from_its_first_packet_on(frames: int) -> None:
+    packets = stream([Part(frames), *[Part(frames, pause_ms=1_000, is_new=True)] * 3])
+    played = list(heard(play(packets)[0]))
+
+    assert played[0][2] >= 20
+    assert max(uncertainty_ms for number, _, uncertainty_ms in played if number >= frames) < 1
+    assert all(0 <= at_ms - packets[number].clock_ms <= JITTER_MS for number, at_ms, _ in played)
+
+
+def test_a_new_stream_of_a_path_with_jitter_is_as_uncertain_as_its_jitter() -> None:
+    packets = stream([Part(200), *[Part(200, pause_ms=1_000, is_new=True)] * 3], jitter_ms=20.0)
+
+    for number, at_ms, uncertainty_ms in heard(play(packets)[0]):
+        assert at_ms - uncertainty_ms - 0.2 <= packets[number].clock_ms
+        assert uncertainty_ms >= 20 or number % 200
+
+
+def relayed(marked: str, jitter_ms: float, seed: int) -> tuple[list[Sent], frozenset[int]]:
+    """Return packets behind a relay with jitter, loss, and a standstill of 150 ms each 2.1 s."""
+    chance, packets = random.Random(seed), list[Sent]()
+    for number in range(1_500):
+        at_ms = 100.0 + 20 * number + chance.random() * jitter_ms
+        since_ms = at_ms % 2_100
+        arrives_ms = at_ms + (150 - since_ms if at_ms > 2_000 and since_ms < 150 else 0)
+        marker = {"first": number == 0, "each": True, "none": False}[marked]
+        packets.append(Sent(100.0 + 20 * number, arrives_ms, 160 * number, marker))
+    return packets, frozenset(number for number in range(1_500) if chance.random() < 0.01)
+
+
+@pytest.mark.parametrize("jitter_ms", [0.2, 20.0, 60.0])
+def test_late_and_lost_packets_do_not_depend_on_which_packets_have_the_marker(jitter_ms: float) -> None:
+    counts = []
+    for marked in ("first", "each", "none"):
+        packets, lost = relayed(marked, jitter_ms, seed=3)
+        frames, buffer = play(packets, lost)
+        assert buffer.counts.lost == len(lost)
+        assert buffer.counts.uncounted_pauses == 0
+        assert all(at_ms - u - 0.2 <= packets[n].clock_ms for n, at_ms, u in heard(frames))
+        counts.append((buffer.counts.late, buffer.counts.lost, buffer.counts.concealed_frames))
+
+    assert len(set(counts)) == 1
+    assert counts[0][0] > 30
