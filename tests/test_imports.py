@@ -146,7 +146,7 @@ CLOCK_FREE = (
     "bench.session.session_io",
     "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",
     "bench.plan.prepared", "bench.plan.compiled_script",
-    "bench.record.validity",
+    "bench.record.rtp_streams", "bench.record.validity",
     "bench.load.execution.pairs",
     "bench.transport.parser",
     "bench.transport.impairment", "bench.transport.media",

@@ -483,8 +483,8 @@ SESSIONS = (
     _whole(
         "rtp_expected rtp_lost rtp_late rtp_dropped rtp_sent rtp_unsent",
         "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
-        "arrived, did not arrive, were too late, and that this machine dropped unread; that the caller sent, and that "
-        "the kernel of this machine refused to send",
+        "arrived, never arrived, were too late for a jitter buffer of 60 ms, and that this machine dropped unread; "
+        "that the caller sent, and that the kernel of this machine refused to send",
     ),
     _whole(
         "rtp_uncounted_pauses rtp_restarts",

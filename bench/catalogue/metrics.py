@@ -17,8 +17,11 @@ from typing import Final, Literal, get_args
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
-DEFINITIONS_VERSION = 3
+DEFINITIONS_VERSION = 4
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
+
+JITTER_BUFFER_MS = 60
+"""How long the jitter buffer of a call with RTP waits for a packet: as long as the buffers of common telephones."""
 
 MEASURED_FROM = ("request_sent", "speech_end")
 """The instants from which latency may be measured, and is, from the first that a turn has, as in the column
@@ -56,9 +59,8 @@ class Metric:
     """The definition of one metric: the difference of two instants in nanoseconds, or the value of a column.
 
     `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it (`begins`). `less` is
-    a column in ns: its value is subtracted from the difference. `column` is the column that contains the metric; `plus`
-    is a column whose value is added to it. If `of` is set, the metric is the percentage that this is of the column
-    `of`. `unless` is a column and a value: the metric is absent in rows in which the column has this value.
+    a column in ns: its value is subtracted from the difference. `column` is the column that contains the metric. If
+    `of` is set, the metric is the percentage that this is of the column `of`. `unless` is a column and a value: the metric is absent in rows in which the column has this value.
     `is_latency` is True if a failed turn counts as an endless wait; it has this effect only on the difference of two
     instants. `signed` is True if values may be negative, as slopes may.
     """
@@ -72,7 +74,6 @@ class Metric:
     end: str = ""
     less: str = ""
     column: str = ""
-    plus: str = ""
     of: str = ""
     unless: tuple[str, str | int] | None = None
     is_latency: bool = True
@@ -97,7 +98,7 @@ class Metric:
         """The columns of a row from which the metric is computed."""
         unless = self.unless[:1] if self.unless else ()
         if self.column:
-            return (self.column, *(name for name in (self.plus, self.of) if name), *unless)
+            return (self.column, *([self.of] if self.of else []), *unless)
         instants = [f"{name}_at_ns" for name in (*self.begins, self.end) if name]
         measured_from = [ORIGIN] if self.begin == ORIGIN else []
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
@@ -119,8 +120,7 @@ class Metric:
         if self.unless is not None and column(self.unless[0]) == self.unless[1]:
             return None
         if self.column:
-            value, plus = _whole(column(self.column)), _whole(column(self.plus)) if self.plus else 0
-            return None if value is None or plus is None else value + plus
+            return _whole(column(self.column))
         if self.end not in instants:
             return None
         less = _whole(column(self.less)) if self.less else 0
@@ -207,7 +207,8 @@ CATALOGUE: dict[str, Metric] = {
         Metric("answer_to_greeting", "ms", "session", "lower", "Services that speak first: from the open transport, in a telephone call from 200 OK, to the first audible sample of the greeting as the simulated player plays it.", "opened", "greeting_audible"),
         Metric("renewal_gap", "ms", "session", "lower", "Sessions that replace one at its maximum age: from the end of the last reply in the old one, as the simulated player played it, to the first audible sample of the first reply in the new one, without the caller's own time. Its parts: the time until the new connection is started, session_ready, session_update, history_load, and the first turn's latency. Absent if the reply before or after is text; negative if a reply was sent faster than it was played.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
         Metric("idle_prompt", "ms", "session", "lower", "How late the service spoke by itself, the first time in a session: from the instant at which it should (its idle timeout after the end of the reply's playback) to timeout_triggered. Negative if it spoke too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
-        Metric("rtp_loss", "%", "session", "lower", "Calls with RTP: share of the agent's RTP packets that did not arrive, or arrived too late to be played, until the end of the last turn.", column="rtp_lost", plus="rtp_late", of="rtp_expected"),
+        Metric("rtp_loss", "%", "session", "lower", "Calls with RTP: share of the agent's RTP packets that never arrived, by their sequence numbers, until the end of the last turn.", column="rtp_lost", of="rtp_expected"),
+        Metric("rtp_late_share", "%", "session", "lower", f"Calls with RTP: share of the agent's RTP packets that arrived too late for a jitter buffer of {JITTER_BUFFER_MS} ms, until the end of the last turn.", column="rtp_late", of="rtp_expected"),
         Metric("peer_rtp_loss", "%", "session", "lower", "Calls with RTP: share of the caller's RTP packets that did not reach the agent, by its last RTCP report.", column="peer_rtp_lost", of="peer_rtp_expected"),
         Metric("rtp_jitter", "ms", "session", "lower", "Calls with RTP: jitter of the agent's RTP packets (RFC 3550) at the end of the last turn.", column="rtp_jitter_ns"),
         Metric("peer_rtp_jitter", "ms", "session", "lower", "Calls with RTP: jitter of the caller's RTP packets at the agent, by its last RTCP report.", column="peer_rtp_jitter_ns"),

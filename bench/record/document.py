@@ -239,6 +239,7 @@ class IncidentEntry(TypedDict):
 
 CheckName = Literal[
     "timestamp_uncertainty",
+    "rtp_stream",
     "event_loop_delay",
     "send_delay",
     "start_delay",

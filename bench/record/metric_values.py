@@ -48,8 +48,6 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
     """
     if metric.column:
         values = floats(rows, metric.column)
-        if metric.plus:
-            values = values + floats(rows, metric.plus)
         if metric.of:
             whole = floats(rows, metric.of)
             values = 100 * values / np.where(whole == 0, np.nan, whole)

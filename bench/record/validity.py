@@ -1,5 +1,7 @@
 """The validity checks and their limits. They detect runs in which the load generator was the bottleneck.
 
+One check is about the agent: in calls with RTP, its packets determine how certain the start of a reply is.
+
 A run without any measured turn has no verdict.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from msgspec import structs
@@ -16,6 +18,7 @@ from bench.catalogue.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, TRANSCRIP
 from bench.catalogue.outcomes import STARVED
 from bench.record.document import Check, CheckName, UncertainMetric, Validity
 from bench.record.histograms import SPEECH_END
+from bench.record.rtp_streams import RtpStreams
 
 MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE = 1.0, 0.01
 """The limits of the p99 of `timestamp_uncertainty`, of which the larger applies: in ms, and as a share of the median.
@@ -74,6 +77,8 @@ class MetricUncertainty:
     """The p99 that comes only from timestamps, if `bound_p99` includes the detection of a start in the audio."""
     measured_from: str = ""
     """The instant of MEASURED_FROM from which latency is measured; empty if the metric has only one."""
+    sends_p99: float | None = None
+    """The p99 that comes only from the metric's start; None if it is unknown."""
 
     @property
     def limit(self) -> float:
@@ -136,6 +141,8 @@ class ValidityData:
     """The programs that used many of the machine's cores, and what to do about them; empty if none, or unknown."""
     failed: tuple[Check, ...] = ()
     """The failed checks of the runs from which this run was merged."""
+    streams: Mapping[str, RtpStreams] = field(default_factory=dict)
+    """The RTP streams of each target whose calls have RTP."""
     early: tuple[EarlyReplies, ...] = ()
     """The targets that have replies that started before their question had ended."""
     refused: str = ""
@@ -151,6 +158,7 @@ def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
     checks = [_worst([check, *(other for other in pooled.failed if other.name == check.name)]) for check in checks]
+    checks = [check for check in checks if check.name != "rtp_stream" or check.result != "not_evaluated"]
     checks = [*_own_limits(pooled), *checks, *_dropped_packets(pooled), *_missing_data(pooled)]
     failed = [check.name for check in checks if check.result == "fail"]
     unknown = ["timestamp_uncertainty"] if any(map(_of_unknown_bounds, strata)) else []
@@ -170,6 +178,7 @@ def _checks(evidence: ValidityData) -> list[Check]:
     checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
     if evidence.busy_reason:  # a lower load would not help
         checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
+    checks.insert(1, _rtp_stream(evidence))
     if evidence.host:
         host = f"on {evidence.host}"
         checks = [structs.replace(check, note=", ".join(filter(None, (check.note, host)))) for check in checks]
@@ -265,13 +274,38 @@ def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
 
 
 def _timestamp_uncertainty(evidence: ValidityData) -> Check:
-    headline = _headline(evidence)
-    uncertainties = (
+    """Return the check of the timestamps. Those of arrivals in calls with RTP depend on the agent (`_rtp_stream`)."""
+    uncertainties = [
+        replace(uncertainty, bound_p99=uncertainty.sends_p99) if uncertainty.target in evidence.streams else uncertainty
+        for uncertainty in _of_timestamps(evidence)
+    ]
+    return _worst_uncertainty("timestamp_uncertainty", evidence, uncertainties)[0]
+
+
+def _rtp_stream(evidence: ValidityData) -> Check:
+    """Return the check of the agents' RTP. It is not evaluated if no call has RTP, or if timestamps are not exact."""
+    of_rtp = [uncertainty for uncertainty in _of_timestamps(evidence) if uncertainty.target in evidence.streams]
+    check, worst = _worst_uncertainty("rtp_stream", evidence, of_rtp)
+    if check.value is None:
+        return check
+    streams = evidence.streams[worst.target]
+    return structs.replace(check, note=f"{check.note}: {streams.property_text}", remedy=streams.remedy)
+
+
+def _of_timestamps(evidence: ValidityData) -> list[MetricUncertainty]:
+    """Return the uncertainties of the headline metrics, without the detection of sound."""
+    return [
         uncertainty
         if uncertainty.timestamps_p99 is None
         else replace(uncertainty, bound_p99=uncertainty.timestamps_p99)
-        for uncertainty in headline
-    )
+        for uncertainty in _headline(evidence)
+    ]
+
+
+def _worst_uncertainty(
+    name: CheckName, evidence: ValidityData, uncertainties: Sequence[MetricUncertainty]
+) -> tuple[Check, MetricUncertainty]:
+    """Return the check of the uncertainty that uses most of its limit, and that uncertainty."""
     known = [metric for metric in uncertainties if metric.bound_p99 is not None]
     worst = max(known, key=lambda metric: metric.used, default=MetricUncertainty("", "", None, None))
     target_text = f" of {worst.target}" if len({uncertainty.target for uncertainty in evidence.metrics}) > 1 else ""
@@ -283,7 +317,7 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
     value, absent = worst.bound_p99, "no turn had a latency"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
         value, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
-    return _check("timestamp_uncertainty", value, worst.limit, f"{worst.metric}{from_text}{target_text}", absent)
+    return _check(name, value, worst.limit, f"{worst.metric}{from_text}{target_text}", absent), worst
 
 
 def _event_loop_delay(evidence: ValidityData) -> Check:

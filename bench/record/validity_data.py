@@ -31,6 +31,7 @@ from bench.record.document import Check, is_recorded
 from bench.record.histograms import Histograms
 from bench.record.metric_values import Floats, floats
 from bench.record.provenance import p99s_ms
+from bench.record.rtp_streams import RtpStreams
 from bench.record.validity import EarlyReplies, MetricUncertainty, ValidityData
 
 COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
@@ -41,6 +42,7 @@ SPEED = (
     *("first_audio_at_ns", "last_audio_at_ns"),
     *("first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed"),
 )
+RTP_COLUMNS = ("rtp_expected", "rtp_restarts", "rtp_uncounted_pauses", "rtp_jitter_ns")
 TRANSCRIPTION_SPEED = ("input_transcribed_at_ns", "input_transcribed_uncertainty_ns", "transcription_speed")
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
@@ -82,11 +84,15 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
     parts = document.get("parts") or []
     busy = (busy_reason(host.get("cpu_use")) for host in every_host)
     prevented = [_prevented(read, table) for table in ("sessions", "turns")]
+    sessions = read("sessions", ["phase", "target", *RTP_COLUMNS])
+    streams = _rtp_streams(sessions.filter(is_measured(sessions)))
+    by_host = [replace(of_host, streams=streams) for of_host in by_host]
     pooled = replace(
         pooled,
         missing_share=_missing_share(read, document, parts),
         starved_share=_starved_share(read),
         dropped_share=_dropped_share(read),
+        streams=streams,
         prevented_share=max(share for share, _ in prevented),
         prevented_remedy=max(prevented)[1],
         failed=tuple(
@@ -192,6 +198,18 @@ def _dropped_share(read: files.ReadRows) -> float:
     return (pc.sum(pc.greater(dropped, 0)).as_py() or 0) / max(1, len(dropped))
 
 
+def _rtp_streams(sessions: pa.Table) -> Mapping[str, RtpStreams]:
+    """Return the streams of each target with RTP, by the columns `target` and `RTP_COLUMNS` of its sessions."""
+    calls = sessions.filter(pc.is_valid(sessions["rtp_expected"]))
+    streams = {}
+    for target in pc.unique(calls["target"]).to_pylist():
+        of_target = calls.filter(pc.equal(calls["target"], target))
+        restarts, pauses = (float(pc.mean(of_target[name]).as_py() or 0) for name in RTP_COLUMNS[1:3])
+        jitter_ns = pc.quantile(of_target["rtp_jitter_ns"], 0.5)[0].as_py()
+        streams[target] = RtpStreams(restarts, pauses, float(jitter_ns or 0) / NS_PER_MS)
+    return streams
+
+
 def is_measured(rows: pa.Table) -> Any:
     """Return a mask of the rows of the measured phase. Rows without a phase count as measured."""
     return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
@@ -257,7 +275,7 @@ def _of_metric(
     rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
     values, bounds = metric_values.values_ns(rows, metric), row_bounds(rows, metric)
     values = values / NS_PER_MS if metric.unit == "ms" else values
-    onset_ms = np.zeros(len(values))
+    onset_ms, starts_ms = np.zeros(len(values)), _start_bounds(rows, metric)
     if metric.scope == "turn" and metric.end == "first_audible":  # detected if a service sends no events about replies
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
     measured_rows, known = ~np.isnan(values), ~np.isnan(bounds)
@@ -273,7 +291,10 @@ def _of_metric(
             timestamps_p99 = None
             if p99 is not None and (known_onset_ms := onset_ms[counted & known]).any():
                 timestamps_p99 = float(np.sort(bounds[counted & known] - known_onset_ms)[rank - 1])
-            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from)
+            sends_p99 = quantile_or_none(starts_ms[counted & known], 0.99)
+            yield MetricUncertainty(
+                target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from, sends_p99
+            )
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
@@ -304,17 +325,29 @@ def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
         terms = [floats(rows, name) for name in BY_COLUMN[metric.name]]
         unknown = np.logical_and.reduce([np.isnan(term) for term in terms])
         return np.where(unknown, np.nan, np.nansum(terms, axis=0)) / NS_PER_MS
-    if metric.begin == ORIGIN:
-        is_requested = ~np.isnan(floats(rows, "request_sent_at_ns"))
-        later = np.where(
-            is_requested, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns")
-        )
-    else:
-        later = _uncertainty(rows, metric.begin, SENDS[metric.scope])
+    later = _start_error_ns(rows, metric)
     arrivals = ARRIVALS[metric.scope]
     earlier, start_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
     bound: Floats = np.maximum(earlier + later, start_earlier) / NS_PER_MS
     return bound
+
+
+def _start_error_ns(rows: pa.Table, metric: Metric) -> Floats:
+    """Return the uncertainty of a metric's start in each row, if that is a send."""
+    if metric.begin != ORIGIN:
+        return _uncertainty(rows, metric.begin, SENDS[metric.scope])
+    is_requested = ~np.isnan(floats(rows, "request_sent_at_ns"))
+    requested, spoken = (floats(rows, f"{name}_uncertainty_ns") for name in ("request_sent", "speech_end"))
+    return np.where(is_requested, requested, spoken)
+
+
+def _start_bounds(rows: pa.Table, metric: Metric) -> Floats:
+    """Return the part of `row_bounds` that comes from the metric's start, in ms; 0 for the value of a column."""
+    if metric.column:
+        return np.zeros(len(rows))
+    start_ns = np.maximum(_start_error_ns(rows, metric), _uncertainty(rows, metric.begin, ARRIVALS[metric.scope]))
+    bounds: Floats = start_ns / NS_PER_MS
+    return bounds
 
 
 def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:

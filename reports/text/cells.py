@@ -56,6 +56,8 @@ class CheckText(NamedTuple):
 CHECKS: dict[CheckName, CheckText] = {
     "timestamp_uncertainty": CheckText("Timestamps are accurate", "timestamps are too uncertain",
         "the load generator fell behind incoming data", "timestamps may be off by {}"),
+    "rtp_stream": CheckText("The agent's RTP is regular", "the agent's RTP does not determine when replies begin",
+        "the agent's RTP stream is too irregular", "replies may begin {} earlier"),
     "event_loop_delay": CheckText("Event loop keeps up", "the event loop was delayed",
         "the load generator could not keep up", "event loop delayed by up to {}"),
     "send_delay": CheckText("Audio is sent on time", "audio was sent late",
@@ -234,6 +236,8 @@ def check_text(check: Check) -> str:
         text = text.replace("timestamps", check.note, 1)
         for origin, origin_text in MEASURED_FROM_TEXTS.items():
             text = text.replace(f"from {origin}", f"from {origin_text}")
+    if check.name == "rtp_stream":
+        text = f"{check.note}: {text}"
     p99 = "p99; " if check.unit == "ms" else ""
     return f"{text} ({p99}limit {check_value(check, check.limit)})"
 

@@ -91,7 +91,6 @@ def test_a_turn_and_its_row_have_the_same_metrics(
 OF_TIME = [metric for metric in CATALOGUE.values() if metric.unit == "ms" and metric.columns]
 POSSIBLE = (
     *OF_TIME,
-    replace(CATALOGUE["dead_air"], plus="overlap_ns"),
     replace(CATALOGUE["dead_air"], unless=("turn", 1)),
     replace(CATALOGUE["ttfa"], less="overlap_ns", unless=("rtt_scope", "proxy")),
 )

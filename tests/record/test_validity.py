@@ -18,6 +18,7 @@ from bench.record.document import UncertainMetric
 from bench.record.finalize import finalize
 from bench.record.folder import SCHEMAS, row_reader
 from bench.record.histograms import HistogramKey, Histograms, worst_p99_ms
+from bench.record.rtp_streams import RtpStreams
 from bench.record.validity import MORE_PROCESSES, MetricUncertainty, ValidityData, evaluate_checks
 from bench.record.validity_data import bounds_of_rows, metric_uncertainties
 from tests.helpers import AT_NS, MS, at, build_observation, build_session, row_of
@@ -485,3 +486,65 @@ def test_each_p99_bound_is_at_most_the_largest_bound_of_a_row() -> None:
     }
     assert known
     assert all(np.nanmax(bounds_of_rows(STORED, CATALOGUE[name])) >= p99 for (_, name), p99 in known.items())
+
+
+STREAMS = {
+    "restarts": (RtpStreams(3.0, 9.0, 9.0), "began again 3 ×", "keep one RTP stream"),
+    "pauses": (RtpStreams(0.1, 12.5, 9.0), "stopped 12.5 ×", "timestamps count its pauses"),
+    "jitter": (RtpStreams(0.0, 0.4, 9.0), "irregular (jitter 9 ms)", "send its packets by a clock"),
+    "neither": (RtpStreams(), "first RTP packets", "packets of silence from its answer on"),
+}
+
+
+@pytest.mark.parametrize(("streams", "prop", "remedy"), STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("busy", ["", "other programs use this machine"])
+def test_an_agent_whose_rtp_is_uncertain_is_named_with_the_property_and_what_its_owner_can_do(
+    streams: RtpStreams, prop: str, remedy: str, busy: str
+) -> None:
+    reply = MetricUncertainty("agent", "voice_to_voice", 20.4, 581.0, sends_p99=0.2)
+    found = verdict(reply, streams={"agent": streams}, busy_reason=busy)
+    (failed,) = (check for check in found.checks if check.result == "fail")
+
+    assert (found.status, failed.name, failed.value, failed.limit) == ("invalid", "rtp_stream", 20.4, 5.81)
+    assert failed.note.startswith("voice_to_voice: the agent's ")
+    assert prop in failed.note
+    assert remedy in failed.remedy
+    assert MORE_PROCESSES not in failed.remedy
+    assert busy not in failed.remedy or not busy
+
+
+def test_late_sends_in_a_call_with_rtp_are_a_fault_of_the_load_generator() -> None:
+    reply = MetricUncertainty("agent", "voice_to_voice", 7.0, 581.0, sends_p99=6.0)
+    found = verdict(reply, streams={"agent": RtpStreams()})
+
+    assert [check.name for check in found.checks if check.result == "fail"] == ["timestamp_uncertainty", "rtp_stream"]
+
+
+def test_the_rtp_of_one_target_does_not_excuse_the_timestamps_of_another() -> None:
+    service = MetricUncertainty("service", "voice_to_voice", 20.0, 500.0)
+    agent = MetricUncertainty("agent", "voice_to_voice", 1.0, 500.0, sends_p99=0.0)
+    found = verdict(service, agent, streams={"agent": RtpStreams()})
+
+    assert {check.name: check.result for check in found.checks}["rtp_stream"] == "pass"
+    assert found.reasons == ["timestamp_uncertainty"]
+
+
+def test_a_run_without_rtp_has_no_check_of_it() -> None:
+    assert "rtp_stream" not in results()
+
+
+def test_the_streams_of_a_target_are_those_of_its_calls_with_packets() -> None:
+    calls = [
+        {
+            "target": "agent",
+            "rtp_expected": 500,
+            "rtp_restarts": n,
+            "rtp_uncounted_pauses": 2 * n,
+            "rtp_jitter_ns": n * MS,
+        }
+        for n in (1, 2, 3)
+    ]
+    without = {"target": "service"} | dict.fromkeys(validity_data.RTP_COLUMNS)
+    rows = pa.Table.from_pylist([*calls, without])
+
+    assert validity_data._rtp_streams(rows) == {"agent": RtpStreams(2.0, 4.0, 2.0)}

@@ -128,7 +128,8 @@ def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unkn
     (calls,) = summary.calls
     text = run_text(summary)
 
-    assert (calls.packets.missing, calls.packets.expected) == (2 * CALLS + 2, 100 * CALLS)
+    assert (calls.packets.missing, calls.packets.expected) == (CALLS + 2, 100 * CALLS)
+    assert (calls.late_packets.missing, calls.late_packets.expected) == (CALLS, 100 * CALLS)
     assert calls.peer_packets.expected == 0
     assert "peer_rtp_loss unknown" in text
     assert "this machine could not send 14 packets" in plain(text)
@@ -183,7 +184,10 @@ def test_the_terminal_has_the_jitter_of_the_packets(tmp_path: Path) -> None:
     jitter = [{"rtp_jitter_ns": 2 * NS_PER_MS}] * CALLS
     text = plain(run_text(summary_of_calls(tmp_path / "run", *jitter)))
 
-    assert "(80 of 4,000 packets), rtp_jitter 2 ms (p50); peer_rtp_loss unknown" in text
+    assert (
+        "(40 of 4,000 packets), rtp_jitter 2 ms (p50); rtp_late_share 1 % (40 of 4,000 packets); peer_rtp_loss unknown"
+        in text
+    )
 
 
 def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_throughput_includes_failed_sessions(tmp_path: Path) -> None:
     assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
 
 
-def test_packet_loss_counts_lost_and_late_packets_of_the_calls_that_had_packets(tmp_path: Path) -> None:
+def test_packet_loss_and_late_packets_are_shares_of_the_calls_that_had_packets(tmp_path: Path) -> None:
     """A call without packets, or without a report of the agent, has no loss. It does not have an infinite one."""
 
     def packets(index: int, row: Row) -> Row:
@@ -211,13 +211,16 @@ def test_packet_loss_counts_lost_and_late_packets_of_the_calls_that_had_packets(
     changed = run_of_carried(tmp_path, replace(ENOUGH, refused=3))
     edit(changed, "sessions", packets)
     sessions = rtbench.load(changed).sessions
-    sample = session_sample(sessions, "rtp_loss")
-    found = check_of(changed, thresholds("rtp_loss: avg<2.4", "rtp_loss: avg<1.6", "peer_rtp_loss: p(50)<0.3"))
+    sample, late = session_sample(sessions, "rtp_loss"), session_sample(sessions, "rtp_late_share")
+    limits = thresholds("rtp_loss: avg<1.6", "rtp_loss: avg<1.4", "rtp_late_share: avg<0.9", "peer_rtp_loss: p(50)<0.3")
+    found = check_of(changed, limits)
 
     assert sample is not None
-    assert set(sample.values) == {1.5, 2.5}
+    assert set(sample.values) == {1.5}
     assert sample.failed == 3
-    assert [each.result for each in found.thresholds] == ["pass", "fail", "pass"]
+    assert late is not None
+    assert set(late.values) == {0.0, 1.0}
+    assert [each.result for each in found.thresholds] == ["pass", "fail", "pass", "pass"]
 
 
 BEGUN = 1_000

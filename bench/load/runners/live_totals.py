@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -34,6 +34,7 @@ from bench.load.execution.progress import (
 from bench.record.document import Check, Validity, ValidityStatus
 from bench.record.histograms import SPEECH_END, empty, quantile, record_values
 from bench.record.recorder import Traffic
+from bench.record.rtp_streams import RtpStreams
 from bench.record.validity import MetricUncertainty, ValidityData, evaluate_checks
 
 OK = "OK"
@@ -109,11 +110,14 @@ class TargetProgress:
 class LiveTotals:
     """The totals of the progress reports of all processes.
 
-    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the targets, in order.
+    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the targets, in order;
+    `with_rtp` are those of which each call has RTP.
     """
 
-    def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
-        self._chunk_ms, self._labels = chunk_ms, list(labels)
+    def __init__(
+        self, chunk_ms: float | None = None, labels: Sequence[str] = (), with_rtp: Collection[str] = ()
+    ) -> None:
+        self._chunk_ms, self._labels, self._with_rtp = chunk_ms, list(labels), with_rtp
         self._reports: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, each with the instant at which it arrived. Their times are removed."""
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
@@ -163,7 +167,7 @@ class LiveTotals:
 
     def targets(self, now_ns: int) -> list[TargetProgress]:
         total, judged = self.total, self._with_verdict()
-        failed = _first_failed(judged)
+        failed = next((check for check in judged.checks if check.result == "fail"), None)
         positions = {label: position for position, label in enumerate(self._labels)}
         return [
             TargetProgress(
@@ -286,7 +290,7 @@ class LiveTotals:
 
     def overload_text(self) -> str:
         """Return why the load generator is overloaded, as in `send_delay 14.2 ms > 10 ms`; "" if it is not."""
-        failed = _first_failed(self._with_verdict())
+        failed = _first_own_failure(self._with_verdict())
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
@@ -305,6 +309,7 @@ class LiveTotals:
             send_delay_p99=total.send_delay_p99_ms,
             chunk=self._chunk_ms,
             paced_audio=total.send_delay_p99_ms is not None,
+            streams=dict.fromkeys(self._with_rtp, RtpStreams()),
         )
         return evaluate_checks(validity_data)
 
@@ -317,14 +322,15 @@ _NOT_FAILED: dict[ValidityStatus, str] = {
 
 
 def _health(validity: Validity, *, brief: bool = False) -> str:
-    if failed := _first_failed(validity):
+    if failed := _first_own_failure(validity):
         problem = "delayed" if failed.name == "timestamp_uncertainty" else "overloaded"
         return problem if brief else f"{problem}: {_over(failed)}"
     return OK if any(check.result == "pass" for check in validity.checks) else ""
 
 
-def _first_failed(validity: Validity) -> Check | None:
-    return next((check for check in validity.checks if check.result == "fail"), None)
+def _first_own_failure(validity: Validity) -> Check | None:
+    """Return the first failed check of the load generator. An agent's RTP is no property of it."""
+    return next((check for check in validity.checks if check.result == "fail" and check.name != "rtp_stream"), None)
 
 
 def _over(failed: Check) -> str:

@@ -349,7 +349,8 @@ class RunMonitor:
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
         self._analyses, self.aborts, self._telemetry = analyses, aborts, telemetry
-        self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
+        with_rtp = {target.label for target in planned.targets if target.dialect.has_track}
+        self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets], with_rtp)
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned number of sessions with all targets together; None if there is no limit."""
         self._started_ns = self._exported_ns = monotonic_ns()

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.metrics import JITTER_BUFFER_MS
 from bench.transport.datagrams import Datagram, SocketAddress
 from bench.transport.interface import HostPort
 from bench.transport.media.jitter import Frame, JitterBuffer
@@ -111,8 +112,8 @@ class KeyReceiver:
 EARLY_NS = 2 * NS_PER_S
 """The duration of the audio before the answer in which a sound may begin that continues after the answer."""
 MIN_GAP_NS = 20 * NS_PER_MS
-HOLD_NS = 60 * NS_PER_MS
-"""How long the jitter buffer waits for a packet: as long as the buffers of common telephones."""
+HOLD_NS = JITTER_BUFFER_MS * NS_PER_MS
+"""How long the jitter buffer waits for a packet."""
 KEY_FRAMES = 6
 """The duration of a pressed key: 120 ms."""
 

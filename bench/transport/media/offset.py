@@ -66,7 +66,7 @@ _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
 _LOG_DOUBT, _LOG_UNEXPLAINED = -math.log(1 - CONFIDENCE), -math.log(1 - EXPLAINED_CONFIDENCE)
 
 
-class Block(NamedTuple):
+class BlockMinimum(NamedTuple):
     """The fastest packet of a block: the latest and the earliest value of its offset, at a media time."""
 
     latest_ns: int
@@ -106,7 +106,7 @@ class OffsetEstimate:
         """The part of the uncertainty that ends with the start of the stream."""
         self._assumed_ns: int | None = None
         """What `start_uncertainty_ns` is after a pause; None at the start of a source."""
-        self._blocks: deque[Block] = deque(maxlen=WINDOW_BLOCKS)
+        self._blocks: deque[BlockMinimum] = deque(maxlen=WINDOW_BLOCKS)
         self._begin_block()
 
     def _begin_block(self) -> None:
@@ -273,7 +273,7 @@ class OffsetEstimate:
         if low_ns - self.latest_ns > self._known_delay_ns * _least_delay(BLOCK_PACKETS):
             self._blocks.clear()
             self._packets, self._first_ns = BLOCK_PACKETS, self.media_ns
-        self._blocks.append(Block(low_ns, self._block_earliest_ns, self.media_ns))
+        self._blocks.append(BlockMinimum(low_ns, self._block_earliest_ns, self.media_ns))
         self._begin_block()
         latest_ns = min(block.latest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
         if latest_ns > self.latest_ns:

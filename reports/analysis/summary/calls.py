@@ -36,7 +36,7 @@ class ReasonCount(JsonEntry, frozen=True):
 
 
 class PacketCount(JsonEntry, frozen=True):
-    """The packets of one direction in all calls: how many are missing, of those that were expected."""
+    """The packets of one direction in all calls: how many are lost or late, of those that were expected."""
 
     missing: Count
     expected: Count
@@ -64,7 +64,8 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     endings: Annotated[tuple[ReasonCount, ...], described("why the agent ended calls: the most frequent reasons")]
     hung_up: Annotated[Count, described("answered calls that this tool ended before the end of the script")]
     hang_ups: Annotated[tuple[ReasonCount, ...], described("why this tool ended calls: the most frequent reasons")]
-    packets: Annotated[PacketCount, described("the agent's RTP packets that did not arrive, or arrived too late")]
+    packets: Annotated[PacketCount, described("the agent's RTP packets that never arrived")]
+    late_packets: Annotated[PacketCount, described("the agent's RTP packets that were too late for the jitter buffer")]
     peer_packets: Annotated[PacketCount, described("the caller's RTP packets that did not reach the agent, by RTCP")]
     unsent_packets: Annotated[
         Count | None,
@@ -86,8 +87,12 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
 
     @property
     def by_loss(self) -> dict[str, PacketCount]:
-        """The packets of each direction, by the name of the metric of their loss."""
-        return {"rtp_loss": self.packets, "peer_rtp_loss": self.peer_packets}
+        """The packets that are missing, by the name of the metric of their share."""
+        return {
+            "rtp_loss": self.packets,
+            "rtp_late_share": self.late_packets,
+            "peer_rtp_loss": self.peer_packets,
+        }
 
 
 def telephone_calls(
@@ -122,8 +127,9 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
         endings=_reasons(calls[ended_by_agent], "close_reason"),
         hung_up=int(hung_up.sum()),
         hang_ups=_reasons(calls[hung_up], "detail"),
-        packets=_packets(calls, ("rtp_lost", "rtp_late"), "rtp_expected"),
-        peer_packets=_packets(calls, ("peer_rtp_lost",), "peer_rtp_expected"),
+        packets=_packets(calls, "rtp_lost", "rtp_expected"),
+        late_packets=_packets(calls, "rtp_late", "rtp_expected"),
+        peer_packets=_packets(calls, "peer_rtp_lost", "peer_rtp_expected"),
         unsent_packets=_counted(calls["rtp_unsent"]),
         dropped_packets=_counted(calls["rtp_dropped"]),
         uncounted_pauses=_counted(calls["rtp_uncounted_pauses"]),
@@ -151,5 +157,5 @@ def _counted(counts: pd.Series[Any]) -> int | None:
     return int(counts.sum()) if counts.notna().any() else None
 
 
-def _packets(calls: pd.DataFrame, missing: Sequence[str], expected: str) -> PacketCount:
-    return PacketCount(int(calls[list(missing)].sum().sum()), int(calls[expected].sum()))
+def _packets(calls: pd.DataFrame, missing: str, expected: str) -> PacketCount:
+    return PacketCount(int(calls[missing].sum()), int(calls[expected].sum()))

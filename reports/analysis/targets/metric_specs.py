@@ -46,8 +46,8 @@ SECONDARY = (
     *(("post_dial_delay", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """The quantiles that are compared in addition to those of the main metric: metric and level."""
-LOSSES = ("rtp_loss", "peer_rtp_loss")
-"""The packet losses of telephone calls. Their means are compared."""
+LOSSES = ("rtp_loss", "rtp_late_share", "peer_rtp_loss")
+"""The lost and the late packets of calls with RTP. Their means are compared."""
 OF_ALL_TURN_TYPES = (VOICE_TO_VOICE, FUNCTION_VOICE_TO_VOICE, "function_call_to_answer", "dead_air")
 """The metrics that are compared for all turn types. The others are compared for that of the most frequent stratum."""
 

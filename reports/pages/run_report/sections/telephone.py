@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from bench.catalogue.metrics import JITTER_BUFFER_MS
 from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
 from reports.analysis.summary.metrics import MetricSummary, ShareEstimate
 from reports.analysis.summary.summary import Summary
@@ -22,8 +23,8 @@ SETUP = {
     "answer_to_greeting": "greeting {} after the answer",
 }
 """The metrics of the setup of a call, each with its text."""
-PACKETS = {"rtp_loss": "rtp_jitter", "peer_rtp_loss": "peer_rtp_jitter"}
-"""The metrics of the packets of a call: the loss and the jitter of each direction."""
+PACKETS = {"rtp_loss": "rtp_jitter", "rtp_late_share": "", "peer_rtp_loss": "peer_rtp_jitter"}
+"""The metrics of the packets of a call: the shares that are missing, and the jitter of each direction."""
 UNKNOWN = {"rtp_loss": "no packet arrived", "peer_rtp_loss": "the agent sent no RTCP report"}
 """The reason why the loss of a direction is unknown."""
 COUNTS: tuple[tuple[str, Callable[[TelephoneCalls], int], str], ...] = (
@@ -39,7 +40,8 @@ COUNTS: tuple[tuple[str, Callable[[TelephoneCalls], int], str], ...] = (
 )
 """The rows of the table: a name, the number of calls, and its meaning."""
 LOSSES = {
-    "rtp_loss": "missing or late, of the agent's RTP packets",
+    "rtp_loss": "never arrived, of the agent's RTP packets",
+    "rtp_late_share": f"too late for a jitter buffer of {JITTER_BUFFER_MS} ms",
     "peer_rtp_loss": "missing, of the caller's packets, by RTCP",
 }
 DISTURBANCES = {
@@ -177,12 +179,14 @@ def _typical(rows: Sequence[MetricSummary]) -> tuple[list[str], str]:
 
 
 def _packet_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return the packets of both directions: `rtp_loss 0.03 % (12 of 43,000 packets), rtp_jitter 1.2 ms (p50); …`."""
+    """Return the packets of both directions: `rtp_loss 0.03 % (12 of 43,000 packets), rtp_jitter 1.2 ms (p50);
+    rtp_late_share 0 % (0 of 43,000 packets); …`.
+    """
     texts = []
     for loss, jitter in PACKETS.items():
         packets, row = calls.by_loss[loss], _row(summary, calls, jitter)
         if not packets.expected:
-            texts.append(f"{loss} unknown: {UNKNOWN[loss]}")
+            texts += [f"{loss} unknown: {UNKNOWN[loss]}"] if loss in UNKNOWN else []
             continue
         text = f"{loss} {percent(packets.missing, packets.expected)} ({_of_expected(packets)} packets)"
         values, kind = _typical([row] if row else [])
