@@ -232,6 +232,8 @@ cdef class UsualPackets:
             estimate._block_second_ns, estimate._block_low_ns = estimate._block_low_ns, offset_ns
         elif offset_ns < <long long>estimate._block_second_ns:
             estimate._block_second_ns = offset_ns
+        if offset_ns > <long long>estimate._block_high_ns:
+            estimate._block_high_ns = offset_ns
         if offset_ns - arrival_uncertainty_ns < <long long>estimate._block_earliest_ns:
             estimate._block_earliest_ns = offset_ns - arrival_uncertainty_ns
 

@@ -53,6 +53,8 @@ BLOCK_PACKETS, WINDOW_BLOCKS = 16, 12
 WINDOW_PACKETS = BLOCK_PACKETS * (WINDOW_BLOCKS + 1)
 MAX_DELAYS_OF_JITTER = 8
 """The largest mean delay, in units of the jitter. It is 1 to 1.5 for independent delays, and higher for bursts."""
+MIN_LONGEST_PACKETS = 3 * BLOCK_PACKETS
+"""The number of packets from which the longest of their delays bounds the next one."""
 MAX_DELAY_PACKETS = 256
 """The number of packets over which the mean delay is averaged: 5 s of audio."""
 RESYNC_NS = NS_PER_S
@@ -89,6 +91,8 @@ class OffsetEstimate:
         self._mean_delay_ns = float(ASSUMED_DELAY_NS)
         """The mean delay behind the offset, with the assumed one."""
         self._known_delay_ns, self._jitter_ns = 0.0, 0.0
+        self._longest_ns = 0.0
+        """The longest delay of the last blocks. It falls by a block's share of the window with each block."""
         self._known_packets = 0
         """The number of packets from which the mean delay and the jitter are known."""
         self._last_ns = self.latest_ns
@@ -116,6 +120,8 @@ class OffsetEstimate:
         """The sum of the decreases of the offset from one packet to the next."""
         self._block_low_ns = self._block_second_ns = self._block_earliest_ns = NEVER_NS
         """The two smallest offsets of the current block, and the earliest value of an offset."""
+        self._block_high_ns = -NEVER_NS
+        """The largest offset of the current block."""
 
     def _use_jitter(self) -> None:
         self.usual_ns = MIN_STEP_NS + self.least_delay_ns(SLOWER_PACKETS[-1])
@@ -164,7 +170,7 @@ class OffsetEstimate:
         estimate = OffsetEstimate(media_ns, arrival)
         estimate._mean_delay_ns = self._mean_delay_ns
         estimate._known_delay_ns, estimate._jitter_ns = self._known_delay_ns, self._jitter_ns
-        estimate._known_packets = self._known_packets
+        estimate._longest_ns, estimate._known_packets = self._longest_ns, self._known_packets
         estimate._use_jitter()
         return estimate
 
@@ -172,11 +178,14 @@ class OffsetEstimate:
         """Return the offset of another stream of the same path, from its first packet.
 
         If the delays of n earlier packets with the sum s were exponential, the delay of the next one exceeds x with the
-        probability (1 + x / s)⁻ⁿ (the predictive distribution, without an assumption about the mean).
+        probability (1 + x / s)⁻ⁿ (the predictive distribution, without an assumption about the mean). It exceeds twice
+        the longest one with about 2 / n²: at most 0.1 % from three blocks on.
         """
         estimate = self._on_same_path(media_ns, arrival)
         if packets := min(self._known_packets, MAX_DELAY_PACKETS):
             estimate._excess_ns = packets * self._known_delay_ns * math.expm1(_LOG_DOUBT / packets)
+            if packets >= MIN_LONGEST_PACKETS:
+                estimate._excess_ns = min(estimate._excess_ns, 2 * self._longest_ns)
         return estimate
 
     def shifted(self, packets: Sequence[tuple[int, Arrival]], early_ns: int = 0) -> OffsetEstimate:
@@ -190,8 +199,9 @@ class OffsetEstimate:
         for packet in packets:
             estimate.add(*packet)
         if early_ns:
-            # this offset may be too late, too
-            estimate._early_ns = min(early_ns + self.latest_ns - self._earliest_ns, MAX_EARLY_NS)
+            # this offset may be too late, too; but no packet has come back to the one before it
+            early_ns += self.latest_ns - self._earliest_ns - self._early_ns
+            estimate._early_ns = min(early_ns, MAX_EARLY_NS)
             estimate._earliest_ns -= estimate._early_ns
         # frames that are less certain than at the start of a call keep their uncertainty
         estimate._assumed_ns = ASSUMED_START_NS if estimate.uncertainty_ns >= ASSUMED_START_NS else 0
@@ -253,6 +263,8 @@ class OffsetEstimate:
             self._block_low_ns, self._block_second_ns = offset_ns, self._block_low_ns
         elif offset_ns < self._block_second_ns:
             self._block_second_ns = offset_ns
+        if offset_ns > self._block_high_ns:
+            self._block_high_ns = offset_ns
         if earliest_ns < self._block_earliest_ns:
             self._block_earliest_ns = earliest_ns
 
@@ -263,6 +275,8 @@ class OffsetEstimate:
         delay_ns = (self._block_sum_ns - low_ns - others * second_ns) / (others - 1)
         jitter_ns = 2 * self._block_decrease_ns / BLOCK_PACKETS
         delay_ns = min(delay_ns, MAX_DELAYS_OF_JITTER * jitter_ns)
+        fading_ns = self._longest_ns * (1 - 1 / WINDOW_BLOCKS)
+        self._longest_ns = max(fading_ns, float(self._block_high_ns - low_ns))
         self._known_packets += BLOCK_PACKETS
         weight = BLOCK_PACKETS / min(self._known_packets, MAX_DELAY_PACKETS)
         self._jitter_ns += (jitter_ns - self._jitter_ns) * weight

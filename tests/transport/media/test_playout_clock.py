@@ -77,7 +77,8 @@ def stream(parts: list[Part], seed: int = 1, jitter_ms: float = JITTER_MS) -> li
     for part in parts:
         at_ms, ticks, ssrc = at_ms + part.pause_ms + part.counted_ms, ticks + 8 * part.counted_ms, ssrc + part.is_new
         for index in range(part.frames):
-            early_ms = 0.0 if index else part.early_ms
+            # an early packet after a pause that is not counted would show that the path was slow
+            early_ms = part.early_ms if not index and (part.is_new or not packets) else 0.0
             arrives_ms = max(at_ms + chance.random() * jitter_ms - early_ms, packets[-1].arrives_ms if packets else 0)
             rounded = ticks + chance.randint(-part.rounding, part.rounding) * bool(packets)
             packets.append(Sent(min(at_ms, arrives_ms), arrives_ms, rounded, not index, ssrc))
