@@ -3,10 +3,10 @@
 A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media time comes from the RTP
 timestamps. The instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
 
-A packet that jitter delays is played when its clock says, because the player's buffer waits for it. A packet that is
-later than jitter explains is played when it arrives: its stream may have another clock since then, and no player plays
-what has not arrived. Its frame's uncertainty reaches back to the instant of the clock. Before the jitter of a path is
-known, it explains nothing. If packets in the middle of talk catch up after a standstill, or if later packets overtake
+A packet is played when it arrives, because no player plays what has not arrived. Its frame's uncertainty reaches back to
+the instant of the clock. If a player must smooth the jitter (`SMOOTHED_NS`), a packet is played when its clock says,
+because the player's buffer waits for it, unless it is later than jitter explains: its stream may have another clock
+since then. Before the jitter of a path is known, it explains nothing. If packets in the middle of talk catch up after a standstill, or if later packets overtake
 one, the path delayed them, and they keep their clock.
 
 The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm

@@ -62,6 +62,8 @@ MIN_STEP_NS = 3 * NS_PER_MS
 """The smallest increase of the delay that is another offset before a block shows it, if the path has no jitter."""
 SLOWER_PACKETS = 4, 16
 """The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
+SMOOTHED_NS = 20 * NS_PER_MS
+"""The delay from which a player must smooth the jitter that explains it: the packet that each player holds."""
 MAX_EARLY_NS = 60 * NS_PER_MS
 """The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
 _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
@@ -98,7 +100,7 @@ class OffsetEstimate:
         self._last_ns = self.latest_ns
         """(arrival − media time) of the last packet."""
         self.explained_ns = 0
-        """The longest delay behind the offset that the jitter of the packets explains; 0 before it is known."""
+        """The longest delay behind the offset that jitter explains which a player must smooth; 0 if there is none."""
         self.usual_ns = 0
         """The longest delay behind the offset that is no sign of another offset."""
         self._use_jitter()
@@ -125,7 +127,8 @@ class OffsetEstimate:
 
     def _use_jitter(self) -> None:
         self.usual_ns = MIN_STEP_NS + self.least_delay_ns(SLOWER_PACKETS[-1])
-        self.explained_ns = int(_LOG_UNEXPLAINED * self._jitter_ns)
+        explained_ns = int(_LOG_UNEXPLAINED * self._jitter_ns)
+        self.explained_ns = explained_ns if explained_ns >= SMOOTHED_NS else 0
 
     @property
     def uncertainty_ns(self) -> int:
