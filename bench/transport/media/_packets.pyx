@@ -32,7 +32,7 @@ cdef long long NS_PER_S = units.NS_PER_S, RESYNC_NS = offset.RESYNC_NS, NS_PER_D
 cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) // NS_PER_S - 1
 cdef long long BLOCK_PACKETS = offset.BLOCK_PACKETS, WINDOW_PACKETS = offset.WINDOW_PACKETS
 cdef long long START_PACKETS = offset.START_PACKETS, MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
-cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS
+cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS, MIN_STEP_NS = offset.MIN_STEP_NS
 cdef double LOG_DOUBT = offset._LOG_DOUBT, JITTER_GAIN = rtp.JITTER_GAIN
 cdef object LATEST = rtp._LATEST
 cdef object new_tuple = tuple.__new__
@@ -160,7 +160,7 @@ cdef class UsualPackets:
         latest_ns += drift_ns
         earliest_ns += drift_ns
         late_ns = offset_ns - latest_ns
-        if late_ns > <long long>estimate.usual_ns or late_ns > self.hold_ns:
+        if not -MIN_STEP_NS <= late_ns <= <long long>estimate.usual_ns or late_ns > self.hold_ns or estimate._ahead_ns:
             return False
         excess_ns = <double>estimate._excess_ns + 2 * drift_ns
         if offset_ns < latest_ns:

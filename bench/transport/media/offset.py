@@ -10,6 +10,13 @@ One packet that was faster than all others does not decide for long: it leaves t
 block are later than jitter explains, the earlier blocks are forgotten at once. WebRTC's NetEq compares packets with the
 fastest one of the last 2 s, for the same reason.
 
+Some senders read their audio in blocks, and send the packets of a block at once (`ffmpeg -re` of a WAV). The first
+packet of such a burst shows the clock. The packets that arrive together with it, and would be faster than all before
+them, were sent ahead of their clock. They show only how much slower they were than the packet before them. Therefore
+they neither change the offset, nor is a part of the jitter how late the first packet of a burst is. If later packets,
+at the rate of real time, are as fast as the last one of the burst, its first one was late: then these change the
+offset.
+
 The jitter is twice the mean decrease of (arrival − media time) from one packet to the next: the mean absolute
 difference, if the delays have no trend. So neither a wrong offset nor a delay that increases is a part of it. The mean
 delay is that of the packets of a block behind the second fastest one of the same block, and at most
@@ -62,6 +69,8 @@ MIN_STEP_NS = 3 * NS_PER_MS
 """The smallest increase of the delay that is another offset before a block shows it, if the path has no jitter."""
 SLOWER_PACKETS = 4, 16
 """The numbers of packets by which an increase is found that is smaller than the jitter of one packet."""
+MIN_BURST_SPEED = 8
+"""How much faster than real time the packets of a burst arrive."""
 SMOOTHED_NS = 20 * NS_PER_MS
 """The delay from which a player must smooth the jitter that explains it: the packet that each player holds."""
 MAX_EARLY_NS = 60 * NS_PER_MS
@@ -99,6 +108,8 @@ class OffsetEstimate:
         """The number of packets from which the mean delay and the jitter are known."""
         self._last_ns = self.latest_ns
         """(arrival − media time) of the last packet."""
+        self._ahead_ns = 0
+        """How far the last packet was sent ahead of its clock."""
         self.explained_ns = 0
         """The longest delay behind the offset that jitter explains which a player must smooth; 0 if there is none."""
         self.usual_ns = 0
@@ -216,6 +227,9 @@ class OffsetEstimate:
             self._end_block()
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
+        if offset_ns < self.latest_ns - MIN_STEP_NS or self._ahead_ns:
+            offset_ns = self._offset_in_burst(media_ns, at_ns)
+            media_ns = at_ns - offset_ns
         earliest_ns = offset_ns - arrival_uncertainty_ns
         passed_ns = media_ns - self.media_ns
         if self._start_uncertainty_ns is None:
@@ -255,6 +269,24 @@ class OffsetEstimate:
             excess_ns = spread_ns / packets + drift_ns
         if excess_ns < self._excess_ns:
             self._excess_ns = excess_ns
+
+    def _offset_in_burst(self, media_ns: int, at_ns: int) -> int:
+        """Return the offset that a packet shows which is faster than all others, or follows such a packet.
+
+        If it arrives together with the packet before it, it was sent ahead of its clock, and shows only how much slower
+        it was than that packet.
+        """
+        since_ns = max(0, at_ns - self._last_ns - self.media_ns)
+        since_media_ns = media_ns - self.media_ns - self._ahead_ns
+        was_ahead, self._ahead_ns = self._ahead_ns > 0, 0
+        offset_ns = at_ns - media_ns
+        if offset_ns < self.latest_ns - MIN_STEP_NS and since_ns * MIN_BURST_SPEED < since_media_ns:
+            self._ahead_ns = media_ns - self.media_ns
+            self._block_decrease_ns += since_ns
+            return self._last_ns + since_ns
+        if was_ahead:  # how late the burst was is no jitter of the path
+            self._last_ns = min(self._last_ns, offset_ns)
+        return offset_ns
 
     def _add_to_block(self, offset_ns: int, earliest_ns: int) -> None:
         if offset_ns < self._last_ns:
@@ -329,6 +361,11 @@ class Standstill:
     def is_burst(self) -> bool:
         """True if packets arrived faster than real time, by more than jitter explains."""
         return self.late_ns - self._least_ns > self._limit_ns
+
+    @property
+    def is_ahead(self) -> bool:
+        """True if packets were faster than the offset: their sender sends several at once, and the path held none."""
+        return self._least_ns < -MIN_STEP_NS
 
     @property
     def lasting(self) -> dict[int, tuple[int, Arrival]]:
