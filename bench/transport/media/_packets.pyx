@@ -14,6 +14,7 @@ from bench.transport.media.jitter import Frame
 from bench.wire.connection import MatchedDelta
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from libc.math cimport fabs, sqrt
 from libc.string cimport memcpy
 
@@ -33,6 +34,7 @@ cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) //
 cdef long long BLOCK_PACKETS = offset.BLOCK_PACKETS, WINDOW_PACKETS = offset.WINDOW_PACKETS
 cdef long long START_PACKETS = offset.START_PACKETS, MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
 cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS, MIN_STEP_NS = offset.MIN_STEP_NS
+cdef long long MIN_BURST_SPEED = offset.MIN_BURST_SPEED
 cdef double LOG_DOUBT = offset._LOG_DOUBT, JITTER_GAIN = rtp.JITTER_GAIN
 cdef object LATEST = rtp._LATEST
 cdef object new_tuple = tuple.__new__
@@ -102,11 +104,12 @@ cdef class UsualPackets:
         cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1], available_ns
         cdef long long highest, ticks, gap, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns
         cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets
-        cdef long long late_ns, packets, counted, block_packets, block_sum_ns
+        cdef long long late_ns, packets, counted, last_offset_ns
+        cdef list offsets
         cdef double excess_ns, spread_ns, better_ns, jitter_ns
         cdef unsigned int timestamp, ssrc
         cdef int sequence
-        cdef bint was_marked, is_marked
+        cdef bint was_marked, is_marked, is_full
         size -= self.overhead_bytes - HEADER_BYTES  # as it is when it is decrypted
         if not HEADER_BYTES < size <= MAX_PACKET_BYTES or at_ns < start_ns or head[0] != PLAIN_HEADER:
             return False
@@ -153,21 +156,32 @@ cdef class UsualPackets:
         start_packets = estimate._start_packets
         if start_packets >= START_PACKETS and estimate._start_uncertainty_ns is None:
             return False
-        block_packets = estimate._block_packets
-        if block_packets == BLOCK_PACKETS:
+        offsets = estimate._offsets_ns
+        last_offset_ns = offsets[PyList_GET_SIZE(offsets) - 1]  # a negative index is not checked
+        is_full = PyList_GET_SIZE(offsets) > BLOCK_PACKETS
+        if (is_full or offset_ns < latest_ns - MIN_STEP_NS) and (
+            (at_ns - last_offset_ns - media_ns + passed_ns) * MIN_BURST_SPEED < passed_ns
+        ):
             return False
+        late_ns = offset_ns - latest_ns - passed_ns // NS_PER_DRIFT_NS
+        if late_ns > <long long>estimate.usual_ns or late_ns > self.hold_ns or estimate._ahead_ns:
+            return False
+        if self.unprotect is not None:
+            data = self.unprotect(data)
+            if data is None:
+                return False
+        if is_full:  # from here on, the packet is accepted
+            estimate._end_block()
+            offsets, latest_ns, earliest_ns = estimate._offsets_ns, estimate.latest_ns, estimate._earliest_ns
         drift_ns = passed_ns // NS_PER_DRIFT_NS
         latest_ns += drift_ns
         earliest_ns += drift_ns
         late_ns = offset_ns - latest_ns
-        if not -MIN_STEP_NS <= late_ns <= <long long>estimate.usual_ns or late_ns > self.hold_ns or estimate._ahead_ns:
-            return False
         excess_ns = <double>estimate._excess_ns + 2 * drift_ns
         if offset_ns < latest_ns:
             latest_ns = offset_ns
         if offset_ns - arrival_uncertainty_ns < earliest_ns:
             earliest_ns = offset_ns - arrival_uncertainty_ns
-        block_sum_ns = <long long>estimate._block_sum_ns + offset_ns
         counted = packets = <long long>estimate._packets + 1
         drift_ns = (media_ns - <long long>estimate._first_ns) // NS_PER_DRIFT_NS
         if counted > WINDOW_PACKETS:
@@ -189,13 +203,9 @@ cdef class UsualPackets:
             played_ns = max(played_ns, at_ns)
         if played_ns > clock_ns:
             if uncertainty_ns < ASSUMED_START_NS <= uncertainty_ns + played_ns - clock_ns:
-                return False
+                buffer._ended_uncertainty_ns = max(buffer._ended_uncertainty_ns, ASSUMED_START_NS)
             uncertainty_ns += played_ns - clock_ns
 
-        if self.unprotect is not None:
-            data = self.unprotect(data)
-            if data is None:
-                return False
         payload = data[HEADER_BYTES:]
         size -= HEADER_BYTES
         duration = size if self.ticks_of is len else self.ticks_of(payload)
@@ -224,18 +234,9 @@ cdef class UsualPackets:
 
         estimate.latest_ns, estimate._earliest_ns, estimate.media_ns = latest_ns, earliest_ns, media_ns
         estimate._excess_ns, estimate._packets, estimate._start_packets = excess_ns, packets, start_packets + 1
-        estimate._block_packets, estimate._block_sum_ns = block_packets + 1, block_sum_ns
-        if offset_ns < <long long>estimate._last_ns:
-            estimate._block_decrease_ns = <long long>estimate._block_decrease_ns + <long long>estimate._last_ns - offset_ns
-        estimate._last_ns = offset_ns
-        if offset_ns < <long long>estimate._block_low_ns:
-            estimate._block_second_ns, estimate._block_low_ns = estimate._block_low_ns, offset_ns
-        elif offset_ns < <long long>estimate._block_second_ns:
-            estimate._block_second_ns = offset_ns
-        if offset_ns > <long long>estimate._block_high_ns:
-            estimate._block_high_ns = offset_ns
-        if offset_ns - arrival_uncertainty_ns < <long long>estimate._block_earliest_ns:
-            estimate._block_earliest_ns = offset_ns - arrival_uncertainty_ns
+        PyList_Append(offsets, offset_ns)
+        if arrival_uncertainty_ns and arrival_uncertainty_ns > <long long>estimate._block_error_ns:
+            estimate._block_error_ns = arrival_uncertainty_ns
 
         buffer._ticks, buffer._timestamp = ticks, timestamp
         if was_marked and not is_marked:

@@ -41,10 +41,11 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from bench.base.clock import Arrival
-from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.wire.connection import ASSUMED_START_NS
 
 MAX_DRIFT_PPM = 200
@@ -106,8 +107,6 @@ class OffsetEstimate:
         """The longest delay of the last blocks. It falls by a block's share of the window with each block."""
         self._known_packets = 0
         """The number of packets from which the mean delay and the jitter are known."""
-        self._last_ns = self.latest_ns
-        """(arrival − media time) of the last packet."""
         self._ahead_ns = 0
         """How far the last packet was sent ahead of its clock."""
         self.explained_ns = 0
@@ -124,17 +123,15 @@ class OffsetEstimate:
         self._assumed_ns: int | None = None
         """What `start_uncertainty_ns` is after a pause; None at the start of a source."""
         self._blocks: deque[BlockMinimum] = deque(maxlen=WINDOW_BLOCKS)
-        self._begin_block()
+        self._begin_block(self.latest_ns)
 
-    def _begin_block(self) -> None:
-        self._block_packets = self._block_sum_ns = 0
-        """The number of packets of the current block, and the sum of their offsets."""
-        self._block_decrease_ns = 0
-        """The sum of the decreases of the offset from one packet to the next."""
-        self._block_low_ns = self._block_second_ns = self._block_earliest_ns = NEVER_NS
-        """The two smallest offsets of the current block, and the earliest value of an offset."""
-        self._block_high_ns = -NEVER_NS
-        """The largest offset of the current block."""
+    def _begin_block(self, last_ns: int) -> None:
+        self._offsets_ns = [last_ns]
+        """(arrival − media time) of the last packet before the current block, and of the packets of the block."""
+        self._burst_ns = 0
+        """The part of the jitter of the block by which the differences of its offsets are too small, due to bursts."""
+        self._block_error_ns = 0
+        """The largest uncertainty of an arrival in the block."""
 
     def _use_jitter(self) -> None:
         self.usual_ns = MIN_STEP_NS + self.least_delay_ns(SLOWER_PACKETS[-1])
@@ -179,7 +176,7 @@ class OffsetEstimate:
 
     def _on_same_path(self, media_ns: int, arrival: Arrival) -> OffsetEstimate:
         """Return another offset, from one packet, with the same jitter."""
-        if self._block_packets == BLOCK_PACKETS:
+        if len(self._offsets_ns) > BLOCK_PACKETS:
             self._end_block()
         estimate = OffsetEstimate(media_ns, arrival)
         estimate._mean_delay_ns = self._mean_delay_ns
@@ -223,7 +220,7 @@ class OffsetEstimate:
 
     def add(self, media_ns: int, arrival: Arrival) -> None:
         """Add a packet. Its media time may be earlier than that of the packet before it."""
-        if self._block_packets == BLOCK_PACKETS:
+        if len(self._offsets_ns) > BLOCK_PACKETS:
             self._end_block()
         at_ns, arrival_uncertainty_ns, _ = arrival
         offset_ns = at_ns - media_ns
@@ -247,12 +244,14 @@ class OffsetEstimate:
             self._excess_ns += 2 * drift_ns
             if passed_ns >= RESYNC_NS:  # earlier packets say little about the offset after a long silence
                 self._packets, self._first_ns = 0, media_ns
-                self._begin_block()
+                self._begin_block(self._offsets_ns[-1])
         if offset_ns < self.latest_ns:
             self.latest_ns = offset_ns
         if earliest_ns < self._earliest_ns:
             self._earliest_ns = earliest_ns
-        self._add_to_block(offset_ns, earliest_ns)
+        self._offsets_ns.append(offset_ns)
+        if arrival_uncertainty_ns > self._block_error_ns:
+            self._block_error_ns = arrival_uncertainty_ns
         self._packets = packets = self._packets + 1
         # The value of a packet is too late by its delay, and by up to twice the followed drift since the packet. For n
         # packets with a followed drift d over all of them, the quantile of the smallest value is log · 4m / n + d. If n
@@ -276,42 +275,35 @@ class OffsetEstimate:
         If it arrives together with the packet before it, it was sent ahead of its clock, and shows only how much slower
         it was than that packet.
         """
-        since_ns = max(0, at_ns - self._last_ns - self.media_ns)
+        last_ns = self._offsets_ns[-1]
+        since_ns = max(0, at_ns - last_ns - self.media_ns)
         since_media_ns = media_ns - self.media_ns - self._ahead_ns
         was_ahead, self._ahead_ns = self._ahead_ns > 0, 0
         offset_ns = at_ns - media_ns
         if offset_ns < self.latest_ns - MIN_STEP_NS and since_ns * MIN_BURST_SPEED < since_media_ns:
             self._ahead_ns = media_ns - self.media_ns
-            self._block_decrease_ns += since_ns
-            return self._last_ns + since_ns
+            self._burst_ns += since_ns
+            return last_ns + since_ns
         if was_ahead:  # how late the burst was is no jitter of the path
-            self._last_ns = min(self._last_ns, offset_ns)
+            self._burst_ns -= max(0, last_ns - offset_ns)
         return offset_ns
-
-    def _add_to_block(self, offset_ns: int, earliest_ns: int) -> None:
-        if offset_ns < self._last_ns:
-            self._block_decrease_ns += self._last_ns - offset_ns
-        self._last_ns = offset_ns
-        self._block_packets += 1
-        self._block_sum_ns += offset_ns
-        if offset_ns < self._block_low_ns:
-            self._block_low_ns, self._block_second_ns = offset_ns, self._block_low_ns
-        elif offset_ns < self._block_second_ns:
-            self._block_second_ns = offset_ns
-        if offset_ns > self._block_high_ns:
-            self._block_high_ns = offset_ns
-        if earliest_ns < self._block_earliest_ns:
-            self._block_earliest_ns = earliest_ns
 
     def _end_block(self) -> None:
         """Learn the jitter from the packets of a block, and forget the offsets of packets that no longer decide."""
-        low_ns, second_ns = self._block_low_ns, self._block_second_ns
+        offsets_ns = self._offsets_ns
+        decrease_ns = self._burst_ns
+        for before_ns, offset_ns in pairwise(offsets_ns):
+            if offset_ns < before_ns:
+                decrease_ns += before_ns - offset_ns
+        last_ns = offsets_ns[-1]
+        offsets_ns = sorted(offsets_ns[1:])
+        low_ns, second_ns = offsets_ns[:2]
         others = BLOCK_PACKETS - 1
-        delay_ns = (self._block_sum_ns - low_ns - others * second_ns) / (others - 1)
-        jitter_ns = 2 * self._block_decrease_ns / BLOCK_PACKETS
+        delay_ns = (sum(offsets_ns) - low_ns - others * second_ns) / (others - 1)
+        jitter_ns = 2 * decrease_ns / BLOCK_PACKETS
         delay_ns = min(delay_ns, MAX_DELAYS_OF_JITTER * jitter_ns)
         fading_ns = self._longest_ns * (1 - 1 / WINDOW_BLOCKS)
-        self._longest_ns = max(fading_ns, float(self._block_high_ns - low_ns))
+        self._longest_ns = max(fading_ns, float(offsets_ns[-1] - low_ns))
         self._known_packets += BLOCK_PACKETS
         weight = BLOCK_PACKETS / min(self._known_packets, MAX_DELAY_PACKETS)
         self._jitter_ns += (jitter_ns - self._jitter_ns) * weight
@@ -322,8 +314,8 @@ class OffsetEstimate:
         if low_ns - self.latest_ns > self._known_delay_ns * _least_delay(BLOCK_PACKETS):
             self._blocks.clear()
             self._packets, self._first_ns = BLOCK_PACKETS, self.media_ns
-        self._blocks.append(BlockMinimum(low_ns, self._block_earliest_ns, self.media_ns))
-        self._begin_block()
+        self._blocks.append(BlockMinimum(low_ns, low_ns - self._block_error_ns, self.media_ns))
+        self._begin_block(last_ns)
         latest_ns = min(block.latest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
         if latest_ns > self.latest_ns:
             self._excess_ns += latest_ns - self.latest_ns
