@@ -81,11 +81,10 @@ _LOG_DOUBT, _LOG_UNEXPLAINED = -math.log(1 - CONFIDENCE), -math.log(1 - EXPLAINE
 
 
 class BlockMinimum(NamedTuple):
-    """The fastest packet of a block: the latest and the earliest value of its offset, at a media time."""
+    """The fastest packet of a block: the latest and the earliest value of its offset at the media time 0."""
 
     latest_ns: int
     earliest_ns: int
-    media_ns: int
 
 
 class OffsetEstimate:
@@ -314,19 +313,16 @@ class OffsetEstimate:
         if low_ns - self.latest_ns > self._known_delay_ns * _least_delay(BLOCK_PACKETS):
             self._blocks.clear()
             self._packets, self._first_ns = BLOCK_PACKETS, self.media_ns
-        self._blocks.append(BlockMinimum(low_ns, low_ns - self._block_error_ns, self.media_ns))
+        growth_ns = self.media_ns // _NS_PER_DRIFT_NS
+        self._blocks.append(BlockMinimum(low_ns - growth_ns, low_ns - self._block_error_ns - growth_ns))
         self._begin_block(last_ns)
-        latest_ns = min(block.latest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
+        latest_ns = min(self._blocks).latest_ns + growth_ns
         if latest_ns > self.latest_ns:
             self._excess_ns += latest_ns - self.latest_ns
             self.latest_ns = latest_ns
             if not self._early_ns:
-                earliest_ns = min(block.earliest_ns + self._drift_ns(block.media_ns) for block in self._blocks)
+                earliest_ns = min(block.earliest_ns for block in self._blocks) + growth_ns
                 self._earliest_ns = min(earliest_ns, latest_ns)
-
-    def _drift_ns(self, since_ns: int) -> int:
-        """Return the growth of a value since a media time."""
-        return (self.media_ns - since_ns) // _NS_PER_DRIFT_NS
 
 
 class Standstill:
