@@ -4,7 +4,8 @@ Room tone, a breath, or a weak consonant before a voice is a part of the sound, 
 the start: the time until the sound is at most 10 dB below its loudest part (`WITHIN`), and remains so. A click in the
 tone does not. A voice begins at once if it rises steadily, or if this part is clearly voiced, at most 20 dB below, and
 becomes louder, but not from nothing: many rooms have a hum. What is after the last such part, at 6 dB (`NEAR`),
-is the uncertainty of the end. Levels are compared without the filter, because noise and consonants are louder in it.
+is the uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without the filter,
+because noise and consonants are louder in it.
 
 In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
 PARTS=voices` measures them with recorded voices, docs/accuracy.md).
@@ -17,7 +18,7 @@ from itertools import pairwise
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.blocks import Blocks
+from bench.observe.blocks import STEADY, Blocks
 from bench.observe.onset_limits import BLOCK_MS, CERTAIN, FAINT, GROUP, HUSHED, NEAR, SMOOTHED
 from bench.observe.tones import is_voiced
 
@@ -38,7 +39,7 @@ RISING = 7
 DEPTH = 1_000
 """The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
 ERRORS_NS = (
-    (4_000, 30 * NS_PER_MS),
+    (4_000, 50 * NS_PER_MS),
     (1_000, 80 * NS_PER_MS),
     (500, 120 * NS_PER_MS),
     (125, 160 * NS_PER_MS),
@@ -70,6 +71,8 @@ Around a quiet voice, what is inaudible (`FAINT`) hides it in the same way.
 LOUDEST_NOISE = 2, 10
 """A group of a sound is certainly no noise at (this multiple of, the largest level but one of this many) groups."""
 
+ROOM = 40
+"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are so steady."""
 REVISED = 300
 """The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
 PRECEDING = 60
@@ -150,10 +153,16 @@ class BoundedSound(Blocks):
         attack = next(attacks, self._followed - self._start)
         if attack != self._attack:
             self._attack = attack
-            self._error_ns = 0 if self._begins_at_once(attack) else (attack + 1) * BLOCK_MS * NS_PER_MS
+            blocks = self._fade() if self._begins_at_once(attack) else attack + 1
+            self._error_ns = blocks * BLOCK_MS * NS_PER_MS
         is_stored = self._number - self._start < REMEMBERED - PRECEDING  # all that precedes the start
         if self._behind_start < HUSHED and (is_stored or not self._faint_ns):
             self._faint_ns = self._inaudible_ns()
+
+    def _fade(self) -> int:
+        """Return the number of blocks in which the start of a voice may be faded in; 0 if it is not very quiet."""
+        faint = next((at for at, power in self._rises if power * DEPTH >= self._loudest), self._attack)
+        return faint + 1 if faint > 1 else 0  # the first block may contain little of it
 
     def _inaudible_ns(self) -> int:
         """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
@@ -192,6 +201,7 @@ class BoundedSound(Blocks):
         decay = _decay(spoken[::-1], loudest)
         if decay == len(spoken):  # longer than what is stored
             decay = max(decay, end - self._near)
+        decay = max(decay, _steady(self._levels(first, end - 1)))
         error = decay + AMONG - LASTED if decay > ABRUPT else 0
         if self._behind_sound >= HUSHED:
             error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
@@ -228,6 +238,18 @@ def _decay(powers: Sequence[int], loudest: int) -> int:
     near = [power * NEAR >= loudest for power in powers]
     lasting = (at for at, is_near in enumerate(near) if is_near and sum(near[at : at + AMONG]) >= LASTED)
     return next(lasting, len(powers))
+
+
+def _steady(levels: Sequence[int]) -> int:
+    """Return the number of the last levels of a sound that are as steady as a room; 0 if they are too few for one."""
+    low = high = levels[-1] if levels else 0
+    count = 0
+    for level in reversed(levels):
+        low, high = min(low, level), max(high, level)
+        if high > low * STEADY:
+            break
+        count += 1
+    return count if count >= ROOM else 0
 
 
 def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:

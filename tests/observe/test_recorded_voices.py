@@ -156,6 +156,26 @@ def test_an_inaudible_start_of_a_quiet_voice_is_within_its_bound_until_the_reply
     assert 0 < heard.start_ms - 1_000 <= heard.start_bound_ms + 1
 
 
+@pytest.mark.parametrize("weak_s", [1.2, 1.4, 1.6])
+def test_a_room_as_loud_as_a_weak_last_word_is_within_the_bound_of_the_end(weak_s: float) -> None:
+    words = voice(1.5)
+    room = noise(0.4, float(np.sqrt((words**2).mean())) * 10 ** (-15 / 20))
+    heard = found(pcm(silence(1), words, voice(weak_s, 1_500), room, silence(1)))
+
+    assert abs(heard.end_ms - 1_000 * (2.5 + weak_s)) <= heard.end_bound_ms + 5
+
+
+@pytest.mark.parametrize("fade_s", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_voice_that_fades_in_has_begun_within_the_bound_of_its_start(fade_s: float, power: int) -> None:
+    words = voice(1.5, 12_000)
+    words[: seconds(fade_s)] *= np.linspace(0, 1, seconds(fade_s)) ** power
+    start_ms = 1_000 + int(np.flatnonzero(np.abs(words) > 0.01 * np.abs(words).max())[0]) * 1_000 / RATE_HZ
+    heard = found(pcm(silence(1), words, silence(1)))
+
+    assert abs(heard.start_ms - start_ms) <= heard.start_bound_ms + 1
+
+
 @pytest.mark.parametrize(("seed", "length_s"), [(10, 4.0), (11, 3.9), (12, 4.5), (16, 5.0)])
 def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(seed: int, length_s: float) -> None:
     behind = brown(seconds(6), RATE_HZ, np.random.default_rng(seed))
