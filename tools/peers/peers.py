@@ -42,6 +42,8 @@ class Peer(NamedTuple):
     url: str = "http://127.0.0.1:{port}/api/offer"
     options: tuple[str, ...] = ("--dialect", "webrtc")
     extra: str = ""
+    chunk_ms: int = 20
+    """The duration of a piece of the agent's audio. If it is less than a packet, a reply may start within one."""
     callers: int = 2
     """The number of calls at a time."""
 
@@ -143,7 +145,8 @@ PEERS = (
     Peer(
         "pipecat", partial(python, packages=("pipecat-ai[webrtc]", "uvicorn", "fastapi")),
         partial(_of_pip, package="pipecat-ai"), ("../../../tests/clients/webrtc/pipecat_agent.py",),
-        "`SmallWebRTCTransport` and its request handler; Opus", "size",
+        "`SmallWebRTCTransport` and its request handler; Opus, replies start at 0 or 10 ms of a packet",
+        "size", chunk_ms=10,
     ),
 )  # fmt: skip
 

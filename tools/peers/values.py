@@ -16,7 +16,7 @@ RTP_PORTS = range(16_384, 16_684)
 """The ports of the caller. No agent uses them."""
 JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""
-PAUSE_NS = 200 * NS_PER_MS
+PACKET_NS, PAUSE_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
 """The time without audio before a reply."""
 BEFORE, AFTER = 50, 3
 """The numbers of packets before the first one of a reply, and from it on, whose fastest one determines its instant.
@@ -110,8 +110,16 @@ def compared(run: Path, captured: Captured, peer: Peer, port: int) -> Results:
         values += [] if value is None else [value]
     if peer.has_opus and values:
         middle_ns = int(statistics.median(value.error_ns for value in values))
-        values = [value._replace(error_ns=value.error_ns - middle_ns) for value in values]
+        chunk_ns = peer.chunk_ms * NS_PER_MS
+        values = [value._replace(error_ns=_folded(value.error_ns - middle_ns, chunk_ns)) for value in values]
     return Results(len(sessions), tuple(failed), tuple(values), unmatched)
+
+
+def _folded(error_ns: int, chunk_ns: int) -> int:
+    """Return an error without the chunk by which a reply starts later in its packet, which a capture does not show."""
+    if chunk_ns >= PACKET_NS or abs(error_ns) > PACKET_NS:
+        return error_ns
+    return error_ns - round(error_ns / chunk_ns) * chunk_ns
 
 
 def _value(
@@ -124,7 +132,14 @@ def _value(
 ) -> Value | None:
     utc_ns = row["start_utc_ns"]
     opened_ns = session["start_utc_ns"] + session["opened_at_ns"]
-    (own_port, _), own = min(sent.items(), key=lambda each: abs(each[1][0].at_ns - opened_ns))
+    (own_port, _), own = min(
+        sent.items(),
+        key=lambda each: (
+            abs(each[1][0].at_ns - opened_ns) > NS_PER_S,
+            abs(len(each[1]) - session["rtp_sent"]),
+            abs(each[1][0].at_ns - opened_ns),
+        ),
+    )
     until_ns = own[-1].at_ns + NS_PER_S
     received = [
         each
