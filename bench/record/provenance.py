@@ -27,7 +27,7 @@ STORED_SETTINGS = frozenset(
         *("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
         *("ca_file", "client_cert", "client_key"),
         # of the URL and the proxy, only the public forms are stored, without secrets
-        *("proxy", "resolve", "compression", "max_message_mib", "rtp_ports", "codec", "srtp", "call_hosts", "offer"),
+        *("proxy", "resolve", "compression", "max_message_mib", "rtp_ports", "codec", "srtp", "call_hosts", "turn_server", "offer"),
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of", "whole_run"),
         "locust_metrics",

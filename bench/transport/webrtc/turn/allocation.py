@@ -176,7 +176,7 @@ class Allocation:
     def bind(self, peer: HostPort, now_ns: int) -> None:
         """Let the server bind a channel to a peer. Until then, indications have the data."""
         self._wanted = peer
-        number = {StunAttribute.CHANNEL_NUMBER: FIRST_CHANNEL.to_bytes(2) + bytes(2)}
+        number: dict[int, bytes] = {StunAttribute.CHANNEL_NUMBER: FIRST_CHANNEL.to_bytes(2) + bytes(2)}
         self._request(StunMethod.CHANNEL_BIND, number, peer, now_ns)
 
     def wrapped(self, data: bytes, peer: HostPort) -> bytes:
@@ -184,7 +184,10 @@ class Allocation:
         if peer == self._channel:
             return build_channel_data(FIRST_CHANNEL, data, is_stream=self.is_stream)
         transaction = self.random_bytes(TRANSACTION_BYTES)
-        attributes = {StunAttribute.XOR_PEER_ADDRESS: xor_address(peer, transaction), StunAttribute.DATA: data}
+        attributes: dict[int, bytes] = {
+            StunAttribute.XOR_PEER_ADDRESS: xor_address(peer, transaction),
+            StunAttribute.DATA: data,
+        }
         return build_message(StunKind.INDICATION, transaction, attributes, "", StunMethod.SEND)
 
     def close(self) -> None:

@@ -63,7 +63,8 @@ def servers_in_links(header: str) -> tuple[TurnServer, ...]:
 def _entries(document: Any) -> list[Any]:
     if not isinstance(document, Mapping):
         return []
-    for holder in (document, document.get("iceConfig")):
+    holders: tuple[Any, ...] = (document, document.get("iceConfig"))
+    for holder in holders:
         for key in ICE_SERVER_KEYS if isinstance(holder, Mapping) else ():
             if isinstance(entries := holder.get(key), list):
                 return entries
@@ -74,14 +75,15 @@ def _servers_of(entries: Iterable[Any]) -> Iterator[TurnServer]:
     for entry in entries:
         if not isinstance(entry, Mapping):
             continue
-        user, password = entry.get("username"), entry.get("credential")
+        login = TurnLogin(_word(entry.get("username")), _word(entry.get("credential")))
         urls = entry.get("urls", entry.get("url"))
-        if not _is_login(user) or not _is_login(password) or not isinstance(urls, str | list):
+        if not all(login) or not isinstance(urls, str | list):
             continue
         for url in [urls] if isinstance(urls, str) else urls:
-            if isinstance(url, str) and (server := parse_turn_uri(url, TurnLogin(user, password))) is not None:
+            if isinstance(url, str) and (server := parse_turn_uri(url, login)) is not None:
                 yield server
 
 
-def _is_login(text: object) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= MAX_LOGIN_CHARACTERS
+def _word(text: object) -> str:
+    """Return a part of a login; "" if it is none."""
+    return text if isinstance(text, str) and len(text) <= MAX_LOGIN_CHARACTERS else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ MESSAGES = st.one_of(
 def test_each_message_of_a_stream_comes_out_whole(messages: list[bytes], cuts: list[int]) -> None:
     data, stream = b"".join(messages), MessageStream()
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    found = [each for start, end in zip(places, places[1:], strict=False) for each in stream.feed(data[start:end])]
+    found = [each for start, end in pairwise(places) for each in stream.feed(data[start:end])]
 
     assert found == messages
     assert not stream.is_broken
@@ -43,7 +45,7 @@ def test_a_stream_of_anything_is_broken_or_waits_for_more(data: bytes) -> None:
 
 @thorough
 @given(st.integers(0x4000, 0x4FFF), st.binary(max_size=50), st.booleans())
-def test_the_data_of_a_channel_is_read_again(channel: int, data: bytes, is_stream: bool) -> None:  # noqa: FBT001
+def test_the_data_of_a_channel_is_read_again(channel: int, data: bytes, is_stream: bool) -> None:
     message = build_channel_data(channel, data, is_stream=is_stream)
 
     assert parse_channel_data(message) == (channel, data)
