@@ -30,6 +30,7 @@ TURN_SERVER = "the TURN server"
 TURN_LOGIN, TURN_FULL = "refuses the user or the password", "has no allocation left for this user"
 TURN_REFUSED, TURN_SILENT = "refuses the allocation", "does not answer"
 TURN_ENDED, TURN_FORBIDDEN = "has ended the allocation", "refuses to relay to"
+TURN_UNREACHED = "is not reached"
 """Texts about a TURN server, after `TURN_SERVER` and its name."""
 HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
 NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
@@ -127,6 +128,14 @@ NO_CREDIT = "the account has no credit left: check its billing page"
 TONES = (
     "the agent was not connected, or sends only tones, which are no reply: check in its log whether it answered the "
     "call, and whether it speaks"
+)
+TURN_LOGIN_REMEDY = (
+    "the TURN server does not know this user and password: set the variable that --turn-login-env names to "
+    "user:password; a login that a service issues is valid for a short time"
+)
+TURN_SILENT_REMEDY = (
+    "check host and port of the TURN server (--turn-server), and that a firewall passes its packets; where UDP is "
+    "blocked, reach it over TCP: turn:HOST:PORT?transport=tcp, or turns:HOST"
 )
 DOCTOR = (
     "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
@@ -261,6 +270,13 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
+    "connect_failed:relay": OutcomeRow("the TURN server did not relay the call", "the TURN server refuses to relay the call: see its message, and its log", causes={
+        TURN_LOGIN: TURN_LOGIN_REMEDY,
+        TURN_FULL: "the TURN server has no allocation left: raise its quota (coturn: `user-quota`, `total-quota`), or run fewer calls at a time; allocations of calls that broke end after their lifetime",
+        TURN_FORBIDDEN: "the TURN server may not relay to the agent's address: permit it there (coturn: `allowed-peer-ip`, or remove its `denied-peer-ip`)",
+        TURN_UNREACHED: TURN_SILENT_REMEDY,
+    }),
+    "timeout:relay": OutcomeRow("the TURN server did not answer within the time limit", TURN_SILENT_REMEDY),
     "connect_failed:sip": OutcomeRow(remedy="the signalling of the call failed: see its message, and the log of the SIP server"),
     "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
@@ -275,6 +291,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "closed:1009": OutcomeRow("the service closed because a message was too large", "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images"),
     "closed:1011": OutcomeRow("the service closed because of an internal error", OUT_OF_ORDER),
     "closed:1006": OutcomeRow("the connection ended without a close frame", "the service, or a proxy or firewall on the way, cut the connection: try again", causes={
+        TURN_SERVER: "the TURN server that relayed the call ended it: see its message, and its log (was it restarted, or did a firewall drop its packets?)",
         NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is overloaded, and whether a proxy on the way buffers",
         IDLE_BEFORE: IDLE_REMEDY,
     }),

@@ -109,7 +109,7 @@ def _turn_server(settings: TargetSettings, context: SettingsContext) -> TurnServ
     uri, variable, names = settings.turn_server, settings.turn_login_env, context.names
     if uri is None:
         if variable is not None:
-            raise context.refuse("turn_login_env", f"needs {names["turn_server"]}, the TURN server")
+            raise context.refuse("turn_login_env", f"needs {names['turn_server']}, the TURN server")
         return None
     if variable is None:
         raise context.refuse("turn_server", f"needs {names['turn_login_env']}, the variable that contains user:password")

@@ -265,10 +265,10 @@ class WebRtcCall(TrackTransport):
             relay.close()
             raise
         if relay.address is None:
-            self._watch_only_track()
-            relay.close()
             is_late = relay.is_silent or not relay.problem
             problem = relay.problem or relay.silent(limits.upgrade)
+            self._watch_only_track()
+            relay.close()
             raise ConnectError("timeout:relay" if is_late else "connect_failed:relay", problem)
         return relay
 

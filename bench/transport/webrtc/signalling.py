@@ -312,7 +312,8 @@ def _exchanged(
         broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
     if response.status not in ACCEPTED:
-        raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
+        refused = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
+        raise refusal(refused._replace(headers=_shown_headers(refused)))
     response, read = _with_whole_body(stream, response, read, what, limits, until_ns)
     return response, read, sent
 
@@ -340,20 +341,20 @@ def _with_whole_body(
             break
         if max(len(body), length or 0) > MAX_ANSWER_BYTES:
             problem = f"the answer to {what} is larger than {MAX_ANSWER_BYTES >> 10} KiB"
-            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
         arrived = f"{len(body):,} bytes" if length is None else f"{len(body):,} of {length:,} bytes"
         came = stream.read(until_ns)
         if came is None:
             late = f"did not end within {limits.upgrade:g} s: {arrived} arrived"
             problem = f"the answer to {what} {late}"
-            raise ConnectError("timeout:upgrade", problem, response.headers)
+            raise ConnectError("timeout:upgrade", problem, _shown_headers(response))
         if came.data:
             read = came
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
             problem = f"the answer to {what} {CUT_ANSWER} {arrived}{broken}"
-            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break
     return response._replace(body=bytes(body[:length])), read

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import TURN_FORBIDDEN, TURN_SERVER, TURN_SILENT
+from bench.catalogue.outcomes import TURN_FORBIDDEN, TURN_SERVER, TURN_SILENT, TURN_UNREACHED
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect_first, look_up
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress
@@ -320,7 +320,7 @@ def open_relay(server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: P
         stage = error.outcome.partition(":")[0]
         if stage not in ("connect_failed", "timeout"):
             raise
-        problem = f"{TURN_SERVER} {server} is not reached: {error.detail}"
+        problem = f"{TURN_SERVER} {server} {TURN_UNREACHED}: {error.detail}"
         raise ConnectError(f"{stage}:relay", problem) from None
     return Relay(server, link, is_ipv6=family is socket.AF_INET6)
 
