@@ -42,7 +42,12 @@ def _free_port(host: str) -> int:
 
 @contextmanager
 def running_coturn(
-    folder: Path, *options: str, host: str = "127.0.0.1", relay_host: str = "", prefix: Sequence[str] = (), port: int = 0
+    folder: Path,
+    *options: str,
+    host: str = "127.0.0.1",
+    relay_host: str = "",
+    prefix: Sequence[str] = (),
+    port: int = 0,
 ) -> Iterator[Coturn]:
     """Start coturn, which relays to and from loopback, too. `prefix` are the words before its command."""
     port, log = port or _free_port(host), folder / "coturn.log"

@@ -112,13 +112,18 @@ def _turn_server(settings: TargetSettings, context: SettingsContext) -> TurnServ
             raise context.refuse("turn_login_env", f"needs {names['turn_server']}, the TURN server")
         return None
     if variable is None:
-        raise context.refuse("turn_server", f"needs {names['turn_login_env']}, the variable that contains user:password")
-    user, separator, password = unquoted(context.environ.get(variable, "")).partition(":")
-    if not user or not separator or not password:
+        raise context.refuse(
+            "turn_server", f"needs {names['turn_login_env']}, the variable that contains user:password"
+        )
+    # a user that is valid for a short time has a colon: `1790000000:NAME`
+    user, _, password = unquoted(context.environ.get(variable, "")).rpartition(":")
+    if not user or not password:
         raise context.refuse("turn_login_env", "names a variable that does not contain user:password")
     server = parse_turn_uri(uri, TurnLogin(user, password))
     if server is None:
-        raise context.refuse("turn_server", "must be the URI of a TURN server, as in turn:HOST:3478?transport=udp or turns:HOST")
+        raise context.refuse(
+            "turn_server", "must be the URI of a TURN server, as in turn:HOST:3478?transport=udp or turns:HOST"
+        )
     return server
 
 

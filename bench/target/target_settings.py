@@ -327,8 +327,8 @@ class TargetSettings:
         words=get_args(OfferForm),
     )
     turn_server: str | None = option(
-        "TURN server that may relay calls over WebRTC, as in turn:HOST:PORT?transport=tcp or turns:HOST (default: those "
-        "that the service names)",
+        "TURN server that may relay calls over WebRTC, as in turn:HOST:PORT?transport=tcp or turns:HOST (default: "
+        "those that the service names)",
         "URI",
         String("a string such as turn:HOST:PORT?transport=udp", blank=True),
     )

@@ -183,7 +183,7 @@ class TurnServer(NamedTuple):
     login: TurnLogin
 
     def __str__(self) -> str:
-        """The URI of the server (RFC 7065)."""
+        """Return the URI of the server (RFC 7065)."""
         scheme, transport = ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
         return f"{scheme}:{authority(self.host, self.port)}?transport={transport}"
 

@@ -124,7 +124,8 @@ class ControllingAgent:
     """The agent of the side that offers. `random_bytes` returns that many random bytes.
 
     `permits` returns whether packets may go to a host that is not among the candidates. If `has_relay` is True, a relay
-    is a second way to each address. `selected` is the nominated address; None until then. `problem` is why there is none, or why the consent ended.
+    is a second way to each address. `selected` is the nominated address; None until then. `problem` is why there is
+    none, or why the consent ended.
     """
 
     def __init__(

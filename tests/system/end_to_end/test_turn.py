@@ -78,7 +78,9 @@ class Networks:
             hosts.run("ip", "-n", space, "link", "set", "lo", "up")
         for space, own, other in ((spaces[0], CALLER, RELAY_OF_CALLER), (spaces[2], AGENT, RELAY_OF_AGENT)):
             device = "to" + space[-5:]
-            hosts.run("ip", "-n", spaces[1], "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", space)
+            hosts.run(
+                "ip", "-n", spaces[1], "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", space
+            )
             for where, name, address in ((spaces[1], device, other), (space, "eth0", own)):
                 hosts.run("ip", "-n", where, "addr", "add", f"{address}/24", "dev", name)
                 hosts.run("ip", "-n", where, "link", "set", name, "up")
@@ -129,7 +131,9 @@ def test_the_values_of_relayed_calls_are_those_of_the_ground_truth(tmp_path: Pat
             while not (tmp_path / "ready.json").exists() and time.monotonic() < until_s:
                 time.sleep(POLL_S)
             environment = os.environ | {"TURN_LOGIN": LOGIN, "KEY": "a-long-key"}
-            direct = subprocess.run(made.inside("caller", "ip", "route", "get", AGENT), capture_output=True, check=False)
+            direct = subprocess.run(
+                made.inside("caller", "ip", "route", "get", AGENT), capture_output=True, check=False
+            )
             result = subprocess.run(
                 made.inside("caller", *call, "--api-key-env", "KEY"),
                 cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=GUARD_S, check=False,

@@ -123,7 +123,7 @@ def test_a_quota_that_is_reached_is_named(simulator: Ready, tmp_path: Path) -> N
 
 
 def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_path: Path) -> None:
-    """coturn itself releases the quota a second later."""
+    """The server itself releases the quota a second later."""
     with running_coturn(tmp_path) as server:
         opened(simulator, server.uri()).close()
         while "lifetime=0" not in server.log.read_text():
@@ -131,9 +131,9 @@ def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_p
 
 
 def test_an_address_to_which_the_server_does_not_relay_is_named(simulator: Ready, tmp_path: Path) -> None:
-    with running_coturn(tmp_path, "--denied-peer-ip", "127.0.0.0-127.255.255.255") as server:
-        with pytest.raises(ConnectError) as caught:
-            opened(simulator, server.uri(), limit_s=3)
+    denied = running_coturn(tmp_path, "--denied-peer-ip", "127.0.0.0-127.255.255.255")
+    with denied as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri(), limit_s=3)
 
     assert caught.value.outcome == "connect_failed:relay"
     assert "refuses to relay to 127.0.0.1 (403)" in caught.value.detail

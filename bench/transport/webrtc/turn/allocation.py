@@ -44,6 +44,8 @@ PERMISSION_NS = 240 * NS_PER_S
 """The time after which permissions are renewed. They last for 300 s (RFC 8656 §9), and a channel for 600 s (§12)."""
 MAX_NONCES = 3
 """The maximum number of nonces for one request. A server that refuses them all is broken."""
+MAX_TEXT_BYTES = 763
+"""The maximum size of a nonce and of a realm (RFC 8489 §14.9, §14.10)."""
 MAX_PERMISSIONS = 32
 """The maximum number of hosts to which the server is asked to relay. A peer decides how many it names."""
 UNAUTHORIZED, FORBIDDEN, MISMATCH, STALE_NONCE, QUOTA, CAPACITY = 401, 403, 437, 438, 486, 508
@@ -246,7 +248,8 @@ class Allocation:
         code, attributes = message.error_code, message.attributes
         nonce, realm = attributes.get(StunAttribute.NONCE, b""), attributes.get(StunAttribute.REALM, self._realm)
         is_new = code == STALE_NONCE or (code == UNAUTHORIZED and not request.is_signed)
-        if is_new and nonce and realm and request.nonces < MAX_NONCES:
+        is_usable = 0 < len(nonce) <= MAX_TEXT_BYTES and 0 < len(realm) <= MAX_TEXT_BYTES
+        if is_new and is_usable and request.nonces < MAX_NONCES:
             self._nonce, self._realm, self._key = nonce, realm, long_term_key(self.login, realm)
             self._request(request.method, request.attributes, request.peer, at_ns, request.nonces + 1)
         else:

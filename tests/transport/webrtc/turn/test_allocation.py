@@ -123,6 +123,13 @@ def test_a_server_whose_nonces_are_always_stale_is_not_asked_for_ever() -> None:
     assert len(made.server.requests) < 12
 
 
+def test_a_nonce_that_fits_into_no_request_is_a_refusal() -> None:
+    made = Client(FakeTurnServer(nonce=b"n" * 65_000))
+    made.pass_messages()
+
+    assert made.allocation.problem == "refuses the user or the password (401)"
+
+
 def test_a_short_lifetime_is_renewed_and_permissions_and_the_channel_are_before_they_expire() -> None:
     made = client(FakeTurnServer(lifetime_ns=3 * NS_PER_S))
     made.allocation.permit([PEER.host], 0)

@@ -54,7 +54,7 @@ class FakeTurnServer:
         self.requests.append(message.method)
         code = self._problem(message, now_ns)
         if code:
-            about = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100)) + b"No"}
+            about: dict[int, bytes] = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100)) + b"No"}
             if code in (401, 438):
                 about |= {StunAttribute.REALM: self.realm, StunAttribute.NONCE: self.nonce}
             return build_message(StunKind.ERROR, message.transaction, about, "", message.method)
@@ -101,5 +101,8 @@ class FakeTurnServer:
             if each == peer:
                 return build_channel_data(number, data, is_stream=self.is_stream)
         transaction = bytes(12)
-        about = {StunAttribute.XOR_PEER_ADDRESS: xor_address(peer, transaction), StunAttribute.DATA: data}
+        about: dict[int, bytes] = {
+            StunAttribute.XOR_PEER_ADDRESS: xor_address(peer, transaction),
+            StunAttribute.DATA: data,
+        }
         return build_message(StunKind.INDICATION, transaction, about, "", StunMethod.DATA)
