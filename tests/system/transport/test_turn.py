@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,11 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import ConnectTimings, Transport
+from bench.transport.interface import ConnectTimings, Transport, TurnLogin
 from bench.transport.media.rtp import CODECS
+from bench.transport.webrtc import call as call_module
+from bench.transport.webrtc.signalling import AnsweredCall, call_agent
+from bench.transport.webrtc.turn.servers import parse_turn_uri
 from bench.wire.audio import audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
@@ -201,3 +205,32 @@ def test_an_allocation_that_expired_because_nothing_renewed_it_is_named(simulato
 
     assert closed is not None
     assert closed.reason.endswith("has ended the allocation (437)")
+
+
+def test_a_server_that_the_service_names_is_used_and_its_failure_counts_only_without_a_direct_way(
+    simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ServiceOptions(url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU")
+    (target,) = resolve_targets({}, options)
+    dialer, limits = Dialer(target, Keyring([target])), Timeouts(upgrade=5)
+
+    def with_servers(*inputs: Any) -> AnsweredCall:
+        return call_agent(*inputs)._replace(servers=(server,))
+
+    monkeypatch.setattr(call_module, "call_agent", with_servers)
+    with running_coturn(tmp_path) as coturn:
+        login = TurnLogin(*LOGIN.split(":"))
+        for server in (parse_turn_uri(coturn.uri(), login), parse_turn_uri(coturn.uri(), TurnLogin("a-caller", "no"))):
+            if server is not None and server.login == login:
+                call = dialer.open(limits, ConnectTimings())
+                assert measured(call).relay_path_rtt_ns is not None
+                call.close()
+            else:
+                with pytest.raises(ConnectError) as caught:
+                    dialer.open(limits, ConnectTimings())
+        monkeypatch.undo()
+        monkeypatch.setattr(call_module, "call_agent", with_servers)
+        dialer.open(limits, ConnectTimings()).close()
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert "refuses the user or the password (401); without it, no candidate" in caught.value.detail
