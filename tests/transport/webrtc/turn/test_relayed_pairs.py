@@ -45,7 +45,7 @@ def test_an_address_through_the_relay_is_another_one() -> None:
     relayed = RelayedAddress(*SERVICE)
 
     assert relayed != SERVICE
-    assert SERVICE != relayed
+    assert not relayed == SERVICE  # noqa: SIM201 - the reflected comparison
     assert relayed == RelayedAddress(*SERVICE)
     assert len({relayed, SERVICE, RelayedAddress(*SERVICE)}) == 2
 
