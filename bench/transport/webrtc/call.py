@@ -316,9 +316,10 @@ class WebRtcCall(TrackTransport):
         except ValueError as error:
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
         candidates, refusal = self._hosts.candidates(remote.candidates), ""
-        if not candidates and (refusal := self._hosts.refusal(remote.candidates)):
-            if self._hosts.is_own and self._relay is None:  # through a relay, a NAT of the peer may be found
-                raise ConnectError("connect_failed:host", refusal)
+        if not candidates:
+            refusal = self._hosts.refusal(remote.candidates)
+        if refusal and self._hosts.is_own and self._relay is None:  # through a relay, a NAT of the peer may be found
+            raise ConnectError("connect_failed:host", refusal)
         self._candidates = tuple(each.address for each in remote.candidates)
         self._answered_ns = phases.instants["offer_answered"]
         self._use_servers(answer.servers, limits)

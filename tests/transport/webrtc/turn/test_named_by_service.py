@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import pytest
 
+from bench.base.clock import SendTime
 from bench.base.errors import ConnectError
+from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, TurnLogin, TurnServer
 from bench.transport.webrtc.signalling import call_agent, place_call
-from tests.transport.webrtc.test_signalling import OPENAI, Agent
+from tests.transport.fake_stream import FakeStream, read
 
+OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 SERVERS = (TurnServer("turn.example.org", 3_478, "udp", TurnLogin("u", "a-secret")),)
 LINKS = (
     b'Link: <stun:stun.example.org>; rel="ice-server"\r\n'
     b'Link: <turn:turn.example.org>; rel="ice-server"; username="u"; credential="a-secret"\r\n'
 )
 LIMITS = Timeouts(upgrade=0.2)
+
+
+class Agent(FakeStream):
+    """A stream that returns an answer to an offer."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.reads.append(read(answer))
+
+    def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
+        return SendTime(0)
 
 
 def test_link_headers_name_servers_and_are_not_kept() -> None:
