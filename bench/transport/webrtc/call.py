@@ -349,16 +349,20 @@ class WebRtcCall(TrackTransport):
         phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == self._service else f"{peer.peer.host} (audio)"
-        if (relay := self._used_relay) is not None:
-            self.track.use_sender(RelayedSender(relay))
-            relay.bind(peer.peer)
-            self._relay_ns = relay.next_ns
+        self._use_relay(peer.peer)
         self.track.use(remote.agreed(peer.peer, peer.keys), 0)
         if channel is None or not needs_channel:
             self._send_due()
         else:
             self._wait_for_channel(channel, limits)
         phases.set_instant("opened")
+
+    def _use_relay(self, peer: HostPort) -> None:
+        """Send media through the relay, if ICE has selected it."""
+        if (relay := self._used_relay) is not None:
+            self.track.use_sender(RelayedSender(relay))
+            relay.bind(peer)
+            self._relay_ns = relay.next_ns
 
     @property
     def _used_relay(self) -> Relay | None:

@@ -20,11 +20,10 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from bench.target.tokens import Keyring
 from bench.transport.datagrams import DatagramSocket
-from bench.transport.interface import ConnectTimings, Transport, TurnLogin
+from bench.transport.interface import ConnectTimings, Transport, TurnLogin, TurnServer
 from bench.transport.media.rtp import CODECS
 from bench.transport.webrtc import call as call_module
 from bench.transport.webrtc.signalling import AnsweredCall, call_agent
-from bench.transport.webrtc.turn.servers import parse_turn_uri
 from bench.wire.audio import audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
@@ -220,8 +219,10 @@ def test_a_server_that_the_service_names_is_used_and_its_failure_counts_only_wit
     monkeypatch.setattr(call_module, "call_agent", with_servers)
     with running_coturn(tmp_path) as coturn:
         login = TurnLogin(*LOGIN.split(":"))
-        for server in (parse_turn_uri(coturn.uri(), login), parse_turn_uri(coturn.uri(), TurnLogin("a-caller", "no"))):
-            if server is not None and server.login == login:
+        for server in (
+            TurnServer(coturn.host, coturn.port, "udp", each) for each in (login, TurnLogin("a-caller", "no"))
+        ):
+            if server.login == login:
                 call = dialer.open(limits, ConnectTimings())
                 assert measured(call).relay_path_rtt_ns is not None
                 call.close()
