@@ -28,9 +28,12 @@ CHECKS_FROM, UNPERMITTED_SOURCE = "its checks come from", "to which nothing may 
 """Texts about the address from which the peer of a call over WebRTC answers although it names another one."""
 TURN_SERVER = "the TURN server"
 TURN_LOGIN, TURN_FULL = "refuses the user or the password", "has no allocation left for this user"
+TURN_EXHAUSTED = "has no capacity left"
 TURN_REFUSED, TURN_SILENT = "refuses the allocation", "does not answer"
 TURN_ENDED, TURN_FORBIDDEN = "has ended the allocation", "refuses to relay to"
-TURN_UNREACHED = "is not reached"
+TURN_UNREACHED, TURN_NO_TLS = "is not reached", "completes no TLS handshake"
+TURN_DISTRUSTED, TURN_OTHER_NAME = "has a certificate that is not trusted", "has a certificate for other names"
+TURN_NOT_VALID = "has a certificate that is not valid today"
 """Texts about a TURN server, after `TURN_SERVER` and its name."""
 HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
 NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
@@ -136,6 +139,10 @@ TURN_LOGIN_REMEDY = (
 TURN_SILENT_REMEDY = (
     "check host and port of the TURN server (--turn-server), and that a firewall passes its packets; where UDP is "
     "blocked, reach it over TCP: turn:HOST:PORT?transport=tcp, or turns:HOST"
+)
+TURN_NO_TLS_REMEDY = (
+    "the port of the TURN server may be one without TLS: use its port for TLS (turns:HOST:5349), or no TLS: "
+    "turn:HOST:PORT?transport=tcp"
 )
 DOCTOR = (
     "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
@@ -273,10 +280,17 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:relay": OutcomeRow("the TURN server did not relay the call", "the TURN server refuses to relay the call: see its message, and its log", causes={
         TURN_LOGIN: TURN_LOGIN_REMEDY,
         TURN_FULL: "the TURN server has no allocation left: raise its quota (coturn: `user-quota`, `total-quota`), or run fewer calls at a time; allocations of calls that broke end after their lifetime",
+        TURN_EXHAUSTED: "the TURN server has no port left: widen its range of ports (coturn: `min-port`, `max-port`), or run fewer calls at a time",
         TURN_FORBIDDEN: "the TURN server may not relay to the agent's address: permit it there (coturn: `allowed-peer-ip`, or remove its `denied-peer-ip`)",
+        TURN_DISTRUSTED: "set the certificate authority of the TURN server, or its own certificate if that is signed by itself, with --ca-file FILE",
+        TURN_OTHER_NAME: "name the TURN server by a host that its certificate contains (--turn-server)",
+        TURN_NOT_VALID: "the TURN server must renew its certificate, or this machine's clock is wrong",
+        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
         TURN_UNREACHED: TURN_SILENT_REMEDY,
     }),
-    "timeout:relay": OutcomeRow("the TURN server did not answer within the time limit", TURN_SILENT_REMEDY),
+    "timeout:relay": OutcomeRow("the TURN server did not answer within the time limit", TURN_SILENT_REMEDY, causes={
+        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+    }),
     "connect_failed:sip": OutcomeRow(remedy="the signalling of the call failed: see its message, and the log of the SIP server"),
     "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",

@@ -100,8 +100,8 @@ class StunMessage(NamedTuple):
 
     @property
     def error_reason(self) -> str:
-        """The text of an error; "" if there is none."""
-        return self.attributes.get(StunAttribute.ERROR_CODE, b"")[4:].decode("utf-8", "replace")
+        """The text of an error; "" if there is none. coturn counts its padding (RFC 8489 §14) as text."""
+        return self.attributes.get(StunAttribute.ERROR_CODE, b"")[4:].rstrip(b"\0").decode("utf-8", "replace")
 
 
 def parse_message(data: bytes) -> StunMessage | None:

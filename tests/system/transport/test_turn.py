@@ -27,10 +27,11 @@ from bench.transport.webrtc.signalling import AnsweredCall, call_agent
 from bench.wire.audio import audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from tests.coturn import LOGIN, NEEDS_COTURN, Coturn, running_coturn
+from tests.coturn import LOGIN, NEEDS_COTURN, Coturn, free_port, running_coturn
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
 
 pytestmark = NEEDS_COTURN
+OWN_NAME = "IP:127.0.0.1"
 FRAME_NS = 20 * NS_PER_MS
 AUDIO = CODECS["PCMU"].audio
 
@@ -47,10 +48,13 @@ def _without_direct_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DatagramSocket, "send", lambda self, data, destination: None)
 
 
-def opened(simulator: Ready, uri: str, login: str = LOGIN, limit_s: float = GUARD_S) -> Transport:
+def opened(
+    simulator: Ready, uri: str, login: str = LOGIN, limit_s: float = GUARD_S, ca: Path | None = None
+) -> Transport:
     options = ServiceOptions(
-        url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU", turn_server=uri, turn_login_env="LOGIN"
-    )
+        url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU", turn_server=uri, turn_login_env="LOGIN",
+        ca_file=str(ca) if ca else None,
+    )  # fmt: skip
     (target,) = resolve_targets({"LOGIN": login}, options)
     return Dialer(target, Keyring([target])).open(Timeouts(upgrade=limit_s), ConnectTimings())
 
@@ -76,10 +80,10 @@ def measured(call: Transport) -> RtpMeasured:
     return network
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_an_agent_is_heard_through_the_server(simulator: Ready, tmp_path: Path, transport: str) -> None:
-    with running_coturn(tmp_path) as server:
-        call = opened(simulator, server.uri(transport))
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
+        call = opened(simulator, server.uri(transport), ca=server.ca)
         loud = listen(call, int(GUARD_S * NS_PER_S), until_loud=20)
         numbers = measured(call)
         call.close()
@@ -103,10 +107,10 @@ def test_a_call_that_needs_no_server_does_not_use_it(
     assert (numbers.relay_rtt_ns, numbers.relay_path_rtt_ns) == (None, None)
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_a_wrong_password_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
-    with running_coturn(tmp_path) as server, pytest.raises(ConnectError) as caught:
-        opened(simulator, server.uri(transport), "a-caller:not-this-password")
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri(transport), "a-caller:not-this-password", ca=server.ca)
 
     assert caught.value.outcome == "connect_failed:relay"
     assert caught.value.detail == f"the TURN server {server.uri(transport)} refuses the user or the password (401)"
@@ -123,6 +127,18 @@ def test_a_quota_that_is_reached_is_named(simulator: Ready, tmp_path: Path) -> N
     assert caught.value.outcome == "connect_failed:relay"
     assert caught.value.detail.endswith("has no allocation left for this user (486)")
     assert "user-quota" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_server_without_a_free_port_is_named(simulator: Ready, tmp_path: Path) -> None:
+    port = str(free_port("127.0.0.1"))
+    with running_coturn(tmp_path, "--min-port", port, "--max-port", port) as server:
+        call = opened(simulator, server.uri())
+        with pytest.raises(ConnectError) as caught:
+            opened(simulator, server.uri())
+        call.close()
+
+    assert caught.value.detail.endswith("has no capacity left (508)")
+    assert "max-port" in remedy_of("connect_failed:relay", caught.value.detail)
 
 
 def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_path: Path) -> None:
@@ -157,12 +173,40 @@ def test_a_server_that_does_not_answer_is_named(simulator: Ready, tmp_path: Path
     assert "transport=tcp" in remedy_of("timeout:relay", silent.value.detail)
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("tls_name", "is_trusted", "problem", "remedy"),
+    [
+        (OWN_NAME, False, "has a certificate that is not trusted: self-signed certificate", "--ca-file FILE"),
+        ("DNS:turn.example.org", True, "has a certificate for other names", "that its certificate contains"),
+    ],
+)
+def test_a_certificate_that_is_refused_is_named(
+    simulator: Ready, tmp_path: Path, tls_name: str, is_trusted: bool, problem: str, remedy: str
+) -> None:
+    with running_coturn(tmp_path, tls_name=tls_name) as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri("tls"), ca=server.ca if is_trusted else None)
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert caught.value.detail.startswith(f"the TURN server {server.uri('tls')} {problem}")
+    assert remedy in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_port_without_tls_is_named(simulator: Ready) -> None:
+    with pytest.raises(ConnectError) as caught:
+        opened(simulator, f"turns:127.0.0.1:{simulator.port}")
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert "completes no TLS handshake" in caught.value.detail
+    assert "turns:HOST:5349" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_a_nonce_that_becomes_stale_and_a_short_lifetime_end_no_call(
     simulator: Ready, tmp_path: Path, transport: str
 ) -> None:
-    with running_coturn(tmp_path, "--stale-nonce=1", "--max-allocate-lifetime=2") as server:
-        call = opened(simulator, server.uri(transport))
+    options = "--stale-nonce=1", "--max-allocate-lifetime=2"
+    with running_coturn(tmp_path, *options, tls_name=OWN_NAME) as server:
+        call = opened(simulator, server.uri(transport), ca=server.ca)
         listen(call, 5 * NS_PER_S)
         is_open, log = call.closed is None, server.log.read_text()
         call.close()
@@ -174,7 +218,7 @@ def test_a_nonce_that_becomes_stale_and_a_short_lifetime_end_no_call(
 
 def ended_in(simulator: Ready, server: Coturn, transport: str, disturbance: signal.Signals) -> str:
     """Return why a call ended after a signal to its server."""
-    call = opened(simulator, server.uri(transport))
+    call = opened(simulator, server.uri(transport), ca=server.ca)
     listen(call, int(GUARD_S * NS_PER_S), until_loud=5)
     os.kill(server.process.pid, disturbance)
     listen(call, int(GUARD_S * NS_PER_S))
@@ -185,11 +229,12 @@ def ended_in(simulator: Ready, server: Coturn, transport: str, disturbance: sign
     return closed.reason
 
 
-def test_a_server_that_dies_in_a_call_is_named(simulator: Ready, tmp_path: Path) -> None:
-    with running_coturn(tmp_path) as server:
-        reason = ended_in(simulator, server, "tcp", signal.SIGKILL)
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_server_that_dies_in_a_call_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
+        reason = ended_in(simulator, server, transport, signal.SIGKILL)
 
-    assert reason.startswith(f"the TURN server {server.uri('tcp')} closes the connection")
+    assert reason.startswith(f"the TURN server {server.uri(transport)} closes the connection")
     assert "the TURN server" in remedy_of("closed:1006", reason)
 
 

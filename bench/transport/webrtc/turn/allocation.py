@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import TURN_ENDED, TURN_FULL, TURN_LOGIN, TURN_REFUSED, TURN_SILENT
+from bench.catalogue.outcomes import TURN_ENDED, TURN_EXHAUSTED, TURN_FULL, TURN_LOGIN, TURN_REFUSED, TURN_SILENT
 from bench.files.sanitize import excerpt
 from bench.transport.interface import HostPort, TurnLogin
 from bench.transport.webrtc.stun import (
@@ -298,6 +298,8 @@ def _refusal(code: int, reason: str) -> str:
     """Return why a server refuses an allocation."""
     if code == UNAUTHORIZED:
         return f"{TURN_LOGIN} ({code})"
-    if code in (QUOTA, CAPACITY):
+    if code == QUOTA:
         return f"{TURN_FULL} ({code})"
+    if code == CAPACITY:
+        return f"{TURN_EXHAUSTED} ({code})"
     return f"{TURN_REFUSED} ({code} {excerpt(reason, MAX_REASON_CHARACTERS)})"

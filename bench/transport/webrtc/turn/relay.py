@@ -17,13 +17,22 @@ from typing import Any, Protocol
 
 from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import TURN_FORBIDDEN, TURN_SERVER, TURN_SILENT, TURN_UNREACHED
+from bench.catalogue.outcomes import (
+    TURN_DISTRUSTED,
+    TURN_FORBIDDEN,
+    TURN_NO_TLS,
+    TURN_NOT_VALID,
+    TURN_OTHER_NAME,
+    TURN_SERVER,
+    TURN_SILENT,
+    TURN_UNREACHED,
+)
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect_first, look_up
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress
 from bench.transport.interface import HostPort, TurnServer
 from bench.transport.socket_read import READ_BYTES
-from bench.transport.tls import tls_context
+from bench.transport.tls import OPENSSL_FRAME, TRUNCATED, tls_context
 from bench.transport.webrtc.ice import RelayedAddress
 from bench.transport.webrtc.turn.allocation import Allocation
 from bench.transport.webrtc.turn.framing import MessageStream
@@ -33,6 +42,8 @@ MAX_UNSENT_BYTES = 1 << 16
 MAX_READS = 16
 """The maximum number of reads of a connection at once."""
 CLOSED = "closes the connection"
+DISTRUST = {9: TURN_NOT_VALID, 10: TURN_NOT_VALID, 62: TURN_OTHER_NAME, 64: TURN_OTHER_NAME}
+"""The problem of a certificate by OpenSSL's verification error X509_V_ERR_… (x509_vfy.h)."""
 
 
 class ServerLink(Protocol):
@@ -148,7 +159,7 @@ class _Tls:
             except ssl.SSLWantReadError:
                 sock.sendall(self._outgoing.read())
                 if not (data := sock.recv(READ_BYTES)):
-                    raise ConnectionError("the connection was closed during the TLS handshake") from None
+                    raise ConnectionError(TRUNCATED) from None
                 self._incoming.write(data)
         sock.sendall(self._outgoing.read())
 
@@ -320,7 +331,8 @@ def open_relay(server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: P
         stage = error.outcome.partition(":")[0]
         if stage not in ("connect_failed", "timeout"):
             raise
-        problem = f"{TURN_SERVER} {server} {TURN_UNREACHED}: {error.detail}"
+        reason = error.detail if error.outcome.endswith(":tls") else f"{TURN_UNREACHED}: {error.detail}"
+        problem = f"{TURN_SERVER} {server} {reason}"
         raise ConnectError(f"{stage}:relay", problem) from None
     return Relay(server, link, is_ipv6=family is socket.AF_INET6)
 
@@ -336,10 +348,15 @@ def _connected(server: TurnServer, addresses: list[Any], limits: Timeouts, ca: P
         return StreamLink(sock, tls)
     except TimeoutError:
         sock.close()
-        raise ConnectError("timeout:tls", f"the TLS handshake did not end within {limits.tls:g} s") from None
+        raise ConnectError("timeout:tls", f"{TURN_NO_TLS} within {limits.tls:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        sock.close()
+        problem = DISTRUST.get(error.verify_code, TURN_DISTRUSTED)
+        raise ConnectError("connect_failed:tls", f"{problem}: {error.verify_message}") from None
     except OSError as error:
         sock.close()
-        raise ConnectError("connect_failed:tls", f"TLS: {error.strerror or error}") from None
+        text = OPENSSL_FRAME.sub("", str(error.strerror or error))
+        raise ConnectError("connect_failed:tls", f"{TURN_NO_TLS}: {text}") from None
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         sock.close()
         raise

@@ -78,7 +78,7 @@ def test_the_key_is_that_of_the_example_of_the_standard() -> None:
     [
         (TurnLogin("a-user", "wrong"), 0, "refuses the user or the password (401)"),
         (LOGIN, 486, "has no allocation left for this user (486)"),
-        (LOGIN, 508, "has no allocation left for this user (508)"),
+        (LOGIN, 508, "has no capacity left (508)"),
         (LOGIN, 442, "refuses the allocation (442 No)"),
     ],
 )
