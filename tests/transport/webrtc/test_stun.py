@@ -75,7 +75,7 @@ def test_an_address_survives_its_mask(address: HostPort, transaction: bytes) -> 
 
 
 def test_the_padding_of_an_error_is_not_its_text() -> None:
-    """coturn counts the padding of this attribute as a part of it."""
+    """The server coturn counts the padding of this attribute as a part of it."""
     value = b"\0\0" + bytes((4, 42)) + b"Unsupported\0\0\0"
     message = parse_message(build_message(StunKind.ERROR, TRANSACTION, {StunAttribute.ERROR_CODE: value}, KEY))
 
