@@ -185,11 +185,13 @@ PEERS = (
     ),
     Peer(
         "Kamailio with rtpengine", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "plain"),
-        "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU", "loud", url=SIP, options=TELEPHONE, callers=4,
+        "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
     ),
     Peer(
         "Kamailio with rtpengine that transcodes", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "transcoding"),
-        "the same with `codec-mask-PCMU codec-transcode-PCMA`; PCMU", "loud", url=SIP, options=TELEPHONE, callers=4,
+        "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
     ),
 )  # fmt: skip
 
