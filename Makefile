@@ -35,7 +35,7 @@ test-release: .venv/dev ### install the wheel with pip and with uv in an empty f
 clients: .venv/dev ### try the newest release of each client of docs/simulator.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
 	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
 
-peers: .venv/dev ### call agents of others over WebRTC, compare their values with a capture, and write the table of docs/agents.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
+peers: .venv/dev ### call agents of others over WebRTC and by telephone, compare their values with a capture, and write the table of docs/agents.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
 	$(BIN)/python -m tools.peers $(if $(ONLY),"$(ONLY)") $(CALLS)
 
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)

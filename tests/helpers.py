@@ -700,7 +700,7 @@ def build_session(**changes: Any) -> SessionObservation:
     """Return a successful session of one turn. The session ends two seconds after the WebSocket upgrade."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
-                "offer_answered": at(10), "ice_connected": at(11), "dtls_done": at(12),
+                "relay_allocated": at(9), "offer_answered": at(10), "ice_connected": at(11), "dtls_done": at(12),
                 "ringing": at(15), "opened": at(20), "session_created": at(40), "update_sent": at(41),
                 "session_updated": at(61),
                 "mcp_listed": at(66),
@@ -718,7 +718,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "close_code": 1000, "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
         "rtp": RtpMeasured(
             100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, unsent=3, other_hosts="192.0.2.9 (audio)", uncounted_pauses=5,
-            restarts=1, dropped=0,
+            restarts=1, dropped=0, relay_rtt_ns=6 * MS, relay_path_rtt_ns=9 * MS,
         ),
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},

@@ -8,6 +8,7 @@ texts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +37,9 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 """
 
 
-RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and "rtp_" in m.column and not m.of]
-"""The columns that are metrics of a telephone call. They are made from the rows of the metrics."""
+OF_CALLS = re.compile("(peer_)?rtp_|relay_")
+RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and OF_CALLS.match(m.column) and not m.of]
+"""The columns that are metrics of a call with RTP. They are made from the rows of the metrics."""
 SETUP_OF_CALLS = ("offer_answered", "ice_connected", "dtls_done")
 """The instants of the set-up of a call with ICE and DTLS."""
 NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
@@ -48,7 +50,7 @@ ADDED = frozenset({
     "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
     "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_dropped", "rtp_uncounted_pauses", "rtp_restarts",
     "other_hosts", "speech_left_at_ns", "unrequested_responses", "answers_uncertain", "input_kindless_tokens",
-    "output_kindless_tokens", "audio_after_end_ns",
+    "output_kindless_tokens", "audio_after_end_ns", "relay_allocated_at_ns",
     *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
 })  # fmt: skip
 """The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
@@ -421,6 +423,7 @@ SESSION_INSTANT_GROUPS = (
         "the ends of the phases of connecting; behind a proxy, of the proxy and its tunnel",
     ),
     _arrival("ringing", "180 Ringing, for an agent on a telephone"),
+    _clock("relay_allocated", "the address at the TURN server that the target names"),
     _arrival(" ".join(SETUP_OF_CALLS), "the answer to the offer, and the ends of ICE and DTLS, if a call has them"),
     _arrival(
         "opened",

@@ -26,6 +26,15 @@ FOREIGN_HOST = "but the called host is on this machine, and this one is not"
 """The text about a host that only the peer of a telephone call names, and to which nothing may be sent."""
 CHECKS_FROM, UNPERMITTED_SOURCE = "its checks come from", "to which nothing may be sent"
 """Texts about the address from which the peer of a call over WebRTC answers although it names another one."""
+TURN_SERVER = "the TURN server"
+TURN_LOGIN, TURN_FULL = "refuses the user or the password", "has no allocation left for this user"
+TURN_EXHAUSTED = "has no capacity left"
+TURN_REFUSED, TURN_SILENT = "refuses the allocation", "does not answer"
+TURN_ENDED, TURN_FORBIDDEN = "has ended the allocation", "refuses to relay to"
+TURN_UNREACHED, TURN_NO_TLS = "is not reached", "completes no TLS handshake"
+TURN_DISTRUSTED, TURN_OTHER_NAME = "has a certificate that is not trusted", "has a certificate for other names"
+TURN_NOT_VALID = "has a certificate that is not valid today"
+"""Texts about a TURN server, after `TURN_SERVER` and its name."""
 HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
 NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
 """Texts about audio of the caller that was not sent."""
@@ -122,6 +131,18 @@ NO_CREDIT = "the account has no credit left: check its billing page"
 TONES = (
     "the agent was not connected, or sends only tones, which are no reply: check in its log whether it answered the "
     "call, and whether it speaks"
+)
+TURN_LOGIN_REMEDY = (
+    "the TURN server does not know this user and password: set the variable that --turn-login-env names to "
+    "user:password; a login that a service issues is valid for a short time"
+)
+TURN_SILENT_REMEDY = (
+    "check host and port of the TURN server (--turn-server), and that a firewall passes its packets; where UDP is "
+    "blocked, reach it over TCP: turn:HOST:PORT?transport=tcp, or turns:HOST"
+)
+TURN_NO_TLS_REMEDY = (
+    "the port of the TURN server may be one without TLS: use its port for TLS (turns:HOST:5349), or no TLS: "
+    "turn:HOST:PORT?transport=tcp"
 )
 DOCTOR = (
     "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
@@ -256,6 +277,20 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
+    "connect_failed:relay": OutcomeRow("the TURN server did not relay the call", "the TURN server refuses to relay the call: see its message, and its log", causes={
+        TURN_LOGIN: TURN_LOGIN_REMEDY,
+        TURN_FULL: "the TURN server has no allocation left: raise its quota (coturn: `user-quota`, `total-quota`), or run fewer calls at a time; allocations of calls that broke end after their lifetime",
+        TURN_EXHAUSTED: "the TURN server has no port left: widen its range of ports (coturn: `min-port`, `max-port`), or run fewer calls at a time",
+        TURN_FORBIDDEN: "the TURN server may not relay to the agent's address: permit it there (coturn: `allowed-peer-ip`, or remove its `denied-peer-ip`)",
+        TURN_DISTRUSTED: "set the certificate authority of the TURN server, or its own certificate if that is signed by itself, with --ca-file FILE",
+        TURN_OTHER_NAME: "name the TURN server by a host that its certificate contains (--turn-server)",
+        TURN_NOT_VALID: "the TURN server must renew its certificate, or this machine's clock is wrong",
+        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+        TURN_UNREACHED: TURN_SILENT_REMEDY,
+    }),
+    "timeout:relay": OutcomeRow("the TURN server did not answer within the time limit", TURN_SILENT_REMEDY, causes={
+        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+    }),
     "connect_failed:sip": OutcomeRow(remedy="the signalling of the call failed: see its message, and the log of the SIP server"),
     "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
         ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
@@ -270,6 +305,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "closed:1009": OutcomeRow("the service closed because a message was too large", "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images"),
     "closed:1011": OutcomeRow("the service closed because of an internal error", OUT_OF_ORDER),
     "closed:1006": OutcomeRow("the connection ended without a close frame", "the service, or a proxy or firewall on the way, cut the connection: try again", causes={
+        TURN_SERVER: "the TURN server that relayed the call ended it: see its message, and its log (was it restarted, or did a firewall drop its packets?)",
         NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is overloaded, and whether a proxy on the way buffers",
         IDLE_BEFORE: IDLE_REMEDY,
     }),

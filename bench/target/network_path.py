@@ -18,11 +18,22 @@ from urllib.parse import quote, unquote
 from bench.files.validation import either
 from bench.target.address import fill_variables, is_host, is_variable, percent_encoded, url_parts
 from bench.target.sip_uri import sip_uri
-from bench.target.target import Address, Credential
+from bench.target.target import Address, Credential, unquoted
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
-from bench.transport.interface import DIRECT, MAX_MESSAGE_MIB, HostPort, NetworkPath, Proxy, authority, is_loopback
+from bench.transport.interface import (
+    DIRECT,
+    MAX_MESSAGE_MIB,
+    HostPort,
+    NetworkPath,
+    Proxy,
+    TurnLogin,
+    TurnServer,
+    authority,
+    is_loopback,
+)
 from bench.transport.media.rtp import OPUS
 from bench.transport.sip.messages import parse_host_port
+from bench.transport.webrtc.turn.servers import parse_turn_uri
 from bench.wire.service import LINKS, WEBSOCKET, Link
 
 SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
@@ -89,7 +100,36 @@ def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link)
         codecs=link.codecs if settings.codec is None else (settings.codec.upper(),),
         call_hosts=_call_hosts(settings.call_hosts or (), context),
         offer=settings.offer or DIRECT.offer,
+        turn=_turn_server(settings, context),
     )
+
+
+def _turn_server(settings: TargetSettings, context: SettingsContext) -> TurnServer | None:
+    """Return the TURN server of calls over WebRTC. Errors do not quote the login, nor its variable."""
+    uri, variable, names = settings.turn_server, settings.turn_login_env, context.names
+    if uri is None:
+        if variable is not None:
+            raise context.refuse("turn_login_env", f"needs {names['turn_server']}, the TURN server")
+        return None
+    if variable is None:
+        raise context.refuse(
+            "turn_server", f"needs {names['turn_login_env']}, the variable that contains user:password"
+        )
+    # a user that is valid for a short time has a colon: `1790000000:NAME`
+    user, _, password = unquoted(context.environ.get(variable, "")).rpartition(":")
+    if not user or not password:
+        raise context.refuse("turn_login_env", "names a variable that does not contain user:password")
+    server = parse_turn_uri(uri, TurnLogin(user, password))
+    if server is None:
+        raise context.refuse(
+            "turn_server", "must be the URI of a TURN server, as in turn:HOST:3478?transport=udp or turns:HOST"
+        )
+    return server
+
+
+def turn_secrets(server: TurnServer) -> Iterator[Credential]:
+    """Yield the secrets of a TURN server. Services that issue a login for a short time have a secret in the user."""
+    yield from (Credential("turn_server", text) for text in (*server.login, ":".join(server.login)))
 
 
 def _telephone_path(

@@ -240,6 +240,7 @@ class Target(Address):
         hosts = [path.address or self.first_hop.host, *([self.host] if path.sip_proxy else [])]
         hosts += [path.proxy.host] if path.proxy is not None else []
         hosts += (host.strip("[]") for host, _ in path.call_hosts)
+        hosts += [path.turn.host] if path.turn is not None else []
         return next((host for host in hosts if not is_loopback(host)), "")
 
     @property

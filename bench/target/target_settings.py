@@ -326,6 +326,18 @@ class TargetSettings:
         "FORM",
         words=get_args(OfferForm),
     )
+    turn_server: str | None = option(
+        "TURN server that may relay calls over WebRTC, as in turn:HOST:PORT?transport=tcp or turns:HOST (default: "
+        "those that the service names)",
+        "URI",
+        String("a string such as turn:HOST:PORT?transport=udp", blank=True),
+    )
+    turn_login_env: str | None = option(
+        "environment variable that contains user:password of the TURN server",
+        "NAME",
+        RegexString(WORD_PATTERN, "the name of an environment variable"),
+        quiet=True,
+    )
     prices: str | Prices | None = field_key(
         Deferred(_prices), "The prices of its sessions, if they differ from those of its model."
     )

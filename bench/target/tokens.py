@@ -33,7 +33,7 @@ from bench.target.identity import (
     read_token,
     sign_in_error,
 )
-from bench.target.network_path import proxy_secrets
+from bench.target.network_path import proxy_secrets, turn_secrets
 from bench.target.target import Credential, EntraSignIn, Target, redacted
 from bench.transport.gevent_patch import with_timeout
 from bench.transport.links import CALL_KEYS
@@ -363,3 +363,5 @@ def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
         yield from target.secrets
         if target.network_path.proxy is not None:
             yield from proxy_secrets(target.network_path.proxy)
+        if target.network_path.turn is not None:
+            yield from turn_secrets(target.network_path.turn)

@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -41,6 +41,20 @@ SocketAddress = tuple[Any, ...]
 """The address of a peer, as the socket module has it."""
 Datagram = tuple[bytes, SocketAddress, Arrival]
 """The data of a received datagram, its source, and its arrival."""
+
+
+class DatagramSender(Protocol):
+    """What sends the packets of a call: a socket, or a relay. The members are those of `DatagramSocket`."""
+
+    unsent: int
+    refusal: int
+
+    def fileno(self) -> int: ...
+
+    @property
+    def write(self) -> Callable[[bytes, SocketAddress], SendTime | int]: ...
+
+    def send(self, data: bytes, destination: SocketAddress) -> SendTime | None: ...
 
 
 class DatagramSocket:

@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 from gevent import monkey
@@ -28,7 +28,6 @@ from gevent.hub import Waiter
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.transport.datagrams import DatagramSocket
 from bench.transport.loop_monitor import HubLocal, LoopMonitor
 
 try:
@@ -219,10 +218,16 @@ class Poller(HubLocal):
             self._on_readable[fd](before_ns)
 
 
+class Readable(Protocol):
+    """A socket that a `Listener` watches."""
+
+    def fileno(self) -> int: ...
+
+
 class Callbacks(NamedTuple):
     """The functions that the loop calls while a greenlet listens."""
 
-    on_readable: Callable[[DatagramSocket], bool]
+    on_readable: Callable[[Any], bool]
     due_ns: Callable[[], int]
     on_due: Callable[[], bool]
     send: Callable[[], bool] | None
@@ -231,7 +236,7 @@ class Callbacks(NamedTuple):
 class Listener:
     """The wait of one greenlet for datagrams of several sockets, and for scheduled work."""
 
-    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+    def __init__(self, sockets: Sequence[Readable]) -> None:
         self._hub: Any = gevent.get_hub()
         self._ticker = CallbackScheduler.of_hub()
         self._watchers = [
@@ -250,10 +255,10 @@ class Listener:
     def listen(
         self,
         until_ns: int,
-        on_readable: Callable[[DatagramSocket], bool],
+        on_readable: Callable[[Any], bool],
         due_ns: Callable[[], int],
         on_due: Callable[[], bool],
-        unwatched: DatagramSocket | None = None,
+        unwatched: Readable | None = None,
         *,
         send: Callable[[], bool] | None = None,
         polled: bool = False,
@@ -295,11 +300,11 @@ class Listener:
         while self._polled and self._poller is not None:
             self._poller.remove(self._polled.pop())
 
-    def _on_poll(self, sock: DatagramSocket, _: int) -> None:
+    def _on_poll(self, sock: Readable, _: int) -> None:
         self._readable(sock)
         self._ticker.send_due()
 
-    def _readable(self, sock: DatagramSocket) -> None:
+    def _readable(self, sock: Readable) -> None:
         callbacks = self._callbacks
         if callbacks is None or self._call(partial(callbacks.on_readable, sock)):
             return

@@ -14,7 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from bench.base.clock import SendTime, monotonic_ns
-from bench.transport.datagrams import DatagramSocket, SocketAddress
+from bench.transport.datagrams import DatagramSender, SocketAddress
 from bench.transport.event_loop import CallbackScheduler
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
 from bench.transport.impairment.profiles import NetworkProfile
@@ -47,7 +47,7 @@ class ImpairedPackets:
     def __init__(self, line: PacketLine, on_sent: OnSent) -> None:
         self._line, self._on_sent = line, on_sent
 
-    def send(self, sock: DatagramSocket, packet: bytes, destination: SocketAddress) -> SendReceipt:
+    def send(self, sock: DatagramSender, packet: bytes, destination: SocketAddress) -> SendReceipt:
         delay_ns = self._line.delay_ns()
         if delay_ns == 0:
             return send_now(sock, packet, destination)._replace(delay_ns=0)
@@ -57,7 +57,7 @@ class ImpairedPackets:
             CallbackScheduler.of_hub().at(due_ns, partial(self._let_leave, sock, packet, destination, due_ns))
         return SendReceipt(SendTime(now_ns), len(packet), delay_ns=delay_ns)
 
-    def _let_leave(self, sock: DatagramSocket, packet: bytes, destination: SocketAddress, due_ns: int) -> None:
+    def _let_leave(self, sock: DatagramSender, packet: bytes, destination: SocketAddress, due_ns: int) -> None:
         if sock.fileno() >= 0:
             left = send_now(sock, packet, destination)
             self._on_sent(0, 0, (left.handed.at_ns - due_ns,))

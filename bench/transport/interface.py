@@ -161,6 +161,33 @@ class Proxy:
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
+class TurnLogin(NamedTuple):
+    """The user and the password at a TURN server. Services name users that are secrets, too."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "TurnLogin(hidden)"
+
+
+TurnTransport = Literal["udp", "tcp", "tls"]
+
+
+class TurnServer(NamedTuple):
+    """A TURN server (RFC 8656): its host, a name or an IP address, the transport to it, and the login."""
+
+    host: str
+    port: int
+    transport: TurnTransport
+    login: TurnLogin
+
+    def __str__(self) -> str:
+        """Return the URI of the server (RFC 7065)."""
+        scheme, transport = ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
+        return f"{scheme}:{authority(self.host, self.port)}?transport={transport}"
+
+
 @dataclass(frozen=True)
 class NetworkPath:
     """The network path to a service.
@@ -173,7 +200,8 @@ class NetworkPath:
     Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
     although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
     form of the request that places a call, and `offer_members` is a JSON object, whose members an offer in JSON has,
-    too. `network` impairs what calls send; None if nothing is impaired.
+    too. `network` impairs what calls send; None if nothing is impaired. `turn` is a TURN server that may relay calls
+    over WebRTC; None without one.
     """
 
     proxy: Proxy | None = None
@@ -192,6 +220,7 @@ class NetworkPath:
     offer: OfferForm = "form"
     offer_members: bytes = b"{}"
     network: NetworkProfile | None = None
+    turn: TurnServer | None = None
 
     @property
     def has_call_key(self) -> bool:

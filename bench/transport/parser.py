@@ -46,7 +46,7 @@ _STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?", re
 # RFC 9112 §2.2: the end of a line may be a single LF
 _LINE_END, _HEAD_END = re.compile(rb"\r?\n"), re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
-_LISTS = frozenset({"www-authenticate", "proxy-authenticate"})
+_LISTS = frozenset({"www-authenticate", "proxy-authenticate", "link"})
 """The headers with challenges. A header may have several, and may be repeated (RFC 9110 §11.6.1)."""
 _OF_UPGRADE = re.compile(rb"(?:connection|upgrade|sec-websocket-[a-z]+)[ \t]*:", re.IGNORECASE)
 _MARKUP = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)

@@ -17,7 +17,7 @@ from random import SystemRandom
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
-from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, media_sockets
+from bench.transport.datagrams import Datagram, DatagramSender, DatagramSocket, SocketAddress, media_sockets
 from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, PacedSender, SendReceipt
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
@@ -53,6 +53,8 @@ class RtpTrack:
         if is_muxed:
             self.rtcp.close()
             self.rtcp = self.rtp
+        self._packets: DatagramSender = self.rtp
+        self._reports: DatagramSender = self.rtcp
         self.numbers, self.cname = StreamNumbers.drawn(secrets.randbits), f"{secrets.token_hex(6)}@rtbench"
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
@@ -106,8 +108,12 @@ class RtpTrack:
 
     def _use_peer(self, media: CallMedia) -> None:
         self._send_frame = partial(
-            send_frame, media.audio_packets, self.rtp.write, partial(send_now, self.rtp), media.peer
+            send_frame, media.audio_packets, self._packets.write, partial(send_now, self._packets), media.peer
         )
+
+    def use_sender(self, sender: DatagramSender) -> None:
+        """Send the packets and the reports of media that are used later by `sender`, not by the sockets."""
+        self._packets = self._reports = sender
 
     @property
     def read_period_ns(self) -> int:
@@ -118,7 +124,7 @@ class RtpTrack:
         if not media.agreed.sends:  # the peer holds the call
             media.skip_audio(audio)
             return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
-        return self.send_packet(self.rtp, media.send_audio(audio), media.peer)
+        return self.send_packet(self._packets, media.send_audio(audio), media.peer)
 
     def frame_sender(self, send: Callable[[bytes], SendReceipt | None]) -> Callable[[bytes], SendReceipt | None]:
         """Return the function for the next frames of audio: `send`, or one that does the same with less work."""
@@ -240,7 +246,7 @@ class RtpTrack:
             lost=max(0, counts.lost + counts.duplicates - (dropped or 0)),
             late=played.late,
             jitter_ns=media.receiver.jitter_ns,
-            sent=media.sender.packet_count - self.rtp.unsent,
+            sent=media.sender.packet_count - self._packets.unsent,
             peer_expected=peer.expected if has_report else None,
             # duplicates make the peer's number negative
             peer_lost=min(max(0, peer.cumulative_lost), peer.expected) if has_report else None,
@@ -248,7 +254,7 @@ class RtpTrack:
             rtt_ns=peer.round_trip_ns,
             min_rtt_ns=peer.min_round_trip_ns,
             start_uncertainty_ns=media.buffer.start_uncertainty_ns,
-            unsent=self.rtp.unsent,
+            unsent=self._packets.unsent,
             other_hosts=other_hosts,
             uncounted_pauses=played.uncounted_pauses,
             restarts=played.resyncs - played.uncounted_pauses,
@@ -263,21 +269,22 @@ class RtpTrack:
     def _send_report(self, media: CallMedia, now_ns: int, *, goodbye: bool = False) -> None:
         report = media.report(now_ns, goodbye=goodbye)
         if media.peer_rtcp.host not in UNSPECIFIED:  # the kernel would send it to this machine
-            self.rtcp.send(report, media.peer_rtcp)
+            self._reports.send(report, media.peer_rtcp)
 
     def close(self) -> None:
         self.rtp.close()
         self.rtcp.close()
 
 
-SendPacket = Callable[[DatagramSocket, bytes, SocketAddress], SendReceipt]
+SendPacket = Callable[[DatagramSender, bytes, SocketAddress], SendReceipt]
 
 
-def send_now(sock: DatagramSocket, packet: bytes, destination: SocketAddress) -> SendReceipt:
+def send_now(sender: DatagramSender, packet: bytes, destination: SocketAddress) -> SendReceipt:
     """Send a packet of audio."""
-    send_time = sock.send(packet, destination)
+    send_time = sender.send(packet, destination)
     if send_time is None:
-        cause = NO_BUFFERS if sock.refusal in NO_MEMORY else f"{CANNOT_SEND}: {os.strerror(sock.refusal)}"
+        refusal = sender.refusal
+        cause = NO_BUFFERS if refusal in NO_MEMORY else f"{CANNOT_SEND}: {os.strerror(refusal)}"
         return SendReceipt(SendTime(monotonic_ns()), 0, cause)
     return SendReceipt(send_time, len(packet))
 

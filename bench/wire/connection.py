@@ -103,6 +103,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
     how many packets were received that contain no new audio. `dropped` are the packets that arrived and that the
     kernel of this machine dropped, because this process did not read them in time; None if they are not counted.
+    `relay_rtt_ns` is the shortest round trip to the TURN server of the call, and `relay_path_rtt_ns` that through it to
+    the peer; both are None if no server relays the call.
     """
 
     expected: int
@@ -122,6 +124,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     restarts: int = 0
     without_audio: str = ""
     dropped: int | None = None
+    relay_rtt_ns: int | None = None
+    relay_path_rtt_ns: int | None = None
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

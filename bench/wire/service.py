@@ -68,14 +68,15 @@ SIP = Link(
 """The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
 WEBRTC = Link(
     ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "offer"),
+    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env", "offer"),
     title="calls over WebRTC", transport="webrtc",
     codecs=("OPUS",), has_media=True, sockets=2,
 )  # fmt: skip
 """The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
 WEBRTC_SESSION = Link(
     ("ws", "wss"), ("connection", "session", "turn"), "the host of the offer is connected", "servers of the Live API",
-    "wss://HOST/PATH", settings=("max_message_mib", "rtp_ports", "codec", "call_hosts"),
+    "wss://HOST/PATH",
+    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
     title="sessions over WebRTC", transport="webrtc",
     codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
@@ -87,7 +88,8 @@ Its `error` has the stage of the outcome as `type`, the rest of the outcome as `
 """
 WEBRTC_AGENT = Link(
     ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
-    settings=("rtp_ports", "codec", "call_hosts"), title="agents over WebRTC", transport="webrtc",
+    settings=("rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
+    title="agents over WebRTC", transport="webrtc",
     codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
 )  # fmt: skip
 """The link of calls over WebRTC to agents, which have no events."""

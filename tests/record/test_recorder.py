@@ -136,11 +136,12 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
     told_otherwise = {"detail", "unknown_events", "response_headers", "effective_settings", "service_session_id"}
     same = {field.name for field in fields(SessionObservation)} & set(files.SCHEMAS["sessions"].names) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
-    assert {name: value for name, value in row.items() if "rtp_" in name or name == "other_hosts"} == {
+    others = ("other_hosts", "relay_rtt_ns")
+    assert {name: value for name, value in row.items() if "rtp_" in name or name in others} == {
         "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90, "rtp_unsent": 3,
         "rtp_dropped": 0,
         "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)", "peer_rtp_expected": 80,
-        "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS,
+        "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS, "relay_rtt_ns": 6 * MS,
     }  # fmt: skip
     assert (row["unknown_events"], row["turns_not_started"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")

@@ -10,6 +10,7 @@ from bench.base.errors import UsageError
 from bench.target.target import Target
 from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
+from bench.target.tokens import Keyring
 from bench.transport.interface import HostPort
 from bench.wire.service import WEBRTC, WEBRTC_AGENT, WEBSOCKET
 
@@ -64,6 +65,18 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
             "must begin with https://, because the dialect webrtc",
         ),
         (AGENT, {"dialect": "webrtc", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
+        (AGENT, {"dialect": "webrtc", "turn_server": "turn:a.example"}, "--turn-server needs --turn-login-env"),
+        (AGENT, {"dialect": "webrtc", "turn_login_env": "A"}, "--turn-login-env needs --turn-server"),
+        (
+            AGENT,
+            {"dialect": "webrtc", "turn_server": "turn:a.example", "turn_login_env": "NONE"},
+            "--turn-login-env names a variable that does not contain user:password",
+        ),
+        (
+            "sip:a@localhost",
+            {"transport": None, "turn_server": "turn:a"},
+            "--turn-server is only for calls over WebRTC",
+        ),
         (AGENT, {"dialect": "webrtc", "srtp": "required"}, "--srtp is only for telephone calls"),
         ("wss://api.openai.com/v1/live/sessions", {"offer": "sdp"}, "--offer is only for calls over WebRTC"),
         ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga or gpt-live, not twilio"),
@@ -82,3 +95,17 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
 def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         target(url, **{"transport": "webrtc", **options})
+
+
+def test_a_turn_server_has_the_login_of_its_variable_which_is_hidden() -> None:
+    environ = {"TURN": "1790000000:a-caller:a-long-secret"}
+    options = ServiceOptions(url=AGENT, dialect="webrtc", turn_server="turns:turn.example.com", turn_login_env="TURN")
+    (found,) = resolve_targets(environ, options)
+    server, text = found.network_path.turn, "quoted: a-long-secret"
+
+    assert server is not None
+    assert (server.host, server.port, server.transport) == ("turn.example.com", 5_349, "tls")
+    assert server.login == ("1790000000:a-caller", "a-long-secret")
+    assert "secret" not in f"{found!r}"
+    assert "secret" not in Keyring([found]).redact(text)
+    assert found.far_host == "turn.example.com"

@@ -74,6 +74,7 @@ from tests.system.simulator.talk import UPGRADE
 from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tools.fuzz.telephones import call_media, telephone_call, telephone_exchange, telephone_stream
+from tools.fuzz.turn import turn_call
 from tools.fuzz.webrtc import data_channel, webrtc_call
 
 Subject = Callable[[Random], None]
@@ -388,6 +389,7 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "telephone stream": (lambda: nullcontext(telephone_stream), 10),
     "call over WebRTC": (lambda: nullcontext(webrtc_call), 20),
     "data channel": (lambda: nullcontext(data_channel), 20),
+    "call through TURN": (lambda: nullcontext(turn_call), 20),
     "media over WebRTC": (lambda: nullcontext(partial(call_media, codec=OPUS)), 20),
     "run folder": (damaged_run, 2),
     "worker's part": (damaged_part, 1),

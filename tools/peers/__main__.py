@@ -22,7 +22,7 @@ from tools.peers.peers import PEERS, NotInstalledError, Peer, started
 from tools.peers.values import NS_PER_MS, RTP_PORTS, Results, compared, lines
 
 CALLS, SPAWN_RATE = 20, 0.3
-"""The number of calls, and that of callers who start per second: a call is found in the capture by its start."""
+"""The number of calls, and that of callers who start per second: a call is found by its start and its packets."""
 RATE_HZ, SPEECH = 24_000, (2_400, 14_400)
 """The rate of the caller's recording, and the number of samples of its silence and of its tone, whole frames."""
 LIMIT_S = 900
@@ -43,7 +43,7 @@ def main() -> None:
     chosen = [peer for peer in PEERS if all(word.lower() in peer.name.lower() for word in words)]
     if not chosen:
         sys.exit(f"no agent has such a name: the agents are {', '.join(peer.name for peer in PEERS)}")
-    rows, failed = table.stored(), 0
+    failed = 0
     for peer in chosen:
         try:
             results = tried(peer, calls)
@@ -53,8 +53,7 @@ def main() -> None:
         version = peer.version(peer.home)
         failed += bool(results.failed or results.beyond or results.unmatched)
         print(line_of(peer, version, results), *lines(results), sep="\n", flush=True)
-        rows[peer.name] = row_of(version, results)
-        table.store(rows)
+        table.store(table.stored() | {peer.name: row_of(version, results)})
         table.main()
     if failed:
         sys.exit(f"{failed} of {len(chosen)} agents have failed calls, or values beyond their bounds")

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 NANOSECOND_MAGIC = 0xA1B23C4D
 START_LIMIT_S = 10.0
+SNAPSHOT_BYTES = "320"
+"""What is captured of each packet: 30 ms of G.711, and all headers."""
 SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
 RTCP = range(192, 224)
 
 
 class RtpSeen(NamedTuple):
-    """A captured RTP packet. `at_ns` is UTC, and `size` that of its datagram's content."""
+    """A captured RTP packet. `at_ns` is UTC, and `size` that of its datagram's content. `payload` may be cut."""
 
     at_ns: int
     source_port: int
@@ -28,10 +30,11 @@ class RtpSeen(NamedTuple):
     sequence_number: int
     timestamp: int
     size: int
+    payload: bytes
 
 
 class Captured(NamedTuple):
-    """What was captured: the RTP packets in order, and the instants at which each port got a connection."""
+    """The RTP packets in order, and the instants at which each port got a connection, or a call by SIP (INVITE)."""
 
     packets: list[RtpSeen]
     connects: dict[int, list[int]]
@@ -42,7 +45,8 @@ def capturing(path: Path, interface: str = "lo") -> Iterator[None]:
     """Record the packets of an interface. Raise FileNotFoundError if tcpdump is not installed."""
     if shutil.which("tcpdump") is None:
         raise FileNotFoundError(2, "not installed", "tcpdump")
-    command = ["tcpdump", "-i", interface, "-U", "-B", "65536", "-s", "160", "--time-stamp-precision=nano", "-w"]
+    command = ["tcpdump", "-i", interface, "-U", "-B", "65536", "-s", SNAPSHOT_BYTES]
+    command += ["--time-stamp-precision=nano", "-w"]
     with subprocess.Popen([*command, str(path), f"udp or ({SYN})"], stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
@@ -71,9 +75,11 @@ def read_capture(path: Path) -> Captured:
             connects.setdefault(destination, []).append(at_ns)
             continue
         payload = frame[start + 8 :]
+        if payload.startswith(b"INVITE "):
+            connects.setdefault(destination, []).append(at_ns)
         if len(payload) < 12 or payload[0] >> 6 != 2 or payload[1] in RTCP:
             continue
         sequence_number, timestamp, ssrc = struct.unpack_from("!HII", payload, 2)
         content = size - start - 8
-        packets.append(RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, content))
+        packets.append(RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, content, payload[12:]))
     return Captured(packets, connects)

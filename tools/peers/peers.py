@@ -15,8 +15,8 @@ from tools.environments import in_node, in_python
 AGENTS = Path(__file__).parent / "agents"
 FOLDER = Path(__file__).parents[2] / "build" / "peers"
 DEBIAN_PYTHON = "/usr/bin/python3"
-Onset = Literal["pause", "size", "echo"]
-"""How a capture shows where a reply begins: its packets follow a pause, or are larger than those of silence.
+Onset = Literal["pause", "size", "loud", "echo"]
+"""How a capture shows where a reply begins: its packets follow a pause, or are larger than those of silence, or loud.
 
 An echo has no reply: only its calls are counted.
 """
@@ -92,6 +92,10 @@ def _of_dpkg(home: Path, *, package: str) -> str:
     return _output("dpkg-query", "-W", "-f=${Version}", package)
 
 
+def _of_kamailio(home: Path) -> str:
+    return f"{_of_dpkg(home, package='kamailio')} ({_of_dpkg(home, package='rtpengine-daemon')})"
+
+
 def _of_npm(home: Path, *, package: str) -> str:
     return _output("node", "-p", f"require('{home}/node_modules/{package}/package.json').version")
 
@@ -105,6 +109,9 @@ def _output(*command: str) -> str:
 
 
 G711 = ("--dialect", "webrtc", "--codec", "PCMU")
+SIP = "sip:agent@127.0.0.1:{port}"
+TELEPHONE = ("--dialect", "sip", "--codec", "PCMU")
+KAMAILIO = partial(of_debian, packages="kamailio rtpengine-daemon python3-numpy", needs="rtpengine")
 JANUS = partial(of_debian, packages="janus python3-numpy", needs="janus")
 WEBRTCBIN = "gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice gstreamer1.0-tools"
 PEERS = (
@@ -147,6 +154,44 @@ PEERS = (
         partial(_of_pip, package="pipecat-ai"), ("../../../tests/clients/webrtc/pipecat_agent.py",),
         "`SmallWebRTCTransport` and its request handler; Opus, replies start at 0 or 10 ms of a packet",
         "size", chunk_ms=10,
+    ),
+    Peer(
+        "SIPp", partial(of_debian, needs="sipp", packages="sip-tester python3-numpy"),
+        partial(_of_dpkg, package="sip-tester"), ("sipp_agent.py",),
+        "its scenario `uas`, with `rtp_stream` at fixed times; PCMU", "loud", url=SIP, options=TELEPHONE, callers=4,
+    ),
+    Peer(
+        "ffmpeg", partial(of_debian, needs="ffmpeg", packages="ffmpeg python3-numpy"),
+        partial(_of_dpkg, package="ffmpeg"), ("sip_bot.py", "ffmpeg"),
+        "a bot that starts `ffmpeg -re … -f rtp` for each reply, with packets of 20 ms; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
+    ),
+    Peer(
+        "GStreamer", partial(of_debian, needs="gst-launch-1.0", packages=f"{WEBRTCBIN} python3-numpy"),
+        partial(_of_dpkg, package="gstreamer1.0-plugins-good"), ("sip_bot.py", "gstreamer"),
+        "a bot that starts `gst-launch-1.0 … rtppcmupay ! udpsink` for each reply; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
+    ),
+    Peer(
+        "aiosipua", partial(python, packages=("aiosipua[rtp]", "numpy")), partial(_of_pip, package="aiosipua"),
+        ("aiosipua_agent.py",), "its example of a UAS, with `CallSession`; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
+    ),
+    Peer(
+        "baresip", partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
+        partial(_of_dpkg, package="baresip-core"), ("baresip_agent.py",),
+        "`answermode=auto`; its `ctrl_tcp` switches to `aufile` for each reply; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=1,
+    ),
+    Peer(
+        "Kamailio with rtpengine", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "plain"),
+        "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
+    ),
+    Peer(
+        "Kamailio with rtpengine that transcodes", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "transcoding"),
+        "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU", "loud",
+        url=SIP, options=TELEPHONE, callers=4,
     ),
 )  # fmt: skip
 

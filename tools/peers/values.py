@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bench.record.folder import read_table
+from bench.wire.audio import G711_ULAW
 from tools.peers.capture import Captured, RtpSeen
 from tools.peers.peers import Peer
 
 NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
-RTP_PORTS = range(16_384, 16_684)
+RTP_PORTS = range(20_000, 20_300)
 """The ports of the caller. No agent uses them."""
 JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""
@@ -21,9 +24,12 @@ PACKET_NS, PAUSE_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
 BEFORE, AFTER = 50, 3
 """The numbers of packets before the first one of a reply, and from it on, whose fastest one determines its instant.
 
-A listener does not wait longer than for these. Without packets before a reply, only the ones from it on count."""
+A listener does not wait longer than for these. Without packets before a reply, only the ones from it on count. A
+telephone hears a packet when it arrives: some senders begin a stream with several packets at once."""
 LOUD_BYTES = 12 + 10 + 20
 """The size of an Opus packet, with the header of RTP and the tag of SRTP, from which it is no silence."""
+LOUD = 1_000
+"""The sample of G.711 from which it is no silence."""
 TRUE_TO_NS, OPUS_TRUE_TO_NS = 250_000, 3_250_000
 """How exact the truth is. Opus smears a loud start over half of its delay of 6.5 ms."""
 
@@ -71,14 +77,28 @@ def reply_starts(packets: Sequence[RtpSeen], peer: Peer) -> list[int]:
     """
     starts, last_loud_ns, clock_hz = [], -PAUSE_NS, 48_000 if peer.has_opus else 8_000
     for number, packet in enumerate(packets):
-        if peer.onset == "size" and packet.size < LOUD_BYTES:
+        position = _loud_position(packet, peer)
+        if position is None:
             continue
         if packet.at_ns - last_loud_ns >= PAUSE_NS:
-            before = BEFORE if peer.onset == "size" else 0
-            near = packets[max(0, number - before) : number + AFTER]
-            starts.append(min(each.at_ns - _media_ns(packet, each, clock_hz) for each in near))
+            before, after = (0 if peer.onset == "pause" else BEFORE), (1 if peer.onset == "loud" else AFTER)
+            near = packets[max(0, number - before) : number + after]
+            fastest_ns = min(
+                each.at_ns - _media_ns(packet, each, clock_hz) for each in near if each.ssrc == packet.ssrc
+            )
+            starts.append(fastest_ns + position * NS_PER_S // clock_hz)
         last_loud_ns = packet.at_ns
     return starts
+
+
+def _loud_position(packet: RtpSeen, peer: Peer) -> int | None:
+    """Return the number of samples before the sound in a packet; None if it has none."""
+    if peer.onset == "size":
+        return 0 if packet.size >= LOUD_BYTES else None
+    if peer.onset == "pause":
+        return 0
+    loud = np.abs(G711_ULAW.decode(packet.payload).astype(np.int32)) > LOUD
+    return int(loud.argmax()) if loud.any() else None
 
 
 def _media_ns(first: RtpSeen, later: RtpSeen, clock_hz: int) -> int:

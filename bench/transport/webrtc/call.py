@@ -10,15 +10,18 @@ import ipaddress
 import secrets
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
+
+import msgspec
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import CHECKS_FROM, FOREIGN_HOST, NO_READ, UNPERMITTED_SOURCE
+from bench.catalogue.outcomes import CHECKS_FROM, FOREIGN_HOST, NO_READ, TURN_SERVER, UNPERMITTED_SOURCE
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.datagrams import DatagramSocket, family_of, is_this_machine, own_addresses
+from bench.transport.datagrams import SocketAddress, family_of, is_this_machine, own_addresses
 from bench.transport.event_loop import Listener
 from bench.transport.interface import (
     ABNORMAL,
@@ -33,19 +36,22 @@ from bench.transport.interface import (
     OnMessage,
     PacedSender,
     SendReceipt,
+    TurnServer,
     authority,
+    is_address,
 )
 from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.rtp_track import RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
-from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
+from bench.transport.webrtc.checks import MediaFacts, RelayFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
 from bench.transport.webrtc.description import LocalPeer, accepted_answer, write_offer
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
-from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin
+from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, RelayedAddress
 from bench.transport.webrtc.peer import WebRtcPeer
 from bench.transport.webrtc.sctp import Association
 from bench.transport.webrtc.signalling import AnsweredCall, call_agent, place_call
+from bench.transport.webrtc.turn.relay import Relay, RelayedSender, open_relay
 from bench.wire.connection import ConnectionClosed, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
@@ -125,8 +131,9 @@ def _opened(
     try:
         own, peer = (str(address[0]) for address in stream.endpoints)
         call = WebRtcCall(own, peer, path, needs_channel=needs_channel)
+        call.prepare(limits, phases)
         answer = place(stream, call.offer)
-        call.connect(answer.description, limits, phases)
+        call.connect(answer, limits, phases)
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         if call is not None:
             call.close()
@@ -156,6 +163,15 @@ class PermittedHosts:
         permitted = [each for each in self._of_family(candidates) if self._may_be_named(each.address.host)]
         self._named |= {each.address.host for each in permitted}
         return permitted
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The IP addresses to which packets may go, as far as they are known before a packet arrives."""
+        return frozenset(filter(is_address, self._named))
+
+    def permits_server(self, host: str) -> bool:
+        """Return whether a TURN server that the service names may be used. Its host is a name or an IP address."""
+        return self._may_be_named(host) if is_address(host) else self.permits(host) or not self._is_local
 
     def refusal(self, candidates: Sequence[Candidate]) -> str:
         """Return why none of the candidates is permitted; "" if there is none in the family of the service."""
@@ -190,7 +206,7 @@ class WebRtcCall(TrackTransport):
     """
 
     def __init__(self, host: str, service: str, path: NetworkPath, *, needs_channel: bool = True) -> None:
-        self._service, self._hosts = service, PermittedHosts(service, path)
+        self._service, self._hosts, self._path = service, PermittedHosts(service, path), path
         # a peer on this machine may send to, and from, any of its addresses
         bound = UNSPECIFIED[":" in host] if self._hosts.is_own else host
         super().__init__(RtpTrack(bound, path.rtp_ports, is_muxed=True))
@@ -207,6 +223,11 @@ class WebRtcCall(TrackTransport):
             needs_channel=needs_channel,
         )
         self.offer = write_offer(self._local)
+        self._relay: Relay | None = None
+        self._relay_ns = NEVER_NS
+        """The instant at which the relay is due. It changes when packets of the relay are received, or are due."""
+        self._relay_problem = ""
+        """Why a TURN server that the service names relays nothing."""
         self._peer: WebRtcPeer | None = None
         self._other_hosts = ""
         self._listener = Listener((self.track.rtp,))
@@ -221,23 +242,94 @@ class WebRtcCall(TrackTransport):
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
 
-    def connect(self, answer: bytes, limits: Timeouts, phases: ConnectTimings) -> None:
+    def prepare(self, limits: Timeouts, phases: ConnectTimings) -> None:
+        """Make the offer complete: with the address at the TURN server that the target names.
+
+        Raise ConnectError: `connect_failed:relay`, `timeout:relay`.
+        """
+        if (server := self._path.turn) is not None:
+            self._relay = self._allocated(server, limits)
+            self.offer = write_offer(replace(self._local, relayed=self._relay.address))
+            phases.set_instant("relay_allocated")
+
+    def _allocated(self, server: TurnServer, limits: Timeouts) -> Relay:
+        """Return a relay that has an address. Raise ConnectError."""
+        relay, until_ns = open_relay(server, self.track.rtp, limits, self._path.ca), monotonic_ns()
+        try:
+            if relay.stream is not None:
+                self._listener.close()
+                self._listener = Listener((self.track.rtp, relay.stream))
+            self._await_address(relay, until_ns + int(limits.upgrade * NS_PER_S))
+        except BaseException:  # also at the end of the run
+            self._watch_only_track()
+            relay.close()
+            raise
+        if relay.address is None:
+            is_late = relay.is_silent or not relay.problem
+            problem = relay.problem or relay.silent(limits.upgrade)
+            self._watch_only_track()
+            relay.close()
+            raise ConnectError("timeout:relay" if is_late else "connect_failed:relay", problem)
+        return relay
+
+    def _watch_only_track(self) -> None:
+        self._listener.close()
+        self._listener = Listener((self.track.rtp,))
+
+    def _await_address(self, relay: Relay, until_ns: int) -> None:
+        """Wait until the relay has an address, or has failed."""
+
+        def is_over() -> bool:
+            return relay.address is not None or bool(relay.problem)
+
+        def on_readable(_: object) -> bool:
+            relay.receive(self.track.rtp.receive())  # ICE of the peer, which needs the answer, repeats its checks
+            return is_over()
+
+        def on_due() -> bool:
+            relay.expire(monotonic_ns())
+            return is_over()
+
+        while not is_over() and monotonic_ns() < until_ns:
+            self._listener.listen(until_ns, on_readable, lambda: relay.next_ns, on_due)
+
+    def _use_servers(self, servers: Sequence[TurnServer], limits: Timeouts) -> None:
+        """Use the first of the TURN servers of the service that relays, if the target names none."""
+        for server in servers if self._relay is None else ():
+            if not self._hosts.permits_server(server.host):
+                self._relay_problem = f"{TURN_SERVER} {server} of the service has a private address"
+                continue
+            try:
+                self._relay = self._allocated(server, limits)
+            except ConnectError as error:
+                self._relay_problem = error.detail
+                continue
+            break
+
+    def connect(self, answer: AnsweredCall, limits: Timeouts, phases: ConnectTimings) -> None:
         """Connect to the peer that the answer describes.
 
-        Raise ConnectError: `connect_failed:media|host|ice|dtls|upgrade`, `timeout:ice|dtls|upgrade`.
+        Raise ConnectError: `connect_failed:media|host|ice|relay|dtls|upgrade`, `timeout:ice|relay|dtls|upgrade`.
         """
         try:
-            remote = accepted_answer(self._local, answer)
+            remote = accepted_answer(self._local, answer.description)
         except ValueError as error:
             raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
         candidates, refusal = self._hosts.candidates(remote.candidates), ""
-        if not candidates and (refusal := self._hosts.refusal(remote.candidates)) and self._hosts.is_own:
+        if not candidates:
+            refusal = self._hosts.refusal(remote.candidates)
+        if refusal and self._hosts.is_own and self._relay is None:  # through a relay, a NAT of the peer may be found
             raise ConnectError("connect_failed:host", refusal)
         self._candidates = tuple(each.address for each in remote.candidates)
-        now_ns, self._answered_ns = monotonic_ns(), phases.instants["offer_answered"]
+        self._answered_ns = phases.instants["offer_answered"]
+        self._use_servers(answer.servers, limits)
+        if self._relay is not None:
+            self._relay.permit(self._hosts.named)
+            self._relay_ns = self._relay.next_ns
+        now_ns = monotonic_ns()
         ice = ControllingAgent(
             self._local.login, remote.login, candidates, now_ns, secrets.token_bytes,
-            is_peer_lite=remote.is_lite, permits=self._hosts.permits,
+            is_peer_lite=remote.is_lite, permits=self._hosts.permits, has_relay=self._relay is not None,
         )  # fmt: skip
         role, channel = remote.own_role, None
         if remote.channel is not None:
@@ -249,7 +341,7 @@ class WebRtcCall(TrackTransport):
         peer = self._peer = WebRtcPeer(ice, dtls, channel, needs_channel=needs_channel)
         self._wait(lambda: peer.keys is not None, now_ns + int(limits.upgrade * NS_PER_S))
         if peer.peer is None:
-            raise _ice_failure(peer, refusal, limits)
+            raise self._with_relay(_ice_failure(peer, refusal, limits))
         if peer.problem:
             raise ConnectError("connect_failed:dtls", peer.problem)
         if peer.keys is None:
@@ -257,12 +349,34 @@ class WebRtcCall(TrackTransport):
         phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == self._service else f"{peer.peer.host} (audio)"
+        self._use_relay(peer.peer)
         self.track.use(remote.agreed(peer.peer, peer.keys), 0)
         if channel is None or not needs_channel:
             self._send_due()
         else:
             self._wait_for_channel(channel, limits)
         phases.set_instant("opened")
+
+    def _use_relay(self, peer: HostPort) -> None:
+        """Send media through the relay, if ICE has selected it."""
+        if (relay := self._used_relay) is not None:
+            self.track.use_sender(RelayedSender(relay))
+            relay.bind(peer)
+            self._relay_ns = relay.next_ns
+
+    @property
+    def _used_relay(self) -> Relay | None:
+        """The relay through which the packets of the call go; None if they go directly."""
+        peer = self._peer
+        return self._relay if peer is not None and isinstance(peer.peer, RelayedAddress) else None
+
+    def _with_relay(self, failure: ConnectError) -> ConnectError:
+        """Return the failure of ICE, with the fault of the TURN server if there is one."""
+        relay = self._relay
+        problem = self._relay_problem if relay is None else relay.problem or relay.refusal()
+        if not problem:
+            return failure
+        return ConnectError("connect_failed:relay", f"{problem}; without it, {failure.detail}", failure.headers)
 
     def _wait_for_channel(self, channel: DataChannel, limits: Timeouts) -> None:
         peer = self._connected_peer
@@ -279,7 +393,7 @@ class WebRtcCall(TrackTransport):
         def is_over() -> bool:
             return is_done() or peer.ending is not None
 
-        def on_readable(sock: DatagramSocket) -> bool:
+        def on_readable(_: object) -> bool:
             self._read()
             return is_over()
 
@@ -289,7 +403,7 @@ class WebRtcCall(TrackTransport):
 
         self._send_due()
         while not is_over() and monotonic_ns() < until_ns:
-            self._listener.listen(until_ns, on_readable, lambda: peer.next_ns, on_due)
+            self._listener.listen(until_ns, on_readable, lambda: min(peer.next_ns, self._relay_ns), on_due)
 
     @property
     def _connected_peer(self) -> WebRtcPeer:
@@ -306,10 +420,14 @@ class WebRtcCall(TrackTransport):
         """Read the datagrams that have arrived, and answer them."""
         now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
         datagrams = track.rtp.receive()
-        is_of_peer = peer.peer is not None and all(source[:2] == peer.peer for _, source, _ in datagrams)
+        if (relay := self._relay) is None:
+            is_of_peer = peer.peer is not None and all(source[:2] == peer.peer for _, source, _ in datagrams)
+        else:
+            datagrams, self._relay_ns = relay.receive(datagrams), relay.next_ns
+            is_of_peer = peer.peer is not None and all(_address_of(source) == peer.peer for _, source, _ in datagrams)
         usual = track.accept_usual(datagrams) if is_of_peer else 0
         for data, source, arrival in datagrams[usual:]:
-            if peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
+            if peer.received(data, _address_of(source), arrival.at_ns, now_ns):
                 track.accept_muxed(data, source, arrival)
                 continue
             has_others = True
@@ -323,6 +441,9 @@ class WebRtcCall(TrackTransport):
 
     def _expire(self) -> None:
         now_ns, peer = monotonic_ns(), self._connected_peer
+        if self._relay is not None and self._relay_ns <= now_ns:
+            self._relay.expire(now_ns)
+            self._relay_ns = self._relay.next_ns
         if peer.next_ns <= now_ns:
             peer.expire(now_ns)
             self._send_due()
@@ -333,7 +454,11 @@ class WebRtcCall(TrackTransport):
         """Send what is due. Return the instant of the last packet; None if there was none."""
         sent: SendTime | None = None
         for data, destination in self._connected_peer.pop_packets():
-            sent = self.track.rtp.send(data, destination) or sent
+            if self._relay is not None and isinstance(destination, RelayedAddress):
+                relayed = self._relay.send(data, destination)
+                sent = relayed if isinstance(relayed, SendTime) else sent
+            else:
+                sent = self.track.rtp.send(data, destination) or sent
         return sent
 
     def facts(self) -> MediaFacts | None:
@@ -348,8 +473,14 @@ class WebRtcCall(TrackTransport):
         selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
         return MediaFacts(
             media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
-            selected_ns - self._answered_ns, keyed_ns - selected_ns,
+            selected_ns - self._answered_ns, keyed_ns - selected_ns, self._relay_facts(),
         )  # fmt: skip
+
+    def _relay_facts(self) -> RelayFacts | None:
+        relay = self._relay
+        if relay is None:
+            return None
+        return RelayFacts(str(relay.server), self._used_relay is not None, relay.round_trip_ns)
 
     def check_answer(self) -> Iterator[CheckFinding]:
         if (facts := self.facts()) is not None:
@@ -425,11 +556,11 @@ class WebRtcCall(TrackTransport):
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns)
+                return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns, self._relay_ns)
 
             def send() -> bool:
                 now_ns = monotonic_ns()
-                return min(self._send_plain(sender, now_ns), track.next_ns, peer.next_ns) > now_ns
+                return min(self._send_plain(sender, now_ns), track.next_ns, peer.next_ns, self._relay_ns) > now_ns
 
             def on_due() -> bool:
                 is_woken = self._on_due()
@@ -441,7 +572,7 @@ class WebRtcCall(TrackTransport):
             self._on_message = None
             self.track.end()
 
-    def _on_readable(self, sock: DatagramSocket) -> bool:
+    def _on_readable(self, _: object) -> bool:
         self._read()
         return self.track.pass_frames(self._on_message) or self._has_ended()
 
@@ -454,11 +585,17 @@ class WebRtcCall(TrackTransport):
         if self._closed is None and (ending := self._connected_peer.ending) is not None:
             at_ns = at_ns or monotonic_ns()
             self._closed = ConnectionClosed(ending.code, at_ns, ending.reason, ending.ours, ending.cause)
+        if self._closed is None and (relay := self._used_relay) is not None and relay.problem:
+            self._closed = ConnectionClosed(ABNORMAL, at_ns or monotonic_ns(), relay.problem)
         return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
-        """Return the numbers of packets, and the host that only the peer named."""
-        return self.track.measured(self._other_hosts)
+        """Return the numbers of packets, the host that only the peer named, and the round trips through a relay."""
+        measured, relay = self.track.measured(self._other_hosts), self._used_relay
+        if measured is None or relay is None:
+            return measured
+        path_rtt_ns = self._connected_peer.round_trip_ns
+        return msgspec.structs.replace(measured, relay_rtt_ns=relay.round_trip_ns, relay_path_rtt_ns=path_rtt_ns)
 
     def close(self) -> None:
         """Report the end to the peer, and close the socket."""
@@ -477,7 +614,13 @@ class WebRtcCall(TrackTransport):
             self._closed = ConnectionClosed(NORMAL, monotonic_ns(), "closed by this tool", ours=True)
         if self.track.rtp.fileno() >= 0:
             self._listener.close()
+            if self._relay is not None:
+                self._relay.close()
             self.track.close()
+
+
+def _address_of(source: SocketAddress) -> HostPort:
+    return source if isinstance(source, RelayedAddress) else HostPort(*source[:2])
 
 
 def _ice_failure(peer: WebRtcPeer, refusal: str, limits: Timeouts) -> ConnectError:

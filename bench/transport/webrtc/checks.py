@@ -21,6 +21,14 @@ UNHEARD = "the service reports none of the caller's packets: let firewalls and N
 UNPERMITTED = "if these addresses belong to your deployment, permit them with `call_hosts` of the target (--call-hosts)"
 
 
+class RelayFacts(NamedTuple):
+    """A TURN server: its name, whether the packets of the call pass it, and the shortest round trip to it."""
+
+    server: str
+    is_used: bool
+    round_trip_ns: int | None
+
+
 class MediaFacts(NamedTuple):
     """What a call agreed about its audio.
 
@@ -37,6 +45,8 @@ class MediaFacts(NamedTuple):
     mapped: HostPort | None
     ice_ns: int
     dtls_ns: int
+    relay: RelayFacts | None = None
+    """None without a TURN server."""
 
 
 def check_path(facts: MediaFacts) -> Iterator[CheckFinding]:
@@ -47,9 +57,12 @@ def check_path(facts: MediaFacts) -> Iterator[CheckFinding]:
     else:
         yield CheckFinding("candidates", "pass", names)
     message = f"{_text(facts.peer)} answers after {facts.ice_ns / NS_PER_MS:.1f} ms"
-    if facts.mapped is not None and facts.mapped != facts.own:
+    is_relayed = facts.relay is not None and facts.relay.is_used
+    if facts.mapped is not None and facts.mapped != facts.own and not is_relayed:
         message += f"; a NAT maps {_text(facts.own)} to {_text(facts.mapped)}"
     yield CheckFinding("UDP", "pass", message)
+    if facts.relay is not None:
+        yield CheckFinding("relay", "pass", _relay_text(facts.relay))
     yield CheckFinding("DTLS", "pass", f"keys of SRTP after {facts.dtls_ns / NS_PER_MS:.1f} ms")
     yield CheckFinding("codec", "pass", facts.codec)
 
@@ -64,6 +77,13 @@ def check_packets(packets: RtpMeasured) -> Iterator[CheckFinding]:
     is_unheard = packets.peer_lost is not None and packets.peer_lost == packets.peer_expected
     name = "packets at peer"
     yield CheckFinding(name, at_service.result, at_service.message, UNHEARD if is_unheard else at_service.remedy)
+
+
+def _relay_text(relay: RelayFacts) -> str:
+    if not relay.is_used:
+        return f"not used, because packets pass without it: {relay.server}"
+    rtt = "unknown" if relay.round_trip_ns is None else f"{relay.round_trip_ns / NS_PER_MS:.2f} ms"
+    return f"packets pass {relay.server}; shortest round trip to it: {rtt}"
 
 
 def _named(addresses: tuple[HostPort, ...]) -> str:

@@ -21,7 +21,7 @@ from bench.transport.media.sdp import (
     write_description,
 )
 from bench.transport.webrtc.dtls import HASHES, DtlsRole, Fingerprint, SrtpKeys
-from bench.transport.webrtc.ice import MAX_PREFERENCE, Candidate, IceLogin, host_priority
+from bench.transport.webrtc.ice import MAX_PREFERENCE, RELAYED_PRIORITY, Candidate, IceLogin, host_priority
 from bench.transport.webrtc.sctp import PORT
 
 Setup = Literal["actpass", "active", "passive"]
@@ -60,6 +60,8 @@ class LocalPeer:
     """The maximum size of a message that this side accepts; None if it has no data channel."""
     needs_channel: bool = True
     """Whether there is no call if the peer has no data channel."""
+    relayed: HostPort | None = None
+    """The address of this side at a relay; None without one."""
 
 
 class PeerChannel(NamedTuple):
@@ -134,10 +136,14 @@ def _channel_line(local: LocalPeer, setup: Setup, mid: str) -> MediaLine:
 
 def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: str) -> MediaLine:
     text = " ".join(str(each.payload_type) for each in formats)
-    candidates = (
+    candidates = [
         ("candidate", f"{number} 1 udp {host_priority(MAX_PREFERENCE - number)} {host} {port} typ host")
         for number, (host, port) in enumerate(local.hosts)
-    )
+    ]
+    if local.relayed is not None:  # the related address is not needed, and would be that of another network (§5.1)
+        host, port = local.relayed
+        related = f"raddr {UNSPECIFIED[':' in host]} rport {DISCARD_PORT}"
+        candidates.append(("candidate", f"relay 1 udp {RELAYED_PRIORITY} {host} {port} typ relay {related}"))
     stream = (("msid", f"{local.cname} {AUDIO_TRACK}"), ("ssrc", f"{local.ssrc} cname:{local.cname}"))
     return MediaLine(
         "audio",

@@ -8,12 +8,15 @@ An agent sends nothing to an address that is not one of its candidates. A peer w
 whose packets pass a NAT, answers from another address than it names. An authentic message from there adds a
 peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may go to its host. The lite agent has no candidates. It
 responds to each authentic request.
+
+A relay is a second way to each candidate of the peer (RFC 8445 §5.1.1.2). It is checked after the direct way has had
+time to answer, so that a call takes the relay only if nothing else works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -44,6 +47,8 @@ MAX_CANDIDATES = 16
 """The maximum number of candidates that are checked. A peer decides how many it names."""
 MAX_LEARNED = 8
 """The maximum number of peer-reflexive candidates. A peer decides from how many addresses it sends."""
+RELAY_WAIT_NS = 500 * NS_PER_MS
+"""The time for which only the direct way is checked, if there is one."""
 NO_CANDIDATE = "the peer names no candidate that can be reached"
 HOST_PREFERENCE = 126
 MAX_PREFERENCE = 65_535
@@ -56,6 +61,25 @@ Packet = tuple[bytes, HostPort]
 def host_priority(preference: int = MAX_PREFERENCE) -> int:
     """Return the priority of a host candidate of the component 1 (RFC 8445 §5.1.2.1)."""
     return HOST_PREFERENCE << 24 | preference << 8 | 255
+
+
+RELAYED_PRIORITY = MAX_PREFERENCE << 8 | 255
+"""The priority of a relayed candidate, whose type has the preference 0 (RFC 8445 §5.1.2.1)."""
+
+
+class RelayedAddress(HostPort):
+    """An address of a peer that packets reach through the relay. It is not equal to the same address without one."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RelayedAddress) and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((RelayedAddress, *self))
 
 
 class IceLogin(NamedTuple):
@@ -99,8 +123,9 @@ class _Request:
 class ControllingAgent:
     """The agent of the side that offers. `random_bytes` returns that many random bytes.
 
-    `permits` returns whether packets may go to a host that is not among the candidates. `selected` is the nominated
-    address; None until then. `problem` is why there is none, or why the consent ended.
+    `permits` returns whether packets may go to a host that is not among the candidates. If `has_relay` is True, a relay
+    is a second way to each address. `selected` is the nominated address; None until then. `problem` is why there is
+    none, or why the consent ended.
     """
 
     def __init__(
@@ -113,6 +138,7 @@ class ControllingAgent:
         *,
         is_peer_lite: bool = False,
         permits: Callable[[str], bool] = lambda host: False,
+        has_relay: bool = False,
     ) -> None:
         self._local, self._remote, self._random_bytes = local, remote, random_bytes
         self._permits = permits
@@ -121,7 +147,12 @@ class ControllingAgent:
         by_address = {each.address: each for each in sorted(candidates, key=lambda candidate: candidate.priority)}
         best = list(reversed(by_address.values()))[:MAX_CANDIDATES]
         self._pairs = {each.address: _Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)}
-        self._max_pairs = len(best) + MAX_LEARNED
+        self._relay_ns = now_ns + (RELAY_WAIT_NS if best else 0)
+        """The instant from which the way through the relay is checked."""
+        for number, each in enumerate(best if has_relay else ()):
+            address = RelayedAddress(*each.address)
+            self._pairs[address] = _Pair(replace(each, address=address), self._relay_ns + number * PACE_NS)
+        self._max_pairs = len(self._pairs) + MAX_LEARNED
         self._wait_until_ns = now_ns + WAIT_FOR_CHECKS_NS
         self._requests: dict[bytes, _Request] = {}
         self._packets: list[Packet] = []
@@ -131,7 +162,7 @@ class ControllingAgent:
         self.mapped: HostPort | None = None
         """The address of this side, as the peer sees it."""
         self.round_trip_ns: int | None = None
-        """The time from the last request to its response; None before the first response."""
+        """The shortest time from a request to its response, of the selected address; None until there is one."""
         self.refused: HostPort | None = None
         """The first address from which an authentic message came, although no packets may go to its host."""
         self.problem = "" if best or not is_peer_lite else NO_CANDIDATE
@@ -235,19 +266,20 @@ class ControllingAgent:
                 return False
             pair = self._pairs[address] = _Pair(Candidate(address, priority))
         if not pair.checks and self.selected is None:
-            pair.due_ns = at_ns
+            pair.due_ns = max(at_ns, self._relay_ns) if isinstance(address, RelayedAddress) else at_ns
         return True
 
     def _succeeded(self, request: _Request, message: StunMessage, at_ns: int) -> None:
-        pair, self.round_trip_ns = request.pair, max(0, at_ns - request.sent_ns)
+        pair, round_trip_ns = request.pair, max(0, at_ns - request.sent_ns)
         mapped = mapped_address(message.attributes.get(StunAttribute.XOR_MAPPED_ADDRESS, b""), message.transaction)
         if self.selected == pair.candidate.address:
-            self._consent_ns = at_ns
+            self._consent_ns, self.round_trip_ns = at_ns, min(round_trip_ns, self.round_trip_ns or round_trip_ns)
             self._requests = {key: each for key, each in self._requests.items() if each.sent_ns > request.sent_ns}
         elif self.selected is not None:
             return
         elif request.nominates:
             self.selected, self.mapped, self._consent_ns = pair.candidate.address, mapped, at_ns
+            self.round_trip_ns = round_trip_ns
             self._requests.clear()
             for each in self._pairs.values():
                 each.due_ns = NEVER_NS
@@ -283,6 +315,7 @@ class LiteAgent:
 
     mapped: HostPort | None = None
     refused: HostPort | None = None
+    round_trip_ns: int | None = None
 
     @property
     def addresses(self) -> frozenset[HostPort]:

@@ -89,6 +89,11 @@ class WebRtcPeer:
         return self._ice.mapped
 
     @property
+    def round_trip_ns(self) -> int | None:
+        """The shortest round trip to the peer, with its ICE; None if it is unknown."""
+        return self._ice.round_trip_ns
+
+    @property
     def keys(self) -> SrtpKeys | None:
         return self._dtls.keys
 

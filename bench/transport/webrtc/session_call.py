@@ -48,6 +48,7 @@ def open_session_call(
     stream = connect_to_host(url, context, limits, phases, path)
     try:
         call = SessionCall(stream, url, headers, limits, path)
+        call.prepare(limits, phases)
     except BaseException:  # also at the end of the run
         stream.close()
         raise
@@ -83,7 +84,7 @@ class SessionCall(WebRtcCall):
         try:
             placed = place_session(stream, self._url, self._headers, message, self.offer, self._limits, phases)
             receipt = placed.receipt
-            self.connect(placed.description, self._limits, phases)
+            self.connect(placed.answer, self._limits, phases)
         except ConnectError as error:
             self._failure = error
             self._say_goodbye()

@@ -22,7 +22,7 @@ from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER, REFUSED_
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath, SendReceipt
+from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath, SendReceipt, TurnServer
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     HttpResponse,
@@ -34,11 +34,13 @@ from bench.transport.parser import (
 )
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
+from bench.transport.webrtc.turn.servers import servers_in_json, servers_in_links
 from bench.wire.dialect import NOT_JSON
 
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
 SDP, JSON = "application/sdp", "application/json"
+LINK = "link"
 MAX_ANSWER_BYTES = 1 << 18
 """The maximum size of an answer. It may have the instructions of its session."""
 NO_DESCRIPTION = "the answer to the offer has no session description"
@@ -114,10 +116,11 @@ def _post(
 
 
 class AnsweredCall(NamedTuple):
-    """The answer to an offer. `headers` are those of the response."""
+    """The answer to an offer. `headers` are those of the response. `servers` are the TURN servers that it names."""
 
     description: bytes
     headers: Mapping[str, str]
+    servers: tuple[TurnServer, ...] = ()
 
 
 def place_call(
@@ -137,8 +140,19 @@ def place_call(
     response, read, _ = _exchanged(stream, request, "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     if not response.content.lstrip().startswith(b"v="):
-        raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, response.headers)
-    return AnsweredCall(response.content, response.headers)
+        raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, _shown_headers(response))
+    return _answered(response, response.content, None)
+
+
+def _answered(response: HttpResponse, description: bytes, document: object) -> AnsweredCall:
+    """Return an answer, with the TURN servers of its Link headers, and of its document in JSON."""
+    servers = (*servers_in_links(response.headers.get(LINK, "")), *servers_in_json(document))
+    return AnsweredCall(description, _shown_headers(response), servers)
+
+
+def _shown_headers(response: HttpResponse) -> dict[str, str]:
+    """Return the headers that may be stored. Links may have the credentials of TURN servers."""
+    return {name: value for name, value in response.headers.items() if name != LINK}
 
 
 class _JsonAnswer(msgspec.Struct):
@@ -169,7 +183,8 @@ def call_agent(
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     if (refused := _refused_in_json(response)) is not None:
         raise refused
-    return AnsweredCall(_in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace"), response.headers)
+    description = _in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace")
+    return _answered(response, description, msgspec.json.decode(response.content))
 
 
 def _refused_in_json(response: HttpResponse) -> ConnectError | None:
@@ -181,7 +196,7 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
     if not found or bytes(found.get("sdp", b"")).startswith(b'"') or not _REFUSES.search(response.content):
         return None
     outcome = "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
-    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers)
+    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", _shown_headers(response))
 
 
 class _SetUp(msgspec.Struct):
@@ -207,7 +222,7 @@ def session_request(url: str, headers: Iterable[tuple[str, str]], set_up: bytes,
 class PlacedSession(NamedTuple):
     """The answer to an offer with the settings of a session. `receipt` is that of the request."""
 
-    description: bytes
+    answer: AnsweredCall
     receipt: SendReceipt
 
 
@@ -225,7 +240,7 @@ def place_session(
     response, read, sent = _exchanged(stream, request, "the offer", limits)
     phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
     description = _in_json(response, _JsonSession).transport.sdp.encode("utf-8", "replace")
-    return PlacedSession(description, SendReceipt(sent, len(request)))
+    return PlacedSession(_answered(response, description, None), SendReceipt(sent, len(request)))
 
 
 _Answer = TypeVar("_Answer")
@@ -237,7 +252,7 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     except NOT_JSON as error:
         quoted = service_message(response.content)
         problem = f"{NO_DESCRIPTION}: {error}" + (f": {quoted}" if quoted else "")
-        raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
+        raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response)) from None
 
 
 class _ClientSecret(msgspec.Struct):
@@ -297,7 +312,8 @@ def _exchanged(
         broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
     if response.status not in ACCEPTED:
-        raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
+        refused = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
+        raise refusal(refused._replace(headers=_shown_headers(refused)))
     response, read = _with_whole_body(stream, response, read, what, limits, until_ns)
     return response, read, sent
 
@@ -325,20 +341,20 @@ def _with_whole_body(
             break
         if max(len(body), length or 0) > MAX_ANSWER_BYTES:
             problem = f"the answer to {what} is larger than {MAX_ANSWER_BYTES >> 10} KiB"
-            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
         arrived = f"{len(body):,} bytes" if length is None else f"{len(body):,} of {length:,} bytes"
         came = stream.read(until_ns)
         if came is None:
             late = f"did not end within {limits.upgrade:g} s: {arrived} arrived"
             problem = f"the answer to {what} {late}"
-            raise ConnectError("timeout:upgrade", problem, response.headers)
+            raise ConnectError("timeout:upgrade", problem, _shown_headers(response))
         if came.data:
             read = came
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
             problem = f"the answer to {what} {CUT_ANSWER} {arrived}{broken}"
-            raise ConnectError("connect_failed:upgrade", problem, response.headers)
+            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break
     return response._replace(body=bytes(body[:length])), read

@@ -1,6 +1,6 @@
-"""STUN messages (RFC 8489) with the attributes of ICE: parse, build, integrity and fingerprint. Pure.
+"""STUN messages (RFC 8489) with the attributes of ICE and TURN: parse, build, integrity and fingerprint. Pure.
 
-The parser never raises an error. It returns None for data that is not a valid message, and its caller drops these.
+The parsers never raise an error. They return None for data that is not a valid message, and their callers drop these.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAX_MESSAGE_BYTES = 1_500
 _HEADER = Struct("!HHI12s")
 _ATTRIBUTE = Struct("!HH")
 _ADDRESS = Struct("!xBH")
+_KIND_BITS = 0x0110
 _FINGERPRINT_MASK = 0x5354554E
 _INTEGRITY_BYTES, _FINGERPRINT_BYTES = 20, 4
 _FAMILIES = {1: 4, 2: 16}
@@ -29,12 +30,24 @@ _FAMILIES = {1: 4, 2: 16}
 
 
 class StunKind(IntEnum):
-    """The types of messages that ICE uses, all of the method Binding."""
+    """The classes of messages, as the bits of their type (RFC 8489 §5)."""
 
-    REQUEST = 0x0001
-    INDICATION = 0x0011
-    SUCCESS = 0x0101
-    ERROR = 0x0111
+    REQUEST = 0x0000
+    INDICATION = 0x0010
+    SUCCESS = 0x0100
+    ERROR = 0x0110
+
+
+class StunMethod(IntEnum):
+    """The methods of messages: that of ICE, and those of TURN (RFC 8656 §17)."""
+
+    BINDING = 0x001
+    ALLOCATE = 0x003
+    REFRESH = 0x004
+    SEND = 0x006
+    DATA = 0x007
+    CREATE_PERMISSION = 0x008
+    CHANNEL_BIND = 0x009
 
 
 class StunAttribute(IntEnum):
@@ -43,6 +56,15 @@ class StunAttribute(IntEnum):
     USERNAME = 0x0006
     INTEGRITY = 0x0008
     ERROR_CODE = 0x0009
+    CHANNEL_NUMBER = 0x000C
+    LIFETIME = 0x000D
+    XOR_PEER_ADDRESS = 0x0012
+    DATA = 0x0013
+    REALM = 0x0014
+    NONCE = 0x0015
+    XOR_RELAYED_ADDRESS = 0x0016
+    REQUESTED_ADDRESS_FAMILY = 0x0017
+    REQUESTED_TRANSPORT = 0x0019
     XOR_MAPPED_ADDRESS = 0x0020
     PRIORITY = 0x0024
     USE_CANDIDATE = 0x0025
@@ -63,10 +85,11 @@ class StunMessage(NamedTuple):
     attributes: Mapping[int, bytes]
     signed: bytes = b""
     integrity: bytes = b""
+    method: StunMethod = StunMethod.BINDING
 
-    def is_authentic(self, key: str) -> bool:
-        """Return whether the message was made by a peer that knows the key."""
-        expected = hmac.digest(key.encode(), self.signed, "sha1")
+    def is_authentic(self, key: str | bytes) -> bool:
+        """Return whether the message was made by a peer that knows the key: a password, or what was made of it."""
+        expected = hmac.digest(_key_bytes(key), self.signed, "sha1")
         return bool(self.integrity) and hmac.compare_digest(self.integrity, expected)
 
     @property
@@ -75,13 +98,36 @@ class StunMessage(NamedTuple):
         value = self.attributes.get(StunAttribute.ERROR_CODE, b"")
         return (value[2] & 7) * 100 + value[3] if len(value) >= 4 else 0
 
+    @property
+    def error_reason(self) -> str:
+        """The text of an error; "" if there is none. coturn counts its padding (RFC 8489 §14) as text."""
+        return self.attributes.get(StunAttribute.ERROR_CODE, b"")[4:].rstrip(b"\0").decode("utf-8", "replace")
+
 
 def parse_message(data: bytes) -> StunMessage | None:
-    """Return the message; None if the data is not a Binding message with a valid fingerprint, or is malformed."""
-    if not _HEADER.size <= len(data) <= MAX_MESSAGE_BYTES:
+    """Return the message of ICE; None if the data is not a Binding message with a valid fingerprint, or is malformed.
+
+    ICE requires a fingerprint (RFC 8445 §7.1).
+    """
+    if len(data) > MAX_MESSAGE_BYTES or (parsed := _parsed(data)) is None:
         return None
-    kind, length, cookie, transaction = _HEADER.unpack_from(data)
-    if cookie != COOKIE or length % 4 or length != len(data) - _HEADER.size or kind not in iter(StunKind):
+    message, has_fingerprint = parsed
+    return message if has_fingerprint and message.method is StunMethod.BINDING else None
+
+
+def parse_turn_message(data: bytes) -> StunMessage | None:
+    """Return the message of a TURN server; None if the data is no message of a known method, or is malformed."""
+    parsed = _parsed(data)
+    return None if parsed is None else parsed[0]
+
+
+def _parsed(data: bytes) -> tuple[StunMessage, bool] | None:
+    """Return (the message, whether it has a fingerprint); None if it is malformed."""
+    if len(data) < _HEADER.size:
+        return None
+    kind_and_method, length, cookie, transaction = _HEADER.unpack_from(data)
+    kind, method = kind_and_method & _KIND_BITS, kind_and_method & ~_KIND_BITS
+    if cookie != COOKIE or length % 4 or length != len(data) - _HEADER.size or method not in iter(StunMethod):
         return None
     attributes: dict[int, bytes] = {}
     signed = integrity = b""
@@ -104,22 +150,33 @@ def parse_message(data: bytes) -> StunMessage | None:
         elif not integrity:  # attributes after the integrity are ignored (RFC 8489 §14.5)
             attributes.setdefault(number, value)
         start = end
-    if not has_fingerprint:  # ICE requires one (RFC 8445 §7.1)
-        return None
-    return StunMessage(StunKind(kind), transaction, MappingProxyType(attributes), signed, integrity)
+    message = StunMessage(
+        StunKind(kind), transaction, MappingProxyType(attributes), signed, integrity, StunMethod(method)
+    )
+    return message, has_fingerprint
 
 
-def build_message(kind: StunKind, transaction: bytes, attributes: Mapping[int, bytes], key: str) -> bytes:
-    """Return the bytes of a message, with its integrity by `key`, and with its fingerprint."""
-    data = _HEADER.pack(kind, 0, COOKIE, transaction)
+def build_message(
+    kind: StunKind,
+    transaction: bytes,
+    attributes: Mapping[int, bytes],
+    key: str | bytes,
+    method: StunMethod = StunMethod.BINDING,
+) -> bytes:
+    """Return the bytes of a message, with its integrity by `key` unless this is empty, and with its fingerprint."""
+    data = _HEADER.pack(kind | method, 0, COOKIE, transaction)
     for number, value in attributes.items():
         data += _ATTRIBUTE.pack(number, len(value)) + value + bytes(-len(value) % 4)
-    signed = _with_length(data, len(data) + _ATTRIBUTE.size + _INTEGRITY_BYTES)
-    data = (
-        signed + _ATTRIBUTE.pack(StunAttribute.INTEGRITY, _INTEGRITY_BYTES) + hmac.digest(key.encode(), signed, "sha1")
-    )
+    if key:
+        signed = _with_length(data, len(data) + _ATTRIBUTE.size + _INTEGRITY_BYTES)
+        integrity = hmac.digest(_key_bytes(key), signed, "sha1")
+        data = signed + _ATTRIBUTE.pack(StunAttribute.INTEGRITY, _INTEGRITY_BYTES) + integrity
     data = _with_length(data, len(data) + _ATTRIBUTE.size + _FINGERPRINT_BYTES)
     return data + _ATTRIBUTE.pack(StunAttribute.FINGERPRINT, _FINGERPRINT_BYTES) + _fingerprint(data)
+
+
+def _key_bytes(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
 
 
 def _with_length(data: bytes, end: int) -> bytes:

@@ -18,8 +18,8 @@ OWN, SERVICE, OTHER = HostPort("10.0.0.2", 16_384), HostPort("203.0.113.4", 3_47
 
 
 def facts(*refused: HostPort, mapped: HostPort | None = OWN) -> MediaFacts:
-    times = {"ice_ns": 30 * NS_PER_MS, "dtls_ns": 60 * NS_PER_MS}
-    return MediaFacts("PCMU", SERVICE, (SERVICE, *refused), refused, OWN, mapped, **times)
+    times = 30 * NS_PER_MS, 60 * NS_PER_MS
+    return MediaFacts("PCMU", SERVICE, (SERVICE, *refused), refused, OWN, mapped, *times)
 
 
 def test_the_path_names_the_address_that_answers_and_a_nat() -> None:

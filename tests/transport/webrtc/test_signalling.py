@@ -267,7 +267,7 @@ def session_of(agent: Agent) -> bytes:
     set_up = b'{"type":"session.start","event_id":"session-update","session":{"model":"gpt-live-1"}}'
     return place_session(
         agent, url, [("X-Own", "1")], set_up, b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()
-    ).description
+    ).answer.description
 
 
 def test_the_offer_of_a_session_has_the_settings_of_its_set_up() -> None:

@@ -72,3 +72,12 @@ def test_an_address_survives_its_mask(address: HostPort, transaction: bytes) -> 
 
     assert mapped_address(value, transaction) == address
     assert mapped_address(value[:-1], transaction) is None
+
+
+def test_the_padding_of_an_error_is_not_its_text() -> None:
+    """The server coturn counts the padding of this attribute as a part of it."""
+    value = b"\0\0" + bytes((4, 42)) + b"Unsupported\0\0\0"
+    message = parse_message(build_message(StunKind.ERROR, TRANSACTION, {StunAttribute.ERROR_CODE: value}, KEY))
+
+    assert message is not None
+    assert (message.error_code, message.error_reason) == (442, "Unsupported")

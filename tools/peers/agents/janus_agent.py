@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+from g711 import decode, encode
 from python_talk import FRAME_S, Talker, tone
 
 RATE_HZ, SAMPLES = 8_000, 160
@@ -85,19 +86,6 @@ class Session:
                 if "jsep" in event if jsep else not wanted or wanted in event["plugindata"]["data"]:
                     return event
         raise TimeoutError(f"Janus did not answer {body}")
-
-
-def encode(samples):
-    """Return G.711 µ-law (ITU-T G.711) of 16-bit samples."""
-    value = np.minimum(np.abs(samples.astype(np.int32)), 32_635) + 132
-    exponent = np.floor(np.log2(value)).astype(np.int32) - 7
-    return (~(np.where(samples < 0, 0x80, 0) | exponent << 4 | value >> exponent + 3 & 15) & 0xFF).astype(np.uint8)
-
-
-def decode(payload):
-    inverted = ~np.frombuffer(payload, np.uint8).astype(np.int32)
-    value = ((inverted & 15) << 3) + 132 << (inverted >> 4 & 7)
-    return np.where(inverted & 0x80, 132 - value, value - 132).astype(np.int16)
 
 
 class Participant:

@@ -12,7 +12,17 @@ from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tools.peers.__main__ import write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
 
-QUICK = [peer for peer in PEERS if peer.name in ("werift", "node-datachannel", "webrtcbin", "Janus EchoTest")]
+NAMES = (
+    "werift",
+    "node-datachannel",
+    "webrtcbin",
+    "Janus EchoTest",
+    "SIPp",
+    "ffmpeg",
+    "baresip",
+    "Kamailio with rtpengine that transcodes",
+)
+QUICK = [peer for peer in PEERS if peer.name in NAMES]
 
 
 @pytest.mark.parametrize("peer", QUICK, ids=[peer.name for peer in QUICK])

@@ -1,0 +1,89 @@
+"""The TURN servers that a target or a service names: URIs (RFC 7065), `iceServers` in JSON, and Link headers. Pure.
+
+`RTCIceServer` of the W3C's WebRTC has the form in JSON, which services pass on to browsers. Pipecat's runner has it in
+`iceConfig`. A Link header has the form of WHIP (RFC 9725 §4.6).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from bench.transport.interface import TurnLogin, TurnServer, TurnTransport, is_address, is_host_name
+
+PLAIN_PORT, TLS_PORT = 3_478, 5_349
+MAX_SERVERS = 8
+"""The maximum number of servers that a service may name."""
+MAX_LOGIN_CHARACTERS = 2_048
+ICE_SERVER_KEYS = ("iceServers", "ice_servers")
+_URI = re.compile(
+    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?",
+    re.ASCII | re.IGNORECASE,
+)
+_LINK = re.compile(
+    r"<([^<>]{1,1000})>((?:\s*;\s*[\w-]{1,32}\s*=\s*(?:\"[^\"]{0,2048}\"|[^\s,;\"]{1,2048}))*)", re.ASCII
+)
+_PARAMETER = re.compile(r";\s*([\w-]{1,32})\s*=\s*(?:\"([^\"]*)\"|([^\s,;\"]+))", re.ASCII)
+
+
+def parse_turn_uri(text: str, login: TurnLogin) -> TurnServer | None:
+    """Return the server of a URI; None if it is malformed, is no TURN server, or needs DTLS (turns: over UDP)."""
+    match = _URI.fullmatch(text.strip())
+    if match is None:
+        return None
+    is_tls, host = match[1].lower() == "turns", match[2].strip("[]")
+    transport: TurnTransport | None = next(
+        (each for each in get_args(TurnTransport) if each == (match[4] or "").lower()), None
+    )
+    if is_tls and transport == "udp":
+        return None
+    port = int(match[3] or (TLS_PORT if is_tls else PLAIN_PORT))
+    is_host = is_address(host) if match[2].startswith("[") else is_host_name(host)
+    if not is_host or not 0 < port < 65_536:
+        return None
+    return TurnServer(host, port, "tls" if is_tls else transport or "udp", login)
+
+
+def servers_in_json(document: Any) -> tuple[TurnServer, ...]:
+    """Return the TURN servers that a document in JSON names. Malformed entries are ignored."""
+    return tuple(_servers_of(_entries(document)))[:MAX_SERVERS]
+
+
+def servers_in_links(header: str) -> tuple[TurnServer, ...]:
+    """Return the TURN servers that Link headers name, joined by commas. Malformed ones are ignored."""
+    entries = []
+    for uri, text in _LINK.findall(header):
+        parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+        if "ice-server" in parameters.get("rel", "").split():
+            entries.append({"urls": uri} | parameters)
+    return tuple(_servers_of(entries))[:MAX_SERVERS]
+
+
+def _entries(document: Any) -> list[Any]:
+    if not isinstance(document, Mapping):
+        return []
+    holders: tuple[Any, ...] = (document, document.get("iceConfig"))
+    for holder in holders:
+        for key in ICE_SERVER_KEYS if isinstance(holder, Mapping) else ():
+            if isinstance(entries := holder.get(key), list):
+                return entries
+    return []
+
+
+def _servers_of(entries: Iterable[Any]) -> Iterator[TurnServer]:
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            continue
+        login = TurnLogin(_word(entry.get("username")), _word(entry.get("credential")))
+        urls = entry.get("urls", entry.get("url"))
+        if not all(login) or not isinstance(urls, str | list):
+            continue
+        for url in [urls] if isinstance(urls, str) else urls:
+            if isinstance(url, str) and (server := parse_turn_uri(url, login)) is not None:
+                yield server
+
+
+def _word(text: object) -> str:
+    """Return a part of a login; "" if it is none."""
+    return text if isinstance(text, str) and len(text) <= MAX_LOGIN_CHARACTERS else ""

@@ -1,0 +1,282 @@
+"""Calls that only the TURN server coturn lets pass: the simulated agent answers, and each failure is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.base.clock import monotonic_ns
+from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.outcomes import remedy_of
+from bench.catalogue.timeouts import Timeouts
+from bench.session.dial import Dialer
+from bench.target.target_settings import ServiceOptions
+from bench.target.targets import resolve_targets
+from bench.target.tokens import Keyring
+from bench.transport.datagrams import DatagramSocket
+from bench.transport.interface import ConnectTimings, Transport, TurnLogin, TurnServer
+from bench.transport.media.rtp import CODECS
+from bench.transport.webrtc import call as call_module
+from bench.transport.webrtc.signalling import AnsweredCall, call_agent
+from bench.wire.audio import audible_position
+from bench.wire.connection import ReceivedMessage, RtpMeasured
+from bench.wire.dialect import BinaryMessage
+from tests.coturn import LOGIN, NEEDS_COTURN, Coturn, free_port, running_coturn
+from tests.simulator_process import GUARD_S, Ready, quick_simulator
+
+pytestmark = NEEDS_COTURN
+OWN_NAME = "IP:127.0.0.1"
+FRAME_NS = 20 * NS_PER_MS
+AUDIO = CODECS["PCMU"].audio
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    with quick_simulator(tmp_path_factory.mktemp("simulator")) as ready:
+        yield ready
+
+
+@pytest.fixture(autouse=True)
+def _without_direct_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop what does not go to the TURN server, as a firewall does."""
+    monkeypatch.setattr(DatagramSocket, "send", lambda self, data, destination: None)
+
+
+def opened(
+    simulator: Ready, uri: str, login: str = LOGIN, limit_s: float = GUARD_S, ca: Path | None = None
+) -> Transport:
+    options = ServiceOptions(
+        url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU", turn_server=uri, turn_login_env="LOGIN",
+        ca_file=str(ca) if ca else None,
+    )  # fmt: skip
+    (target,) = resolve_targets({"LOGIN": login}, options)
+    return Dialer(target, Keyring([target])).open(Timeouts(upgrade=limit_s), ConnectTimings())
+
+
+def listen(call: Transport, duration_ns: int, until_loud: int = 1 << 30) -> int:
+    """Be silent on the call for a time, or until so many loud frames have arrived. Return their number."""
+    loud, until_ns = 0, monotonic_ns() + duration_ns
+
+    def note(message: ReceivedMessage) -> bool:
+        nonlocal loud
+        loud += audible_position(AUDIO.decode(message.data)) is not None
+        return False
+
+    while monotonic_ns() < until_ns and loud < until_loud and call.closed is None:
+        call.send(BinaryMessage(b"\xff" * 160))
+        call.receive_until(monotonic_ns() + FRAME_NS, note)
+    return loud
+
+
+def measured(call: Transport) -> RtpMeasured:
+    network = call.network()
+    assert isinstance(network, RtpMeasured)
+    return network
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_an_agent_is_heard_through_the_server(simulator: Ready, tmp_path: Path, transport: str) -> None:
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
+        call = opened(simulator, server.uri(transport), ca=server.ca)
+        loud = listen(call, int(GUARD_S * NS_PER_S), until_loud=20)
+        numbers = measured(call)
+        call.close()
+
+    assert loud >= 20
+    assert numbers.lost == numbers.unsent == 0
+    assert numbers.relay_rtt_ns is not None
+    assert numbers.relay_path_rtt_ns is not None
+    assert 0 < numbers.relay_rtt_ns < NS_PER_S
+
+
+def test_a_call_that_needs_no_server_does_not_use_it(
+    simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    with running_coturn(tmp_path) as server:
+        call = opened(simulator, server.uri())
+        numbers = measured(call)
+        call.close()
+
+    assert (numbers.relay_rtt_ns, numbers.relay_path_rtt_ns) == (None, None)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_a_wrong_password_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri(transport), "a-caller:not-this-password", ca=server.ca)
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert caught.value.detail == f"the TURN server {server.uri(transport)} refuses the user or the password (401)"
+    assert "--turn-login-env" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_quota_that_is_reached_is_named(simulator: Ready, tmp_path: Path) -> None:
+    with running_coturn(tmp_path, "--user-quota", "1") as server:
+        call = opened(simulator, server.uri())
+        with pytest.raises(ConnectError) as caught:
+            opened(simulator, server.uri())
+        call.close()
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert caught.value.detail.endswith("has no allocation left for this user (486)")
+    assert "user-quota" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_server_without_a_free_port_is_named(simulator: Ready, tmp_path: Path) -> None:
+    port = str(free_port("127.0.0.1"))
+    with running_coturn(tmp_path, "--min-port", port, "--max-port", port) as server:
+        call = opened(simulator, server.uri())
+        with pytest.raises(ConnectError) as caught:
+            opened(simulator, server.uri())
+        call.close()
+
+    assert caught.value.detail.endswith("has no capacity left (508)")
+    assert "max-port" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_path: Path) -> None:
+    """The server itself releases the quota a second later."""
+    with running_coturn(tmp_path) as server:
+        opened(simulator, server.uri()).close()
+        while "lifetime=0" not in server.log.read_text():
+            assert server.process.poll() is None
+
+
+def test_an_address_to_which_the_server_does_not_relay_is_named(simulator: Ready, tmp_path: Path) -> None:
+    denied = running_coturn(tmp_path, "--denied-peer-ip", "127.0.0.0-127.255.255.255")
+    with denied as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri(), limit_s=3)
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert "refuses to relay to 127.0.0.1 (403)" in caught.value.detail
+    assert "denied-peer-ip" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_server_that_does_not_answer_is_named(simulator: Ready, tmp_path: Path) -> None:
+    with running_coturn(tmp_path) as server:
+        server.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(ConnectError) as silent:
+            opened(simulator, server.uri(), limit_s=1)
+    with pytest.raises(ConnectError) as absent:
+        opened(simulator, server.uri("tcp"))
+
+    assert silent.value.outcome == "timeout:relay"
+    assert absent.value.outcome == "connect_failed:relay"
+    assert "Connection refused" in absent.value.detail
+    assert "transport=tcp" in remedy_of("timeout:relay", silent.value.detail)
+
+
+@pytest.mark.parametrize(
+    ("tls_name", "is_trusted", "problem", "remedy"),
+    [
+        (OWN_NAME, False, "has a certificate that is not trusted: self-signed certificate", "--ca-file FILE"),
+        ("DNS:turn.example.org", True, "has a certificate for other names", "that its certificate contains"),
+    ],
+)
+def test_a_certificate_that_is_refused_is_named(
+    simulator: Ready, tmp_path: Path, tls_name: str, is_trusted: bool, problem: str, remedy: str
+) -> None:
+    with running_coturn(tmp_path, tls_name=tls_name) as server, pytest.raises(ConnectError) as caught:
+        opened(simulator, server.uri("tls"), ca=server.ca if is_trusted else None)
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert caught.value.detail.startswith(f"the TURN server {server.uri('tls')} {problem}")
+    assert remedy in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+def test_a_port_without_tls_is_named(simulator: Ready) -> None:
+    with pytest.raises(ConnectError) as caught:
+        opened(simulator, f"turns:127.0.0.1:{simulator.port}")
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert "completes no TLS handshake" in caught.value.detail
+    assert "turns:HOST:5349" in remedy_of("connect_failed:relay", caught.value.detail)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_a_nonce_that_becomes_stale_and_a_short_lifetime_end_no_call(
+    simulator: Ready, tmp_path: Path, transport: str
+) -> None:
+    options = "--stale-nonce=1", "--max-allocate-lifetime=2"
+    with running_coturn(tmp_path, *options, tls_name=OWN_NAME) as server:
+        call = opened(simulator, server.uri(transport), ca=server.ca)
+        listen(call, 5 * NS_PER_S)
+        is_open, log = call.closed is None, server.log.read_text()
+        call.close()
+
+    assert is_open
+    assert "Wrong nonce" in log or "Stale nonce" in log
+    assert log.count("REFRESH processed, success") >= 4
+
+
+def ended_in(simulator: Ready, server: Coturn, transport: str, disturbance: signal.Signals) -> str:
+    """Return why a call ended after a signal to its server."""
+    call = opened(simulator, server.uri(transport), ca=server.ca)
+    listen(call, int(GUARD_S * NS_PER_S), until_loud=5)
+    os.kill(server.process.pid, disturbance)
+    listen(call, int(GUARD_S * NS_PER_S))
+    closed = call.closed
+    call.close()
+    assert closed is not None
+    assert closed.code == 1006
+    return closed.reason
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_server_that_dies_in_a_call_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
+    with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
+        reason = ended_in(simulator, server, transport, signal.SIGKILL)
+
+    assert reason.startswith(f"the TURN server {server.uri(transport)} closes the connection")
+    assert "the TURN server" in remedy_of("closed:1006", reason)
+
+
+def test_an_allocation_that_expired_because_nothing_renewed_it_is_named(simulator: Ready, tmp_path: Path) -> None:
+    with running_coturn(tmp_path, "--max-allocate-lifetime=1") as server:
+        call = opened(simulator, server.uri())
+        while "reason: allocation timeout" not in server.log.read_text():
+            pass  # this process does not run the call
+        listen(call, int(GUARD_S * NS_PER_S))
+        closed = call.closed
+        call.close()
+
+    assert closed is not None
+    assert closed.reason.endswith("has ended the allocation (437)")
+
+
+def test_a_server_that_the_service_names_is_used_and_its_failure_counts_only_without_a_direct_way(
+    simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ServiceOptions(url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU")
+    (target,) = resolve_targets({}, options)
+    dialer, limits = Dialer(target, Keyring([target])), Timeouts(upgrade=5)
+
+    def with_servers(*inputs: Any) -> AnsweredCall:
+        return call_agent(*inputs)._replace(servers=(server,))
+
+    monkeypatch.setattr(call_module, "call_agent", with_servers)
+    with running_coturn(tmp_path) as coturn:
+        login = TurnLogin(*LOGIN.split(":"))
+        for server in (
+            TurnServer(coturn.host, coturn.port, "udp", each) for each in (login, TurnLogin("a-caller", "no"))
+        ):
+            if server.login == login:
+                call = dialer.open(limits, ConnectTimings())
+                assert measured(call).relay_path_rtt_ns is not None
+                call.close()
+            else:
+                with pytest.raises(ConnectError) as caught:
+                    dialer.open(limits, ConnectTimings())
+        monkeypatch.undo()
+        monkeypatch.setattr(call_module, "call_agent", with_servers)
+        dialer.open(limits, ConnectTimings()).close()
+
+    assert caught.value.outcome == "connect_failed:relay"
+    assert "refuses the user or the password (401); without it, no candidate" in caught.value.detail
