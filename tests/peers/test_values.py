@@ -18,7 +18,7 @@ PAUSES, SIZES = (next(peer for peer in PEERS if peer.onset == onset) for onset i
 
 
 def seen(at_ms: float, timestamp: int, size: int = 182) -> RtpSeen:
-    return RtpSeen(int(at_ms * MS), 40_000, 16_384, 7, 0, timestamp, size)
+    return RtpSeen(int(at_ms * MS), 40_000, 16_384, 7, 0, timestamp, size, b"")
 
 
 def test_a_reply_begins_with_the_first_packet_after_a_pause() -> None:
@@ -61,7 +61,7 @@ def test_a_capture_has_the_packets_of_rtp_and_the_connections(tmp_path: Path) ->
     (tmp_path / "calls.pcap").write_bytes(header + b"".join(records))
     captured = read_capture(tmp_path / "calls.pcap")
 
-    assert captured.packets == [RtpSeen(5_000_000_000, 40_000, 16_384, 7, 9, 160, len(rtp))]
+    assert captured.packets == [RtpSeen(5_000_000_000, 40_000, 16_384, 7, 9, 160, len(rtp), rtp[12:118])]
     assert captured.connects == {7_860: [5_000_000_003]}
 
 

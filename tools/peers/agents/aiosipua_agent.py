@@ -11,7 +11,7 @@ from python_talk import FRAME_S, Talker, tone
 from sip_calls import HOST, RATE_HZ, free_port
 
 SAMPLES = int(RATE_HZ * FRAME_S)
-speakers = {}
+speakers: dict[str, tuple[asyncio.Task[None], CallSession]] = {}
 
 
 async def on_invite(call):
