@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,25 +13,9 @@ from reports.data.runs import load_for_report
 from reports.formatting import NBSP
 from reports.pages.run_report.document import summary_json
 from reports.pages.run_report.sections import outcomes, tools
-from tests.reports.edited import Row
 from tests.reports.forms import run_text, section_html, section_markdown
 from tests.reports.synthetic import STEPS, Plan
-from tests.reports.tool_turns import Tools, with_tools
-
-TWO = Plan(sessions=120, turns=5, targets=("realtime", "live"), paired=True)
-
-
-def summary_of_tools(folder: Path, **document: Any) -> Summary:
-    """Return the summary of a run. In `live`, the answer of the first turn of a call comes after 2.1 s.
-
-    All other answers come after 1.8 s. Each second turn of a call has two tasks.
-    """
-
-    def tools(_: int, row: Row) -> Tools:
-        is_late = row["turn"] == 1 and row["target"] == "live"
-        return Tools(answer=2_100 if is_late else 1_800, tasks=2 if row["turn"] == 2 else 1)
-
-    return summarise(load_for_report(with_tools(folder, TWO, tools, live=("live",), **document)))
+from tests.reports.tool_turns import Tools, summary_of_tools, with_tools
 
 
 @pytest.fixture(scope="module")
