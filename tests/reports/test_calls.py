@@ -55,9 +55,9 @@ def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp
     )
     (calls,) = summary_of_calls(tmp_path / "run", refusals=refusals).calls
 
-    assert (calls.answered.count, calls.answered.total) == (CALLS, CALLS + REFUSED)
-    assert calls.answered.share == pytest.approx(CALLS / (CALLS + REFUSED))
-    assert calls.answered.low < calls.answered.share < calls.answered.high
+    assert (calls.answered.count, calls.answered.n) == (CALLS, CALLS + REFUSED)
+    assert calls.answered.value == pytest.approx(CALLS / (CALLS + REFUSED))
+    assert calls.answered.low < calls.answered.value < calls.answered.high
     assert (calls.refused, calls.unanswered, calls.failed) == (REFUSED - 2, 1, 1)
     assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [(BUSY, 4), (FULL, 2)]
 
@@ -251,4 +251,4 @@ def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(tm
     (calls,) = summarise(load_for_report(third)).calls
 
     assert [each.result for each in found.thresholds] == ["pass", "fail"]
-    assert [each.limit.value for each in found.thresholds if each.limit] == [pytest.approx(calls.answered.share)] * 2
+    assert [each.limit.value for each in found.thresholds if each.limit] == [pytest.approx(calls.answered.value)] * 2

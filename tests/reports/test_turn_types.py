@@ -190,9 +190,9 @@ def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_too
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
     summary = edited(tmp_path, with_call)
 
-    rate = next(rate for rate in summary.rates if rate.rate == "mcp_failure_rate")
+    rate = next(rate for rate in summary.rates if rate.metric == "mcp_failure_rate")
     turns = len(summary.run.turns)
-    assert (rate.count, rate.total) == (3, turns)
+    assert (rate.count, rate.n) == (3, turns)
     expected = (
         f"3 of {turns} turns with MCP calls had a failed call",
         "docs.search: http_error 503: Busy (2)",

@@ -243,10 +243,10 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
             yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
-            unit: Counted = "word" if RATES[rate.rate].words_column else "turn"
-            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.total) if math.isnan(rate.value) else None
+            unit: Counted = "word" if RATES[rate.metric].words_column else "turn"
+            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None
             ends = (math.nan, math.nan) if lack else (rate.low, rate.high)
-            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing=lack)
+            yield rate.metric, RunValue(rate.value, *ends, n=rate.n, missing=lack)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:
