@@ -18,14 +18,11 @@ from reports.data.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.results.json_entries import entry_from
 from reports.results.levels import LEVEL_NAMES
-from reports.results.value import Group, Subject, Value
+from reports.results.value import COUNT, MEAN, MEDIAN, RATE, Group, Subject, Value
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, Sample, quantiles
 from reports.statistics.rates import PerCluster, ratio_of
 
-RATE = "rate"
-"""The statistic of a value that is a rate."""
-COUNT, MEDIAN, MEAN = "count", "median", "mean"
 AVERAGES: Mapping[str, Callable[[Floats], Any]] = {MEDIAN: np.median, MEAN: np.mean}
 
 
@@ -34,6 +31,12 @@ class Events(NamedTuple):
 
     events: Floats
     trials: Floats
+
+
+def events_of(happened: Flags, known: Flags) -> Events:
+    """Return the events of turns. A turn counts if it is `known` whether it `happened` in the turn."""
+    trials = np.where(known, 1.0, np.nan)
+    return Events(trials * happened, trials)
 
 
 class ChosenTurns(NamedTuple):

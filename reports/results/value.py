@@ -36,6 +36,11 @@ class Subject(JsonEntry, frozen=True, kw_only=True):
     group: Group | None = None
 
 
+RATE, COUNT, MEAN, MEDIAN = "rate", "count", "mean", "median"
+ONLY = (RATE, COUNT, MEAN, MEDIAN)
+"""The statistics that need no name, because a page shows only one of them for a metric."""
+
+
 class Value(Estimate, Subject, frozen=True, kw_only=True):
     """A statistic of a metric, with its interval of 95 % over sessions. What is unknown is null."""
 
@@ -57,6 +62,11 @@ class Value(Estimate, Subject, frozen=True, kw_only=True):
     reason: Annotated[Reason | None, described("of a quantile: why it, or an end of its interval, is missing")] = None
 
     @property
+    def name(self) -> str:
+        """The metric, with the statistic unless it is the only one of its metrics, such as `cut_off` or `ttfa p95`."""
+        return self.metric if self.statistic in ONLY else f"{self.metric} {self.statistic}"
+
+    @property
     def events(self) -> int:
         """The number of events of a rate."""
         return self.count or 0
@@ -66,15 +76,15 @@ class Value(Estimate, Subject, frozen=True, kw_only=True):
         return entry_from(Subject, self)
 
 
-ValuesOfSubject = dict[tuple[str, str], Value]
-"""The values of one subject, by metric and statistic."""
+ValuesOfSubject = dict[str, Value]
+"""The values of one subject, by name."""
 
 
 def by_subject(values: Iterable[Value]) -> dict[Subject, ValuesOfSubject]:
     """Return the values of each subject."""
     table: dict[Subject, ValuesOfSubject] = {}
     for value in values:
-        table.setdefault(value.subject, {})[value.metric, value.statistic] = value
+        table.setdefault(value.subject, {})[value.name] = value
     return table
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
 from bench.record.document import Check, CheckName
 from reports.analysis.summary.example_turns import ExampleTurn, Role
-from reports.analysis.summary.metrics import ALL, MetricSummary, TurnCounts
+from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.segments import Breakdown, PercentileBand
 from reports.analysis.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
@@ -33,7 +33,7 @@ from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.render.blocks import MARKS, Cell, source_marks, with_marker
 from reports.results.estimate import Estimate
-from reports.results.value import Value
+from reports.results.value import Value, ValuesOfSubject
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text import settings
 from reports.text.breakdown import segment_title
@@ -451,16 +451,17 @@ def slope_lines(summary: Summary) -> list[str]:
     ]
 
 
-def detection(counts: TurnCounts) -> list[str]:
+def detection(counts: ValuesOfSubject) -> list[str]:
     """Return the errors of the service's turn detection, with their counts; [] if there are none."""
-    faults = []
-    if counts.turns_split:
-        commits = "commit" if counts.splits == 1 else "commits"
-        extra = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
-        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{extra}")
-    if counts.end_detected_early:
-        early = f"{count(counts.end_detected_early)} of {plural(counts.end_detected, 'turn')}"
-        faults.append(f"end of speech detected too early in {early}")
+    faults, early = list[str](), counts["end_detected_early"]
+    split, splits = (counts[name].n for name in ("turns_split", "splits"))
+    if split:
+        commits = "commit" if splits == 1 else "commits"
+        extra = f" ({count(splits)} extra {commits})" if splits else ""
+        faults.append(f"{plural(split, 'turn')} cut at a pause{extra}")
+    if early.count:
+        of = f"{count(early.count)} of {plural(early.n, 'turn')}"
+        faults.append(f"end of speech detected too early in {of}")
     return faults
 
 

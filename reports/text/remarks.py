@@ -11,6 +11,7 @@ from reports.analysis.summary.run_validity import HostCpu
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import Interleaving
 from reports.formatting import NBSP, change, count, format_number, join_words, ms, percent, plural
+from reports.results.value import by_subject
 from reports.text.cells import as_sentence, interval
 
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
@@ -38,19 +39,20 @@ def baseline_text(summary: Summary) -> list[str]:
 
 def transcription(summary: Summary) -> list[str]:
     """Return the transcribed audio per second of each target, and how many turns lack a transcript or its parts."""
-    texts = []
-    for target in summary.transcription:
-        name = f"{target.target}: " if len(summary.transcription) > 1 else ""
-        has_lag = target.turns_without_lag < target.turns_transcribed
-        rate = f"{format_number(target.audio_s_per_s)} s of audio per second ({format_number(target.audio_s)} s)"
+    texts, targets = [], by_subject(summary.transcription)
+    for subject, row in targets.items():
+        turns, transcribed, no_lag = (row[name].n for name in ("turns", "turns_transcribed", "turns_without_lag"))
+        audio_s, per_s = (format_number(row[name].value) for name in ("audio_s", "audio_s_per_s"))
+        name = f"{subject.target}: " if len(targets) > 1 else ""
+        rate = f"{per_s} s of audio per second ({audio_s} s)"
         counts = [
-            (target.turns - target.turns_transcribed, "without a transcript"),
-            (target.turns_without_deltas, "without deltas"),
-            (has_lag and target.turns_without_lag, "without a known lag"),
-            (target.turns_split, "split by the VAD"),
+            (turns - transcribed, "without a transcript"),
+            (row["turns_without_deltas"].n, "without deltas"),
+            (no_lag < transcribed and no_lag, "without a known lag"),
+            (row["turns_split"].n, "split by the VAD"),
         ]
         named = [f"{count(number)} {what}" for number, what in counts if number]
-        of = f"; of {plural(target.turns, 'turn')}: " if named else ""
+        of = f"; of {plural(turns, 'turn')}: " if named else ""
         texts.append(f"{name}{rate}{of}{', '.join(named)}")
     return texts
 

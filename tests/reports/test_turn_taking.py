@@ -14,12 +14,11 @@ from reports.analysis.comparisons.measurements import measured
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF_PAUSE
 from reports.analysis.targets.named import matched_to_the_first, parse_targets
-from reports.engine.evaluate import RATE
 from reports.metrics.metric_spec import POINTS, MetricSpec
 from reports.metrics.statistic_types.rate import Rate
 from reports.pages.comparisons.document import comparison_data
 from reports.pages.run_report.document import summary_data
-from reports.results.value import Finding, Value
+from reports.results.value import RATE, Finding, Value
 from reports.statistics.differences import Inference, Margin
 from tests.helpers import MS
 from tests.reports import synthetic

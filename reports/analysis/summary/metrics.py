@@ -29,7 +29,7 @@ from reports.data.turns import (
     session_codes,
 )
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
-from reports.engine.evaluate import Events, by_target, published, rate, rates
+from reports.engine.evaluate import Events, by_target, counted, events_of, published, rate, rates
 from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
@@ -196,50 +196,24 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 caller. The turn ends before its second commit."""
 
 
-class TurnCounts(JsonEntry, frozen=True):
-    """Counts of one target's measured turns: playback, turn detection, TCP retransmissions."""
+def turn_counts(turns: TurnArrays) -> Iterator[Value]:
+    """Yield counts of each target's turns: stalled replies, early ends of speech, split turns, TCP retransmissions.
 
-    target: str
-    replies: Annotated[Count, described("good turns whose reply the simulated player played")]
-    stalled: Annotated[Count, described("of these, replies in which playback stalled")]
-    end_detected: Annotated[Count, described("turns in which the service detected an end of speech, with any outcome")]
-    end_detected_early: Annotated[
-        Count, described("of these, turns in which it did so before the caller's speech ended")
-    ]
-    turns_split: Annotated[Count, described("turns that the service split into two or more")]
-    splits: Annotated[Count, described("commits beyond the first, of all turns")]
-    turns_with_tcp_info: Annotated[Count, described("turns for which the kernel reported retransmissions")]
-    retransmits: Annotated[Count, described("TCP segments that the load generator retransmitted")]
-    turns_with_retransmits: Annotated[Count, described("turns with a retransmission")]
-
-    @property
-    def any(self) -> bool:
-        return bool(self.replies or self.end_detected or self.turns_split or self.turns_with_tcp_info)
-
-
-def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
-    counts = []
-    good, stall_count = turns.succeeded, turns.value("stall_count")
+    A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of all turns.
+    """
+    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
-    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
-    for index, label in enumerate(turns.targets):
-        mine = turns.target == index
-        counts.append(
-            TurnCounts(
-                target=label,
-                replies=int((mine & good & ~np.isnan(stall_count)).sum()),
-                stalled=int((mine & good & (stall_count > 0)).sum()),
-                end_detected=int((mine & ~np.isnan(detection)).sum()),
-                end_detected_early=int((mine & (detection < 0)).sum()),
-                turns_split=int((mine & (cancelled | (splits > 0))).sum()),
-                splits=int(np.nansum(splits[mine])),
-                turns_with_tcp_info=int((mine & ~np.isnan(resent)).sum()),
-                retransmits=int(np.nansum(resent[mine])),
-                turns_with_retransmits=int((mine & (resent > 0)).sum()),
-            )
-        )
-    return tuple(counts)
+    shares = {
+        "stall_rate": Events(*rate_counts(turns, "stall_rate")),
+        "end_detected_early": events_of(detection < 0, ~np.isnan(detection)),
+        "turns_with_retransmits": events_of(resent > 0, ~np.isnan(resent)),
+    }
+    for of in by_target(turns):
+        yield from rates(turns, [of], shares)
+        yield counted(of.subject, "turns_split", int((of.turns & (cancelled | (splits > 0))).sum()))
+        yield counted(of.subject, "splits", int(np.nansum(splits[of.turns])))
+        yield counted(of.subject, "retransmits", int(np.nansum(resent[of.turns])))
 
 
 PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")

@@ -27,7 +27,6 @@ from reports.analysis.summary.metrics import (
     HistogramSummary,
     MetricSummary,
     Throughput,
-    TurnCounts,
 )
 from reports.analysis.summary.outcomes import Outcomes, OutcomesEntry, outcomes_of
 from reports.analysis.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
@@ -40,7 +39,7 @@ from reports.analysis.summary.targets import (
     quantiles_of_targets,
 )
 from reports.analysis.summary.tools import deadline_shares, tool_turns
-from reports.analysis.summary.transcription import Transcription, are_answered, transcription_of
+from reports.analysis.summary.transcription import are_answered, transcription_of
 from reports.analysis.summary.turn_taking import turn_taking
 from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
@@ -142,7 +141,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
     recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     transcription: Annotated[
-        tuple[Transcription, ...], described("of each target, if sessions only transcribe; otherwise empty")
+        tuple[Value, ...], described("of each target, if sessions only transcribe; otherwise empty")
     ]
     differences: tuple[TargetsQuantile, ...]
     drift: Annotated[
@@ -172,7 +171,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
             "otherwise empty"
         ),
     ]
-    counts: tuple[TurnCounts, ...]
+    counts: Annotated[tuple[Value, ...], described("stalls, turn detection and TCP retransmissions of each target")]
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
@@ -328,7 +327,7 @@ def summarise(run: RunFrames) -> Summary:
         answered=of_metrics.of_others(ANSWER_VOICE_TO_VOICE) if any(s.get("answer_min_ms") for s in scripts) else (),
         transcript_first=of_metrics.of_others(READ),
         transcripts=tuple(row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)),
-        transcription=transcription_of(turns, period.measured_s) if transcribing else (),
+        transcription=tuple(transcription_of(turns, period.measured_s) if transcribing else ()),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting

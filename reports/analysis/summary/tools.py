@@ -25,7 +25,6 @@ from reports.data.samples import (
 )
 from reports.data.turns import Flags, Pool, pool_label
 from reports.engine.evaluate import (
-    MEAN,
     Events,
     average,
     counted,
@@ -42,7 +41,7 @@ from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import STARTED_BY
 from reports.metrics.thresholds import recorded
 from reports.results.levels import TYPICAL_LEVELS
-from reports.results.value import Subject, Value
+from reports.results.value import MEAN, Subject, Value
 from reports.statistics.counting import Integers, distinct
 
 TURN_TYPE = "function_calls"

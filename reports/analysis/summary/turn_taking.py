@@ -16,9 +16,9 @@ from bench.base.units import NS_PER_MS
 from reports.analysis.summary.metrics import CANCELLED_SPLIT
 from reports.data.samples import VOICE_TO_VOICE, rate_counts
 from reports.data.turns import UNFINISHED, TurnArrays
+from reports.engine import evaluate
 from reports.engine.evaluate import ChosenTurns, Events, average, by_step, by_target, by_value, rates
 from reports.results.value import Group, Subject, Value
-from reports.statistics.counting import Floats
 from reports.statistics.cut_off_pause import cut_off_pause
 
 MAX_RUNGS = 12
@@ -31,8 +31,8 @@ CUT_OFF_PAUSE = "cut_off_pause"
 """The statistic of `cut_off` that is the shortest pause, in ms, from which at least half of the turns are cut off.
 
 It is unknown if it is not between the shortest and the longest pause. So is an end of its interval."""
-EVENTS = (CUT_OFF, "no_answer", "false_reply_rate", "false_yield_rate", "yield_rate")
-"""What may happen in a turn: the caller was cut off, the service did not answer, or one of three rates."""
+RATES_OF_STEPS = ("false_reply_rate", "false_yield_rate", "yield_rate")
+"""The rates of each step, in addition to `cut_off` and `no_answer`."""
 
 
 def turn_taking(turns: TurnArrays) -> Iterator[Value]:
@@ -51,18 +51,16 @@ def has_pauses(turns: TurnArrays) -> bool:
 
 def events_of(turns: TurnArrays) -> Mapping[str, Events]:
     """Return what happened in each turn. Turns that did not end have no event."""
-    ended = np.where(turns.kind != UNFINISHED, 1.0, np.nan)
     unanswered = turns.frame["outcome"].isin(NO_ANSWER).to_numpy()[turns.rows]
-    own = {CUT_OFF: _cut_off(turns, ended), "no_answer": Events(ended * unanswered, ended)}
-    return own | {name: Events(*rate_counts(turns, name)) for name in EVENTS if name not in own}
+    own = {CUT_OFF: _cut_off(turns), "no_answer": evaluate.events_of(unanswered, turns.kind != UNFINISHED)}
+    return own | {name: Events(*rate_counts(turns, name)) for name in RATES_OF_STEPS}
 
 
-def _cut_off(turns: TurnArrays, ended: Floats) -> Events:
+def _cut_off(turns: TurnArrays) -> Events:
     cut = turns.column("cut_off")
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(turns.column("false_yield") > 0)
     is_cut = (cut > 0) | (turns.value("vad_splits") > 0) | cancelled
-    known = np.where(~np.isnan(cut) | is_cut, ended, np.nan)
-    return Events(known * is_cut, known)
+    return evaluate.events_of(is_cut, (~np.isnan(cut) | is_cut) & (turns.kind != UNFINISHED))
 
 
 def of_pauses(turns: TurnArrays, of: ChosenTurns, events: Mapping[str, Events]) -> Iterator[Value]:

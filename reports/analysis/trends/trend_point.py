@@ -238,9 +238,9 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
         throttled, ended = limited(outcomes.turns)
         if ended:
             yield "throttle_rate", RunValue(throttled / ended, n=ended)
-    for counts in summary.counts:
-        if counts.target == target and counts.replies:
-            yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
+    for stalls in summary.counts:
+        if stalls.target == target and stalls.metric == "stall_rate" and stalls.n:
+            yield stalls.metric, RunValue(stalls.value, n=stalls.n)
     for rate in summary.rates:
         if rate.target == target:
             unit: Counted = "word" if RATES[rate.metric].words_column else "turn"

@@ -250,13 +250,11 @@ def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, n
 
 def cut_off_by_pause(values: Iterable[Value], targets: Sequence[str]) -> Plot:
     """Plot the share of turns that were cut off over the pause. A vertical line marks the cut-off pause."""
-    of_cuts = [value for value in values if value.metric == CUT_OFF and value.group]
-    having = list(dict.fromkeys(value.target for value in of_cuts))
-    named = [(list(targets).index(target), target) for target in having]
+    of_cuts = [(value, value.group) for value in values if value.metric == CUT_OFF and value.group]
+    named = [(list(targets).index(target), target) for target in dict.fromkeys(value.target for value, _ in of_cuts)]
     desc = "Horizontal: pause in the speech, in ms. Vertical: share of turns. Vertical line: cut-off pause."
     plot = Plot(WIDE, 300, named, left=56, right=24, title="Turns cut off by pause", desc=desc)
-    pauses = [end for value in of_cuts if value.group for end in (value.group.start, value.group.end)]
-    shortest, longest = min(pauses), max(pauses)
+    shortest, longest = min(group.start for _, group in of_cuts), max(group.end for _, group in of_cuts)
     x = PixelScale(identity, min(shortest, longest - 1), longest, plot.x0, plot.x1)
     y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
     plot.y_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0], lambda share: percent(share, 1))
@@ -264,16 +262,13 @@ def cut_off_by_pause(values: Iterable[Value], targets: Sequence[str]) -> Plot:
     for colour, target in named:
         with plot.of(colour):
             points, edge = [], math.nan
-            for value in of_cuts:
-                if value.target != target or not value.group:
-                    continue
+            for value, group in ((value, group) for value, group in of_cuts if value.target == target):
                 if value.statistic == CUT_OFF_PAUSE:
                     edge = value.value
-                elif value.group.name != ALL_PAUSES and value.n:
-                    start, end = value.group.start, value.group.end
-                    at = x((start + end) / 2)
+                elif group.name != ALL_PAUSES and value.n:
+                    at = x((group.start + group.end) / 2)
                     plot.line(at, y(value.low), at, y(value.high), f"whisker {colour_class(colour)}")
-                    tip = f"{target}, {ms(start)} to {ms(end)}: {count(value.events)} of {value.n}"
+                    tip = f"{target}, {ms(group.start)} to {ms(group.end)}: {count(value.events)} of {value.n}"
                     plot.dot(at, y(value.value), marker_shape(colour), f"mark {colour_class(colour)}", 4, tip)
                     points.append((at, y(value.value)))
             plot.path(points, curve_class(colour))

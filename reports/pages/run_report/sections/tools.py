@@ -9,7 +9,6 @@ from bench.files.sanitize import excerpt
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.data.uncertainty import uncertain_reason
-from reports.engine.evaluate import COUNT, MEAN, RATE
 from reports.formatting import count, format_number, ms, plural
 from reports.metrics.statistic_types.within import Within
 from reports.pages.run_report.metric_tables import metrics, rows_of
@@ -54,25 +53,26 @@ def tools(summary: Summary) -> b.Section | None:
 
 
 LATENCIES = (
-    (b.Column("first sound p50", shorten=4), VOICE_TO_VOICE, "p50"),
-    (b.Column("p95", shorten=3), VOICE_TO_VOICE, "p95"),
-    (b.Column("answer p50", shorten=6), FUNCTION_VOICE_TO_VOICE, "p50"),
-    (b.Column("p95", shorten=6), FUNCTION_VOICE_TO_VOICE, "p95"),
-    (b.Column("delegation to answer p50", shorten=1, leave_out=4), "function_call_to_answer", "p50"),
-    (b.Column("silence p50", shorten=2), "dead_air", "p50"),
-    (b.Column("p95", shorten=2, leave_out=8), "dead_air", "p95"),
-    (b.Column("our functions p50", shorten=1, leave_out=3), "function_execution", "p50"),
+    (b.Column("first sound p50", shorten=4), f"{VOICE_TO_VOICE} p50"),
+    (b.Column("p95", shorten=3), f"{VOICE_TO_VOICE} p95"),
+    (b.Column("answer p50", shorten=6), f"{FUNCTION_VOICE_TO_VOICE} p50"),
+    (b.Column("p95", shorten=6), f"{FUNCTION_VOICE_TO_VOICE} p95"),
+    (b.Column("delegation to answer p50", shorten=1, leave_out=4), "function_call_to_answer p50"),
+    (b.Column("silence p50", shorten=2), "dead_air p50"),
+    (b.Column("p95", shorten=2, leave_out=8), "dead_air p95"),
+    (b.Column("our functions p50", shorten=1, leave_out=3), "function_execution p50"),
 )
-"""The columns of latencies: the metric, and its quantile."""
+"""The columns of latencies: the value that each has."""
 
 
 def _tool_table(summary: Summary, rows: Mapping[Subject, ValuesOfSubject], caption: str = "In ms") -> b.Table:
     """Return a table with a row for each target, and below it a row for each of its steps."""
-    within = next(of for row in rows.values() for _, name in row if (of := Within.read(name)))
+    values = (value for row in rows.values() for value in row.values())
+    within = next(of for value in values if (of := Within.read(value.statistic)))
     heads: list[b.Head] = [
         b.Column("target, step", min_width=12),
         b.Column("turns", leave_out=5),
-        *(column for column, *_ in LATENCIES),
+        *(column for column, _ in LATENCIES),
         b.Column("tasks per turn", leave_out=5),
         b.Column("fillers", shorten=2),
         b.Column(f"within {ms(within.deadline)}", shorten=6),
@@ -85,13 +85,13 @@ def _tool_table(summary: Summary, rows: Mapping[Subject, ValuesOfSubject], capti
 def _tool_row(summary: Summary, subject: Subject, row: ValuesOfSubject, within: Within) -> b.Row:
     target, uncertain = summary.targets.index(subject.target), summary.run.uncertain_metrics
     name = b.Cell(f"· {subject.step}" if subject.step else subject.title, target=target, marked=not subject.step)
-    parts: b.Line = [name, count(row["turns", COUNT].n)]
-    for _, metric, level in LATENCIES:
-        value, is_uncertain = row[metric, level], uncertain_reason(uncertain, subject.target, metric) is not None
+    parts: b.Line = [name, count(row["turns"].n)]
+    for value in (row[name] for _, name in LATENCIES):
+        is_uncertain = uncertain_reason(uncertain, value.target, value.metric) is not None
         parts.append(cells.estimate_cell(value, value.n, value.failed, "", uncertain=is_uncertain))
-    parts.append(format_number(row["delegations", MEAN].value))
-    shares = row["preamble_rate", RATE], row[FUNCTION_VOICE_TO_VOICE, within.aggregate]
-    return b.make_row([*parts, *map(cells.share_cell, shares), share_cell(row["failure_rate", RATE])], target=target)
+    parts.append(format_number(row["delegations"].value))
+    shares = row["preamble_rate"], row[f"{FUNCTION_VOICE_TO_VOICE} {within.aggregate}"]
+    return b.make_row([*parts, *map(cells.share_cell, shares), share_cell(row["failure_rate"])], target=target)
 
 
 NAMED_ERRORS = 3

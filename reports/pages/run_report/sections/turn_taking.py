@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.summary import Summary
-from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, CUT_OFF_PAUSE, EVENTS
+from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, CUT_OFF_PAUSE
 from reports.data.samples import VOICE_TO_VOICE
-from reports.engine.evaluate import MEDIAN, RATE
 from reports.formatting import NONE, count, format_number, ms, percent
 from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.pages.run_report import charts
@@ -18,13 +17,13 @@ from reports.render.svg import plot_figure
 from reports.results.value import Group, Value, by_subject
 from reports.text import cells
 
-EVENT_TEXTS = dict(
-    zip(
-        EVENTS,
-        ("cut off", "no answer", "reply to a sound", "stopped by a sound", "stopped by an interruption"),
-        strict=True,
-    )
-)
+EVENT_TEXTS = {
+    CUT_OFF: "cut off",
+    "no_answer": "no answer",
+    "false_reply_rate": "reply to a sound",
+    "false_yield_rate": "stopped by a sound",
+    "yield_rate": "stopped by an interruption",
+}
 MEANING = (
     "A turn is cut off if a reply is played, or if the service commits the audio, before the speech has ended. The "
     "cut-off pause is the shortest pause from which at least half of the turns are cut off. If a service reports no "
@@ -42,14 +41,14 @@ def turn_taking(summary: Summary) -> b.Section | None:
         [
             _length_text(subject.group),
             target_cell(summary, subject.target),
-            share_cell(row[CUT_OFF, RATE]),
-            *(format_number(row[delay, MEDIAN].value) for delay in ("end_of_turn_delay", VOICE_TO_VOICE)),
+            share_cell(row[CUT_OFF]),
+            *(format_number(row[delay].value) for delay in ("end_of_turn_delay", VOICE_TO_VOICE)),
         ]
         for subject, row in values.items()
         if subject.group and subject.group.name != ALL_PAUSES
     ]
     of_steps: list[b.Line] = [
-        [subject.step, target_cell(summary, subject.target), *(share_cell(row[name, RATE]) for name in EVENTS)]
+        [subject.step, target_cell(summary, subject.target), *(share_cell(row[name]) for name in EVENT_TEXTS)]
         for subject, row in values.items()
         if subject.step
     ]
@@ -78,11 +77,12 @@ def pause_blocks(values: Sequence[Value], targets: Sequence[str]) -> list[b.Bloc
 
 def cut_off_pause_texts(values: Iterable[Value], targets: Sequence[str]) -> list[str]:
     """Return the cut-off pause of each target that has turns with pauses, with its name if the page has several."""
-    wholes = [row for subject, row in by_subject(values).items() if subject.group and subject.group.name == ALL_PAUSES]
-    texts = [cut_off_pause_text(row[CUT_OFF, RATE], row[CUT_OFF, CUT_OFF_PAUSE]) for row in wholes]
-    if len(targets) < 2:
-        return texts
-    return [f"{row[CUT_OFF, RATE].target}: {text}" for row, text in zip(wholes, texts, strict=True)]
+    texts = []
+    for subject, row in by_subject(values).items():
+        if subject.group and subject.group.name == ALL_PAUSES:
+            text = cut_off_pause_text(row[CUT_OFF], row[f"{CUT_OFF} {CUT_OFF_PAUSE}"])
+            texts.append(f"{subject.target}: {text}" if len(targets) > 1 else text)
+    return texts
 
 
 def cut_off_pause_text(cut_off: Value, pause: Value) -> str:
