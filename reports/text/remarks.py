@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.analysis.summary.drift import PoolDrift
+from reports.analysis.summary.drift import Drift
 from reports.analysis.summary.load import ArrivalSummary
 from reports.analysis.summary.run_validity import HostCpu
 from reports.analysis.summary.summary import Summary
@@ -122,29 +122,29 @@ def interleaved(interleaving: Interleaving) -> str:
     return f"Interleaved: {pairs}{incomplete}{unopened}; {began}."
 
 
-def drift_text(drifts: Sequence[PoolDrift]) -> str:
+def drift_text(drifts: Sequence[Drift]) -> str:
     """Return the drift of each pool, and whether drift is suspected, as a text; "" without pools. Example: `…: direct
     −1 % (−4 to +2 %). No drift …`.
     """
     if not drifts:
         return ""
     named = len(drifts) > 1
-    parts = [f"{f'{drift.label} ' if named else ''}{_drift(drift)}" for drift in drifts]
-    drifted = [drift.label for drift in drifts if drift.suspected]
+    parts = [f"{f'{drift.title} ' if named else ''}{_drift(drift)}" for drift in drifts]
+    drifted = [drift.title for drift in drifts if drift.suspected]
     where = f" on {join_words(drifted)}" if named else ""
     end = f"No drift is suspected: that requires over 5{NBSP}%, an interval that excludes 0, and no uncertain value."
     end = f"Drift is suspected{where}: see latency over time." if drifted else end
     return f"Later half of the turns compared with the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
-def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
+def drift_suspected(drifts: Sequence[Drift]) -> str:
     """Return a text on the pools in which drift is suspected; "" if there are none. Example: `suspected, later half of
     the turns compared with …: gateway +12 % (+7 to +18 %)`.
     """
-    parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
+    parts = [f"{drift.title} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
-def _drift(drift: PoolDrift) -> str:
-    return f"{change(drift.ratio)} ({interval(drift.low or None, drift.high or None, change)})"
+def _drift(drift: Drift) -> str:
+    return f"{change(drift.value)} ({interval(drift.low or None, drift.high or None, change)})"

@@ -16,7 +16,7 @@ from bench.record.metric_values import CARRIED
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
-from reports.analysis.summary.drift import PoolDrift, drifts
+from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
 from reports.analysis.summary.failures import FailureEntry, failures_by_context
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
@@ -145,7 +145,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     ]
     differences: tuple[TargetsQuantile, ...]
     drift: Annotated[
-        tuple[PoolDrift, ...], described("the later half of the turns of each pool, relative to the earlier half")
+        tuple[Drift, ...], described("the later half of the turns of each pool, relative to the earlier half")
     ]
     context_failures: Annotated[
         tuple[FailureEntry, ...],

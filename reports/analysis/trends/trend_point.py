@@ -245,8 +245,7 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
         if rate.target == target:
             unit: Counted = "word" if RATES[rate.metric].words_column else "turn"
             lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None
-            ends = (math.nan, math.nan) if lack else (rate.low, rate.high)
-            yield rate.metric, RunValue(rate.value, *ends, n=rate.n, missing=lack)
+            yield rate.metric, RunValue(rate.value, rate.low, rate.high, n=rate.n, missing=lack)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:
