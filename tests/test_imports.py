@@ -69,7 +69,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "telephone", "webrtc",
         "registry",
     ),
-    "reports": ("formatting", "render", "results", "statistics", "metrics", "data", "analysis", "text", "pages", "api"),
+    "reports": (
+        "formatting", "render", "results", "statistics", "metrics", "data", "engine", "analysis", "text", "pages",
+        "api",
+    ),
     "reports.metrics": (
         "strata", "rate_metrics", "stored", "metric_spec", "statistic_types", "argument_names", "thresholds",
         "step_names", "measurable",
@@ -640,6 +643,43 @@ def test_class_names_are_unique_within_a_package() -> None:
     times = Counter((package, name) for package, name, _ in defined)
 
     assert {(name, path) for package, name, path in defined if times[package, name] > 1} == set()
+
+
+RESULTS = ("reports", "rtbench")
+OWN_INTERVALS = 14
+"""The number of classes with an interval of their own, outside of `results` and `statistics`. It may only fall."""
+JSON_TYPES = 98
+"""The number of types of JSON documents. It may only fall."""
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield each class of the packages that compute results, with its module."""
+    for name in MODULES:
+        if within(name, *RESULTS):
+            yield from ((name, node) for node in nodes(name) if isinstance(node, ast.ClassDef))
+
+
+def test_the_number_of_classes_with_an_interval_of_their_own_only_falls() -> None:
+    found = []
+    for name, node in classes():
+        fields = [of.target.id for of in node.body if isinstance(of, ast.AnnAssign) and isinstance(of.target, ast.Name)]
+        ends = {end for end in ("low", "high") if any(field.startswith(end) for field in fields)}
+        if len(ends) == 2 and not within(name, "reports.results", "reports.statistics"):
+            found.append(f"{name}.{node.name}")
+
+    assert len(found) == OWN_INTERVALS, found
+
+
+def test_the_number_of_types_of_json_documents_only_falls() -> None:
+    bases = {
+        node.name: {last_name(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases}
+        for _, node in classes()
+    }
+    kinds = {"JsonEntry"}
+    while more := {name for name, of in bases.items() if of & kinds} - kinds:
+        kinds |= more
+
+    assert len(kinds) == JSON_TYPES
 
 
 def test_a_docstring_begins_with_its_subject() -> None:

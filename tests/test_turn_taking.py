@@ -14,9 +14,10 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.simulator.profile import default_profile
 from bench.simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
-from reports.analysis.summary.metrics import CANCELLED_SPLIT, rate_of
+from reports.analysis.summary.metrics import CANCELLED_SPLIT
+from reports.engine.evaluate import share
+from reports.results.value import Subject
 from reports.statistics.cut_off_pause import cut_off_pause
-from reports.statistics.quantiles import CONFIDENCE
 from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
@@ -94,7 +95,7 @@ def test_the_interval_of_the_share_of_cut_off_turns_covers_the_true_share_in_95_
     rng, runs, covered = np.random.default_rng(5), 400, 0
     for _ in range(runs):
         drawn = rng.integers(0, len(talks), 120)
-        found = rate_of(cut[drawn], np.repeat(np.arange(40), 3), CONFIDENCE)
+        found = share(Subject(target="sim"), "cut_off", cut[drawn], np.repeat(np.arange(40), 3))
         covered += found.low <= truth.mean() <= found.high
 
     assert 0.95 * runs - 1.65 * (0.95 * 0.05 * runs) ** 0.5 <= covered < runs

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from msgspec.structs import asdict
 
 from bench.catalogue.columns import token_column
 from bench.catalogue.metrics import CATALOGUE
@@ -22,17 +21,18 @@ from reports.analysis.summary.metrics import (
     SLOPES,
     MetricSummary,
     histogram_quantiles,
-    turn_rate,
 )
 from reports.analysis.summary.run_validity import invalid_reasons, validity_of
 from reports.analysis.summary.summary import Summary
 from reports.api.frames import COUNT, FLAG, NUMBER, TEXT, USE, dtypes_of, frame_of
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.uncertainty import uncertain_reason
+from reports.engine import evaluate
 from reports.metrics.rate_metrics import RATES, RateUnit
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.strata import NO_LABELS, Stratum
 from reports.results.reason import Reason
+from reports.results.value import Subject
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.text.reasons import use
@@ -123,11 +123,15 @@ def rate_row(
     `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts `unit`.
     """
     rate = RATES[name]
-    entry = turn_rate(rate, target, events, totals, sessions, unit)
-    missing = Rate().shortfall(name, entry.total, entry.sessions)
+    value = evaluate.rate(Subject(target=target), name, evaluate.Events(events, totals), sessions)
+    missing = Rate().shortfall(name, value.n, value.sessions)
+    value = evaluate.published(value) if rate.column else value
     return {
         "run_id": run_id_of(run),
-        **asdict(entry),
+        "rate": name,
+        "total": value.n,
+        "unit": unit,
+        **{key: getattr(value, key) for key in ("target", "count", "sessions", *ENDS)},
         **_use(run, target, name, missing),
         "status": f"too_few_{rate.units}" if missing else "reported",
         "required": missing and missing.needed,

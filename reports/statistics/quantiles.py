@@ -34,7 +34,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -42,6 +42,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import MIN_TURNS_BEYOND, sessions_to_publish
+from reports.results.estimate import Estimate
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
 from reports.results.reason import IN_FAILURES, Reason, too_few_to_print
 from reports.statistics.counting import Floats, Integers
@@ -52,8 +53,6 @@ CONFIDENCE = 0.95
 COUNTS_AT_ONCE = 1 << 14
 """The maximum number of counts (sessions × quantiles) that are computed in one step. This many take 128 kB, which fit
 in a core's cache."""
-
-Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions", "unbounded"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Sample:
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
-class QuantileEstimate(JsonEntry, frozen=True):
+class QuantileEstimate(Estimate, JsonEntry, frozen=True):
     """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the computed values.
 
     `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low` is −inf and `high`
@@ -131,35 +130,6 @@ class QuantileEstimate(JsonEntry, frozen=True):
         if self.has_interval:
             return self
         return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
-
-    @property
-    def status(self) -> Status:
-        """The code of the reason with the unit that is too small; "reported" without a reason."""
-        if self.reason is None:
-            return "reported"
-        if self.reason.code == "too_few_to_print":
-            return "too_few_turns" if self.reason.unit == "turn" else "too_few_sessions"
-        return "unbounded" if self.reason.code == "unbounded" else "in_failures"
-
-    @property
-    def required(self) -> int:
-        """The required number of turns or sessions; 0 if no number is required."""
-        return self.reason.needed if self.reason else 0
-
-    @property
-    def has_interval(self) -> bool:
-        """True if the estimate has an interval. One end of the interval may be open."""
-        return self.status in ("reported", "unbounded")
-
-    @property
-    def has_too_few(self) -> bool:
-        """True if there are too few turns or sessions to report the quantile."""
-        return self.status in ("too_few_turns", "too_few_sessions")
-
-    @property
-    def reported_value(self) -> float:
-        """The quantile; if one end of its interval is open, the other end instead."""
-        return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
 NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))

@@ -11,10 +11,9 @@ from typing import NamedTuple
 from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
 from bench.record.document import Check, CheckName
 from reports.analysis.summary.example_turns import ExampleTurn, Role
-from reports.analysis.summary.metrics import ALL, MetricSummary, ShareEstimate, TurnCounts, TurnRate
+from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.segments import Breakdown, PercentileBand
 from reports.analysis.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
-from reports.analysis.summary.tools import DeadlineShare, ToolTurns
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import (
     NBSP,
@@ -33,6 +32,8 @@ from reports.metrics.rate_metrics import MIN_RATE_UNITS
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.render.blocks import MARKS, Cell, source_marks, with_marker
+from reports.results.estimate import Estimate
+from reports.results.value import Value, ValuesOfSubject
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text import settings
 from reports.text.breakdown import segment_title
@@ -153,7 +154,7 @@ def quantile_cell(row: MetricSummary, p: float, noun: str = "turn") -> Cell:
 
 
 def estimate_cell(
-    estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
+    estimate: QuantileEstimate | Value, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
 ) -> Cell:
     """Return the cell of a percentile of n turns. If it is infinite, the cell also has the percentile of successful
     turns. If its values are uncertain, the cell states that they are.
@@ -161,7 +162,7 @@ def estimate_cell(
     if uncertain:
         cell = estimate_cell(estimate, n, failed, noun)
         return replace(cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run"))))
-    if estimate.reported:
+    if estimate.reason is None:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
         return Cell("n/a", f"no {noun or 'turn'}")
@@ -178,7 +179,7 @@ def estimate_cell(
     return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
 
 
-def open_end_sign(estimate: QuantileEstimate) -> str:
+def open_end_sign(estimate: Estimate) -> str:
     """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has no lower bound.
     Return "" if it has both.
     """
@@ -187,7 +188,7 @@ def open_end_sign(estimate: QuantileEstimate) -> str:
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
-def failures(result: MainResult | ToolTurns) -> Cell:
+def failures(result: MainResult) -> Cell:
     """Return a cell with the share of planned turns that failed or did not start, above the counts. Example: `52.9 %`
     above `45 of 85`.
     """
@@ -205,7 +206,7 @@ def completed_share(row: MetricSummary) -> Cell:
     return Cell(percent(row.completed_share, 1), f"{count(row.failed)} failed{never}" if row.failed else "")
 
 
-def _interval(estimate: QuantileEstimate) -> str:
+def _interval(estimate: Estimate) -> str:
     return interval(estimate.low, estimate.high, format_number, " – ")
 
 
@@ -377,31 +378,31 @@ def stalled_cell(stalled: int, replies: int) -> str:
     return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
-def rate_events(rate: TurnRate | DeadlineShare) -> str:
+def rate_events(rate: Value) -> str:
     """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words, or `1 of 8 characters`."""
     units = "" if rate.unit == "turns" else f"{NBSP}{rate.unit}"
-    return f"{count(rate.count)} of {count(rate.total)}{units}"
+    return f"{count(rate.events)} of {count(rate.n)}{units}"
 
 
-def rate_cell(rate: TurnRate | DeadlineShare) -> Cell:
+def rate_cell(rate: Value) -> Cell:
     """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10 turns`."""
-    if not rate.published:
+    if rate.n < MIN_RATE_UNITS:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
 
 
-def deadline_title(share: DeadlineShare) -> str:
-    """Return the name of a share by a deadline, such as `ttfa greeting within 800 ms`."""
-    step = "" if share.step == ALL else share.step
-    return MetricSpec(share.metric, Within(share.deadline_ms), step=step).name
+def rate_title(rate: Value) -> str:
+    """Return the name of a rate, such as `yield_rate` or `ttfa greeting within 800 ms`."""
+    within = Within.read(rate.statistic)
+    return MetricSpec(rate.metric, within, step=rate.step).name if within else rate.metric
 
 
-def share_cell(share: ShareEstimate | DeadlineShare) -> Cell:
+def share_cell(share: Value) -> Cell:
     """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the two counts."""
-    counts = f"{count(share.count)} of {count(share.total)}"
-    if not share.total:
+    counts = f"{count(share.events)} of {count(share.n)}"
+    if not share.n:
         return Cell("n/a", "no turn")
-    return Cell(percent(share.count, share.total), counts) if share.total >= MIN_RATE_UNITS else Cell(counts)
+    return Cell(percent(share.events, share.n), counts) if share.n >= MIN_RATE_UNITS else Cell(counts)
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
@@ -413,13 +414,12 @@ def rate_lines(summary: Summary) -> list[str]:
     targets, a line begins with the target.
     """
     lines, several = [], len(summary.targets) > 1
-    rates = [rate for rate in summary.rates if rate.count or rate.rate not in OF_EVERY_TURN]
-    named: list[tuple[str, str, TurnRate | DeadlineShare]] = [(rate.target, rate.rate, rate) for rate in rates]
-    named += [(share.title, deadline_title(share), share) for share in summary.within]
-    for title, name, rate in named:
-        cell = rate_cell(rate)
-        value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
-        lines.append(f"{f'{title}: ' if several or title != rate.target else ''}{name} {value}")
+    rates = [rate for rate in summary.rates if rate.count or rate.metric not in OF_EVERY_TURN]
+    for rate in (*rates, *summary.within):
+        cell, title = rate_cell(rate), rate.title or rate.target
+        is_shown = rate.n >= MIN_RATE_UNITS
+        value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if is_shown else rate_events(rate)
+        lines.append(f"{f'{title}: ' if several or title != rate.target else ''}{rate_title(rate)} {value}")
     return lines
 
 
@@ -451,16 +451,17 @@ def slope_lines(summary: Summary) -> list[str]:
     ]
 
 
-def detection(counts: TurnCounts) -> list[str]:
+def detection(counts: ValuesOfSubject) -> list[str]:
     """Return the errors of the service's turn detection, with their counts; [] if there are none."""
-    faults = []
-    if counts.turns_split:
-        commits = "commit" if counts.splits == 1 else "commits"
-        extra = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
-        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{extra}")
-    if counts.end_detected_early:
-        early = f"{count(counts.end_detected_early)} of {plural(counts.end_detected, 'turn')}"
-        faults.append(f"end of speech detected too early in {early}")
+    faults, early = list[str](), counts["end_detected_early"]
+    split, splits = (counts[name].n for name in ("turns_split", "splits"))
+    if split:
+        commits = "commit" if splits == 1 else "commits"
+        extra = f" ({count(splits)} extra {commits})" if splits else ""
+        faults.append(f"{plural(split, 'turn')} cut at a pause{extra}")
+    if early.count:
+        of = f"{count(early.count)} of {plural(early.n, 'turn')}"
+        faults.append(f"end of speech detected too early in {of}")
     return faults
 
 

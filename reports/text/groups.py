@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency
-from reports.analysis.summary.metrics import ShareEstimate
+from reports.analysis.summary.groups import GroupDifference, GroupedLatency, TurnGroup
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP, NONE, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
+from reports.results.value import Value
 from reports.text import cells
 from reports.text.cells import interval
 
@@ -33,9 +33,9 @@ class GroupWording(NamedTuple):
     where: str = "with"
     """The preposition before the name of a group, such as "on" in: 412 ms on red."""
 
-    def of(self, group: Group) -> str:
+    def of(self, group: TurnGroup) -> str:
         """Return the name of a group, such as `turn 3` or `11–20 calls in progress`."""
-        return (self.more if self.more and group.bin.high > 1 else self.one).format(group.bin.name)
+        return (self.more if self.more and group.bin.end > 1 else self.one).format(group.bin.name)
 
 
 OTHERWISE: dict[str, GroupWording] = {
@@ -74,25 +74,25 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
     rows: list[Row | Line] = []
     for latency, group in ((grouped, group) for grouped in latencies for group in grouped.groups):
         target = Cell(latency.target, target=targets.index(latency.target))
-        quantiles = [cells.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
+        quantiles = [cells.estimate_cell(group.at(p), group.n, group.failed.events, "") for p in (0.5, 0.95)]
         shares = [share_cell(group.failed, not_started_text(group))]
         shares += [share_cell(group.unopened)] if group.unopened is not None else []
         rows.append([group.bin.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
     return table(heads, rows)
 
 
-def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
+def share_cell(rate: Value, more: str = "") -> Cell:
     """Return a cell with a share above its counts, such as `90 %` above `360 of 400, 320 not started`."""
-    return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
+    return Cell(percent(rate.events, rate.n), f"{count(rate.events)} of {count(rate.n)}{more}")
 
 
-def interval_cell(rate: ShareEstimate, more: str = "") -> Cell:
+def interval_cell(rate: Value, more: str = "") -> Cell:
     """Return a cell with a share above its counts and its interval, such as `90 %` above `360 of 400; 86 to 93 %`."""
     ends = interval(rate.low, rate.high, lambda share: percent(share, 1))
-    return share_cell(rate, f"; {ends}{more}" if rate.total else "")
+    return share_cell(rate, f"; {ends}{more}" if rate.n else "")
 
 
-def not_started_text(group: Group) -> str:
+def not_started_text(group: TurnGroup) -> str:
     """Return the number of turns of a group that did not start, such as `, 320 not started`; "" if all started."""
     return f", {count(group.lost)} not started" if group.lost else ""
 
@@ -108,32 +108,34 @@ def difference_text(difference: GroupDifference) -> str:
     """Return a difference of two groups as a text, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
     wording = key_text(difference.of.by)
     if difference.of.compared == "below":
-        fewer, share = (percent(group.failed.share, 1) for group in (difference.low, difference.high))
-        high = f"{wording.of(difference.high)}{' or more' if difference.high.failed_at_bound else ''}"
+        fewer, share = (percent(group.failed.value, 1) for group in (difference.smaller, difference.larger))
+        high = f"{wording.of(difference.larger)}{' or more' if difference.larger.failed_at_bound else ''}"
         return f"{share} of the turns failed {wording.where} {high} and {fewer} with fewer"
-    low, high = f"{wording.where} {wording.of(difference.low)}", f"{wording.where} {difference.high.bin.name}"
+    low, high = f"{wording.where} {wording.of(difference.smaller)}", f"{wording.where} {difference.larger.bin.name}"
     if difference.what in ("p95", "p50"):
         p = 0.95 if difference.what == "p95" else 0.5
-        times = format_ms_list(difference.low.at(p).value, difference.high.at(p).value)
+        times = format_ms_list(difference.smaller.at(p).value, difference.larger.at(p).value)
         return f"{difference.what} of {difference.of.metric} is {times[0]} {low} and {times[1]} {high}"
-    first, second = (percent(getattr(group, difference.what).share, 1) for group in (difference.low, difference.high))
-    has_not_started = difference.what == "failed" and (difference.low.lost or difference.high.lost)
+    first, second = (
+        percent(getattr(group, difference.what).value, 1) for group in (difference.smaller, difference.larger)
+    )
+    has_not_started = difference.what == "failed" and (difference.smaller.lost or difference.larger.lost)
     return f"{first} of the {RATES['unmet' if has_not_started else difference.what]} {low} and {second} {high}"
 
 
-def description(group: Group) -> str:
+def description(group: TurnGroup) -> str:
     """Return the values of a group as a text. Example: `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24
     sessions, 0.8 % failed`.
     """
     waits = []
-    for estimate in group.quantiles:
+    for estimate in filter(lambda of: of.has_interval, (group.p50, group.p95)):
         ends = interval(estimate.low, estimate.high, ms)
         value = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
-        waits.append(f"p{estimate.p * 100:g} {value}")
+        waits.append(f"{estimate.statistic} {value}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
-    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.total)} failed{not_started_text(group)}"]
-    if group.unopened is not None and group.unopened.count:
-        parts.append(f"{count(group.unopened.count)} of {count(group.unopened.total)} sessions did not open")
+    parts = [*waits, counted, f"{percent(group.failed.events, group.failed.n)} failed{not_started_text(group)}"]
+    if group.unopened is not None and group.unopened.events:
+        parts.append(f"{count(group.unopened.events)} of {count(group.unopened.n)} sessions did not open")
     return ", ".join(parts)
 
 
@@ -165,7 +167,7 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     for latency, group in ((grouped, group) for grouped in latencies for group in grouped.all_groups):
         target = Cell(latency.target, target=targets.index(latency.target))
         failed = interval_cell(group.failed, not_started_text(group))
-        p50 = cells.estimate_cell(group.p50, group.n, group.failed.count, "")
+        p50 = cells.estimate_cell(group.p50, group.n, group.failed.events, "")
         outcomes = outcomes_text(group) or NONE
         rows.append([group.bin.name, target, count(group.turns), count(group.sessions), failed, outcomes, p50])
     at_bound = sum(group.failed_at_bound for latency in latencies for group in latency.all_groups)
@@ -173,7 +175,7 @@ def failure_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) 
     return [table(heads, rows), *([Paragraph(bound, "note")] if at_bound else [])]
 
 
-def outcomes_text(group: Group) -> str:
+def outcomes_text(group: TurnGroup) -> str:
     """Return the outcomes of the failed turns of a group, such as `closed:1006 12, failed:server_error 3`."""
     return ", ".join(f"{outcome} {count(number)}" for outcome, number in group.failed_by_outcome.items())
 
@@ -185,7 +187,7 @@ def failures_line(latency: GroupedLatency) -> str:
     parts = []
     for group in latency.all_groups:
         outcomes = f" ({outcomes_text(group)})" if group.failed_by_outcome else ""
-        parts.append(f"{group.bin.name}: {count(group.failed.count)} of {count(group.failed.total)}{outcomes}")
+        parts.append(f"{group.bin.name}: {count(group.failed.events)} of {count(group.failed.n)}{outcomes}")
     return ", ".join(parts)
 
 

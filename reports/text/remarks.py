@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.analysis.summary.drift import PoolDrift
+from reports.analysis.summary.drift import Drift
 from reports.analysis.summary.load import ArrivalSummary
 from reports.analysis.summary.run_validity import HostCpu
 from reports.analysis.summary.summary import Summary
 from reports.analysis.summary.targets import Interleaving
 from reports.formatting import NBSP, change, count, format_number, join_words, ms, percent, plural
+from reports.results.value import by_subject
 from reports.text.cells import as_sentence, interval
 
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
@@ -38,19 +39,20 @@ def baseline_text(summary: Summary) -> list[str]:
 
 def transcription(summary: Summary) -> list[str]:
     """Return the transcribed audio per second of each target, and how many turns lack a transcript or its parts."""
-    texts = []
-    for target in summary.transcription:
-        name = f"{target.target}: " if len(summary.transcription) > 1 else ""
-        has_lag = target.turns_without_lag < target.turns_transcribed
-        rate = f"{format_number(target.audio_s_per_s)} s of audio per second ({format_number(target.audio_s)} s)"
+    texts, targets = [], by_subject(summary.transcription)
+    for subject, row in targets.items():
+        turns, transcribed, no_lag = (row[name].n for name in ("turns", "turns_transcribed", "turns_without_lag"))
+        audio_s, per_s = (format_number(row[name].value) for name in ("audio_s", "audio_s_per_s"))
+        name = f"{subject.target}: " if len(targets) > 1 else ""
+        rate = f"{per_s} s of audio per second ({audio_s} s)"
         counts = [
-            (target.turns - target.turns_transcribed, "without a transcript"),
-            (target.turns_without_deltas, "without deltas"),
-            (has_lag and target.turns_without_lag, "without a known lag"),
-            (target.turns_split, "split by the VAD"),
+            (turns - transcribed, "without a transcript"),
+            (row["turns_without_deltas"].n, "without deltas"),
+            (no_lag < transcribed and no_lag, "without a known lag"),
+            (row["turns_split"].n, "split by the VAD"),
         ]
         named = [f"{count(number)} {what}" for number, what in counts if number]
-        of = f"; of {plural(target.turns, 'turn')}: " if named else ""
+        of = f"; of {plural(turns, 'turn')}: " if named else ""
         texts.append(f"{name}{rate}{of}{', '.join(named)}")
     return texts
 
@@ -120,29 +122,29 @@ def interleaved(interleaving: Interleaving) -> str:
     return f"Interleaved: {pairs}{incomplete}{unopened}; {began}."
 
 
-def drift_text(drifts: Sequence[PoolDrift]) -> str:
+def drift_text(drifts: Sequence[Drift]) -> str:
     """Return the drift of each pool, and whether drift is suspected, as a text; "" without pools. Example: `…: direct
     −1 % (−4 to +2 %). No drift …`.
     """
     if not drifts:
         return ""
     named = len(drifts) > 1
-    parts = [f"{f'{drift.label} ' if named else ''}{_drift(drift)}" for drift in drifts]
-    drifted = [drift.label for drift in drifts if drift.suspected]
+    parts = [f"{f'{drift.title} ' if named else ''}{_drift(drift)}" for drift in drifts]
+    drifted = [drift.title for drift in drifts if drift.suspected]
     where = f" on {join_words(drifted)}" if named else ""
     end = f"No drift is suspected: that requires over 5{NBSP}%, an interval that excludes 0, and no uncertain value."
     end = f"Drift is suspected{where}: see latency over time." if drifted else end
     return f"Later half of the turns compared with the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
-def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
+def drift_suspected(drifts: Sequence[Drift]) -> str:
     """Return a text on the pools in which drift is suspected; "" if there are none. Example: `suspected, later half of
     the turns compared with …: gateway +12 % (+7 to +18 %)`.
     """
-    parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
+    parts = [f"{drift.title} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
-def _drift(drift: PoolDrift) -> str:
-    return f"{change(drift.ratio)} ({interval(drift.low or None, drift.high or None, change)})"
+def _drift(drift: Drift) -> str:
+    return f"{change(drift.value)} ({interval(drift.low or None, drift.high or None, change)})"

@@ -194,7 +194,8 @@ def run_second(summary: Summary) -> str:
     if not outcomes.started:
         return ""
     unfinished, sentences = sum(entry.turns_unfinished for entry in outcomes.targets), _failures(summary)
-    replies, stalled = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
+    stalls = [value for value in summary.counts if value.metric == "stall_rate"]
+    replies, stalled = sum(value.n for value in stalls), sum(value.events for value in stalls)
     if stalled:
         sentences.append(f"{cells.stalled_cell(stalled, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)

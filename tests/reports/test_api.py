@@ -190,10 +190,12 @@ def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
     run.turns["reply_words"] = pd.array(rng.integers(1, 9, len(run.turns)), "Int64")
     run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
     summary = json.loads(summary_json(summarise(run)))
+    quantiles = [of for of in summary["groups"] if of["statistic"] in ("p50", "p95")]
+    of_groups = [(of | {of["statistic"]: of | {"reported": of["reason"] is None}}, of["group"]) for of in quantiles]
     groups = [
         *((row, {} if row["step"] == "all" else {"step": row["step"]}) for row in summary["turn_metrics"]),
-        *((row, {"turn": row["from"]}) for row in summary["groups"] if row["by"] == "turn" and row["to"]),
-        *((row, {"host": row["name"]}) for row in summary["groups"] if row["by"] == "host"),
+        *((row, {"turn": of["from"]}) for row, of in of_groups if of["by"] == "turn" and of["to"]),
+        *((row, {"host": of["name"]}) for row, of in of_groups if of["by"] == "host"),
     ]
     printed = [
         (row["metric"], keys | {k: row[k] for k in ("target", "measured_from", "turn_type") if row[k]}, row)
@@ -242,7 +244,7 @@ def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
     session.
     """
     run, printed, _ = grown("turns not started")
-    of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
+    of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys and "p50" in row]
 
     assert of_hosts
     for keys, row in of_hosts:
@@ -283,10 +285,10 @@ def test_groups_partition_the_whole_and_equal_separate_queries(data: st.DataObje
 def test_rates_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
     rates = run.rates().set_index(["rate", "target"])
-    assert {row["rate"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
+    assert {row["metric"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
     for row in summary["rates"]:
-        mine = rates.loc[(row["rate"], row["target"])]
-        assert (mine["count"], mine["total"], mine["sessions"]) == (row["count"], row["total"], row["sessions"])
+        mine = rates.loc[(row["metric"], row["target"])]
+        assert (mine["count"], mine["total"], mine["sessions"]) == (row["count"], row["n"], row["sessions"])
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), row_of(row), rtol=1e-5)
         assert mine["status"] == ("too_few_" + row["unit"] if row["value"] is None else "reported")
     for target, row in summary["outcomes"].items():
@@ -295,9 +297,9 @@ def test_rates_equal_those_of_the_report(name: str) -> None:
         ends = [row["failure_rate"], row["failure_rate_low"], row["failure_rate_high"]]
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), ends, rtol=1e-5)
     for row in summary["counts"]:
-        if row["replies"]:
+        if row["metric"] == "stall_rate" and row["n"]:
             mine = rates.loc[("stall_rate", row["target"])]
-            assert (mine["count"], mine["total"]) == (row["stalled"], row["replies"])
+            assert (mine["count"], mine["total"]) == (row["count"], row["n"])
 
 
 def row_of(row: dict[str, Any]) -> list[float]:

@@ -20,7 +20,7 @@ from bench.record.folder import SCHEMAS, TableName
 from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, merged
-from reports.analysis.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
+from reports.analysis.summary.groups import GroupDifference, GroupedLatency, TurnGroup, group_differences
 from reports.analysis.summary.load import call_bins
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
@@ -66,11 +66,11 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
     for one, answer in zip(by_load(summary), summary.results, strict=True):
         calls = np.array(counted(summary, one.label))
-        turns = [int(((calls >= level.bin.low) & (calls <= level.bin.high)).sum()) for level in one.groups]
+        turns = [int(((calls >= level.bin.start) & (calls <= level.bin.end)).sum()) for level in one.groups]
         assert [level.turns for level in one.groups] == turns
         assert sum(turns) == answer.turns
         assert sum(level.n for level in one.groups) == answer.n
-        assert sum(level.failed.count for level in one.groups) == answer.failed
+        assert sum(level.failed.events for level in one.groups) == answer.failed
 
 
 @pytest.mark.parametrize(
@@ -97,24 +97,24 @@ def test_false_alarms_are_rare() -> None:
     assert sum(bool(differing) for _, differing in runs) <= len(runs) / 20
 
 
-def two(few: Group, many: Group) -> list[GroupDifference]:
+def two(few: TurnGroup, many: TurnGroup) -> list[GroupDifference]:
     return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
 def test_small_differences_between_load_levels_cause_no_notice() -> None:
     one = by_load(summary_of(SLOWER))[0]
     few, many = one.groups[0], one.groups[-1]
-    near = structs.replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
+    near = replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
 
     def moved(ratio: float) -> list[GroupDifference]:
         value, high = few.p50.value * ratio, few.p50.high
         ends = (high + 1e-6, high * 2) if ratio > 1 else (0.0, few.p50.low - 1e-6)
-        return two(few, structs.replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1])))
+        return two(few, replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1])))
 
     assert moved(1.09) == []
     assert [found.what for found in moved(1.11)] == ["p50"]
     (found,) = moved(0.8)
-    assert found.low.bin == near.bin
+    assert found.smaller.bin == near.bin
 
 
 def test_sessions_that_did_not_open_are_assigned_to_the_load_at_their_start() -> None:
@@ -122,7 +122,7 @@ def test_sessions_that_did_not_open_are_assigned_to_the_load_at_their_start() ->
     unopened = [rate for level in only(summary).groups if (rate := level.unopened) is not None]
 
     assert [rate.count for rate in unopened] == [4] + [0] * (len(unopened) - 1)
-    assert sum(rate.total for rate in unopened) == len(summary.sessions)
+    assert sum(rate.n for rate in unopened) == len(summary.sessions)
     assert "sessions that did not open" in str(section(summary))
     assert "sessions that did not open" not in str(section(summary_of(RISING)))
 
@@ -132,7 +132,7 @@ def test_calls_of_the_warm_up_count_as_in_progress_but_not_as_results() -> None:
     rows = rtbench.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
 
-    turns = [((calls >= level.bin.low) & (calls <= level.bin.high)).sum() for level in by_load(summary)[0].groups]
+    turns = [((calls >= level.bin.start) & (calls <= level.bin.end)).sum() for level in by_load(summary)[0].groups]
     assert [level.turns for level in by_load(summary)[0].groups] == turns
     assert sum(turns) < len(rows)
 

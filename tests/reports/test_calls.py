@@ -21,38 +21,11 @@ from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.runs import load_for_report
 from reports.text.check_sentences import why
-from tests.reports.check.examples import run, thresholds
+from tests.reports.check.examples import thresholds
 from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text
 from tests.reports.synthetic import Plan, write
-
-BUSY, FULL = "SIP 486 Busy Here", "SIP 503 Service Unavailable"
-CALLS, REFUSED = 40, 8
-PLAN = Plan(sessions=CALLS, turns=2, refused=REFUSED)
-
-
-def called(folder: Path, *changes: dict[str, Any], refusals: tuple[tuple[str, str], ...] = ()) -> Path:
-    """Return a run of telephone calls. The first answered calls have these changes, and the refused ones these endings.
-
-    Without changes, an answered call has 100 packets, of which one was lost and one was late.
-    """
-    path = run(folder, PLAN)
-    document = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    document["targets"] = [{"name": "sim", "url": "sip:agent@127.0.0.1:5060", "dialect": TELEPHONE.name}]
-    (path / "run.json").write_text(json.dumps(document), encoding="utf-8")
-    answered, refused = iter(changes), iter(refusals)
-
-    def change(_: int, row: Row) -> Row:
-        if row["opened_at_ns"] is None:
-            outcome, detail = next(refused, ("connect_failed:486", BUSY))
-            return row | {"outcome": outcome, "detail": detail}
-        return row | {"rtp_expected": 100, "rtp_lost": 1, "rtp_late": 1} | next(answered, {})
-
-    return edit(path, "sessions", change)
-
-
-def summary_of_calls(folder: Path, *changes: dict[str, Any], **options: Any) -> Summary:
-    return summarise(load_for_report(called(folder, *changes, **options)))
+from tests.reports.telephone_calls import BUSY, CALLS, FULL, REFUSED, called, summary_of_calls
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +55,9 @@ def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp
     )
     (calls,) = summary_of_calls(tmp_path / "run", refusals=refusals).calls
 
-    assert (calls.answered.count, calls.answered.total) == (CALLS, CALLS + REFUSED)
-    assert calls.answered.share == pytest.approx(CALLS / (CALLS + REFUSED))
-    assert calls.answered.low < calls.answered.share < calls.answered.high
+    assert (calls.answered.count, calls.answered.n) == (CALLS, CALLS + REFUSED)
+    assert calls.answered.value == pytest.approx(CALLS / (CALLS + REFUSED))
+    assert calls.answered.low < calls.answered.value < calls.answered.high
     assert (calls.refused, calls.unanswered, calls.failed) == (REFUSED - 2, 1, 1)
     assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [(BUSY, 4), (FULL, 2)]
 
@@ -278,4 +251,4 @@ def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(tm
     (calls,) = summarise(load_for_report(third)).calls
 
     assert [each.result for each in found.thresholds] == ["pass", "fail"]
-    assert [each.limit.value for each in found.thresholds if each.limit] == [pytest.approx(calls.answered.share)] * 2
+    assert [each.limit.value for each in found.thresholds if each.limit] == [pytest.approx(calls.answered.value)] * 2

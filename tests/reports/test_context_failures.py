@@ -73,7 +73,7 @@ def by_context(summary: Summary) -> dict[str, GroupedLatency]:
 
 
 def counts(latency: GroupedLatency) -> dict[str, tuple[int, int]]:
-    return {group.bin.name: (group.failed.count, group.turns) for group in latency.all_groups}
+    return {group.bin.name: (group.failed.events, group.turns) for group in latency.all_groups}
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +111,14 @@ def test_turns_with_unknown_tokens_are_a_group_of_their_own(tmp_path: Path) -> N
 
     summary = build(tmp_path, change)
     latency = by_context(summary)["direct"]
-    rows = [row for row in summary_data(summary)["groups"] if (row["by"], row["target"]) == ("context", "direct")]
+    values = [of for of in summary_data(summary)["groups"] if (of["metric"], of["target"]) == ("turns", "direct")]
+    rows = [of for of in values if of["group"]["by"] == "context"]
 
     assert latency.unknown is not None
     assert latency.unknown.failed_by_outcome == {"closed:1006": 20}
     assert sum(group.turns for group in latency.all_groups) == summary.results[0].turns == 200
-    assert [(row["name"], row["from"], row["to"]) for row in rows][-1] == ("unknown", None, None)
-    assert sum(row["turns"] for row in rows) == 200
+    assert rows[-1]["group"] == {"by": "context", "name": "unknown", "from": None, "to": None}
+    assert sum(row["n"] for row in rows) == 200
     assert "unknown" in str(section(summary))
     assert "unknown" not in str(latency_section(summary))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from reports.analysis.summary.drift import PoolDrift, drifts, is_suspected
+from reports.analysis.summary.drift import Drift, drifts, is_suspected
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
 from reports.data.samples import samples_of
@@ -40,7 +40,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     direct, gateway = summary.drift
 
     assert (direct.suspected, gateway.suspected) == (False, True)
-    assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
+    assert gateway.value / direct.value == pytest.approx(1.6, rel=0.2)
     assert "Drift is suspected on gateway" in section_html(latency.time(summary))
     printed = run_text(summary, width=200).replace("\u00a0", " ")
     assert (
@@ -50,7 +50,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert " interval): gateway +" in printed
 
 
-def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[PoolDrift]:
+def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[Drift]:
     run = frames_of(plan, run_id=run_id, **document)
     return list(drifts(run, samples_of(run)))
 

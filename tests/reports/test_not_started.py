@@ -327,9 +327,9 @@ def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken_ru
     assert answer.turns_not_started == sessions_of_blue(broken_run) * (PLAN.turns - BEGUN) > 0
     assert not_started + waits.unplaced == answer.turns_not_started
     assert bool(waits.unplaced) is (by == "context")
-    assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.turns_not_started
+    assert sum(group.failed.events for group in waits.groups) + waits.unplaced >= answer.turns_not_started
     for group in waits.groups:
-        assert group.failed.total == group.turns + group.lost
+        assert group.failed.n == group.turns + group.lost
 
 
 def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: Summary, folder: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: S
 
     assert blue.p50.value == frame["value"]["blue"] == np.inf
     assert red.p50.value == frame["value"]["red"] < np.inf
-    assert (blue.failed.share, red.failed.share) == (0.9, 0.0)
+    assert (blue.failed.value, red.failed.value) == (0.9, 0.0)
     assert (blue.n, blue.lost, blue.sessions) == (
         frame["n"]["blue"],
         frame["not_started"]["blue"],
@@ -351,14 +351,14 @@ def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end
     ended_s = ENDED_NS / 1e9
 
     (where,) = (group.bin for group in age.groups if group.lost)
-    assert where.low <= ended_s < where.high
+    assert where.start <= ended_s < where.end
     sessions = broken_run.run.sessions
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + sessions["ended_at_ns"].to_numpy(dtype=np.int64)
     blue = [is_blue(name) for name in sessions["session_id"].astype(str)]
     calls = np.array([np.sum((starts_ns < end) & (ends_ns >= end)) for end in ends_ns[blue]])
     for group in load.groups:
-        assert group.lost == 8 * np.sum((calls >= group.bin.low) & (calls <= group.bin.high))
+        assert group.lost == 8 * np.sum((calls >= group.bin.start) & (calls <= group.bin.end))
     assert load.groups[-1].lost
 
 
@@ -367,11 +367,15 @@ def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Sum
     not_started = broken_run.results[0].turns_not_started
 
     for by in KEYS:
-        mine = [row for row in rows if row["by"] == by]
-        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == not_started
-        assert all(row["turns_failed"]["total"] == row["turns"] + row["not_started"] for row in mine)
-    (blue,) = (row for row in rows if row["name"] == "blue")
-    assert (blue["p50"]["value"], blue["turns_failed"]["share"]) == (None, 0.9)
+        mine = [row for row in rows if row["group"]["by"] == by]
+        failures, started = ([row for row in mine if row["metric"] == name] for name in ("failure_rate", "turns"))
+        unplaced = next(row["n"] for row in mine if row["metric"] == "not_started_unplaced")
+        assert sum(row["not_started"] for row in failures) + unplaced == not_started
+        assert [row["n"] for row in failures] == [
+            row["n"] + of["not_started"] for row, of in zip(started, failures, strict=True)
+        ]
+    blue = {row["statistic"]: row["value"] for row in rows if row["group"]["name"] == "blue"}
+    assert (blue["p50"], blue["rate"]) == (None, 0.9)
 
 
 @pytest.fixture(scope="module")

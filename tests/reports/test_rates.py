@@ -81,7 +81,7 @@ def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path
     west, _ = parse_targets([name])
 
     (reported,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
-    assert (reported.count, reported.total) == (40, 160)
+    assert (reported.count, reported.n) == (40, 160)
     assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [40, 160]
 
 
@@ -90,7 +90,7 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
     (row,) = map(to_json_data, few.rates)
-    assert (row["count"], row["total"], row["value"]) == (1, 9, None)
+    assert (row["count"], row["n"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 

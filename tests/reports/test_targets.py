@@ -12,7 +12,7 @@ import pytest
 import rtbench
 from bench.record import folder as files
 from bench.record.merging.merge import merge_runs
-from reports.analysis.summary.groups import Group
+from reports.analysis.summary.groups import TurnGroup
 from reports.analysis.summary.run_validity import data_notes
 from reports.analysis.summary.summary import Summary, summarise
 from reports.analysis.targets.named import parse_targets
@@ -114,7 +114,7 @@ def pooling(summary: Summary) -> list[str]:
     return [notice for notice in notices(summary) if "ooled over" in notice]
 
 
-def waits_by_host(summary: Summary) -> tuple[Group, ...]:
+def waits_by_host(summary: Summary) -> tuple[TurnGroup, ...]:
     ((waits,),) = summary.latency_by("host")
     assert waits.metric == "ttfa"
     return waits.groups

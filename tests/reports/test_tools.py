@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reports.analysis.summary.summary import Summary, summarise
-from reports.analysis.summary.tools import ToolTurns
 from reports.data.runs import load_for_report
 from reports.formatting import NBSP
 from reports.pages.run_report.document import summary_json
 from reports.pages.run_report.sections import outcomes, tools
-from tests.reports.edited import Row
+from reports.results.value import Value, ValuesOfSubject, by_subject
 from tests.reports.forms import run_text, section_html, section_markdown
 from tests.reports.synthetic import STEPS, Plan
-from tests.reports.tool_turns import Tools, with_tools
-
-TWO = Plan(sessions=120, turns=5, targets=("realtime", "live"), paired=True)
-
-
-def summary_of_tools(folder: Path, **document: Any) -> Summary:
-    """Return the summary of a run. In `live`, the answer of the first turn of a call comes after 2.1 s.
-
-    All other answers come after 1.8 s. Each second turn of a call has two tasks.
-    """
-
-    def tools(_: int, row: Row) -> Tools:
-        is_late = row["turn"] == 1 and row["target"] == "live"
-        return Tools(answer=2_100 if is_late else 1_800, tasks=2 if row["turn"] == 2 else 1)
-
-    return summarise(load_for_report(with_tools(folder, TWO, tools, live=("live",), **document)))
+from tests.reports.tool_turns import Tools, summary_of_tools, with_tools
 
 
 @pytest.fixture(scope="module")
@@ -40,46 +23,52 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return summary_of_tools(tmp_path_factory.mktemp("tools"))
 
 
-def row_of(summary: Summary, target: str, step: str = "all") -> ToolTurns:
-    (row,) = (row for row in summary.tools if (row.target, row.step) == (target, step))
+def row_of(summary: Summary, target: str, step: str = "") -> ValuesOfSubject:
+    (row,) = (row for of, row in by_subject(summary.tools).items() if (of.target, of.step) == (target, step))
     return row
+
+
+def in_time(row: ValuesOfSubject) -> Value:
+    (value,) = (value for value in row.values() if value.statistic.startswith("within"))
+    return value
 
 
 def test_a_row_has_the_values_that_the_turns_have(summary: Summary) -> None:
     row = row_of(summary, "live")
-    medians = [of.p50.value for of in (row.first_sound, row.answer, row.task_to_answer, row.longest_silence)]
+    latencies = ("voice_to_voice", "function_voice_to_voice", "function_call_to_answer", "dead_air")
+    turns, failures, fillers = row["turns"], row["failure_rate"], row["preamble_rate"]
 
-    assert (row.turns, row.sessions, row.failed_or_not_started, row.turns_planned) == (300, 60, 0, 300)
-    assert medians == pytest.approx([700, 1_800, 900, 1_000])
-    assert row.answer.p95.value == pytest.approx(2_100)
-    assert row.own_functions.p50.value == pytest.approx(300)
-    assert row.tasks_per_turn == pytest.approx(1.2)
-    assert (row.fillers.count, row.fillers.total) == (300, 300)
-    assert (row.in_time.count, row.in_time.total, row.in_time.value) == (240, 300, 0.8)
-    assert row_of(summary, "realtime").in_time.count == 300
+    assert (turns.n, turns.sessions, failures.count, failures.n) == (300, 60, 0, 300)
+    assert [row[f"{name} p50"].value for name in latencies] == pytest.approx([700, 1_800, 900, 1_000])
+    assert row["function_voice_to_voice p95"].value == pytest.approx(2_100)
+    assert row["function_execution p50"].value == pytest.approx(300)
+    assert row["delegations"].value == pytest.approx(1.2)
+    assert (fillers.count, fillers.n) == (300, 300)
+    assert (in_time(row).count, in_time(row).n, in_time(row).value) == (240, 300, 0.8)
+    assert in_time(row_of(summary, "realtime")).count == 300
 
 
 def test_each_target_has_a_row_and_then_a_row_for_each_of_its_steps(summary: Summary) -> None:
-    assert [(row.target, row.step) for row in summary.tools] == [
-        (target, step) for target in ("realtime", "live") for step in ("all", *STEPS)
+    assert [(of.target, of.step) for of in by_subject(summary.tools)] == [
+        (target, step) for target in ("realtime", "live") for step in ("", *STEPS)
     ]
-    assert [row_of(summary, "live", step).turns for step in STEPS] == [60] * 5
-    assert [row_of(summary, "live", step).in_time.count for step in STEPS] == [0, 60, 60, 60, 60]
-    assert row_of(summary, "live", STEPS[1]).tasks_per_turn == 2
+    assert [row_of(summary, "live", step)["turns"].n for step in STEPS] == [60] * 5
+    assert [in_time(row_of(summary, "live", step)).count for step in STEPS] == [0, 60, 60, 60, 60]
+    assert row_of(summary, "live", STEPS[1])["delegations"].value == 2
 
 
-@pytest.mark.parametrize(("thresholds", "deadline", "in_time"), [
+@pytest.mark.parametrize(("thresholds", "deadline", "count"), [
     ({}, 2_000, 240),
     ({"function_voice_to_voice": ["p(95)<3000", "within(2.1s)>0.9", "within(900)>0.1"]}, 2_100, 300),
     ({"voice_to_voice": ["within(700)>0.9"]}, 2_000, 240),
     ({"function_voice_to_voice": ["soon(900)>0.1"]}, 2_000, 240),
 ])  # fmt: skip
 def test_the_deadline_is_that_of_the_thresholds_or_two_seconds(
-    tmp_path: Path, thresholds: dict[str, list[str]], deadline: float, in_time: int
+    tmp_path: Path, thresholds: dict[str, list[str]], deadline: int, count: int
 ) -> None:
-    row = row_of(summary_of_tools(tmp_path, thresholds=thresholds), "live")
+    found = in_time(row_of(summary_of_tools(tmp_path, thresholds=thresholds), "live"))
 
-    assert (row.in_time.deadline_ms, row.in_time.count) == (deadline, in_time)
+    assert (found.statistic, found.count) == (f"within({deadline})", count)
 
 
 def test_the_terminal_has_one_table_in_the_place_of_a_line_of_functions(summary: Summary) -> None:
@@ -98,7 +87,6 @@ def test_an_uncertain_metric_is_marked_in_the_table(tmp_path: Path) -> None:
         load_for_report(with_tools(tmp_path, Plan(sessions=20, inexact=("voice_to_voice",)), lambda *_: Tools()))
     )
 
-    assert row_of(summary, "sim").first_sound.uncertain
     assert "uncertain in this run" in section_html(tools.tools(summary))
 
 
@@ -110,16 +98,18 @@ def test_summary_json_has_the_table_and_the_shares_of_the_thresholds(tmp_path: P
     }
     summary = summary_of_tools(tmp_path, thresholds=thresholds)
     document = json.loads(summary_json(summary))
-    keys = ("metric", "step", "target", "count", "total", "unit")
+    keys = ("metric", "step", "target", "count", "n", "unit")
     shares = [tuple(of[key] for key in keys) for of in document["within"]]
 
-    assert document["tools"][6]["in_time"]["value"] == 0.8
+    late = [of for of in document["tools"] if (of["target"], of["statistic"]) == ("live", "within(2000)")]
+
+    assert (late[0]["step"], late[0]["value"]) == (None, 0.8)
     assert shares == [
-        ("function_voice_to_voice", "all", "realtime", 300, 300, "turns"),
-        ("function_voice_to_voice", "all", "live", 240, 300, "turns"),
+        ("function_voice_to_voice", None, "realtime", 300, 300, "turns"),
+        ("function_voice_to_voice", None, "live", 240, 300, "turns"),
         *(("voice_to_voice", "goodbye", target, 60, 60, "turns") for target in ("realtime", "live")),
         *(("voice_to_voice", "goodbye", target, 0, 60, "turns") for target in ("realtime", "live")),
-        *(("connect_total", "all", target, 60, 60, "sessions") for target in ("realtime", "live")),
+        *(("connect_total", None, target, 60, 60, "sessions") for target in ("realtime", "live")),
     ]
     rates = section_markdown(outcomes.rates(summary)).replace("\\", "").replace(NBSP, " ")
     assert "| voice_to_voice goodbye within 700 ms | live | 100 % (94 to 100 %) | 60 of 60 | 60 |" in rates

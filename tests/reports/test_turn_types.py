@@ -22,6 +22,7 @@ from reports.data.runs import RunFrames, session_frame, turn_frame
 from reports.data.turns import TurnArrays, measured_turns
 from reports.metrics.strata import Stratum
 from reports.results.json_entries import to_json_data
+from reports.results.value import by_subject
 from reports.text import settings
 from reports.text.notices import notices, run_notices
 from reports.text.sentences import run_headline
@@ -121,13 +122,14 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
 def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> None:
     summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
     turns = rtbench.load(summary.run.folder).turns
-    (counts,) = summary.counts
+    (counts,) = by_subject(summary.counts).values()
+    early, stalls, resent = (counts[name] for name in ("end_detected_early", "stall_rate", "turns_with_retransmits"))
 
-    assert (counts.end_detected_early, counts.turns_split, counts.splits) == (3, 3, 3)
-    assert counts.end_detected == int(turns["speech_stopped_at_ns"].notna().sum())
-    assert counts.replies == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
-    assert counts.stalled == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
-    assert (counts.turns_with_tcp_info, counts.retransmits) == (80, int(turns["retransmits"].sum()))
+    assert (early.count, counts["turns_split"].n, counts["splits"].n) == (3, 3, 3)
+    assert early.n == int(turns["speech_stopped_at_ns"].notna().sum())
+    assert stalls.n == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
+    assert stalls.count == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
+    assert (resent.n, counts["retransmits"].n) == (80, int(turns["retransmits"].sum()))
     made = "2 commits were not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
     assert made in notices(summary)
 
@@ -190,9 +192,9 @@ def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_too
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
     summary = edited(tmp_path, with_call)
 
-    rate = next(rate for rate in summary.rates if rate.rate == "mcp_failure_rate")
+    rate = next(rate for rate in summary.rates if rate.metric == "mcp_failure_rate")
     turns = len(summary.run.turns)
-    assert (rate.count, rate.total) == (3, turns)
+    assert (rate.count, rate.n) == (3, turns)
     expected = (
         f"3 of {turns} turns with MCP calls had a failed call",
         "docs.search: http_error 503: Busy (2)",

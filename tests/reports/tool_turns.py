@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.analysis.summary.summary import Summary, summarise
+from reports.data.runs import load_for_report
 from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import MS, Plan
@@ -55,3 +57,19 @@ def with_tools(
         return row | changes | {"turn_type": "function_calls"} | (values if good else dict.fromkeys(values))
 
     return edit(folder, "turns", change)
+
+
+TWO = Plan(sessions=120, turns=5, targets=("realtime", "live"), paired=True)
+
+
+def summary_of_tools(folder: Path, **document: Any) -> Summary:
+    """Return the summary of a run. In `live`, the answer of the first turn of a call comes after 2.1 s.
+
+    All other answers come after 1.8 s. Each second turn of a call has two tasks.
+    """
+
+    def tools(_: int, row: Row) -> Tools:
+        is_late = row["turn"] == 1 and row["target"] == "live"
+        return Tools(answer=2_100 if is_late else 1_800, tasks=2 if row["turn"] == 2 else 1)
+
+    return summarise(load_for_report(with_tools(folder, TWO, tools, live=("live",), **document)))

@@ -28,7 +28,7 @@ from reports.analysis.metric_comparison import MeasuredDifference, add_verdicts,
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.sequential.plan import planned_thresholds
-from reports.analysis.summary.drift import PoolDrift, drifts
+from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
 from reports.analysis.targets.metric_specs import default_specs, lacking_notices, specs_of_thresholds
@@ -160,7 +160,7 @@ def mark_provisional(
     return replace(results, results=marked, notes=tuple(notes))
 
 
-def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
+def _drifts(targets: Sequence[ComparedTarget]) -> list[Drift]:
     """Return the suspected drifts of the run of these targets."""
     return [drift for drift in drifts(targets[0].run, targets[0].samples) if drift.suspected] if targets else []
 

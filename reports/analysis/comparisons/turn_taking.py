@@ -1,105 +1,83 @@
-"""The turn-taking of compared targets: the cut-off pause of each, and the differences of their shares. Pure."""
+"""The turn-taking of compared targets: the cut-off pause of each, and the differences of their rates. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from reports.analysis.summary.metrics import ShareEstimate, share_of
-from reports.analysis.summary.turn_taking import (
-    EVENTS,
-    EventsOfTurns,
-    PauseLadder,
-    TurnEvent,
-    events_of,
-    has_pauses,
-    ladder_of,
-)
+from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, PAUSE, events_of, has_pauses, of_pauses
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.named import matched_to_the_first
 from reports.data.turns import Flags
+from reports.engine.evaluate import ChosenTurns, Events, rate_of_clusters
 from reports.metrics.metric_spec import POINTS
-from reports.metrics.rate_metrics import MIN_RATE_UNITS
-from reports.results.json_entries import ClosedJsonEntry, Known, Rounded, described
+from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
+from reports.results.value import Finding, Group, Subject, Value
 from reports.statistics.autocorrelation import rate_by_order
 from reports.statistics.differences import Better, Inference, Margin
-from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals
 
-ALL_PAUSES = ""
-"""The name of all steps with a pause in the caller's speech."""
 
+class ComparedTurnTaking(NamedTuple):
+    """The turns with pauses of each target, and the rates of each step against the baseline."""
 
-class ShareDifference(ClosedJsonEntry, frozen=True, kw_only=True):
-    """The shares of an event in the turns of one step with the baseline and with a candidate, and their difference."""
-
-    candidate: str
-    step: Annotated[Known, described("null: all turns with a pause of a set length")]
-    event: TurnEvent
-    baseline_share: ShareEstimate
-    candidate_share: ShareEstimate
-    difference: Annotated[
-        Rounded,
-        described(
-            f"candidate − baseline: 0.2 is 20 points; null if a target has fewer than {MIN_RATE_UNITS} such turns"
-        ),
-    ]
-    low: Annotated[Rounded, described("one-sided bound of the difference; null if it is unbounded")]
-    high: Rounded
-
-
-class ComparedTurnTaking(ClosedJsonEntry, frozen=True):
-    """The turn-taking of each target, and its differences from the baseline; empty without pauses in speech."""
-
-    ladders: tuple[PauseLadder, ...]
-    shares: tuple[ShareDifference, ...]
+    pauses: tuple[Value, ...]
+    steps: tuple[Finding, ...]
 
 
 def compared_turn_taking(targets: Sequence[ComparedTarget], how: Inference) -> ComparedTurnTaking:
-    """Return the turn-taking of the targets. The first one is the baseline. Each event has the rule of other rates."""
+    """Return the turn-taking of the targets; empty without pauses. The first target is the baseline."""
     runs = {id(target.turns): target.turns for target in targets}
     if not any(map(has_pauses, runs.values())):
         return ComparedTurnTaking((), ())
     events = {key: events_of(turns) for key, turns in runs.items()}
-    ladders = (ladder_of(one.turns, one.turn_mask, one.label, events[id(one.turns)]) for one in targets)
     return ComparedTurnTaking(
-        tuple(filter(None, ladders)),
         tuple(
-            row
+            value
+            for one in targets
+            for value in of_pauses(
+                one.turns, ChosenTurns(Subject(target=one.label), one.turn_mask), events[id(one.turns)]
+            )
+        ),
+        tuple(
+            finding
             for base, cand in matched_to_the_first(targets)
-            for row in _differences(base, cand, (events[id(base.turns)], events[id(cand.turns)]), how)
+            for finding in _findings(base, cand, (events[id(base.turns)], events[id(cand.turns)]), how)
         ),
     )
 
 
-def _differences(
-    base: ComparedTarget, cand: ComparedTarget, events: tuple[EventsOfTurns, EventsOfTurns], how: Inference
-) -> Iterator[ShareDifference]:
-    for step in (ALL_PAUSES, *dict.fromkeys((*base.turns.labels, *cand.turns.labels))):
+def _findings(
+    base: ComparedTarget,
+    cand: ComparedTarget,
+    events: tuple[Mapping[str, Events], Mapping[str, Events]],
+    how: Inference,
+) -> Iterator[Finding]:
+    for step in ("", *dict.fromkeys((*base.turns.labels, *cand.turns.labels))):
         chosen = _turns_of(base, step), _turns_of(cand, step)
-        for event in EVENTS if step else EVENTS[:1]:
+        for name in events[0] if step else (CUT_OFF,):
             of_base, of_cand = (
-                target.sums(values[event], np.ones(turns.size), turns)
-                for target, values, turns in zip((base, cand), events, chosen, strict=True)
+                target.sums(*of[name], turns) for target, of, turns in zip((base, cand), events, chosen, strict=True)
             )
             if of_base[1].any() or of_cand[1].any():
-                yield _difference(ClusterTotals(of_base, of_cand, base.paired), cand.label, step, event, how)
+                group = None if step else Group(by=PAUSE, name=ALL_PAUSES)
+                against, value = (
+                    rate_of_clusters(Subject(target=target.label, step=step, group=group), name, totals)
+                    for target, totals in ((base, of_base), (cand, of_cand))
+                )
+                yield _finding(value, against, ClusterTotals(of_base, of_cand, base.paired), how)
 
 
-def _difference(totals: ClusterTotals, candidate: str, step: str, event: TurnEvent, how: Inference) -> ShareDifference:
-    shares = share_of(totals.base, CONFIDENCE), share_of(totals.cand, CONFIDENCE)
+def _finding(value: Value, against: Value, totals: ClusterTotals, how: Inference) -> Finding:
     difference: tuple[float | None, ...] = (None, None, None)
-    if min(share.total for share in shares) >= MIN_RATE_UNITS:
-        better: Better = "higher" if event == "yielded" else "lower"
+    if min(value.n, against.n) >= MIN_RATE_UNITS:
+        better: Better = "higher" if value.metric in RATES and RATES[value.metric].better == "higher" else "lower"
         difference = rate_by_order(totals, Margin(points=POINTS), better, how).shares
     d, low, high = (math.nan if end is None else end for end in difference)
-    return ShareDifference(
-        candidate=candidate, step=step, event=event, baseline_share=shares[0], candidate_share=shares[1],
-        difference=d, low=low, high=high,
-    )  # fmt: skip
+    return Finding(value=value, against=against, difference=d, low=low, high=high)
 
 
 def _turns_of(target: ComparedTarget, step: str) -> Flags:

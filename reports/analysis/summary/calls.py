@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND, refusal_status
-from reports.analysis.summary.metrics import ShareEstimate, rate_of
 from reports.analysis.summary.targets import called_by_telephone
 from reports.data.turns import FAILED
+from reports.engine.evaluate import share
 from reports.results.json_entries import Count, JsonEntry, described
-from reports.statistics.quantiles import CONFIDENCE
+from reports.results.value import Subject, Value
 
 RINGS_OUT, HUNG_UP = "timeout:upgrade", "closed:1000"
 """The outcomes of a call that no one answered, and of a call that the agent ended."""
@@ -53,7 +53,7 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     """The telephone calls of one target."""
 
     target: str
-    answered: Annotated[ShareEstimate, described("calls that were answered, of those that were tried")]
+    answered: Annotated[Value, described("calls that were answered, of those that were tried")]
     refused: Annotated[Count, described("calls that a SIP status refused")]
     unanswered: Annotated[Count, described("calls that no one answered in time")]
     failed: Annotated[Count, described("other calls that were not set up")]
@@ -116,7 +116,7 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
     tried = np.flatnonzero(is_open | not_set_up)
     return TelephoneCalls(
         target=target,
-        answered=rate_of(is_open[tried], tried, CONFIDENCE),
+        answered=share(Subject(target=target), "answered", is_open[tried], tried),
         refused=int(refused.sum()),
         unanswered=int(unanswered.sum()),
         failed=int((not_set_up & ~refused & ~unanswered).sum()),

@@ -24,8 +24,9 @@ from reports.data.runs import RunFrames
 from reports.data.samples import MetricSamples
 from reports.data.turns import Pool
 from reports.data.uncertainty import uncertain_reason
-from reports.metrics.strata import MainMetric
-from reports.results.json_entries import Rounded
+from reports.engine.evaluate import subject_of
+from reports.results.json_entries import entry_from
+from reports.results.value import Value
 from reports.statistics.arms import TwoSamples
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct, order_of_values, split
@@ -42,26 +43,16 @@ DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
 sessions would exceed WEIGHTS."""
 
 
-class Drift(MainMetric, frozen=True):
+class Drift(Value, frozen=True, kw_only=True):
     """The median of the later half of the turns divided by that of the earlier half, relative to the medians of steps.
 
-    `low`, `high`: the ends of the interval; null if open. The intervals of all pools of the run have a joint confidence
-    of 98 %.
+    The intervals of all pools of the run have a joint confidence of 98 %.
     """
 
     suspected: bool
-    ratio: Rounded
-    low: Rounded
-    high: Rounded
 
 
-class PoolDrift(Drift, frozen=True, kw_only=True):
-    """The drift of one pool. `label` is the label of the pool."""
-
-    label: str
-
-
-def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
+def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[Drift]:
     """Yield the drift of each pool, computed from its main metric.
 
     Pools with too few sessions in a half are left out.
@@ -81,7 +72,10 @@ def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
             exact = usable and not uncertain_reason(run.uncertain_metrics, target, sample.metric.name)
             min_difference = MIN_DIFFERENCE + late_ms / quantile(sample.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, min_difference)
-            yield PoolDrift(sample.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
+            named = {"metric": sample.metric.name, "statistic": "drift"}
+            counts = {"n": halves.base.n + halves.cand.n, "sessions": halves.clusters[0]}
+            ends = dict(zip(("value", "low", "high"), ratio, strict=True))
+            yield entry_from(Drift, subject_of(samples.turns, pool), **named, **counts, **ends, suspected=suspected)
 
 
 def is_suspected(ratio: float, low: float, high: float, min_difference: float = MIN_DIFFERENCE) -> bool:

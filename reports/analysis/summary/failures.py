@@ -107,7 +107,7 @@ def failures_by_context(
         if (difference.of.by, difference.what) == ("context", "failed"):
             of = difference.of
             is_of_pool = (turns.target == of.colour) & turns.steps_in(of.stratum)[turns.step]
-            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.high.bin.low))
+            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.larger.bin.start))
             failed = failed[np.argsort(tokens[failed], kind="stable")]
             _, first_of_session = np.unique(turns.session[failed], return_index=True)
             chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()

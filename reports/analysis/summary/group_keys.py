@@ -42,13 +42,13 @@ class GroupBin:
 
     - `name` is the printed name.
     - `at` is the position on the axis of the key; NaN if the place of its turns is unknown.
-    - `low` and `high` are the range of the group; NaN if the key is not a number.
+    - `start` and `end` are the range of the group; NaN if the key is not a number.
     """
 
     name: str
     at: float
-    low: float = math.nan
-    high: float = math.nan
+    start: float = math.nan
+    end: float = math.nan
 
     @property
     def is_unknown(self) -> bool:
@@ -144,7 +144,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         tuple(bins),
         index[:started_count],
         index[started_count:],
-        end=bins[-1].high,
+        end=bins[-1].end,
         compared="ends",
         began=began,
         unopened=unopened_of(sessions),

@@ -7,86 +7,83 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import numpy as np
-from msgspec import field, structs
+from msgspec import structs
 
 from reports.analysis.summary.group_keys import KEYS, Compared, GroupBin, Grouping
-from reports.analysis.summary.metrics import ShareEstimate, rate_of
 from reports.data.runs import RunFrames
 from reports.data.samples import MetricSample, MetricSamples
-from reports.data.turns import FAILED, UNFINISHED, Pool
+from reports.data.turns import FAILED, Flags, Pool
+from reports.engine.evaluate import PlannedTurns, counted, failures, planned_turns, quantile_values, share, subject_of
 from reports.metrics.metric_spec import POINTS
-from reports.metrics.strata import MainMetric, Stratum
-from reports.results.json_entries import Count, Rounded, described
+from reports.metrics.strata import Stratum
+from reports.results.levels import TYPICAL_LEVELS
+from reports.results.value import Group, Subject, Value
 from reports.statistics.counting import dense_codes, distinct, split
-from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate, quantiles
+from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, Sample
 
 MATTERS, MATTERS_MS = 0.1, 5.0
 """The minimum difference of two groups that is reported. A difference of latencies must be at least MATTERS times the
 lower one, and at least MATTERS_MS. A difference of rates must be at least POINTS."""
 
 
-class GroupEntry(MainMetric, frozen=True, kw_only=True):
-    """A group of the turns of one target by a key.
-
-    The keys are the turn's number, the age of its session when the turn started, the input tokens of the turn's first
-    response, the calls in progress, the host that recorded the turn, and the region that responded.
-    """
-
-    by: Annotated[str, described(", ".join(KEYS))]
-    name: str
-    low: Annotated[Rounded, described("lower end of the group: a number, seconds, tokens or calls; null for names")] = (
-        field(name="from")
-    )
-    high: Annotated[Rounded, described("upper end; null if unlimited, and for names")] = field(name="to")
-    turns: Annotated[Count, described("those that started")]
-    sessions: Annotated[Count, described("sessions with a turn in this group, started or not")]
-    failed: Annotated[
-        ShareEstimate,
-        described("share of turns that failed or did not start, of the planned turns except unfinished ones"),
-    ] = field(name="turns_failed")
-    failed_by_outcome: Annotated[dict[str, Count], described("the started turns that failed, by outcome")]
-    failed_at_bound: Annotated[
-        Count, described("of these, turns grouped by a lower bound: the input tokens of an earlier turn of the session")
-    ]
-    unopened: Annotated[
-        ShareEstimate | None, described("of the sessions that started in this group; null if unknown")
-    ] = field(name="sessions_unopened")
-    n: Annotated[Count, described("turns with a latency (infinite for turns that failed or did not start)")]
-    p50: QuantileEstimate
-    p95: QuantileEstimate
-    lost: Annotated[Count, described("planned turns that did not start")] = field(name="not_started")
-    unplaced: Annotated[
-        Count,
-        described(
-            "turns of this target, instant and turn type that did not start, group unknown; the same in each row"
-        ),
-    ] = field(name="not_started_unplaced")
-
-
-class Group(GroupEntry, frozen=True, kw_only=True):
-    """A group with its position on the axis of its key, `bin`. `below` is the share of failed turns of all groups below
-    this one, if the key compares these; otherwise None.
-    """
+@dataclass(frozen=True)
+class TurnGroup:
+    """A group of the turns of one target by a key, and its place on the axis of the key."""
 
     bin: GroupBin
-    below: ShareEstimate | None
+    started: Value
+    """The number of turns that started, with the number of sessions with a turn in this group, started or not."""
+    failed: Value
+    """The share of the planned turns that failed or did not start."""
+    failed_by_outcome: dict[str, int]
+    """The started turns that failed, by outcome."""
+    failed_at_bound: int
+    """Of these, turns grouped by a lower bound: the input tokens of an earlier turn of the session."""
+    unopened: Value | None
+    """The share of the sessions that started in this group and did not open; None if it is unknown."""
+    p50: Value
+    p95: Value
+    below: Value | None
+    """The share of failed turns of all groups below this one, if the key compares these; otherwise None."""
 
-    def at(self, p: float) -> QuantileEstimate:
-        return self.p50 if p == self.p50.p else self.p95
+    @property
+    def turns(self) -> int:
+        return self.started.n
+
+    @property
+    def sessions(self) -> int:
+        return self.started.sessions
+
+    @property
+    def n(self) -> int:
+        """The number of turns with a latency, which is infinite for turns that failed or did not start."""
+        return self.p50.n
+
+    @property
+    def lost(self) -> int:
+        """The number of planned turns that did not start."""
+        return self.failed.not_started
+
+    def values(self, unplaced: int) -> Iterator[Value]:
+        """Yield the values. `unplaced` is the number of turns of the pool that did not start, and whose group is
+        unknown: the same in each group.
+        """
+        yield from filter(None, (self.started, self.failed, self.unopened, self.p50, self.p95))
+        numbers = {"failed_at_bound": self.failed_at_bound, "not_started_unplaced": unplaced}
+        for name, number in (numbers | self.failed_by_outcome).items():
+            yield counted(self.started.subject, name, number)
+
+    def at(self, p: float) -> Value:
+        return self.p50 if p == 0.5 else self.p95
 
     def published(self, p: float) -> bool:
         """Return whether the p-quantile may be printed. The rule is the same as for all metrics of turns."""
         return self.at(p).has_interval
-
-    @property
-    def quantiles(self) -> list[QuantileEstimate]:
-        """The quantiles that may be printed."""
-        return [estimate for estimate in (self.p50, self.p95) if self.published(estimate.p)]
 
 
 @dataclass(frozen=True)
@@ -103,14 +100,14 @@ class GroupedLatency:
     end: float
     compared: Compared | None
     places: tuple[GroupBin, ...]
-    groups: tuple[Group, ...]
-    unknown: Group | None
+    groups: tuple[TurnGroup, ...]
+    unknown: TurnGroup | None
     """The turns whose group is unknown; None if there are none, or if the key has no such group."""
     unplaced: int
     """The number of turns that did not start, and whose group is unknown."""
 
     @property
-    def all_groups(self) -> tuple[Group, ...]:
+    def all_groups(self) -> tuple[TurnGroup, ...]:
         """The groups, and the turns whose group is unknown."""
         return self.groups if self.unknown is None else (*self.groups, self.unknown)
 
@@ -119,12 +116,18 @@ class GroupedLatency:
         return any(group.failed_by_outcome for group in self.all_groups)
 
     @property
-    def published(self) -> tuple[Group, ...]:
+    def values(self) -> Iterator[Value]:
+        """The values of all groups."""
+        unplaced = self.unplaced - (self.unknown.lost if self.unknown else 0)
+        return (value for group in self.all_groups for value in group.values(unplaced))
+
+    @property
+    def published(self) -> tuple[TurnGroup, ...]:
         """The groups whose median may be printed."""
         return tuple(group for group in self.groups if group.published(0.5))
 
     @property
-    def tails(self) -> tuple[Group, ...]:
+    def tails(self) -> tuple[TurnGroup, ...]:
         """The groups whose p50 and p95 may both be printed. Empty if there is only one, because one point is not a
         line.
         """
@@ -142,16 +145,16 @@ class GroupedLatency:
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """Two groups of a pool that differ significantly. `low` is the group with the lower value.
+    """Two groups of a pool that differ significantly, by the value in which they differ.
 
-    `what` is the quantile or rate in which they differ. If the key compares a group with all groups below it, `low` is
-    the first of these, with the failures of all.
+    `what` is the quantile or rate in which they differ. If the key compares a group with all groups below it, `smaller`
+    is the first of these, with the failures of all.
     """
 
     of: GroupedLatency
     what: Literal["p95", "p50", "failed", "unopened"]
-    low: Group
-    high: Group
+    smaller: TurnGroup
+    larger: TurnGroup
 
 
 def latency_by(
@@ -178,7 +181,7 @@ def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) ->
     target = sample.turns.targets[pool.target]
     unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, grouping.confidence] if grouping.compared else [CONFIDENCE]
-    groups = [*_groups(by, sample, pool, grouping, confidences, unplaced)]
+    groups = [*_groups(by, sample, pool, grouping, confidences)]
     key = by, sample.metric.name, target, pool.label, pool.target, pool.stratum, grouping.end, grouping.compared
     latencies = []
     for of_confidence in zip(*groups, strict=True) if groups else [()] * len(confidences):
@@ -190,56 +193,56 @@ def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) ->
 
 
 def _groups(
-    by: str, sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float], unplaced: int
-) -> Iterable[list[Group]]:
+    by: str, sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float]
+) -> Iterable[list[TurnGroup]]:
     """Yield a list for each group. It has the same group several times, once with the intervals of each confidence."""
-    turns = sample.turns
+    turns, of_pool = sample.turns, subject_of(sample.turns, pool)
     in_pool, not_started_in_pool = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
     positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
     samples = dict(sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost))
     none = np.zeros(0, dtype=np.int64)
-    below_failed, below_sessions = np.zeros(0, dtype=bool), none
+    below = PlannedTurns(np.zeros(0, dtype=bool), none, 0)
     for at, bin_ in enumerate(grouping.places):
         started = in_pool[positions_by_group.get(at + 1, none)]
         not_started = not_started_in_pool[grouping.lost[not_started_in_pool] == at]
         if started.size or not_started.size or grouping.every:
-            ended = started[turns.kind[started] != UNFINISHED]
-            sessions = np.append(turns.session[ended], turns.not_started.session[not_started])
-            failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, dtype=bool))
-            group_sample = samples.get(at, NO_VALUES)
-            packed_sample = replace(group_sample, sessions=dense_codes(group_sample.sessions)[0])
-            unopened = grouping.unopened[grouping.began == at] if grouping.began is not None else None
-            failed_started = started[turns.kind[started] == FAILED]
-            outcomes = Counter(turns.frame["outcome"].iloc[turns.rows[failed_started]])
-            is_compared = grouping.compared == "below" and not bin_.is_unknown and below_failed.size > 0
-            groups = []
-            for confidence in confidences:
-                p50, p95 = (estimate.published() for estimate in quantiles(packed_sample, (0.5, 0.95), confidence))
-                group = Group(
-                    sample.metric.name,
-                    *pool.stratum,
-                    target=turns.targets[pool.target],
-                    by=by,
-                    name=bin_.name,
-                    low=bin_.low,
-                    high=bin_.high,
-                    bin=bin_,
-                    turns=started.size,
-                    sessions=distinct(np.append(turns.session[started], turns.not_started.session[not_started])).size,
-                    failed=rate_of(failed, sessions, confidence),
-                    failed_by_outcome=dict(outcomes.most_common()),
-                    failed_at_bound=0 if grouping.is_bound is None else int(grouping.is_bound[failed_started].sum()),
-                    below=rate_of(below_failed, below_sessions, confidence) if is_compared else None,
-                    unopened=None if unopened is None else rate_of(unopened, np.arange(unopened.size), confidence),
-                    n=group_sample.n,
-                    p50=p50,
-                    p95=p95,
-                    lost=not_started.size,
-                    unplaced=unplaced,
-                )
-                groups.append(group)
-            below_failed, below_sessions = np.append(below_failed, failed), np.append(below_sessions, sessions)
-            yield groups
+            group = Group(by=by, name=bin_.name, start=bin_.start, end=bin_.end)
+            subject, planned = structs.replace(of_pool, group=group), planned_turns(turns, started, not_started)
+            values = samples.get(at, NO_VALUES)
+            values = replace(values, sessions=dense_codes(values.sessions)[0])
+            failed = started[turns.kind[started] == FAILED]
+            sessions = distinct(np.append(turns.session[started], turns.not_started.session[not_started]))
+            known: dict[str, Any] = {
+                "bin": bin_,
+                "started": counted(subject, "turns", started.size, sessions.size),
+                "failed_by_outcome": dict(Counter(turns.frame["outcome"].iloc[turns.rows[failed]]).most_common()),
+                "failed_at_bound": 0 if grouping.is_bound is None else int(grouping.is_bound[failed].sum()),
+            }
+            is_compared = grouping.compared == "below" and not bin_.is_unknown and below.failed.size > 0
+            unopened = None if grouping.began is None else grouping.unopened[grouping.began == at]
+            parts = planned, below if is_compared else None, unopened, sample.metric.name, values
+            yield [TurnGroup(**known, **_with_intervals(subject, confidence, *parts)) for confidence in confidences]
+            below = below.joined(planned)
+
+
+def _with_intervals(
+    subject: Subject,
+    confidence: float,
+    planned: PlannedTurns,
+    below: PlannedTurns | None,
+    unopened: Flags | None,
+    metric: str,
+    values: Sample,
+) -> dict[str, Any]:
+    """Return the fields of a group that have intervals."""
+    p50, p95 = quantile_values(subject, metric, values, TYPICAL_LEVELS, confidence)
+    opening = None
+    if unopened is not None:
+        opening = share(subject, "unopened", unopened, np.arange(unopened.size), confidence)
+        opening = structs.replace(opening, unit="sessions")
+    failed = failures(subject, planned, confidence)
+    below_failed = None if below is None else failures(subject, below, confidence)
+    return {"failed": failed, "below": below_failed, "unopened": opening, "p50": p50, "p95": p95}
 
 
 def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
@@ -252,8 +255,8 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
     if latency.compared == "below":
         for group in latency.groups:
             below, failed = group.below, group.failed
-            if below and failed.total and below.high < failed.low and failed.share - below.share >= POINTS:
-                yield GroupDifference(latency, "failed", structs.replace(latency.groups[0], failed=below), group)
+            if below and failed.n and below.high < failed.low and failed.value - below.value >= POINTS:
+                yield GroupDifference(latency, "failed", replace(latency.groups[0], failed=below), group)
                 break
         return
     ends = latency.compared == "ends" and latency.groups
@@ -267,8 +270,8 @@ def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
                 yield GroupDifference(latency, "p95" if p > 0.5 else "p50", low, high)
                 break
     for what in ("failed", "unopened"):
-        rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
+        rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.n]
         if len(rates) > 1:
-            (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].share) for pick in (min, max))
-            if lowest.high < highest.low and highest.share - lowest.share >= POINTS:
+            (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].value) for pick in (min, max))
+            if lowest.high < highest.low and highest.value - lowest.value >= POINTS:
                 yield GroupDifference(latency, what, low, high)

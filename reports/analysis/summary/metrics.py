@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Literal
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from msgspec import field
 
@@ -17,7 +16,7 @@ from bench.record import histograms as hdr
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
 from reports.data.runs import RunFrames
-from reports.data.samples import MetricSample, MetricSamples, rate_counts, rate_unit, session_sample
+from reports.data.samples import MetricSample, MetricSamples, rate_counts, session_sample
 from reports.data.turns import (
     FAILED,
     UNFINISHED,
@@ -30,14 +29,14 @@ from reports.data.turns import (
     session_codes,
 )
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
-from reports.metrics.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric, RateUnit
+from reports.engine.evaluate import Events, by_target, counted, events_of, published, rate, rates
+from reports.metrics.rate_metrics import OF_COLUMNS
 from reports.metrics.strata import NO_STRATUM, MainMetric
 from reports.results.json_entries import Count, JsonEntry, Rounded, described
 from reports.results.levels import LEVEL_KEYS, LEVELS, by_level, level_fields
 from reports.results.reason import Reason
-from reports.statistics.counting import Floats, Integers, dense_codes, distinct
-from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
-from reports.statistics.rates import PerCluster, ratio_of
+from reports.results.value import Value
+from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.statistics.typical_change import theil_sen
 
 ALL = "all"
@@ -170,123 +169,26 @@ def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> It
                 yield metric_summaries(sample, name, turns.targets[pool.target], uncertain, pool=pool)
 
 
-class ShareEstimate(JsonEntry, frozen=True):
-    """A share with its interval; null without any units."""
-
-    count: Count
-    total: Count
-    share: Rounded
-    low: Rounded
-    high: Rounded
-
-
-class TargetShare(JsonEntry, frozen=True, kw_only=True):
-    """A share of one target's units, with its 95 % interval over sessions, which is null with too few sessions."""
-
-    target: str
-    count: Count
-    total: Count
-    unit: RateUnit | Literal["sessions"]
-    sessions: Count
-    value: Rounded
-    low: Rounded
-    high: Rounded
-
-    @property
-    def published(self) -> bool:
-        """True if there are enough units to print the share. Otherwise only the two counts may be printed."""
-        return self.total >= MIN_RATE_UNITS
-
-
-class TurnRate(TargetShare, frozen=True, kw_only=True):
-    """A rate of one target's turns, or words."""
-
-    rate: str
-
-
-def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
+def turn_rates(turns: TurnArrays) -> Iterator[Value]:
     """Yield each rate that is computed from a column, for each target that has turns for it. All strata are counted
     together.
     """
-    for rate in OF_COLUMNS:
-        events, units = rate_counts(turns, rate.name)
-        counted = ~np.isnan(units)
-        for index, target in enumerate(turns.targets):
-            rows = np.flatnonzero(counted & (turns.target == index))
-            if rows.size:
-                unit = rate_unit(turns, rate.name, rows)
-                yield turn_rate(rate, target, events[rows], units[rows], turns.session[rows], unit)
+    for name in (of_column.name for of_column in OF_COLUMNS):
+        of_targets = rates(turns, by_target(turns), {name: Events(*rate_counts(turns, name))})
+        yield from (published(value) for value in of_targets if value.sessions)
 
 
-def turn_rate(
-    rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers, unit: RateUnit
-) -> TurnRate:
-    """Return a rate of turns, or of words. For each turn, `events` is the number of events, `units` is the number of
-    turns or words, and `sessions` is the session. `unit` is the unit of all `units`.
+def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
+    """Yield, for each target, the share of its planned turns that failed or did not start. Unfinished turns do not
+    count. `sessions` are the measured sessions.
     """
-    estimate = ratio_in(events, units, sessions, CONFIDENCE)
-    has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
-    reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
-    counts = {"count": estimate.count, "total": estimate.total, "sessions": distinct(sessions).size}
-    value, low, high = reported
-    return TurnRate(rate=rate.name, target=target, unit=unit, value=value, low=low, high=high, **counts)
-
-
-def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
-    """Yield, for each target, the share of its planned turns that failed or did not start. `sessions` are the measured
-    sessions.
-    """
-    return planned_shares(turns, sessions, turns.kind == FAILED, with_not_started=True)
-
-
-def planned_shares(
-    turns: TurnArrays, sessions: pd.DataFrame, chosen: Flags, *, with_not_started: bool
-) -> Iterable[ShareEstimate]:
-    """Yield, for each target, the share of its planned turns that are `chosen`.
-
-    If `with_not_started`, the turns that did not start are also counted as events. `chosen` is a mask of the measured
-    turns, of which the unfinished ones do not count. `sessions` are the measured sessions.
-    """
-    codes = session_codes(turns.frame, sessions)
-    ended, not_started, target = (
-        turns.kind != UNFINISHED,
-        not_started_of(sessions),
-        position_of(sessions["target"], turns.targets),
-    )
-    for index in range(len(turns.targets)):
-        target_turns, target_sessions = ended & (turns.target == index), target == index
-        events = np.concatenate(
-            [chosen[target_turns].astype(np.float64), not_started[target_sessions] * with_not_started]
-        )
-        units = np.concatenate([np.ones(int(target_turns.sum())), not_started[target_sessions]])
-        yield ratio_in(events, units, np.concatenate([turns.session[target_turns], codes[target_sessions]]), CONFIDENCE)
-
-
-def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the share of turns (or sessions) that are events, with an interval at this confidence. The interval is
-    computed from sessions.
-    """
-    return ratio_in(events, np.ones(events.size), sessions, confidence)
-
-
-def ratio_in(
-    events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
-) -> ShareEstimate:
-    """Return the number of events divided by the number of units, with an interval at this confidence. `events`,
-    `units` and `sessions` have one element per turn or session. The interval is computed from sessions.
-    """
-    codes, _ = dense_codes(sessions)
-    totals = np.bincount(codes, events).astype(np.float64), np.bincount(codes, units).astype(np.float64)
-    return share_of(totals, confidence)
-
-
-def share_of(totals: PerCluster, confidence: float) -> ShareEstimate:
-    """Return the share of events in the turns of all sessions, with an interval at this confidence."""
-    events, units = totals
-    if not units.any():
-        return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
-    ratio, tail = ratio_of(totals), (1 - confidence) / 2
-    return ShareEstimate(int(events.sum()), int(units.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+    codes, not_started = session_codes(turns.frame, sessions), not_started_of(sessions).astype(np.float64)
+    of_session = position_of(sessions["target"], turns.targets)
+    for index, (subject, mine) in enumerate(by_target(turns)):
+        ended, others = mine & (turns.kind != UNFINISHED), of_session == index
+        events = np.concatenate([(turns.kind[ended] == FAILED).astype(np.float64), not_started[others]])
+        planned = np.concatenate([np.ones(int(ended.sum())), not_started[others]])
+        yield rate(subject, "failure_rate", Events(events, planned), np.append(turns.session[ended], codes[others]))
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
@@ -294,50 +196,24 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 caller. The turn ends before its second commit."""
 
 
-class TurnCounts(JsonEntry, frozen=True):
-    """Counts of one target's measured turns: playback, turn detection, TCP retransmissions."""
+def turn_counts(turns: TurnArrays) -> Iterator[Value]:
+    """Yield counts of each target's turns: stalled replies, early ends of speech, split turns, TCP retransmissions.
 
-    target: str
-    replies: Annotated[Count, described("good turns whose reply the simulated player played")]
-    stalled: Annotated[Count, described("of these, replies in which playback stalled")]
-    end_detected: Annotated[Count, described("turns in which the service detected an end of speech, with any outcome")]
-    end_detected_early: Annotated[
-        Count, described("of these, turns in which it did so before the caller's speech ended")
-    ]
-    turns_split: Annotated[Count, described("turns that the service split into two or more")]
-    splits: Annotated[Count, described("commits beyond the first, of all turns")]
-    turns_with_tcp_info: Annotated[Count, described("turns for which the kernel reported retransmissions")]
-    retransmits: Annotated[Count, described("TCP segments that the load generator retransmitted")]
-    turns_with_retransmits: Annotated[Count, described("turns with a retransmission")]
-
-    @property
-    def any(self) -> bool:
-        return bool(self.replies or self.end_detected or self.turns_split or self.turns_with_tcp_info)
-
-
-def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
-    counts = []
-    good, stall_count = turns.succeeded, turns.value("stall_count")
+    A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of all turns.
+    """
+    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
-    detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
-    for index, label in enumerate(turns.targets):
-        mine = turns.target == index
-        counts.append(
-            TurnCounts(
-                target=label,
-                replies=int((mine & good & ~np.isnan(stall_count)).sum()),
-                stalled=int((mine & good & (stall_count > 0)).sum()),
-                end_detected=int((mine & ~np.isnan(detection)).sum()),
-                end_detected_early=int((mine & (detection < 0)).sum()),
-                turns_split=int((mine & (cancelled | (splits > 0))).sum()),
-                splits=int(np.nansum(splits[mine])),
-                turns_with_tcp_info=int((mine & ~np.isnan(resent)).sum()),
-                retransmits=int(np.nansum(resent[mine])),
-                turns_with_retransmits=int((mine & (resent > 0)).sum()),
-            )
-        )
-    return tuple(counts)
+    shares = {
+        "stall_rate": Events(*rate_counts(turns, "stall_rate")),
+        "end_detected_early": events_of(detection < 0, ~np.isnan(detection)),
+        "turns_with_retransmits": events_of(resent > 0, ~np.isnan(resent)),
+    }
+    for of in by_target(turns):
+        yield from rates(turns, [of], shares)
+        yield counted(of.subject, "turns_split", int((of.turns & (cancelled | (splits > 0))).sum()))
+        yield counted(of.subject, "splits", int(np.nansum(splits[of.turns])))
+        yield counted(of.subject, "retransmits", int(np.nansum(resent[of.turns])))
 
 
 PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")

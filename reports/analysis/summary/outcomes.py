@@ -44,22 +44,12 @@ class Remedy:
     text: str
 
 
-class PlannedTurns(JsonEntry, frozen=True, kw_only=True):
-    """The planned turns of a group, and those of them that failed."""
+class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
+    """The outcomes of the turns and sessions of one target."""
 
     turns_failed: Count
     turns_not_started: Annotated[Count, described("planned turns that did not start")]
     turns_planned: Annotated[Count, described("planned turns, started or not, without unfinished ones")]
-
-    @property
-    def failed_or_not_started(self) -> int:
-        """The number of planned turns that failed or did not start."""
-        return self.turns_failed + self.turns_not_started
-
-
-class OutcomesEntry(PlannedTurns, frozen=True, kw_only=True):
-    """The outcomes of the turns and sessions of one target."""
-
     turns: dict[str, Count]
     sessions: dict[str, Count]
     service_message: dict[str, str] = field(default_factory=dict)
@@ -70,6 +60,11 @@ class OutcomesEntry(PlannedTurns, frozen=True, kw_only=True):
     sessions_with_failure: Count = 0
     failure_rate_low: Annotated[Rounded, described("of the 95 % interval of failures")]
     failure_rate_high: Rounded
+
+    @property
+    def failed_or_not_started(self) -> int:
+        """The number of planned turns that failed or did not start."""
+        return self.turns_failed + self.turns_not_started
 
     @property
     def throttled(self) -> float:
@@ -185,8 +180,8 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str
             turns_failed=int((kinds == FAILED).sum()),
             turns_unfinished=int((kinds == UNFINISHED).sum()),
             turns_not_started=int(not_started[of_session == index].sum()),
-            turns_planned=rate.total,
-            failure_rate=rate.share,
+            turns_planned=rate.n,
+            failure_rate=rate.value,
             failure_rate_low=rate.low,
             failure_rate_high=rate.high,
             sessions_started=int((of_session == index).sum()),

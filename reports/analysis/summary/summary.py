@@ -16,10 +16,10 @@ from bench.record.metric_values import CARRIED
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
-from reports.analysis.summary.drift import PoolDrift, drifts
+from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
 from reports.analysis.summary.failures import FailureEntry, failures_by_context
-from reports.analysis.summary.groups import GroupDifference, GroupedLatency, GroupEntry, latency_by
+from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
 from reports.analysis.summary.load import ArrivalSummary, RateLimits, RateLimitSeries, arriving_of, rate_limits_of
 from reports.analysis.summary.metrics import (
     ALL,
@@ -27,8 +27,6 @@ from reports.analysis.summary.metrics import (
     HistogramSummary,
     MetricSummary,
     Throughput,
-    TurnCounts,
-    TurnRate,
 )
 from reports.analysis.summary.outcomes import Outcomes, OutcomesEntry, outcomes_of
 from reports.analysis.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
@@ -40,20 +38,21 @@ from reports.analysis.summary.targets import (
     interleaving_of,
     quantiles_of_targets,
 )
-from reports.analysis.summary.tools import DeadlineShare, ToolTurns, deadline_shares, tool_turns
-from reports.analysis.summary.transcription import Transcription, are_answered, transcription_of
-from reports.analysis.summary.turn_taking import TurnTaking, turn_taking
+from reports.analysis.summary.tools import deadline_shares, tool_turns
+from reports.analysis.summary.transcription import are_answered, transcription_of
+from reports.analysis.summary.turn_taking import turn_taking
 from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 from reports.metrics.strata import MainMetric, Stratum
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Version, described
+from reports.results.value import Value
 from reports.statistics.counting import distinct
 from reports.statistics.power import Variability, variability_of
 from reports.statistics.quantiles import NO_VALUES
 
-SUMMARY_VERSION: Literal[7] = 7
+SUMMARY_VERSION: Literal[8] = 8
 READ = "transcript_first"
 """The metric for callers who read captions."""
 GREETING = "greeting"
@@ -120,7 +119,7 @@ class SharedResults(JsonEntry, frozen=True, kw_only=True):
         tuple[MainResult, ...],
         described("first text and lag of transcripts, if sessions only transcribe; otherwise empty"),
     ]
-    rates: Annotated[tuple[TurnRate, ...], described("rates of turns, by column; empty if no turn counts")]
+    rates: Annotated[tuple[Value, ...], described("rates of turns, by column; empty if no turn counts")]
     definitions_version: Version
     run_id: str | None
     state: str | None
@@ -128,7 +127,7 @@ class SharedResults(JsonEntry, frozen=True, kw_only=True):
     warmup_s: Number
     validity: run_validity.RunValidity
     groups: Annotated[
-        tuple[GroupEntry, ...],
+        tuple[Value, ...],
         described("latencies of groups of turns; keys with the same value for all turns are excluded"),
     ]
     outcomes: dict[str, OutcomesEntry]
@@ -142,11 +141,11 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
     recorded: Annotated[bool, described("whether the run consists of imported recordings of calls")]
     transcription: Annotated[
-        tuple[Transcription, ...], described("of each target, if sessions only transcribe; otherwise empty")
+        tuple[Value, ...], described("of each target, if sessions only transcribe; otherwise empty")
     ]
     differences: tuple[TargetsQuantile, ...]
     drift: Annotated[
-        tuple[PoolDrift, ...], described("the later half of the turns of each pool, relative to the earlier half")
+        tuple[Drift, ...], described("the later half of the turns of each pool, relative to the earlier half")
     ]
     context_failures: Annotated[
         tuple[FailureEntry, ...],
@@ -160,13 +159,19 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
         tuple[TelephoneCalls, ...], described("calls of the targets that are called by telephone; empty if none is")
     ]
     within: Annotated[
-        tuple[DeadlineShare, ...], described("shares of turns by a deadline: those that the run's thresholds limit")
+        tuple[Value, ...], described("shares of turns by a deadline: those that the run's thresholds limit")
     ]
     tools: Annotated[
-        tuple[ToolTurns, ...], described("turns with function calls or delegated tasks, by target and by step")
+        tuple[Value, ...], described("of turns with function calls or delegated tasks, by target and by step")
     ]
-    turn_taking: Annotated[TurnTaking, described("of scripts with pauses of a set length in the caller's speech")]
-    counts: tuple[TurnCounts, ...]
+    turn_taking: Annotated[
+        tuple[Value, ...],
+        described(
+            "of scripts with pauses of a set length in the caller's speech: rates of each step, and values by pause; "
+            "otherwise empty"
+        ),
+    ]
+    counts: Annotated[tuple[Value, ...], described("stalls, turn detection and TCP retransmissions of each target")]
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
@@ -178,7 +183,7 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     interleaving: Interleaving | None
     cost: RunCost
     arrivals: Annotated[ArrivalSummary | None, described("null in a closed loop")]
-    schema: Literal[7]
+    schema: Literal[8]
     duration_s: Number
     targets: tuple[str, ...]
     main_metric: Annotated[str, described("the latency that callers experience")]
@@ -322,7 +327,7 @@ def summarise(run: RunFrames) -> Summary:
         answered=of_metrics.of_others(ANSWER_VOICE_TO_VOICE) if any(s.get("answer_min_ms") for s in scripts) else (),
         transcript_first=of_metrics.of_others(READ),
         transcripts=tuple(row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)),
-        transcription=transcription_of(turns, period.measured_s) if transcribing else (),
+        transcription=tuple(transcription_of(turns, period.measured_s) if transcribing else ()),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting
@@ -331,7 +336,7 @@ def summarise(run: RunFrames) -> Summary:
         differences=tuple(quantiles_of_targets((*results, *voice_to_voice))),
         variability=tuple(_variability(samples, results)),
         drift=tuple(drifts(run, samples)),
-        groups=tuple(group for latency in grouped_latency for group in latency.all_groups),
+        groups=tuple(value for latency in grouped_latency for value in latency.values),
         grouped_latency=grouped_latency,
         group_differences=group_differences,
         context_failures=failures_by_context(run, turns, group_differences),
@@ -346,8 +351,8 @@ def summarise(run: RunFrames) -> Summary:
         calls=tuple(telephone_calls(metadata, sessions, targets)),
         rates=tuple(metrics.turn_rates(turns)),
         within=tuple(deadline_shares(run, samples, sessions)),
-        tools=tool_turns(run, samples),
-        turn_taking=turn_taking(turns),
+        tools=tuple(tool_turns(run, samples)),
+        turn_taking=tuple(turn_taking(turns)),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),

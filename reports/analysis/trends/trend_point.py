@@ -238,15 +238,14 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
         throttled, ended = limited(outcomes.turns)
         if ended:
             yield "throttle_rate", RunValue(throttled / ended, n=ended)
-    for counts in summary.counts:
-        if counts.target == target and counts.replies:
-            yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
+    for stalls in summary.counts:
+        if stalls.target == target and stalls.metric == "stall_rate" and stalls.n:
+            yield stalls.metric, RunValue(stalls.value, n=stalls.n)
     for rate in summary.rates:
         if rate.target == target:
-            unit: Counted = "word" if RATES[rate.rate].words_column else "turn"
-            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.total) if math.isnan(rate.value) else None
-            ends = (math.nan, math.nan) if lack else (rate.low, rate.high)
-            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing=lack)
+            unit: Counted = "word" if RATES[rate.metric].words_column else "turn"
+            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None
+            yield rate.metric, RunValue(rate.value, rate.low, rate.high, n=rate.n, missing=lack)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:

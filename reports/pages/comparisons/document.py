@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from reports.analysis.comparisons.comparison import Comparison, Method
-from reports.analysis.comparisons.turn_taking import ComparedTurnTaking
 from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
 from reports.data.runs import run_id_of
@@ -16,6 +15,7 @@ from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
 from reports.results.reason import Reason
+from reports.results.value import Finding, Value
 from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName, validity_entry
 from reports.text import comparison_sentences as sentences
 from reports.text.decision_sentences import decision_sentence
@@ -23,7 +23,7 @@ from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import document_data
 from reports.text.validity import with_messages
 
-COMPARE_VERSION: Literal[6] = 6
+COMPARE_VERSION: Literal[7] = 7
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
@@ -51,7 +51,7 @@ class SequentialEntry(Conclusion, frozen=True, forbid_unknown_fields=True):
 class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
-    schema: Literal[6]
+    schema: Literal[7]
     validity: Annotated[
         ValidityEntry, described("whether and why not the targets may be compared; if invalid, use no value")
     ]
@@ -71,7 +71,11 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
         ),
     ]
     turn_taking: Annotated[
-        ComparedTurnTaking, described("of scripts with pauses of a set length in the caller's speech, without verdicts")
+        tuple[Value, ...],
+        described("of each target by the pause in the caller's speech; empty without pauses of a set length"),
+    ]
+    turn_taking_findings: Annotated[
+        tuple[Finding, ...], described("rates of each step, and of all turns with a pause; without verdicts")
     ]
     sequential: Annotated[
         SequentialEntry | None,
@@ -122,6 +126,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             verdicts=dict(sentences.candidates(comparison)),
             comparisons=[*map(comparison_entry, comparison.comparisons)],
             steps=[*map(comparison_entry, comparison.steps)],
+            turn_taking=comparison.turn_taking.pauses,
+            turn_taking_findings=comparison.turn_taking.steps,
             sequential=planned,
             fairness_checks=[sentences.written_check(check) for check in comparison.checks],
             notices=sentences.all_notices(comparison),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.comparisons.turn_taking import ALL_PAUSES, ShareDifference
 from reports.pages.comparisons.forest import colours_of
 from reports.pages.run_report.sections.turn_taking import (
     EVENT_TEXTS,
@@ -15,6 +14,7 @@ from reports.pages.run_report.sections.turn_taking import (
     share_cell,
 )
 from reports.render import blocks as b
+from reports.results.value import Finding
 from reports.text.comparison_sentences import interval_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
 
@@ -23,8 +23,8 @@ HEADING, QUESTION = "Turn-taking", "Which target cuts callers off?"
 
 def turn_taking(comparison: Comparison) -> b.Section | None:
     """Return the section; None if no speech has pauses of a set length."""
-    ladders, rows = comparison.turn_taking.ladders, comparison.turn_taking.shares
-    if not ladders:
+    pauses, rows = comparison.turn_taking
+    if not pauses:
         return None
     labels, several = [target.label for target in comparison.targets], len(comparison.targets) > 2
     heads: list[b.Head] = [
@@ -37,12 +37,12 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
         b.Column(f"{interval_text(comparison.method.level)} interval", leave_out=2),
     ]
     table = b.table(heads, [_row(row, comparison, several=several) for row in rows])
-    blocks = [*pause_blocks(ladders, labels), table, *b.note(f"{MEANING} Shares have intervals of 95 %.")]
-    brief = [*b.fact("cut-off pause", cut_off_pause_texts(ladders, labels)), table]
+    blocks = [*pause_blocks(pauses, labels), table, *b.note(f"{MEANING} Shares have intervals of 95 %.")]
+    brief = [*b.fact("cut-off pause", cut_off_pause_texts(pauses, labels)), table]
     return b.Section("turn-taking", HEADING, QUESTION, blocks, brief=brief)
 
 
-def _row(row: ShareDifference, comparison: Comparison, *, several: bool) -> b.Row:
+def _row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
     is_shown = not math.isnan(row.difference)
     texts = [
@@ -51,11 +51,11 @@ def _row(row: ShareDifference, comparison: Comparison, *, several: bool) -> b.Ro
     ]
     return b.make_row(
         [
-            "all pauses" if row.step == ALL_PAUSES else row.step,
-            EVENT_TEXTS[row.event],
-            *([b.Cell(row.candidate, target=colours_of(comparison)[row.candidate])] if several else []),
-            share_cell(row.baseline_share, style),
-            share_cell(row.candidate_share, style),
+            row.value.step or "all pauses",
+            EVENT_TEXTS[row.value.metric],
+            *([b.Cell(row.value.target, target=colours_of(comparison)[row.value.target])] if several else []),
+            share_cell(row.against, style),
+            share_cell(row.value, style),
             *(b.Cell(text, style=style) for text in texts),
         ]
     )

@@ -31,7 +31,7 @@ from reports.results.json_entries import Count, JsonEntry, Known, Rounded, descr
 from reports.text.reasons import document_data
 from reports.text.sentences import load_line
 
-EVIDENCE_VERSION: Literal[3] = 3
+EVIDENCE_VERSION: Literal[4] = 4
 NOT_SHARED = {*WITH_CONTENT, OWN_FAULT}
 """The outcomes whose messages may contain words of the conversation, or of the user's code."""
 
@@ -60,7 +60,7 @@ class ScriptDigest(JsonEntry, frozen=True):
 class EvidenceDocument(SharedResults, frozen=True, kw_only=True):
     """The content of evidence.json. The results are those of summary.json, with hidden credentials."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     tool_version: Known
     ended_utc_ns: Annotated[Count | None, described("null if the run has not ended, or if its end is unknown")]
     load: Annotated[str, described("the load in words: users or arrivals, calls, turns, and the measured time")]
@@ -119,7 +119,7 @@ def shareable(summary: Summary) -> Summary:
         slowest=tuple(hidden(with_fields(slow, event_log="")) for slow in summary.slowest),
         slowest_of_steps=(),
         context_failures=tuple(map(failures.shareable, summary.context_failures)),
-        groups=tuple(group for group in summary.groups if group.by == "context"),
+        groups=tuple(value for value in summary.groups if value.group and value.group.by == "context"),
         endings=replace(endings, turns=turns, sessions=sessions),
         outcomes={target: _shareable_outcomes(entry) for target, entry in summary.outcomes.items()},
     )

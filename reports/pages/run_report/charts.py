@@ -6,15 +6,16 @@ They compute no values.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.analysis.summary.distributions import PercentileCurve
 from reports.analysis.summary.groups import GroupedLatency
-from reports.analysis.summary.turn_taking import PauseLadder
+from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, CUT_OFF_PAUSE
 from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.results.levels import LEVELS
+from reports.results.value import Value
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.cells import interval
 from reports.text.groups import description, key_text
@@ -209,7 +210,7 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
     opened = [[(group.bin.at, group.unopened) for group in latency.groups if group.unopened] for latency in latencies]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
-    largest = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
+    largest = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.n), default=1.0)
     y = PixelScale(identity, 0.0, largest, plot.y0, plot.y1)
     offset = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{offset}", "lab")
@@ -219,10 +220,10 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
         for row, (latency, rates) in enumerate(zip(latencies, rates_of_latency, strict=True)):
             moved = MARKER_GAP * (kind * len(latencies) + row - (slots - 1) / 2)
             with plot.of(latency.colour):
-                for at, rate in ((x(position) + moved, rate) for position, rate in rates if rate.total):
+                for at, rate in ((x(position) + moved, rate) for position, rate in rates if rate.n):
                     plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(latency.colour)}")
                     style = f"mark {colour_class(latency.colour)}{' open' if kind else ''}"
-                    plot.dot(at, y(rate.share), marker_shape(latency.colour), style, 4)
+                    plot.dot(at, y(rate.value), marker_shape(latency.colour), style, 4)
 
 
 def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
@@ -247,35 +248,30 @@ def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, n
             ends = at + half + TINY
 
 
-def pause_ladders(ladders: Sequence[PauseLadder], targets: Sequence[str]) -> Plot:
+def cut_off_by_pause(values: Iterable[Value], targets: Sequence[str]) -> Plot:
     """Plot the share of turns that were cut off over the pause. A vertical line marks the cut-off pause."""
-    colours = [list(targets).index(ladder.target) for ladder in ladders]
-    named = [(colour, ladder.target) for colour, ladder in zip(colours, ladders, strict=True)]
+    of_cuts = [(value, value.group) for value in values if value.metric == CUT_OFF and value.group]
+    named = [(list(targets).index(target), target) for target in dict.fromkeys(value.target for value, _ in of_cuts)]
     desc = "Horizontal: pause in the speech, in ms. Vertical: share of turns. Vertical line: cut-off pause."
     plot = Plot(WIDE, 300, named, left=56, right=24, title="Turns cut off by pause", desc=desc)
-    shortest, longest = min(ladder.shortest_ms for ladder in ladders), max(ladder.longest_ms for ladder in ladders)
+    shortest, longest = min(group.start for _, group in of_cuts), max(group.end for _, group in of_cuts)
     x = PixelScale(identity, min(shortest, longest - 1), longest, plot.x0, plot.x1)
     y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
     plot.y_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0], lambda share: percent(share, 1))
     plot.x_axis(x, [tick for tick in linear_ticks(0, longest) if tick >= shortest], ms, "pause in the speech")
-    for colour, ladder in zip(colours, ladders, strict=True):
+    for colour, target in named:
         with plot.of(colour):
-            points = []
-            for rung in ladder.rungs:
-                if not rung.cut_off.total:
-                    continue
-                share, at = rung.cut_off, x((rung.from_ms + rung.to_ms) / 2)
-                plot.line(at, y(share.low), at, y(share.high), f"whisker {colour_class(colour)}")
-                tip = f"{ladder.target}, {ms(rung.from_ms)} to {ms(rung.to_ms)}: {count(share.count)} of {share.total}"
-                plot.dot(at, y(share.share), marker_shape(colour), f"mark {colour_class(colour)}", 4, tip)
-                points.append((at, y(share.share)))
+            points, edge = [], math.nan
+            for value, group in ((value, group) for value, group in of_cuts if value.target == target):
+                if value.statistic == CUT_OFF_PAUSE:
+                    edge = value.value
+                elif group.name != ALL_PAUSES and value.n:
+                    at = x((group.start + group.end) / 2)
+                    plot.line(at, y(value.low), at, y(value.high), f"whisker {colour_class(colour)}")
+                    tip = f"{target}, {ms(group.start)} to {ms(group.end)}: {count(value.events)} of {value.n}"
+                    plot.dot(at, y(value.value), marker_shape(colour), f"mark {colour_class(colour)}", 4, tip)
+                    points.append((at, y(value.value)))
             plot.path(points, curve_class(colour))
-            if math.isfinite(ladder.cut_off_pause_ms):
-                plot.line(
-                    x(ladder.cut_off_pause_ms),
-                    plot.y0,
-                    x(ladder.cut_off_pause_ms),
-                    plot.y1,
-                    f"curve thin {colour_class(colour)}",
-                )
+            if math.isfinite(edge):
+                plot.line(x(edge), plot.y0, x(edge), plot.y1, f"curve thin {colour_class(colour)}")
     return plot

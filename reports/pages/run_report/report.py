@@ -306,7 +306,7 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
     chunked = settings.packetisation(summary.playback)
     grown = {"packetisation": chunked} if chunked else {}
-    rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}
+    rates = {rate.metric: RATES[rate.metric].sentence for rate in summary.rates}
     return metrics | rates | METHOD | grown
 
 

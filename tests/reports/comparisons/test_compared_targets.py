@@ -109,12 +109,12 @@ def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() 
 
 def test_stall_rate_counts_played_replies_and_throttle_rate_ended_turns() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
-    reported = summarise(side.run).counts[0]
+    (reported,) = (value for value in summarise(side.run).counts if value.metric == "stall_rate")
     stalled, replies = side.counts(MetricSpec("stall_rate", Rate(), Margin(points=0.01)))
     throttled, ended = side.counts(MetricSpec("throttle_rate", Rate(), Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
-    assert (stalled.sum(), replies.sum()) == (reported.stalled, reported.replies)
+    assert (stalled.sum(), replies.sum()) == (reported.count, reported.n)
     assert throttled.sum() == outcomes.map(is_throttled).sum() > 0
     assert ended.sum() == 190
 

@@ -136,7 +136,7 @@ def test_the_report_begins_with_the_transcript(run: TranscribedRun) -> None:
 
     assert summary["main_metric"] == "input_transcript_total"
     assert {result["metric"] for result in summary["transcripts"]} == {"input_transcript_first", "transcript_lag"}
-    (transcription,) = summary["transcription"]
+    transcription = {value["metric"]: value["value"] for value in summary["transcription"]}
     assert (transcription["turns_transcribed"], transcription["turns_without_deltas"]) == (SESSIONS, 0)
     assert transcription["audio_s"] == pytest.approx(SESSIONS * SECONDS, rel=0.02)
     page = (run.folder / "report.md").read_text().replace("\\", "")

@@ -15,6 +15,7 @@ from reports.pages.run_report.metric_tables import BRIEF_ROWS, metrics, rows_of,
 from reports.pages.run_report.sections.slowest import log_link
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
+from reports.results.value import by_subject
 from reports.text import cells, settings
 from reports.text.breakdown import segment_title
 
@@ -95,9 +96,15 @@ def playback(summary: Summary) -> b.Section | None:
     for index, (step, step_examples) in enumerate(example_turns_of_steps(run, latencies).items() if examples else ()):
         panes.append((f"heard-{index}", step, _timeline(step_examples)))
     blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
+    detected = {subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()}
     if replies or callers:
         stalled = texts_by_target(
-            summary, {c.target: [cells.stalled_cell(c.stalled, c.replies)] for c in summary.counts if c.replies}
+            summary,
+            {
+                value.target: [cells.stalled_cell(value.events, value.n)]
+                for value in summary.counts
+                if value.metric == "stall_rate" and value.n
+            },
         )
         gaps = [event_metric for event_metric in summary.event_metrics if event_metric.metric == "delta_gap"]
         blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
@@ -106,8 +113,8 @@ def playback(summary: Summary) -> b.Section | None:
                 b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not examples, again=True)
             ]
         if callers:
-            wrong = texts_by_target(summary, {c.target: cells.detection(c) for c in summary.counts})
-            vad = any(c.end_detected for c in summary.counts)
+            wrong = texts_by_target(summary, detected)
+            vad = any(value.metric == "end_detected_early" and value.n for value in summary.counts)
             right = "No turn was cut at a pause, and no end of speech was detected too early." if vad else ""
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
             blocks += [
@@ -115,7 +122,7 @@ def playback(summary: Summary) -> b.Section | None:
             ]
             blocks += b.note(settings.packetisation_note(summary.playback))
     named = len(summary.targets) > 1
-    faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in cells.detection(counts)]
+    faults = [(target, fault) for target, faults in [*detected.items()][:BRIEF_ROWS] for fault in faults]
     brief = [
         *b.fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
         *b.fact("note", [settings.packetisation_note(summary.playback)]),

@@ -10,6 +10,7 @@ from reports.formatting import NONE, count, format_number, join_words, ms, perce
 from reports.pages.run_report.metric_tables import metrics, rows_of, target_cell, texts_by_target
 from reports.pages.run_report.sections.telephone import PACKETS, SETUP, is_of_calls
 from reports.render import blocks as b
+from reports.results.value import by_subject
 from reports.text import cells
 from reports.text.cells import interval
 
@@ -24,11 +25,12 @@ def network(summary: Summary) -> b.Section | None:
     if not any(row.metric == "network_rtt" for row in rows):
         return None
     resent: dict[str, list[str]] = {}
-    for c in summary.counts:
-        if c.turns_with_tcp_info:
-            again = f"{plural(c.retransmits, 'TCP segment')} retransmitted in {count(c.turns_with_retransmits)} of"
+    for subject, row in by_subject(summary.counts).items():
+        turns, segments = row["turns_with_retransmits"], row["retransmits"].n
+        if turns.n:
+            again = f"{plural(segments, 'TCP segment')} retransmitted in {count(turns.events)} of"
             nothing = "nothing was retransmitted in"
-            resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
+            resent[subject.target] = [f"{again if segments else nothing} {plural(turns.n, 'turn')}"]
     sent = texts_by_target(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics

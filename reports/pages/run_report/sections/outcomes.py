@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis.summary.metrics import TurnRate
 from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.summary import Summary
-from reports.analysis.summary.tools import DeadlineShare
 from reports.formatting import NONE, count, percent, plural
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.pages.run_report.metric_tables import target_cell
@@ -22,22 +20,24 @@ def rates(summary: Summary) -> b.Section | None:
     if not summary.rates and not summary.within:
         return None
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions")
-    named: list[tuple[b.Inline, str, TurnRate | DeadlineShare]]
-    named = [(b.Term(rate.rate), rate.target, rate) for rate in summary.rates]
-    for share in summary.within:
-        name = (b.Term(share.metric), cells.deadline_title(share).removeprefix(share.metric))
-        named.append((name, share.title, share))
+    values = (*summary.rates, *summary.within)
     rows: list[b.Line] = [
-        [name, target_cell(summary, of.target, title), cells.rate_cell(of), cells.rate_events(of), count(of.sessions)]
-        for name, title, of in named
+        [
+            (b.Term(rate.metric), cells.rate_title(rate).removeprefix(rate.metric)),
+            target_cell(summary, rate.target, rate.title),
+            cells.rate_cell(rate),
+            cells.rate_events(rate),
+            count(rate.sessions),
+        ]
+        for rate in values
     ]
     few_note = (
         ""
-        if all(of.published for *_, of in named)
+        if all(rate.n >= MIN_RATE_UNITS for rate in values)
         else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
     )
     population = "all turns"
-    if any(RATES[rate.rate].words_column for rate in summary.rates):
+    if any(RATES[rate.metric].words_column for rate in summary.rates):
         population += (
             "; a word error rate is per word, or per character of scripts without spaces, and can exceed 100 %"
         )

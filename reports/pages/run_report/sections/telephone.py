@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 from bench.catalogue.metrics import JITTER_BUFFER_MS
 from reports.analysis.summary.calls import PacketCount, ReasonCount, TelephoneCalls
-from reports.analysis.summary.metrics import MetricSummary, ShareEstimate
+from reports.analysis.summary.metrics import MetricSummary
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NONE, count, format_ms_list, ms, percent, plural
 from reports.pages.run_report.metric_tables import metrics
 from reports.render import blocks as b
+from reports.results.value import Value
 from reports.text import cells
 
 SETUP = {
@@ -28,8 +29,8 @@ PACKETS = {"rtp_loss": "rtp_jitter", "rtp_late_share": "", "peer_rtp_loss": "pee
 UNKNOWN = {"rtp_loss": "no packet arrived", "peer_rtp_loss": "the agent sent no RTCP report"}
 """The reason why the loss of a direction is unknown."""
 COUNTS: tuple[tuple[str, Callable[[TelephoneCalls], int], str], ...] = (
-    ("tried", lambda of: of.answered.total, "without those that the end of the run cut before an answer"),
-    ("answered", lambda of: of.answered.count, "200 OK, and the audio was agreed"),
+    ("tried", lambda of: of.answered.n, "without those that the end of the run cut before an answer"),
+    ("answered", lambda of: of.answered.events, "200 OK, and the audio was agreed"),
     ("refused", lambda of: of.refused, "a SIP status instead of an answer"),
     ("not answered", lambda of: of.unanswered, "no answer within the time limit (timeout:upgrade)"),
     ("not set up", lambda of: of.failed, "other failures before the answer"),
@@ -68,7 +69,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         if index < ALWAYS or any(map(number, called)):
             rows.append([name, *(count(number(of)) for of in called), meaning])
     rows.append(["share answered", *(_share_cell(of.answered) for of in called), "of the calls tried"])
-    if any(of.answered.count for of in called):
+    if any(of.answered.events for of in called):
         for name, meaning in LOSSES.items():
             rows.append([b.Term(name), *(_packet_cell(of.by_loss[name]) for of in called), meaning])
     for field, (name, meaning) in DISTURBANCES.items():
@@ -94,7 +95,7 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     for title, names in (("Setup of each call", SETUP), ("Packets of each call", {*PACKETS, *PACKETS.values()})):
         if of_calls := [row for row in summary.connect_phases if row.metric in names and is_of_calls(summary, row)]:
             blocks += [b.Details(title, [metrics(summary, of_calls)], open=True)]
-    answered = [calls for calls in called if calls.answered.count]
+    answered = [calls for calls in called if calls.answered.events]
     brief = [
         *b.fact("calls", [_named(summary, calls, _counts_text(calls)) for calls in called]),
         *b.fact("setup", [_named(summary, calls, _setup_text(summary, calls)) for calls in answered]),
@@ -108,11 +109,11 @@ def is_of_calls(summary: Summary, row: MetricSummary) -> bool:
     return any(row.target == calls.target for calls in summary.calls)
 
 
-def _share_cell(share: ShareEstimate) -> b.Cell:
-    if not share.total:
+def _share_cell(share: Value) -> b.Cell:
+    if not share.n:
         return b.Cell(NONE)
-    counts = f"{count(share.count)} of {count(share.total)}"
-    return b.Cell(percent(share.count, share.total), f"{_interval(share)}; {counts}")
+    counts = f"{count(share.events)} of {count(share.n)}"
+    return b.Cell(percent(share.events, share.n), f"{_interval(share)}; {counts}")
 
 
 def _packet_cell(packets: PacketCount) -> b.Cell:
@@ -125,15 +126,15 @@ def _of_expected(packets: PacketCount) -> str:
     return f"{count(packets.missing)} of {count(packets.expected)}"
 
 
-def _interval(share: ShareEstimate) -> str:
+def _interval(share: Value) -> str:
     return cells.interval(share.low, share.high, lambda end: percent(end, 1))
 
 
 def _counts_text(calls: TelephoneCalls) -> str:
     """Return how calls were set up and ended, such as `36 tried, 31 answered (86.1 %, 70 to 95 %); 5 refused: …`."""
     share = calls.answered
-    rate = f" ({percent(share.count, share.total)}, {_interval(share)})" if share.total else ""
-    parts = [f"{count(share.total)} tried, {count(share.count)} answered{rate}"]
+    rate = f" ({percent(share.events, share.n)}, {_interval(share)})" if share.n else ""
+    parts = [f"{count(share.n)} tried, {count(share.events)} answered{rate}"]
     of_setup = ((calls.refused, "refused"), (calls.unanswered, "not answered"), (calls.failed, "not set up"))
     if missing := [f"{count(n)} {what}" for n, what in of_setup if n]:
         parts.append(f"{', '.join(missing)}: {_reasons_text(calls.not_set_up)}")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from bench.files.sanitize import excerpt
-from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.summary import Summary
-from reports.analysis.summary.tools import ToolLatency, ToolTurns
 from reports.data.samples import FUNCTION_VOICE_TO_VOICE, VOICE_TO_VOICE
+from reports.data.uncertainty import uncertain_reason
 from reports.formatting import count, format_number, ms, plural
+from reports.metrics.statistic_types.within import Within
 from reports.pages.run_report.metric_tables import metrics, rows_of
 from reports.render import blocks as b
+from reports.results.value import Subject, ValuesOfSubject, by_subject
 from reports.text import cells
+from reports.text.groups import share_cell
 
 CALLED = (
     *("function_call_added", "function_call_done", "function_execution", "mcp_execution", "function_answer_ttfa"),
@@ -36,56 +38,60 @@ MAX_TOOL_ROWS = 12
 
 def tools(summary: Summary) -> b.Section | None:
     """Return the section on turns with function calls or delegated tasks; None if there are none."""
-    if not summary.tools:
+    rows = by_subject(summary.tools)
+    if not rows:
         return None
     failures = failed_mcp_calls(summary)
-    whole = [row for row in summary.tools if row.step == ALL]
-    shown = summary.tools if len(summary.tools) <= MAX_TOOL_ROWS else whole
+    whole = {subject: row for subject, row in rows.items() if not subject.step}
+    shown = rows if len(rows) <= MAX_TOOL_ROWS else whole
     details = b.Details("All metrics of function calls", [metrics(summary, rows_of(summary, CALLED))])
     notes = [*b.line("; ".join(failures)), *b.note(FILLER), *b.note(TOOLS)]
-    blocks = [_tool_table(summary, summary.tools), *notes, details]
+    blocks = [_tool_table(summary, rows), *notes, details]
     mcp_calls = b.fact("MCP calls", [*cells.medians(summary, ("mcp_execution",)), *failures])
     brief = [_tool_table(summary, shown, f"Turns with tools, in ms. {FILLER}"), *mcp_calls]
     return b.Section("tools", "Turns with tools", "When do callers hear the answer?", blocks, brief=brief)
 
 
 LATENCIES = (
-    (b.Column("first sound p50", shorten=4), "first_sound", "p50"),
-    (b.Column("p95", shorten=3), "first_sound", "p95"),
-    (b.Column("answer p50", shorten=6), "answer", "p50"),
-    (b.Column("p95", shorten=6), "answer", "p95"),
-    (b.Column("delegation to answer p50", shorten=1, leave_out=4), "task_to_answer", "p50"),
-    (b.Column("silence p50", shorten=2), "longest_silence", "p50"),
-    (b.Column("p95", shorten=2, leave_out=8), "longest_silence", "p95"),
-    (b.Column("our functions p50", shorten=1, leave_out=3), "own_functions", "p50"),
+    (b.Column("first sound p50", shorten=4), f"{VOICE_TO_VOICE} p50"),
+    (b.Column("p95", shorten=3), f"{VOICE_TO_VOICE} p95"),
+    (b.Column("answer p50", shorten=6), f"{FUNCTION_VOICE_TO_VOICE} p50"),
+    (b.Column("p95", shorten=6), f"{FUNCTION_VOICE_TO_VOICE} p95"),
+    (b.Column("delegation to answer p50", shorten=1, leave_out=4), "function_call_to_answer p50"),
+    (b.Column("silence p50", shorten=2), "dead_air p50"),
+    (b.Column("p95", shorten=2, leave_out=8), "dead_air p95"),
+    (b.Column("our functions p50", shorten=1, leave_out=3), "function_execution p50"),
 )
-"""The columns of latencies: the field of `ToolTurns`, and its quantile."""
+"""The columns of latencies: the value that each has."""
 
 
-def _tool_table(summary: Summary, rows: Sequence[ToolTurns], caption: str = "In ms") -> b.Table:
+def _tool_table(summary: Summary, rows: Mapping[Subject, ValuesOfSubject], caption: str = "In ms") -> b.Table:
     """Return a table with a row for each target, and below it a row for each of its steps."""
+    values = (value for row in rows.values() for value in row.values())
+    within = next(of for value in values if (of := Within.read(value.statistic)))
     heads: list[b.Head] = [
         b.Column("target, step", min_width=12),
         b.Column("turns", leave_out=5),
-        *(column for column, *_ in LATENCIES),
+        *(column for column, _ in LATENCIES),
         b.Column("tasks per turn", leave_out=5),
         b.Column("fillers", shorten=2),
-        b.Column(f"within {ms(rows[0].in_time.deadline_ms)}", shorten=6),
+        b.Column(f"within {ms(within.deadline)}", shorten=6),
         b.Column("failed", shorten=1, leave_out=7),
     ]
-    return b.table(heads, [_tool_row(summary, row) for row in rows], "tools", stacked=True, caption=caption)
+    lines = [_tool_row(summary, subject, row, within) for subject, row in rows.items()]
+    return b.table(heads, lines, "tools", stacked=True, caption=caption)
 
 
-def _tool_row(summary: Summary, row: ToolTurns) -> b.Row:
-    target, whole = summary.targets.index(row.target), row.step == ALL
-    name = b.Cell(row.title if whole else f"· {row.step}", target=target, marked=whole)
-    parts: b.Line = [name, count(row.turns)]
-    for _, field, p in LATENCIES:
-        latency: ToolLatency = getattr(row, field)
-        estimate, uncertain = getattr(latency, p), latency.uncertain is not None
-        parts.append(cells.estimate_cell(estimate, latency.n, latency.failed, "", uncertain=uncertain))
-    shares = cells.share_cell(row.fillers), cells.share_cell(row.in_time), cells.failures(row)
-    return b.make_row([*parts, format_number(row.tasks_per_turn), *shares], target=target)
+def _tool_row(summary: Summary, subject: Subject, row: ValuesOfSubject, within: Within) -> b.Row:
+    target, uncertain = summary.targets.index(subject.target), summary.run.uncertain_metrics
+    name = b.Cell(f"· {subject.step}" if subject.step else subject.title, target=target, marked=not subject.step)
+    parts: b.Line = [name, count(row["turns"].n)]
+    for value in (row[name] for _, name in LATENCIES):
+        is_uncertain = uncertain_reason(uncertain, value.target, value.metric) is not None
+        parts.append(cells.estimate_cell(value, value.n, value.failed, "", uncertain=is_uncertain))
+    parts.append(format_number(row["delegations"].value))
+    shares = row["preamble_rate"], row[f"{FUNCTION_VOICE_TO_VOICE} {within.aggregate}"]
+    return b.make_row([*parts, *map(cells.share_cell, shares), share_cell(row["failure_rate"])], target=target)
 
 
 NAMED_ERRORS = 3
