@@ -90,7 +90,7 @@ class FakeDialer:
     dialled: int = 0
     target: Target = HERE
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> SwitchingTransport:
+    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]) -> SwitchingTransport:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()

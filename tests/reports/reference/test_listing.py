@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.catalogue.metrics import DEFINITIONS_VERSION
 from bench.catalogue.reference_workload import SPOKEN, TYPED, WORKLOADS, ReferenceWorkload
 from reports.analysis.reference.listing import ListedTarget, UnlistedTarget, listing_of, run_reasons, workload_of
 from reports.data.runs import RunFrames, load_for_report
@@ -94,7 +95,7 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "other definitions": (
         {"definitions_version": 1},
         "other_definitions",
-        "its metrics have version 1 of the definitions, but this tool has 3",
+        f"its metrics have version 1 of the definitions, but this tool has {DEFINITIONS_VERSION}",
     ),
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ DIGEST = 'Digest realm="r", nonce="{}", qop="auth"'
 SDP_TYPE = ("Content-Type", "application/sdp")
 ETH_P_ALL, OUTGOING, SOL_PACKET, PACKET_STATISTICS = 3, 4, 263, 6
 NETWORK = (
-    "link set lo up", f"addr add {FOREIGN}/32 dev lo", "link add out type veth peer name back",
+    "link set lo up", "link add out type veth peer name back",
     "addr add 10.9.9.1/24 dev out", "link set out arp off up", "link set back up", "route add default dev out",
 )  # fmt: skip
 Header = tuple[str, str]
@@ -125,7 +125,7 @@ class Telephones(threading.Thread):
     def __init__(self, found: Sequence[Behaviour]) -> None:
         super().__init__(daemon=True)
         self.named = udp(NAMED, PORT)
-        self.others = [udp(OTHER, PORT), udp(NAMED, OTHER_PORT), udp(FOREIGN, PORT), udp(FOREIGN, 5_060)]
+        self.others = [udp(OTHER, PORT), udp(NAMED, OTHER_PORT)]
         self.addresses = {sock.getsockname() for sock in (self.named, *self.others)}
         self._found, self._calls = list(found), dict[str, Behaviour]()
         self._asked = set[tuple[str, str]]()

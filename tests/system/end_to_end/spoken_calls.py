@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.base.units import NS_PER_MS
 from bench.probe import probe_target, script_of
 from bench.record.replay import ReplayedSession, replay_log
 from bench.target.target import Target
@@ -13,6 +14,8 @@ from bench.wire.audio import AudioFormat
 from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
+STALLED_NS = 500 * NS_PER_MS
+"""The maximum time for which a loaded kernel does not deliver a message. The events are further apart."""
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 

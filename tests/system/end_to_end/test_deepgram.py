@@ -14,11 +14,9 @@ from bench.wire.audio import G711_ULAW, PCM16
 from tests.helpers import resolve_target
 from tests.played_session import hang_guard
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.spoken_calls import Call, play_call
+from tests.system.end_to_end.spoken_calls import STALLED_NS, Call, play_call
 
 JITTER_NS = 50 * NS_PER_MS
-STALLED_NS = 500 * NS_PER_MS
-"""The maximum time for which a loaded kernel does not deliver a message. The events are further apart."""
 KEY = "a-key-of-deepgram"
 
 

@@ -16,7 +16,7 @@ from bench.wire.audio import PCM16, PCM16_16K
 from tests.helpers import resolve_target
 from tests.played_session import hang_guard
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.spoken_calls import WAV, Call, play_call
+from tests.system.end_to_end.spoken_calls import STALLED_NS, WAV, Call, play_call
 
 EDGE_MS = 2 * FRAME_MS
 """The maximum distance between the end of speech that the simulator detected and the one that was found offline."""
@@ -56,7 +56,7 @@ def test_the_instants_of_the_reply_are_those_of_the_simulator(call: Call) -> Non
     ):
         line, error_ns = first(call, name), turn.uncertainties_ns.get(instant, 0)
         # it arrives after it was sent; the send call may return later than that
-        assert line["send_start_ns"] <= turn.instants[instant] <= line["send_end_ns"] + error_ns + 50 * NS_PER_MS
+        assert line["send_start_ns"] <= turn.instants[instant] <= line["send_end_ns"] + error_ns + STALLED_NS
     sounds = [line for line in call.truth if line["type"] == "audio.delta"]
     assert turn.audio_bytes_received == sum(line["audio_bytes"] for line in sounds)
     before = sounds[: next(n for n, line in enumerate(sounds) if line["audible_at_byte"] is not None)]

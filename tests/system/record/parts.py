@@ -68,7 +68,7 @@ def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: in
         for turn in range(1, 4):
             record.turn_started()
             record.turn_ended(build_observation(turn=turn, uncertainties_ns={"first_audio": error_ns}))
-        record.session_ended(build_session(turns_planned=3, turns_started=3))
+        record.session_ended(build_session(turns_planned=3, turns_started=3, rtp=None))
         for _ in range(50):
             recorder.event_loop_delay(delay_ns)
 
