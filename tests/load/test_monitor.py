@@ -32,10 +32,11 @@ def monitor(
     aborts: Any = None,
 ) -> RunMonitor:
     options = SimpleNamespace(budget_usd=budget_usd)
+    dialect = SimpleNamespace(has_track=False)
     planned: Any = SimpleNamespace(
         options=options,
         chunk_ms=None,
-        targets=[SimpleNamespace(label=f"arm {n}") for n in range(n_targets)],
+        targets=[SimpleNamespace(label=f"arm {n}", dialect=dialect) for n in range(n_targets)],
         sessions=10,
         warmup_s=warmup_s,
     )

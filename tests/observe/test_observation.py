@@ -118,6 +118,7 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "connect_tcp": 2 * MS,
         "connect_tls": 5 * MS,
         "connect_upgrade": 12 * MS,
+        "connect_relay": 1 * MS,
         "connect_offer": 2 * MS,
         "connect_ice": 1 * MS,
         "connect_dtls": 1 * MS,
@@ -136,6 +137,8 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
         "idle_prompt": 10 * MS,
         "rtp_jitter": 3 * MS,
         "peer_rtp_jitter": 2 * MS,
+        "relay_rtt": 6 * MS,
+        "relay_path_rtt": 9 * MS,
         "session_duration": 2_020 * MS,
     }
 
