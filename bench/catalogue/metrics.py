@@ -60,7 +60,8 @@ class Metric:
 
     `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it (`begins`). `less` is
     a column in ns: its value is subtracted from the difference. `column` is the column that contains the metric. If
-    `of` is set, the metric is the percentage that this is of the column `of`. `unless` is a column and a value: the metric is absent in rows in which the column has this value.
+    `of` is set, the metric is the percentage that this is of the column `of`. `unless` is a column and a value: the
+    metric is absent in rows in which the column has this value.
     `is_latency` is True if a failed turn counts as an endless wait; it has this effect only on the difference of two
     instants. `signed` is True if values may be negative, as slopes may.
     """

@@ -205,19 +205,19 @@ class BoundedSound(Blocks):
         error = decay + AMONG - LASTED if decay > ABRUPT else 0
         if self._behind_sound >= HUSHED:
             error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
-            return max(error * BLOCK_MS * NS_PER_MS, _error_in_noise(ENDS_NS, self._peak, self._behind_sound))
+            return max(error * BLOCK_MS * NS_PER_MS, error_in_noise(ENDS_NS, self._peak, self._behind_sound))
         silence = powers[len(spoken) :]
         faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
         error_ns = max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
         if loudest < (DEPTH if error else HUM_DEPTH) * AUDIBLE * AUDIBLE:
-            error_ns = max(error_ns, _error_in_noise(ENDS_NS, loudest, FAINT))
+            error_ns = max(error_ns, error_in_noise(ENDS_NS, loudest, FAINT))
         return error_ns
 
     @property
     def _uncertainty_ns(self) -> int:
         error_ns = 0
         if self._behind_start >= HUSHED:
-            error_ns = _error_in_noise(ERRORS_NS, self._peak, self._behind_start)
+            error_ns = error_in_noise(ERRORS_NS, self._peak, self._behind_start)
             error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
         return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
 
@@ -252,5 +252,6 @@ def _steady(levels: Sequence[int]) -> int:
     return count if count >= ROOM else 0
 
 
-def _error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: int, behind: int) -> int:
+def error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: float, behind: float) -> int:
+    """Return the maximum error of a table such as `ERRORS_NS` for a sound with this energy in this background."""
     return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

@@ -425,16 +425,13 @@ class OnsetDetector(BoundedSound):
         if is_loud:
             tone.last = number
         elif number - tone.last >= SILENT:
-            if tone.is_certain:
+            first = max(tone.start, tone.last - CERTAIN)
+            if tone.is_certain or (not tone.is_melody and self._is_pure(first, tone.last)):
                 self._note_tone(tone)
                 self._suspect = self._onset = None
-            elif tone.is_melody:  # a vowel whose pitch changes is one, too
-                yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
-            elif self._is_pure(max(tone.start, tone.last - CERTAIN), tone.last):
-                self._note_tone(tone)
-                self._suspect = self._onset = None
-            else:
-                yield from self._start_sound(tone.start, number)
+            else:  # a vowel whose pitch changes is a melody, too
+                error_ns = (number - tone.start) * BLOCK_MS * NS_PER_MS if tone.is_melody else 0
+                yield from self._start_sound(tone.start, number, error_ns)
             return
         if number - tone.checked < GROUP:
             return

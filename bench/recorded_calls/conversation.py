@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
-from bench.observe.onset_bounds import CLEARLY, HUM_DEPTH
+from bench.observe.onset_bounds import CLEARLY, HUM_DEPTH, error_in_noise
 from bench.observe.onset_limits import HUSHED
 from bench.observe.onsets import PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
@@ -150,7 +150,7 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
     span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
     if noise * ABOVE_NOISE > level / DEPTH:
-        error_ns = changed_ns + next(error_ns for ratio, error_ns in TAILS_NS if level >= ratio * noise)
+        error_ns = changed_ns + error_in_noise(TAILS_NS, level, noise)
     elif noise >= HUSHED:  # a window with the last word also has noise
         error_ns = changed_ns + WINDOW_MS * NS_PER_MS
     end = found.begin + span.end
