@@ -196,14 +196,18 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 caller. The turn ends before its second commit."""
 
 
+def cancelled_splits(turns: TurnArrays) -> Flags:
+    """Return which turns ended because the service divided their speech, and not because of a sound."""
+    return (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(turns.column("false_yield") > 0)
+
+
 def turn_counts(turns: TurnArrays) -> Iterator[Value]:
     """Yield counts of each target's turns: stalled replies, early ends of speech, split turns, TCP retransmissions.
 
     A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of all turns.
     """
     detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
-    by_a_sound = turns.column("false_yield") > 0
-    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
+    cancelled = cancelled_splits(turns)
     shares = {
         "stall_rate": Events(*rate_counts(turns, "stall_rate")),
         "end_detected_early": events_of(detection < 0, ~np.isnan(detection)),

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS
-from reports.analysis.summary.metrics import CANCELLED_SPLIT
+from reports.analysis.summary.metrics import cancelled_splits
 from reports.data.samples import VOICE_TO_VOICE, rate_counts
 from reports.data.turns import UNFINISHED, TurnArrays
 from reports.engine import evaluate
@@ -58,8 +58,7 @@ def events_of(turns: TurnArrays) -> Mapping[str, Events]:
 
 def _cut_off(turns: TurnArrays) -> Events:
     cut = turns.column("cut_off")
-    cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(turns.column("false_yield") > 0)
-    is_cut = (cut > 0) | (turns.value("vad_splits") > 0) | cancelled
+    is_cut = (cut > 0) | (turns.value("vad_splits") > 0) | cancelled_splits(turns)
     return evaluate.events_of(is_cut, (~np.isnan(cut) | is_cut) & (turns.kind != UNFINISHED))
 
 
