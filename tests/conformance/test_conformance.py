@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.record.replay import replay_log
 from reports.statistics.quantiles import quantile
 from tests.conformance import independent
@@ -48,6 +48,10 @@ def read(value: float | str) -> float:
 
 def test_each_log_has_values() -> None:
     assert [log.name for log in LOGS] == list(SET["logs"])
+
+
+def test_the_set_names_the_definitions_that_this_tool_has() -> None:
+    assert SET["definitions_version"] == DEFINITIONS_VERSION
 
 
 @pytest.mark.parametrize("turns_of", [independent.turns_of, of_this_tool], ids=["independent", "this tool"])
