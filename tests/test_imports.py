@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "simulator", "load", "probe", "recorded_calls", "doctor",
     ),
     "bench.base": (
-        "units", "errors", "installation", "standard_streams", "clock", "cpu", "memory",
+        "units", "errors", "suggestions", "installation", "standard_streams", "clock", "cpu", "memory",
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
@@ -96,10 +96,11 @@ A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.base.cpu", "bench.base.errors", "bench.base.units",
+    "bench.base.cpu", "bench.base.errors", "bench.base.suggestions", "bench.base.units",
     "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
     "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
-    "bench.catalogue.outcomes", "bench.catalogue.pricing", "bench.catalogue.reference_workload",
+    "bench.catalogue.other_names", "bench.catalogue.outcomes", "bench.catalogue.pricing",
+    "bench.catalogue.reference_workload",
     "bench.catalogue.threshold_form", "bench.catalogue.timeouts",
     "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
     "bench.record.presence", "bench.record.run_list", "bench.record.spool",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,24 @@ from rtbench.cli.start import (
 from tests.command_line import call
 
 
+def named_resource(folder: Path) -> None:
+    """Replace the placeholder of the resource in the targets, as the user does."""
+    targets = folder / "targets.yaml"
+    targets.write_text(targets.read_text().replace("RESOURCE.openai", "mine.openai"))
+
+
+def test_a_placeholder_that_is_left_in_the_targets_is_named(tmp_path: Path) -> None:
+    write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    own = ServiceOptions(targets=("simulator",), target_file=tmp_path / "targets.yaml")
+
+    assert [target.label for target in resolve_targets({}, own)] == ["simulator"]
+    with pytest.raises(UsageError, match=r"targets\.yaml:13:5: endpoint still has the placeholder RESOURCE"):
+        resolve_targets({}, replace(own, targets=("service",)))
+
+
 def test_every_generated_file_is_valid(tmp_path: Path) -> None:
     assert all(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
+    named_resource(tmp_path)
     both = ServiceOptions(targets=("simulator", "service"), target_file=tmp_path / "targets.yaml")
     targets = resolve_targets({}, both)
 
@@ -176,6 +193,7 @@ def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))
+    named_resource(tmp_path)
     monkeypatch.chdir(tmp_path)
     azure = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from bench.base.errors import UsageError
+from bench.base.suggestions import no_such_file
 from bench.files.sanitize import excerpt
 
 MAX_DEPTH = 64
@@ -131,7 +132,7 @@ def read_named(path: Path, max_bytes: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(max_bytes)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: {no_such_file(path)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be read ({error})") from None
 

@@ -6,11 +6,10 @@ JSON Schema (draft 2020-12), so that editors check the same rules.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from functools import cached_property
@@ -18,6 +17,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bench.base.errors import INVALID_TYPE, INVALID_VALUE, Mistakes, UsageError
+from bench.base.suggestions import did_you_mean
 from bench.files.sanitize import excerpt
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Choice(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.keywords:
-            hint = similar_name_hint(word, self.keywords) if isinstance(word, str) and not value.is_hidden else ""
+            hint = did_you_mean(word, self.keywords) if isinstance(word, str) and not value.is_hidden else ""
             raise value.type_error(either(self.keywords), hint, INVALID_VALUE)
         return word
 
@@ -402,7 +402,7 @@ class StructOf(Validator[T]):
         for key, entry in entries.items():
             known = self.fields.get(key)
             if known is None:
-                hint = (similar_name_hint(key, self.fields) or ";") + self._hint.removeprefix(";")
+                hint = (did_you_mean(key, self.fields) or ";") + self._hint.removeprefix(";")
                 mistakes.add(entry.unknown(value.name, hint))
             elif not known.nothing or entry.content() is not None:
                 try:
@@ -564,7 +564,7 @@ class OneKeyOf(Validator[T]):
         unknown = next((key for key in entries if key not in known), None)
         if selected or unknown is None:
             raise value.refuse(f"{requirement}, not {' and '.join(selected) or 'none'}")
-        hint = f"not the unknown key '{excerpt(unknown)}'{similar_name_hint(unknown, self.tables)}"
+        hint = f"not the unknown key '{excerpt(unknown)}'{did_you_mean(unknown, self.tables)}"
         raise entries[unknown].error(f"{value.name} {requirement}, {hint}")
 
     def schema(self) -> Schema:
@@ -592,20 +592,3 @@ def either(words: Iterable[str]) -> str:
     """Return the words as an English list, such as `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
-
-
-OPTION_SIMILARITY = 0.75
-"""The similarity of options, without their dashes, from which one may be a misspelling of the other."""
-
-
-def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
-    """Return the options of which an unknown option may be a misspelling, the most similar first."""
-    names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
-    near = difflib.get_close_matches(unknown.lstrip("-"), list(names), cutoff=OPTION_SIMILARITY)
-    return [names[name] for name in near]
-
-
-def similar_name_hint(name: str, allowed: Collection[str]) -> str:
-    """Return a hint at the allowed name that the user probably meant; "" if no allowed name is similar."""
-    near = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

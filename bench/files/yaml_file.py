@@ -22,6 +22,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from bench.base.errors import INVALID_TYPE, INVALID_VALUE, ScriptError, UsageError
+from bench.base.suggestions import no_such_file
 from bench.files.sanitize import excerpt
 
 MAX_BYTES = 4 << 20
@@ -253,7 +254,7 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ScriptError(path, None, "no such file") from None
+        raise ScriptError(path, None, no_such_file(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ScriptError(path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_BYTES:

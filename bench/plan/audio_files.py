@@ -22,6 +22,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
+from bench.base.suggestions import no_such_file
 from bench.plan.file_kinds import (
     CONVERT,
     FILL_GAPS,
@@ -226,7 +227,7 @@ def _opened(path: Path) -> io.FileIO:
             raise UsageError(f"{path}: is empty")
         return path.open("rb", buffering=0)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: {no_such_file(path)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 

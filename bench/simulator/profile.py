@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.base.errors import UsageError, see
+from bench.base.suggestions import no_such_file
 from bench.base.units import NS_PER_MS
 from bench.files.validation import (
     ENTRY,
@@ -361,6 +362,8 @@ def load_profile(path: Path) -> Profile:
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
+    if not path.suffix and not path.exists():
+        raise UsageError(f"{path}: {no_such_file(path, PRESETS)}; the presets are {', '.join(PRESETS)}")
     return _profile(path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
 

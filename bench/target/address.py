@@ -40,6 +40,7 @@ EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 EXAMPLE_GATEWAY = "https://GATEWAY/PREFIX"
 
+_BARE_HOST = re.compile(r"(?:https|wss)://([^/?#@:]+)/?", re.IGNORECASE)
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 
@@ -107,6 +108,10 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if url.lower().startswith(tuple(f"{scheme}:" for scheme in (*SIP.schemes, "tel"))):
         return telephone_address(url, settings, names)
     links = dict.fromkeys(link for service in SERVICES.values() for link in service.links)
+    if (bare := _BARE_HOST.fullmatch(url)) is not None and AZURE.has_host(bare[1]):
+        complete = f"wss://{bare[1]}{GA_ROUTE.path}?model=DEPLOYMENT"
+        remedy = f"set {names['endpoint']} to https://{bare[1]}, or {source} to {complete}"
+        raise refuse(f"is an Azure resource without a path: {remedy}")
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
@@ -256,6 +261,8 @@ def _address(
     return Address(parts.hostname or "", port, tls, resource, dialect, name, notices=notices)
 
 
+_PLACEHOLDER = re.compile(r"^(RESOURCE|HOST|GATEWAY|SWEDEN|EASTUS2?)(?=[.:]|$)|\bOWNER\b")
+"""The hosts in examples of the documents and messages. Real hosts are rarely written in upper case."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _BARE_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
@@ -265,8 +272,11 @@ def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None
 
     Raise SettingError for the setting `key`, which the message calls `source`, if it is not a URL.
     """
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise SettingError(key, f"{source} contains characters that a URL cannot have: percent-encode them")
+    wrong = next((character for character in text if not "!" <= character <= "~"), None)
+    if wrong is not None:
+        shown = {" ": "a space", "\t": "a tab", "\n": "a line break"}.get(wrong, f"the character {wrong!a}")
+        remedy = f"remove it, or write {quote(wrong)}" if wrong.isprintable() else "remove it"
+        raise SettingError(key, f"{source} contains {shown}, which a URL cannot have: {remedy}")
     try:
         parts = urlsplit(text)
         return parts, parts.port
@@ -286,6 +296,9 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
     if "${" in parts.netloc:
         problem = "has a variable before its path, where none is filled in: write the host"
         raise SettingError(key, f"{source} {problem}")
+    if placeholder := _PLACEHOLDER.search(parts.netloc):
+        problem = f"still has the placeholder {placeholder[0]} of an example"
+        raise SettingError(key, f"{source} {problem}: write the name of your resource or server")
     if not is_host(parts):
         raise SettingError(key, f"{source} has an invalid host name: set it to the name of your resource or server")
     return parts

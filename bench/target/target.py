@@ -95,12 +95,19 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
     return _USERS.sub(HIDDEN, text) if "://" in text else text
 
 
+_PLACEHOLDER = re.compile(r"\.\.\.|…|<[A-Za-z][A-Za-z _-]{0,40}>")
+"""The values of settings in examples. No key, name or URL has this form."""
+
+
 def clean(text: str, source: str) -> str:
     """Return a key or setting, perhaps "", without the white space and quotes around it.
 
-    Raise UsageError, which quotes nothing, if anything else than visible ASCII is in it.
+    Raise UsageError if it is a placeholder. Raise UsageError, which quotes nothing, if anything else than visible ASCII
+    is in it.
     """
     text = unquoted(text)
+    if _PLACEHOLDER.fullmatch(text):
+        raise UsageError(f"{source} is still the placeholder {text} of an example: replace it with your own value")
     if not all("!" <= character <= "~" for character in text):
         raise UsageError(f"{source} contains a space, a line break or a non-ASCII character: copy it again")
     return text

@@ -18,6 +18,7 @@ import pandas as pd
 
 from bench.base.errors import UsageError, see
 from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.other_names import meant_metric
 from bench.record.document import ValidityStatus
 from reports.analysis.summary.metrics import SLOPES, slope_sample
 from reports.analysis.summary.run_validity import validity_of
@@ -40,7 +41,6 @@ from reports.data.samples import OF_SAMPLE, MetricSamples, rate_counts, rate_uni
 from reports.data.turns import Flags, TurnArrays, column_of, measured_sessions, target_labels
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.metrics.thresholds import near
 from reports.render.blocks import source_marks, with_marker
 from reports.render.notebook import frame_html
 from reports.results.levels import LEVELS
@@ -221,7 +221,7 @@ class Run(runs.RunFrames):
             raise UsageError(f"{name!r} is a rate, which has no quantiles: use run.rates()")
         if name in CATALOGUE:
             raise UsageError(f"{name!r} is not a metric of turns or sessions: use run.distributions()")
-        raise UsageError(f"{name!r} is not a metric{near(name, CATALOGUE)} {see('metrics')} lists them")
+        raise UsageError(f"{name!r} is not a metric{meant_metric(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         turns = self._turns

@@ -9,7 +9,6 @@ ttfa: [{threshold: "p(95)<800", abort: true}]     the run stops as soon as the t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from bench.base.errors import INVALID_VALUE, Mistakes, UsageError, see
+from bench.base.suggestions import did_you_mean
 from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
+from bench.catalogue.other_names import meant_metric
 from bench.catalogue.threshold_form import THRESHOLD
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
@@ -90,7 +91,9 @@ def metric_named(name: str) -> ThresholdMetric:
         raise UsageError(
             f"{name} cannot be a threshold: it is counted over events, so its variance between sessions is unknown"
         )
-    raise UsageError(f"there is no metric {quoted(name)}{near(name, THRESHOLD_METRICS)} {see('metrics')} lists them")
+    raise UsageError(
+        f"there is no metric {quoted(name)}{meant_metric(name, THRESHOLD_METRICS)} {see('metrics')} lists them"
+    )
 
 
 def quoted(text: str) -> str:
@@ -100,8 +103,7 @@ def quoted(text: str) -> str:
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return a piece of an error message: `; did you mean ttfa?`, or `;` if no known name is similar."""
-    closest = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {closest[0]}?" if closest else ";"
+    return did_you_mean(name, known) or ";"
 
 
 _NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # int and float refuse numbers with more digits

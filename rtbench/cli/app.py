@@ -7,12 +7,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench.base import standard_streams
 from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, RtbenchError, each_error
+from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
@@ -55,6 +57,17 @@ class Commands(Group):
             if command := self.commands.get(item.value):
                 item.help = f"{group_of(command)} · {item.help}"
         return completed
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return Click's result. Raise its error for an unknown command, with the command that was probably meant."""
+        from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
+
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            is_script = Path(name).suffix in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
+            hint = f"; did you mean rtbench run {name}?" if is_script else did_you_mean(name, self.commands)
+            ctx.fail(f"there is no command {name!r}{hint}")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(name="rtbench", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -141,9 +154,10 @@ def _takes_files(error: Any) -> str:
 def _problem(error: Any) -> str:
     """Return an error of the command line on one line, with the option that the user probably meant."""
     if name := getattr(error, "option_name", None):
-        from bench.files.validation import near_options
-        from bench.load.planning.command_line import option_of_other_tool
+        from bench.load.planning.command_line import option_of_other_tool, secret_option
 
+        if problem := secret_option(name):
+            return problem
         known = [flag for parameter in error.ctx.command.params for flag in parameter.opts] if error.ctx else []
         meant = option_of_other_tool(name)
         error.possibilities = [meant] if meant in known else near_options(name, error.possibilities or ())
@@ -173,7 +187,8 @@ def main() -> None:
         if error.ctx is None or not message:  # no command was given: the message is the help
             error.show()
         else:
-            print(f"rtbench: {message.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)
+            end = " " if message.endswith("?") else "; "
+            print(f"rtbench: {message.rstrip('.')}{end}see {error.ctx.command_path} --help", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)

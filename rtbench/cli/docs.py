@@ -5,7 +5,6 @@ In a checkout, the pages are in `docs`. In an installed wheel, they are in `shar
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Annotated, NamedTuple
 from bench.base.errors import UsageError
 from bench.base.installation import PACKAGE_ROOT
 from bench.base.standard_streams import MAX_WIDTH, text_width
+from bench.base.suggestions import did_you_mean
 from rtbench.cli.options import argument
 from rtbench.cli.report import wants_colour
 
@@ -127,9 +127,9 @@ def find(name: str) -> Path:
     }
     page_name = name.removeprefix("docs/").removesuffix(".md")
     if page_name not in known:
-        near = _sections(page_name, known) or difflib.get_close_matches(page_name, known, n=1)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`rtbench docs` lists the pages"
-        raise UsageError(f"there is no documentation page {name!r}; {hint}")
+        sections = _sections(page_name, known)
+        hint = f"; did you mean {' or '.join(sections)}?" if sections else did_you_mean(page_name, known)
+        raise UsageError(f"there is no documentation page {name!r}{hint or '; `rtbench docs` lists the pages'}")
     return known[page_name]
 
 
@@ -148,9 +148,9 @@ def section_of(text: str, anchor: str) -> str:
     lines = text.splitlines(keepends=True)
     anchors = headings(text)
     if anchor not in anchors:
-        near = difflib.get_close_matches(anchor, anchors, n=1)
-        hint = f"did you mean #{near[0]}?" if near else f"it has {', '.join(f'#{known}' for known in anchors)}"
-        raise UsageError(f"the page has no section {anchor!r}; {hint}")
+        known = [f"#{known}" for known in anchors]
+        hint = did_you_mean(f"#{anchor}", known) or f"; it has {', '.join(known)}"
+        raise UsageError(f"the page has no section {anchor!r}{hint}")
     start, depth = anchors[anchor]
     end = next((line for line, other in anchors.values() if line > start and other <= depth), len(lines))
     return "".join(lines[start:end])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -16,6 +15,7 @@ import typer
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.standard_streams import text_width
+from bench.base.suggestions import did_you_mean
 from bench.files.sanitize import escape_control
 from bench.target.target_settings import SIMULATOR_PORT, ServiceOptions
 from rtbench.cli.options import argument, option
@@ -170,9 +170,7 @@ def extras_of(names: str) -> list[str]:
 def _refuse_unknown(name: str, known: Collection[str], problem: str) -> None:
     """Raise UsageError with this problem if a name is unknown."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"{problem} {name!r}{hint} (allowed: {', '.join(known)})")
+        raise UsageError(f"{problem} {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})")
 
 
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:

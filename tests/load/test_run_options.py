@@ -296,7 +296,8 @@ def test_other_files_have_no_default_load() -> None:
     [
         ("-u 4", "", "name a script to run: rtbench run mine.yaml -u 4 --sessions 40"),
         ("--unknown", "--unknown", "name a script to run"),
-        ("mine -u 4", "mine", "mine: no such file; name a script to run"),
+        ("mine -u 4", "mine", "mine: no such file; did you mean mine.yaml?"),
+        ("hers -u 4", "hers", "hers: no such file; name a script to run"),
         ("nowhere.yaml", "nowhere.yaml", "nowhere.yaml: no such file"),
         ("mine.yaml nowhere.py", "mine.yaml nowhere.py", "nowhere.py: no such file"),
         ("scripts", "scripts", "scripts is a folder: name scripts, such as scripts/mine.yaml"),

@@ -152,7 +152,7 @@ MISTAKEN_URL = [
     (f"wss://me:{KEY}@voice.example/talk", "contains a user or password"),
     (f"wss://{KEY}@voice.example:x/talk", "--url is not a URL"),
     ("wss://voice.example/talk#there", "must end before the `#`"),
-    ("wss://voice.example/t\nalk", "percent-encode"),
+    ("wss://voice.example/t\nalk", "contains a line break, which a URL cannot have: remove it"),
     ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", NO_MODEL),
     ("wss://api.openai.com/v1/realtime?model=m&intent=%74ranscription", NO_MODEL),
     (f"{LIVE_URL}&intent=transcription", NO_TRANSCRIPTION),

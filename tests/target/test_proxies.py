@@ -47,7 +47,7 @@ def test_a_proxy_url_sets_the_protocol_and_the_dns_side(text: str, proxy: Proxy)
         (f"ftp://me:{SECRET}@p:1", "must begin with http://, socks5://"),
         (f"http://me:{SECRET}@p:0", "is not the URL of a proxy"),
         (f"http://p:1/{SECRET}", "is not the URL of a proxy"),
-        (f"http://me:{SECRET} x@p:1", "percent-encode"),
+        (f"http://me:{SECRET} x@p:1", "contains a space"),
         (f"http://[{SECRET}", "is not a URL"),
         (f"socks4://me:{SECRET}@p:1", "SOCKS4 has none"),
     ],

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
+from bench.base.suggestions import no_such_file
 from bench.catalogue import reference_workload
 from bench.record.provenance import public_settings
 
@@ -47,6 +48,8 @@ OF_OTHER_TOOLS = {
     **dict.fromkeys(("threshold", "ensure", "slo", "objective"), "--thresholds"),
 }
 """Our options by those of k6, Artillery, wrk, vegeta, ab, hey, JMeter, Gatling, and old versions of Locust."""
+_SECRET_OPTION = re.compile(r"--(api-?|auth-?|access-?)?(key|token)(?![\w-])")
+KEY_BY_VARIABLE = "put the key into a variable, and write --api-key-env with its name"
 TIME = re.compile(r"(\d+ ?h(?:rs?|ours?)? ?)?(\d+ ?m(?:ins?|inutes?)? ?)?(\d+ ?s(?:ecs?|econds?)?)?", re.IGNORECASE)
 """A time, also with the blanks and the units that Locust does not accept."""
 _WITH_VALUE = re.compile("(--[^=]+=|-[A-Za-z])(.+)")
@@ -88,7 +91,10 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     files = {position: path for position, path in paths.items() if path.suffix in suffixes or path.exists()}
     if not files:
         unknown = next(iter(paths), None)
-        raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
+        if unknown is None:
+            raise UsageError(NO_FILE)
+        problem = no_such_file(paths[unknown], BUILT_IN)
+        raise UsageError(f"{words[unknown]}: {problem}{'' if problem.endswith('?') else f'; {NO_FILE}'}")
     refuse_other_files(files.values())
     has_classes = any(path.suffix == LOCUST_SUFFIX for path in files.values())
     is_known = not any(words[position].startswith("-") for position in free)  # otherwise a word may be a value
@@ -110,11 +116,17 @@ def refuse_other_files(paths: Iterable[Path]) -> None:
     """Raise UsageError if one of the paths is not a script or a Locust file."""
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: no such file")
+            raise UsageError(f"{path}: {no_such_file(path, BUILT_IN)}")
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
         if path.suffix not in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX):
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
+
+
+def secret_option(text: str) -> str:
+    """Return the problem with an option for a key, which no command has; "" if `text` contains none."""
+    option = _SECRET_OPTION.search(text)
+    return f"{option[0]} does not exist, because other users see a command line: {KEY_BY_VARIABLE}" if option else ""
 
 
 def option_of_other_tool(word: str) -> str | None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
 from bench.base.cpu import core_count
-from bench.base.errors import USAGE_STATUS, OnInconclusive, UsageError
+from bench.base.errors import USAGE_STATUS, OnInconclusive, UsageError, see
+from bench.base.suggestions import near_options
 from bench.catalogue.metrics import CATALOGUE
-from bench.files.validation import near_options
-from bench.load.planning.command_line import option_of_other_tool
+from bench.catalogue.other_names import meant_metric
+from bench.load.planning.command_line import option_of_other_tool, secret_option
 from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
 from bench.record.whole_run import MAX_COUNT, MAX_PARTS, PARTS
 from bench.target.target_settings import OPTION, OPTIONS, ServiceOptions
@@ -182,11 +183,8 @@ def _metrics(value: object, option: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in str(value or "").split(",") if name.strip()))
     for name in names:
         if name not in TIMES_OF_TURNS:
-            near = next(iter(near_options(name, TIMES_OF_TURNS)), "")
-            raise UsageError(
-                f"{option}: {name:.60} is not a time of a turn{f'; did you mean {near}?' if near else ''} "
-                "(`rtbench docs metrics` lists the metrics)"
-            )
+            hint = meant_metric(name, TIMES_OF_TURNS)
+            raise UsageError(f"{option}: {name:.60} is not a time of a turn{hint} {see('metrics')} lists the metrics")
     return names
 
 
@@ -489,7 +487,8 @@ def add_command(parser: Any) -> None:
 
     def refuse(problem: str) -> NoReturn:
         problem = NOT_A_NUMBER.sub(lambda found: f"must be {NUMBERS[found[1]]}, not ", problem)
-        print(f"rtbench: {problem}{_option_hint(problem, parser) or ';'} see rtbench run --help", file=sys.stderr)
+        problem = secret_option(problem) or f"{problem}{_option_hint(problem, parser)}"
+        print(f"rtbench: {problem}{' ' if problem.endswith('?') else '; '}see rtbench run --help", file=sys.stderr)
         sys.exit(USAGE_STATUS)
 
     parser.error = refuse

@@ -1,0 +1,45 @@
+"""The name that a user probably meant by an unknown one: pieces of error messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+NAME_SIMILARITY = 0.6
+"""The similarity from which one name may be a misspelling of the other."""
+OPTION_SIMILARITY = 0.75
+"""The same for options without their dashes, of which there are many."""
+
+
+def nearest(name: str, known: Iterable[str], similarity: float = NAME_SIMILARITY) -> str | None:
+    """Return the known name that is most similar to `name`; None if no name is similar enough."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=similarity)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` with the most similar name; "" if no known name is similar."""
+    similar = nearest(name, known)
+    return "" if similar is None else f"; did you mean {similar}?"
+
+
+def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
+    """Return the options of which an unknown option may be a misspelling, the most similar first."""
+    names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+    near = difflib.get_close_matches(unknown.lstrip("-"), list(names), cutoff=OPTION_SIMILARITY)
+    return [names[name] for name in near]
+
+
+def no_such_file(path: Path, presets: Collection[str] = ()) -> str:
+    """Return the problem with a file that does not exist, and the file or preset that was probably meant.
+
+    `presets`: the names that the user may write instead of a file.
+    """
+    try:
+        siblings = [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):  # no such folder, or a NUL in the name
+        siblings = []
+    similar = nearest(path.name, [*presets, *siblings])
+    if similar is None:
+        return "no such file"
+    return f"no such file; did you mean {similar if similar in presets else path.with_name(similar)}?"

@@ -1,0 +1,130 @@
+"""The suggestions in error messages: files, presets, commands, options, metrics."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.base.errors import USAGE_STATUS, UsageError
+from bench.base.suggestions import no_such_file
+from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.other_names import OTHER_NAMES
+from bench.load.planning.command_line import secret_option
+from bench.simulator.profile import load_profile
+from bench.target.address import url_address
+from bench.target.target import clean
+from bench.target.target_settings import IN_FILE, SettingError, TargetSettings
+from reports.metrics.rate_metrics import RATES
+from reports.metrics.thresholds import metric_named
+from rtbench.cli import app
+
+
+@pytest.mark.parametrize("wrong", ["voice_turn.py", "voice_turns.yaml", "Voice_turns.py"])
+def test_a_file_that_does_not_exist_has_the_similar_file_of_its_folder(wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "voice_turns.py").touch()
+
+    assert no_such_file(tmp_path / wrong) == f"no such file; did you mean {tmp_path / 'voice_turns.py'}?"
+
+
+@pytest.mark.parametrize("path", ["nowhere/file.yaml", "nothing like it.yaml", "nul\0.yaml"])
+def test_a_file_without_a_similar_one_has_no_suggestion(path: str, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+
+    assert no_such_file(tmp_path / path) == "no such file"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("buzy", "buzy: no such file; did you mean busy?; the presets are default, busy, "),
+        ("fast", "fast: no such file; the presets are default, busy, "),
+        ("fast.yaml", "fast.yaml: no such file"),
+    ],
+)
+def test_an_unknown_profile_has_the_presets(
+    name: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError) as refused:
+        load_profile(Path(name))
+    assert str(refused.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("latency", "ttfa or voice_to_voice"),
+        ("http_req_duration", "ttfa or voice_to_voice"),
+        ("time-to-first-byte", "ttfa"),
+        ("errors", "failure_rate"),
+        ("wer", "input_wer or reply_wer"),
+        ("voice_to_voise", "voice_to_voice"),
+    ],
+)
+def test_a_metric_by_the_name_of_another_tool_has_the_name_of_ours(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=rf'there is no metric "{name}"; did you mean {meant}\?'):
+        metric_named(name)
+
+
+def test_each_other_name_is_the_name_of_no_metric_and_means_some() -> None:
+    known = {*CATALOGUE, *RATES}
+
+    assert known.isdisjoint(OTHER_NAMES)
+    assert {metric for meant in OTHER_NAMES.values() for metric in meant} <= known
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("foo", "there is no command 'foo'; see rtbench --help"),
+        ("chek runs/a", "there is no command 'chek'; did you mean check? see rtbench --help"),
+        ("mine.yaml -u 4", "there is no command 'mine.yaml'; did you mean rtbench run mine.yaml? see rtbench --help"),
+        ("doctor --api-key secret", "--api-key does not exist, because other users see a command line: put the key"),
+    ],
+)
+def test_a_wrong_command_line_has_the_right_one(
+    line: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rtbench", *line.split()])
+
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == USAGE_STATUS
+    assert capsys.readouterr().err.startswith(f"rtbench: {problem}")
+
+
+@pytest.mark.parametrize("option", ["--api-key", "--apikey", "--key", "--token", "--auth-token"])
+def test_no_option_takes_a_key(option: str) -> None:
+    assert secret_option(f"ambiguous option: {option} could match") == (
+        f"{option} does not exist, because other users see a command line: put the key into a variable, and write "
+        "--api-key-env with its name"
+    )
+    assert secret_option("argument --api-key-env: expected one argument") == ""
+
+
+@pytest.mark.parametrize("text", ["...", "…", "<your key>", "'...'"])
+def test_a_setting_that_is_still_a_placeholder_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match="AZURE_OPENAI_API_KEY is still the placeholder"):
+        clean(text, "AZURE_OPENAI_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (
+            "wss://RESOURCE.openai.azure.com/openai/v1/realtime?model=m",
+            "still has the placeholder RESOURCE of an example",
+        ),
+        ("wss://HOST/openai/v1/realtime?model=m", "still has the placeholder HOST of an example"),
+        ("wss://a b/c", "contains a space, which a URL cannot have: remove it, or write %20"),
+        ("wss://a/é", r"contains the character '\\xe9', which a URL cannot have: remove it, or write %C3%A9"),
+        ("https://mine.openai.azure.com/", "is an Azure resource without a path: set endpoint to https://mine.openai"),
+        ("wss://mine.openai.azure.com", "is an Azure resource without a path: set endpoint to https://mine.openai"),
+    ],
+)
+def test_a_wrong_url_has_what_is_wrong_in_it(url: str, problem: str) -> None:
+    with pytest.raises(SettingError, match=problem):
+        url_address(url, TargetSettings(url=url), IN_FILE)
