@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.base.errors import USAGE_STATUS, UsageError
+from bench.base.errors import USAGE_STATUS, ScriptError, UsageError
 from bench.base.suggestions import no_such_file
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.other_names import OTHER_NAMES
@@ -16,6 +16,7 @@ from bench.simulator.profile import load_profile
 from bench.target.address import url_address
 from bench.target.target import clean
 from bench.target.target_settings import IN_FILE, SettingError, TargetSettings
+from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import metric_named
 from rtbench.cli import app
@@ -128,3 +129,27 @@ def test_a_setting_that_is_still_a_placeholder_is_named(text: str) -> None:
 def test_a_wrong_url_has_what_is_wrong_in_it(url: str, problem: str) -> None:
     with pytest.raises(SettingError, match=problem):
         url_address(url, TargetSettings(url=url), IN_FILE)
+
+
+@pytest.mark.parametrize("name", ["twilio", "acs", "pcm", "webrtc"])
+def test_an_address_of_the_simulators_agents_chooses_its_dialect(name: str) -> None:
+    url = f"{'http' if name == 'webrtc' else 'ws'}://127.0.0.1:8765/agent/{name}"
+
+    assert url_address(url, TargetSettings(url=url), IN_FILE).dialect.name == name
+
+
+def test_an_option_precedes_the_dialect_of_an_address() -> None:
+    url = "ws://127.0.0.1:8765/agent/twilio"
+
+    assert url_address(url, TargetSettings(url=url, dialect="pcm"), IN_FILE).dialect.name == "pcm"
+
+
+def test_the_url_of_a_call_over_webrtc_begins_like_that_of_a_websocket(tmp_path: Path) -> None:
+    (tmp_path / "targets.yaml").write_text(
+        "targets:\n  rtc: {url: 'http://127.0.0.1:8765/openai/v1/realtime?model=m', transport: webrtc}\n"
+    )
+
+    with pytest.raises(
+        ScriptError, match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`"
+    ):
+        check_targets(tmp_path / "targets.yaml")

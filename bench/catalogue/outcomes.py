@@ -145,7 +145,12 @@ TURN_NO_TLS_REMEDY = (
     "turn:HOST:PORT?transport=tcp"
 )
 DOCTOR = (
-    "run `rtbench doctor`: it checks each step of the connection, and prints what to do about the first step that fails"
+    "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the connection, and prints "
+    "what to do about the first step that fails"
+)
+REFUSED_KEY = (
+    "copy the key of this resource again into its variable (that of --api-key-env, if it is given); with Entra ID, check "
+    "role, tenant and this machine's clock; `rtbench doctor` with the same --url or --targets names the cause"
 )
 NO_PATH = "the server has no such path: set the path at which it accepts calls, by --url or `url` of the target"
 NO_RESOLVER = (
@@ -273,7 +278,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     }),
     "connect_failed:tls": OutcomeRow("the TLS handshake failed", "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is private, give the CA's PEM file: --ca-file FILE"),
     "connect_failed:refused": OutcomeRow("the agent refused the offer of a call in its answer", "the agent refuses the offer: see its message, and its log"),
-    "connect_failed:401": OutcomeRow("the service did not accept the key or token"),
+    "connect_failed:401": OutcomeRow("the service did not accept the key or token", REFUSED_KEY),
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
@@ -455,5 +460,5 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     if outcome == "connect_failed:404" and own.of_refusal is None and service_code(detail) != NO_DEPLOYMENT:
         return NO_PATH
     if kind == "connect_failed" and (refused_with := refusal_status(outcome)) is not None:
-        return OUT_OF_ORDER if refused_with >= 500 else DOCTOR
+        return OUT_OF_ORDER if refused_with >= 500 else row.remedy or DOCTOR
     return row.remedy or (CODES.get(code, "") if kind in ("failed", "connect_failed") else "") or family.remedy

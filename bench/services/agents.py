@@ -103,6 +103,8 @@ REMEDIES_OF_OFFERS = OwnRemedies(OF_OFFERS, in_doctor=REMEDIES.in_doctor)
 
 FRAME_MS = 20
 """The duration of each piece of audio that a telephony provider sends."""
+SIMULATED_PATH = "/agent/"
+"""The path prefix of the simulator's agents. The name of the dialect follows it."""
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -25,7 +25,7 @@ from bench.services.openai.preview import PREVIEW
 from bench.services.openai.track import GA_TRACKS
 from bench.services.openai_hosts import HUGGINGFACE, LITELLM, LOCALAI, OPENAI
 from bench.wire.audio import PCM16
-from bench.wire.dialect import Dialect
+from bench.wire.dialect import Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
 
 SERVICES: Mapping[str, Service] = {
@@ -107,6 +107,13 @@ def agent_dialects(path: str) -> list[str]:
     return [agent.name for agent in agents.AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)][:1] or [
         agent.name for agent in agents.AGENTS
     ]
+
+
+def simulated_agent(path: str) -> Dialect | None:
+    """Return the dialect of the simulator's agent at a path; None if the path is that of no agent."""
+    dialect = DIALECTS.get(path.removeprefix(agents.SIMULATED_PATH))
+    is_agent = path.startswith(agents.SIMULATED_PATH) and dialect is not None and dialect.peer is Peer.AGENT
+    return dialect if is_agent else None
 
 
 def route_at(path: str) -> Route | None:

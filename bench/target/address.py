@@ -26,6 +26,7 @@ from bench.services.registry import (
     plain_path,
     route_at,
     service_at,
+    simulated_agent,
 )
 from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
@@ -33,7 +34,7 @@ from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.interface import is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
-from bench.wire.service import SIP, Route, Service
+from bench.wire.service import SIP, WEBRTC_AGENT, Route, Service
 
 EXAMPLE_TRANSCRIPTION = f"wss://HOST{GA_ROUTE.path}?intent=transcription"
 EXAMPLE_URL = f"wss://HOST{GA_ROUTE.path}?model=DEPLOYMENT"
@@ -108,10 +109,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     if url.lower().startswith(tuple(f"{scheme}:" for scheme in (*SIP.schemes, "tel"))):
         return telephone_address(url, settings, names)
     links = dict.fromkeys(link for service in SERVICES.values() for link in service.links)
-    if (bare := _BARE_HOST.fullmatch(url)) is not None and AZURE.has_host(bare[1]):
-        complete = f"wss://{bare[1]}{GA_ROUTE.path}?model=DEPLOYMENT"
-        remedy = f"set {names['endpoint']} to https://{bare[1]}, or {source} to {complete}"
-        raise refuse(f"is an Azure resource without a path: {remedy}")
+    if bare := _bare_resource(url, names):
+        raise refuse(bare)
     if not url.lower().startswith(tuple(f"{scheme}://" for link in links for scheme in link.schemes)):
         raise refuse(f"must begin with wss://, or with ws:// to this machine, e.g. {EXAMPLE_URL}")
     parts = split_url(url, "url", source)
@@ -129,18 +128,16 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     route, default = route_at(path), GA_ROUTE.dialect
     # services with the GA dialect may also have the path of another one, as OpenAI has that of GPT-Live
     own = known.dialect if known and known.dialect is not default else route.dialect if route else default
-    dialect = DIALECTS[settings.dialect] if settings.dialect else own
+    simulated = simulated_agent(path) if is_loopback(host) else None
+    dialect = DIALECTS[settings.dialect] if settings.dialect else simulated or own
     link = link_at(parts.scheme, known, dialect)
     if link is None:
-        usual = links_of(dialect)[0]
-        form = f"begin with {usual.schemes[1]}://" if usual.address_form == "URL" else f"be a {usual.address_form}"
-        reason = f"because the dialect {dialect.name} is for {usual.peers}"
-        raise refuse(f"must {form}, {reason}, e.g. {usual.example}{_other_dialects(parts.scheme, names)}")
+        raise refuse(_wrong_scheme(parts, dialect, settings, names))
     if dialect.peer is Peer.SERVICE:  # an agent's query has its own meaning
         check_transcription(parts.query, dialect, known, source)
     is_behind_gateway = path != own_path
     notices = _query_notices(route, dict(parse_qsl(parts.query)), source, may_lack_model=is_behind_gateway)
-    if settings.dialect is None and route is None and (known is None or not known.url):
+    if settings.dialect is None and simulated is None and route is None and (known is None or not known.url):
         key = names["dialect"]
         others = f"for an agent set {key} {either(agent_dialects(path))}, for preview set {key} preview"
         notices += (f"the path {parts.path} does not determine the dialect, so ga is used: {others}",)
@@ -149,6 +146,28 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     notices += _host_notices(parts, dialect, source)
     return replace(_address(parts, resource, dialect, known, notices), link=link)
+
+
+def _bare_resource(url: str, names: KeyNames) -> str:
+    """Return the problem with a URL that is only the host of an Azure resource; "" if it is another one."""
+    found = _BARE_HOST.fullmatch(url)
+    if found is None or not AZURE.has_host(found[1]):
+        return ""
+    complete = f"wss://{found[1]}{GA_ROUTE.path}?model=DEPLOYMENT"
+    remedy = f"set {names['endpoint']} to https://{found[1]}, or {names['url']} to {complete}"
+    return f"is an Azure resource without a path: {remedy}"
+
+
+def _wrong_scheme(parts: SplitResult, dialect: Dialect, settings: TargetSettings, names: KeyNames) -> str:
+    """Return the problem with a URL whose scheme the dialect does not have."""
+    usual = links_of(dialect)[0]
+    if settings.transport == WEBRTC_AGENT.transport and parts.scheme in WEBRTC_AGENT.schemes:
+        scheme = usual.schemes[0 if is_loopback(parts.hostname or "") else 1]
+        address = f"{scheme}://{parts.netloc}{parts.path}"
+        return f"must begin with {scheme}://, also with `transport: {settings.transport}`: write {address}"
+    form = f"begin with {usual.schemes[1]}://" if usual.address_form == "URL" else f"be a {usual.address_form}"
+    reason = f"because the dialect {dialect.name} is for {usual.peers}"
+    return f"must {form}, {reason}, e.g. {usual.example}{_other_dialects(parts.scheme, names)}"
 
 
 def _other_dialects(scheme: str, names: KeyNames) -> str:

@@ -37,7 +37,6 @@ from bench.target.address import (
     is_secret,
     percent_encoded,
     refuse_agent,
-    split_url,
     subprotocols,
     url_address,
     with_model,
@@ -257,8 +256,8 @@ def check_targets(path: Path) -> None:
         with mistakes.gather():
             try:
                 check_headers(settings.headers or {}, is_sip=is_sip)
-                if "://" in url:
-                    split_url(url, "url", IN_FILE["url"])
+                if settings.url and "://" in url:
+                    url_address(url, settings, IN_FILE)
                 for key, text in (("url", url), ("proxy", settings.proxy or "")) if is_sip else ():
                     if text and not (key == "proxy" and ("${" in text or text == NONE)):
                         sip_uri(text, key, IN_FILE)

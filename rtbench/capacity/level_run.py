@@ -222,9 +222,10 @@ def prepare_search(
             f"{calls}: use more ports (--rtp-ports), or lower {option}"
         )
     if not target["loopback"] and not yes:
+        amounts = "; ".join(cost_lines(forecast, plan)[:2])
         raise UsageError(
-            f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes to allow "
-            "it, and --budget USD to limit the cost"
+            f"a search opens hundreds of sessions to {target['url']}, which may cost money ({amounts}): add --yes to "
+            "allow it, and --budget USD to limit the cost"
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(

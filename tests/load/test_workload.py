@@ -14,6 +14,7 @@ import pytest
 from bench.base.errors import ScriptError, UsageError
 from bench.catalogue.metrics import TURN_TYPES
 from bench.catalogue.pricing import Prices
+from bench.load.planning.cost_estimate import SessionCost
 from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
 from bench.load.planning.tasks import as_sessions, script, tasks_of
@@ -80,12 +81,19 @@ def plays_of(*classes: type) -> list[CompiledScript]:
 
 
 def test_a_remote_host_gets_at_most_20_sessions_without_the_option_yes() -> None:
-    assert check_cost([THERE, HERE], 5, None, yes=False) == 20
-    assert check_cost([THERE], 5, 8, yes=False) == 8
-    assert check_cost([THERE], 50, None, yes=True) is None
+    assert check_cost([THERE, HERE], 5, None, [], yes=False) == 20
+    assert check_cost([THERE], 5, 8, [], yes=False) == 8
+    assert check_cost([THERE], 50, None, [], yes=True) is None
     for users, sessions in ((21, None), (5, 21)):
         with pytest.raises(UsageError, match="--yes"):
-            check_cost([THERE], users, sessions, yes=False)
+            check_cost([THERE], users, sessions, [], yes=False)
+
+
+def test_a_run_that_needs_the_option_yes_states_what_it_costs() -> None:
+    costs = [SessionCost("there", "gpt-realtime", (0.01, 0.07), "prices of a day", has_audio=True, transcribed=False)]
+
+    with pytest.raises(UsageError, match=r"may cost money \(about 0.40 to 2.80 USD for 40 sessions\): add --yes"):
+        check_cost([THERE], 4, 40, costs, yes=False)
 
 
 def test_every_process_needs_a_user_and_a_session() -> None:

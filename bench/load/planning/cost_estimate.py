@@ -149,8 +149,8 @@ def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, floa
     return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
-def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
-    """Return the estimate as a sentence, which names targets without a price. `sessions` is None without a limit."""
+def amount_text(costs: Collection[SessionCost], sessions: int | None) -> str:
+    """Return the estimated amount, without its assumptions. `sessions` is None without a limit."""
     known, unknown = priced(costs), [cost for cost in costs if cost.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
@@ -158,15 +158,23 @@ def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
     sessions_text = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
     lone = f" with {_listed(cost.target for cost in known)}" if unknown else ""
     targets_text = f" with each of {len(known)} targets" if len(known) > 1 else lone
+    return f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {sessions_text}{targets_text}"
+
+
+def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
+    """Return the estimate as a sentence, which names targets without a price. `sessions` is None without a limit."""
+    known, unknown = priced(costs), [cost for cost in costs if cost.usd is None]
+    amount = amount_text(costs, sessions)
+    if not known:
+        return amount
     basis = "; ".join(dict.fromkeys(cost.basis for cost in known))
-    text = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {sessions_text}{targets_text} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
     unpriced_note = f"; {_listed(cost.target for cost in unknown)} {are} not included, because {_no_price(unknown)}"
     spoken = any(cost.has_audio for cost in known)
     replies = f"{LOW.speech_s:.0f} to {HIGH.speech_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
     transcription_note = "; transcription is not included" if any(cost.transcribed for cost in known) else ""
     notes = f"{transcription_note}{_backend_note(costs)}{unpriced_note if unknown else ''}"
-    return f"{text}; replies of {replies} are assumed{notes}"
+    return f"{amount} ({basis}); replies of {replies} are assumed{notes}"
 
 
 def _backend_note(costs: Collection[SessionCost]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,14 @@ import msgspec
 from bench.base.cpu import Priority, available_priority, core_count, niceness
 from bench.base.errors import UsageError
 from bench.base.installation import tool_version
-from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_text, session_cost
+from bench.load.planning.cost_estimate import (
+    SessionCost,
+    amount_text,
+    below_estimate,
+    estimate,
+    estimate_text,
+    session_cost,
+)
 from bench.load.planning.lacking import missing_features
 from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, load_model_of, schedule_facts, with_scenario_defaults
 from bench.load.planning.locust_entries import check_entries
@@ -130,14 +137,7 @@ class RunPlan:
     @property
     def session_costs(self) -> list[SessionCost]:
         """The estimated cost of one session, for each target."""
-        scripts = {
-            label: list({compiled.script.name: compiled.script for compiled in workload.values()}.values())
-            for label, workload in self.workloads.items()
-        }
-        return [
-            session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
-            for target in self.targets
-        ]
+        return session_costs(self.targets, self.workloads, self.prices)
 
     @property
     def notices(self) -> list[str]:
@@ -146,6 +146,10 @@ class RunPlan:
         if self.sessions is not None and self.options.requested_sessions is None:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
             notices.append(f"{capped}: add --yes for more")
+        if self.load_model.arrivals is None and self.sessions is not None and self.sessions < self.concurrency.users:
+            users = self.concurrency.users
+            most = f"{self.sessions} sessions: at most {self.sessions} of {users} users call"
+            notices.append(f"{most}; to have {users} calls at a time, use --sessions {users} or more")
         notices += script_notices(self.scripts)
         if any(
             not target.loopback and (target.prices or target.dialect.peer is Peer.SERVICE) for target in self.targets
@@ -252,6 +256,17 @@ class RunPlan:
         }
 
 
+def session_costs(
+    targets: Iterable[Target], workloads: Mapping[str, Workload], prices: PriceTable
+) -> list[SessionCost]:
+    """Return the estimated cost of one session, for each target."""
+    scripts = {
+        label: list({compiled.script.name: compiled.script for compiled in workload.values()}.values())
+        for label, workload in workloads.items()
+    }
+    return [session_cost(target, scripts[target.label], prices.models, prices.as_of) for target in targets]
+
+
 def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
     """Return the kind of the run's sessions: an agent's dialect, or `voice` if any script sends audio, or `text`."""
     spoken = any(fact["chunk_ms"] for fact in script_facts(workloads))
@@ -288,7 +303,10 @@ def plan_run(environment: Environment) -> RunPlan:
         check_two(targets)
     workloads = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
-    sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
+    prices = load_price_table(options.service_options.price_file)
+    sessions = check_cost(
+        targets, users, options.requested_sessions, session_costs(targets, workloads, prices), yes=options.yes
+    )
     if options.yes:
         targets = tuple(
             replace(target, network_path=replace(target.network_path, may_leave=True)) for target in targets
@@ -301,7 +319,7 @@ def plan_run(environment: Environment) -> RunPlan:
         targets,
         workloads,
         sessions,
-        load_price_table(options.service_options.price_file),
+        prices,
         concurrency(environment, users, sessions=sessions, targets=len(targets)),
         None
         if has_media
@@ -465,10 +483,12 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
     return [f"{load}: {'; '.join(problems) or 'each host is calibrated for this load'}"]
 
 
-def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
+def check_cost(
+    targets: Iterable[Target], users: int, sessions: int | None, costs: Collection[SessionCost], *, yes: bool
+) -> int | None:
     """Return the limit of sessions with each target, if any. Without `yes`, a remote host gets at most 20 in total.
 
-    Raise UsageError if more are requested.
+    Raise UsageError, with the estimated cost, if more are requested. `costs`: those of a session with each target.
     """
     far = [target for target in targets if not target.loopback]
     hosts = Counter(target.far_host if is_loopback(target.host) else target.host for target in far)
@@ -477,7 +497,7 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
     host, target_count = hosts.most_common(1)[0]
     if max(users, sessions or 0) * target_count > MANY_SESSIONS:
         more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
-        raise UsageError(f"{more}: add --yes to allow it")
+        raise UsageError(f"{more} ({amount_text(costs, sessions)}): add --yes to allow it")
     return sessions or MANY_SESSIONS // target_count
 
 

@@ -297,9 +297,12 @@ def check_fit(parts: Sequence[SourceRun]) -> None:
 
 
 def _scripts(document: Document) -> object:
+    return {(str(script.get("name")), str(script.get("digest"))) for script in document.get("scripts") or []}
+
+
+def _scripts_of_targets(document: Document) -> object:
     return sorted(
-        (str(script.get("target") or ""), str(script.get("name")), str(script.get("digest")))
-        for script in document.get("scripts") or []
+        (str(script.get("target") or ""), str(script.get("name"))) for script in document.get("scripts") or []
     )
 
 
@@ -311,6 +314,7 @@ SHARED: Mapping[str, Callable[[Document], object]] = {
     "definitions of metrics": lambda document: document["definitions_version"],
     "scripts (by name and digest)": _scripts,
     "targets": _targets,
+    "scripts for a target": _scripts_of_targets,
     "names of --part-of": lambda document: document.get("part_of"),
     "plans (--whole-run)": lambda document: document.get("whole_run"),
 }

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from bench.base.units import NS_PER_MS
+from bench.services.agents import SIMULATED_PATH
 from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
@@ -356,15 +357,13 @@ class AgentBehaviour(SimulatedSession):
         return np.clip(samples + noise, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-PATH = "/agent/"
-"""The path prefix of agents. The name of the protocol follows it."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    kind = request.path.removeprefix(PATH)
-    if not request.path.startswith(PATH) or kind not in WIRES:
+    kind = request.path.removeprefix(SIMULATED_PATH)
+    if not request.path.startswith(SIMULATED_PATH) or kind not in WIRES:
         return None
     named = request.query.get("format", DEFAULT_FORMAT)
     format = cast("AudioFormatName", named if named in ALL_FORMATS else DEFAULT_FORMAT)
@@ -372,5 +371,5 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
 
 
 TITLE = "agents"
-_TARGETS = {f"agent_{kind}": f"{PATH}{kind}" for kind in WIRES}
+_TARGETS = {f"agent_{kind}": f"{SIMULATED_PATH}{kind}" for kind in WIRES}
 SERVICE = SimulatedService(_answer, websocket_urls(**_TARGETS), titles=dict.fromkeys(_TARGETS, TITLE))

@@ -228,7 +228,8 @@ def listen(host: str, port: int) -> socket.socket:
         return _listening((host, port), socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise UsageError(f"port {port} on {host} is in use; choose another, or --port 0 for a free one") from error
+            remedy = "a simulator that already runs there needs no second one; otherwise choose another, or --port 0"
+            raise UsageError(f"port {port} on {host} is in use: {remedy}") from error
         raise UsageError(f"cannot listen on {host} port {port}: {error}") from error
 
 

@@ -385,6 +385,10 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
     "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
+    "other targets of the same script": (
+        lambda a, b: [a, changed(b, targets=[TARGET | {"name": "b"}], scripts=[SCRIPT | {"target": "b"}])],
+        "have different targets",
+    ),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "plans": (lambda a, b: [changed(a, whole_run={"parts": 2.0}), b], "have different plans"),
     "a plan without parts": (lambda a, b: [changed(a, whole_run={}), changed(b, whole_run={})], "damaged: whole_run"),

@@ -20,12 +20,12 @@ import msgspec
 
 from bench.base.clock import utc_ns
 from bench.base.units import NS_PER_S
+from bench.services.agents import SIMULATED_PATH
 from bench.simulator import refusals
 from bench.simulator.faults.kinds import IN_SESSION, KINDS, OVER_WEBRTC, Fault, kinds_of_calls
 from bench.simulator.ground_truth_log import WARN_MS
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import RejectedError
-from bench.simulator.services.agents import PATH as AGENTS
 from bench.simulator.services.agents import TITLE
 from bench.simulator.services.gpt_live.behaviour import PATHS as LIVE_PATHS
 from bench.simulator.serving.credentials import check_credentials
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bench.simulator.faults.injection import FaultInjector
     from bench.simulator.services.webrtc.call import SimulatedCall
 
-AGENT = f"{AGENTS}webrtc"
+AGENT = f"{SIMULATED_PATH}webrtc"
 """The path of agents."""
 OFFER_REQUEST = re.compile(
     rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % "|".join((*LIVE_PATHS, AGENT)).encode()
