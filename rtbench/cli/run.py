@@ -93,7 +93,7 @@ class ReadByLocust(Command):
 def run(ctx: typer.Context) -> None:
     """Run a script, print the report, and check the run against its thresholds.
 
-    `rtbench run mine.yaml -u 4 --sessions 40` runs 40 calls, 4 at a time. --sessions or --run-time ends a run.
+    `rtbench run mine.yaml -u 4 --sessions 50` runs 50 calls, 4 at a time. --sessions or --run-time ends a run.
 
     These are the most important options; `rtbench options` and `locust --help` list the others, which also work here.
 

@@ -294,7 +294,7 @@ def test_other_files_have_no_default_load() -> None:
 @pytest.mark.parametrize(
     ("line", "free", "problem"),
     [
-        ("-u 4", "", "name a script to run: rtbench run mine.yaml -u 4 --sessions 40"),
+        ("-u 4", "", "name a script to run: rtbench run mine.yaml -u 4 --sessions 50"),
         ("--unknown", "--unknown", "name a script to run"),
         ("mine -u 4", "mine", "mine: no such file; did you mean mine.yaml?"),
         ("hers -u 4", "hers", "hers: no such file; name a script to run"),

@@ -24,7 +24,7 @@ SCRIPTS = "RTBENCH_SCRIPTS"
 OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
 """The Locust file that runs YAML scripts."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
-EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
+EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 50"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MAX_NAMED = 3
 TURN_TAKING = {

@@ -95,7 +95,7 @@ class Leader(ProcessRole):
             plan.options.requested_sessions or plan.options.budget_usd or plan.load_model.duration_s or parsed.run_time
         )
         if is_command(parsed) and not ends and self._environment.shape_class is None:  # only a signal ends it
-            raise UsageError("this run has no end: add --sessions 40 (total calls) or -t 2m (duration)")
+            raise UsageError("this run has no end: add --sessions 50 (total calls) or -t 2m (duration)")
         self._set_users()
         web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
