@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
-from bench.simulator.profile import AgentSettings, Profile, default_profile
+from bench.simulator.profile import AgentSettings, Profile, TurnTakingSettings, default_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
@@ -29,7 +29,7 @@ def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0)
     return replace(
         profile,
         delays=delays,
-        vad=replace(profile.vad, ignored_barge_in_share=ignores),
+        turn_taking=TurnTakingSettings(ignored_backchannel_share=ignores, backchannel_ms=60_000),
         agent=manners or AgentSettings(),
         generation_speed=3.0,
     )

@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "simulated_session", "conversation", "responses", "caller_turns", "behaviour",
+        "session", "conversation", "turn_taking", "simulated_session", "responses", "caller_turns", "behaviour",
         "ground_truth_log", "serving", "services", "ready",
     ),
     "bench.simulator.services": (
@@ -137,7 +137,7 @@ CLOCK_FREE = (
     "bench.files.sanitize", "bench.files.values",
     "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
     "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.conversation",
+    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.turn_taking",
     "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.services.gpt_live",

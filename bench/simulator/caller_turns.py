@@ -25,7 +25,6 @@ from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.simulator.conversation.input_audio import (
     FRAME_MS,
     TICKS_PER_MS,
-    InputAudio,
     SpeechEdge,
     StreamPosition,
     active_frames,
@@ -45,6 +44,7 @@ from bench.simulator.server_events import (
     Render,
 )
 from bench.simulator.session.effective import EffectiveTurnDetection
+from bench.simulator.turn_taking import CallerSpeech
 from bench.wire.audio import AudioFormat
 
 THRESHOLD = 0.5
@@ -244,9 +244,8 @@ class CallerTurns:
     def __init__(self, composer: Composer, responses: ResponseManager) -> None:
         self._session, self._conversation, self._outbox = composer.session, composer.conversation, composer.outbox
         self._responses, self._rng, profile = responses, composer.rng, composer.profile
-        self._delays, self._ignores = profile.delays, profile.vad.ignored_barge_in_share
-        self._audio = InputAudio(profile.vad.min_speech_ms)
-        self._ignoring = False  # True while the VAD ignores the current speech
+        self._delays = profile.delays
+        self._turn_taking, self._audio = composer.turn_taking, composer.turn_taking.audio
         self._played_ns = 0  # instant at which a listener has played the last reply
         self._transcripts, self._asr = profile.transcripts, SimulatedAsr(profile.transcripts)
         self._announced_item_id: str | None = None  # id of the item that speech_started announced
@@ -262,24 +261,20 @@ class CallerTurns:
         settings, start = self._session.input, self._audio.end
         if settings.detection is not None and settings.detection.type == "server_vad":
             self._audio.silence_ms = settings.detection.silence_duration_ms
-        for speech in self._audio.append(audio, settings):
+        # A response is active, or the client still plays one. The client is assumed to play audio on arrival.
+        is_replying = self._responses.active is not None or at_ns < self._played_ns
+        for speech in self._turn_taking.append(audio, settings, at_ns, is_replying=is_replying):
             assert settings.detection is not None
-            if speech.began:
-                if settings.detection.type == "semantic_vad":  # the silence that ends the speech is random
-                    random_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-                    self._audio.silence_ms = semantic_silence_ms(random_ms, settings.detection.eagerness)
-                # A response is active, or the client still plays one. The client is assumed to play audio on arrival.
-                is_during_reply = self._responses.active is not None or at_ns < self._played_ns
-                self._ignoring = is_during_reply and is_drawn(self._ignores, self._rng)
-            if self._ignoring:
-                continue
+            if speech.edge.began and settings.detection.type == "semantic_vad":  # the silence that ends it is random
+                random_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
+                self._audio.silence_ms = semantic_silence_ms(random_ms, settings.detection.eagerness)
             self._stop_waiting()
-            (self._on_start if speech.began else self._on_end)(speech, settings.detection, at_ns)
+            (self._on_start if speech.edge.began else self._on_end)(speech, settings.detection, at_ns)
         if settings.detection is None and settings.transcriber is not None and _streams(settings.transcriber):
             self._streamed = self._streamed or self._asr.stream()
             for word in self._streamed.append(audio, start, settings.format, at_ns):
                 self._plan_delta(word, at_ns)
-        return {"from_byte": start.byte, "to_byte": self._audio.end.byte}
+        return self._turn_taking.receipt(start.byte)
 
     def _plan_delta(self, word: SpokenWord, at_ns: int) -> None:
         """Plan the delta of a word, after its lag and after the deltas before it."""
@@ -316,23 +311,23 @@ class CallerTurns:
 
     # Speech
 
-    def _on_start(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
+    def _on_start(self, speech: CallerSpeech, detection: EffectiveTurnDetection, at_ns: int) -> None:
         self.stop_playing()
         self._announced_item_id = self._conversation.promise()
-        started_ns = self._outbox.answer_due(at_ns, self._delays.speech_started)
-        event = self._speech_event("started", {"audio_start_ms": _padded_ms(speech, detection)}, speech)
+        started_ns = self._outbox.answer_from(speech.stop_ns)
+        event = self._speech_event("started", {"audio_start_ms": _padded_ms(speech.edge, detection)}, speech.edge)
         steps: list[OutboxStep] = [(started_ns, event)]
         if detection.interrupt_response:
             steps.append((started_ns, self._responses.interrupt))
         self._outbox.plan(steps)
 
-    def _on_end(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
-        stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
-        self._outbox.plan([(stopped_ns, self._speech_event("stopped", {"audio_end_ms": speech.heard_ms}, speech))])
+    def _on_end(self, speech: CallerSpeech, detection: EffectiveTurnDetection, at_ns: int) -> None:
+        stopped_ns, edge = self._outbox.answer_due(at_ns, self._delays.speech_stopped), speech.edge
+        self._outbox.plan([(stopped_ns, self._speech_event("stopped", {"audio_end_ms": edge.heard_ms}, edge))])
         self._audio.mark_committed()
-        audio_ms = speech.heard_ms - _padded_ms(speech, detection)
+        audio_ms = edge.heard_ms - _padded_ms(edge, detection)
         committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
-        if detection.create_response:
+        if detection.create_response and speech.is_answered:
             self._outbox.plan([(committed_ns, self._respond)])
 
     def _speech_event(self, name: str, fields: Json, speech: SpeechEdge) -> Render:

@@ -2,6 +2,7 @@
 
 450                                                  constant
 {p50: 450, p95: 900}                                 log-normal, by median and 95th percentile
+{p50: 450, p95: 900, p99: 1500}                      the same up to p95, with another tail beyond it
 {mean: 500, shape: 4}                                gamma, by mean and shape
 {quantiles: [300, 420, 450, 700, 2600]}              measured: values at equal shares, with linear interpolation
 {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
@@ -37,6 +38,7 @@ from bench.files.validation import (
 )
 
 NORMAL_P95 = 1.6448536269514722  # 95th percentile of the standard normal distribution
+NORMAL_P99 = 2.3263478740408408
 MAX_MS = 600_000
 
 
@@ -57,14 +59,30 @@ MILLISECONDS = Number(0.001, MAX_MS)
 
 @dataclass(frozen=True)
 class LogNormal(Delay):
-    """A log-normal delay. If p95 equals p50, the delay is constant."""
+    """A log-normal delay, by its median and 95th percentile. If p95 equals p50, the delay is constant.
+
+    With p99, the delay is log-normal in two pieces: the logarithm of its quantile is a linear function of the quantile
+    of the standard normal distribution, with one slope up to p95 and another one beyond. So the three quantiles are
+    exact, each tail may be lighter or heavier than a log-normal's, and all moments are finite. Without p99 the slope is
+    the same everywhere.
+    """
 
     p50_ms: float
     p95_ms: float
+    p99_ms: float | None = None
 
     def draw_ms(self, rng: np.random.Generator) -> float:
+        normal = rng.standard_normal()
         sigma = math.log(self.p95_ms / self.p50_ms) / NORMAL_P95
-        return self.p50_ms * math.exp(sigma * rng.standard_normal())
+        if self.p99_ms is None or normal <= NORMAL_P95:
+            return self.p50_ms * math.exp(sigma * normal)
+        tail_sigma = math.log(self.p99_ms / self.p95_ms) / (NORMAL_P99 - NORMAL_P95)
+        return self.p95_ms * math.exp(tail_sigma * (normal - NORMAL_P95))
+
+    def with_median(self, p50_ms: float) -> LogNormal:
+        """Return the delay with another median. The ratios of the percentiles stay the same."""
+        scale = p50_ms / self.p50_ms
+        return LogNormal(p50_ms, self.p95_ms * scale, None if self.p99_ms is None else self.p99_ms * scale)
 
 
 @dataclass(frozen=True)
@@ -108,10 +126,12 @@ class Mixture(Delay):
         return self.parts[-1][1].draw_ms(rng)
 
 
-def _log_normal(p50: float, p95: float) -> LogNormal:
+def _log_normal(p50: float, p95: float, p99: float | None = None) -> LogNormal:
     if p95 < p50:
         raise InvalidCombinationError("p95", f"must not be below p50 ({p50:g})")
-    return LogNormal(p50, p95)
+    if p99 is not None and p99 < p95:
+        raise InvalidCombinationError("p99", f"must not be below p95 ({p95:g})")
+    return LogNormal(p50, p95, p99)
 
 
 def _empirical(quantiles: tuple[float, ...]) -> Empirical:
@@ -131,10 +151,13 @@ def _table(build: Callable[..., Any], **keys: tuple[Validator[Any], str]) -> Str
 
 
 SIMPLE: dict[str, StructOf[Delay]] = {
-    "p50": _table(
+    "p50": StructOf(
+        {
+            "p50": Field(MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True),
+            "p95": Field(MILLISECONDS, "Milliseconds; one in twenty is longer.", required=True),
+            "p99": Field(MILLISECONDS, "Milliseconds; one in a hundred is longer. Without it: log-normal."),
+        },
         _log_normal,
-        p50=(MILLISECONDS, "Milliseconds; half of the delays are shorter."),
-        p95=(MILLISECONDS, "Milliseconds; one in twenty is longer."),
     ),
     "mean": _table(
         lambda mean, shape: Gamma(mean, shape),

@@ -21,11 +21,13 @@ from bench.files.validation import (
     ENTRY,
     Boolean,
     Choice,
+    Converted,
     Field,
     Integer,
     InvalidCombinationError,
     Number,
     OneOrMore,
+    OrStruct,
     Schema,
     String,
     StructOf,
@@ -151,10 +153,40 @@ class ContextLatency:
 
 @dataclass(frozen=True)
 class SpeechDetection:
-    """The rules by which the VAD ignores some sounds, although they reach its threshold."""
+    """The rule by which the VAD ignores some sounds, although they reach its threshold."""
 
     min_speech_ms: int = field_key(Integer(0, 10_000), "Shorter sounds are not speech.", 0)
-    ignored_barge_in_share: float = field_key(SHARE, "Share of the utterances during a reply that are ignored.", 0.0)
+
+
+@dataclass(frozen=True)
+class TurnTakingSettings:
+    """The rules by which a service takes turns with its caller. `turn_taking.py` applies them."""
+
+    yield_ms: Delay | None = field_key(
+        DELAY, "Time from the start of speech during a reply until the reply stops. None: `speech_started` of `delays`."
+    )
+    no_reply_share: float = field_key(SHARE, "Share of the spoken turns that get no reply.", 0.0)
+    cut_in_share: float = field_key(
+        SHARE, "Share of the spoken turns in which the service replies while the caller speaks.", 0.0
+    )
+    cut_in_ms: Delay = field_key(
+        DELAY, "Time from the start of speech to the cut-in. Shorter speech has none.", absent=LogNormal(1000, 1500)
+    )
+    ignored_backchannel_share: float = field_key(
+        SHARE, "Share of the short utterances during a reply that are ignored.", 0.0
+    )
+    backchannel_ms: int = field_key(Integer(1, 600_000), "Duration below which an utterance is short.", 500)
+
+
+@dataclass(frozen=True)
+class LatencyGrowth:
+    """The increase of response delays within a session. A new session starts without it."""
+
+    per_min: float = field_key(Number(0, 100), "Increase per minute of the session; 0.5 is 50 %.", required=True)
+    max_factor: float = field_key(Number(1, 100), "Maximum factor on the delays.", 10.0)
+
+    def factor(self, minutes: float) -> float:
+        return min(1 + self.per_min * minutes, self.max_factor)
 
 
 @dataclass(frozen=True)
@@ -182,6 +214,7 @@ class AgentSettings:
     """Properties of agents, except their delays."""
 
     greets: bool = field_key(Boolean(), "Whether the agent speaks first.", True)
+    greeting_pause_ms: Delay | None = field_key(DELAY, "Silence between two phrases of the greeting. None: one phrase.")
     noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the background noise, which never stops.")
     filler: float = field_key(SHARE, "Share of the answers that begin with a filler.", 0.0)
 
@@ -194,6 +227,19 @@ class PacketPathSettings:
     jitter_ms: float = field_key(Number(0, 10_000), "Maximum of the random delay of a sent packet.", 0.0)
     reorder: float = field_key(SHARE, "Share of the sent packets that arrive after the next one.", 0.0)
     duplicate: float = field_key(SHARE, "Share of the sent packets that are sent twice.", 0.0)
+    set_up_ms: Delay | None = field_key(DELAY, "Time from a telephone call's INVITE to its answer. None: at once.")
+
+
+NETWORK_PATHS = {"carrier": PacketPathSettings(loss=0.000_01, jitter_ms=5.8, set_up_ms=LogNormal(384, 460))}
+"""The network paths with a name.
+
+`carrier`: a live trunk of Twilio, measured in 60 calls (thevoiceguy/siphon-ai, results of its load test of 21
+Aug 2026): jitter (RFC 3550 §6.4.1) p50 1.94 and p95 2.17 ms, loss 0.001 %, set-up p50 384 and p95 460 ms. Independent
+uniform delays up to j have the jitter j / 3.
+"""
+NETWORK_PATH: Validator[PacketPathSettings] = OrStruct(
+    Converted(Choice(tuple(NETWORK_PATHS)), lambda value, name: NETWORK_PATHS[name]), struct_of(PacketPathSettings)
+)
 
 
 @dataclass(frozen=True)
@@ -284,6 +330,13 @@ class Profile:
         Integer(1, 100_000_000), "Maximum number of tokens that a response can read."
     )
     vad: SpeechDetection = field_key(struct_of(SpeechDetection), "Detection of speech.", absent=SpeechDetection())
+    turn_taking: TurnTakingSettings = field_key(
+        struct_of(TurnTakingSettings), "Interruptions, missing replies and cut-ins.", absent=TurnTakingSettings()
+    )
+    session_sd: float = field_key(
+        Number(0, 2), "Standard deviation of the logarithm of a session's factor on response delays.", absent=0.0
+    )
+    growth: LatencyGrowth | None = field_key(struct_of(LatencyGrowth), "Increase of response delays within a session.")
     ignored_truncate_share: float = field_key(
         SHARE, "Share of truncates that are acknowledged, but change nothing.", absent=0.0
     )
@@ -292,7 +345,7 @@ class Profile:
     )
     agent: AgentSettings = field_key(struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings())
     rtp: PacketPathSettings = field_key(
-        struct_of(PacketPathSettings), "Network path of telephone calls.", absent=PacketPathSettings()
+        NETWORK_PATH, "Network path of telephone calls, or its name.", absent=PacketPathSettings()
     )
     delegates: float = field_key(SHARE, "Share of the turns whose task a full-duplex model delegates.", absent=0.0)
     delegation: DelegationSettings = field_key(
@@ -316,7 +369,7 @@ class Profile:
     ) -> Profile:
         """Return this profile with another median of first audio, another speed, or more faults.
 
-        If the median changes, the ratio of p95 to p50 remains.
+        If the median changes, the ratios of the percentiles stay the same.
         """
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
@@ -325,9 +378,8 @@ class Profile:
                 raise UsageError(
                     f"--ttfa-p50-ms needs a log-normal first_audio, but profile {self.name} has another one"
                 )
-            ratio = old_delay.p95_ms / old_delay.p50_ms
-            first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * ratio)
-            changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
+            delays = replace(changed.delays, first_audio=old_delay.with_median(ttfa_p50_ms))
+            changed = replace(changed, delays=delays)
         return changed if speed is None else replace(changed, generation_speed=speed)
 
 

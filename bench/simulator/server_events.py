@@ -230,7 +230,11 @@ class Outbox:
 
         The instant is not before the answers to earlier client events.
         """
-        self.answered_ns = max(self.answered_ns, self.after(at_ns, delay))
+        return self.answer_from(self.after(at_ns, delay))
+
+    def answer_from(self, due_ns: int) -> int:
+        """Return the first instant from `due_ns` on that is not before the answers to earlier client events."""
+        self.answered_ns = max(self.answered_ns, due_ns)
         return self.answered_ns
 
     def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:

@@ -18,6 +18,7 @@ from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, error_fields, event_bytes
 from bench.simulator.session import checks
+from bench.simulator.turn_taking import TurnDecision
 
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -28,7 +29,7 @@ class EventReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     `response` is the id of the response that the event created or cancelled. Byte positions are offsets in the
     session's stream of input audio; a range includes its start and excludes its end. `not_simulated` are the parameters
     that were accepted, but have no effect. `audio_end_ms` is the item's remaining audio after a truncate. `delegation`
-    is the id of the delegation that the event answers or continues.
+    is the id of the delegation that the event answers or continues. `decisions` are those about the caller's turn.
     """
 
     type: str
@@ -41,6 +42,7 @@ class EventReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     call: str | None = None
     audio_end_ms: NonNegative | None = None
     delegation: str | None = None
+    decisions: Sequence[TurnDecision] | None = None
 
 
 ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.base.units import NS_PER_MS
@@ -30,6 +30,7 @@ def quantiles(delay: Delay, *ps: float) -> list[float]:
     [
         ("450", LogNormal(450, 450)),
         ("{p50: 450, p95: 900}", LogNormal(450, 900)),
+        ("{p50: 450, p95: 900, p99: 2000}", LogNormal(450, 900, 2000)),
         ("{mean: 500, shape: 4}", Gamma(500, 4)),
         ("{quantiles: [300, 450, 2600]}", Empirical((300, 450, 2600))),
         (
@@ -47,6 +48,19 @@ def test_a_profile_gives_a_delay_as_a_number_or_a_distribution(tmp_path: Path, w
 
 def test_a_log_normal_delay_has_its_median_and_its_95th_percentile() -> None:
     assert quantiles(LogNormal(450, 900), 0.5, 0.95) == pytest.approx([450, 900], rel=0.03)
+
+
+@given(ratio=st.floats(1, 3), tail=st.floats(1, 3))
+@settings(max_examples=5)
+def test_a_log_normal_delay_may_have_another_tail(ratio: float, tail: float) -> None:
+    """The tail may be lighter or heavier than that of a log-normal distribution; the body stays the same."""
+    wanted = [450, 450 * ratio, 450 * ratio * tail]
+    light, with_tail = drawn_ms(LogNormal(450, 450 * ratio)), drawn_ms(LogNormal(*wanted))
+
+    assert np.quantile(with_tail, [0.5, 0.95, 0.99]) == pytest.approx(wanted, rel=0.06)
+    assert np.array_equal(light[light < wanted[1]], with_tail[light < wanted[1]])
+    tenth = LogNormal(*wanted).with_median(45)
+    assert [tenth.p50_ms, tenth.p95_ms, tenth.p99_ms] == pytest.approx([value / 10 for value in wanted])
 
 
 def test_a_gamma_delay_has_its_mean_and_standard_deviation() -> None:

@@ -157,4 +157,4 @@ def test_the_end_of_speech_can_be_in_the_earlier_format() -> None:
 
     (ended,) = speech_in(sound(0, 200, name="g711_alaw"), [800], "g711_alaw", stream)
 
-    assert ended == SpeechEdge(False, 300 * 48, 0, 505)
+    assert ended == SpeechEdge(False, 300 * 48, 0, 300, 505)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection
+from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection, TurnTakingSettings
 from bench.simulator.services.azure import AZURE_GA
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import (
@@ -22,6 +22,7 @@ from tests.simulator.builders import (
     MS,
     SECOND,
     VAD,
+    constant,
     done,
     drain,
     function,
@@ -73,8 +74,11 @@ def test_speech_starts_and_stops_alternate_and_each_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
 ) -> None:
     functions = FunctionCalls(share=0.5, preamble=0.5, parallel=(1, 2))
-    vad = SpeechDetection(min_speech_ms=100, ignored_barge_in_share=0.3)
-    behaviour = listening(functions=functions, preamble=PreambleSettings(share=0.5), vad=vad)
+    vad = SpeechDetection(min_speech_ms=100)
+    rules = TurnTakingSettings(constant(400), 0.2, 0.3, constant(200), 0.3, 300)
+    behaviour = listening(
+        functions=functions, preamble=PreambleSettings(share=0.5), vad=vad, turn_taking=rules, session_sd=0.1
+    )
     now_ns, events = AT_NS, []
     for acts, parts_ms, name, pause_ms in script:
         for act in acts:
@@ -177,12 +181,12 @@ def test_an_uninterruptible_response_continues_and_the_turn_gets_no_response() -
 # A VAD may ignore short sounds, and speech during a reply. In both cases it reports nothing, and the reply continues.
 
 
-DEAF = SpeechDetection(ignored_barge_in_share=1.0)
+DEAF = TurnTakingSettings(ignored_backchannel_share=1.0, backchannel_ms=60_000)
 
 
 def test_an_ignored_sound_does_not_reset_the_idle_timeout() -> None:
     behaviour = listening(
-        VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, vad=DEAF, delays={"first_audio": 500}
+        VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, turn_taking=DEAF, delays={"first_audio": 500}
     )
 
     behaviour.receive(CREATE, AT_NS)

@@ -13,7 +13,7 @@ audio clock is a tick. The duration of a byte of every format is a whole number 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,29 +63,37 @@ class StreamPosition(NamedTuple):
 class SpeechEdge(NamedTuple):
     """The start or the end of speech in the audio that was just appended.
 
-    `byte` is the first byte of the speech's first active frame, or the byte after its last active frame. `begin_ms` and
-    `heard_ms` are on the audio clock. `begin_ms` is the start of the speech. `heard_ms` is the end of the frame in
-    which the edge was detected; the end of speech is detected after the silence.
+    `byte` is the first byte of the speech's first active frame, or the byte after its last active frame. `begin_ms`,
+    `end_ms` and `heard_ms` are on the audio clock. `begin_ms` is the start of the speech, and `end_ms` the end of its
+    last active frame so far. `heard_ms` is the end of the frame in which the edge was detected; the end of speech is
+    detected after the silence. `is_cut_in` is True if the speech goes on, because the service has ended it.
     """
 
     began: bool
     byte: int
     begin_ms: int
+    end_ms: int
     heard_ms: int
+    is_cut_in: bool = False
 
 
 class InputAudio:
     """The input audio of one session.
 
-    `silence_ms` is the silence that ends speech. A change applies to the next frame.
+    `silence_ms` is the silence that ends speech. `cut_in_ms` is the duration after which the service ends speech that
+    goes on; None if it does not. A change of both applies to the next frame. `min_speech_ms` is the duration from which
+    a sound is speech. A change applies to the next sound. `sounds` counts the sounds that have begun.
     """
 
     silence_ms = 0.0
+    cut_in_ms: float | None = None
     _format: AudioFormat | None  # of the last frame
     _begin: StreamPosition | None  # of speech, or of a sound that may become speech
 
     def __init__(self, min_speech_ms: int = 0) -> None:
-        self._min_speech_ms = min_speech_ms
+        self.min_speech_ms = self._min_ms = min_speech_ms  # of the next sound, of the current sound
+        self.sounds = 0
+        self._ignored: list[int] = []
         self.end = StreamPosition(0, 0)
         self._buffer_begin = self._received_bytes = self.end  # position of detection at the last start or end of speech
         self._forget()
@@ -102,6 +110,13 @@ class InputAudio:
         """Discard the audio that is not committed. Also forget speech that has not ended."""
         self._buffer_begin = self.end
         self._forget()
+
+    def take_ignored(self) -> Sequence[int]:
+        """Return the `min_speech_ms` of each sound that has ended as no speech, since the last call."""
+        if not self._ignored:
+            return ()
+        ignored, self._ignored = self._ignored, []
+        return ignored
 
     def mark_committed(self) -> None:
         """Remove the audio up to the last end of speech from the buffer, because it was committed."""
@@ -151,10 +166,22 @@ class InputAudio:
         self._quiet, self._active_end = 0, self._frame_end
         if self._begin is None and self._run == ONSET_FRAMES:
             self._begin, self._frames = self._run_begin, ONSET_FRAMES
-        if self._speaking or self._begin is None or self._frames * FRAME_MS < self._min_speech_ms:
+            self.sounds, self._min_ms = self.sounds + 1, self.min_speech_ms
+        if self._begin is None:
+            return None
+        if self._speaking:
+            return self._cut_in(self._begin)
+        if self._frames * FRAME_MS < self._min_ms:
             return None
         self._speaking = True
         return self._edge(True, self._begin, self._begin)
+
+    def _cut_in(self, start: StreamPosition) -> SpeechEdge | None:
+        """Return the end of speech that goes on, if the service ends it now. The rest is a new sound."""
+        if self.cut_in_ms is None or self._frames * FRAME_MS < self.cut_in_ms:
+            return None
+        self.cut_in_ms, self._speaking, self._begin, self._run = None, False, None, 0
+        return self._edge(False, self._active_end, start)._replace(is_cut_in=True)
 
     def _end_edge(self) -> SpeechEdge | None:
         """Count an inactive frame. Return the end of speech if it is detected now."""
@@ -165,8 +192,12 @@ class InputAudio:
         if start is None or self._quiet * FRAME_MS < (self.silence_ms if was_speaking else SOUND_GAP_MS):
             return None
         self._speaking, self._begin = False, None
-        return self._edge(False, self._active_end, start) if was_speaking else None
+        if was_speaking:
+            return self._edge(False, self._active_end, start)
+        self._ignored.append(self._min_ms)
+        return None
 
     def _edge(self, began: bool, position: StreamPosition, start: StreamPosition) -> SpeechEdge:
         detected_ms = self._frame_end.tick // TICKS_PER_MS
-        return SpeechEdge(began, position.byte, start.tick // TICKS_PER_MS, detected_ms)
+        begin_ms, end_ms = start.tick // TICKS_PER_MS, self._active_end.tick // TICKS_PER_MS
+        return SpeechEdge(began, position.byte, begin_ms, end_ms, detected_ms)

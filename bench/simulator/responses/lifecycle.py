@@ -58,6 +58,7 @@ from bench.simulator.server_events import (
 )
 from bench.simulator.session.effective import EffectiveSession, OutputSettings
 from bench.simulator.simulated_session import SessionParts
+from bench.simulator.turn_taking import TurnTaking
 
 CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
@@ -195,6 +196,7 @@ class Composer:
         outbox: Outbox,
         mcp: McpServers,
     ) -> None:
+        self.turn_taking = TurnTaking(parts.profile, parts.rng, parts.servers)
         self.parts, self.session, self.conversation, self.outbox = parts, session, conversation, outbox
         self.profile, self.rng, self.quota, self._servers = parts.profile, parts.rng, parts.quota, parts.servers
         self._reader, self._mcp = reader, mcp
@@ -220,7 +222,7 @@ class Composer:
         failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
         reply = self.parts.replies[int(self.rng.integers(len(self.parts.replies)))]
         if failure is not None:
-            slowness = self.profile.slowness(at_ns, self._servers.sessions)
+            slowness = self.turn_taking.slowness(at_ns)
             plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
             return self._response(settings, output, plan, NOTHING, failure, in_band)
         if own_input is None:
@@ -257,7 +259,7 @@ class Composer:
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(settings))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
-        slowness = self.profile.slowness(start_ns, self._servers.sessions)
+        slowness = self.turn_taking.slowness(start_ns)
         late_ns = self.session.filler_after_ns(settings)
         return ResponseRequest(start_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import cycle, islice
 from typing import NamedTuple, cast
 
 import msgspec
@@ -19,13 +20,13 @@ import numpy as np
 
 from bench.base.units import NS_PER_MS
 from bench.services.agents import SIMULATED_PATH
-from bench.simulator.conversation.input_audio import InputAudio
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.simulator.turn_taking import TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.dialect import BinaryMessage
 
@@ -219,6 +220,12 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ..
     return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in pieces)
 
 
+def audible_ns(frames: Sequence[AgentFrame]) -> tuple[int, int]:
+    """Return the instants at which speech begins and ends, from its start, to a frame."""
+    audible = [number for number, frame in enumerate(frames) if frame.audible_byte is not None] or [0]
+    return audible[0] * FRAME_MS * NS_PER_MS, (audible[-1] + 1) * FRAME_MS * NS_PER_MS
+
+
 class AgentBehaviour(SimulatedSession):
     def __init__(self, wire: AgentWire, parts: SessionParts) -> None:
         self.ids = parts.ids
@@ -226,8 +233,8 @@ class AgentBehaviour(SimulatedSession):
         self._servers.sessions += 1
         self._wire, self._profile, self._replies, self._rng = wire, profile, parts.replies, parts.rng
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._audio = InputAudio(profile.vad.min_speech_ms)
-        self._audio.silence_ms = SILENCE_MS
+        self._turn_taking = TurnTaking(profile, parts.rng, parts.servers)
+        self._turn_taking.audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
         self._frames: deque[AgentFrame] = deque()  # frames to send
@@ -269,26 +276,25 @@ class AgentBehaviour(SimulatedSession):
         return {"type": agent_input.name, "event_id": agent_input.id} | audio_fields
 
     def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
-        start_byte = self._audio.end.byte
+        start_byte = self._turn_taking.audio.end.byte
         settings = InputSettings(
             self._wire.format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
         )
-        for speech in self._audio.append(audio, settings):
-            if not speech.began:
-                self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": speech.byte})
-            elif (self._frames or at_ns < self._playing_until_ns) and not is_drawn(
-                self._profile.vad.ignored_barge_in_share, self._rng
-            ):
-                due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
-                self._outbox.plan([(due_ns, self._stop_reply)])
-        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
+        is_replying = bool(self._frames) or at_ns < self._playing_until_ns
+        for speech in self._turn_taking.append(audio, settings, at_ns, is_replying=is_replying):
+            if speech.stops_reply:
+                self._outbox.plan([(speech.stop_ns, self._stop_reply)])
+            elif not speech.edge.began and speech.is_answered:
+                answer_ns = self._turn_taking.answer_ns(at_ns)
+                self._plan_speech(answer_ns, {"utterance": "answer", "speech_at_byte": speech.edge.byte})
+        return self._turn_taking.receipt(start_byte)
 
     # Utterances
 
     def _plan_speech(self, at_ns: int, facts: Json) -> None:
         """Plan the next recording, after the delay of first audio. A filler may precede it."""
         start_ns = self._servers.begin_ns(at_ns)
-        slowness = self._profile.slowness(start_ns, self._servers.sessions)
+        slowness = self._turn_taking.slowness(start_ns)
         due_ns = start_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
         if facts["utterance"] == "answer" and is_drawn(self._profile.agent.filler, self._rng):
             filler = partial(self._start_reply, {"utterance": "filler"}, FILLER_MS)
@@ -296,6 +302,12 @@ class AgentBehaviour(SimulatedSession):
             due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
         self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))
         self._outbox.plan([(due_ns, partial(self._start_reply, facts, None))])
+        if facts["utterance"] == "greeting" and (pause := self._profile.agent.greeting_pause_ms) is not None:
+            (_, end_ns), (begin_ns, _) = (
+                audible_ns(frames_of(reply, self._wire.format)) for reply in islice(cycle(self._replies), 2)
+            )
+            second_ns = due_ns + end_ns + pause.draw_ns(self._rng) - begin_ns
+            self._outbox.plan([(second_ns, partial(self._start_reply, facts, None))])
 
     @property
     def _next_reply(self) -> RecordedReply:

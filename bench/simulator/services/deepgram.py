@@ -19,11 +19,10 @@ from typing import Any
 
 import msgspec
 
-from bench.base.units import NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.files.values import get_object
 from bench.simulator.caller_turns import SimulatedAsr
-from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
@@ -33,6 +32,7 @@ from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEven
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
+from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 
@@ -76,12 +76,14 @@ class DeepgramBehaviour(ClosingSession):
         self._servers.sessions += 1
         self._next_reply = cycle(parts.replies).__next__
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._audio, self._asr = InputAudio(self._profile.vad.min_speech_ms), SimulatedAsr(self._profile.transcripts)
-        self._audio.silence_ms = SILENCE_MS
+        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        self._turn_taking.audio.silence_ms = SILENCE_MS
+        self._asr = SimulatedAsr(self._profile.transcripts)
         self._input: InputSettings | None = None  # None until the settings are applied
         self._output: AudioFormatName = "pcm16"
         self._functions: Sequence[Json] = ()
         self._reply: PlannedSeries | None = None  # what remains of the reply in progress
+        self._played_ns = 0  # when a listener has played the last reply
         self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
         self._open_calls: set[str] = set()
 
@@ -123,10 +125,11 @@ class DeepgramBehaviour(ClosingSession):
             return {}
         match event:
             case {"type": "audio", "binary": bytes(audio)}:
-                start = self._audio.end.byte
-                for edge in self._audio.append(audio, self._input):
-                    self._on_speech(edge, at_ns)
-                return {"from_byte": start, "to_byte": self._audio.end.byte}
+                start = self._turn_taking.audio.end.byte
+                is_replying = self._reply is not None or at_ns < self._played_ns
+                for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
+                    self._on_speech(speech, at_ns)
+                return self._turn_taking.receipt(start)
             case {"type": "InjectUserMessage", "content": str(text)}:
                 if self._reply is not None:
                     self._interrupt(at_ns)
@@ -165,22 +168,23 @@ class DeepgramBehaviour(ClosingSession):
 
     # The caller's speech.
 
-    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
-        delays, ignored_share = self._profile.delays, self._profile.vad.ignored_barge_in_share
+    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
+        delays, edge = self._profile.delays, speech.edge
         if edge.began:
-            if self._reply is None or not is_drawn(ignored_share, self._rng):
-                self._interrupt(self._outbox.after(at_ns, delays.speech_started))
+            self._interrupt(speech.stop_ns)
             return
         stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
-        text = self._asr.transcribe(edge.heard_ms - self._audio.silence_ms - edge.begin_ms)
+        text = self._asr.transcribe(edge.end_ms - edge.begin_ms)
         heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
         self._plan(heard_ns, {"type": "ConversationText", "role": "user", "content": text})
-        self._answer(stopped_ns, {"speech_at_byte": edge.byte})
+        if speech.is_answered:
+            self._answer(self._turn_taking.answer_ns(stopped_ns), {"speech_at_byte": edge.byte})
 
     def _interrupt(self, due_ns: int) -> None:
         """Report the begin of the caller's speech. Stop the reply in progress, of which a part may still be sent."""
         self._plan(due_ns, {"type": "UserStartedSpeaking"})
         self._open_calls.clear()
+        self._played_ns = 0
         if self._reply is not None:
             stop_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
             self._outbox.plan([(stop_ns, partial(_drop, self._reply))])
@@ -190,12 +194,12 @@ class DeepgramBehaviour(ClosingSession):
 
     def _answer(self, at_ns: int, facts: Json) -> None:
         self._rounds = 0
-        if self._reply is None:  # else the service has ignored the caller's speech
+        if self._reply is None:  # else the service speaks about the result of a function
             self._plan_reply(at_ns, facts)
 
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
         profile, start_ns = self._profile, self._servers.begin_ns(at_ns)
-        slowness, calls = profile.slowness(start_ns, self._servers.sessions), self._drawn_calls()
+        slowness, calls = self._turn_taking.slowness(start_ns), self._drawn_calls()
         delay = profile.delays.function_named if calls else profile.delays.first_audio
         first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
         self._replies += 1
@@ -219,6 +223,7 @@ class DeepgramBehaviour(ClosingSession):
                 steps.append((delta.due_ns, partial(_event, said, reply_id)))
         steps.append((schedule.done_ns, self._done))
         self._servers.occupy(schedule.done_ns)
+        self._played_ns = max(schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS)
         self._reply = self._outbox.plan(steps)
 
     def _drawn_calls(self) -> list[Json]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.simulator.profile import PacketPathSettings
+from bench.simulator.delay import LogNormal
+from bench.simulator.profile import NETWORK_PATHS, PacketPathSettings
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.telephone.call_faults import PacketPath, PathPacket
 
@@ -81,3 +84,20 @@ def test_what_happens_to_a_packet_does_not_depend_on_the_other_settings() -> Non
     together = [packet.copies for packet in added(path(loss=0.05, jitter_ms=50, reorder=0.1))]
 
     assert alone == together
+
+
+def test_the_path_of_a_carrier_has_its_measured_jitter_and_loss() -> None:
+    """RFC 3550 §6.4.1: the jitter is a running mean of the differences of the delays."""
+    carrier, jitters_ms, packets = NETWORK_PATHS["carrier"], [], 1_500
+    for seed in range(60):
+        sent_rng, received_rng = np.random.default_rng(seed).spawn(2)
+        call = PacketPath(carrier, sent_rng, received_rng, Counter())
+        delays_ms = [packet.delay_ns / NS_PER_MS for packet in added(call, packets)]
+        jitter_ms = 0.0
+        for before_ms, delay_ms in pairwise(delays_ms):
+            jitter_ms += (abs(delay_ms - before_ms) - jitter_ms) / 16
+        jitters_ms.append(jitter_ms)
+
+    assert np.quantile(jitters_ms, [0.5, 0.95]) == pytest.approx([1.94, 2.17], rel=0.1)
+    assert carrier.loss == 0.000_01
+    assert carrier.set_up_ms == LogNormal(384, 460)

@@ -22,7 +22,6 @@ import msgspec
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.simulator.caller_turns import SimulatedAsr
-from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.profile import is_drawn
@@ -34,6 +33,7 @@ from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import BAD_ARGUMENT, INVALID, ClosedError, SessionSetup
 from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
 from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
+from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
 
@@ -71,7 +71,8 @@ class GeminiBehaviour(ClosingSession):
         self._servers.sessions += 1
         self._next_reply = cycle(parts.replies).__next__
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._audio, self._asr = InputAudio(self._profile.vad.min_speech_ms), SimulatedAsr(self._profile.transcripts)
+        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        self._audio, self._asr = self._turn_taking.audio, SimulatedAsr(self._profile.transcripts)
         self._setup: SessionSetup | None = None  # None until the session is set up
         self._awaits_history = False
         self._activity_byte: int | None = None  # where the activity that the client has begun starts
@@ -169,7 +170,6 @@ class GeminiBehaviour(ClosingSession):
         return receipt
 
     def _heard(self, blob: Any, at_ns: int) -> ReceiptFields:
-        setup = self._known
         data = blob.get("data") if isinstance(blob, dict) else None
         try:
             audio = base64.b64decode((data or "").translate(STANDARD), validate=True)
@@ -177,10 +177,14 @@ class GeminiBehaviour(ClosingSession):
             raise ClosedError(INVALID, BAD_ARGUMENT) from None
         if not str(blob.get("mimeType")).startswith("audio/pcm"):
             raise ClosedError(INVALID, BAD_ARGUMENT)
-        start = self._audio.end.byte
-        for edge in self._audio.append(audio, setup.input):
-            self._on_speech(edge, at_ns)
-        return {"from_byte": start, "to_byte": self._audio.end.byte}
+        return self._append(audio, at_ns)
+
+    def _append(self, audio: bytes, at_ns: int) -> ReceiptFields:
+        setup, start = self._known, self._audio.end.byte
+        is_replying = self._is_replying and setup.interrupts
+        for speech in self._turn_taking.append(audio, setup.input, at_ns, is_replying=is_replying):
+            self._on_speech(speech, at_ns)
+        return self._turn_taking.receipt(start)
 
     def _typed(self, text: Any, at_ns: int) -> ReceiptFields:
         """Add a text. If the service detects activity, the text is one, and interrupts a reply."""
@@ -211,9 +215,8 @@ class GeminiBehaviour(ClosingSession):
         """Add silence, which ends the speech in progress."""
         setup = self._known
         silence = bytes(int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2)
-        for edge in self._audio.append(silence, setup.input):
-            self._on_speech(edge, at_ns)
-        return {}
+        decided = self._append(silence, at_ns)
+        return {key: value for key, value in decided.items() if key == "decisions"}
 
     def _client_content(self, value: Json, at_ns: int) -> ReceiptFields:
         self._context["TEXT"] += text_tokens(str(value.get("turns", "")))
@@ -243,21 +246,29 @@ class GeminiBehaviour(ClosingSession):
 
     # Speech
 
-    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
-        setup, delays = self._known, self._profile.delays
+    def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
+        setup, delays, edge = self._known, self._profile.delays, speech.edge
         if setup.reports_activity:
             kind = "ACTIVITY_START" if edge.began else "ACTIVITY_END"
             position_ms = edge.begin_ms if edge.began else edge.heard_ms
             activity = {"voiceActivityType": kind, "audioOffset": f"{position_ms / 1000:.3f}s"}
-            delay = delays.speech_started if edge.began else delays.speech_stopped
-            self._plan(self._outbox.after(at_ns, delay), "voiceActivity", {"voiceActivity": activity})
+            due_ns = speech.stop_ns if edge.began else self._outbox.after(at_ns, delays.speech_stopped)
+            self._plan(due_ns, "voiceActivity", {"voiceActivity": activity})
         if edge.began:
-            if setup.interrupts and not is_drawn(self._profile.vad.ignored_barge_in_share, self._rng):
-                self._interrupt(self._outbox.after(at_ns, delays.speech_started))
+            if setup.interrupts:
+                self._outbox.plan([(speech.stop_ns, self._interrupt)])
             return
         stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
-        self._transcribe(edge.heard_ms - self._audio.silence_ms - edge.begin_ms, stopped_ns)
-        self._answer(stopped_ns, {"speech_at_byte": edge.byte})
+        self._transcribe(edge.end_ms - edge.begin_ms, stopped_ns)
+        if speech.is_answered:
+            respond = partial(self._respond, {"speech_at_byte": edge.byte})
+            self._outbox.plan([(self._turn_taking.answer_ns(stopped_ns), respond)])
+
+    def _respond(self, facts: Json, due_ns: int) -> None:
+        try:
+            self._answer(due_ns, facts)
+        except ClosedError as refused:
+            self._close(due_ns, refused)
 
     def _transcribe(self, audio_ms: float, at_ns: int) -> None:
         self._context["AUDIO"] += round(audio_ms * AUDIO_TOKENS_PER_S / 1000)
@@ -307,7 +318,7 @@ class GeminiBehaviour(ClosingSession):
         setup, profile = self._known, self._profile
         self._is_replying, self._written = True, 0
         start_ns = self._servers.begin_ns(max(at_ns, self._completed_ns))
-        slowness = profile.slowness(start_ns, self._servers.sessions)
+        slowness = self._turn_taking.slowness(start_ns)
         calls = self._drawn_calls()
         delays = profile.delays
         delay = delays.function_named if calls else delays.first_audio if setup.audio else delays.first_text

@@ -19,7 +19,6 @@ import numpy as np
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.validation import OrNull
 from bench.simulator.conversation.client_items import AUDIO
-from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
@@ -39,6 +38,7 @@ from bench.simulator.simulated_session import (
     SimulatedSession,
     client_event,
 )
+from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SIMULATOR_VALUE
 
@@ -89,8 +89,10 @@ class GptLiveBehaviour(SimulatedSession):
         self._expires_at_s, self._profile = parts.expires_at_s, parts.profile
         self._next_reply, self._rng = cycle(parts.replies).__next__, parts.rng
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._audio = InputAudio()
+        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        self._audio = self._turn_taking.audio
         self._audio.silence_ms = SILENCE_MS
+        self._stop_ms: float | None = None  # when the current speech stops the service, on the audio clock
         self._input: InputSettings | None = None  # None until the session has started
         self._is_muted = self._is_closing = self._is_closed = False
         self._started_ns = 0
@@ -173,11 +175,12 @@ class GptLiveBehaviour(SimulatedSession):
         if self._is_muted:
             silence = self._input.format.encode(np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16))
             audio = silence[: len(audio)]
-        for speech in self._audio.append(audio, self._input):
+        is_replying = self._stream.is_speaking
+        for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
             self._on_speech(speech, at_ns)
         while self._stream.end_ms + SLICE_MS <= self._audio.clock_ms:
             self._tick(max(at_ns, self._started_ns))
-        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
+        return self._turn_taking.receipt(start_byte)
 
     def _mute(self, event: Json, at_ns: int) -> None:
         self._is_muted = event["type"] == "session.input_audio.mute"
@@ -242,24 +245,36 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Turns
 
-    def _on_speech(self, speech: SpeechEdge, at_ns: int) -> None:
+    def _on_speech(self, caller_speech: CallerSpeech, at_ns: int) -> None:
         """Plan a reaction when the caller's speech ends. When the speech starts, stop speaking."""
-        self._stream.caller_speaks = speech.began
+        speech = caller_speech.edge
         if speech.began:
-            self._turn = None
-            self._stream.stop()
+            stop_ms = self._audio.clock_ms + (caller_speech.stop_ns - at_ns) / NS_PER_MS
+            self._stop_ms = stop_ms if caller_speech.stops_reply else 0.0
             return
-        ended_ms = speech.heard_ms - SILENCE_MS
-        begin_ms = ended_ms + self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
+        if self._stop_ms is not None:
+            self._stop()
+        self._stream.caller_speaks = False
+        ended_ms = speech.end_ms
+        delay_ns = self._outbox.after(0, self._profile.delays.first_audio) * self._turn_taking.slowness(at_ns)
+        begin_ms = ended_ms + int(delay_ns) // NS_PER_MS
         is_delegated = is_drawn(self._profile.delegates, self._rng)
         begin = max(self._stream.count, slice_number(begin_ms))
-        self._turn = PlannedTurn(begin, is_delegated, ended_ms - speech.begin_ms)
+        if caller_speech.is_answered:
+            self._turn = PlannedTurn(begin, is_delegated, ended_ms - speech.begin_ms)
         fields = {"delta": "(speech)", "start_ms": speech.begin_ms, "end_ms": ended_ms}
         self._send("session.input_transcript.delta", fields, at_ns, {"speech_at_byte": speech.byte})
+
+    def _stop(self) -> None:
+        """Stop speaking, because the caller speaks."""
+        self._stop_ms, self._turn, self._stream.caller_speaks = None, None, True
+        self._stream.stop()
 
     def _tick(self, at_ns: int) -> None:
         """Plan the next slice of output."""
         start_ms = self._stream.end_ms
+        if self._stop_ms is not None and self._stop_ms < start_ms + SLICE_MS:
+            self._stop()
         if self._turn and self._turn.begin <= self._stream.count:
             turn, self._turn = self._turn, None
             if turn.is_delegated:

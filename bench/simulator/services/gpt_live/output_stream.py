@@ -77,6 +77,10 @@ class OutputStream:
         self._utterance_count = self._spoken_ms = 0
 
     @property
+    def is_speaking(self) -> bool:
+        return self._spoken is not None
+
+    @property
     def end_ms(self) -> int:
         """The end of the planned output, on the clock of the input audio."""
         return self.count * SLICE_MS

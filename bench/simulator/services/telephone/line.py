@@ -15,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
+import numpy as np
+
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
@@ -42,6 +44,8 @@ SIP_REQUEST = re.compile(rb"(\r\n)*[A-Z]+ sips?:", re.IGNORECASE)
 """The start of a connection that carries SIP messages instead of HTTP."""
 USER = "agent"
 """The user of the digest authentication. The password is the key of the simulator."""
+LINE_STREAM = 1 << 40
+"""The number of the line's random generator, which no session has."""
 MAX_WORK_NS = 5 * NS_PER_MS
 """The time after which a flood of messages lets the audio of calls and the WebSockets go on."""
 MAX_UNREAD_BYTES = 1 << 20
@@ -57,6 +61,7 @@ class TelephoneLine:
         self._host = ANY.get(address[0], address[0])
         key = shared.config.authenticator.key
         self._demand = None if key is None else LoginDemand(DigestLogin(USER, key))
+        self._rng = np.random.default_rng([shared.config.seed, LINE_STREAM])
         self._calls: dict[str, TelephoneAgent] = {}
         self.rtp_dropped = Counter[str]()
         """The numbers of RTP packets that the paths of all calls dropped, by their direction."""
@@ -94,7 +99,9 @@ class TelephoneLine:
             media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes))
             injector = self._shared.injector()
             faults = CallFaults(injector)
-            plan = AnswerPlan(media, trying_ns=None, ringing_ns=0, demand=demand)
+            set_up = self._shared.config.profile.rtp.set_up_ms
+            set_up_ns = 0 if set_up is None else set_up.draw_ns(self._rng)
+            plan = AnswerPlan(media, trying_ns=None, ringing_ns=0, final_ns=set_up_ns, demand=demand)
             plan = self._with_faults(plan, injector, faults)
             self._planned[request.call_id] = UnansweredCall(plan, faults, rtp, rtcp)
         return self._planned[request.call_id].plan
