@@ -14,6 +14,7 @@ PARTS = {
     "delegation": "delegation",
     "recorded_calls": "recorded_calls",
     "telephone": "telephone",
+    "profiles": "simulated_profiles",
     "crowd": "crowd",
     "runner": "runner",
     "capacity": "capacity",

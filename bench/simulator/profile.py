@@ -104,6 +104,11 @@ class SpanValidator(Validator[tuple[int, int]]):
 SHARE = Number(0, 1)
 
 
+STATISTICS: StructOf[dict[str, Any]] = StructOf(
+    {name: Field(Number(0.001, 600_000), "In ms.") for name in ("mean", "p50", "p95", "p99")}, dict, nothing=False
+)
+
+
 @dataclass(frozen=True)
 class FunctionCalls:
     """Settings of the function calls that the model makes."""
@@ -280,6 +285,18 @@ class McpSettings:
     endless_calls: float = field_key(SHARE, "Share of the calls that never end.", 0.0)
 
 
+@dataclass(frozen=True)
+class PublishedValues:
+    """Published values of the real service that are no keys of their own. Benchmarks compare the simulator with them.
+
+    `voice_to_voice_ms` and `yield_ms`: by statistic, such as p50.
+    """
+
+    voice_to_voice_ms: Mapping[str, float] = field(default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")})
+    yield_ms: Mapping[str, float] = field(default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")})
+    between_sessions: float | None = field_key(SHARE, "Share of the variance of log latencies between sessions.")
+
+
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
 QUOTA = Field(Integer(1, 1_000_000_000), SEE_PROFILE)
 QUOTAS = StructOf({limit.name: QUOTA for limit in fields(QuotaLimits)}, QuotaLimits, nothing=False)
@@ -337,6 +354,9 @@ class Profile:
         Number(0, 2), "Standard deviation of the logarithm of a session's factor on response delays.", absent=0.0
     )
     growth: LatencyGrowth | None = field_key(struct_of(LatencyGrowth), "Increase of response delays within a session.")
+    published: PublishedValues = field_key(
+        struct_of(PublishedValues), "Published values of the real service.", absent=PublishedValues()
+    )
     ignored_truncate_share: float = field_key(
         SHARE, "Share of truncates that are acknowledged, but change nothing.", absent=0.0
     )
@@ -392,7 +412,8 @@ PROFILE: StructOf[dict[str, Any]] = StructOf(
 )
 
 
-PRESETS = ("default", "busy", "gpt-realtime-2.1")
+PROFILES = resources.files("bench.simulator") / "profiles"
+PRESETS = tuple(sorted(file.name.removesuffix(".yaml") for file in PROFILES.iterdir() if file.name.endswith(".yaml")))
 """The profiles in the package. The file of each profile states the source of its values."""
 
 
@@ -403,7 +424,7 @@ def default_profile() -> Profile:
 
 
 def _preset_settings(name: str) -> dict[str, Any]:
-    with resources.as_file(resources.files("bench.simulator") / "profiles" / f"{name}.yaml") as path:
+    with resources.as_file(PROFILES / f"{name}.yaml") as path:
         return PROFILE.read(read_yaml(path, "the profile"))
 
 

@@ -35,7 +35,7 @@ def simulate(
     tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
     ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
     profile: Annotated[
-        Path | None, option("YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1.")
+        Path | None, option("YAML file of delays and behaviour, or a preset, such as gpt-realtime-2.1.")
     ] = None,
     from_run: Annotated[
         str | None, option("Use the delays and the pace that this run measured.", "RUN[:TARGET]")

@@ -115,8 +115,8 @@ def recordings() -> tuple[RecordedReply, ...]:
 
 
 @cache
-def _chunks(parts_ms: tuple[int, ...], name: AudioFormatName) -> tuple[bytes, ...]:
-    audio, size = sound(*parts_ms, name=name), ALL_FORMATS[name].bytes_per_s * CHUNK_MS // 1000
+def _chunks(parts_ms: tuple[int, ...], name: AudioFormatName, chunk_ms: int) -> tuple[bytes, ...]:
+    audio, size = sound(*parts_ms, name=name), ALL_FORMATS[name].bytes_per_s * chunk_ms // 1000
     return tuple(audio[begin : begin + size] for begin in range(0, len(audio), size))
 
 
@@ -150,16 +150,16 @@ class SpokenCall:
             self.sent += self.session.due(self.now_ns)
         self.now_ns = until_ns
 
-    def speak(self, *parts_ms: int) -> None:
-        """Send speech and silence, alternating. The durations are multiples of `CHUNK_MS`."""
-        for chunk in _chunks(parts_ms, self.service.format):
-            self.pass_ms(CHUNK_MS)
+    def speak(self, *parts_ms: int, chunk_ms: int = CHUNK_MS) -> None:
+        """Send speech and silence, alternating. The durations are multiples of `chunk_ms`."""
+        for chunk in _chunks(parts_ms, self.service.format, chunk_ms):
+            self.pass_ms(chunk_ms)
             self.decisions += self.service.append(self.session, chunk, self.now_ns).decisions or ()
             self.pass_ms(0)
 
-    def listen(self, duration_ms: int) -> None:
+    def listen(self, duration_ms: int, chunk_ms: int = CHUNK_MS) -> None:
         """Send silence."""
-        self.speak(0, duration_ms)
+        self.speak(0, duration_ms, chunk_ms=chunk_ms)
 
     @property
     def audio(self) -> list[OutgoingEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,17 @@ def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> Non
     written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
 
     assert load_profile(Path(name)).name == name
-    assert "assumption" in written
-    assert {path.stem for path in Path(bench.simulator.__file__).parent.glob("profiles/*.yaml")} == set(PRESETS)
+    assert "SIMULATED" in written
+    assert "assum" in written
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if load_profile(Path(name)).published.voice_to_voice_ms])
+def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) -> None:
+    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    settings = written[written.index("turn_taking:") : written.index("published:")].splitlines()[1:]
+
+    assert re.search(r"Sources?: [\w-]+[ /]", written.replace("\n# ", " "))
+    assert [line for line in settings if "#" not in line] == []
 
 
 @pytest.mark.parametrize(
