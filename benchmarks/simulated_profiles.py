@@ -11,7 +11,10 @@ voice to voice.
 from __future__ import annotations
 
 import math
+import os
+import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +24,25 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
 
+import rtbench
 from bench.simulator.delay import NORMAL_P95, NORMAL_P99, LogNormal
-from bench.simulator.profile import PRESETS, Profile, TurnTakingSettings, load_profile
+from bench.simulator.ground_truth_log import read_truth
+from bench.simulator.profile import PRESETS, PROFILES, Profile, TurnTakingSettings, load_profile
+from benchmarks import resampled_calls
+from benchmarks.locust_runs import run_locust
 from tests.simulator.spoken_calls import SERVICES, SILENCE_MS, SpokenCall, SpokenService
+from tests.simulator_process import running_simulator
+from tools.made_page import made_anew, table
 
 SESSIONS, TURNS, SPEECH_MS = 400, 4, 3_000
 BACKCHANNEL_MS, INTERRUPTION_MS, REPLY_MS = 300, 3_000, 12_000
 TOLERANCE, BETWEEN_TOLERANCE, CONFIDENCE = 0.10, 0.05, 0.99
 SHARES = {"no_reply": "no reply", "cut_in": "cut-ins", "ignored_backchannel": "ignored backchannels"}
+PAGE = Path(__file__).parents[1] / "docs" / "simulator.md"
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "voice_turns.py"
+RUN_PROFILE, RUN_LOAD = "gpt-realtime", ("-u", "10", "-r", "2", "--sessions", "30")
+CALLS = "CALLS"
+"""The environment variable with the path of a CSV of recorded calls."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -141,27 +155,65 @@ def rows_of(profile: Profile, seen: Observed) -> Iterator[Row]:
         met = abs(simulated - between) <= BETWEEN_TOLERANCE
         yield Row("variance between sessions", f"{between:.2f}", f"{simulated:.2f}", met)
     for kind, title in SHARES.items():
-        share = getattr(profile.turn_taking, f"{kind}_share")
+        key = f"{kind}_share"
+        share = getattr(profile.turn_taking, key)
         count, tried = seen.counts[kind], seen.tried[kind]
         low, high = binom.interval(CONFIDENCE, tried, share)
-        yield Row(title, f"{share:.1%}", f"{count / tried:.1%}", bool(low <= count <= high))
+        note = " (assumed)" if is_assumed(profile, key) else ""
+        yield Row(title, f"{share:.1%}{note}", f"{count / tried:.1%}", bool(low <= count <= high))
 
 
-def main() -> bool:
-    """Compare all profiles with published values, and print the table of docs/simulator.md."""
-    met = True
-    print("| profile | value | published | simulated |\n|---|---|--:|--:|")
+def is_assumed(profile: Profile, key: str) -> bool:
+    """Return whether the file of a profile says that the value of a key is assumed."""
+    text = (PROFILES / f"{profile.name}.yaml").read_text(encoding="utf-8")
+    return re.search(rf"^ *{key}: .*# .*assumed", text, re.MULTILINE) is not None
+
+
+def compare_profiles() -> bool:
+    """Compare all profiles with published values, and write the table of docs/simulator.md."""
+    met, lines = True, list[tuple[str, ...]]()
     for name in PRESETS:
         profile = load_profile(Path(name))
         if not profile.published.voice_to_voice_ms:
             continue
-        title = f"`{name}`"
-        for row in rows_of(profile, observe(profile)):
+        for number, row in enumerate(rows_of(profile, observe(profile))):
             met &= row.met
-            goal = "" if row.met else " (goal NOT met)"
-            print(f"| {title} | {row.name} | {row.published} | {row.simulated}{goal} |", flush=True)
-            title = ""
+            print(f"  {name:<24}{row.name:<28}{row.published:>16}{row.simulated:>10}", end="")
+            print("" if row.met else "  goal NOT met", flush=True)
+            lines.append((f"`{name}`" if not number else "", row.name, row.published, row.simulated))
+    page = PAGE.read_text(encoding="utf-8")
+    made = table(("profile", "value", "published", "simulated"), lines)
+    PAGE.write_text(made_anew(page, {"profiles": made}), encoding="utf-8")
     return met
+
+
+def main() -> bool:
+    """Compare the profiles with published values, and a run with the truth of its profile; resample recorded calls."""
+    met = compare_profiles()
+    measured_profile_run()
+    if path := os.environ.get(CALLS):
+        met &= resampled_calls.main(Path(path))
+    else:
+        print(f"no calls were resampled: {CALLS} does not name the CSV of calls (docs/statistics.md)")
+    print("all goals met" if met else "a goal was NOT met")
+    return met
+
+
+def measured_profile_run() -> None:
+    """Run one profile with the load generator, and print its values with the decisions of the simulator's truth."""
+    with tempfile.TemporaryDirectory() as folder:
+        truth, decisions = Path(folder) / "truth.jsonl", Counter[str]()
+        with running_simulator("--profile", RUN_PROFILE, "--ground-truth", str(truth)) as ready:
+            run, _, _ = run_locust(SCENARIO, Path(folder) / "runs", *RUN_LOAD, "--url", ready.urls["ga"])
+        for line in read_truth(truth):
+            decisions.update(decision["kind"] for decision in line.get("decisions") or ())
+        turns = rtbench.load(run).turns
+        good = turns[turns["outcome"] == "ok"]
+        waits_ms = (good["first_audible_at_ns"] - good["speech_end_at_ns"]).dropna() / 1e6
+        published = load_profile(Path(RUN_PROFILE)).published.voice_to_voice_ms["p50"]
+        print(f"  a run of {RUN_PROFILE}: {len(turns)} turns, outcomes {dict(Counter(turns['outcome']))},", end=" ")
+        print(f"voice to voice p50 {np.quantile(waits_ms, 0.5):,.0f} ms (published {published:,.0f} ms);", end=" ")
+        print(f"turns that were cut off: {int(turns['cut_off'].fillna(False).sum())}; truth: {dict(decisions)}")
 
 
 def fitted(profile: Profile, wanted: Mapping[str, float], between: float) -> tuple[LogNormal, float]:

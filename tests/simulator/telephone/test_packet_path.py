@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ PACKETS = 2_000
 START_NS = 1_000_000_000
 
 
-def path(seed: int = 1, dropped: Counter[str] | None = None, **settings: float) -> PacketPath:
+def path(seed: int = 1, dropped: Counter[str] | None = None, **settings: Any) -> PacketPath:
     sent_rng, received_rng = np.random.default_rng(seed).spawn(2)
     counts = Counter[str]() if dropped is None else dropped
     return PacketPath(PacketPathSettings(**settings), sent_rng, received_rng, counts)
