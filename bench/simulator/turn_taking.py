@@ -69,6 +69,7 @@ class TurnTaking:
         self._stop_ns = 0  # the instant at which the last interrupted reply stops
         self._cuts_in = False  # the next reply begins at once, because the caller still speaks
         self._is_cut = False  # the next speech is the rest of speech that the service has ended
+        self._ignores = self._rules.ignored_backchannel_share > 0
         self._ignores_next, self._drawn_for = False, -1  # whether the next sound is ignored if it is short; its number
         self._decisions: list[TurnDecision] = []
 
@@ -77,7 +78,8 @@ class TurnTaking:
 
         `is_replying`: True if the service prepares or says a reply, or the caller still plays one.
         """
-        self._mark_session(at_ns)
+        if self._since_ns is None:
+            self._since_ns = at_ns
         is_during_reply = is_replying and settings.detection is not None and settings.detection.interrupt_response
         self._prepare_sound(is_during_reply)
         for edge in self.audio.append(audio, settings):
@@ -105,14 +107,12 @@ class TurnTaking:
 
     def slowness(self, at_ns: int) -> float:
         """Return the factor on the delays of a reply that starts at `at_ns`. It is 0 if the service cuts in."""
-        self._mark_session(at_ns)
+        if self._since_ns is None:
+            self._since_ns = at_ns
         if self._cuts_in:
             self._cuts_in = False
             return 0.0
         return self._session_factor(at_ns) * self._profile.slowness(at_ns, self._servers.sessions)
-
-    def _mark_session(self, at_ns: int) -> None:
-        self._since_ns = at_ns if self._since_ns is None else self._since_ns
 
     def _session_factor(self, at_ns: int) -> float:
         growth = self._profile.growth
@@ -122,8 +122,10 @@ class TurnTaking:
 
     def _prepare_sound(self, is_during_reply: bool) -> None:
         """Decide whether the next sound is ignored if it is short."""
+        if not self._ignores:
+            return
         self.audio.min_speech_ms = self._profile.vad.min_speech_ms
-        if not is_during_reply or not self._rules.ignored_backchannel_share:
+        if not is_during_reply:
             return
         if self._drawn_for != self.audio.sounds:
             self._drawn_for = self.audio.sounds
