@@ -15,7 +15,9 @@ from typing import TypeVar
 
 import pytest
 
+from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
+from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.services.registry import SERVICES
@@ -140,6 +142,15 @@ def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str)
             open_call(url, (), context, ENOUGH, ConnectTimings(), NetworkPath()).close()
 
     assert "SIMULATED: 2 sessions" in ready.output
+
+
+def test_a_call_is_answered_when_its_set_up_is_over(tmp_path: Path) -> None:
+    with quick_simulator(tmp_path, more="rtp: {set_up_ms: 300}\n") as ready:
+        begun_ns = monotonic_ns()
+        dial(ready).close()
+        took_ns = monotonic_ns() - begun_ns
+
+    assert took_ns >= 300 * NS_PER_MS
 
 
 def test_a_process_that_can_open_no_further_socket_refuses_calls(tmp_path: Path) -> None:
