@@ -39,8 +39,9 @@ def test_a_file_without_a_similar_one_has_no_suggestion(path: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("buzy", "buzy: no such file; did you mean busy?; the presets are default, busy, "),
-        ("fast", "fast: no such file; the presets are default, busy, "),
+        ("buzy", "buzy: no such file; did you mean busy?; the presets are busy, default, "),
+        ("fast", "fast: no such file; the presets are busy, default, "),
+        ("gpt-realtime-2.7", "gpt-realtime-2.7: no such file; did you mean gpt-realtime-2"),
         ("fast.yaml", "fast.yaml: no such file"),
     ],
 )
@@ -81,7 +82,7 @@ def test_each_other_name_is_the_name_of_no_metric_and_means_some() -> None:
     ("line", "problem"),
     [
         ("foo", "there is no command 'foo'; see rtbench --help"),
-        ("chek runs/a", "there is no command 'chek'; did you mean check? see rtbench --help"),
+        ("validat runs/a", "there is no command 'validat'; did you mean validate? see rtbench --help"),
         ("mine.yaml -u 4", "there is no command 'mine.yaml'; did you mean rtbench run mine.yaml? see rtbench --help"),
         ("doctor --api-key secret", "--api-key does not exist, because other users see a command line: put the key"),
     ],

@@ -435,7 +435,7 @@ def load_profile(path: Path) -> Profile:
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
-    if not path.suffix and not path.exists():
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
         raise UsageError(f"{path}: {no_such_file(path, PRESETS)}; the presets are {', '.join(PRESETS)}")
     return _profile(path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
