@@ -68,7 +68,7 @@ def stop_of(
             continue
         made.append(AbortAnalysisEntry(sessions=size, share=share))
         found = estimate(size, error_of(made, LEVEL, tests))
-        if found and evaluate_limit(with_interim_minimum(found, spec), "<", limit)[0] == "fail":
+        if found and evaluate_limit(with_interim_minimum(found, spec), "<", limit).name == "fail":
             return Stop(size / sessions, True)
     return Stop(1.0, False)
 

@@ -168,7 +168,7 @@ def covering(
             printed[p] += is_printed
             covered[p] += is_printed and estimate.low <= truth <= estimate.high
             ends[p] += is_printed and estimate.high == math.inf
-            word = evaluate_limit(estimate_quantile(run, p, session_lengths.size), "<", truth)[0]
+            word = evaluate_limit(estimate_quantile(run, p, session_lengths.size), "<", truth).name
             if word in ("pass", "fail"):
                 called[p, word] += 1
     for p in ps:
@@ -215,7 +215,7 @@ def rates() -> Iterable[Row]:
             scale = _scale(case, limit)
             for _ in range(REPETITIONS):
                 session_lengths = case.lengths(rng)
-                called[evaluate_limit(estimate_rate(failing(rng, case, session_lengths, scale)), "<", limit)[0]] += 1
+                called[evaluate_limit(estimate_rate(failing(rng, case, session_lengths, scale)), "<", limit).name] += 1
             for result in ("pass", "fail"):
                 yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result])
 
@@ -253,7 +253,7 @@ def words() -> Iterable[Row]:
         limit = float(many_sessions[0].sum() / many_sessions[1].sum())
         for _ in range(REPETITIONS):
             called[
-                evaluate_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]
+                evaluate_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit).name
             ] += 1
         for result in ("pass", "fail"):
             yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result])
@@ -347,7 +347,7 @@ def families() -> Iterable[Row]:
                 own = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.normal(size=(60, 1))
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
-                results.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
+                results.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0).name)
             n_failed += "fail" in results
         what = f"{limit_count} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
         yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** limit_count)

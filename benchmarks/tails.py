@@ -170,7 +170,7 @@ def rarely_lost() -> bool:
             run = _sample(_with_lost(rng, sessions, share, streak))
             estimate = estimate_quantile(run, 0.95, sessions)
             covered += estimate.low <= truth <= estimate.high
-            if evaluate_limit(estimate, "<", times * truth)[0] == "pass":
+            if evaluate_limit(estimate, "<", times * truth).name == "pass":
                 passes, unstated = passes + 1, unstated + (lost_shares(run, 0.95, times * truth) is None)
         is_met = times > 1 or unstated / REPETITIONS <= CALLED + 3 * _error(CALLED, REPETITIONS)
         met &= is_met
@@ -204,7 +204,7 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
             judged = (
                 evaluate_limit(estimate_quantile(run, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
             )
-            result = judged[0] if judged else None
+            result = judged.name if judged else None
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
             printed = estimate.has_interval
             counted[at] += (printed, printed and holds, printed and short, result == "pass", result == "fail")

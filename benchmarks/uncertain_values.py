@@ -37,11 +37,11 @@ def main() -> bool:
             measured = true + rng.uniform(-1, 1, true.shape) * errors
             estimates = [_estimate(measured + change, p) for change in (-errors, errors)]
             by_value = replace(estimates[0], upper=estimates[1].upper)
-            at_truth[evaluate_limit(by_value, "<", truth)[0]] += 1
-            above += evaluate_limit(by_value, "<", ABOVE * truth)[0] == "pass"
+            at_truth[evaluate_limit(by_value, "<", truth).name] += 1
+            above += evaluate_limit(by_value, "<", ABOVE * truth).name == "pass"
             plain = _estimate(measured, p)
             largest = replace(plain, lower=plain.lower - FEW_MS, upper=plain.upper + FEW_MS)
-            widest += evaluate_limit(largest, "<", ABOVE * truth)[0] == "pass"
+            widest += evaluate_limit(largest, "<", ABOVE * truth).name == "pass"
         name = f"p{p * 100:g}, 1 % of values ±345 ms, others ±5 ms"
         rows += [
             at_most(f"{name}: limit at the truth {word}", at_truth[word], REPETITIONS) for word in ("pass", "fail")

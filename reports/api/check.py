@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 from msgspec import structs
 
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckResult
 from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, plural
+from reports.pages.check.report import written_finding
 from reports.render.notebook import frame_html
 from reports.text import reasons
 
@@ -41,7 +43,7 @@ class Checked(CheckResult, frozen=True, kw_only=True):
     """The check of one run."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the `thresholds` of check.json as a frame. It has a row for each threshold on each target.
+        """Return the `findings` of check.json as a frame. It has a row for each threshold on each target.
 
         `value` or `low` is inf if it lies among the failed turns. If the check is invalid, `usable` is false, and
         `reason` states why.
@@ -50,7 +52,8 @@ class Checked(CheckResult, frozen=True, kw_only=True):
         for result in self.thresholds:
             row = threshold_row(result)
             published = not pd.isna(row["value"])
-            row |= reasons.use(result.reason, published=published, invalid=self.validity.reasons, note=result.note)
+            note = reasons.reasons_text(result.notes)
+            row |= reasons.use(result.reason, published=published, invalid=self.validity.reasons, note=note)
             rows.append(row | {"run_id": self.run_id})
         return frame_of(rows, DTYPES)
 
@@ -62,32 +65,34 @@ class Checked(CheckResult, frozen=True, kw_only=True):
         return frame_html(repr(self), self.to_frame(), COLUMNS, [*map(reasons.reason_line, self.causes)])
 
 
-def threshold_row(result: ThresholdResult) -> dict[str, Any]:
+def threshold_row(result: Judged) -> dict[str, Any]:
     """Return a result with its sentences as a flat row.
 
     A value, or the low end of its interval, is inf if it lies among failed turns.
     """
-    row = {name: getattr(result, name, None) for name in DTYPES} | {"limit": None, "in_failures": False}
-    if result.estimate is None and result.compared is None:  # the metric is uncertain
-        row |= dict.fromkeys(("turns", "sessions", "failed", "completed_share", "effective_sessions"))
+    finding, counts = written_finding(result), dict[str, Any]()
+    if result.estimate or result.relative:  # else the metric is uncertain
+        sizes = [target.effective_sessions for target in result.targets if target.sessions or not result.relative]
+        counts = structs.asdict(result.counts) | {"effective_sessions": min(sizes, default=None)}
+    value = finding.value.value
+    row = dict.fromkeys(DTYPES) | structs.asdict(finding) | counts
+    row |= {"target": result.target, "metric": result.spec.metric, "margin": None, "in_failures": value == math.inf}
+    row |= {"value": value, "difference": None}
     if short := result.shortfall:
         row |= {"required": short.needed, "available": short.there, "required_unit": f"{short.unit}s"}
-    if result.limit:
-        row |= {"verdict": result.result} | structs.asdict(result.limit)
-    if (compared := result.compared) and (entry := result.comparison):
-        of_entry = ("verdict", "direction", "analysis", "corrected", "more_sessions", "sentence")
-        row |= {name: getattr(entry, name) for name in of_entry} | {"margin": result.spec.margin_text(sign=True)}
-        sizes = [target.effective_sessions for target in compared.targets if target.sessions]
-        row["effective_sessions"] = min(sizes, default=None)
-        difference, (of_baseline, of_candidate) = compared.difference, compared.shortfalls
+    if not result.relative:
+        row |= {"low": finding.value.low, "high": finding.value.high}
+    else:
+        row["margin"] = result.spec.margin_text(sign=True)
+        difference, (of_baseline, of_candidate) = result.difference, result.shortfalls
         if difference is None:
             row["sentence"] = None
         elif not of_baseline:
             row["baseline"] = difference.baseline
         if difference and not of_candidate:
             row |= {"value": difference.candidate, "in_failures": difference.candidate == math.inf}
-        if compared.published:
-            row |= dict(zip(("difference", "low", "high"), compared.published.shares, strict=True))
+        if result.published:
+            row |= dict(zip(("difference", "low", "high"), result.published.shares, strict=True))
     unbounded = [name for name in ("baseline", "high", "bound") if row[name] == math.inf]
     unbounded += [name for name in ("value", "low", "high", "bound") if row[name] == -math.inf]
     unknown = [name for name in ("value", "low", "high", "bound") if row[name] != row[name]]  # NaN

@@ -8,10 +8,10 @@ from msgspec import structs
 from reports.analysis.comparisons import comparison
 from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
 from reports.data.runs import run_id_of
+from reports.engine.judge import finding_of
 from reports.formatting import NBSP, join_words, plural
 from reports.render.notebook import frame_html
 from reports.results.verdict import RESULT_OF_STATUS
-from reports.text.metric_sentences import comparison_entry
 from reports.text.reasons import reason_line, use
 
 COLUMNS = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason_text")
@@ -50,18 +50,15 @@ class CompareResult(comparison.Comparison):
         of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
         rows = []
         for compared in (*self.comparisons, *self.steps):
-            spec, entry = compared.spec, comparison_entry(compared)
-            difference = entry.difference
-            row = structs.asdict(entry) | dict(
-                zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True)
-            )
-            row |= {"run_id": run_ids[compared.candidate], "title": spec.name, "scale": spec.scale, "difference": None}
-            if difference is not None:
-                row |= structs.asdict(difference) | {"value": difference.candidate, "difference": difference.estimate}
-                row["candidate"] = compared.candidate
+            spec, finding = compared.spec, finding_of(compared)
+            row = structs.asdict(finding.value) | structs.asdict(finding)
+            row |= dict(zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True))
+            row |= {"run_id": run_ids[compared.target], "candidate": compared.target, "title": spec.name, "p": spec.p}
+            row |= {"passes": compared.verdict.passes, "value": finding.value.value}
+            row["baseline"] = finding.against.value if finding.against else None
             for name in ("turns", "sessions", "failed"):
-                row |= {f"baseline_{name}": row[name].baseline, name: row[name].candidate}
-            row |= use(entry.reason, published=difference is not None, invalid=invalid)
+                row |= dict(zip((f"baseline_{name}", name), compared.each(name), strict=True))
+            row |= use(finding.reason, published=compared.published is not None, invalid=invalid)
             rows.append(row | ({"verdict": "not_evaluated", "passes": False} if self.failed_checks else {}))
         return frame_of(rows, DTYPES)
 

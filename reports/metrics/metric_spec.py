@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from reports.metrics.stored import Baseline
 from reports.metrics.strata import NO_STRATUM, Stratum
 from reports.results.json_entries import JsonEntry, Known, described
 from reports.results.reason import Reason
+from reports.results.value import Scale, Sign
 from reports.statistics.arms import TwoSamples
-from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
+from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.group_sequential import InterimStatistic, pairs_needed
 from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample
@@ -26,7 +27,6 @@ from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 
-Sign = Literal["<", "<=", ">", ">="]
 POINTS = 0.01
 """One percentage point: the default margin of a rate, and the minimum difference of shares that is reported."""
 NO_MARGIN = Margin()

@@ -24,13 +24,14 @@ from bench.catalogue.threshold_form import THRESHOLD
 from bench.files.sanitize import excerpt
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from reports.metrics.argument_names import option_of_text
-from reports.metrics.metric_spec import MetricSpec, Sign, Statistic
+from reports.metrics.metric_spec import MetricSpec, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.statistic_types.within import Within
 from reports.metrics.strata import MEASURED_FROM_TEXTS, Stratum
+from reports.results.value import Sign
 from reports.statistics.differences import Margin
 
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bench.base.errors import UsageError
 from bench.files.safe_io import read_file
-from reports.analysis.check.results import BY_SEVERITY, SCHEMA, CheckDocument, ThresholdEntry
+from reports.analysis.check.results import BY_SEVERITY, SCHEMA, CheckDocument
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
 from reports.render import blocks as b
 from reports.results.json_entries import read_document
+from reports.results.value import Finding, FindingTexts
 from reports.text.comparison_rows import NO_VERDICT, NOT_JUDGED
 
 CHECK_FILE = "check.json"
@@ -31,9 +32,9 @@ def stored_check(run: RunFrames) -> CheckDocument | None:
 
 def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     """Return a table with a row for each threshold and target, the worst result first."""
-    results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
-    several = len({result.target for result in results}) > 1
-    relative, judged = any(result.limit is None for result in results), any(map(_is_judged, results))
+    results = sorted(checked.findings, key=lambda finding: BY_SEVERITY.index(finding.result))
+    several = len({finding.value.target for finding in results}) > 1
+    relative, judged = any(finding.limit is None for finding in results), any(map(_is_judged, results))
     heads: list[b.Head] = [
         b.Column("metric", left=True),
         *([b.Column("target", left=True)] if several else []),
@@ -48,17 +49,21 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     return b.table(heads, rows, stacked=True, caption=caption, shown=ROWS_SHOWN)
 
 
-def _is_judged(result: ThresholdEntry) -> bool:
+def _texts(result: Finding) -> FindingTexts:
+    return result.texts or FindingTexts()
+
+
+def _is_judged(result: Finding) -> bool:
     """Return whether the result counts: the run is valid, and a comparison is fair."""
-    return result.texts.verdict != NO_VERDICT or result.result == "not_evaluated"
+    return _texts(result).verdict != NO_VERDICT or result.result == "not_evaluated"
 
 
-def _row(result: ThresholdEntry, *, several: bool, relative: bool, judged: bool) -> b.Row:
-    texts, is_judged = result.texts, _is_judged(result)
+def _row(result: Finding, *, several: bool, relative: bool, judged: bool) -> b.Row:
+    texts, is_judged = _texts(result), _is_judged(result)
     values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
     cells = [
         b.Cell(result.title),
-        *([b.Cell(result.target)] if several else []),
+        *([b.Cell(result.value.target)] if several else []),
         *(b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck") for value in values),
         b.Cell(texts.limit.replace(" ", NBSP)),
         *([b.Cell(texts.distance)] if judged else []),
@@ -67,8 +72,8 @@ def _row(result: ThresholdEntry, *, several: bool, relative: bool, judged: bool)
     return b.make_row(cells, more=b.note(texts.reason))
 
 
-def _verdict(result: ThresholdEntry) -> b.Cell:
+def _verdict(result: Finding) -> b.Cell:
     marker, style = b.MARKS[result.result].marker, b.MARKS[result.result].colour
-    verdict = result.texts.verdict
+    verdict, reason = _texts(result).verdict, _texts(result).reason
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
-    return b.Cell((f"{marker} ", text), below=result.texts.reason, brief="", style=f"{style}-ink")
+    return b.Cell((f"{marker} ", text), below=reason, brief="", style=f"{style}-ink")

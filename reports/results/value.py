@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import field
 
 from reports.results.estimate import Estimate
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described, entry_from
+from reports.results.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, described, entry_from
 from reports.results.reason import Reason
+from reports.results.verdict import Result, VerdictName
 
 
 class Group(JsonEntry, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class Subject(JsonEntry, frozen=True, kw_only=True):
 
 
 RATE, COUNT, MEAN, MEDIAN = "rate", "count", "mean", "median"
+ENDS = ("value", "low", "high")
 ONLY = (RATE, COUNT, MEAN, MEDIAN)
 """The statistics that need no name, because a page shows only one of them for a metric."""
 
@@ -88,11 +90,63 @@ def by_subject(values: Iterable[Value]) -> dict[Subject, ValuesOfSubject]:
     return table
 
 
-class Finding(JsonEntry, frozen=True, kw_only=True):
-    """A value of a candidate against the same value of the baseline."""
+Sign = Literal["<", "<=", ">", ">="]
+Scale = Literal["ratio", "points", "slope"]
 
+
+class FindingTexts(ClosedJsonEntry, frozen=True):
+    """A finding as the texts that pages show. `distance` is from the value to the limit."""
+
+    baseline: Known = ""
+    value: str = ""
+    interval: str = ""
+    limit: str = ""
+    distance: Known = ""
+    verdict: str = ""
+    reason: Known = ""
+
+
+class Finding(JsonEntry, frozen=True, kw_only=True):
+    """A value against a limit, or against the same value of a baseline. What is unknown is left out."""
+
+    threshold: Known = ""
+    title: Known = ""
     value: Value
-    against: Value
-    difference: Annotated[Rounded, described("value − against; of shares, 0.2 is 20 points; null if one has too few")]
-    low: Annotated[Rounded, described("one-sided bound of the difference; null if it is unbounded")]
-    high: Rounded
+    against: Annotated[Value | None, described("the value of the baseline; null if there is a limit")] = None
+    operator: Sign | None = None
+    limit: float | None = None
+    unit: Annotated[Known, described("the unit of both values, and of the limit")] = ""
+    scale: Annotated[Scale | None, described("ratio: value / against − 1; points: value − against, of shares")] = None
+    difference: Annotated[Rounded, described("on the scale: 0.2 is +20 %, or 20 points")] = math.nan
+    low: Annotated[Rounded, described("one-sided bound of the difference; null if it is unbounded")] = math.nan
+    high: Rounded = math.nan
+    confidence: Annotated[Rounded, described("of each one-sided bound")] = math.nan
+    margin: Annotated[dict[str, float], described("the largest accepted difference")] = field(default_factory=dict)
+    primary: bool = False
+    result: Annotated[Result, described("not_evaluated also for a rate without a margin")] = "not_evaluated"
+    verdict: VerdictName | None = None
+    reason: Annotated[Reason | None, described("why it is inconclusive or not evaluated")] = None
+    provisional: Annotated[bool, described("variation was assumed, or the latency of one target drifted")] = False
+    direction: Annotated[
+        Literal["worse", "better"] | None, described("of the difference; null if its interval contains 0")
+    ] = None
+    bound: Annotated[Rounded, described("the one-sided bound that decided a limit, type I error 5 %")] = math.nan
+    shortfall: Annotated[Reason | None, described("the samples that the value lacks to be printed")] = None
+    more_sessions: Annotated[int | None, described("further sessions per target, or pairs, for a verdict")] = None
+    completed_shares: Annotated[
+        list[Rounded], described("of the planned turns, those with a value: the baseline's, then the target's")
+    ] = field(default_factory=list)
+    se: Annotated[Rounded, described("standard error; of a ratio, that of its logarithm")] = math.nan
+    df: Rounded = math.nan
+    worse_low: Annotated[
+        Rounded, described("lower bound of the excess over the margin (of a ratio, its logarithm): worse if above 0")
+    ] = math.nan
+    worse_high: Rounded = math.nan
+    p_worse: Rounded = math.nan
+    better_low: Rounded = math.nan
+    p_better: Rounded = math.nan
+    analysis: Annotated[int | None, described("the interim analysis that decided, from 1")] = None
+    corrected: Annotated[Rounded, described("the difference, corrected for the early stop")] = math.nan
+    sentence: Known = ""
+    note: Annotated[Known, described("what the values do not show")] = ""
+    texts: Annotated[FindingTexts | None, described("the finding as pages show it")] = None

@@ -15,16 +15,21 @@ from reports.results.reason import Reason, unique
 
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 """Whether a threshold, a check, or a comparison passes."""
-VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
-"""Whether a metric of two targets differs."""
+VerdictName = Literal[
+    "regressed", "improved", "equivalent", "not_regressed", "inconclusive", "pass", "fail", "not_evaluated"
+]
+"""Whether a metric of two targets differs, or whether a value meets its limit."""
 RESULTS: dict[VerdictName, Result] = {
     "improved": "pass",
     "equivalent": "pass",
     "not_regressed": "pass",
     "regressed": "fail",
     "inconclusive": "inconclusive",
+    "pass": "pass",
+    "fail": "fail",
+    "not_evaluated": "not_evaluated",
 }
-"""The result of a relative threshold for each verdict on its metric."""
+"""The result of a threshold for each verdict on its metric."""
 VerdictStatus = Literal[0, 1, 3, 4]
 RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
     PASS_STATUS: "pass",

@@ -27,6 +27,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.results.value import Scale
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.by_length import changes_by_length, p_value, reaches
@@ -41,7 +42,6 @@ MAX_SESSIONS_RATIO = 20
 """The maximum number of additional sessions to recommend, as a multiple of the existing ones. If more are needed, no
 number is recommended."""
 
-Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
 Order = Literal["drift", "bursts"]
 """The type of autocorrelation in a target. "drift": the latencies of its sessions drift. "bursts": its failures or slow

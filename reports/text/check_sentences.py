@@ -9,13 +9,15 @@ import math
 from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdResult, ThresholdTexts
+from reports.analysis.check.results import CheckDocument, CheckResult
 from reports.analysis.summary.run_validity import TITLES
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import THRESHOLD_METRICS
 from reports.render.blocks import MARKS, Badge, source_badges
 from reports.results.reason import Reason, unique
+from reports.results.value import FindingTexts
 from reports.results.verdict import Result
 from reports.statistics.differences import as_share
 from reports.text import metric_sentences, validity
@@ -39,68 +41,67 @@ MEANINGS = {
 }
 
 
-def value_text(result: ThresholdResult) -> str:
+def value_text(result: Judged) -> str:
     """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed turns.
 
     If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
     """
-    if result.compared is not None:
-        return values_of(result.compared)[1]
+    if result.relative:
+        return values_of(result)[1]
     if shortfall := result.shortfall:
         noun = "words or character" if shortfall.unit == "word" else shortfall.unit
         return f"n/a ({shortfall_text(shortfall.there, noun, shortfall.needed)})"
-    return in_unit(result.unit, result.limit.value) if result.limit and result.turns else NONE
+    return in_unit(result.spec.unit, result.measured[0]) if result.counts.turns else NONE
 
 
-def baseline_text(result: ThresholdResult) -> str:
+def baseline_text(result: Judged) -> str:
     """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
-    return values_of(result.compared)[0] if result.compared and result.compared.difference else ""
+    return values_of(result)[0] if result.difference else ""
 
 
-def interval_text(result: ThresholdResult) -> str:
+def interval_text(result: Judged) -> str:
     """Return the interval of the value, such as `590 to 690 ms`.
 
     For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
     """
-    if result.compared is not None:
-        return change_text(result.compared) if result.compared.difference else NONE
-    if result.limit is None or result.shortfall or not result.turns:
+    if result.relative:
+        return change_text(result) if result.difference else NONE
+    if result.shortfall or not result.counts.turns:
         return NONE
-    if result.limit.low == math.inf:
-        return INFINITE
-    return interval(result.limit.low, result.limit.high, partial(in_unit, result.unit))
+    _, low, high = result.measured
+    return INFINITE if low == math.inf else interval(low, high, partial(in_unit, result.spec.unit))
 
 
-def completed_text(result: ThresholdResult) -> str:
+def completed_text(result: Judged) -> str:
     """Return the share of the planned turns that have a value, as text; a dash if the metric is no latency."""
-    return percent(result.completed_share, 1)
+    return percent(result.counts.completed_share, 1)
 
 
-def limit_text(result: ThresholdResult) -> str:
+def limit_text(result: Judged) -> str:
     """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
     if result.limit is None:
         return result.spec.margin_text(sign=True)
-    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.limit
+    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.operator, result.operator), result.limit
     is_share = result.spec.scale == "points" and limit
-    return f"{sign}{NBSP}{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.unit, limit)}"
+    return f"{sign}{NBSP}{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.spec.unit, limit)}"
 
 
-def distance_text(result: ThresholdResult) -> str:
+def distance_text(result: Judged) -> str:
     """Return the distance from the value to the limit, such as `215 ms (27 %) below`; "" if there is no value.
 
     The distance from a difference to its margin is in percentage points.
     """
-    if result.compared is not None:
-        change, margin = result.compared.published, _signed_margin(result.spec)
+    if result.limit is None:
+        change, margin = result.published, _signed_margin(result.spec)
         value = change.shares[0] if change is not None else None
         return "" if value is None or margin is None else _beside(value - margin, f"{_points(value - margin)}")
-    if result.limit is None or result.shortfall or not result.turns or not math.isfinite(result.limit.value):
+    limit, distance = result.limit, result.measured[0] - result.limit
+    if not result.counts.turns or not math.isfinite(distance):
         return ""
-    distance, limit = result.limit.value - result.limit.limit, result.limit.limit
     if result.spec.scale == "points":
         return _beside(distance, _points(distance))
     relative = f" ({percent(abs(distance), abs(limit))})" if limit else ""
-    return _beside(distance, f"{in_unit(result.unit, abs(distance))}{relative}")
+    return _beside(distance, f"{in_unit(result.spec.unit, abs(distance))}{relative}")
 
 
 def _beside(distance: float, size: str) -> str:
@@ -124,9 +125,9 @@ def _signed_margin(spec: MetricSpec) -> float | None:
     return margin.points if spec.scale == "points" else margin.ratio
 
 
-def threshold_texts(checked: CheckResult) -> list[ThresholdTexts]:
+def threshold_texts(checked: CheckResult) -> list[FindingTexts]:
     """Return the texts of each result. That no run is stored is stated once, or only in the headline."""
-    headline, texts, reasons = check_headline(checked), list[ThresholdTexts](), set[str]()
+    headline, texts, reasons = check_headline(checked), list[FindingTexts](), set[str]()
     for result in checked.thresholds:
         counts = has_verdict(result, checked)
         reason = remark(result) if counts else ""
@@ -141,7 +142,7 @@ def threshold_texts(checked: CheckResult) -> list[ThresholdTexts]:
             "limit": limit_text(result),
             "distance": distance_text(result) if counts else "",
         }
-        texts.append(ThresholdTexts(**values, verdict=verdict if counts else NO_VERDICT, reason=reason))
+        texts.append(FindingTexts(**values, verdict=verdict if counts else NO_VERDICT, reason=reason))
     return texts
 
 
@@ -170,7 +171,7 @@ def _sentence_of_comparison(checked: CheckResult) -> str:
         return decision_headline(checked.decision)
     if any(map(is_not_stored, checked.thresholds)):
         return ""
-    return metric_sentences.headline([result.compared for result in checked.thresholds if result.compared])
+    return metric_sentences.headline([result for result in checked.thresholds if result.relative])
 
 
 def against_text(checked: CheckResult) -> str:
@@ -192,7 +193,7 @@ def warnings(checked: CheckResult) -> list[str]:
 
 def _notes(checked: CheckResult) -> list[Reason]:
     """Return the notices on the comparison and on the thresholds, then those on the runs of a comparison."""
-    relative = {one.metric for one in checked.thresholds if one.relative}
+    relative = {one.spec.metric for one in checked.thresholds if one.relative}
     of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
     return unique([*checked.notes, *of_runs])
 
@@ -207,7 +208,7 @@ def explanations(checked: CheckResult) -> list[str]:
 
 def notices(checked: CheckResult) -> list[str]:
     """Return the notices on the comparison, on the thresholds, and on the runs, without `explanations`."""
-    absolute = {one.metric for one in checked.thresholds if not one.relative}
+    absolute = {one.spec.metric for one in checked.thresholds if not one.relative}
     texts, run = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING], checked.run
     if run is not None and checked.data_notes is not None:
         unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it
@@ -215,12 +216,12 @@ def notices(checked: CheckResult) -> list[str]:
     return [*texts, *filter(None, [uncertain_line(run, absolute) if run is not None else ""])]
 
 
-def why(result: ThresholdResult) -> str:
+def why(result: Judged) -> str:
     """Return the reason for the result, and its notes; "" if the values of the result show the reason."""
     return "; ".join(filter(None, (reason_text(result.reason), reasons_text(result.notes))))
 
 
-def result_sentence(result: ThresholdResult) -> str:
+def result_sentence(result: Judged) -> str:
     """Return a result in a sentence.
 
     Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
@@ -228,16 +229,16 @@ def result_sentence(result: ThresholdResult) -> str:
     subject, reason = f"{result.title} of {result.target}", why(result)
     if result.result == "not_evaluated":
         return f"{subject} has no data: {reason}"
-    if result.compared is not None and result.compared.difference and not result.shortfall:
-        return metric_sentences.sentence(result.compared)
-    if result.result == "fail" and result.limit is not None:
-        verdict = f"is {'over' if result.limit.operator in ('<', '<=') else 'under'} its limit"
+    if result.published:
+        return metric_sentences.sentence(result)
+    if result.result == "fail" and not result.relative:
+        verdict = f"is {'over' if result.operator in ('<', '<=') else 'under'} its limit"
         return f"{subject} {verdict}: {', '.join(filter(None, (values_text(result), reason)))}"
     verdict = displayed_result(result) + (f" ({reason})" if reason else "")
     return f"{subject} {verdict}: {values_text(result)}{more(result)}"
 
 
-def values_text(result: ThresholdResult) -> str:
+def values_text(result: Judged) -> str:
     """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit < 800 ms`."""
     if result.relative:
         return f"{interval_text(result)}, margin {limit_text(result)}"
@@ -245,7 +246,7 @@ def values_text(result: ThresholdResult) -> str:
     return f"{value_text(result)}{bounds}, limit {limit_text(result)}"
 
 
-def inconclusive_text(result: ThresholdResult) -> str:
+def inconclusive_text(result: Judged) -> str:
     """Return why a result is inconclusive.
 
     Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`. That no run is stored is a
@@ -256,28 +257,28 @@ def inconclusive_text(result: ThresholdResult) -> str:
     return f"{result.title} of {result.target}: {why(result) or values_text(result)}{more(result)}"
 
 
-def is_not_stored(result: ThresholdResult) -> bool:
+def is_not_stored(result: Judged) -> bool:
     return result.reason is not None and result.reason.code in NOT_STORED
 
 
-def more(result: ThresholdResult) -> str:
+def more(result: Judged) -> str:
     """Return how many sessions would make a result conclusive.
 
     Return "" if the result has a reason, which is shown instead.
     """
-    compared = result.compared
-    if compared is None or compared.verdict.more_sessions is None or result.result != "inconclusive" or why(result):
+    more_sessions = result.verdict.more_sessions
+    if more_sessions is None or result.result != "inconclusive" or why(result):
         return ""
-    return f"; about {count(compared.sessions[1] + compared.verdict.more_sessions)} sessions per target are needed"
+    return f"; about {count(result.counts.sessions + more_sessions)} sessions per target are needed"
 
 
-def remark(result: ThresholdResult) -> str:
+def remark(result: Judged) -> str:
     """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
-    parts, compared = [f"{why(result)}{more(result)}".removeprefix("; ")], result.compared
-    if compared and (corrected := as_share(compared.corrected, result.spec.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, result.spec.scale)}, analysis {compared.analysis}")
-    if not math.isnan(result.completed_share) and result.completed_share != 1:
-        of = "sessions" if THRESHOLD_METRICS[result.metric].of_sessions else "planned turns"
+    parts, completed = [f"{why(result)}{more(result)}".removeprefix("; ")], result.counts.completed_share
+    if (corrected := as_share(result.corrected, result.spec.scale)) is not None:
+        parts.insert(0, f"corrected {signed(corrected, result.spec.scale)}, analysis {result.analysis}")
+    if not math.isnan(completed) and completed != 1:
+        of = "sessions" if THRESHOLD_METRICS[result.spec.metric].of_sessions else "planned turns"
         parts.append(f"{completed_text(result)} of the {of} have a value")
     return "; ".join(filter(None, parts))
 
@@ -285,9 +286,9 @@ def remark(result: ThresholdResult) -> str:
 def outcome_text(checked: CheckDocument) -> str:
     """Return the number of thresholds with the result of the check, such as `1 of 2 thresholds failed`."""
     words: dict[Result, str] = {"fail": "failed", "inconclusive": "inconclusive", "pass": "passed"}
-    counts, total = checked.result_counts, plural(len(checked.thresholds), "threshold")
+    counts, total = checked.result_counts, plural(sum(checked.result_counts.values()), "threshold")
     if checked.exit_status == INVALID_STATUS:
-        without = sum(result.texts.verdict == NO_VERDICT for result in checked.thresholds)
+        without = sum(one.texts.verdict == NO_VERDICT for one in checked.findings if one.texts)
         return f"{count(without)} of {total} {NO_VERDICT}"
     result = checked.result if counts[checked.result] else "inconclusive"
     accepted = counts["inconclusive"] if result == "pass" else 0
@@ -310,7 +311,7 @@ def ending(checked: CheckResult) -> str:
     return f"exit status {checked.exit_status}: {meaning}"
 
 
-def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
+def has_verdict(result: Judged, checked: CheckResult) -> bool:
     """Return whether a result counts. It does not count if the run is invalid or the comparison is unfair.
 
     If stored baselines were measured under other conditions, only absolute thresholds count.
@@ -318,19 +319,19 @@ def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
     return not (checked.causes or (checked.differs and result.relative))
 
 
-def displayed_result(result: ThresholdResult) -> str:
+def displayed_result(result: Judged) -> str:
     """Return the displayed name of a result.
 
     For a comparison, it is the verdict, such as `slower` or `not regressed`.
     """
-    if result.compared is None or result.result == "not_evaluated":
+    if not result.relative or result.result == "not_evaluated":
         return result.result.replace("_", " ")
-    return metric_sentences.displayed(result.compared)
+    return metric_sentences.displayed(result)
 
 
-def within_text(result: ThresholdResult) -> str:
+def within_text(result: Judged) -> str:
     """Return the margin, such as ` (slower, within 20 %)`, if the verdict alone could be misunderstood; else ""."""
-    return within(result.compared) if result.compared and result.compared.difference else ""
+    return within(result) if result.difference else ""
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 
 from bench.catalogue.metrics import CATALOGUE, REGULAR, SLOPE
-from reports.analysis.metric_comparison import MetricComparison
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, NONE, count, excerpt, format_number, ms
 from reports.metrics.metric_spec import MetricSpec, better_direction
 from reports.metrics.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.results.reason import Reason
+from reports.results.value import Scale
 from reports.results.verdict import VerdictName
-from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale, as_share
+from reports.statistics.differences import MAX_SESSIONS_RATIO, as_share
 from reports.statistics.verdicts import NOT_AFTER_HOLM
 from reports.text import reasons, verdicts
 from reports.text.cells import INFINITE
@@ -36,14 +37,14 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
 def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
     """Return the displayed name of a verdict, such as `slower` or `not regressed`.
 
-    `peers` is True if neither of the two targets is the baseline, as in `MetricComparison`.
+    `peers` is True if neither of the two targets is the baseline, as in `Judged`.
     """
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
     return BETWEEN_PEERS[name][0 if verdicts.is_latency(spec) else 1]
 
 
-def size(d: float, comparison: MetricComparison, *, longer: bool = False) -> str:
+def size(d: float, comparison: Judged, *, longer: bool = False) -> str:
     """Return the size of a difference `d`, such as `65 % more` or `4 % less`.
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
@@ -55,7 +56,7 @@ def size(d: float, comparison: MetricComparison, *, longer: bool = False) -> str
     return f"{_amount(d, comparison)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
-def range_of(comparison: MetricComparison, *, longer: bool = True) -> str:
+def range_of(comparison: Judged, *, longer: bool = True) -> str:
     """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
 
     An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
@@ -75,7 +76,7 @@ def range_of(comparison: MetricComparison, *, longer: bool = True) -> str:
     return f"from {low}{unit} {less} to {high}{unit} {more}"
 
 
-def _amount(end: float, comparison: MetricComparison) -> str:
+def _amount(end: float, comparison: Judged) -> str:
     scale = comparison.spec.scale
     if scale == "slope":
         return format_number(abs(end))
@@ -99,35 +100,84 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A comparison as a row of texts and axis positions.
+    """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage points.
 
-    `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
-
-    - `values` is the value of the baseline and of the candidate, with its unit
-    - `d`, `low` and `high` are the difference and its interval; NaN if there is none
-    - `within` is a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" alone as "no
-    change"
-    - `reason` is the reason why the verdict is inconclusive
-    - `after_holm` is True if Holm's correction makes the verdict inconclusive
-    - `is_doubted` is True if the verdict is provisional because one target drifted. A difference between two runs is
-    noted once, for all metrics.
+    `usable` is False if the values must not be used: the row then has no verdict.
     """
 
-    comparison: MetricComparison
-    turns_text: str
-    values: tuple[str, str]
-    change: str
-    interval: str
-    d: float
-    low: float
-    high: float
-    margin: float
-    verdict_name: VerdictName
-    outcome: str
-    within: str
-    reason: str
-    after_holm: bool
-    is_doubted: bool
+    comparison: Judged
+    usable: bool = True
+
+    @property
+    def turns_text(self) -> str:
+        stratum = self.comparison.spec.stratum
+        return "" if stratum is None else stratum.measured_from_text or REGULAR
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """The positions of the difference and of both ends of its interval; NaN if there is none."""
+        published, scale = self.comparison.published, 100.0 if self.comparison.spec.scale == "points" else 1.0
+        if not published:
+            return (math.nan,) * 3
+        return published.d * scale, published.low * scale, published.high * scale
+
+    @property
+    def margin(self) -> float:
+        """The axis position of the margin.
+
+        A margin `plus` in ms is first converted to a share of the baseline's value. If the margin also has a ratio, the
+        larger one is the position, because a regression must exceed both.
+        """
+        scale, margin, difference = self.comparison.spec.scale, self.comparison.spec.margin, self.comparison.published
+        if scale != "ratio":
+            return 100 * margin.points if scale == "points" else margin.plus
+        plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
+        return math.log1p(max(margin.ratio, plus))
+
+    @property
+    def verdict_name(self) -> VerdictName:
+        return self.comparison.verdict.name if self.usable else "inconclusive"
+
+    @property
+    def outcome(self) -> str:
+        displayed = displayed_verdict(self.verdict_name, self.comparison.spec, peers=self.comparison.peers)
+        return f"{displayed}{' (Holm)' if self.after_holm else ''}" if self.usable else NO_VERDICT
+
+    @property
+    def within(self) -> str:
+        """The margin of a verdict that a reader could understand as "no change", such as ` (slower, within 20 %)`."""
+        return within(self.comparison) if self.usable else ""
+
+    @property
+    def reason(self) -> str:
+        """The direction of an inconclusive metric and the sessions that would decide it; "" for other verdicts.
+
+        Example: `slower; needs about 370 pairs`.
+        """
+        one, needed = self.comparison, self.comparison.required_sessions
+        if one.verdict.name != "inconclusive" or not self.usable:
+            return ""
+        text = reasons.reason_text(one.reason)
+        if not one.reason and not math.isnan(needed):
+            more_than = f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}"
+            number_text = f"about {count(needed)}" if math.isfinite(needed) else more_than
+            text = f"needs {number_text} {'pairs' if one.cluster == 'pair' else 'sessions per target'}"
+        return "; ".join(filter(None, (direction_of(one), text)))
+
+    @property
+    def after_holm(self) -> bool:
+        """True if the interval is beyond the margin, but the verdict is inconclusive after Holm's correction."""
+        difference, reason = self.comparison.difference, self.comparison.reason
+        return self.usable and difference is not None and difference.worse.low > 0 and reason == NOT_AFTER_HOLM
+
+    @property
+    def is_doubted(self) -> bool:
+        """True if the verdict is provisional because one target drifted. A difference between two runs is noted once,
+        for all metrics.
+        """
+        difference = self.comparison.difference
+        drifted = difference is not None and difference.order is not None
+        return self.usable and self.comparison.verdict.provisional and drifted
 
     @property
     def name(self) -> str:
@@ -170,44 +220,12 @@ class ComparisonRow:
     @property
     def measured(self) -> str:
         """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
-        (base, candidate), unit = self.values, f"{NBSP}{self.comparison.spec.shown_unit}"
+        (base, candidate), unit = values_of(self.comparison), f"{NBSP}{self.comparison.spec.shown_unit}"
         base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
-def row(comparison: MetricComparison, *, usable: bool = True) -> ComparisonRow:
-    """Return a comparison as a row of texts.
-
-    `usable` is False if the values must not be used: the row then has no verdict.
-    """
-    spec, published = comparison.spec, comparison.published
-    difference, verdict = comparison.difference, comparison.verdict
-    scale = 100.0 if spec.scale == "points" else 1.0
-    d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
-    # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
-    holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
-    name: VerdictName = verdict.name if usable else "inconclusive"
-    outcome = displayed_verdict(name, spec, peers=comparison.peers) + (" (Holm)" if holm else "")
-    return ComparisonRow(
-        comparison=comparison,
-        turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
-        values=values_of(comparison),
-        change=change_of(comparison),
-        interval=interval_text(comparison),
-        d=d * scale,
-        low=low * scale,
-        high=high * scale,
-        margin=_margin_position(spec, published),
-        verdict_name=name,
-        outcome=outcome if usable else NO_VERDICT,
-        within=within(comparison) if usable else "",
-        reason=_reason(comparison) if usable else "",
-        after_holm=holm,
-        is_doubted=usable and verdict.provisional and difference is not None and difference.order is not None,
-    )
-
-
-def values_of(comparison: MetricComparison) -> tuple[str, str]:
+def values_of(comparison: Judged) -> tuple[str, str]:
     """Return the value of the baseline and of the candidate, each with its unit."""
     difference, (base, candidate) = comparison.difference, comparison.shortfalls
     if difference is None:
@@ -215,28 +233,28 @@ def values_of(comparison: MetricComparison) -> tuple[str, str]:
     return _value(difference.baseline, base, comparison.spec), _value(difference.candidate, candidate, comparison.spec)
 
 
-def interval_text(comparison: MetricComparison) -> str:
+def interval_text(comparison: Judged) -> str:
     """Return the interval of the difference, or why it is not shown."""
     published, shortfall = comparison.published, comparison.shortfall
     if shortfall:
         return reasons.reason_text(shortfall)
-    if comparison.uncertain:
+    if comparison.unfit:
         return "uncertain in this run"
     return "" if published and verdicts.has_zero_baseline(published) else verdicts.interval_of(published)
 
 
-def change_of(comparison: MetricComparison) -> str:
+def change_of(comparison: Judged) -> str:
     """Return the difference without its interval, such as `+65 %`."""
     return verdicts.difference(comparison.published)
 
 
-def change_text(comparison: MetricComparison) -> str:
+def change_text(comparison: Judged) -> str:
     """Return the difference with its interval, such as `+65 % (+47 to +87 %)`."""
     change, interval = change_of(comparison), interval_text(comparison)
     return f"{change} ({interval})" if interval else change
 
 
-def direction_of(comparison: MetricComparison) -> str:
+def direction_of(comparison: Judged) -> str:
     """Return the direction that is known even if there is no verdict: slower, or worse; "" if it is unknown."""
     is_latency = verdicts.is_latency(comparison.spec)
     return {"worse": "slower", "better": "faster"}.get(comparison.direction, "") if is_latency else comparison.direction
@@ -246,7 +264,7 @@ NEAR = 0.05
 """The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
 
 
-def within(comparison: MetricComparison) -> str:
+def within(comparison: Judged) -> str:
     """Return a text with the margin for a verdict that a reader could understand as "no change"; otherwise "".
 
     It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if an equivalent ratio
@@ -276,34 +294,3 @@ def _value(value: float, shortfall: Reason | None, spec: MetricSpec) -> str:
     if shortfall or value == math.inf:
         return NOT_SHOWN if shortfall else INFINITE
     return f"{format_number(value)}{NBSP}{spec.shown_unit}".rstrip()
-
-
-def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
-    """Return the axis position of the margin.
-
-    A margin `plus` in ms is first converted to a share of the baseline's value. If the margin also has a ratio, the
-    larger one is the position, because a regression must exceed both.
-    """
-    margin = spec.margin
-    if spec.scale == "points":
-        return 100 * margin.points
-    if spec.scale == "slope":
-        return margin.plus
-    plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
-    return math.log1p(max(margin.ratio, plus))
-
-
-def _reason(comparison: MetricComparison) -> str:
-    """Return the direction of an inconclusive metric and the sessions that would decide it.
-
-    Example: `slower; needs about 370 pairs`. For other verdicts, return "".
-    """
-    verdict, needed = comparison.verdict, comparison.required_sessions
-    if verdict.name != "inconclusive":
-        return ""
-    text = reasons.reason_text(verdict.reason)
-    if not verdict.reason and not math.isnan(needed):
-        more_than = f"more than {count(MAX_SESSIONS_RATIO * max(comparison.sessions))}"
-        number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
-        text = f"needs {number_text} {'pairs' if comparison.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (direction_of(comparison), text)))

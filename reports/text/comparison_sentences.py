@@ -17,7 +17,7 @@ from reports.results.reason import Reason
 from reports.results.verdict import VerdictName
 from reports.text import validity
 from reports.text.comparability import check_name, check_texts
-from reports.text.comparison_rows import row
+from reports.text.comparison_rows import ComparisonRow
 from reports.text.decision_sentences import decision_details, decision_headline, joined
 from reports.text.metric_sentences import displayed_overall, headline, headline_details, worst_first
 from reports.text.notices import run_notices, uncertain_line
@@ -41,7 +41,7 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     """
     if comparison.decision is not None:
         return [(comparison.targets[1].label, comparison.decision.verdict)]
-    verdicts = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
+    verdicts = {mine[0].target: verdict for verdict, mine in worst_first(comparison.primary)}
     return [
         *verdicts.items(),
         *((target.label, None) for target in comparison.targets[1:] if target.label not in verdicts),
@@ -103,9 +103,9 @@ def worst_steps(comparison: Comparison) -> list[str]:
     """Return a text for each candidate on its step that is most likely to be worse: name, difference, and verdict."""
     texts = []
     for target in comparison.targets[1:]:
-        mine = [compared for compared in comparison.steps if compared.candidate == target.label]
+        mine = [compared for compared in comparison.steps if compared.target == target.label]
         if mine:
-            worst, spec = row(mine[0], usable=not comparison.failed_checks), mine[0].spec
+            worst, spec = ComparisonRow(mine[0], not comparison.failed_checks), mine[0].spec
             metric = replace(spec, step="").title
             texts.append(
                 f"{spec.step} of {target.label}, {metric} {worst.change_text}, margin {worst.margin_text}: "

@@ -1,7 +1,7 @@
 """Metric comparisons in sentences, which are the same in every form of output. Pure.
 
 If two services are compared, one is slower or faster than the other. If a candidate is compared with its baseline, it
-has regressed or improved (`MetricComparison.peers`).
+has regressed or improved (`Judged.peers`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bench.catalogue.metrics import CATALOGUE
-from reports.analysis.metric_comparison import ComparisonEntry, MetricComparison, entry_of
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.results.verdict import VerdictName
 from reports.statistics.differences import MAX_SESSIONS_RATIO
@@ -40,19 +40,19 @@ RUNS_DIFFER = (
 )
 
 
-def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
+def overall(primary: Sequence[Judged]) -> VerdictName | None:
     """Return the verdict on several primary metrics together; None if there is no primary metric."""
     names = {one.verdict.name for one in primary}
     return next((verdict for verdict in WORST if verdict in names), None)
 
 
-def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName | None, list[MetricComparison]]]:
+def worst_first(primary: Sequence[Judged]) -> list[tuple[VerdictName | None, list[Judged]]]:
     """Group the primary metrics by candidate, with the worst candidate first. Each group has its joint verdict."""
-    groups: dict[str, list[MetricComparison]] = {}
+    groups: dict[str, list[Judged]] = {}
     for one in primary:
-        groups.setdefault(one.candidate, []).append(one)
+        groups.setdefault(one.target, []).append(one)
 
-    def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
+    def rank(mine: Sequence[Judged]) -> tuple[int, float]:
         representative = subject(mine)
         distance, name = _reach(representative), representative.verdict.name
         return WORST.index(name), distance if name == "improved" else -distance
@@ -60,17 +60,17 @@ def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName |
     return [(overall(mine), mine) for mine in sorted(groups.values(), key=rank)]
 
 
-def displayed_overall(primary: Sequence[MetricComparison]) -> str:
+def displayed_overall(primary: Sequence[Judged]) -> str:
     """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; "" if there are none."""
     return displayed(subject(primary)) if primary else ""
 
 
-def displayed(comparison: MetricComparison) -> str:
+def displayed(comparison: Judged) -> str:
     """Return the displayed verdict of a comparison."""
     return displayed_verdict(comparison.verdict.name, comparison.spec, peers=comparison.peers)
 
 
-def headline(primary: Sequence[MetricComparison]) -> str:
+def headline(primary: Sequence[Judged]) -> str:
     """Return a sentence with the result of the primary metrics. With several candidates, it is about the worst one."""
     if not primary:
         return "There is no verdict, because there is no primary metric."
@@ -78,7 +78,7 @@ def headline(primary: Sequence[MetricComparison]) -> str:
     return _opening(subject(mine), mine)
 
 
-def headline_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
+def headline_details(primary: Sequence[Judged], *, settle: bool = True) -> str:
     """Return the text after the `headline`: its confidence, and the other metrics of the same candidate.
 
     If `settle`, the text also has the number of sessions that would decide the inconclusive metrics.
@@ -93,7 +93,7 @@ def headline_details(primary: Sequence[MetricComparison], *, settle: bool = True
     return " ".join(filter(None, parts))
 
 
-def settling(inconclusive: Sequence[MetricComparison]) -> str:
+def settling(inconclusive: Sequence[Judged]) -> str:
     """Return how many sessions would decide these metrics, or that more sessions are unlikely to decide them.
 
     With several metrics, the text starts with the largest number. Then it has the number of each metric.
@@ -102,13 +102,13 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     finite = [one for one in inconclusive if math.isfinite(one.required_sessions)]
     if any(one.verdict.provisional and one.difference and not one.difference.order for one in endless):
         return RUNS_DIFFER
-    needs = [(one.spec.title, f"more than {count(MAX_SESSIONS_RATIO * max(one.sessions))}") for one in endless]
+    needs = [(one.spec.title, f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}") for one in endless]
     for one in sorted(finite, key=lambda one: -one.required_sessions):
         is_minimum = one.verdict.reason is not None and one.verdict.reason.code == "too_few"
         needs.append((one.spec.title, f"{'at least' if is_minimum else 'about'} {count(int(one.required_sessions))}"))
     if not needs:
         return ""
-    units = "pairs" if all(one.unit == "pair" for one in inconclusive) else "sessions per target"
+    units = "pairs" if all(one.cluster == "pair" for one in inconclusive) else "sessions per target"
     (name, number), *others = needs
     listed = join_words([f"{name} needs {number}", *(" ".join(other) for other in others)])
     if endless:
@@ -117,17 +117,17 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     return f"{needed} all metrics: {listed}." if others else f"{needed} {name}."
 
 
-def sentence(comparison: MetricComparison) -> str:
+def sentence(comparison: Judged) -> str:
     """Return one comparison as text. Its verdict is the first sentence."""
     is_open = comparison.verdict.name == "inconclusive" and not comparison.verdict.reason
     details = settling([comparison]) if is_open else _confidence(comparison)
     return " ".join(filter(None, (_opening(comparison, [comparison]), details)))
 
 
-def _opening(comparison: MetricComparison, primary: Sequence[MetricComparison]) -> str:
+def _opening(comparison: Judged, primary: Sequence[Judged]) -> str:
     """Return the first sentence, with the verdict. The comparison represents all metrics of `primary`."""
     spec, verdict, difference = comparison.spec, comparison.verdict.name, comparison.difference
-    label, base, margin, change = comparison.candidate, comparison.baseline, spec.margin_text(), change_of(comparison)
+    label, base, margin, change = comparison.target, comparison.baseline, spec.margin_text(), change_of(comparison)
     if verdict == "inconclusive" or difference is None:
         return _inconclusive(comparison, primary)
     verb = f"is {displayed(comparison)} than {base}" if comparison.peers else VERBS.get(verdict, "")
@@ -144,8 +144,8 @@ def _opening(comparison: MetricComparison, primary: Sequence[MetricComparison]) 
     return f"{label} is equivalent{than}: {spec.title} differs by {change}, within ±{margin}."
 
 
-def _inconclusive(comparison: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    reason, name, label = comparison.verdict.reason, comparison.spec.title, comparison.candidate
+def _inconclusive(comparison: Judged, primary: Sequence[Judged]) -> str:
+    reason, name, label = comparison.verdict.reason, comparison.spec.title, comparison.target
     (lead, details), margin = reasons.parts(reason), comparison.spec.margin_text()
     code = reason.code if reason else ""
     if comparison.direction == "worse":
@@ -169,7 +169,7 @@ def _inconclusive(comparison: MetricComparison, primary: Sequence[MetricComparis
     return f"{may} ({details})." if details else f"{may}."
 
 
-def _confidence(comparison: MetricComparison) -> str:
+def _confidence(comparison: Judged) -> str:
     """Return the confidence that the candidate has regressed, and the minimum size of the regression; else ""."""
     difference, spec = comparison.difference, comparison.spec
     if difference is None or comparison.verdict.name != "regressed":
@@ -180,7 +180,7 @@ def _confidence(comparison: MetricComparison) -> str:
     return f"{minimum} margin is {spec.margin_text()}."
 
 
-def _so_far(comparison: MetricComparison, more: str) -> str:
+def _so_far(comparison: Judged, more: str) -> str:
     """Return a sentence part about a metric that became worse. `more` is the size, such as `65 % more than on direct`.
 
     Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
@@ -200,21 +200,21 @@ def _so_far(comparison: MetricComparison, more: str) -> str:
     return f"{which} {now}{'take' if several else 'takes'} longer than {value}, {more} ({spec.title})"
 
 
-def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
+def subject(primary: Sequence[Judged]) -> Judged:
     """Return the comparison that represents several: the one with the worst verdict.
 
     If several comparisons have this verdict, it is the one that is farthest beyond its margin.
     """
     verdict = overall(primary)
 
-    def priority(one: MetricComparison) -> tuple[bool, bool, float]:
+    def priority(one: Judged) -> tuple[bool, bool, float]:
         unseen = one.verdict.reason is not None and one.verdict.reason.code == "none_seen"
         return not unseen, verdict == "inconclusive" and one.direction == "worse", _reach(one)
 
     return max((one for one in primary if one.verdict.name == verdict), key=priority)
 
 
-def _reach(comparison: MetricComparison) -> float:
+def _reach(comparison: Judged) -> float:
     """Return how far the metric is beyond its margin: the deciding bound as a multiple of the margin.
 
     If an interim analysis decided the metric, the difference itself is used instead of the bound.
@@ -229,10 +229,10 @@ def _reach(comparison: MetricComparison) -> float:
     return bound / max(accepted, 0.005)
 
 
-def _others(mine: Sequence[MetricComparison], representative: MetricComparison) -> Iterable[str]:
+def _others(mine: Sequence[Judged], representative: Judged) -> Iterable[str]:
     """Yield a sentence for each verdict that other primary metrics have, such as `Also regressed: ttfa p50 +57 %.`."""
     others = sorted((one for one in mine if one is not representative), key=lambda one: WORST.index(one.verdict.name))
-    groups: dict[tuple[VerdictName, str], list[MetricComparison]] = {}
+    groups: dict[tuple[VerdictName, str], list[Judged]] = {}
     for one in others:
         groups.setdefault((one.verdict.name, displayed(one)), []).append(one)
     for (verdict, text), group in groups.items():
@@ -242,7 +242,7 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
         yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
-def _undecided(comparison: MetricComparison) -> str:
+def _undecided(comparison: Judged) -> str:
     """Return the text of an inconclusive metric, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
 
     For a rate of which no event occurred, the text has the values that the rate may have.
@@ -255,8 +255,3 @@ def _undecided(comparison: MetricComparison) -> str:
         return f"{name}: {lead or details}" if lead or details else name
     parts = filter(None, (f"margin {comparison.spec.margin_text()}", reasons.reason_text(reason)))
     return f"{name}, {range_of(comparison)} ({'; '.join(parts)})"
-
-
-def comparison_entry(comparison: MetricComparison) -> ComparisonEntry:
-    """Return a comparison with its sentence as an entry of a document."""
-    return entry_of(comparison, sentence(comparison))

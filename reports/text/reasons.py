@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -85,14 +85,24 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
     return " ".join(map(as_sentence, remedies(reasons)))
 
 
-def document_data(document: JsonEntry, write: Callable[[Reason], str] = reason_text) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text from `write`."""
+def document_data(
+    document: JsonEntry, write: Callable[[Reason], str] = reason_text, findings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text from `write`.
+    `findings` are the keys of its findings, which are written without keys that are null.
+    """
 
     def with_text(reason: Reason) -> Reason:
         numbers = map_values(reason.numbers, Reason, with_text)
         return Reason(reason.code, numbers, write(reason).replace(NBSP, " "))
 
-    return to_json_data(map_values(document, Reason, with_text))
+    data = to_json_data(map_values(document, Reason, with_text))
+    return data | {key: [*map(_known, data[key])] for key in findings}
+
+
+def _known(entry: dict[str, Any]) -> dict[str, Any]:
+    values = {key: _known(of) for key in ("value", "against") if isinstance(of := entry.get(key), dict)}
+    return {key: of for key, of in entry.items() if of is not None or key == "value"} | values
 
 
 def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:

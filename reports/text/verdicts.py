@@ -13,8 +13,9 @@ from functools import partial
 from bench.catalogue.metrics import SLOPE
 from reports.formatting import NBSP, NONE, change, format_number
 from reports.metrics.metric_spec import MetricSpec
+from reports.results.value import Scale
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.differences import Difference, Scale, as_share
+from reports.statistics.differences import Difference, as_share
 from reports.text.cells import INFINITE, UNBOUNDED, interval
 
 NOT_SHOWN = "n/a"

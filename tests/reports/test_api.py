@@ -463,17 +463,18 @@ def test_compare_equals_the_command(nightly: Path) -> None:
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
     for row, entry in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
-        for key in ("candidate", "metric", "verdict", "passes", "primary", "unit", "provisional"):
+        for key in ("verdict", "primary", "unit", "provisional"):
             assert row[key] == entry[key]
-        counts = entry["turns"], entry["sessions"], entry["failed"]
-        named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
-        assert named == [(both["baseline"], both["candidate"]) for both in counts]
-        difference = entry["difference"]
-        assert (difference is None) == np.isnan(row["baseline"])
-        if difference and difference["scale"] == "ratio" and difference["high"] is not None:
-            ends = [row[end] for end in ("difference", "low", "high")]
+        base, candidate = entry["against"], entry["value"]
+        assert [row["candidate"], row["metric"]] == [candidate["target"], candidate["metric"]]
+        assert row["passes"] == (entry["result"] == "pass")
+        for name, key in {"turns": "n", "sessions": "sessions", "failed": "failed"}.items():
+            assert (row[f"baseline_{name}"], row[name]) == (base[key], candidate[key])
+        assert (base["value"] is None) == np.isnan(row["baseline"])
+        if entry["scale"] == "ratio" and "high" in entry:
+            names = "difference", "low", "high"
             np.testing.assert_allclose(
-                ends, [difference[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6
+                [row[name] for name in names], [entry[name] for name in names], rtol=1e-4, atol=1e-6
             )
 
     other = rtbench.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
@@ -490,10 +491,10 @@ def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
     assert repr(found) == "Checked(run-0: fail, 6 thresholds)"
     frame = found.to_frame()
     pd.testing.assert_frame_equal(frame, rtbench.check(run.folder, file).to_frame())
-    items = check_data(check_of(run.folder, read_thresholds(file)))["thresholds"]
+    items = check_data(check_of(run.folder, read_thresholds(file)))["findings"]
     assert [row["result"] for row in items] == frame["result"].tolist()
     assert [row["threshold"] for row in items] == frame["threshold"].tolist()
-    values = [np.nan if (value := row["limit"]["value"]) is None else value for row in items]
+    values = [np.nan if (value := row["value"]["value"]) is None else value for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
     gates = rtbench.check(nightly / "run-1", baseline=rtbench.load(nightly / "run-0"), on_inconclusive="pass")

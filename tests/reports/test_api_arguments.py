@@ -179,7 +179,7 @@ def test_a_step_is_selected_by_its_own_name_or_with_that_of_its_script(scripted:
     of_first = scripted.quantiles("ttfa", p=0.5, step="first: greeting")
     assert of_first["n"].tolist() == [int((greetings["script"] == "first").sum())]
     found = rtbench.check(scripted, {"ttfa{step:order_status}": "p(50)<9s", "ttfa{step:second: closing}": "p(50)<9s"})
-    assert [result.turns for result in found.thresholds] == [
+    assert [result.counts.turns for result in found.thresholds] == [
         len(mine),
         int((scripted.turns["step"] == "closing").sum()),
     ]

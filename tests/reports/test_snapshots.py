@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 
 from reports.analysis.check.check import check_of
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckResult
 from reports.analysis.comparisons.comparison import Comparison
 from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.sequential.analysis import End
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.trends.trend import trend_of_points
+from reports.engine.judge import Judged
 from reports.pages.check.report import check_page, with_sentences
 from reports.pages.comparisons.interim import z_scores
 from reports.pages.comparisons.page import comparison_page
@@ -96,7 +97,7 @@ def check_words(found: CheckResult) -> str:
     return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
 
 
-def checked_words(result: ThresholdResult, **changes: Any) -> str:
+def checked_words(result: Judged, **changes: Any) -> str:
     """Return the part of a report above its results, on the terminal and on the page."""
     summary = RUNS["invalid" if changes else "small"]()
     page = run_page(summary, with_sentences(examples.check(result, examples.PASSED, **changes)))

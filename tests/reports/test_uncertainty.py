@@ -24,11 +24,11 @@ from reports.analysis.check.baselines import baseline_of
 from reports.analysis.check.check import check_of
 from reports.analysis.check.results import CheckResult
 from reports.analysis.comparisons.comparison import Comparison, compare_targets
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sample_size import power_spec, sample_size
 from reports.analysis.summary.summary import summarise
 from reports.analysis.targets.named import parse_targets
 from reports.data.uncertainty import UncertainMetric, uncertain_reason
+from reports.engine.judge import Judged
 from reports.formatting import NBSP, change, format_number, ms
 from reports.pages.check.report import check_page
 from reports.pages.comparisons.interim import analyse_pairs
@@ -92,7 +92,7 @@ def test_an_uncertain_rate_is_not_compared() -> None:
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
 
 
-def pair_off_by(folder: Path, milliseconds: int) -> tuple[MetricComparison, Comparison]:
+def pair_off_by(folder: Path, milliseconds: int) -> tuple[Judged, Comparison]:
     """Return the comparison of the p50 of response_total, and that of all metrics, of two targets of one run."""
     plan = Plan(sessions=60, turns=10, targets=("a", "b"), paired=True, inexact=("response_total",))
     made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)

@@ -18,6 +18,7 @@ from reports.analysis.sequential.plan import plan_analyses
 from reports.analysis.targets.named import parse_targets, targets_of
 from reports.analysis.trends.trend import trend_spec
 from reports.data.runs import load_for_report
+from reports.engine.judge import finding_of
 from reports.formatting import NBSP
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import estimate_rate
@@ -27,7 +28,7 @@ from reports.pages.sample_size import sample_size_blocks
 from reports.render.terminal import render_lines
 from reports.statistics.differences import Inference, Margin
 from reports.text.check_sentences import why
-from reports.text.metric_sentences import comparison_entry, sentence
+from reports.text.metric_sentences import sentence
 from reports.text.reasons import reason_text
 from rtbench.capacity.level_evaluation import violations
 from rtbench.capacity.load_thresholds import allowed_share
@@ -195,8 +196,8 @@ def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path)
     all_compared = quick(sides, specs=asked).comparisons
 
     assert [round(f.difference.d, 6) for f in all_compared if f.difference] == [-0.1, 0]
-    assert [comparison_entry(f).deadline_ms for f in all_compared] == [DEADLINE, 2_500]
-    assert [comparison_entry(f).title for f in all_compared] == [
+    assert [finding_of(f).value.statistic for f in all_compared] == ["within(2000)", "within(2500)"]
+    assert [finding_of(f).title for f in all_compared] == [
         "voice_to_voice within 2,000 ms",
         "voice_to_voice within 2,500 ms",
     ]
@@ -205,7 +206,7 @@ def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path)
 def test_a_regressed_share_is_one_sentence(tmp_path: Path) -> None:
     found = result_of(answered(tmp_path, PAIRED, {"after": 1}), "within(2000)>-5pt")
 
-    assert sentence(found.compared).replace(NBSP, " ") == (
+    assert sentence(found).replace(NBSP, " ") == (
         "after is worse than before: voice_to_voice within 2,000 ms is 90.0 %, 10.0 points less than on before. "
         "With 95 % confidence it is at least 7.82 points less; the margin is 5 points."
     )

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from msgspec import structs
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.record.document import AbortAnalysisEntry, AbortEntry
 from reports.analysis.check.absolute import limit_results
-from reports.analysis.check.results import ThresholdResult
 from reports.analysis.sequential.decide import leading, run_of_pairs
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.named import known_targets, targets_of
 from reports.data.runs import RunFrames
+from reports.engine.judge import Judged
 from reports.metrics.thresholds import Threshold, by_metric, parse_all
 from reports.results.reason import Reason
 from reports.statistics.counting import Integers
@@ -48,7 +47,7 @@ class AbortAnalysis:
     """
 
     sessions: int
-    failed: tuple[ThresholdResult, ...] = ()
+    failed: tuple[Judged, ...] = ()
     reason: Reason | None = None
 
 
@@ -93,7 +92,7 @@ def error_of(analyses: Sequence[AbortAnalysisEntry], alpha: float, tests: int) -
 
 def _failed(
     run: RunFrames, plan: AbortEntry, analyses: Sequence[AbortAnalysisEntry], numbers: Integers
-) -> tuple[ThresholdResult, ...]:
+) -> tuple[Judged, ...]:
     """Return the results that failed at the last of `analyses`. `numbers` is the numbers of its pairs."""
     targets = targets_of(run_of_pairs(run, numbers))
     tests = [(threshold, target) for threshold in parse_all(plan["thresholds"]) for target in targets]
@@ -103,25 +102,24 @@ def _failed(
     return tuple(_decided_early(result, analyses, error) for result in results if result.result == "fail")
 
 
-def _decided_early(result: ThresholdResult, analyses: Sequence[AbortAnalysisEntry], error: float) -> ThresholdResult:
+def _decided_early(result: Judged, analyses: Sequence[AbortAnalysisEntry], error: float) -> Judged:
     """Return a failed result with a note on the analysis and the bound that decided it."""
     numbers = {"analysis": len(analyses), "sessions": analyses[-1]["sessions"], "error": error}
     note = Reason("decided_early", numbers | _values(result))
     others = (other for other in result.notes if other.code != "decided_by")
-    return structs.replace(result, notes=(note, *others))
+    return replace(result, notes=(note, *others))
 
 
-def _values(result: ThresholdResult) -> dict[str, Any]:
+def _values(result: Judged) -> dict[str, Any]:
     """Return the value and the bound of a failed result, which are finite or None, and their unit."""
-    assert result.limit is not None
-    value, bound = (number if math.isfinite(number) else None for number in (result.limit.value, result.limit.bound))
-    return {"value": value, "bound": bound, "is_upper": result.limit.operator in (">", ">="), "unit": result.unit}
+    value, bound = (number if math.isfinite(number) else None for number in (result.measured[0], result.bound))
+    return {"value": value, "bound": bound, "is_upper": result.operator in (">", ">="), "unit": result.spec.unit}
 
 
 def _reason(
     plan: AbortEntry,
     analyses: Sequence[AbortAnalysisEntry],
-    failed: Sequence[ThresholdResult],
+    failed: Sequence[Judged],
     *,
     several: bool,
 ) -> Reason:

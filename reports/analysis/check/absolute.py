@@ -12,44 +12,42 @@ from collections.abc import Callable
 from dataclasses import replace
 from operator import ge, gt, le, lt
 
-from msgspec import structs
-
 from bench.catalogue.metrics import CATALOGUE
-from reports.analysis.check.results import ThresholdResult, limit_result
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.metric_specs import specs_of_thresholds
 from reports.analysis.targets.moved import moved
 from reports.data.samples import is_latency
-from reports.metrics.metric_spec import MetricSpec, Sign
+from reports.engine.judge import Judged
+from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
-from reports.results.verdict import Result
+from reports.results.value import Sign
+from reports.statistics.target_counts import NO_TURNS
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions
+from reports.statistics.verdicts import Verdict
 
 WITHIN_BOUNDS = Reason("within_bounds")
 
 
-def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, Reason | None]:
-    """Return the result of a limit; if this is neither pass nor fail, also the reason."""
+def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> Verdict:
+    """Return the verdict on a limit; if this is neither pass nor fail, with the reason."""
     if not estimate.counts.turns:
-        return "not_evaluated", Reason("nothing_measured")
+        return Verdict("not_evaluated", Reason("nothing_measured"))
     if estimate.reason:
         if estimate.nothing_succeeded:
-            return "not_evaluated", Reason("nothing_succeeded", {"reason": estimate.reason})
-        return "inconclusive", estimate.reason
+            return Verdict("not_evaluated", Reason("nothing_succeeded", {"reason": estimate.reason}))
+        return Verdict("inconclusive", estimate.reason)
     meets = _MEETS[sign]
     ends = [meets(estimate.lower, limit), meets(estimate.upper, limit)]
     if all(ends):
-        return "pass", None
-    return ("inconclusive", WITHIN_BOUNDS) if any(ends) else ("fail", None)
+        return Verdict("pass")
+    return Verdict("inconclusive", WITHIN_BOUNDS) if any(ends) else Verdict("fail")
 
 
 _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def limit_results(
-    threshold: Threshold, target: ComparedTarget, interim_tail: float | None = None
-) -> list[ThresholdResult]:
+def limit_results(threshold: Threshold, target: ComparedTarget, interim_tail: float | None = None) -> list[Judged]:
     """Return the results of an absolute threshold on a target, one for each stratum.
 
     `interim_tail` is the type I error of each bound at an interim analysis; None for the check of a whole run.
@@ -66,7 +64,7 @@ def limit_results(
     turns = target.turns
     if threshold.step and not turns.steps_named(threshold.step).any():
         no_step = Reason("no_step", {"step": threshold.step, "steps": list(turns.own_names)})
-        return [structs.replace(result, reason=no_step) for result in results]
+        return [replace(result, verdict=replace(result.verdict, reason=no_step)) for result in results]
     return results
 
 
@@ -84,20 +82,24 @@ def with_interim_minimum(estimate: ThresholdEstimate, spec: MetricSpec) -> Thres
 
 def _result(
     threshold: Threshold, target: ComparedTarget, spec: MetricSpec, exact: ThresholdEstimate, tail: float
-) -> ThresholdResult:
+) -> Judged:
     """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of values.
 
     `tail` is the type I error of each bound.
     """
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    sign, limit, subject = threshold.sign, threshold.limit, (threshold.source_text, target.name, spec)
+    sign, limit = threshold.sign, threshold.limit
     uncertain, notes, estimate = target.uncertain_reason(spec), list[Reason](), exact
+    found = Judged(
+        spec=spec, target=target.name, targets=(NO_TURNS,), threshold=threshold.source_text, operator=sign, limit=limit
+    )
     if uncertain and exact.counts.turns:
         estimate, widened_by = _with_errors(target, spec, exact, tail)
         if not widened_by:
-            return limit_result(*subject, (sign, limit), None, result="inconclusive", reason=uncertain)
+            return replace(found, verdict=Verdict("inconclusive", uncertain))
         notes.append(Reason("widened", {"errors": widened_by}))
-    result, reason = evaluate_limit(estimate, sign, limit)
+    verdict = evaluate_limit(estimate, sign, limit)
+    result, reason = verdict.name, verdict.reason
     is_inside = estimate.low <= limit <= estimate.high  # the interval that is printed, not the deciding bounds
     if reason == WITHIN_BOUNDS:
         reason = spec.statistic.explain_limit(spec, estimate, limit) or reason
@@ -112,16 +114,19 @@ def _result(
         bound = estimate.upper if is_upper else estimate.lower
         if is_inside:
             notes.insert(0, Reason("decided_by", {"is_upper": is_upper, "bound": bound, "unit": spec.unit}))
-    found = limit_result(
-        *subject, (sign, limit), estimate, result=result, reason=reason, notes=tuple(notes), bound=bound
+    verdict = replace(verdict, reason=reason)
+    found = replace(
+        found, targets=(estimate.counts,), estimate=estimate, bound=bound, notes=tuple(notes), verdict=verdict
     )
-    if not found.shortfall and reason and reason.code == "too_few" and not is_inside:
+    shortfall = found.shortfall
+    if not shortfall and reason and reason.code == "too_few" and not is_inside:
         side = "above" if estimate.low > limit else "below"
-        return structs.replace(found, reason=Reason("too_few", reason.numbers | {"interval": side}))
-    if found.shortfall and spec.p is None:
+        reason = Reason("too_few", reason.numbers | {"interval": side})
+    elif shortfall and spec.p is None:
         events = round(estimate.value * estimate.counts.turns)
-        return structs.replace(found, reason=Reason("too_few", found.shortfall.numbers | {"events": events}))
-    return found
+        reason = Reason("too_few", shortfall.numbers | {"events": events})
+    is_provisional = estimate.order is not None and not shortfall
+    return replace(found, verdict=Verdict(result, reason, is_provisional))
 
 
 def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float) -> list[Reason]:

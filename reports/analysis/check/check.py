@@ -15,7 +15,7 @@ from reports.analysis.check import relative
 from reports.analysis.check.abort import stopping_analysis
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.relative import BaselineResults
-from reports.analysis.check.results import CheckResult, ThresholdResult, check_result
+from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.check.stored_runs import against_stored_runs
 from reports.analysis.sequential.plan import was_planned
 from reports.analysis.summary.run_validity import data_notes, invalid_reasons, validity_of
@@ -27,6 +27,7 @@ from reports.analysis.targets.metric_specs import instants_of
 from reports.analysis.targets.named import targets_of
 from reports.data.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.data.turns import measured_sessions
+from reports.engine.judge import Judged
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
@@ -123,12 +124,11 @@ def _instants_noted(thresholds: Sequence[Threshold], targets: Sequence[ComparedT
             yield Reason("several_instants", {"threshold": threshold.source_text, "instants": instants, "one": one})
 
 
-def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[Reason]:
+def unequal_lengths(results: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual number."""
     found = list[dict[str, Any]]()
     for result in results:
-        of_targets = result.compared.targets if result.compared else (result,)
-        sizes = [(of.sessions, of.effective_sessions) for of in of_targets if of.sessions]
+        sizes = [(of.sessions, of.effective_sessions) for of in result.targets if of.sessions]
         sessions, effective = min(sizes, key=lambda size: size[1] / size[0], default=(0, 0.0))
         if result.result != "not_evaluated" and effective < SIMILAR * sessions:
             found.append({"metric": result.title, "sessions": sessions, "effective_sessions": effective})
@@ -136,14 +136,14 @@ def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[Reason]:
         yield Reason("unequal_lengths", {"metrics": found})
 
 
-def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[Reason]:
+def failed_by_chance(limits: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice if a limit failed and there are several: the probability that at least one fails by chance."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield Reason("several_limits", {"limits": len(judged), "share": 1 - (1 - TAIL) ** len(judged)})
 
 
-def dependence(limits: Sequence[ThresholdResult]) -> Iterable[Reason]:
+def dependence(limits: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice if values drifted or had bursts."""
     found = {}
     for order in ORDERS:
@@ -154,14 +154,14 @@ def dependence(limits: Sequence[ThresholdResult]) -> Iterable[Reason]:
         yield Reason("dependent_sessions", {"values": found})
 
 
-def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[Reason]:
+def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a reason why the run is invalid, for each checked target with more than 1 % of throttled turns.
 
     There is no reason for a target with a threshold on the throttle rate, because this threshold decides. There is none
     for a compared target either, because the comparison already has the reason.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
-    decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
+    decided = {item.target for item in items if not item.relative and item.spec.metric == THROTTLED}
     for target in targets:
         if target.name in judged - decided - compared and throttled_share(target) > FAIR:
             yield throttled_cause(target)
@@ -247,14 +247,14 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 
 def _targets_without_failure_threshold(
-    targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
+    targets: Sequence[ComparedTarget], items: Sequence[Judged]
 ) -> list[ComparedTarget]:
     """Return the targets that have no threshold on failures, and fail too often to pass by their latency alone.
 
     A target without a result is the baseline of other targets. If these have a relative threshold on failures, the
     threshold also covers the baseline.
     """
-    guarded = {item.target for item in items if item.metric == FAILURES}
+    guarded = {item.target for item in items if item.spec.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
     checked = {item.target for item in items}
     about = checked - guarded if compared else {target.name for target in targets} - guarded

@@ -22,9 +22,7 @@ from msgspec import structs
 from bench.base.errors import UsageError
 from bench.files.sanitize import escape_control
 from bench.record.presence import is_folder, is_run
-from reports.analysis.check.results import ThresholdResult, compared_result
 from reports.analysis.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.analysis.metric_comparison import MeasuredDifference, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.sequential.plan import planned_thresholds
@@ -42,6 +40,7 @@ from reports.analysis.targets.named import (
 )
 from reports.data import uncertainty
 from reports.data.runs import RunFrames
+from reports.engine.judge import NO_VALUE, Judged, add_verdicts
 from reports.formatting import NBSP
 from reports.metrics.argument_names import option
 from reports.metrics.metric_spec import MetricSpec
@@ -50,24 +49,8 @@ from reports.results.reason import Reason, unique
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import Verdict
 
-
-@dataclass(frozen=True)
-class BaselineResult:
-    """The measured difference between a target of the run and its baseline, for one metric spec.
-
-    - `provisional` is True if the result depends on an assumption that more runs would make unnecessary
-    - `not_stored` is the reason why no baseline is stored yet. If it is set, the result is inconclusive, although the
-    run has data.
-    - `baseline` is the name of the baseline
-    - `peers` is True if both targets are services, and neither is the baseline of the other
-    """
-
-    threshold_text: str
-    measured: MeasuredDifference
-    provisional: bool = False
-    not_stored: Reason | None = None
-    baseline: str = "the stored runs"
-    peers: bool = False
+STORED_RUNS = "the stored runs"
+"""The name of stored runs as a baseline."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +63,12 @@ class BaselineResults:
     - `compared` is the targets of each comparison. The notices on their runs are also notices of the check.
     """
 
-    results: tuple[BaselineResult, ...] = ()
+    results: tuple[Judged, ...] = ()
     causes: tuple[Reason, ...] = ()
     differs: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     against: Reason | None = None
-    items: tuple[ThresholdResult, ...] = ()
+    items: tuple[Judged, ...] = ()
     compared: tuple[tuple[ComparedTarget, ...], ...] = ()
     decision: Decision | None = None
 
@@ -123,20 +106,17 @@ def _size(spec: MetricSpec) -> str:
     return spec.margin_text(sign=True).replace(NBSP, "").replace("points", "pt").replace("point", "pt")
 
 
-def results_of(measured: Sequence[BaselineResult]) -> list[ThresholdResult]:
+def results_of(measured: Sequence[Judged]) -> list[Judged]:
     """Return each result with its verdict. Holm's correction covers all results, even if their baselines differ."""
-    level = next((difference.level for one in measured if (difference := one.measured.difference)), LEVEL)
-    results = []
-    comparisons = add_verdicts([one.measured for one in measured], "the baseline", level=level)
-    for comparison, of in zip(comparisons, measured, strict=True):
-        marked = provisional(comparison) if of.provisional else comparison
-        marked = replace(marked, baseline=of.baseline, peers=of.peers)
-        result = compared_result(of.threshold_text, marked)
-        if of.not_stored and marked.turns[1]:
-            marked = replace(marked, verdict=Verdict("inconclusive", of.not_stored))
-            result = structs.replace(result, result="inconclusive", reason=of.not_stored, compared=marked)
-        results.append(result)
-    return results
+    level = next((one.difference.level for one in measured if one.difference), LEVEL)
+    return [*map(evaluated, add_verdicts(measured, "the baseline", level=level))]
+
+
+def evaluated(result: Judged) -> Judged:
+    """Return the result of a relative threshold. It is `not_evaluated` if a target has no value of the metric."""
+    if result.difference or result.unfit:
+        return result
+    return replace(result, verdict=replace(result.verdict, reason=NO_VALUE))
 
 
 def mark_provisional(
@@ -149,14 +129,12 @@ def mark_provisional(
     """
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
-    assumed = any(one.provisional and one.measured.difference for one in results.results)
+    assumed = any(one.assumes and one.difference for one in results.results)
     notes = [*results.notes, *([Reason("run_sd_assumed")] if assumed else [])]
     for run, of in (("", drifted), (before[0].run.folder_name if before else "", _drifts(before))):
         notes += [Reason("steady_phase_drifted", {"run": run, "drifts": of})] if of else []
     notes += [Reason("provisional", {"reason": notice}) for notice in chosen if notice not in results.notes]
-    marked = tuple(
-        replace(one, provisional=one.provisional or one.measured.candidate in doubtful) for one in results.results
-    )
+    marked = tuple(replace(one, assumes=one.assumes or one.target in doubtful) for one in results.results)
     return replace(results, results=marked, notes=tuple(notes))
 
 
@@ -217,7 +195,7 @@ def against_targets(
     (baseline,) = (target for target in targets if target.name == base.target)
     results = _results_of_comparison(baseline, [target for target in targets if target is not baseline], thresholds)
     marked = tuple(
-        replace(one, peers=not base.declared and are_peers(baseline.run, base.target, one.measured.candidate))
+        replace(one, peers=not base.declared and are_peers(baseline.run, base.target, one.target))
         for one in results.results
     )
     return replace(results, results=marked, against=Reason("target_of_run", {"target": base.target}))
@@ -276,12 +254,12 @@ def _results_of_comparison(
     refuse_other_definitions(targets)
     target_pairs, how = matched_to_the_first(targets), inference(targets, LEVEL)
     differences = measurements(target_pairs, list(dict.fromkeys(spec for _, spec, _ in specs)), how)
-    by_spec = {(measured.spec, measured.candidate): measured for measured in differences}
+    by_spec = {(measured.spec, measured.target): measured for measured in differences}
     is_provisional = not one_run(targets)
     results = tuple(
-        BaselineResult(
-            source_text, replace(by_spec[spec, target.label], candidate=target.name), is_provisional, None,
-            baseline.name,
+        replace(
+            by_spec[spec, target.label], target=target.name, threshold=source_text, assumes=is_provisional,
+            baseline=baseline.name,
         )
         for source_text, spec, candidate in specs
         for target in targets[1:]
@@ -348,7 +326,7 @@ def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
     return threshold.spec, "" if threshold.target == candidate else threshold.target
 
 
-def _items(decision: Decision) -> Iterable[ThresholdResult]:
+def _items(decision: Decision) -> Iterable[Judged]:
     """Yield a result for each primary metric. Before the first analysis, it is not evaluated."""
     for primary, comparison in zip(decision.specs, decision.comparisons, strict=True):
         of_turn_type = primary.stratum and primary.stratum._replace(measured_from="")
@@ -366,5 +344,5 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
         )
         if decision.pairs_ended and (uncertain := uncertainty.joint_reason(of_targets)):
             verdict = Verdict("inconclusive", uncertain)
-            comparison = replace(comparison, uncertain=uncertain, difference=None, verdict=verdict, corrected=math.nan)
-        yield compared_result(source_text, comparison)
+            comparison = replace(comparison, unfit=uncertain, difference=None, verdict=verdict, corrected=math.nan)
+        yield evaluated(replace(comparison, threshold=source_text))

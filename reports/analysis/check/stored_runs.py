@@ -17,15 +17,15 @@ from reports.analysis.check.baselines import (
     read_baselines,
     scenario_of,
 )
-from reports.analysis.check.relative import Against, BaselineResult, BaselineResults, mark_provisional, specs_of
+from reports.analysis.check.relative import STORED_RUNS, Against, BaselineResults, mark_provisional, specs_of
 from reports.analysis.comparisons.comparison import drift_notices
-from reports.analysis.metric_comparison import MeasuredDifference
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.conditions import conditions_of, differing_conditions
 from reports.analysis.targets.fairness import throttled_cause, throttled_share
 from reports.analysis.targets.named import identity_of_run
 from reports.data.runs import run_id_of
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.stored import BY_PARTS
 from reports.metrics.thresholds import Threshold, near
@@ -136,7 +136,7 @@ def against_stored_runs(
     The result of a target without stored runs is inconclusive, for example before the first run is saved.
     """
     names = [target.name for target in targets]
-    results: list[BaselineResult] = []
+    results: list[Judged] = []
     causes: list[Reason] = []
     differs, notes, against = list[Reason](), list[Reason](), list[tuple[int, str]]()
     for target in targets:
@@ -151,13 +151,13 @@ def against_stored_runs(
         results += [
             _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
         ]
-    notes += drift_notices([one.measured for one in results])
+    notes += drift_notices(results)
     stored_runs = Reason("stored_runs", {"stored": against}) if against else None
     joined = BaselineResults(tuple(results), tuple(causes), tuple(differs), tuple(notes), stored_runs)
     return mark_provisional(joined, targets)
 
 
-def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> BaselineResult:
+def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> Judged:
     """Return the result of the comparison with stored runs.
 
     It is provisional if there are too few stored runs to estimate how much runs vary.
@@ -168,7 +168,9 @@ def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: 
     rng = np.random.default_rng(seed_of(run_id_of(target.run), *(run.run_id for run in runs)))
     result = spec.statistic.against_stored(target, spec, runs, rng, ASSUMING)
     unfit = target.uncertain_reason(spec)
-    measured = MeasuredDifference(spec, target.name, None if unfit else result.difference, result.counts, unfit)
-    return BaselineResult(
-        source_text, measured, provisional=result.runs < MIN_STORED_RUNS, not_stored=stored.not_stored
-    )
+    difference, measured = None if unfit else result.difference, result.counts[1].turns
+    return Judged(
+        spec=spec, target=target.name, targets=result.counts, threshold=source_text, difference=difference,
+        unfit=stored.not_stored if stored.not_stored and measured else unfit,
+        assumes=result.runs < MIN_STORED_RUNS, baseline=STORED_RUNS,
+    )  # fmt: skip

@@ -13,7 +13,6 @@ from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, 
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.analysis.comparisons.turn_taking import ComparedTurnTaking, compared_turn_taking
-from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts, provisional
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.sequential.plan import was_planned
@@ -29,6 +28,7 @@ from reports.analysis.targets.fairness import (
 from reports.analysis.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.analysis.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.data.runs import run_id_of
+from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count, described
@@ -101,7 +101,7 @@ class Comparison:
     """
 
     targets: tuple[ComparedTarget, ...]
-    comparisons: tuple[MetricComparison, ...]
+    comparisons: tuple[Judged, ...]
     checks: tuple[FairnessCheck, ...]
     method: Method
     notices: tuple[Reason, ...]
@@ -112,7 +112,7 @@ class Comparison:
     If there is a decision, the verdict of the comparison is that of the analyses, and `comparisons` only adds
     information.
     """
-    steps: tuple[MetricComparison, ...] = ()
+    steps: tuple[Judged, ...] = ()
     """The comparisons of the p50 of each step. Each candidate has its worst step first.
 
     They are secondary. Holm's correction covers the steps of a candidate.
@@ -137,7 +137,7 @@ class Comparison:
         return causes_of(self.checks)
 
     @property
-    def primary(self) -> tuple[MetricComparison, ...]:
+    def primary(self) -> tuple[Judged, ...]:
         return tuple(compared for compared in self.comparisons if compared.spec.primary)
 
     @cached_property
@@ -204,13 +204,13 @@ def compare_targets(
     chosen = default_specs(targets) if specs is None else specs
     stratum_specs = list(dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets)))
     how, target_pairs = inference(targets, level, draws, run_sd), matched_to_the_first(targets)
-    differences = sorted(measurements(target_pairs, stratum_specs, how), key=lambda one: not one.spec.primary)
+    is_one_run = one_run(targets)
+    peers = {target.label: is_one_run and are_peers(base.run, base.name, target.name) for target in targets}
+    differences = [
+        replace(measured, peers=peers[measured.target], assumes=not is_one_run)
+        for measured in sorted(measurements(target_pairs, stratum_specs, how), key=lambda one: not one.spec.primary)
+    ]
     comparisons = add_verdicts(differences, base.label, level=level)
-    if one_run(targets):
-        peers = {target.label: are_peers(base.run, base.name, target.name) for target in targets}
-        comparisons = [replace(compared, peers=peers[compared.candidate]) for compared in comparisons]
-    else:
-        comparisons = [*map(provisional, comparisons)]
     main = next((spec for spec in stratum_specs if is_default and spec.primary and spec.p is not None), None)
     return Comparison(
         targets=tuple(targets),
@@ -250,13 +250,13 @@ def inference(
 
 def measurements(
     target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], specs: Sequence[MetricSpec], how: Inference
-) -> list[MeasuredDifference]:
+) -> list[Judged]:
     """Return the difference of each metric spec for each pair of (baseline, candidate)."""
     return [difference for base, candidate in target_pairs for difference in measured(base, candidate, specs, how)]
 
 
 def notices_of_comparison(
-    targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference], decision: Decision | None = None
+    targets: Sequence[ComparedTarget], differences: Sequence[Judged], decision: Decision | None = None
 ) -> tuple[Reason, ...]:
     """Return the notices that a reader should see before the values."""
     return (
@@ -269,24 +269,24 @@ def notices_of_comparison(
     )
 
 
-def widened_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
+def widened_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield notices on the metrics whose bounds allow for the uncertainty of their values."""
     by_errors: dict[str, dict[str, None]] = {}
     for one in differences:
-        if one.widened_by:
-            by_errors.setdefault(one.widened_by, {})[one.spec.metric] = None
+        for note in one.notes:
+            by_errors.setdefault(note.numbers["errors"], {})[one.spec.metric] = None
     for errors, metrics in by_errors.items():
         yield Reason("widened", {"metrics": list(metrics), "errors": errors})
 
 
-def length_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
+def length_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice on the primary metrics whose change depends on the length of sessions."""
     changes = (one for one in differences if one.spec.primary and one.difference and one.difference.by_length)
     if metrics := dict.fromkeys(one.spec.metric for one in changes):
         yield Reason("by_length", {"metrics": list(metrics)})
 
 
-def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
+def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice on each primary latency whose values have ticks that are a large share of its margin."""
     by_label, known = {target.label: target for target in targets}, set()
     for one in differences:
@@ -294,7 +294,7 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
         is_latency = spec.scale == "ratio" and spec.unit == "ms"
         if spec in known or not (spec.primary and is_latency and spec.p and difference and difference.baseline > 0):
             continue
-        both = (targets[0], by_label.get(one.candidate, targets[0]))
+        both = (targets[0], by_label.get(one.target, targets[0]))
         tick = max(tick_at(target.sample(spec), spec.p) for target in both)
         if is_large(tick, difference.baseline, spec.margin):
             known.add(spec)
@@ -305,17 +305,17 @@ def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Measur
             })  # fmt: skip
 
 
-def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[Reason]:
+def drift_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield notices on the primary metrics that drifted, or that had bursts, on one target.
 
     For secondary metrics there is no notice, because the reason of their verdict shows it.
     """
-    unit = "pair" if all(one.unit == "pair" for one in differences) else "session"
-    several = len({one.candidate for one in differences}) > 1
+    unit = "pair" if all(one.cluster == "pair" for one in differences) else "session"
+    several = len({one.target for one in differences}) > 1
     primary = [one for one in differences if one.spec.primary and one.difference]
     for order in ("drift", "bursts"):
         affected = (one for one in primary if one.difference and one.difference.order == order)
-        names = dict.fromkeys((one.spec.metric, one.candidate if several else "") for one in affected)
+        names = dict.fromkeys((one.spec.metric, one.target if several else "") for one in affected)
         if names:
             numbers = {"metrics": [list(name) for name in names], "unit": unit}
             yield Reason("metrics_drifted" if order == "drift" else "metrics_had_bursts", numbers)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from reports.analysis.metric_comparison import MeasuredDifference, MetricComparison
 from reports.analysis.summary.distributions import PercentileCurve, curve_of
 from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
 from reports.analysis.targets.mix import ComparedTargets, changed_lengths
 from reports.analysis.targets.moved import moved
+from reports.engine.judge import Judged
 from reports.formatting import join_words, nines
 from reports.metrics.metric_spec import MetricSpec, by_sample
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.typical_change import by_change, step_latencies, step_sample
+from reports.results.reason import Reason
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
@@ -29,9 +29,7 @@ from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import BEYOND, verdicts
 
 
-def step_changes(
-    base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
-) -> list[MetricComparison]:
+def step_changes(base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference) -> list[Judged]:
     """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
 
     Return [] if the targets are not paired, if their sessions differ in length, or if fewer than two steps have enough
@@ -53,9 +51,9 @@ def step_changes(
         differences.append(by_change(median.change, base.sessions, values, spec.margin, how.level))
     decided = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
     return [
-        MetricComparison(
-            replace(spec, step=label), cand.label, difference, (of_sample(first), of_sample(second)), None, "pair",
-            verdict=verdict, baseline=base.label,
+        Judged(
+            spec=replace(spec, step=label), target=cand.label, difference=difference, cluster="pair",
+            targets=(of_sample(first), of_sample(second)), verdict=verdict, baseline=base.label,
         )
         for label, difference, verdict, (first, second) in zip(labels, differences, decided, samples, strict=True)
     ]  # fmt: skip
@@ -65,25 +63,25 @@ STEP_DRAWS = 2_000
 """The number of resamples for the standard error of a step's median."""
 
 
-def measured(
-    base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
-) -> list[MeasuredDifference]:
+def measured(base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference) -> list[Judged]:
     """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
 
     If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of each value. If the
     errors may change any difference, the result has none.
     """
-    by_spec: dict[MetricSpec, MeasuredDifference] = {}
+    by_spec: dict[MetricSpec, Judged] = {}
     sources = ComparedTargets(base, cand)
-    unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(sources, group, how)
         uncertain, widened_by = uncertain_reason((base, cand), group[0]), ""
         if uncertain:
             differences, widened_by = _bounded(base, cand, group, differences, how)
         for spec, difference in zip(group, differences, strict=True):
-            unfit = uncertain if difference is None else None
-            by_spec[spec] = MeasuredDifference(spec, cand.label, difference, counts, unfit, unit, widened_by)
+            by_spec[spec] = Judged(
+                spec=spec, target=cand.label, targets=counts, difference=difference, baseline=base.label,
+                unfit=uncertain if difference is None else None, cluster="pair" if base.paired else "session",
+                notes=(Reason("widened", {"errors": widened_by}),) if widened_by else (),
+            )  # fmt: skip
     return [by_spec[spec] for spec in specs]
 
 
@@ -143,9 +141,7 @@ class Shift:
     """The curves of multiples, for the candidates with at least one finite difference."""
 
 
-def shift_of(
-    targets: Sequence[ComparedTarget], comparisons: Sequence[MetricComparison], how: Inference
-) -> Shift | None:
+def shift_of(targets: Sequence[ComparedTarget], comparisons: Sequence[Judged], how: Inference) -> Shift | None:
     """Return the differences at each percentile, for the main metric of these comparisons.
 
     Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
@@ -163,7 +159,7 @@ def shift_of(
     return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
 
-def main_spec(comparisons: Sequence[MetricComparison]) -> MetricSpec | None:
+def main_spec(comparisons: Sequence[Judged]) -> MetricSpec | None:
     """Return the metric spec of the first primary quantile; if there is none, of the first quantile, or None."""
     quantiles = [one.spec for one in comparisons if one.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))

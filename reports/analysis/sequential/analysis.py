@@ -22,10 +22,11 @@ from typing import Annotated, Literal
 from reports.metrics.metric_spec import MetricSpec, MetricSpecEntry
 from reports.results.json_entries import ClosedJsonEntry, Known, Number, described, entry_from
 from reports.results.reason import Reason
+from reports.results.value import Scale
 from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
-from reports.statistics.differences import LEVEL, Margin, Scale
+from reports.statistics.differences import LEVEL, Margin
 from reports.statistics.group_sequential import InterimStatistic, StatisticEntry
 from reports.statistics.verdicts import step_down
 

@@ -24,7 +24,6 @@ from msgspec import structs
 
 from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS, UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.analysis import (
     AnalysisSchedule,
     DecidedMetricEntry,
@@ -44,6 +43,7 @@ from reports.analysis.targets.named import are_peers, known_targets
 from reports.data.runs import RunFrames, run_id_of
 from reports.data.samples import samples_of
 from reports.data.turns import measured_rows
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec, by_sample
 from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason, unique
@@ -170,7 +170,7 @@ def interim_statistics(
 
 def _compared(
     run: RunFrames, spec: MetricSpec, decided: DecidedMetricEntry | Reason, targets: Sequence[ComparedTarget]
-) -> MetricComparison:
+) -> Judged:
     """Return the comparison for one primary metric at the analysis that decided, or with the reason why none did."""
     known = known_targets(run)
     base, candidate = [spec.statistic.value(target, spec) for target in targets] or [math.nan] * TARGETS
@@ -182,12 +182,12 @@ def _compared(
         verdict = Verdict(decided.verdict, decided.reason, decided.provisional)
         analysis, corrected = decided.analysis, decided.corrected
         difference = Difference(spec.scale, base, candidate, decided.d, decided.low, decided.high)
-    return MetricComparison(
-        spec,
-        known[1],
-        difference if base_counts.turns > 0 and counts.turns > 0 else None,
-        (base_counts, counts),
-        unit="pair",
+    return Judged(
+        spec=spec,
+        target=known[1],
+        difference=difference if base_counts.turns > 0 and counts.turns > 0 else None,
+        targets=(base_counts, counts),
+        cluster="pair",
         verdict=verdict,
         analysis=analysis,
         corrected=corrected,

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS
 from bench.record.document import SequentialPlanEntry
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.analysis import AnalysisEntry, DecidedMetricEntry, End
 from reports.data.runs import RunFrames
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.results.json_entries import Known, described
 from reports.results.reason import Reason
@@ -81,4 +81,4 @@ class Decision(DecisionDocument, frozen=True, kw_only=True, eq=False):
 
     run: RunFrames
     specs: tuple[MetricSpec, ...]
-    comparisons: tuple[MetricComparison, ...]
+    comparisons: tuple[Judged, ...]

@@ -26,7 +26,6 @@ from bench.files.sanitize import excerpt
 from reports.metrics.metric_spec import (
     MeasuredDifferences,
     MetricSpec,
-    Sign,
     Source,
     Sources,
     Statistic,
@@ -36,6 +35,7 @@ from reports.metrics.metric_spec import (
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM
 from reports.results.reason import Reason, too_few
+from reports.results.value import Sign
 from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import (
     FOUND,

@@ -20,7 +20,6 @@ from reports.metrics.metric_spec import (
     POINTS,
     MeasuredDifferences,
     MetricSpec,
-    Sign,
     Source,
     Sources,
     Statistic,
@@ -30,6 +29,7 @@ from reports.metrics.metric_spec import (
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import Baseline
 from reports.results.reason import Counted, Reason, too_few_to_print
+from reports.results.value import Scale, Sign
 from reports.statistics.autocorrelation import (
     BATCHES,
     FOUND,
@@ -40,7 +40,7 @@ from reports.statistics.autocorrelation import (
     with_sixths,
 )
 from reports.statistics.baselines import rate_against_stored, vary_by_parts
-from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
+from reports.statistics.differences import Better, Difference, Inference, Margin, Order
 from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE

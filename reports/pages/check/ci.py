@@ -18,7 +18,8 @@ from junitparser.junitparser import FinalResult
 
 from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS
 from bench.files.sanitize import escape_control
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckResult
+from reports.engine.judge import Judged
 from reports.formatting import NBSP
 from reports.text.check_sentences import (
     check_headline,
@@ -50,7 +51,7 @@ def result_lines(checked: CheckResult, comment: Path | None, environment: Mappin
         yield from azure_commands(checked, comment)
 
 
-def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
+def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[Judged]]]:
     """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
@@ -159,12 +160,12 @@ def _add(suite: TestSuite, name: str, scenario: str, results: list[FinalResult])
     suite.add_testcase(case)
 
 
-def _results(item: ThresholdResult, checked: CheckResult, invalid: str) -> list[FinalResult]:
+def _results(item: Judged, checked: CheckResult, invalid: str) -> list[FinalResult]:
     text = _plain(result_sentence(item))
     if invalid or item.result == "not_evaluated":
         return [Error(invalid or text, "invalid")]
     if item.result == "fail":
-        return [Failure(text, item.compared.verdict.name if item.compared else item.result)]
+        return [Failure(text, item.verdict.name)]
     if item.result == "inconclusive":
         return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
     return []

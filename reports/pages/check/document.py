@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bench.base.errors import UsageError
 from bench.files.safe_io import save_text
 from bench.record.presence import is_run
-from reports.analysis.check.results import CheckDocument, CheckResult, ThresholdEntry
+from reports.analysis.check.results import CheckDocument, CheckResult
 from reports.metrics.thresholds import near, quoted
 from reports.pages.check.ci import junit_refusal, junit_xml
 from reports.pages.check.report import with_sentences
@@ -23,9 +23,7 @@ from reports.text.reasons import document_data
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
     """Return the document check.json as lists, dictionaries, strings and numbers."""
-    written = with_sentences(checked)
-    thresholds = [entry_from(ThresholdEntry, result) for result in written.thresholds]
-    return document_data(entry_from(CheckDocument, written, thresholds=thresholds))
+    return document_data(entry_from(CheckDocument, with_sentences(checked)), findings=("findings",))
 
 
 class CheckFormat(NamedTuple):

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from reports.analysis.check.results import BY_SEVERITY, CheckResult, ThresholdResult
+from reports.analysis.check.results import BY_SEVERITY, CheckResult
 from reports.data.runs import title_of
+from reports.engine.judge import Judged, finding_of
 from reports.formatting import NBSP, count
 from reports.pages.comparisons.interim import z_scores
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
+from reports.results.value import Finding, FindingTexts
 from reports.text import check_sentences as sentences
 from reports.text.cells import observed
-from reports.text.metric_sentences import comparison_entry
+from reports.text.metric_sentences import sentence
 from reports.text.reasons import reason_line, reason_text, reasons_text
 from reports.text.validity import summarized, with_messages
 
 SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 
 
-def with_texts(result: ThresholdResult) -> ThresholdResult:
-    """Return a result with its sentences."""
-    comparison = comparison_entry(result.compared) if result.compared else None
-    return structs.replace(result, note=reasons_text(result.notes), comparison=comparison)
+def written_finding(result: Judged, texts: FindingTexts | None = None) -> Finding:
+    """Return a result with its texts, as an entry of check.json."""
+    return finding_of(result, sentence(result) if result.relative else "", reasons_text(result.notes), texts)
 
 
 def with_sentences(checked: CheckResult) -> CheckResult:
     """Return the check with the sentences of check.json."""
-    written = zip(map(with_texts, checked.thresholds), sentences.threshold_texts(checked), strict=True)
+    written = zip(checked.thresholds, sentences.threshold_texts(checked), strict=True)
     return structs.replace(
         checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
         validity=with_messages(checked.validity), baseline=sentences.against_text(checked),
-        thresholds=tuple(structs.replace(result, texts=texts) for result, texts in written),
+        findings=tuple(written_finding(result, texts) for result, texts in written),
         notices=tuple(sentences.notices(checked)), explanations=tuple(sentences.explanations(checked)),
         warnings=tuple(sentences.warnings(checked)),
     )  # fmt: skip
@@ -66,6 +67,6 @@ def check_page(checked: CheckResult) -> b.Page:
     )
 
 
-def _size(result: ThresholdResult) -> list[b.Cell | b.Inline]:
-    counts = map(count, (result.turns, result.sessions, result.failed))
+def _size(result: Judged) -> list[b.Cell | b.Inline]:
+    counts = map(count, (result.counts.turns, result.counts.sessions, result.counts.failed))
     return [result.title, result.target, *counts, sentences.completed_text(result)]

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from reports.analysis.comparisons.comparison import Comparison, Method
-from reports.analysis.metric_comparison import ComparisonEntry
 from reports.analysis.targets.fairness import FairnessCheck, definitions_version
 from reports.data.runs import run_id_of
+from reports.engine.judge import finding_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
@@ -19,7 +19,7 @@ from reports.results.value import Finding, Value
 from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName, validity_entry
 from reports.text import comparison_sentences as sentences
 from reports.text.decision_sentences import decision_sentence
-from reports.text.metric_sentences import comparison_entry
+from reports.text.metric_sentences import sentence
 from reports.text.reasons import document_data
 from reports.text.validity import with_messages
 
@@ -63,9 +63,9 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
         dict[str, VerdictName | None],
         described("verdict on all primary metrics per candidate, the worst first; null if it has none"),
     ]
-    comparisons: list[ComparisonEntry]
+    comparisons: list[Finding]
     steps: Annotated[
-        list[ComparisonEntry],
+        list[Finding],
         described(
             "p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the worst first"
         ),
@@ -124,14 +124,15 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                 for target in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
-            comparisons=[*map(comparison_entry, comparison.comparisons)],
-            steps=[*map(comparison_entry, comparison.steps)],
+            comparisons=[finding_of(one, sentence(one)) for one in comparison.comparisons],
+            steps=[finding_of(one, sentence(one)) for one in comparison.steps],
             turn_taking=comparison.turn_taking.pauses,
             turn_taking_findings=comparison.turn_taking.steps,
             sequential=planned,
             fairness_checks=[sentences.written_check(check) for check in comparison.checks],
             notices=sentences.all_notices(comparison),
-        )
+        ),
+        findings=("comparisons", "steps", "turn_taking_findings"),
     )
 
 

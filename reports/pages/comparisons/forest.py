@@ -16,8 +16,8 @@ from reports.formatting import NBSP, change, excerpt, format_number, nines
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import HALF, LETTER, WIDE, PixelScale, Plot, clean, identity, linear_ticks, log_scale
-from reports.statistics.differences import LEVEL, Difference, Scale
-from reports.text import comparison_rows
+from reports.results.value import Scale
+from reports.statistics.differences import LEVEL, Difference
 from reports.text.cells import interval
 from reports.text.comparison_rows import ComparisonRow, definition, is_lower
 from reports.text.comparison_sentences import interval_text
@@ -62,8 +62,8 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """Return the panels of a comparison. Panels without rows are left out."""
     colours = colours_of(comparison)
     level, usable = comparison.method.level, not comparison.failed_checks
-    ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.candidate, 0))
-    rows = [comparison_rows.row(compared, usable=usable) for compared in ordered]
+    ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.target, 0))
+    rows = [ComparisonRow(compared, usable) for compared in ordered]
     by_axis = {axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES}
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
@@ -109,7 +109,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         lines = len(_reason_lines(row, narrow=narrow))
         return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
 
-    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.comparison.candidate)]
+    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.comparison.target)]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
         NARROW if narrow else WIDE,
@@ -120,7 +120,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         bottom=FOOT,
         title="Differences with their margins" + (", narrow" if narrow else ""),
         desc="; ".join(
-            (f"{row.comparison.candidate}, " if len(groups) > 1 else "")
+            (f"{row.comparison.target}, " if len(groups) > 1 else "")
             + f"{row.name}: {row.change_text}, margin {row.margin_text}, {row.outcome}"
             for row in panel.rows
         )
@@ -156,10 +156,11 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     metric, such as a p99 of few turns, is truncated if it would make the other intervals too short to read.
     """
     axis_rows = [row for row in panel.rows if row.comparison.spec.primary or row.verdict_name != "inconclusive"]
-    dots = [row.d for row in panel.rows if math.isfinite(row.d)]
-    bounds = [end for row in axis_rows for end in (row.low, row.high) if math.isfinite(end)]
+    dots = [row.ends[0] for row in panel.rows if math.isfinite(row.ends[0])]
+    deciding = [abs(row.ends[0]) for row in axis_rows if math.isfinite(row.ends[0])]
+    bounds = [end for row in axis_rows for end in row.ends[1:] if math.isfinite(end)]
     max_margin = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
-    limit = max(3 * max_margin, 1.6 * max((abs(row.d) for row in axis_rows if math.isfinite(row.d)), default=0.0))
+    limit = max(3 * max_margin, 1.6 * max(deciding, default=0.0))
     limit = limit if panel.axis in LINEAR else min(limit, MAX_PERCENT)
     low = max(min([*bounds, *dots, -1.2 * max_margin]), -limit)
     high = min(max([*bounds, *dots, 1.2 * max_margin]), limit)
@@ -204,15 +205,16 @@ def _bar_with_margin(plot: Plot, row: ComparisonRow, x: PixelScale, axis: Axis, 
     margin_x = x.clip(-row.margin if axis in HIGHER else row.margin)
     plot.line(margin_x, middle - 14, margin_x, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
-    if math.isnan(row.d):
+    d, low, high = row.ends
+    if math.isnan(d):
         return
     ink = f"v-{row.verdict_name.replace(' ', '-')}"
-    plot.line(x.clip(row.low), middle, x.clip(row.high), middle, f"ci {ink}")
-    for end, beyond, tip in ((x(x.low), row.low < x.low, 7), (x(x.high), row.high > x.high, -7)):
+    plot.line(x.clip(low), middle, x.clip(high), middle, f"ci {ink}")
+    for end, beyond, tip in ((x(x.low), low < x.low, 7), (x(x.high), high > x.high, -7)):
         if beyond:  # beyond the axis
             plot.path([(end + tip, middle - 6), (end, middle), (end + tip, middle + 6)], f"ci {ink} arrow")
-    if x.low <= row.d <= x.high:
-        plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
+    if x.low <= d <= x.high:
+        plot.dot(x(d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
 def _texts(plot: Plot, row: ComparisonRow, top: float) -> None:
@@ -264,7 +266,7 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
         "Grey zone: the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends "
         "before it has not."
     ]
-    if any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high)):
+    if any(not math.isfinite(end) for row in rows if not math.isnan(row.ends[0]) for end in row.ends[1:]):
         parts.append("Arrow: the interval is unbounded there, or extends beyond the axis.")
     if any(row.after_holm for row in rows):
         parts.append("(Holm): beyond the line, but not after the correction for several primary metrics.")

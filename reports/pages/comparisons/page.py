@@ -32,7 +32,7 @@ from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
-from reports.text.comparison_rows import ComparisonRow, definition, displayed_verdict
+from reports.text.comparison_rows import ComparisonRow, change_of, definition, displayed_verdict, values_of
 from reports.text.comparison_sentences import interval_text, verdict_title
 from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
 from reports.text.metric_sentences import WORST, overall
@@ -256,7 +256,7 @@ def _changes(comparison: Comparison) -> b.Section:
     primary, others = ([row for row in rows if row.comparison.spec.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
-    steps = [comparison_rows.row(step, usable=not comparison.failed_checks) for step in comparison.steps]
+    steps = [ComparisonRow(step, not comparison.failed_checks) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
         plural(len(others), "secondary metric"): others,
@@ -315,13 +315,13 @@ def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
     """Return a row of the table of numbers. `colours` are those of the targets; empty if there is one candidate."""
     compared, metric = row.comparison, row.comparison.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
-    values = [*row.values, row.change, row.interval]
-    counts = [" / ".join(map(count, numbers)) for numbers in (compared.turns, compared.sessions, compared.failed)]
-    counts.append(" / ".join(percent(share, 1) for share in compared.completed_shares))
+    values = [*values_of(compared), change_of(compared), comparison_rows.interval_text(compared)]
+    counts = [" / ".join(map(count, compared.each(name))) for name in ("turns", "sessions", "failed")]
+    counts.append(" / ".join(percent(share, 1) for share in compared.each("completed_share")))
     return b.make_row(
         [
             b.Cell((b.Term(metric), suffix), row.turns_text),
-            *([b.Cell(compared.candidate, target=colours.get(compared.candidate, 1))] if colours else []),
+            *([b.Cell(compared.target, target=colours.get(compared.target, 1))] if colours else []),
             *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),

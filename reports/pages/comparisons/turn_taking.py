@@ -54,8 +54,7 @@ def _row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
             row.value.step or "all pauses",
             EVENT_TEXTS[row.value.metric],
             *([b.Cell(row.value.target, target=colours_of(comparison)[row.value.target])] if several else []),
-            share_cell(row.against, style),
-            share_cell(row.value, style),
+            *(share_cell(value, style) for value in (row.against, row.value) if value),
             *(b.Cell(text, style=style) for text in texts),
         ]
     )

@@ -138,9 +138,7 @@ def _verdict(checked: CheckDocument) -> list[b.Block]:
     """Return the table of the thresholds, and what explains their verdicts."""
     against = f", against {checked.baseline}" if checked.baseline else ""
     why = [b.Explanation(checked.explanations)] if checked.exit_status != INVALID_STATUS else []
-    return (
-        [threshold_table(checked, f"{capitalize(outcome_text(checked))}{against}"), *why] if checked.thresholds else []
-    )
+    return [threshold_table(checked, f"{capitalize(outcome_text(checked))}{against}"), *why] if checked.findings else []
 
 
 def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.Badge]:

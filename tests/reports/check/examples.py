@@ -14,18 +14,17 @@ import pytest
 
 from bench.catalogue.metrics import CATALOGUE
 from reports.analysis.check.baselines import baseline_of, save
-from reports.analysis.check.results import CheckResult, ThresholdResult, check_result, compared_result, limit_result
-from reports.analysis.metric_comparison import MetricComparison
+from reports.analysis.check.results import CheckResult, check_result
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.named import targets_of
 from reports.api.check import threshold_row
 from reports.data.runs import RunFrames
+from reports.engine.judge import Judged
 from reports.metrics.stored import Baseline
 from reports.metrics.thresholds import Threshold, parse
-from reports.pages.check.report import with_texts
 from reports.results.reason import Reason
 from reports.results.verdict import Result
-from reports.statistics.target_counts import TargetCounts, of_equal_sessions
+from reports.statistics.target_counts import NO_TURNS, TargetCounts, of_equal_sessions
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from tests.reports import synthetic
@@ -95,7 +94,7 @@ def limited(
     reason: Reason | None = None,
     counts: TargetCounts = SIXTY,
     **changes: Any,
-) -> ThresholdResult:
+) -> Judged:
     """Return the result of an absolute threshold on `sim`. `ends` are the value and the two ends of its interval.
 
     The one-sided bounds equal the ends of the interval.
@@ -103,34 +102,33 @@ def limited(
     (asked,) = thresholds(threshold)
     assert asked.limit is not None
     estimate = replace(ThresholdEstimate(*ends, *ends[1:], counts), **changes)
-    limit = asked.sign, asked.limit
-    return limit_result(asked.source_text, "sim", asked.about, limit, estimate, result=result, reason=reason)
+    return Judged(
+        spec=asked.about, target="sim", targets=(counts,), threshold=asked.source_text, operator=asked.sign,
+        limit=asked.limit, estimate=estimate, verdict=Verdict(result, reason, estimate.order is not None),
+    )  # fmt: skip
 
 
 MEASURED = (640.0, 590.0, 690.0)
 PASSED = limited("ttfa: p(95)<800", MEASURED)
 FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
 INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
-NO_DATA = limit_result(
-    PASSED.threshold, "sim", PASSED.spec, ("<", 800.0), no_estimate(), result="not_evaluated",
-    reason=Reason("nothing_measured"),
-)  # fmt: skip
-REGRESSED = compared_result(
-    "ttfa: p(95)<+20%",
-    MetricComparison(
-        replace(thresholds("ttfa: p(95)<+20%")[0].spec, primary=True),
-        "after",
-        ratio(1600, 2640, 1.47, 1.87),
-        (SIXTY, SIXTY),
-        verdict=Verdict("regressed"),
-        baseline="before",
-    ),
-)  # fmt: skip
+NO_DATA = replace(
+    PASSED, targets=(NO_TURNS,), estimate=no_estimate(), verdict=Verdict("not_evaluated", Reason("nothing_measured"))
+)
+REGRESSED = Judged(
+    spec=replace(thresholds("ttfa: p(95)<+20%")[0].spec, primary=True),
+    target="after",
+    threshold="ttfa: p(95)<+20%",
+    difference=ratio(1600, 2640, 1.47, 1.87),
+    targets=(SIXTY, SIXTY),
+    verdict=Verdict("regressed"),
+    baseline="before",
+)
 
 
-def flat(one: ThresholdResult) -> SimpleNamespace:
+def flat(one: Judged) -> SimpleNamespace:
     """Return the row for a result in the frame of a check."""
-    return SimpleNamespace(**threshold_row(with_texts(one)))
+    return SimpleNamespace(**threshold_row(one))
 
 
 def verdicts(found: CheckResult) -> list[str]:
@@ -138,7 +136,7 @@ def verdicts(found: CheckResult) -> list[str]:
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
-def check(*items: ThresholdResult, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
+def check(*items: Judged, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
     """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
     return check_result(
         items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, rows=0,

@@ -101,7 +101,7 @@ def test_an_outage_stops_the_run_by_every_threshold(tmp_path: Path) -> None:
     outage = replace(CALLS, failed=1.0)
     analysis = analysis_of(tmp_path, SLOW + 'failure_rate: {threshold: "rate<2%", abort: true}\n', plan=outage)
 
-    assert {item.metric for item in analysis.failed} == {"ttfa", "failure_rate"}
+    assert {item.spec.metric for item in analysis.failed} == {"ttfa", "failure_rate"}
 
 
 def test_a_share_by_a_deadline_stops_the_run_only_if_it_is_too_small(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_check_of_a_stopped_run_has_the_result_of_the_analysis(tmp_path: Pat
 
     assert checked.exit_status == 1
     (item,) = checked.thresholds
-    assert (item.result, item.sessions, item.notes[0].code) == ("fail", 60, "decided_early")
+    assert (item.result, item.counts.sessions, item.notes[0].code) == ("fail", 60, "decided_early")
     not_stopped = replace(run, metadata=run.metadata | {"abort": run.metadata["abort"] | {"reason": None}})
     assert check_of(not_stopped).thresholds[0].result != "fail"
 
@@ -151,7 +151,7 @@ def test_other_thresholds_of_a_stopped_run_are_checked_with_all_of_its_calls(tmp
     checked = check_of(stopped_run(tmp_path), both(tmp_path, "failure_rate: rate<50%\nttft: p(50)<60s\n"))
 
     assert [item.result for item in checked.thresholds] == ["fail", "pass", "not_evaluated"]
-    assert [item.sessions for item in checked.thresholds] == [60, 120, 0]
+    assert [item.counts.sessions for item in checked.thresholds] == [60, 120, 0]
     assert checked.exit_status == 1, "a metric may be unmeasured because the run was stopped"
     assert [alert.code for alert in checked.alerts] == ["checked_until_stop"]
 

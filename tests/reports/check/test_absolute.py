@@ -15,14 +15,15 @@ from scipy.special import ndtri
 from bench.base.errors import OnInconclusive, UsageError
 from reports.analysis.check.absolute import evaluate_limit, limit_results
 from reports.analysis.check.check import check_of, planned_thresholds
-from reports.analysis.check.results import ThresholdResult, compared_result, limit_result
+from reports.engine.judge import Judged
 from reports.metrics.statistic_types.mean import estimate_mean
 from reports.metrics.statistic_types.quantile import Quantile, estimate_quantile, lost_shares
 from reports.metrics.statistic_types.rate import estimate_rate
 from reports.metrics.thresholds import by_metric
 from reports.results.reason import Reason
+from reports.results.value import Sign
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.target_counts import of_equal_sessions
+from reports.statistics.target_counts import NO_TURNS, of_equal_sessions
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Verdict
 from reports.text.check_sentences import interval_text, value_text, why
@@ -62,15 +63,16 @@ def test_a_limit_above_the_interval_passes_below_it_fails_and_within_it_is_incon
     figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
     assert figure.lower < figure.value == 950 < figure.upper
-    assert evaluate_limit(figure, "<", figure.upper + 1) == ("pass", None)
-    assert evaluate_limit(figure, "<", figure.lower - 1) == ("fail", None)
-    assert evaluate_limit(figure, "<", 950)[0] == "inconclusive"
+    assert evaluate_limit(figure, "<", figure.upper + 1) == Verdict("pass")
+    assert evaluate_limit(figure, "<", figure.lower - 1) == Verdict("fail")
+    assert evaluate_limit(figure, "<", 950).name == "inconclusive"
 
 
 def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> None:
     figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, of_equal_sessions(400, 40, 0))
 
-    assert [evaluate_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
+    signs: tuple[Sign, ...] = ("<", "<=", ">", ">=")
+    assert [evaluate_limit(figure, sign, 5.0).name for sign in signs] == ["fail", "pass", "fail", "pass"]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ def test_below_the_minimum_sample_size_every_threshold_is_inconclusive(
     figure = estimate_quantile(turns(sessions, each), p, sessions)
 
     for limit in (1e9, 1e-9):
-        result, reason = evaluate_limit(figure, "<", limit)
-        assert (result, reason_text(reason)) == ("inconclusive", message)
+        verdict = evaluate_limit(figure, "<", limit)
+        assert (verdict.name, reason_text(verdict.reason)) == ("inconclusive", message)
 
 
 def test_a_session_metric_below_the_minimum_names_the_sessions_needed() -> None:
@@ -102,17 +104,17 @@ def test_a_quantile_among_failed_turns_fails_every_limit() -> None:
     figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
     assert (figure.value, figure.counts.failed) == (math.inf, 200)
-    assert evaluate_limit(figure, "<", 1e9) == ("fail", None)
+    assert evaluate_limit(figure, "<", 1e9) == Verdict("fail")
 
 
 def test_without_values_or_successes_a_threshold_is_not_evaluated() -> None:
     nothing = estimate_quantile(turns(0, 0), 0.5, 0)
     hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
-    assert evaluate_limit(nothing, "<", 1.0)[0] == "not_evaluated"
-    assert evaluate_limit(hopeless, "<", 1.0)[0] == "not_evaluated"
-    assert evaluate_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "not_evaluated"
-    assert evaluate_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
+    assert evaluate_limit(nothing, "<", 1.0).name == "not_evaluated"
+    assert evaluate_limit(hopeless, "<", 1.0).name == "not_evaluated"
+    assert evaluate_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0).name == "not_evaluated"
+    assert evaluate_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0).name == "not_evaluated"
 
 
 def test_the_interval_of_a_rate_is_the_wider_one_of_student_t_and_wilson() -> None:
@@ -145,7 +147,7 @@ def test_a_limit_equal_to_the_truth_passes_in_few_runs_and_fails_in_few_runs(p: 
     for _ in range(400):
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
         results.append(
-            evaluate_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0]
+            evaluate_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth).name
         )
 
     assert results.count("pass") < 40
@@ -289,7 +291,7 @@ def test_the_thresholds_of_the_command_line_replace_those_of_the_scripts(tmp_pat
         ([], 4),
     ],
 )
-def test_not_evaluated_outranks_fail_and_fail_outranks_inconclusive(items: list[ThresholdResult], status: int) -> None:
+def test_not_evaluated_outranks_fail_and_fail_outranks_inconclusive(items: list[Judged], status: int) -> None:
     assert check(*items).exit_status == status
 
 
@@ -314,7 +316,7 @@ def test_on_inconclusive_sets_the_status_of_inconclusive_thresholds(
 
 def test_a_withheld_value_has_no_interval_and_one_session_is_singular() -> None:
     reason = Reason("uncertain", text="uncertain")
-    withheld = limit_result("", "sim", PASSED.spec, ("<", 800.0), None, result="inconclusive", reason=reason)
+    withheld = replace(PASSED, targets=(NO_TURNS,), estimate=None, verdict=Verdict("inconclusive", reason))
     few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=of_equal_sessions(10, 1, 0), required=40)
 
     assert (interval_text(withheld), value_text(withheld)) == ("–", "–")
@@ -361,15 +363,14 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
 def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown(
     counts_of_both: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
 ) -> None:
-    assert REGRESSED.compared is not None
-    found = REGRESSED.compared
+    found = REGRESSED
     first, second = (of_equal_sessions(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.spec, statistic=Quantile(0.99))
     compared = replace(
         found, spec=asked, difference=difference, verdict=Verdict("inconclusive"), targets=(first, second)
     )
-    few = flat(compared_result("ttfa: p(99)<+20%", compared))
+    few = flat(compared)
 
     assert (few.baseline, few.value, few.in_failures) == left
     assert (few.low, few.high, few.difference) == (None, None, None)

@@ -11,10 +11,10 @@ import pytest
 from bench.base.errors import UsageError
 from bench.record import folder as run_folder
 from reports.analysis.check.check import check_of
-from reports.analysis.check.relative import BaselineResult, results_of
-from reports.analysis.metric_comparison import MeasuredDifference
+from reports.analysis.check.relative import results_of
 from reports.analysis.summary.summary import summarise
 from reports.data.runs import load_for_report
+from reports.engine.judge import Judged
 from reports.pages.check.report import check_page
 from reports.pages.evidence.document import evidence_of
 from reports.pages.evidence.page import evidence_page
@@ -401,8 +401,8 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
     )
     counts = of_equal_sessions(400, 40, 0), of_equal_sessions(4000, 400, 200)
     (threshold,) = thresholds("failure_rate: rate<+1pt")
-    measured = MeasuredDifference(threshold.spec, "today", difference, counts)
-    (result,) = results_of([BaselineResult(threshold.source_text, measured)])
+    measured = Judged(spec=threshold.spec, target="today", difference=difference, targets=counts)
+    (result,) = results_of([measured])
 
     assert result.result == "inconclusive"
     assert why(result).replace("\u00a0", " ") == (

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from reports.analysis.check.check import check_of
-from reports.analysis.check.results import ThresholdResult
 from reports.analysis.comparisons.comparison import compare_targets
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.named import parse_targets
+from reports.engine.judge import Judged
 from reports.text.check_sentences import why
 from tests.reports import synthetic
 from tests.reports.check.examples import ENOUGH, run, thresholds
@@ -34,7 +33,7 @@ def with_errors(folder: Path, few_ms: int | None = FEW_MS, most_ms: int = MOST_M
     return edit(folder, "uncertainty", changed)
 
 
-def limited(folder: Path, *limits: str) -> list[ThresholdResult]:
+def limited(folder: Path, *limits: str) -> list[Judged]:
     return list(check_of(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds)
 
 
@@ -88,7 +87,7 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
     """The uncertainty of one session in a hundred is 345 ms."""
     plan = replace(ENOUGH, failed=0.0, inexact=("session_ready",))
 
-    def found(name: str, few_ms: int, most_ms: int, *limits: str) -> list[ThresholdResult]:
+    def found(name: str, few_ms: int, most_ms: int, *limits: str) -> list[Judged]:
         def changed(index: int, row: Row) -> Row:
             return row | {"session_created_uncertainty_ns": (most_ms if index % 100 else few_ms) * MS}
 
@@ -106,7 +105,7 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
     assert "up to 345 ms" in plain(why(passed))
 
 
-def compared(folder: Path, few_ms: int) -> MetricComparison:
+def compared(folder: Path, few_ms: int) -> Judged:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
     found = compare_targets(parse_targets([str(made)]), draws=300).comparisons

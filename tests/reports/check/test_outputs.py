@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from junitparser import JUnitXml
-from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.files import safe_io
@@ -111,7 +110,7 @@ def test_junit_reports_the_failed_threshold_with_its_value_and_limit() -> None:
 @given(st.text())
 def test_any_label_gives_valid_xml(label: str) -> None:
     ElementTree.fromstring(
-        junit_xml(check(structs.replace(FAILED, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800")))
+        junit_xml(check(replace(FAILED, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800")))
     )
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from bench.base.errors import UsageError
 from reports.analysis.check.absolute import limit_results
 from reports.analysis.check.check import check_of, unequal_lengths
-from reports.analysis.check.results import CheckResult, ThresholdResult
+from reports.analysis.check.results import CheckResult
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.data.runs import RunFrames
+from reports.engine.judge import Judged
 from reports.pages.comparisons.interim import decision_data
 from reports.statistics.target_counts import TargetCounts
+from reports.statistics.verdicts import Verdict
 from reports.text.check_sentences import against_text, notices, why
 from reports.text.reasons import reason_text
 from tests.reports.check import examples
@@ -152,7 +153,7 @@ def test_a_threshold_on_an_instant_of_no_turn_is_not_evaluated() -> None:
 
 
 def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -> None:
-    def counted(effective_sessions: float, threshold: str = "ttfa: p(95)<900") -> ThresholdResult:
+    def counted(effective_sessions: float, threshold: str = "ttfa: p(95)<900") -> Judged:
         return limited(threshold, (800.0, 780.0, 820.0), counts=TargetCounts(600, 60, 0, 1.0, effective_sessions, 60.0))
 
     (notice,) = unequal_lengths([counted(26.2), counted(60.0), counted(58.0, "ttfa: p(50)<900")])
@@ -161,7 +162,7 @@ def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -
         "Sessions of unequal length count as fewer: 60 sessions of unequal length count as 26 for ttfa p95."
     )
     assert list(unequal_lengths([counted(58.0)])) == []
-    assert list(unequal_lengths([structs.replace(counted(26.2), result="not_evaluated")])) == []
+    assert list(unequal_lengths([replace(counted(26.2), verdict=Verdict("not_evaluated"))])) == []
 
 
 def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_quantile(

@@ -97,15 +97,13 @@ def test_the_stored_check_is_the_written_one(tmp_path: Path) -> None:
 
     assert stored is not None
     assert (stored.result, stored.exit_status) == ("fail", 1)
-    assert [result.result for result in stored.thresholds] == ["fail", "pass", "pass"]
+    assert [result.result for result in stored.findings] == ["fail", "pass", "pass"]
 
 
 @pytest.mark.parametrize(("limit", "distance"), [("med<{}", "below"), ("med<1", "above"), ("rate<0.5", "points below")])
 def test_the_distance_to_the_limit_is_that_of_the_value(limit: str, distance: str) -> None:
     metric = "failure_rate" if limit.startswith("rate") else "ttfa"
-    value = check_of(read(ENOUGH), thresholds("ttfa: med<1")).thresholds[0].limit
-    assert value is not None
-    at = value.value + 100
+    at = check_of(read(ENOUGH), thresholds("ttfa: med<1")).thresholds[0].measured[0] + 100
     (result,) = check_of(read(ENOUGH), thresholds(f"{metric}: {limit.format(at)}")).thresholds
     text = distance_text(result)
     assert text.endswith(distance)

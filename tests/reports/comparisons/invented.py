@@ -13,12 +13,12 @@ from typing import Any
 from bench.base.errors import INCONCLUSIVE_STATUS
 from bench.record.document import SequentialPlanEntry
 from reports.analysis.comparisons.comparison import Comparison, Method
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry, DecidedMetricEntry, End
 from reports.analysis.sequential.decision import STATUSES, Decision, is_decided
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.quantile import Quantile
@@ -61,7 +61,7 @@ def compared(
     reason: Reason | None = None,
     more: int | None = None,
     **asked: Any,
-) -> MetricComparison:
+) -> Judged:
     """Return the comparison of the quantile `p` of a metric.
 
     If `p` is None, it is for a rate, or for the mean of the metric.
@@ -72,10 +72,13 @@ def compared(
     question = MetricSpec(metric, statistic, accepted, primary, **asked)
     counts = of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
-    return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
+    return Judged(
+        spec=question, target=candidate, difference=difference, targets=counts, cluster="pair", verdict=verdict,
+        baseline="direct",
+    )  # fmt: skip
 
 
-def all_compared(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
+def all_compared(candidate: str = "gateway") -> tuple[Judged, ...]:
     """Return comparisons that have every verdict and every scale. Those of primary metrics come first."""
     endless = Difference(
         "ratio",
@@ -196,7 +199,7 @@ def decision(
     )  # fmt: skip
 
 
-def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
+def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> Judged:
     """Return the comparison of a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
     base = 0.01 if spec.kind == "rate" else 1600.0
     candidate = base + ruling.d if spec.kind == "rate" else base * math.exp(ruling.d)
@@ -205,12 +208,12 @@ def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> MetricComparison:
         (of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
-    return MetricComparison(
-        spec,
-        "gateway",
-        difference,
-        counts,
-        unit="pair",
+    return Judged(
+        spec=spec,
+        target="gateway",
+        difference=difference,
+        targets=counts,
+        cluster="pair",
         verdict=verdict,
         analysis=ruling.analysis,
         baseline="direct",

@@ -14,8 +14,8 @@ import pytest
 from bench.base.errors import UsageError
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.named import filtered_by, parse_targets
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile, margin_of
 from reports.metrics.statistic_types.rate import Rate
@@ -41,11 +41,11 @@ FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True)
 SPECS = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), FAILURES]
 
 
-def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparison:
+def of(comparison: Comparison, name: str, candidate: str = "") -> Judged:
     return next(
         compared
         for compared in comparison.comparisons
-        if compared.spec.name == name and compared.candidate == (candidate or compared.candidate)
+        if compared.spec.name == name and compared.target == (candidate or compared.target)
     )
 
 
@@ -94,7 +94,7 @@ def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_vari
 def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over_all() -> None:
     comparison = quick(targets(Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True)))
 
-    assert [compared.candidate for compared in comparison.primary] == ["b"] * 3 + ["c"] * 3
+    assert [compared.target for compared in comparison.primary] == ["b"] * 3 + ["c"] * 3
     assert comparison.method.holm == 6
     primary = [compared.spec.primary for compared in comparison.comparisons]
     assert primary == sorted(primary, reverse=True)
@@ -106,7 +106,7 @@ def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Pat
     sides = parse_targets([folder])
     alone, together = quick(filtered_by(sides[:2]), specs=[TTFA]), quick(sides, specs=SPECS)
 
-    assert [compared.sessions for compared in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
+    assert [compared.each("sessions") for compared in together.primary] == [[60, 60]] * 3 + [[30, 30]] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
@@ -254,4 +254,4 @@ def test_failure_rates_are_compared_in_percentage_points() -> None:
     assert compared.verdict.name == "regressed"
     assert compared.difference is not None
     assert compared.difference.scale == "points"
-    assert compared.difference.d == pytest.approx(compared.failed[1] / compared.turns[1])
+    assert compared.difference.d == pytest.approx(compared.counts.failed / compared.counts.turns)

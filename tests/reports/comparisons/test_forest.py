@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from reports.analysis.comparisons.measurements import RatioCurve
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.sequential.decision import Decision
+from reports.engine.judge import Judged
 from reports.metrics.strata import Stratum
 from reports.pages.comparisons import forest
 from reports.pages.comparisons.forest import ForestPanel, panels
@@ -26,18 +26,17 @@ from reports.statistics.differences import Margin
 from reports.statistics.group_sequential import untestable
 from reports.statistics.target_counts import of_equal_sessions
 from reports.statistics.verdicts import BECAUSE_OF
-from reports.text import comparison_rows
-from reports.text.comparison_rows import ComparisonRow
+from reports.text.comparison_rows import ComparisonRow, interval_text, values_of
 from tests.reports.comparisons.invented import all_compared, analysis_at, compared, comparison, decision, points, ratio
 
 NBSP = "\u00a0"
 
 
-def rows(*found: MetricComparison) -> list[ComparisonRow]:
-    return [comparison_rows.row(one) for one in found]
+def rows(*found: Judged) -> list[ComparisonRow]:
+    return [ComparisonRow(one) for one in found]
 
 
-def panel(*found: MetricComparison) -> ForestPanel:
+def panel(*found: Judged) -> ForestPanel:
     return ForestPanel(forest.axis_of(found[0].spec), tuple(rows(*found)))
 
 
@@ -66,21 +65,21 @@ FEW = replace(compared("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30))
               targets=(of_equal_sessions(3000, 300, 22), of_equal_sessions(440, 44, 11)))  # fmt: skip
 
 
-def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
+def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> Judged:
     return compared("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
 
 
-def few_turns(base: int, candidate: int) -> MetricComparison:
+def few_turns(base: int, candidate: int) -> Judged:
     counts = of_equal_sessions(base, base, 0), of_equal_sessions(candidate, candidate, 0)
     return replace(compared("cut_off_rate", None, "inconclusive", points(0, 0, -0.1, 0.1)), targets=counts)
 
 
-ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
+ROWS: dict[str, tuple[Judged, dict[str, Any]]] = {
     # (a comparison, the texts and positions in its row)
     "an informational metric of one instant has a note":
         (compared("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"note": "from end of speech, secondary"}),
-    "sessions": (replace(all_compared()[3], unit="session"),
+    "sessions": (replace(all_compared()[3], cluster="session"),
                  {"reason": "slower; needs about 460 sessions per target"}),
     "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
@@ -110,11 +109,12 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("one", "expected"), ROWS.values(), ids=ROWS)
-def test_a_row_has_its_texts_and_positions(one: MetricComparison, expected: dict[str, Any]) -> None:
+def test_a_row_has_its_texts_and_positions(one: Judged, expected: dict[str, Any]) -> None:
     (found,) = rows(one)
-    shown = {name: getattr(found, name) for name in expected}
+    written = {"values": values_of(one), "interval": interval_text(one), "d": found.ends[0]}
+    shown = {name: written.get(name, getattr(found, name, None)) for name in expected}
     if "values" in expected:
-        assert tuple(text.replace(NBSP, " ") for text in found.values) == expected["values"]
+        assert tuple(text.replace(NBSP, " ") for text in values_of(one)) == expected["values"]
 
     assert {name: text.replace(NBSP, " ") for name, text in shown.items() if isinstance(text, str)} == {
         name: text for name, text in expected.items() if isinstance(text, str)

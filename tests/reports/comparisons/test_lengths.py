@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.mix import (
     EXCLUDED,
     ComparedTargets,
     cells_of,
     table_weights,
 )
+from reports.engine.judge import Judged
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.mean import Mean
 from reports.metrics.statistic_types.within import Within
@@ -27,7 +27,7 @@ GROWS = Plan(sessions=100, turns=5, grows=0.08)
 LONGER = replace(GROWS, turns=10, seed=8)
 
 
-def median(comparison: Comparison) -> MetricComparison:
+def median(comparison: Comparison) -> Judged:
     return next(one for one in comparison.comparisons if (one.spec.metric, one.spec.p) == ("ttfa", 0.5))
 
 

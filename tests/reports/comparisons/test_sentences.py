@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from reports.analysis.comparisons.comparison import Comparison
-from reports.analysis.metric_comparison import MetricComparison
 from reports.analysis.targets.fairness import FairnessCheck
 from reports.analysis.targets.named import parse_targets
+from reports.engine.judge import Judged
 from reports.formatting import NBSP
 from reports.pages.comparisons.document import comparison_data
 from reports.results.reason import IN_FAILURES, Reason, too_few
@@ -20,7 +20,7 @@ from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.verdicts import NOT_AFTER_HOLM, Verdict
 from reports.text import comparison_sentences as sentences
 from reports.text import metric_sentences
-from reports.text.comparison_rows import row as row_of
+from reports.text.comparison_rows import change_of, interval_text, values_of
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import compared, comparison, points, ratio
@@ -34,11 +34,11 @@ def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def of(*all_compared: MetricComparison, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
+def of(*all_compared: Judged, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
     return comparison(*candidates, comparisons=all_compared, **changes)
 
 
-def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> MetricComparison:
+def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Judged:
     return compared(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
 
 
@@ -66,11 +66,11 @@ OPEN = ratio(1000, 1120, 1.05, 1.29)
 GROWN = primary("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), more=270)
 
 
-def tail(word: str, difference: Difference | None, **more: Any) -> MetricComparison:
+def tail(word: str, difference: Difference | None, **more: Any) -> Judged:
     return primary("ttfa", 0.95, word, difference, **more)
 
 
-SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
+SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     # (comparisons, headline, second sentence)
     "a median that regressed": (
         [MEDIAN],
@@ -117,7 +117,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         [tail("inconclusive", None, reason=Reason("no_turns", {"targets": ["gateway"], "metric": "ttfa"}))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "the number of sessions that would decide": (
-        [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
+        [replace(tail("inconclusive", OPEN, more=260), cluster="session")], None,
         "About 460 sessions per target are needed to decide ttfa p95."),
     "the number of pairs that would decide": (
         [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
@@ -164,7 +164,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
 def test_a_comparison_has_a_headline_and_a_second_sentence(
-    found: list[MetricComparison], headline: str | None, second: str | None
+    found: list[Judged], headline: str | None, second: str | None
 ) -> None:
     made = of(*found)
 
@@ -202,9 +202,9 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_metri
 ) -> None:
     for found in many:
         lines = comparison_text(found, width).splitlines()
-        for row in (row_of(one, usable=not found.failed_checks) for one in found.comparisons):
-            values = [value.replace(NBSP, " ") for value in (*row.values, row.change, row.interval)]
-            begins = [at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {row.name} ")]
+        for one in found.comparisons:
+            values = [text.replace(NBSP, " ") for text in (*values_of(one), change_of(one), interval_text(one))]
+            begins = [at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {one.spec.name} ")]
             shown = (" ".join(lines[at : at + 3]) for at in begins)
             assert any(all(value in text for value in values) for text in shown)
 
@@ -222,10 +222,10 @@ def test_the_document_has_the_numbers_of_a_metric() -> None:
     data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 
-    values = [first[key] for key in ("title", "verdict", "primary", "passes")]
-    assert values == ["ttfa p95", "regressed", True, False]
-    assert first["difference"]["baseline"] == 1600
-    assert first["turns"] == {"baseline": 2000, "candidate": 2000}
-    endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
-    assert endless["difference"]["candidate"] is None
-    assert endless["difference"]["candidate_in_failures"] is True
+    values = [first[key] for key in ("title", "verdict", "primary", "result")]
+    assert values == ["ttfa p95", "regressed", True, "fail"]
+    assert first["against"]["value"] == 1600
+    assert (first["against"]["n"], first["value"]["n"]) == (2000, 2000)
+    endless = next(one["value"] for one in data["comparisons"] if one["value"]["metric"] == "input_transcript")
+    assert endless["value"] is None
+    assert endless["reason"]["code"] == "in_failures"

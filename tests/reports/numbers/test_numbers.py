@@ -103,6 +103,8 @@ def numbers_of(node: Any, labels: frozenset[str] = frozenset()) -> Iterator[tupl
         # a finding has the labels of its value, and a value those of its group
         subjects = [of for of in (node, node.get("value"), node.get("group")) if isinstance(of, dict)]
         own = {of[key] for of in subjects for key in LABELS if isinstance(of.get(key), str)} - {"all"}
+        if isinstance(node.get("value"), dict):
+            yield labels | own, "null"  # a finding leaves out what is unknown
         for key, value in node.items():
             if key not in NAMES_OF_VALUES:
                 yield from numbers_of(value, labels | own)

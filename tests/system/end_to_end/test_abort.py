@@ -64,8 +64,8 @@ def test_a_service_that_is_too_slow_stops_the_run(load: tuple[str, ...], tmp_pat
 
     checked = rtbench("check", run)
     assert checked.returncode == status_of(document, 1)
-    results = json.loads((run / "check.json").read_text())["thresholds"]
-    assert {result["metric"]: result["result"] for result in results}["ttfa"] == "fail"
+    results = json.loads((run / "check.json").read_text())["findings"]
+    assert {result["value"]["metric"]: result["result"] for result in results}["ttfa"] == "fail"
     assert document["stop_reason"] in " ".join(checked.stdout.split())
 
 
